@@ -1,0 +1,58 @@
+"""alos2tut: from ALOS-2 PALSAR-2 products to land-cover maps, by SAR-weighted masked pretraining.
+
+Names are imported on first use (PEP 562), so reading a product loads no torch, and training no rasterio.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "Alos2TutError": "errors",
+    "Alos2TutWarning": "errors",
+    "load_config": "config",
+    "load_legend": "legend",
+    "open_product": "products",
+    "Product": "products",
+    "simulate_product": "simulation",
+    "build_dataset": "dataset_builder",
+    "open_dataset": "dataset",
+    "pretrain": "pretraining",
+    "load_encoder": "checkpoints",
+    "finetune": "segmentation",
+    "load_segmenter": "checkpoints",
+    "evaluate": "evaluation",
+    "map_scene": "evaluation",
+}
+
+__all__ = list(_HOME)
+
+try:
+    __version__ = version("alos2tut")
+except PackageNotFoundError:  # run from a source tree that was not installed
+    __version__ = "0.0.0"
+
+if TYPE_CHECKING:
+    from .checkpoints import load_encoder, load_segmenter
+    from .config import load_config
+    from .dataset import open_dataset
+    from .dataset_builder import build_dataset
+    from .errors import Alos2TutError, Alos2TutWarning
+    from .evaluation import evaluate, map_scene
+    from .legend import load_legend
+    from .pretraining import pretrain
+    from .products import Product, open_product
+    from .segmentation import finetune
+    from .simulation import simulate_product
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,117 @@
+"""Where results live, and how they are written: whole or not at all.
+
+Every stage leaves its results in ``<work_dir>/<stage>-<key>``, where the key is a hash of the stage's
+settings and of what it was made from. Equal keys mean equal results, so a folder that is complete is reused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import Alos2TutError
+
+#: Files up to this size are hashed whole; of larger ones the size and evenly spread samples are.
+_WHOLE_HASH_BYTES = 64 * 2**20
+_SAMPLE_BYTES, _SAMPLES = 2**18, 64
+
+
+@contextmanager
+def atomic_path(target: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its name only if the block succeeds.
+
+    The block may create a file or a folder there. A file replaces an older one; a folder only an empty one. Whatever
+    an interrupted block leaves is removed, and an older ``target`` stays as it was.
+
+    Raises:
+        Alos2TutError: the folder that should hold ``target`` is missing, or nothing can be written to it.
+    """
+    target = Path(target)
+    if not target.parent.is_dir():
+        raise Alos2TutError("the folder to write into does not exist", where=target.parent, remedy="Create it first.")
+    try:
+        holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise Alos2TutError(f"cannot write here ({error.strerror})", where=target.parent) from error
+    try:
+        temporary = holder / target.name
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise Alos2TutError(
+            f"could not be written ({error.strerror or error})",
+            where=target,
+            remedy="Nothing was changed there. Check the free disk space and the permissions.",
+        ) from error
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Push a file, or every file below a folder, to the disk, so that the rename cannot overtake the data."""
+    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+        with open(file, "rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write readable JSON with sorted keys, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; a missing or broken one is named."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Alos2TutError("there is no such file", where=path) from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise Alos2TutError(f"is not valid JSON ({error})", where=path, remedy="Make it anew.") from None
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a whole file, in hex."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def fingerprint(*paths: str | Path) -> str:
+    """A hash that changes when any of these files does; quick also for files of many gigabytes.
+
+    Small files count whole. Of a large one the size and 64 evenly spread samples of 256 KiB count, which tells
+    products apart but is no proof against tampering.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(p) for p in paths):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size};".encode())
+        with open(path, "rb") as handle:
+            if size <= _WHOLE_HASH_BYTES:
+                digest.update(handle.read())
+            else:
+                for sample in range(_SAMPLES):
+                    handle.seek((size - _SAMPLE_BYTES) * sample // (_SAMPLES - 1))
+                    digest.update(handle.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def stage_dir(work_dir: str | Path, stage: str, settings: Mapping[str, Any], made_from: Mapping[str, str]) -> Path:
+    """The folder ``<work_dir>/<stage>-<hash>`` that belongs to these settings and inputs (not created here).
+
+    Args:
+        work_dir: the user's folder for results.
+        stage: the stage's word, for example ``pretrain``.
+        settings: what decides the result; no paths, worker counts or times.
+        made_from: fingerprints of the inputs, by role.
+    """
+    key = json.dumps({"settings": settings, "made_from": made_from}, sort_keys=True, default=str)
+    return Path(work_dir) / f"{stage}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"

@@ -1,0 +1,326 @@
+"""Settings of every stage: typed, checked, filled from a profile, then a file, then single values.
+
+The defaults are the published numbers (arXiv 2603.15119 and its authors' settings); the profiles ``quick`` and
+``laptop`` in ``profiles.yaml`` replace what does not fit a small machine. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from .errors import Alos2TutError, closest
+
+_CHECKED = ConfigDict(extra="forbid")
+
+#: Where things lie and how fast they are made does not decide what they are: left out of artifact keys.
+_NOT_HASHED = frozenset(
+    {"work_dir", "products", "labels", "dataset", "init", "segmenter", "baseline", "devices", "loader_workers"}
+)
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class SimulateConfig:
+    """The simulated product: see :func:`alos2tut.simulate_product`."""
+
+    seed: int = Field(default=0, ge=0)
+    #: rows and columns at 2.5 m (one number: a square)
+    size_px: int | tuple[int, int] = 4096
+    work_dir: str = "work"
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class DatasetConfig:
+    """From products and a label map to patches: see :func:`alos2tut.build_dataset`."""
+
+    #: products: folders, their files, or GeoTIFFs
+    products: tuple[str, ...] = ()
+    #: label rasters (any CRS) that cover the products
+    labels: tuple[str, ...] = ()
+    #: a legend that comes with the package, or a YAML file
+    legend: str = "japan_9"
+    work_dir: str = "work"
+    polarization: str | None = None
+    #: looks averaged in power: 2 makes 5 m pixels of the 2.5 m of Level 2.1
+    looks: int = Field(default=2, ge=1, le=64)
+    patch_px: int = Field(default=256, ge=8, le=4096)
+    #: patches with less valid ground than this are dropped
+    min_valid_fraction: float = Field(default=0.9, gt=0, le=1)
+    #: patches of the labelled lists need at least this share of labelled pixels
+    min_labelled_fraction: float = Field(default=0.5, ge=0, le=1)
+    #: drop patches in which a class has more than this share of the pixels, for example ``{forest: 0.9}``
+    max_class_share: dict[str, float] = Field(default_factory=dict)
+    #: side of the ground blocks that are dealt to the splits
+    block_m: float = Field(default=10_000.0, gt=0)
+    #: ground within this distance of validation or test ground is in no other list
+    buffer_m: float = Field(default=1_000.0, ge=0)
+    val_fraction: float = Field(default=0.15, gt=0, lt=1)
+    test_fraction: float = Field(default=0.15, gt=0, lt=1)
+    #: stop, instead of warning, when a split lacks a class
+    require_all_classes: bool = False
+    seed: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class EncoderConfig:
+    """A Swin v1 transformer; the defaults are the paper's Swin-B (its size and channels come from the data)."""
+
+    patch_size: int = Field(default=4, ge=1)
+    embed_dim: int = Field(default=128, ge=4)
+    depths: tuple[int, ...] = Field(default=(2, 2, 18, 2), min_length=4, max_length=4)
+    num_heads: tuple[int, ...] = Field(default=(4, 8, 16, 32), min_length=4, max_length=4)
+    window_size: int = Field(default=8, ge=1)
+    mlp_ratio: float = Field(default=4.0, gt=0)
+    absolute_position: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class _TrainingConfig:
+    """What both trainings share."""
+
+    #: the dataset's folder
+    dataset: str = ""
+    work_dir: str = "work"
+    seed: int = Field(default=0, ge=0)
+    encoder: EncoderConfig = Field(default_factory=EncoderConfig)
+    #: samples per micro-batch over all devices together
+    batch_size: int = Field(default=2048, ge=1)
+    #: micro-batches per optimiser step
+    accumulate: int = Field(default=1, ge=1)
+    epochs: float = Field(default=800.0, gt=0)
+    #: optimiser steps; None: from the epochs
+    steps: int | None = Field(default=None, ge=1)
+    #: learning rate for 512 samples per optimiser step; scaled by samples / 512
+    base_lr: float = Field(default=1e-4, gt=0)
+    #: the learning rate itself; overrides ``base_lr`` and its scaling
+    lr: float | None = Field(default=None, gt=0)
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    warmup_lr: float = Field(default=5e-7, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float = Field(default=5.0, gt=0)
+    drop_path: float = Field(default=0.0, ge=0, lt=1)
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    devices: int = Field(default=1, ge=1)
+    loader_workers: int = Field(default=0, ge=0)
+    #: a resume checkpoint every so many optimiser steps
+    checkpoint_every: int = Field(default=500, ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class PretrainConfig(_TrainingConfig):
+    """SAR-W-SimMIM: see :func:`alos2tut.pretrain`."""
+
+    #: side of the square units that are masked together
+    mask_unit_px: int = Field(default=16, ge=1)
+    mask_ratio: float = Field(default=0.6, gt=0, lt=1)
+    #: ``sar``: weights fall with the pixel's power, as published; ``none``: plain SimMIM
+    weighting: Literal["sar", "none"] = "sar"
+    weight_scale: float = Field(default=1.0, gt=0)
+    #: divide the weighted error by the count of masked pixels, or by the sum of their weights
+    normaliser: Literal["count", "weights"] = "count"
+    loss: Literal["l1", "mse", "huber"] = "l1"
+    #: the learning rate falls to a tenth after these shares of the steps
+    lr_drops: tuple[float, ...] = (0.875,)
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class FinetuneConfig(_TrainingConfig):
+    """Land-cover segmentation: see :func:`alos2tut.finetune`."""
+
+    #: an ``encoder.safetensors`` to start from; None: random initialisation
+    init: str | None = None
+    decoder_width: int = Field(default=256, ge=8)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    #: share of the Dice loss; the rest is focal loss
+    dice_share: float = Field(default=0.5, ge=0, le=1)
+    focal_gamma: float = Field(default=2.0, ge=0)
+    #: focal class weights are the data set's class weights times this
+    alpha_scale: float = Field(default=0.5, gt=0)
+    layer_decay: float = Field(default=0.8, gt=0, le=1)
+    batch_size: int = Field(default=256, ge=1)
+    epochs: float = Field(default=100.0, gt=0)
+    base_lr: float = Field(default=1.25e-4, gt=0)
+    min_lr: float = Field(default=2.5e-7, ge=0)
+    warmup_fraction: float = Field(default=0.2, ge=0, lt=1)
+    drop_path: float = Field(default=0.1, ge=0, lt=1)
+    #: validation, and the choice of the best weights, every so many optimiser steps
+    validate_every: int = Field(default=500, ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class EvaluateConfig:
+    """Scores on a split that training never saw: see :func:`alos2tut.evaluate`."""
+
+    dataset: str = ""
+    #: the ``segmenter.safetensors`` to score
+    segmenter: str = ""
+    #: another one to compare with: the same network from random initialisation
+    baseline: str | None = None
+    work_dir: str = "work"
+    split: Literal["test", "val"] = "test"
+    batch_size: int = Field(default=32, ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class MapConfig:
+    """A whole product to a map: see :func:`alos2tut.map_scene`."""
+
+    #: pixels that neighbouring tiles share; None: a quarter of the tile
+    overlap_px: int | None = Field(default=None, ge=0)
+    batch_size: int = Field(default=8, ge=1)
+    work_dir: str = "work"
+
+
+#: The stages by their one word, as used in profiles, overrides and artifact folders.
+STAGES: dict[str, type] = {
+    "simulate": SimulateConfig,
+    "dataset": DatasetConfig,
+    "pretrain": PretrainConfig,
+    "finetune": FinetuneConfig,
+    "evaluate": EvaluateConfig,
+    "map": MapConfig,
+}
+
+T = TypeVar("T")
+
+
+@cache
+def _profiles() -> dict[str, dict[str, dict[str, Any]]]:
+    text = files("alos2tut").joinpath("profiles.yaml").read_text(encoding="utf-8")
+    profiles: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(text)
+    return profiles
+
+
+def profile_names() -> list[str]:
+    """The profiles that come with the package, smallest first."""
+    return list(_profiles())
+
+
+def load_config(
+    stage: str,
+    profile: str = "paper",
+    *,
+    file: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    **values: Any,
+) -> Any:
+    """Settings of one stage: profile, then YAML file, then ``key=value`` texts, then keyword arguments.
+
+    Args:
+        stage: a key of :data:`STAGES`.
+        profile: ``quick`` (minutes on two cores), ``laptop`` (about an hour) or ``paper`` (the published numbers).
+        file: a YAML file with keys of this stage.
+        overrides: texts such as ``steps=20`` or ``encoder.depths=[2,2,6,2]``; values are read as YAML.
+        **values: settings given in Python; None means "as the profile has it".
+
+    Returns:
+        The frozen dataclass of that stage.
+
+    Raises:
+        Alos2TutError: an unknown stage, profile or key (with the nearest known name), or a value of a wrong type
+            or outside its range.
+    """
+    if stage not in STAGES:
+        raise Alos2TutError(f"unknown stage '{stage}'", remedy=closest(stage, STAGES))
+    if profile not in _profiles():
+        raise Alos2TutError(f"unknown profile '{profile}'", where="profile", remedy=closest(profile, _profiles()))
+    settings = _merged({}, _profiles()[profile].get(stage) or {})
+    if file is not None:
+        settings = _merged(settings, _read_yaml(file))
+    for text in overrides:
+        settings = _merged(settings, parse_override(text))
+    settings = _merged(settings, {key: value for key, value in values.items() if value is not None})
+    return _build(STAGES[stage], settings, where=f"{stage} settings")
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """``'encoder.depths=[2,2,6,2]'`` as ``{'encoder': {'depths': [2, 2, 6, 2]}}``."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise Alos2TutError(f"'{text}' is not of the form key=value", where="overrides")
+    try:
+        content: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise Alos2TutError(f"the value in '{text}' cannot be read", where="overrides") from None
+    for part in reversed(key.strip().split(".")):
+        content = {part: content}
+    return dict(content)
+
+
+def split_overrides(text: str) -> dict[str, list[str]]:
+    """Texts such as ``'pretrain.steps=20; finetune.lr=1e-3'`` by stage.
+
+    Raises:
+        Alos2TutError: an entry that does not begin with a stage's word.
+    """
+    by_stage: dict[str, list[str]] = {stage: [] for stage in STAGES}
+    for entry in filter(None, (part.strip() for part in text.replace("\n", ";").split(";"))):
+        stage, dot, rest = entry.partition(".")
+        if not dot or stage not in STAGES:
+            raise Alos2TutError(
+                f"'{entry}' does not begin with a stage and a dot, as in pretrain.steps=20",
+                where="overrides",
+                remedy=closest(stage, STAGES),
+            )
+        by_stage[stage].append(rest)
+    return by_stage
+
+
+def settings_for_key(config: Any) -> dict[str, Any]:
+    """The part of a config that decides the result, for :func:`alos2tut.artifacts.stage_dir`."""
+    return {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_HASHED}
+
+
+def from_dict(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T:
+    """A config read back from a file; unknown keys and wrong values are named."""
+    return _build(cls, settings, where=where)
+
+
+def _build(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T:
+    try:
+        return cls(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            known = _field_names(cls, [str(part) for part in first["loc"][:-1]])
+            raise Alos2TutError(
+                f"unknown key '{path}'", where=where, remedy=closest(str(first["loc"][-1]), known)
+            ) from None
+        raise Alos2TutError(f"{path}={first['input']!r}: {first['msg']}", where=where) from None
+
+
+def _field_names(cls: Any, path: list[str]) -> list[str]:
+    if path and path[0] == "encoder":
+        cls = EncoderConfig
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+def _merged(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in new.items():
+        old = merged.get(key)
+        # a nested config is refined key by key; any other value replaces the old one
+        merged[key] = _merged(old or {}, value) if key == "encoder" and isinstance(value, Mapping) else value
+    return merged
+
+
+def _read_yaml(path: str | Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Alos2TutError(f"is not valid YAML ({error})", where=path) from None
+    if not isinstance(content, dict):
+        raise Alos2TutError("holds no 'key: value' lines", where=path)
+    return content

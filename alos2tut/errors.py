@@ -1,0 +1,34 @@
+"""What can go wrong, said so that the reader knows where and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class Alos2TutError(Exception):
+    """Bad input or an impossible request: what was wrong, where, and the remedy.
+
+    Args:
+        problem: what was found, and what was expected.
+        where: the file, field or row concerned.
+        remedy: what the user can do about it.
+    """
+
+    def __init__(self, problem: str, *, where: str | Path | None = None, remedy: str | None = None):
+        self.problem, self.where, self.remedy = problem, where, remedy
+        sentence = problem if where is None else f"{where}: {problem}"
+        super().__init__(sentence if remedy is None else f"{sentence.rstrip('.')}. {remedy}")
+
+
+class Alos2TutWarning(UserWarning):
+    """Something the user should know that does not stop the work."""
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Advice for a name that is not known: the nearest one and the whole choice."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    return f"{hint}Known: {', '.join(known)}."

@@ -1,0 +1,93 @@
+"""What a SAR number means: digital numbers, power, decibels, looks.
+
+Averaging is done in power, never in dB. Everything here is NumPy only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import Alos2TutError
+
+#: Calibration factor of PALSAR-2 Level 1.5, 2.1, 2.2 and mosaic products: σ0 [dB] = 10·log10⟨DN²⟩ − 83.0
+#: (JAXA, ALOS-2/PALSAR-2 calibration results; leader file, radiometric record, bytes 21–36).
+CALIBRATION_FACTOR_DB = -83.0
+
+
+def to_db(power: ArrayLike) -> NDArray[np.floating[Any]]:
+    """10·log10(power); zero becomes −inf, negative power and NaN become NaN, silently."""
+    power = np.asarray(power)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result: NDArray[np.floating[Any]] = 10 * np.log10(power)
+    return result
+
+
+def to_power(db: ArrayLike) -> NDArray[np.floating[Any]]:
+    """10^(dB / 10)."""
+    return np.power(10.0, np.asarray(db) / 10)
+
+
+def dn_to_power(dn: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> NDArray[np.floating[Any]]:
+    """Calibrated backscatter (linear) of amplitude numbers: DN² · 10^(CF/10) (JAXA product format description)."""
+    dn = np.asarray(dn, dtype=np.float64)
+    return dn * dn * 10 ** (calibration_factor_db / 10)
+
+
+def power_to_dn(power: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> NDArray[np.floating[Any]]:
+    """The inverse of :func:`dn_to_power`, not rounded."""
+    return np.sqrt(np.asarray(power, dtype=np.float64) * 10 ** (-calibration_factor_db / 10))
+
+
+def sigma0_to_gamma0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+    """γ0 = σ0 / cos θ, in linear power."""
+    return np.asarray(power) / np.cos(np.deg2rad(incidence_deg))
+
+
+def gamma0_to_sigma0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+    """σ0 = γ0 · cos θ, in linear power."""
+    return np.asarray(power) * np.cos(np.deg2rad(incidence_deg))
+
+
+def multilook(power: NDArray[np.floating[Any]], looks: int | tuple[int, int]) -> NDArray[np.float32]:
+    """Average power over blocks of pixels; a block counts if at least half of its pixels have data.
+
+    Blocks start at the first pixel; a partial block at the far edge averages what it has.
+
+    Args:
+        power: linear power (H, W), NaN where there is no data.
+        looks: pixels per block, one number or (rows, columns).
+
+    Returns:
+        float32 (⌈H/rows⌉, ⌈W/columns⌉), NaN where fewer than half of a block's pixels have data.
+    """
+    rows, cols = look_pair(looks)
+    if (rows, cols) == (1, 1):
+        return power.astype(np.float32)
+    valid = np.isfinite(power)
+    sums = _block_sum(np.where(valid, power, 0.0), rows, cols)
+    counts = _block_sum(valid.astype(np.float64), rows, cols)
+    sizes = _block_sum(np.ones(power.shape), rows, cols)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(2 * counts >= sizes, sums / counts, np.nan).astype(np.float32)
+
+
+def look_pair(looks: int | tuple[int, int]) -> tuple[int, int]:
+    """Looks as (rows, columns).
+
+    Raises:
+        Alos2TutError: anything but one or two whole numbers of at least 1.
+    """
+    pair = (looks, looks) if isinstance(looks, (int, np.integer)) else tuple(looks)
+    if len(pair) != 2 or any(not isinstance(n, (int, np.integer)) or n < 1 for n in pair):
+        raise Alos2TutError(f"looks={looks!r} is not a whole number of at least 1, or a pair of them", where="looks")
+    return int(pair[0]), int(pair[1])
+
+
+def _block_sum(values: NDArray[np.floating[Any]], rows: int, cols: int) -> NDArray[np.float64]:
+    height, width = values.shape
+    padded = np.pad(values, ((0, -height % rows), (0, -width % cols)))
+    blocks = padded.reshape(padded.shape[0] // rows, rows, padded.shape[1] // cols, cols)
+    return np.asarray(blocks.sum(axis=(1, 3), dtype=np.float64))
