@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .errors import Alos2TutError
 
 #: Files up to this size are hashed whole; of larger ones the size and evenly spread samples are.
@@ -113,5 +114,6 @@ def stage_dir(work_dir: str | Path, stage: str, settings: Mapping[str, Any], mad
         settings: what decides the result; no paths, worker counts or times.
         made_from: fingerprints of the inputs, by role.
     """
-    key = json.dumps({"settings": settings, "made_from": made_from}, sort_keys=True, default=str)
+    content = {"settings": settings, "made_from": made_from, "version": __version__}
+    key = json.dumps(content, sort_keys=True, default=str)
     return Path(work_dir) / f"{stage}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"

@@ -7,24 +7,32 @@ The defaults are the published numbers (arXiv 2603.15119 and its authors' settin
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from .errors import Alos2TutError, closest
 
-_CHECKED = ConfigDict(extra="forbid")
+# texts under the fields are their help
+_CHECKED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 #: Where things lie and how fast they are made does not decide what they are: left out of artifact keys.
 _NOT_HASHED = frozenset(
     {"work_dir", "products", "labels", "dataset", "init", "segmenter", "baseline", "devices", "loader_workers"}
 )
+
+#: a path, as text or pathlib's, and several of them (one alone will do)
+PathText = Annotated[str, BeforeValidator(lambda path: os.fspath(path) if isinstance(path, os.PathLike) else path)]
+PathTexts = Annotated[
+    tuple[PathText, ...], BeforeValidator(lambda paths: (paths,) if isinstance(paths, (str, os.PathLike)) else paths)
+]
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -32,41 +40,49 @@ class SimulateConfig:
     """The simulated product: see :func:`alos2tut.simulate_product`."""
 
     seed: int = Field(default=0, ge=0)
-    #: rows and columns at 2.5 m (one number: a square)
+    """Equal seeds give equal results."""
     size_px: int | tuple[int, int] = 4096
-    work_dir: str = "work"
+    """Rows and columns at 2.5 m (one number: a square)."""
+    work_dir: PathText = "work"
+    """Folder that holds the results of all stages."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class DatasetConfig:
     """From products and a label map to patches: see :func:`alos2tut.build_dataset`."""
 
-    #: products: folders, their files, or GeoTIFFs
-    products: tuple[str, ...] = ()
-    #: label rasters (any CRS) that cover the products
-    labels: tuple[str, ...] = ()
-    #: a legend that comes with the package, or a YAML file
-    legend: str = "japan_9"
-    work_dir: str = "work"
+    products: PathTexts = ()
+    """Products: folders, their files, or GeoTIFFs."""
+    labels: PathTexts = ()
+    """Label rasters (any CRS) that cover the products."""
+    legend: PathText = "japan_9"
+    """A legend that comes with the package, or a YAML file."""
+    work_dir: PathText = "work"
+    """Folder that holds the results of all stages."""
     polarization: str | None = None
-    #: looks averaged in power: 2 makes 5 m pixels of the 2.5 m of Level 2.1
+    """Channel to read; None: the only one, else HH."""
     looks: int = Field(default=2, ge=1, le=64)
+    """Looks averaged in power: 2 makes 5 m pixels of the 2.5 m of Level 2.1."""
     patch_px: int = Field(default=256, ge=8, le=4096)
-    #: patches with less valid ground than this are dropped
+    """Side of a patch, in pixels after looks."""
     min_valid_fraction: float = Field(default=0.9, gt=0, le=1)
-    #: patches of the labelled lists need at least this share of labelled pixels
+    """Patches with less valid ground than this are dropped."""
     min_labelled_fraction: float = Field(default=0.5, ge=0, le=1)
-    #: drop patches in which a class has more than this share of the pixels, for example ``{forest: 0.9}``
+    """Patches of the labelled lists need at least this share of labelled pixels."""
     max_class_share: dict[str, float] = Field(default_factory=dict)
-    #: side of the ground blocks that are dealt to the splits
+    """Drop patches in which a class has more than this share of the pixels, for example ``{forest: 0.9}``."""
     block_m: float = Field(default=10_000.0, gt=0)
-    #: ground within this distance of validation or test ground is in no other list
+    """Side of the ground blocks that are dealt to the splits."""
     buffer_m: float = Field(default=1_000.0, ge=0)
+    """Ground within this distance of validation or test ground is in no other list."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the patches for validation."""
     test_fraction: float = Field(default=0.15, gt=0, lt=1)
-    #: stop, instead of warning, when a split lacks a class
+    """Share of the patches for the final test."""
     require_all_classes: bool = False
+    """Stop, instead of warning, when a split lacks a class."""
     seed: int = Field(default=0, ge=0)
+    """Equal seeds give equal results."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -74,110 +90,149 @@ class EncoderConfig:
     """A Swin v1 transformer; the defaults are the paper's Swin-B (its size and channels come from the data)."""
 
     patch_size: int = Field(default=4, ge=1)
+    """Side of a token, in pixels."""
     embed_dim: int = Field(default=128, ge=4)
+    """Width of the first stage; each later stage doubles it."""
     depths: tuple[int, ...] = Field(default=(2, 2, 18, 2), min_length=4, max_length=4)
+    """Blocks per stage."""
     num_heads: tuple[int, ...] = Field(default=(4, 8, 16, 32), min_length=4, max_length=4)
+    """Attention heads per stage."""
     window_size: int = Field(default=8, ge=1)
+    """Side of an attention window, in tokens."""
     mlp_ratio: float = Field(default=4.0, gt=0)
+    """Hidden width of a block's MLP over its width."""
     absolute_position: bool = True
+    """Learned position embedding, added after masking."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class _TrainingConfig:
     """What both trainings share."""
 
-    #: the dataset's folder
-    dataset: str = ""
-    work_dir: str = "work"
+    dataset: PathText = ""
+    """The dataset's folder."""
+    work_dir: PathText = "work"
+    """Folder that holds the results of all stages."""
     seed: int = Field(default=0, ge=0)
+    """Equal seeds give equal results."""
     encoder: EncoderConfig = Field(default_factory=EncoderConfig)
-    #: samples per micro-batch over all devices together
+    """Architecture; keys as encoder.depths=[2,2,6,2]."""
     batch_size: int = Field(default=2048, ge=1)
-    #: micro-batches per optimiser step
+    """Samples per micro-batch over all devices together."""
     accumulate: int = Field(default=1, ge=1)
+    """Micro-batches per optimiser step."""
     epochs: float = Field(default=800.0, gt=0)
-    #: optimiser steps; None: from the epochs
+    """Passes over the list."""
     steps: int | None = Field(default=None, ge=1)
-    #: learning rate for 512 samples per optimiser step; scaled by samples / 512
+    """Optimiser steps; None: from the epochs."""
     base_lr: float = Field(default=1e-4, gt=0)
-    #: the learning rate itself; overrides ``base_lr`` and its scaling
+    """Learning rate for 512 samples per optimiser step; scaled by samples / 512."""
     lr: float | None = Field(default=None, gt=0)
+    """The learning rate itself; overrides ``base_lr`` and its scaling."""
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
     warmup_lr: float = Field(default=5e-7, ge=0)
+    """Learning rate at the first step."""
     weight_decay: float = Field(default=0.05, ge=0)
+    """AdamW's; not on biases, norms, position tables and the mask token."""
     betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's."""
     clip_norm: float = Field(default=5.0, gt=0)
+    """Largest norm of the gradient."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)
+    """Rate of stochastic depth."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """Auto: bf16 on a GPU, else float32."""
     devices: int = Field(default=1, ge=1)
+    """Processes or GPUs to train on."""
     loader_workers: int = Field(default=0, ge=0)
-    #: a resume checkpoint every so many optimiser steps
+    """Processes that read patches; 0 is fastest from a local disk."""
     checkpoint_every: int = Field(default=500, ge=1)
+    """A resume checkpoint every so many optimiser steps."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class PretrainConfig(_TrainingConfig):
     """SAR-W-SimMIM: see :func:`alos2tut.pretrain`."""
 
-    #: side of the square units that are masked together
     mask_unit_px: int = Field(default=16, ge=1)
+    """Side of the square units that are masked together."""
     mask_ratio: float = Field(default=0.6, gt=0, lt=1)
-    #: ``sar``: weights fall with the pixel's power, as published; ``none``: plain SimMIM
+    """Share of the units that is masked."""
     weighting: Literal["sar", "none"] = "sar"
+    """``sar``: weights fall with the pixel's power, as published; ``none``: plain SimMIM."""
     weight_scale: float = Field(default=1.0, gt=0)
-    #: divide the weighted error by the count of masked pixels, or by the sum of their weights
+    """S in the weight exp(s · (1 − x))."""
     normaliser: Literal["count", "weights"] = "count"
+    """Divide the weighted error by the count of masked pixels, or by the sum of their weights."""
     loss: Literal["l1", "mse", "huber"] = "l1"
-    #: the learning rate falls to a tenth after these shares of the steps
+    """Error of a masked pixel, in standardised dB."""
     lr_drops: tuple[float, ...] = (0.875,)
+    """The learning rate falls to a tenth after these shares of the steps."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class FinetuneConfig(_TrainingConfig):
     """Land-cover segmentation: see :func:`alos2tut.finetune`."""
 
-    #: an ``encoder.safetensors`` to start from; None: random initialisation
-    init: str | None = None
+    init: PathText | None = None
+    """An ``encoder.safetensors`` to start from; None: random initialisation."""
     decoder_width: int = Field(default=256, ge=8)
+    """Channels of the decoder."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
-    #: share of the Dice loss; the rest is focal loss
+    """Rate in the decoder's fusing blocks."""
     dice_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the Dice loss; the rest is focal loss."""
     focal_gamma: float = Field(default=2.0, ge=0)
-    #: focal class weights are the data set's class weights times this
+    """Focal loss's exponent."""
     alpha_scale: float = Field(default=0.5, gt=0)
+    """Focal class weights are the data set's class weights times this."""
     layer_decay: float = Field(default=0.8, gt=0, le=1)
+    """Each layer further from the decoder learns slower by this factor."""
     batch_size: int = Field(default=256, ge=1)
+    """Samples per micro-batch over all devices together."""
     epochs: float = Field(default=100.0, gt=0)
+    """Passes over the list."""
     base_lr: float = Field(default=1.25e-4, gt=0)
+    """Learning rate for 512 samples per optimiser step; scaled by samples / 512."""
     min_lr: float = Field(default=2.5e-7, ge=0)
+    """Learning rate at the end of the cosine."""
     warmup_fraction: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
     drop_path: float = Field(default=0.1, ge=0, lt=1)
-    #: validation, and the choice of the best weights, every so many optimiser steps
+    """Rate of stochastic depth."""
     validate_every: int = Field(default=500, ge=1)
+    """Validation, and the choice of the best weights, every so many optimiser steps."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class EvaluateConfig:
     """Scores on a split that training never saw: see :func:`alos2tut.evaluate`."""
 
-    dataset: str = ""
-    #: the ``segmenter.safetensors`` to score
-    segmenter: str = ""
-    #: another one to compare with: the same network from random initialisation
-    baseline: str | None = None
-    work_dir: str = "work"
+    dataset: PathText = ""
+    """The dataset's folder."""
+    segmenter: PathText = ""
+    """The ``segmenter.safetensors`` to score."""
+    baseline: PathText | None = None
+    """Another one to compare with: the same network from random initialisation."""
+    work_dir: PathText = "work"
+    """Folder that holds the results of all stages."""
     split: Literal["test", "val"] = "test"
+    """List to score."""
     batch_size: int = Field(default=32, ge=1)
+    """Samples per micro-batch over all devices together."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class MapConfig:
     """A whole product to a map: see :func:`alos2tut.map_scene`."""
 
-    #: pixels that neighbouring tiles share; None: a quarter of the tile
     overlap_px: int | None = Field(default=None, ge=0)
+    """Pixels that neighbouring tiles share; None: a quarter of the tile."""
     batch_size: int = Field(default=8, ge=1)
-    work_dir: str = "work"
+    """Samples per micro-batch over all devices together."""
+    work_dir: PathText = "work"
+    """Folder that holds the results of all stages."""
 
 
 #: The stages by their one word, as used in profiles, overrides and artifact folders.
@@ -207,7 +262,7 @@ def profile_names() -> list[str]:
 
 def load_config(
     stage: str,
-    profile: str = "paper",
+    profile: str = "quick",
     *,
     file: str | Path | None = None,
     overrides: Iterable[str] = (),
@@ -273,6 +328,24 @@ def split_overrides(text: str) -> dict[str, list[str]]:
             )
         by_stage[stage].append(rest)
     return by_stage
+
+
+def describe_settings(stage: str, profile: str = "quick") -> list[tuple[str, Any, str]]:
+    """Every setting of a stage: its key, its value in a profile, and what it means."""
+    return _described(load_config(stage, profile), "")
+
+
+def _described(config: Any, prefix: str) -> list[tuple[str, Any, str]]:
+    lines = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            lines += _described(value, f"{prefix}{field.name}.")
+        else:
+            owners = (vars(cls).get("__pydantic_fields__", {}) for cls in type(config).__mro__)
+            texts = (owner[field.name].description for owner in owners if field.name in owner)
+            lines.append((prefix + field.name, value, next(filter(None, texts), "")))
+    return lines
 
 
 def settings_for_key(config: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import rasterio
@@ -29,7 +29,7 @@ from .ceos import ImageFile, read_leader, read_summary
 from .errors import Alos2TutError, Alos2TutWarning
 
 POLARIZATIONS = ("HH", "HV", "VH", "VV")
-WindowLike = Window | tuple[int, int, int, int]
+WindowLike: TypeAlias = Window | tuple[int, int, int, int]
 
 # product id, 10 characters: mode, look side, level, option, projection, orbit direction (JAXA naming)
 _PRODUCT_ID = re.compile(
@@ -143,6 +143,7 @@ class Product:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything known about the product as plain values, ready for JSON."""
+        plain: tuple[str, ...]
         plain = ("kind", "level", "quantity", "calibration_factor_db", "calibration_source", "scene_id", "product_id")
         plain += ("mode", "look_side", "orbit_direction", "acquired", "incidence_deg", "software", "simulated")
         return {
@@ -176,6 +177,22 @@ class Product:
         )
         return f"<table><caption>{html.escape(self.name)}</caption>{''.join(lines)}</table>"
 
+    def choose_polarization(self, wanted: str | None = None) -> str:
+        """The polarisation that is read: the one named, else the only one, else HH.
+
+        Raises:
+            Alos2TutError: one that the product does not hold.
+        """
+        if wanted is None:
+            return self.polarizations[0] if len(self.polarizations) == 1 or "HH" not in self.polarizations else "HH"
+        if wanted not in self.polarizations:
+            raise Alos2TutError(
+                f"has no polarisation '{wanted}'",
+                where=self.path,
+                remedy=f"It holds {', '.join(self.polarizations)}.",
+            )
+        return wanted
+
     def read_dn(
         self, window: WindowLike | None = None, *, polarization: str | None = None, looks: int | tuple[int, int] = 1
     ) -> NDArray[np.float32]:
@@ -195,7 +212,7 @@ class Product:
             Alos2TutError: an unknown polarisation, or a window that is empty or reaches outside the product.
         """
         rows, cols, pair = self._blocks(window, looks)
-        dn = self.bands[self._polarization(polarization)].read(rows, cols).astype(np.float32)
+        dn = self.bands[self.choose_polarization(polarization)].read(rows, cols).astype(np.float32)
         dn[np.isin(dn, self.no_data_dn)] = np.nan
         if pair == (1, 1):
             return dn
@@ -232,17 +249,6 @@ class Product:
         """Calibrated backscatter in dB; arguments as for :meth:`read_power`."""
         power = self.read_power(window, polarization=polarization, looks=looks, quantity=quantity)
         return radiometry.to_db(power).astype(np.float32)
-
-    def _polarization(self, wanted: str | None) -> str:
-        if wanted is None:
-            return self.polarizations[0] if len(self.polarizations) == 1 or "HH" not in self.polarizations else "HH"
-        if wanted not in self.polarizations:
-            raise Alos2TutError(
-                f"has no polarisation '{wanted}'",
-                where=self.path,
-                remedy=f"It holds {', '.join(self.polarizations)}.",
-            )
-        return wanted
 
     def _blocks(self, window: WindowLike | None, looks: int | tuple[int, int]) -> tuple[slice, slice, tuple[int, int]]:
         """The window grown to whole look blocks, as row and column slices, and the looks."""
@@ -391,7 +397,7 @@ def _open_ceos(
     leader = read_leader(leader_path)
     factor = leader.get("radiometric", {}).get("calibration_factor_db")
     scene = leader.get("dataset_summary", {})
-    looks = (scene.get("azimuth_looks"), scene.get("range_looks"))
+    looks: Any = (scene.get("azimuth_looks"), scene.get("range_looks"))
     wanted = {"radiometric record": factor, "scene incidence": scene.get("incidence_deg"), "looks": looks[0]}
     return Product(
         **common,
@@ -424,11 +430,11 @@ def _ceos_crs(projection: dict[str, Any], leader_path: Path) -> CRS:
 
 def _ceos_transform(projection: dict[str, Any], image: ImageFile, leader_path: Path) -> Affine:
     """From the corner pixels' centres, so that rotated products come out right, too."""
-    corners = [
+    corners: Any = [
         (projection.get(f"{corner}_easting_km"), projection.get(f"{corner}_northing_km"))
         for corner in ("top_left", "top_right", "bottom_left")
     ]
-    spacing = (projection.get("line_spacing_m"), projection.get("pixel_spacing_m"))
+    spacing: Any = (projection.get("line_spacing_m"), projection.get("pixel_spacing_m"))
     if any(value is None for corner in corners for value in corner) or not all(spacing):
         raise Alos2TutError("the map projection record lacks corners or spacing", where=leader_path)
     (x0, y0), (x1, y1), (x2, y2) = [(1000 * x, 1000 * y) for x, y in corners]

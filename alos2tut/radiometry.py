@@ -27,7 +27,8 @@ def to_db(power: ArrayLike) -> NDArray[np.floating[Any]]:
 
 def to_power(db: ArrayLike) -> NDArray[np.floating[Any]]:
     """10^(dB / 10)."""
-    return np.power(10.0, np.asarray(db) / 10)
+    power: NDArray[np.floating[Any]] = np.power(10.0, np.asarray(db) / 10)
+    return power
 
 
 def dn_to_power(dn: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> NDArray[np.floating[Any]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import rasterio
@@ -24,12 +24,12 @@ from rasterio.crs import CRS
 from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
 from scipy import ndimage, stats
-from tqdm.auto import tqdm
 
 from . import ceos, radiometry
 from .artifacts import atomic_path, write_json
 from .errors import Alos2TutError
 from .legend import load_legend
+from .progress import progress_bar
 
 RECIPE = "japansim-thin-1"
 SPACING_M = 2.5
@@ -42,7 +42,7 @@ _STRIP = 512
 _MARGIN_M = 600.0
 _INCIDENCE_DEG, _OFF_NADIR_DEG, _HEADING_DEG = 36.3, 32.4, 190.0
 
-FloatArray = NDArray[np.floating[Any]]
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -314,7 +314,7 @@ def _write_image(folder: Path, scene: _Scene, progress: bool | None) -> dict[str
     strips = range(0, scene.height, _STRIP)
     with open(folder / f"IMG-HH-{scene.identity}", "wb") as image:
         image.write(_image_descriptor(scene, record_bytes))
-        for first in tqdm(strips, desc="simulating", unit="strip", disable=None if progress is None else not progress):
+        for first in progress_bar(strips, "simulating", "strip", show=progress):
             rows = min(_STRIP, scene.height - first)
             x_m = np.broadcast_to((np.arange(scene.width) + 0.5) * SPACING_M, (rows, scene.width))
             y_m = np.broadcast_to(
@@ -368,7 +368,8 @@ class _Backscatter:
         impulse[self._HALO] = 1
         gain = np.sum(ndimage.gaussian_filter1d(impulse, sigma) ** 2)
         noise = ndimage.gaussian_filter(self._rows(2, first, rows), sigma)
-        return self._core(noise) / gain
+        field: FloatArray = self._core(noise) / gain
+        return field
 
     def _speckle(self, first: int, rows: int) -> FloatArray:
         """|z|² of a complex normal field whose neighbours correlate as stated in the priors."""
@@ -382,10 +383,12 @@ class _Backscatter:
             for axis in (0, 1):
                 noise = ndimage.convolve1d(noise, taps, axis=axis)
             parts.append(self._core(noise))
-        return (parts[0] ** 2 + parts[1] ** 2) / 2
+        speckle: FloatArray = (parts[0] ** 2 + parts[1] ** 2) / 2
+        return speckle
 
     def _core(self, padded: FloatArray) -> FloatArray:
-        return padded[self._HALO : -self._HALO, self._HALO : -self._HALO]
+        core: FloatArray = padded[self._HALO : -self._HALO, self._HALO : -self._HALO]
+        return core
 
     def _rows(self, stream: int, first: int, rows: int) -> NDArray[np.float32]:
         """White noise of these lines with a halo all around."""
@@ -454,7 +457,7 @@ def _line_records(scene: _Scene, first: int, rows: int, record_bytes: int) -> ND
     return lines
 
 
-def _lonlat(x_m: FloatArray, y_m: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _lonlat(x_m: Any, y_m: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     x_m, y_m = np.broadcast_arrays(x_m, y_m)
     longitude, latitude = reproject_points(_UTM, CRS.from_epsg(4326), x_m.ravel(), y_m.ravel())
     return np.reshape(longitude, x_m.shape), np.reshape(latitude, x_m.shape)

@@ -1,0 +1,205 @@
+"""The command line: one command per stage. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .config import describe_settings, load_config, profile_names
+from .errors import Alos2TutError, Alos2TutWarning
+
+#: exit status for bad input or an impossible request
+_REFUSED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (2: refused, with one line that says why)."""
+    options = _parser().parse_args(arguments)
+    warnings.showwarning = _print_warning
+    try:
+        options.run(options)
+    except Alos2TutError as error:
+        print(f"alos2tut: {error}", file=sys.stderr)
+        return _REFUSED
+    except KeyboardInterrupt:
+        print("alos2tut: interrupted; the same command continues where it stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has left: nothing to say, and nobody to say it to
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _print_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+    """Our own warnings are meant for the user: without the source line that raised them."""
+    if issubclass(category, Alos2TutWarning):
+        print(f"alos2tut: note: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="alos2tut", description="From ALOS-2 PALSAR-2 products to land-cover maps.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"alos2tut {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    info = _command(commands, "info", _info, "what a product or a dataset is")
+    info.add_argument("path", metavar="PATH", help="product (folder or file) or dataset folder")
+    info.add_argument("--json", action="store_true", help="all metadata as JSON")
+
+    simulate = _command(commands, "simulate", _simulate, "write a simulated Level 2.1 product and its label tile")
+    simulate.add_argument("out_dir", metavar="OUT_DIR", help="folder to make")
+    simulate.add_argument("--seed", type=int, default=0, help="equal seeds give equal bytes (default 0)")
+    simulate.add_argument("--size-px", type=int, nargs="+", default=[4096], metavar="N", help="rows and columns")
+
+    build = _stage(commands, "build-dataset", "dataset", _build_dataset, "cut products and labels into patches")
+    build.add_argument("products", nargs="+", metavar="PRODUCT", help="products: folders or files")
+    build.add_argument("--labels", nargs="+", required=True, metavar="RASTER", help="label rasters that cover them")
+    build.add_argument("--legend", help="japan_9, japan_14, water_land, or a YAML file")
+
+    pretrain = _stage(commands, "pretrain", "pretrain", _pretrain, "pretrain an encoder: SAR-W-SimMIM")
+    pretrain.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
+
+    finetune = _stage(commands, "finetune", "finetune", _finetune, "train a segmenter")
+    finetune.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
+    finetune.add_argument("--init", metavar="ENCODER", help="encoder.safetensors; without it: random initialisation")
+
+    evaluate = _stage(commands, "evaluate", "evaluate", _evaluate, "score a segmenter on the test list")
+    evaluate.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
+    evaluate.add_argument("segmenter", metavar="SEGMENTER", help="segmenter.safetensors")
+    evaluate.add_argument("--baseline", metavar="SEGMENTER", help="another one to compare with")
+
+    map_ = _command(commands, "map", _map, "map a whole product")
+    map_.add_argument("product", metavar="PRODUCT", help="product (folder or file)")
+    map_.add_argument("segmenter", metavar="SEGMENTER", help="segmenter.safetensors")
+    map_.add_argument("out", metavar="OUT.tif", help="the Cloud-Optimized GeoTIFF to write")
+    map_.add_argument("--overlap-px", type=int, help="pixels neighbouring tiles share (default: a quarter of a tile)")
+    map_.add_argument("--batch-size", type=int, default=8, help="tiles per forward pass (default 8)")
+    map_.add_argument("--polarization", help="channel to read (default: the one trained on)")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _stage(
+    commands: Any, name: str, stage: str, run: Callable[[argparse.Namespace], None], text: str
+) -> argparse.ArgumentParser:
+    """A command with a profile, a settings file and single settings, which its help lists."""
+    command = _command(commands, name, run, text)
+    command.set_defaults(stage=stage)
+    command.add_argument("--profile", default="quick", help=f"{', '.join(profile_names())} (default quick)")
+    command.add_argument("--config", metavar="FILE", help="YAML file of settings")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="one setting; repeatable"
+    )
+    command.add_argument("--work-dir", default="work", help="folder for results (default work)")
+    if stage != "evaluate":
+        command.add_argument("--seed", type=int, default=0, help="default 0")
+    lines = (f"  {key} = {json.dumps(value)}\n      {text}" for key, value, text in describe_settings(stage))
+    command.epilog = "settings, as in the profile 'quick':\n" + "\n".join(lines)
+    return command
+
+
+def _config(options: argparse.Namespace, **values: Any) -> Any:
+    if hasattr(options, "seed"):
+        values["seed"] = options.seed
+    return load_config(
+        options.stage,
+        options.profile,
+        file=options.config,
+        overrides=options.overrides,
+        work_dir=options.work_dir,
+        **values,
+    )
+
+
+def _info(options: argparse.Namespace) -> None:
+    if (Path(options.path) / "dataset.json").is_file():
+        from .dataset import open_dataset
+
+        content = open_dataset(options.path).content
+    else:
+        from .products import open_product
+
+        content = open_product(options.path).to_dict()
+    if options.json:
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+        return
+    width = max(len(key) for key in content)
+    for key, value in content.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        print(f"{key:<{width}}  {text}")
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from .simulation import simulate_product
+
+    if len(options.size_px) > 2:
+        raise Alos2TutError("takes one number or two", where="--size-px")
+    size = options.size_px[0] if len(options.size_px) == 1 else tuple(options.size_px)
+    print(simulate_product(options.out_dir, options.seed, size))
+
+
+def _build_dataset(options: argparse.Namespace) -> None:
+    from .dataset_builder import build_dataset
+
+    config = _config(options, products=options.products, labels=options.labels, legend=options.legend)
+    print(build_dataset(config))
+
+
+def _pretrain(options: argparse.Namespace) -> None:
+    from .pretraining import pretrain
+
+    print(pretrain(_config(options, dataset=options.dataset)))
+
+
+def _finetune(options: argparse.Namespace) -> None:
+    from .segmentation import finetune
+
+    print(finetune(_config(options, dataset=options.dataset, init=options.init)))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from .evaluation import evaluate
+
+    config = _config(options, dataset=options.dataset, segmenter=options.segmenter, baseline=options.baseline)
+    folder = evaluate(config)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    for role, scores in report["models"].items():
+        values = ", ".join(f"{key} {scores[key]:.4f}" for key in ("miou", "macc", "pixel_accuracy"))
+        absent = f" (absent: {', '.join(scores['absent'])})" if scores["absent"] else ""
+        print(f"{role} ({scores['initialisation']}): {values}{absent}")
+    print(folder)
+
+
+def _map(options: argparse.Namespace) -> None:
+    from .evaluation import map_scene
+
+    path = map_scene(
+        options.product,
+        options.segmenter,
+        options.out,
+        overlap_px=options.overlap_px,
+        batch_size=options.batch_size,
+        polarization=options.polarization,
+    )
+    print(path)

@@ -1,0 +1,295 @@
+"""Scores on ground that training never saw, and maps of whole products."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.shutil import copy as copy_raster
+from rasterio.windows import Window
+
+from . import __version__
+from .artifacts import atomic_path, sha256_file, stage_dir, write_json
+from .checkpoints import check_signal, load_segmenter
+from .config import EvaluateConfig, settings_for_key
+from .dataset import PatchDataset, encode_db, open_dataset
+from .encoders import standardize
+from .errors import Alos2TutError
+from .legend import IGNORE
+from .products import Product, open_product
+from .progress import progress_bar
+from .scores import scores_from_confusion
+from .segmentation import Segmenter, confusion_matrix
+
+REPORT_SCHEMA = "alos2tut-report-1"
+#: pixel sizes that differ by less than this share count as equal: degrees change their length with latitude
+_SPACING_TOLERANCE = 0.05
+
+
+def evaluate(config: EvaluateConfig) -> Path:
+    """Score a segmenter, and a baseline beside it, on one split of a dataset.
+
+    Args:
+        config: dataset, segmenter, baseline, split; see :class:`alos2tut.config.EvaluateConfig`.
+
+    Returns:
+        The folder ``<work_dir>/evaluate-<hash>`` with ``report.json``: for each model mIoU, mAcc, pixel accuracy and
+        the scores of every class, all from one confusion matrix, which is in there, too. Classes without a reference
+        pixel are named under ``absent`` and count for nothing.
+
+    Raises:
+        Alos2TutError: a missing file, or a segmenter of another legend, signal or patch size than the dataset's.
+    """
+    dataset = open_dataset(config.dataset)
+    files = {"segmenter": config.segmenter} | ({"baseline": config.baseline} if config.baseline else {})
+    models = {role: _fitting_segmenter(path, dataset) for role, path in files.items()}
+    made_from = {"dataset": dataset.fingerprint} | {role: sha256_file(path) for role, path in files.items()}
+    target = stage_dir(config.work_dir, "evaluate", settings_for_key(config), made_from)
+    if (target / "report.json").is_file():
+        print(f"reusing {target}")
+        return target
+    split = dataset.split(config.split)
+    report: dict[str, Any] = {
+        "schema": REPORT_SCHEMA,
+        "version": __version__,
+        "settings": settings_for_key(config),
+        "made_from": made_from,
+        "patches": len(split),
+        "classes": dataset.legend.names,
+        "simulated": any(product["simulated"] for product in dataset.content["products"]),
+        "models": {},
+    }
+    for role, segmenter in models.items():
+        matrix = confusion_matrix(segmenter, split, config.batch_size)
+        report["models"][role] = _named_scores(matrix, dataset.legend.names) | {
+            "initialisation": "pretrained" if "init" in segmenter.header["provenance"]["made_from"] else "random"
+        }
+    target.mkdir(parents=True, exist_ok=True)
+    write_json(target / "report.json", report)
+    return target
+
+
+def _fitting_segmenter(path: str, dataset: PatchDataset) -> Segmenter:
+    segmenter = load_segmenter(path)
+    check_signal(segmenter.signal, dataset.signal, path)
+    if segmenter.legend.names != dataset.legend.names:
+        raise Alos2TutError(
+            f"knows the classes {segmenter.legend.names}, the dataset has {dataset.legend.names}", where=path
+        )
+    if segmenter.image_px != (dataset.patch_px, dataset.patch_px):
+        raise Alos2TutError(f"reads {segmenter.image_px} px, the patches have {dataset.patch_px} px", where=path)
+    return segmenter
+
+
+def _named_scores(matrix: NDArray[np.int64], names: list[str]) -> dict[str, Any]:
+    scores = scores_from_confusion(matrix)
+    scores["absent"] = [names[index] for index in scores["absent"]]
+    scores["per_class"] = dict(zip(names, scores["per_class"], strict=True))
+    return scores | {"confusion_matrix": matrix.tolist()}
+
+
+@torch.inference_mode()
+def map_scene(
+    product: Product | str | Path,
+    segmenter: Segmenter | str | Path,
+    out_path: str | Path,
+    *,
+    overlap_px: int | None = None,
+    batch_size: int = 8,
+    polarization: str | None = None,
+    progress: bool | None = None,
+) -> Path:
+    """Map a whole product to a Cloud-Optimized GeoTIFF of class indices.
+
+    Tiles of the segmenter's own size lie on a fixed grid and overlap; their class probabilities are blended with
+    weights that sum to one, so no seam shows. Only one row of tiles is in memory. Batches have one fixed shape.
+
+    Args:
+        product: a product, or the path of one.
+        segmenter: a loaded segmenter, or its file. Anything will do that maps standardised dB (B, C, H, W) to logits
+            (B, classes, H, W) and has ``image_px``, ``statistics``, ``legend`` and ``signal``.
+        out_path: the GeoTIFF to write (whole or not at all); it has the legend's colour table, 255 for no data, the
+            class names as tags, and overviews.
+        overlap_px: pixels that neighbouring tiles share; None: a quarter of the tile.
+        batch_size: tiles per forward pass.
+        polarization: the channel to read; None: the one the segmenter was trained on.
+        progress: show a bar; None: only where someone watches.
+
+    Returns:
+        ``out_path``.
+
+    Raises:
+        Alos2TutError: another quantity, polarisation or pixel size than the segmenter was trained on, an overlap as
+            large as the tile, or a folder that does not exist.
+    """
+    product = product if isinstance(product, Product) else open_product(product)
+    segmenter = segmenter if not isinstance(segmenter, (str, Path)) else load_segmenter(segmenter)
+    polarization = polarization or segmenter.signal["polarizations"][0]
+    looks = _matching_looks(product, segmenter, polarization)
+    tile = segmenter.image_px
+    overlap_px = min(tile) // 4 if overlap_px is None else overlap_px
+    if not 0 <= overlap_px < min(tile):
+        raise Alos2TutError(f"overlap_px={overlap_px} is not in 0…{min(tile) - 1}", where="overlap_px")
+    if batch_size < 1:
+        raise Alos2TutError(f"batch_size={batch_size} is not at least 1", where="batch_size")
+    shape = (math.ceil(product.shape[0] / looks), math.ceil(product.shape[1] / looks))
+    out_path = Path(out_path)
+    with atomic_path(out_path) as temporary:
+        scratch = temporary.with_name("scratch.tif")
+        with rasterio.open(scratch, "w", **_map_profile(product, shape, looks)) as raster:
+            raster.write_colormap(1, segmenter.legend.colormap())
+            raster.update_tags(**_map_tags(product, segmenter))
+            bands = _class_bands(product, segmenter, polarization, looks, shape, overlap_px, batch_size)
+            tile_rows = len(tile_starts(shape[0], tile[0], overlap_px))
+            for first, classes in progress_bar(bands, "mapping", "row of tiles", total=tile_rows, show=progress):
+                raster.write(classes, 1, window=Window(0, first, shape[1], len(classes)))
+        copy_raster(scratch, temporary, driver="COG", compress="DEFLATE", overview_resampling="MODE", blocksize=512)
+    return out_path
+
+
+def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
+    """First pixels of tiles that cover ``size`` pixels; the last tile ends at the edge."""
+    if size <= tile:
+        return [0]
+    return [*range(0, size - tile, tile - overlap), size - tile]
+
+
+def tile_weights(size: int, tile: int, overlap: int) -> NDArray[np.float32]:
+    """Weights of tiles along one axis: ramps over the overlap, normalised to sum to one at every pixel.
+
+    Returns:
+        float32 (tiles, tile), in the order of :func:`tile_starts`.
+    """
+    starts = tile_starts(size, tile, overlap)
+    position = np.arange(tile)
+    ramp = np.minimum(np.minimum(position, position[::-1]) + 1, overlap + 1).astype(np.float64)
+    total = np.zeros(max(size, tile))
+    for start in starts:
+        total[start : start + tile] += ramp
+    return np.stack([ramp / total[start : start + tile] for start in starts]).astype(np.float32)
+
+
+def _matching_looks(product: Product, segmenter: Segmenter, polarization: str) -> int:
+    """Looks that turn the product's pixels into the segmenter's; refuses what does not match."""
+    signal, where = segmenter.signal, product.path
+    if product.quantity != signal["quantity"]:
+        raise Alos2TutError(
+            f"is {product.quantity}, the segmenter was trained on {signal['quantity']}",
+            where=where,
+            remedy="Train on this quantity.",
+        )
+    if polarization not in signal["polarizations"]:
+        raise Alos2TutError(
+            f"polarisation {polarization} is asked for, the segmenter was trained on {signal['polarizations']}",
+            where=where,
+        )
+    product.choose_polarization(polarization)
+    wanted = np.broadcast_to(np.asarray(signal["spacing_m"], dtype=float), (2,))
+    ratio = wanted / np.asarray(product.spacing_m)
+    looks = max(1, round(float(ratio.mean())))
+    if np.abs(ratio / looks - 1).max() > _SPACING_TOLERANCE:
+        raise Alos2TutError(
+            f"has pixels of {product.spacing_m[0]:.4g} × {product.spacing_m[1]:.4g} m, which no number of looks turns "
+            f"into the segmenter's {wanted[0]:.4g} × {wanted[1]:.4g} m",
+            where=where,
+        )
+    return looks
+
+
+def _class_bands(
+    product: Product,
+    segmenter: Segmenter,
+    polarization: str,
+    looks: int,
+    shape: tuple[int, int],
+    overlap: int,
+    batch_size: int,
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Finished rows of the map from top to bottom: (first row, class indices)."""
+    (tile_h, tile_w), (height, width) = segmenter.image_px, shape
+    rows, row_weights = tile_starts(height, tile_h, overlap), tile_weights(height, tile_h, overlap)
+    cols, col_weights = tile_starts(width, tile_w, overlap), tile_weights(width, tile_w, overlap)
+    blended = np.zeros((len(segmenter.legend), tile_h, max(width, tile_w)), dtype=np.float32)
+    has_data = np.zeros(blended.shape[1:], dtype=bool)
+    for index, top in enumerate(rows):
+        db = _read_tile_row(product, polarization, looks, (top, tile_h), blended.shape[2])
+        has_data |= np.isfinite(db)
+        for col, probability in _tile_probabilities(segmenter, db, cols, batch_size):
+            weight = row_weights[index][:, None] * col_weights[col][None, :]
+            blended[:, :, cols[col] : cols[col] + tile_w] += probability * weight
+        done = (rows[index + 1] if index + 1 < len(rows) else min(top + tile_h, height)) - top
+        classes = blended[:, :done, :width].argmax(axis=0).astype(np.uint8)
+        yield top, np.where(has_data[:done, :width], classes, IGNORE)
+        # the rows below stay and are added to by the next row of tiles
+        blended = np.concatenate([blended[:, done:], np.zeros_like(blended[:, :done])], axis=1)
+        has_data = np.concatenate([has_data[done:], np.zeros_like(has_data[:done])])
+
+
+def _read_tile_row(
+    product: Product, polarization: str, looks: int, rows: tuple[int, int], width: int
+) -> NDArray[np.float32]:
+    """dB of one row of tiles, padded with NaN below and to the right where the product ends."""
+    first, height = rows
+    last = min((first + height) * looks, product.shape[0])
+    window = (first * looks, 0, last - first * looks, product.shape[1])
+    db = product.read_db(window, polarization=polarization, looks=looks)
+    padded = np.full((height, width), np.nan, dtype=np.float32)
+    padded[: db.shape[0], : db.shape[1]] = db
+    return padded
+
+
+def _tile_probabilities(
+    segmenter: Segmenter, db: NDArray[np.float32], cols: list[int], batch_size: int
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Class probabilities (classes, H, W) of every tile of a row that has any data, with its number."""
+    height, width = segmenter.image_px
+    tiles = {i: db[:, col : col + width] for i, col in enumerate(cols)}
+    numbers = [i for i, tile in tiles.items() if np.isfinite(tile).any()]
+    parameters: Any = getattr(segmenter, "parameters", tuple)()  # whatever is called like a segmenter will do
+    device = next((p.device for p in parameters), torch.device("cpu"))
+    for start in range(0, len(numbers), batch_size):
+        batch = numbers[start : start + batch_size]
+        # one fixed batch shape: another one may change the last bits of the result
+        pixels = np.full((batch_size, 1, height, width), np.nan, dtype=np.float32)
+        pixels[: len(batch), 0] = [tiles[i] for i in batch]
+        x, _ = standardize(torch.from_numpy(encode_db(pixels)).to(device), segmenter.statistics)
+        probabilities = segmenter(x).float().softmax(dim=1).cpu().numpy()
+        yield from zip(batch, probabilities[: len(batch)], strict=True)
+
+
+def _map_profile(product: Product, shape: tuple[int, int], looks: int) -> dict[str, Any]:
+    return {
+        "driver": "GTiff",
+        "dtype": "uint8",
+        "count": 1,
+        "height": shape[0],
+        "width": shape[1],
+        "crs": product.crs,
+        "transform": product.transform * Affine.scale(looks),
+        "nodata": IGNORE,
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "compress": "deflate",
+        "bigtiff": "if_safer",
+    }
+
+
+def _map_tags(product: Product, segmenter: Segmenter) -> dict[str, str]:
+    names = {f"CLASS_{index}": name for index, name in enumerate(segmenter.legend.names)}
+    return names | {
+        "PRODUCT": product.name,
+        "LEGEND": segmenter.legend.name,
+        "SIGNAL": json.dumps(segmenter.signal),
+        "SOFTWARE": f"alos2tut {__version__}",
+        "SIMULATED": "yes" if product.simulated else "no",
+        "SOURCE": "simulated" if product.simulated else "ALOS-2 PALSAR-2, (c) JAXA",
+    }

@@ -1,0 +1,217 @@
+"""What the notebooks stand on: their parameters, checked, and each stage's result, made or found again.
+
+A notebook begins with a cell of parameters; the next cell calls :func:`start`, which refuses names that the notebook
+does not know (papermill only warns about them) and returns a :class:`Tutorial`. Asking it for a result makes whatever
+is missing upstream, so every notebook runs on its own.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .artifacts import sha256_file, stage_dir
+from .config import SimulateConfig, load_config, settings_for_key, split_overrides
+from .errors import Alos2TutError, closest
+
+if TYPE_CHECKING:
+    from .dataset import PatchDataset
+    from .products import Product
+
+#: how the parameters cell begins, and the cell that papermill puts after it
+_OURS, _INJECTED = "# Parameters:", "# Parameters\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tutorial:
+    """One walk through the tutorial: its parameters, and its results on request.
+
+    Args:
+        profile: ``quick``, ``laptop`` or ``paper``.
+        product: a product to work on; None: a simulated one.
+        labels: a label raster that covers it; None: the simulated scene's.
+        legend: a legend's name or file; None: the profile's.
+        work_dir: where results live; None: ``work`` beside the notebooks' folder, or here.
+        seed: for everything random.
+        devices: processes or GPUs to train on; None: the profile's.
+        overrides: settings of any stage, separated by semicolons: ``"pretrain.steps=20; dataset.patch_px=64"``.
+
+    Raises:
+        Alos2TutError: an unknown profile, stage or key, or a product without labels.
+    """
+
+    profile: str = "quick"
+    product: str | None = None
+    labels: str | None = None
+    legend: str | None = None
+    work_dir: str | None = None
+    seed: int = 0
+    devices: int | None = None
+    overrides: str = ""
+
+    def __post_init__(self) -> None:
+        if self.product is not None and self.labels is None:
+            raise Alos2TutError(
+                "a product of your own needs labels of its ground", where="labels", remedy="Set the parameter 'labels'."
+            )
+        if self.product is None and self.labels is not None:
+            raise Alos2TutError("labels without a product", where="product", remedy="Set the parameter 'product'.")
+        for stage in ("simulate", "dataset", "pretrain", "finetune", "evaluate", "map"):
+            self.config(stage)  # whatever is wrong in any stage is said before the first one starts
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder of all results."""
+        if self.work_dir is not None:
+            return Path(self.work_dir)
+        root = Path(__file__).resolve().parent.parent
+        return (root if (root / "notebooks").is_dir() else Path.cwd()) / "work"
+
+    def config(self, stage: str, **values: Any) -> Any:
+        """A stage's settings: profile, parameters, then overrides."""
+        given: dict[str, Any] = {"work_dir": str(self.folder)} | values
+        if stage in ("simulate", "dataset", "pretrain", "finetune"):
+            given["seed"] = self.seed
+        if stage in ("pretrain", "finetune"):
+            given["devices"] = self.devices
+        if stage == "dataset":
+            given["legend"] = self.legend
+        return load_config(stage, self.profile, overrides=split_overrides(self.overrides)[stage], **given)
+
+    @cached_property
+    def product_path(self) -> Path:
+        """The product: the one given, or the simulated one, which is made if it is not there."""
+        if self.product is not None:
+            return Path(self.product)
+        from .simulation import RECIPE, simulate_product
+
+        config: SimulateConfig = self.config("simulate")
+        target = stage_dir(self.folder, "simulate", settings_for_key(config), {"recipe": RECIPE})
+        if (target / "simulation.json").is_file():
+            print(f"reusing {target}")
+            return target
+        return simulate_product(target, config.seed, config.size_px)
+
+    @cached_property
+    def label_paths(self) -> tuple[str, ...]:
+        """The label rasters of the product."""
+        if self.labels is not None:
+            return (self.labels,)
+        return tuple(str(path) for path in sorted((self.product_path / "labels").glob("*.tif")))
+
+    @cached_property
+    def opened(self) -> Product:
+        """The product, opened."""
+        from .products import open_product
+
+        return open_product(self.product_path)
+
+    @cached_property
+    def dataset_path(self) -> Path:
+        """The dataset's folder."""
+        from .dataset_builder import build_dataset
+
+        return build_dataset(self.config("dataset", products=(str(self.product_path),), labels=self.label_paths))
+
+    @cached_property
+    def dataset(self) -> PatchDataset:
+        """The dataset, opened."""
+        from .dataset import open_dataset
+
+        return open_dataset(self.dataset_path)
+
+    @cached_property
+    def pretrained_path(self) -> Path:
+        """The folder of the pretraining."""
+        from .pretraining import pretrain
+
+        return pretrain(self.config("pretrain", dataset=self.dataset_path))
+
+    @cached_property
+    def finetuned_path(self) -> Path:
+        """The folder of the fine-tuning that starts from the pretrained encoder."""
+        from .segmentation import finetune
+
+        init = self.pretrained_path / "encoder.safetensors"
+        return finetune(self.config("finetune", dataset=self.dataset_path, init=init))
+
+    @cached_property
+    def baseline_path(self) -> Path:
+        """The folder of the same fine-tuning from random initialisation."""
+        from .segmentation import finetune
+
+        return finetune(self.config("finetune", dataset=self.dataset_path))
+
+    @cached_property
+    def report_path(self) -> Path:
+        """The folder of the report on the test list."""
+        from .evaluation import evaluate
+
+        segmenter, baseline = (p / "segmenter.safetensors" for p in (self.finetuned_path, self.baseline_path))
+        return evaluate(self.config("evaluate", dataset=self.dataset_path, segmenter=segmenter, baseline=baseline))
+
+    @cached_property
+    def map_path(self) -> Path:
+        """The land-cover map of the whole product."""
+        from .evaluation import map_scene
+
+        config = self.config("map")
+        segmenter = self.finetuned_path / "segmenter.safetensors"
+        made_from = {"product": self.opened.fingerprint, "segmenter": sha256_file(segmenter)}
+        target = stage_dir(self.folder, "map", settings_for_key(config), made_from) / "landcover.tif"
+        if target.is_file():
+            print(f"reusing {target.parent}")
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return map_scene(self.opened, segmenter, target, overlap_px=config.overlap_px, batch_size=config.batch_size)
+
+    def figure_path(self, name: str) -> Path:
+        """Where a figure of these parameters is kept."""
+        folder = self.folder / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}.png"
+
+
+def start() -> Tutorial:
+    """Check this notebook's parameters and begin.
+
+    Reads the parameters cell and, under papermill, the cell injected after it.
+
+    Raises:
+        Alos2TutError: no parameters cell was run before, a name that this notebook does not know, or a parameter that
+            means nothing.
+    """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    history: list[str] = [] if shell is None else shell.user_ns["In"]
+    own = max((i for i, cell in enumerate(history) if cell.startswith(_OURS)), default=None)
+    if own is None:
+        raise Alos2TutError("no parameters cell was run", where="notebook", remedy="Run the notebook's cells in order.")
+    known = _assigned(history[own])
+    for cell in history[own + 1 :]:
+        for name in _assigned(cell) if cell.startswith(_INJECTED) else []:
+            if name not in known:
+                raise Alos2TutError(f"unknown parameter '{name}'", where="notebook", remedy=closest(name, known))
+    return tutorial_from({name: shell.user_ns[name] for name in known})
+
+
+def tutorial_from(parameters: Mapping[str, Any]) -> Tutorial:
+    """A :class:`Tutorial` from the parameters that it knows; a notebook may have more of its own."""
+    fields = {field.name for field in dataclasses.fields(Tutorial)}
+    return Tutorial(**{name: value for name, value in parameters.items() if name in fields})
+
+
+def _assigned(source: str) -> list[str]:
+    """Names that a cell's statements assign."""
+    names = []
+    for node in ast.parse(source).body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return names
