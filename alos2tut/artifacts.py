@@ -56,6 +56,20 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        Alos2TutError: a file is in the way, or nothing can be written there.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Alos2TutError(
+            f"the folder cannot be made ({error.strerror})", where=path, remedy="Name another folder."
+        ) from None
+
+
 def _flush(path: Path) -> None:
     """Push a file, or every file below a folder, to the disk, so that the rename cannot overtake the data."""
     for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:

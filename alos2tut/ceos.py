@@ -304,8 +304,11 @@ class ImageFile:
             Alos2TutError: no image descriptor, another sample type, sizes that contradict each other, or fewer bytes
                 than the descriptor promises.
         """
-        with open(path, "rb") as handle:
-            head = handle.read(DESCRIPTOR_BYTES)
+        try:
+            with open(path, "rb") as handle:
+                head = handle.read(DESCRIPTOR_BYTES)
+        except OSError as error:
+            raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
         if len(head) < DESCRIPTOR_BYTES or tuple(head[4:8]) != RECORDS["image_descriptor"][0]:
             raise Alos2TutError("does not begin with a CEOS image descriptor", where=path)
         fields = unpack(head, IMAGE_DESCRIPTOR)
@@ -324,6 +327,11 @@ class ImageFile:
         return image
 
     def _check_sizes(self) -> None:
+        if self.prefix_bytes < PREFIX_BYTES["IU2"]:
+            raise Alos2TutError(
+                f"the descriptor's prefix_bytes is {self.prefix_bytes}, a line's prefix has {PREFIX_BYTES['IU2']}",
+                where=self.path,
+            )
         if self.record_bytes < self.prefix_bytes + 2 * self.pixels:
             raise Alos2TutError(
                 f"a line of {self.record_bytes} bytes cannot hold {self.prefix_bytes} + 2 × {self.pixels} bytes",

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except Alos2TutError as error:
-        print(f"alos2tut: {error}", file=sys.stderr)
+        print(f"alos2tut: {' '.join(str(error).split())}", file=sys.stderr)
         return _REFUSED
     except KeyboardInterrupt:
         print("alos2tut: interrupted; the same command continues where it stopped", file=sys.stderr)
@@ -111,9 +111,9 @@ def _stage(
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="one setting; repeatable"
     )
-    command.add_argument("--work-dir", default="work", help="folder for results (default work)")
+    command.add_argument("--work-dir", help="folder for results (default work)")
     if stage != "evaluate":
-        command.add_argument("--seed", type=int, default=0, help="default 0")
+        command.add_argument("--seed", type=int, help="default 0")
     lines = (f"  {key} = {json.dumps(value)}\n      {text}" for key, value, text in describe_settings(stage))
     command.epilog = "settings, as in the profile 'quick':\n" + "\n".join(lines)
     return command

@@ -26,6 +26,7 @@ _CHECKED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 #: Where things lie and how fast they are made does not decide what they are: left out of artifact keys.
 _NOT_HASHED = frozenset(
     {"work_dir", "products", "labels", "dataset", "init", "segmenter", "baseline", "devices", "loader_workers"}
+    | {"checkpoint_every"}
 )
 
 #: a path, as text or pathlib's, and several of them (one alone will do)
@@ -287,14 +288,15 @@ def load_config(
     if stage not in STAGES:
         raise Alos2TutError(f"unknown stage '{stage}'", remedy=closest(stage, STAGES))
     if profile not in _profiles():
-        raise Alos2TutError(f"unknown profile '{profile}'", where="profile", remedy=closest(profile, _profiles()))
+        raise Alos2TutError(f"unknown profile '{profile}'", where="profile", remedy=closest(str(profile), _profiles()))
     settings = _merged({}, _profiles()[profile].get(stage) or {})
     if file is not None:
         settings = _merged(settings, _read_yaml(file))
     for text in overrides:
         settings = _merged(settings, parse_override(text))
     settings = _merged(settings, {key: value for key, value in values.items() if value is not None})
-    return _build(STAGES[stage], settings, where=f"{stage} settings")
+    where = f"{stage} settings" if file is None else f"{stage} settings with {file}"
+    return _build(STAGES[stage], settings, where=where)
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -318,7 +320,7 @@ def split_overrides(text: str) -> dict[str, list[str]]:
         Alos2TutError: an entry that does not begin with a stage's word.
     """
     by_stage: dict[str, list[str]] = {stage: [] for stage in STAGES}
-    for entry in filter(None, (part.strip() for part in text.replace("\n", ";").split(";"))):
+    for entry in filter(None, (part.strip() for part in str(text).replace("\n", ";").split(";"))):
         stage, dot, rest = entry.partition(".")
         if not dot or stage not in STAGES:
             raise Alos2TutError(
@@ -360,7 +362,7 @@ def from_dict(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -
 
 def _build(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T:
     try:
-        return cls(**settings)
+        return cls(**{str(key): value for key, value in settings.items()})
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])

@@ -20,13 +20,11 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
-from rasterio.transform import array_bounds
-from rasterio.warp import Resampling, reproject, transform_bounds
 from rasterio.warp import transform as reproject_points
-from rasterio.windows import Window, from_bounds
+from rasterio.windows import Window
 
 from . import __version__
-from .artifacts import atomic_path, fingerprint, sha256_file, stage_dir, write_json
+from .artifacts import atomic_path, fingerprint, make_folder, sha256_file, stage_dir, write_json
 from .config import DatasetConfig, settings_for_key
 from .dataset import NO_DATA, SCHEMA, SPLITS, STORE_OF, encode_db
 from .errors import Alos2TutError, Alos2TutWarning
@@ -40,6 +38,8 @@ AUTHORS_COLUMNS += ["Latitude", "Longitude", "Category"]
 OUR_COLUMNS = ["Row", "Product", "PatchRow", "PatchCol", "Block", "ValidFraction", "LabelledFraction"]
 _LONLAT = CRS.from_epsg(4326)
 _NO_LABEL = -1
+#: rows of labels that are looked up at once
+_STRIP = 256
 _DRAWS = 400
 _METRES_PER_DEGREE = 111_320.0
 
@@ -84,7 +84,7 @@ def build_dataset(config: DatasetConfig, *, progress: bool | None = None) -> Pat
     if (target / "dataset.json").is_file():
         print(f"reusing {target}")
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with atomic_path(target) as folder:
         folder.mkdir()
         scratch_db, scratch_labels = folder / "scratch_db", folder / "scratch_labels"
@@ -108,7 +108,7 @@ def build_dataset(config: DatasetConfig, *, progress: bool | None = None) -> Pat
     return target
 
 
-def warp_labels(labels: Sequence[str | Path], crs: CRS, transform: Affine, shape: tuple[int, int]) -> NDArray[np.int16]:
+def warp_labels(labels: Sequence[str | Path], crs: CRS, transform: Affine, shape: tuple[int, int]) -> NDArray[np.int32]:
     """Raw label codes on a grid, by nearest neighbour and exact coordinates.
 
     Args:
@@ -118,33 +118,49 @@ def warp_labels(labels: Sequence[str | Path], crs: CRS, transform: Affine, shape
         shape: rows and columns of the grid.
 
     Returns:
-        int16 codes, −1 where no raster lies.
+        int32 codes, −1 where no raster lies.
 
     Raises:
         Alos2TutError: a raster that cannot be opened, has no CRS, or holds no small integers.
     """
-    codes = np.full(shape, _NO_LABEL, dtype=np.int16)
-    left, bottom, right, top = array_bounds(*shape, transform)
+    codes = np.full(shape, _NO_LABEL, dtype=np.int32)
     for path in labels:
         with _open_labels(path) as source:
-            box = transform_bounds(crs, source.crs, left, bottom, right, top)
-            window = _overlap(source, box)
-            if window is None:
-                continue
-            part = np.full(shape, _NO_LABEL, dtype=np.int16)
-            reproject(
-                source.read(1, window=window).astype(np.int16),
-                part,
-                src_transform=source.window_transform(window),
-                src_crs=source.crs,
-                dst_transform=transform,
-                dst_crs=crs,
-                resampling=Resampling.nearest,
-                init_dest_nodata=False,
-                tolerance=0,  # exact coordinates: GDAL's approximation may be an eighth of a pixel off
-            )
-        codes = np.where(codes == _NO_LABEL, part, codes)
+            for first in range(0, shape[0], _STRIP):
+                frame = transform * Affine.translation(0, first)
+                _fill_from(source, crs, frame, codes[first : first + _STRIP])
     return codes
+
+
+def _fill_from(source: Any, crs: CRS, transform: Affine, codes: NDArray[np.int32]) -> None:
+    """Give pixels without a code that of the raster's pixel in which their centre lies.
+
+    Coordinates are those of every single centre: GDAL's warper interpolates between some, which is a few hundredths
+    of a label pixel off (and rasterio does not hand it a tolerance of zero).
+    """
+    cols, rows = np.meshgrid(np.arange(codes.shape[1]) + 0.5, np.arange(codes.shape[0]) + 0.5)
+    x, y = transform * (cols.ravel(), rows.ravel())
+    if source.crs != crs:
+        x, y = (np.array(values) for values in reproject_points(crs, source.crs, x, y))
+    cols, rows = (np.floor(values).reshape(codes.shape) for values in ~source.transform * (x, y))
+    inside = (codes == _NO_LABEL) & (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
+    if not inside.any():
+        return
+    row, col = rows[inside].astype(int), cols[inside].astype(int)
+    top, left = int(row.min()), int(col.min())
+    window = Window(left, top, int(col.max()) - left + 1, int(row.max()) - top + 1)
+    try:
+        values = source.read(1, window=window)
+    except RasterioError as error:
+        raise Alos2TutError(f"the label raster cannot be read ({error})", where=source.name) from None
+    codes[inside] = values[row - top, col - left]
+
+
+def label_classes(product: Product, labels: Sequence[str | Path], legend: Legend, looks: int = 1) -> NDArray[np.uint8]:
+    """Class indices on the grid of a whole product at so many looks, (⌈rows/looks⌉, ⌈columns/looks⌉) uint8."""
+    shape = (math.ceil(product.shape[0] / looks), math.ceil(product.shape[1] / looks))
+    codes = warp_labels(labels, product.crs, product.transform * Affine.scale(looks), shape)
+    return legend.to_classes(codes, where=labels[0])
 
 
 def _open_labels(path: str | Path) -> Any:
@@ -162,15 +178,6 @@ def _open_labels(path: str | Path) -> Any:
 def _label_fingerprint(path: str | Path) -> str:
     _open_labels(path).close()
     return fingerprint(path)
-
-
-def _overlap(source: Any, box: tuple[float, float, float, float]) -> Window | None:
-    """The source's window that covers the box with two pixels around it, or None."""
-    wanted = from_bounds(*box, transform=source.transform)
-    row0, col0 = math.floor(wanted.row_off) - 2, math.floor(wanted.col_off) - 2
-    row1, col1 = math.ceil(wanted.row_off + wanted.height) + 2, math.ceil(wanted.col_off + wanted.width) + 2
-    row0, col0, row1, col1 = max(row0, 0), max(col0, 0), min(row1, source.height), min(col1, source.width)
-    return Window(col0, row0, col1 - col0, row1 - row0) if row1 > row0 and col1 > col0 else None
 
 
 def _check_alike(products: list[Product], config: DatasetConfig) -> None:
@@ -234,7 +241,7 @@ def _describe_patch(
     legend: Legend,
     place: tuple[int, int],
     db: NDArray[np.float32],
-    codes: NDArray[np.int16],
+    codes: NDArray[np.int32],
     classes: NDArray[np.uint8],
 ) -> _Patch | None:
     """The patch's list entry, or None if it is not worth keeping."""
@@ -429,7 +436,7 @@ def _describe(
     return {
         "schema": SCHEMA,
         "version": __version__,
-        "settings": settings_for_key(config),
+        "settings": settings_for_key(config) | {"legend": legend.name},
         "made_from": made_from,
         "products": [{key: value for key, value in p.to_dict().items() if key != "path"} for p in products],
         "labels": [Path(path).name for path in config.labels],

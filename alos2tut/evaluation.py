@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from . import __version__
 from .artifacts import atomic_path, sha256_file, stage_dir, write_json
 from .checkpoints import check_signal, load_segmenter
 from .config import EvaluateConfig, settings_for_key
-from .dataset import PatchDataset, encode_db, open_dataset
+from .dataset import PatchDataset, Split, encode_db, open_dataset
 from .encoders import standardize
 from .errors import Alos2TutError
 from .legend import IGNORE
@@ -94,6 +94,15 @@ def _named_scores(matrix: NDArray[np.int64], names: list[str]) -> dict[str, Any]
     scores["absent"] = [names[index] for index in scores["absent"]]
     scores["per_class"] = dict(zip(names, scores["per_class"], strict=True))
     return scores | {"confusion_matrix": matrix.tolist()}
+
+
+@torch.inference_mode()
+def predict_patches(segmenter: Segmenter, split: Split, indices: Sequence[int]) -> NDArray[np.uint8]:
+    """Class indices (n, H, W) that a segmenter gives a few patches of a list."""
+    rows, _ = split.gather(list(indices))
+    x, _ = standardize(torch.from_numpy(rows), segmenter.statistics)
+    classes: NDArray[np.uint8] = segmenter(x).argmax(dim=1).numpy().astype(np.uint8)
+    return classes
 
 
 @torch.inference_mode()

@@ -63,7 +63,7 @@ class Legend:
         """Class indices for raw codes; negative codes mean "no label here".
 
         Args:
-            codes: raw codes of any shape, integers below 256.
+            codes: raw codes of any shape, integers.
             where: named in the error message.
 
         Returns:
@@ -72,12 +72,13 @@ class Legend:
         Raises:
             Alos2TutError: a code that the legend does not know.
         """
-        table = np.full(257, -1, dtype=np.int16)
+        # one entry more for "no label here", and one for codes that no legend knows
+        table = np.full(258, -1, dtype=np.int16)
         table[256] = IGNORE
         table[list(self.ignored)] = IGNORE
         for index, land_class in enumerate(self.classes):
             table[list(land_class.codes)] = index
-        classes = table[np.where(codes < 0, 256, codes)]
+        classes = table[np.where(codes < 0, 256, np.where(codes > IGNORE, 257, codes))]
         if (classes < 0).any():
             unknown = sorted(int(code) for code in np.unique(codes[classes < 0]))
             raise Alos2TutError(

@@ -144,7 +144,8 @@ class Tutorial:
         """The folder of the same fine-tuning from random initialisation."""
         from .segmentation import finetune
 
-        return finetune(self.config("finetune", dataset=self.dataset_path))
+        # the same architecture, whatever was set for the pretraining
+        return finetune(self.config("finetune", dataset=self.dataset_path, encoder=self.config("pretrain").encoder))
 
     @cached_property
     def report_path(self) -> Path:

@@ -47,6 +47,8 @@ _MOSAIC = re.compile(
 _LOOK_SIDES, _ORBITS = {"L": "left", "R": "right"}, {"A": "ascending", "D": "descending"}
 #: the mosaic writes 1 for "no data" from 2017 on, 0 before
 _MOSAIC_NO_DATA_ONE_SINCE = 2017
+#: JAXA's factors lie between −115 and −79 dB; beyond this the field is damaged
+_LARGEST_FACTOR_DB = 200.0
 
 
 class Band(Protocol):
@@ -262,13 +264,16 @@ class Product:
     def _extent(self, window: WindowLike | None) -> tuple[tuple[int, int], tuple[int, int]]:
         if window is None:
             return (0, self.shape[0]), (0, self.shape[1])
+        given: Any = window
         if isinstance(window, Window):
-            numbers = (window.row_off, window.col_off, window.height, window.width)
-        else:
-            numbers = tuple(window)
-        if len(numbers) != 4 or any(n != int(n) for n in numbers):
-            raise Alos2TutError(f"window {numbers} is not (row, col, height, width) in whole pixels", where=self.path)
-        row, col, height, width = (int(n) for n in numbers)
+            given = (window.row_off, window.col_off, window.height, window.width)
+        try:
+            row, col, height, width = (int(n) for n in given)
+            whole = (row, col, height, width) == tuple(given)
+        except (TypeError, ValueError, OverflowError):
+            whole = False
+        if not whole:
+            raise Alos2TutError(f"window {given} is not (row, col, height, width) in whole pixels", where=self.path)
         inside = row >= 0 and col >= 0 and row + height <= self.shape[0] and col + width <= self.shape[1]
         if not inside or height < 1 or width < 1:
             raise Alos2TutError(
@@ -396,6 +401,10 @@ def _open_ceos(
             )
     leader = read_leader(leader_path)
     factor = leader.get("radiometric", {}).get("calibration_factor_db")
+    if factor is not None and not -_LARGEST_FACTOR_DB <= factor <= _LARGEST_FACTOR_DB:
+        raise Alos2TutError(
+            f"the calibration factor of {factor:g} dB cannot be", where=leader_path, remedy="Download it again."
+        )
     scene = leader.get("dataset_summary", {})
     looks: Any = (scene.get("azimuth_looks"), scene.get("range_looks"))
     wanted = {"radiometric record": factor, "scene incidence": scene.get("incidence_deg"), "looks": looks[0]}
@@ -418,14 +427,15 @@ def _open_ceos(
 
 def _ceos_crs(projection: dict[str, Any], leader_path: Path) -> CRS:
     """UTM, north or south by the false northing; WGS 84 stands for JAXA's GRS 80 frame."""
-    if projection.get("projection") != "UTM-PROJECTION" or not str(projection.get("utm_zone")).isdigit():
+    zone = str(projection.get("utm_zone"))
+    if projection.get("projection") != "UTM-PROJECTION" or not zone.isdigit() or not 1 <= int(zone) <= 60:
         raise Alos2TutError(
-            f"map projection '{projection.get('projection')}' is absent or not UTM",
+            f"map projection '{projection.get('projection')}' (zone {zone}) is absent or not UTM",
             where=leader_path,
             remedy="Give the coordinate system: open_product(path, crs='EPSG:…').",
         )
     south = (projection.get("false_northing_m") or 0) > 0
-    return CRS.from_epsg((32700 if south else 32600) + int(projection["utm_zone"]))
+    return CRS.from_epsg((32700 if south else 32600) + int(zone))
 
 
 def _ceos_transform(projection: dict[str, Any], image: ImageFile, leader_path: Path) -> Affine:
@@ -442,7 +452,7 @@ def _ceos_transform(projection: dict[str, Any], image: ImageFile, leader_path: P
     a, d = ((x1 - x0) / across, (y1 - y0) / across) if image.pixels > 1 else (spacing[1], 0.0)
     b, e = ((x2 - x0) / down, (y2 - y0) / down) if image.lines > 1 else (0.0, -spacing[0])
     for name, found, stated in (("pixel", math.hypot(a, d), spacing[1]), ("line", math.hypot(b, e), spacing[0])):
-        if abs(found - stated) > 0.01 * stated:
+        if not abs(found - stated) <= 0.01 * stated:  # so that NaN is refused, too
             raise Alos2TutError(
                 f"corners give a {name} spacing of {found:.4g} m, the record states {stated:.4g} m", where=leader_path
             )

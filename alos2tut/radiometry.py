@@ -27,14 +27,16 @@ def to_db(power: ArrayLike) -> NDArray[np.floating[Any]]:
 
 def to_power(db: ArrayLike) -> NDArray[np.floating[Any]]:
     """10^(dB / 10)."""
-    power: NDArray[np.floating[Any]] = np.power(10.0, np.asarray(db) / 10)
+    exponent = np.asarray(db, dtype=np.float64) / 10
+    power: NDArray[np.float64] = np.power(10.0, exponent)
     return power
 
 
 def dn_to_power(dn: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> NDArray[np.floating[Any]]:
     """Calibrated backscatter (linear) of amplitude numbers: DN² · 10^(CF/10) (JAXA product format description)."""
     dn = np.asarray(dn, dtype=np.float64)
-    return dn * dn * 10 ** (calibration_factor_db / 10)
+    power: NDArray[np.float64] = dn * dn * 10 ** (calibration_factor_db / 10)
+    return power
 
 
 def power_to_dn(power: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> NDArray[np.floating[Any]]:
@@ -67,6 +69,8 @@ def multilook(power: NDArray[np.floating[Any]], looks: int | tuple[int, int]) ->
     rows, cols = look_pair(looks)
     if (rows, cols) == (1, 1):
         return power.astype(np.float32)
+    # a block larger than the image averages all of it; its size is no reason to pad
+    rows, cols = min(rows, max(power.shape[0], 1)), min(cols, max(power.shape[1], 1))
     valid = np.isfinite(power)
     sums = _block_sum(np.where(valid, power, 0.0), rows, cols)
     counts = _block_sum(valid.astype(np.float64), rows, cols)
@@ -81,7 +85,7 @@ def look_pair(looks: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
         Alos2TutError: anything but one or two whole numbers of at least 1.
     """
-    pair = (looks, looks) if isinstance(looks, (int, np.integer)) else tuple(looks)
+    pair = tuple(looks) if isinstance(looks, (tuple, list)) else (looks, looks)
     if len(pair) != 2 or any(not isinstance(n, (int, np.integer)) or n < 1 for n in pair):
         raise Alos2TutError(f"looks={looks!r} is not a whole number of at least 1, or a pair of them", where="looks")
     return int(pair[0]), int(pair[1])

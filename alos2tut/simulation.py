@@ -26,7 +26,7 @@ from rasterio.windows import Window
 from scipy import ndimage, stats
 
 from . import ceos, radiometry
-from .artifacts import atomic_path, write_json
+from .artifacts import atomic_path, make_folder, write_json
 from .errors import Alos2TutError
 from .legend import load_legend
 from .progress import progress_bar
@@ -245,14 +245,15 @@ def simulate_product(
         Alos2TutError: a size outside 64…40000, a negative seed, or a folder that holds something.
     """
     out_dir = Path(out_dir)
-    height, width = (size_px, size_px) if isinstance(size_px, int) else tuple(size_px)
-    if not all(isinstance(n, int) and 64 <= n <= 40_000 for n in (height, width)):
-        raise Alos2TutError(f"size_px={size_px} is not in 64…40000 pixels", where="size_px")
-    if seed < 0:
-        raise Alos2TutError(f"seed={seed} is negative", where="seed")
+    sides = tuple(size_px) if isinstance(size_px, (tuple, list)) else (size_px, size_px)
+    if len(sides) != 2 or not all(isinstance(n, int) and 64 <= n <= 40_000 for n in sides):
+        raise Alos2TutError(f"size_px={size_px!r} is not one or two whole numbers in 64…40000", where="size_px")
+    height, width = sides
+    if not isinstance(seed, int) or seed < 0:
+        raise Alos2TutError(f"seed={seed!r} is not a whole number of at least 0", where="seed")
     if out_dir.is_file() or (out_dir.is_dir() and any(out_dir.iterdir())):
         raise Alos2TutError("exists and is not empty", where=out_dir, remedy="Name another folder, or remove it.")
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir.parent)
     scene = _Scene(seed, height, width)
     with atomic_path(out_dir) as folder:
         folder.mkdir()

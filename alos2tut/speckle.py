@@ -80,9 +80,31 @@ def autocorrelation(power: FloatArray, max_lag: int = 5) -> tuple[NDArray[np.flo
 
     def along(image: FloatArray) -> NDArray[np.float64]:
         pairs = [(image[:, : image.shape[1] - lag] * image[:, lag:]) for lag in range(max_lag + 1)]
-        return np.array([np.nanmean(product) for product in pairs]) / variance
+        return np.array([np.nanmean(product) / variance for product in pairs], dtype=np.float64)
 
     return along(centred), along(centred.T)
+
+
+def homogeneous_window(power: FloatArray, size: int) -> tuple[int, int, int, int]:
+    """The most even ground: the ``size`` × ``size`` window, on a grid of half that, with the lowest CV.
+
+    Choosing the lowest makes ENL measured there a little too high; for a careful figure, choose ground by eye.
+
+    Returns:
+        (row, col, height, width).
+
+    Raises:
+        Alos2TutError: an image smaller than the window, or no window wholly with data.
+    """
+    best, place = np.inf, None
+    for row in range(0, power.shape[0] - size + 1, max(size // 2, 1)):
+        for col in range(0, power.shape[1] - size + 1, max(size // 2, 1)):
+            part = power[row : row + size, col : col + size]
+            if np.isfinite(part).all() and part.mean() > 0 and part.std() / part.mean() < best:
+                best, place = part.std() / part.mean(), (row, col, size, size)
+    if place is None:
+        raise Alos2TutError(f"no window of {size} × {size} pixels lies wholly on data", where="size")
+    return place
 
 
 def _positive(power: FloatArray) -> NDArray[np.float64]:

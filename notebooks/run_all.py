@@ -20,9 +20,11 @@ NAMES = ("01_read_and_inspect", "02_build_dataset", "03_pretrain", "04_finetune"
 def run(name: str, out_dir: Path, parameters: dict[str, str]) -> float:
     """Execute one notebook; returns seconds."""
     import papermill
+    from traitlets.config import Config
 
+    # kernels talk over a private socket file where the system has them, not over TCP, of which they would warn
+    config = Config({"KernelManager": {"transport": "ipc"}}) if os.name == "posix" else Config()
     begun = time.monotonic()
-    # unbuffered kernels on this interpreter's packages; cell output is in the executed notebook
     papermill.execute_notebook(
         HERE / f"{name}.ipynb",
         out_dir / f"{name}.ipynb",
@@ -30,7 +32,7 @@ def run(name: str, out_dir: Path, parameters: dict[str, str]) -> float:
         cwd=HERE,
         kernel_name="python3",
         progress_bar=False,
-        execution_timeout=3 * 3600,
+        config=config,
     )
     return time.monotonic() - begun
 

@@ -1,0 +1,60 @@
+# alos2tut: `make` alone lists what there is. All paths are relative, so that the folder may bear any name.
+# PYTHON=python3.12 picks the interpreter; PIP_ARGS="..." goes to pip, which reads PIP_INDEX_URL by itself.
+
+PYTHON ?= python3
+PIP_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help tutorial test lab lint soak bench venv clean distclean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+tutorial: .venv/.installed ## run notebooks 01-05 and say where the results lie
+	@.venv/bin/python notebooks/run_all.py
+
+test: .venv/.installed ## run the tests
+	@.venv/bin/python -m pytest -m "not soak"
+
+lab: .venv/.installed ## open the notebooks in JupyterLab
+	@cd notebooks && ../.venv/bin/python -m jupyterlab
+
+lint: .venv/.installed ## check style and types
+	@.venv/bin/python -m ruff check .
+	@.venv/bin/python -m ruff format --check .
+	@.venv/bin/python -m mypy
+
+soak: .venv/.installed ## run the long tests
+	@.venv/bin/python -m pytest -m soak
+
+bench: .venv/.installed ## measure speed and memory
+	@.venv/bin/python benchmarks/measure.py
+
+venv: .venv/.installed ## build .venv, which all the others do by themselves
+
+clean: ## remove results and caches; .venv stays
+	@rm -rf work notebooks/work build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	@find . \( -name .venv -o -name .git \) -prune -o \
+	    -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too
+	@rm -rf .venv alos2tut.egg-info
+
+# The stamp holds the folder's path: a .venv is full of absolute paths, so one that was moved is built anew.
+ifneq "$(shell cat .venv/.installed 2>/dev/null)" "$(CURDIR)"
+.PHONY: .venv/.installed
+endif
+
+.venv/.installed: pyproject.toml constraints.txt
+	@here="$$(pwd -P)"; \
+	if [ "$$(cat .venv/.installed 2>/dev/null || echo "$$here")" != "$$here" ] \
+	        || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then \
+	    "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	        echo "alos2tut needs Python 3.11 or newer, and '$(PYTHON)' is not. Name one: make PYTHON=python3.12 ..." >&2; \
+	        exit 1; }; \
+	    "$(PYTHON)" -m venv --clear .venv; \
+	fi
+	@rm -f .venv/.installed
+	@echo "Installing into .venv. The first time this downloads up to 3.3 GB; README.md says how to take less."
+	@.venv/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[train,notebooks,dev]"
+	@pwd -P > .venv/.installed

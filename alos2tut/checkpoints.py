@@ -1,0 +1,262 @@
+"""Weights in and out: safetensors files with a JSON header that says what they are.
+
+Loading one executes nothing. The header (metadata key ``alos2tut``) holds the architecture, the statistics that
+standardise the input, the signal (quantity, polarisations, pixel size), where the weights come from and, for a
+segmenter, the legend.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from . import __version__
+from .artifacts import atomic_path
+from .config import EncoderConfig, from_dict
+from .dataset import Statistics
+from .encoders import SwinEncoder
+from .errors import Alos2TutError, Alos2TutWarning
+from .legend import Legend
+
+if TYPE_CHECKING:
+    from .segmentation import Segmenter
+
+_KEY = "alos2tut"
+_FORMAT = 1
+_SIGNAL = ("quantity", "polarizations", "spacing_m")
+_REMEDY = "Make the file anew, or copy it again."
+
+
+def save_encoder(
+    path: str | Path,
+    encoder: SwinEncoder,
+    *,
+    statistics: Statistics,
+    signal: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write an encoder.
+
+    Args:
+        path: the file to write, whole or not at all.
+        encoder: its weights and architecture.
+        statistics: what its input is standardised by.
+        signal: quantity, polarizations and spacing_m of what it was trained on.
+        provenance: what it was made from, by plain values: no times, host names or absolute paths, so that equal
+            training gives equal files.
+    """
+    _save(path, encoder, _encoder_header("encoder", encoder, statistics, signal, provenance))
+
+
+def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> SwinEncoder:
+    """Read an encoder that :func:`save_encoder` wrote.
+
+    Returns:
+        The encoder in evaluation mode, with ``.statistics``, ``.signal`` and ``.header``.
+
+    Raises:
+        Alos2TutError: a missing, cut or foreign file, another kind of weights, a header or weights that do not fit.
+    """
+    header, tensors = read_weights(path, "encoder")
+    encoder = _encoder_from(header, path, drop_path)
+    _load_state(encoder, tensors, path)
+    return encoder.eval()
+
+
+def save_segmenter(path: str | Path, segmenter: Segmenter, *, provenance: Mapping[str, Any]) -> None:
+    """Write a segmenter, with its statistics, signal, legend and decoder settings; see :func:`save_encoder`."""
+    header = _encoder_header("segmenter", segmenter.encoder, segmenter.statistics, segmenter.signal, provenance)
+    decoder = {"width": segmenter.decoder.width, "dropout": segmenter.decoder.dropout}
+    _save(path, segmenter, {**header, "legend": segmenter.legend.to_dict(), "decoder": decoder})
+
+
+def load_segmenter(path: str | Path) -> Segmenter:
+    """Read a segmenter that :func:`save_segmenter` wrote.
+
+    Returns:
+        The segmenter in evaluation mode: standardised dB (B, C, H, W) → logits (B, classes, H, W). It carries
+        ``.statistics``, ``.signal``, ``.legend``, ``.image_px`` and ``.header``.
+
+    Raises:
+        Alos2TutError: as :func:`load_encoder`.
+    """
+    from .segmentation import Segmenter
+
+    header, tensors = read_weights(path, "segmenter")
+    encoder = _encoder_from(header, path, 0.0)
+    assert encoder.statistics is not None and encoder.signal is not None
+    legend = Legend.from_dict(_field(header, "legend", path), where=path)
+    decoder = _field(header, "decoder", path)
+    try:
+        width, dropout = int(decoder["width"]), float(decoder["dropout"])
+    except (KeyError, TypeError, ValueError):
+        raise Alos2TutError("the header's 'decoder' lacks 'width' or 'dropout'", where=path, remedy=_REMEDY) from None
+    segmenter = Segmenter(encoder, legend, encoder.statistics, encoder.signal, width=width, dropout=dropout)
+    segmenter.header = header
+    _load_state(segmenter, tensors, path)
+    return segmenter.eval()
+
+
+def save_weights(path: str | Path, module: nn.Module, kind: str, header: Mapping[str, Any]) -> None:
+    """Write any module's weights under a header of that kind."""
+    _save(path, module, {"kind": kind, **header})
+
+
+def load_weights(path: str | Path, module: nn.Module, kind: str) -> dict[str, Any]:
+    """Read weights of that kind into a module; returns the header. Raises as :func:`load_encoder`."""
+    header, tensors = read_weights(path, kind)
+    _load_state(module, tensors, path)
+    return header
+
+
+def check_signal(file_signal: Mapping[str, Any], dataset_signal: Mapping[str, Any], where: str | Path) -> None:
+    """Refuse weights for data of another quantity, polarisation or pixel size (to a thousandth).
+
+    Args:
+        file_signal: ``.signal`` of an encoder or segmenter.
+        dataset_signal: ``.signal`` of a dataset.
+        where: the weights' file, for the message.
+
+    Raises:
+        Alos2TutError: naming the field in which they differ.
+    """
+    for field in _SIGNAL:
+        trained, given = _field(file_signal, field, where), _field(dataset_signal, field, "dataset.json")
+        same = _equal_spacing(trained, given) if field == "spacing_m" else _plain(trained) == _plain(given)
+        if not same:
+            raise Alos2TutError(
+                f"was trained on {field} {_plain(trained)}, the data have {_plain(given)}",
+                where=where,
+                remedy="Build the dataset alike, or train for these data.",
+            )
+
+
+def report_statistics(own: Statistics, dataset: Statistics, where: str | Path) -> None:
+    """Warn when a dataset's statistics are not those that the weights standardise by (which are the ones used)."""
+    if own != dataset:
+        warnings.warn(
+            f"{where}: input is standardised by the weights' own mean {_rounded(own.mean_db)} and spread "
+            f"{_rounded(own.std_db)} dB; the dataset's are {_rounded(dataset.mean_db)} and "
+            f"{_rounded(dataset.std_db)} dB.",
+            Alos2TutWarning,
+            stacklevel=2,
+        )
+
+
+def read_weights(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and the tensors of a file of ours.
+
+    Raises:
+        Alos2TutError: no such file, no safetensors file, no header of ours, or another kind of weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise Alos2TutError("there is no such file", where=path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise Alos2TutError(f"is cut off or no safetensors file ({error})", where=path, remedy=_REMEDY) from None
+    try:
+        header = json.loads(metadata[_KEY])
+    except (KeyError, json.JSONDecodeError):
+        raise Alos2TutError(
+            f"has no header '{_KEY}'", where=path, remedy="It was not written by this package: convert it first."
+        ) from None
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise Alos2TutError(f"the header's 'format' is not {_FORMAT}", where=path, remedy=_REMEDY)
+    if header.get("kind") != kind:
+        raise Alos2TutError(f"holds weights of the kind '{header.get('kind')}', not '{kind}'", where=path)
+    return header, tensors
+
+
+def _encoder_header(
+    kind: str,
+    encoder: SwinEncoder,
+    statistics: Statistics,
+    signal: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "encoder": dataclasses.asdict(encoder.config),
+        "image_px": list(encoder.image_px),
+        "in_channels": encoder.in_channels,
+        "statistics": statistics.to_dict(),
+        "signal": {field: _plain(signal[field]) for field in _SIGNAL},
+        "provenance": dict(provenance),
+    }
+
+
+def _encoder_from(header: dict[str, Any], path: str | Path, drop_path: float) -> SwinEncoder:
+    config = from_dict(EncoderConfig, _field(header, "encoder", path), where=f"{path}, encoder")
+    try:
+        height, width = (int(side) for side in _field(header, "image_px", path))
+        channels = int(_field(header, "in_channels", path))
+    except (TypeError, ValueError):
+        raise Alos2TutError("the header's 'image_px' or 'in_channels' is broken", where=path, remedy=_REMEDY) from None
+    encoder = SwinEncoder(config, (height, width), channels, drop_path)
+    encoder.statistics = Statistics.from_dict(_field(header, "statistics", path), where=path)
+    signal = _field(header, "signal", path)
+    encoder.signal = {field: _field(signal, field, path) for field in _SIGNAL}
+    encoder.header = header
+    return encoder
+
+
+def _save(path: str | Path, module: nn.Module, header: Mapping[str, Any]) -> None:
+    content = {"format": _FORMAT, "package": f"alos2tut {__version__}", **header}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(content, sort_keys=True)})
+
+
+def _load_state(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
+    expected = module.state_dict()
+    for problem, names in [
+        ("lacks the weights", sorted(expected.keys() - tensors.keys())),
+        ("holds weights that do not belong there:", sorted(tensors.keys() - expected.keys())),
+    ]:
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise Alos2TutError(f"{problem} '{names[0]}'{more}", where=path, remedy=_REMEDY)
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise Alos2TutError(
+                f"'{name}' is {tuple(tensor.shape)}, not {tuple(expected[name].shape)}", where=path, remedy=_REMEDY
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise Alos2TutError(
+                f"'{name}' holds NaN or infinity", where=path, remedy="The training broke down: repeat it."
+            )
+    module.load_state_dict(tensors)
+
+
+def _field(content: Any, field: str, where: str | Path) -> Any:
+    if not isinstance(content, Mapping) or field not in content:
+        raise Alos2TutError(f"the header lacks '{field}'", where=where, remedy=_REMEDY)
+    return content[field]
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and NumPy values as JSON would give them back."""
+    return json.loads(json.dumps(value, default=lambda v: v.tolist()))
+
+
+def _equal_spacing(one: Any, other: Any) -> bool:
+    one, other = (np.broadcast_to(np.asarray(spacing, dtype=float), (2,)) for spacing in (one, other))
+    return bool(np.allclose(one, other, rtol=1e-3, atol=0))
+
+
+def _rounded(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)

@@ -1,0 +1,494 @@
+"""The figures of the notebooks, each from plain data, each with its units.
+
+Backscatter is shown in grey, quantities in ``viridis`` and ``cividis`` (safe for colour-blind readers), land cover in
+its legend's own colours, splits and models in Okabe and Ito's palette.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+
+from . import radiometry, speckle
+from .dataset import PatchDataset, Split
+from .legend import IGNORE, Legend
+from .products import Product
+
+#: Okabe and Ito's colours, told apart by colour-blind readers
+BLUE, ORANGE, GREEN, VERMILION, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#999999"
+SPLIT_COLORS = {"pretrain": GREY, "train": GREY, "val": ORANGE, "test": BLUE}
+_SYMBOLS = {"sigma0": "σ⁰", "gamma0": "γ⁰"}
+_NO_DATA_COLOR = "#f2e6d0"
+
+
+def use_style() -> None:
+    """Sizes and colours shared by all figures."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 90,
+            "savefig.dpi": 140,
+            "savefig.bbox": "tight",
+            "font.size": 10,
+            "axes.titlesize": 10.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "image.interpolation": "nearest",
+            "figure.constrained_layout.use": True,
+        }
+    )
+
+
+def symbol(quantity: str) -> str:
+    """How a quantity is written: σ⁰ or γ⁰."""
+    return _SYMBOLS[quantity]
+
+
+# --- products ---------------------------------------------------------------------------------------------------------
+
+
+def quicklook(product: Product, *, max_px: int = 900, boxes: Mapping[str, tuple[int, int, int, int]] = {}) -> Figure:
+    """The whole product in dB, multilooked in power to at most ``max_px`` pixels, with boxes (pixel windows) on it."""
+    looks = max(1, math.ceil(max(product.shape) / max_px))
+    fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.4))
+    _backscatter(fig, ax, product.read_db(looks=looks), product, _extent(product))
+    to_axes = _axes_units(product)
+    for name, (row, col, height, width) in boxes.items():
+        (x0, y0), (x1, y1) = (to_axes(row, col), to_axes(row + height, col + width))
+        ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=ORANGE, linewidth=2))
+        ax.annotate(name, (x0, y0), color=ORANGE, weight="bold", xytext=(2, 4), textcoords="offset points")
+    ax.set_title(f"{_told(product)}, {looks} × {looks} looks of {product.spacing_m[0]:.3g} m")
+    return fig
+
+
+def looks_ladder(product: Product, window: tuple[int, int, int, int], looks: Sequence[int] = (1, 2, 4, 8)) -> Figure:
+    """The same ground at several numbers of looks: speckle falls, detail is lost."""
+    fig, axes = plt.subplots(1, len(looks), figsize=(3.1 * len(looks), 3.5), sharex=True, sharey=True)
+    extent = _extent(product, window)
+    limits = _limits(product.read_db(window, looks=2))
+    for ax, n in zip(axes, looks, strict=True):
+        image = ax.imshow(product.read_db(window, looks=n), cmap="gray", extent=extent, **limits)
+        _map_axes(ax, product, label_y=ax is axes[0])
+        ax.tick_params(axis="x", rotation=30)
+        ax.set_title(f"{n} × {n} looks" if n > 1 else "as delivered")
+    fig.colorbar(image, ax=axes, label=f"{symbol(product.quantity)} (dB)", shrink=0.85)
+    return fig
+
+
+def speckle_law(power: NDArray[np.floating[Any]], looks: float) -> Figure:
+    """Histograms of power and of dB on even ground, beside the law of speckle with that many looks."""
+    values = power[np.isfinite(power)]
+    relative = values / values.mean()
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4))
+    x = np.linspace(0.01, 5, 400)
+    left.hist(relative, bins=np.linspace(0, 5, 80), density=True, color=SKY, label="pixels")
+    left.plot(x, speckle.gamma_density(x, looks), color=VERMILION, label=f"gamma law, L = {looks:.2f}")
+    left.set(xlabel="power / mean power", ylabel="density", title="Power: skewed, never negative")
+    db = radiometry.to_db(relative[relative > 0])
+    grid = np.linspace(-25, 10, 400)
+    density = speckle.gamma_density(radiometry.to_power(grid), looks) * radiometry.to_power(grid) * np.log(10) / 10
+    right.hist(db, bins=np.linspace(-25, 10, 80), density=True, color=SKY, label="pixels")
+    right.plot(grid, density, color=VERMILION, label="the same law in dB")
+    right.axvline(0, color="k", linewidth=1)
+    right.axvline(db.mean(), color="k", linestyle="--", linewidth=1)
+    right.annotate(
+        f"mean of dB\n{db.mean():.2f} dB", (db.mean(), right.get_ylim()[1]), (-8, -4), ha="right", va="top",
+        textcoords="offset points",
+    )  # fmt: skip
+    right.set(xlabel="power / mean power (dB)", ylabel="density (1/dB)", title="Decibels: a long tail on the dark side")
+    left.legend()
+    right.legend(loc="upper left")
+    return fig
+
+
+def averaging_bias(power: NDArray[np.floating[Any]], sizes: Sequence[int] = (1, 2, 4, 8)) -> Figure:
+    """What averaging in dB loses against averaging in power, and how looks narrow the spread of dB."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.2))
+    truth = float(radiometry.to_db(np.nanmean(power)))
+    means, spreads, enl = [], [], []
+    for size in sizes:
+        averaged = radiometry.multilook(power, size)
+        db = radiometry.to_db(averaged[np.isfinite(averaged) & (averaged > 0)])
+        means.append(db.mean() - truth)
+        spreads.append(db.std())
+        enl.append(speckle.enl_moments(averaged))
+    grid = np.geomspace(0.9, max(enl) * 1.3, 100)
+    for ax, measured, law, label in (
+        (left, means, speckle.db_bias, "mean of dB − dB of mean (dB)"),
+        (right, spreads, speckle.db_spread, "spread of dB (dB)"),
+    ):
+        ax.plot(grid, [law(n) for n in grid], color=VERMILION, label="law of speckle")
+        ax.plot(enl, measured, "o", color=BLUE, label="measured here")
+        for n, x, y in zip(sizes, enl, measured, strict=True):
+            ax.annotate(f"{n}×{n}", (x, y), (5, 5), textcoords="offset points")
+        ax.set(xscale="log", xlabel="equivalent number of looks", ylabel=label)
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.margins(x=0.08, y=0.15)
+    left.legend(loc="lower right")
+    return fig
+
+
+def correlation(power: NDArray[np.floating[Any]], max_lag: int = 6) -> Figure:
+    """How much neighbouring pixels share."""
+    along_x, along_y = speckle.autocorrelation(power, max_lag)
+    fig, ax = plt.subplots(figsize=(5.4, 3.0))
+    lags = np.arange(max_lag + 1)
+    ax.plot(lags, along_x, "o-", color=BLUE, label="along columns (x)")
+    ax.plot(lags, along_y, "s--", color=ORANGE, label="along rows (y)")
+    ax.axhline(0, color="k", linewidth=0.8)
+    ax.set(xlabel="lag (pixels)", ylabel="correlation of power")
+    ax.legend()
+    return fig
+
+
+# --- land cover -------------------------------------------------------------------------------------------------------
+
+
+def image_and_labels(product: Product, classes: NDArray[np.uint8], legend: Legend) -> Figure:
+    """The product beside its label map; ``classes`` covers the whole product on any coarser grid."""
+    looks = max(1, round(product.shape[0] / classes.shape[0]))
+    fig, axes = plt.subplots(1, 2, figsize=(11.6, 11.6 / 2 * product.shape[0] / product.shape[1] + 0.9), sharey=True)
+    _backscatter(fig, axes[0], product.read_db(looks=looks), product, _extent(product), shrink=0.8)
+    axes[0].set_title(_told(product))
+    _land_cover(axes[1], classes, legend, _extent(product))
+    _map_axes(axes[1], product, label_y=False)
+    axes[1].set_title(f"labels: legend '{legend.name}'")
+    _class_key(fig, legend)
+    return fig
+
+
+def split_map(dataset: PatchDataset) -> Figure:
+    """Where the patches of each list lie."""
+    fig, ax = plt.subplots(figsize=(6.6, 5.2))
+    for name in ("pretrain", "val", "test"):
+        for record in dataset.split(name).table:
+            box = [float(record[key]) for key in ("MinLon", "MinLat", "MaxLon", "MaxLat")]
+            ax.add_patch(
+                Rectangle((box[0], box[1]), box[2] - box[0], box[3] - box[1], facecolor=SPLIT_COLORS[name],
+                          edgecolor="white", linewidth=0.4)
+            )  # fmt: skip
+    ax.autoscale_view()
+    latitude = np.mean(ax.get_ylim())
+    ax.set_aspect(1 / math.cos(math.radians(latitude)))
+    ax.ticklabel_format(useOffset=False)
+    ax.tick_params(axis="x", rotation=30)
+    ax.set(xlabel="longitude (°)", ylabel="latitude (°)")
+    counts = {name: len(dataset.split(name)) for name in ("pretrain", "val", "test")}
+    names = {"pretrain": "pretraining and training", "val": "validation", "test": "test"}
+    keys = [Patch(color=SPLIT_COLORS[name], label=f"{names[name]}: {counts[name]} patches") for name in counts]
+    ax.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2)
+    return fig
+
+
+def class_shares(dataset: PatchDataset) -> Figure:
+    """Shares of the classes in each labelled list, in percent of the labelled pixels."""
+    names = dataset.legend.names
+    fig, ax = plt.subplots(figsize=(8.6, 3.4))
+    for offset, split in enumerate(("train", "val", "test")):
+        counts = np.array([dataset.content["splits"][split]["class_pixels"][name] for name in names], dtype=float)
+        x = np.arange(len(names)) + 0.27 * (offset - 1)
+        ax.bar(x, 100 * counts / counts.sum(), width=0.25, color=SPLIT_COLORS[split], label=split)
+    ax.set(yscale="log", ylabel="share of labelled pixels (%)", ylim=(0.01, 100))
+    ax.set_xticks(np.arange(len(names)), names, rotation=25, ha="right")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.legend(ncols=3, loc="upper right", bbox_to_anchor=(1, 1.12))
+    return fig
+
+
+def gallery(dataset: PatchDataset, split: str = "train", count: int = 6) -> Figure:
+    """Patches above their labels, chosen so that every class shows up, rare ones first."""
+    part = dataset.split(split)
+    chosen = _telling_patches(part, len(dataset.legend), count)
+    fig, axes = plt.subplots(2, len(chosen), figsize=(1.9 * len(chosen), 4.6), squeeze=False)
+    limits = _limits(np.stack([part.db(i)[0] for i in chosen]))
+    for column, index in zip(axes.T, chosen, strict=True):
+        column[0].imshow(part.db(index)[0], cmap="gray", **limits)
+        _land_cover(column[1], part.gather([index])[1][0], dataset.legend, None)
+        for ax in column:
+            ax.set(xticks=[], yticks=[])
+    axes[0, 0].set_ylabel(f"{symbol(dataset.signal['quantity'])}, {limits['vmin']:.0f} to {limits['vmax']:.0f} dB")
+    axes[1, 0].set_ylabel("label")
+    _class_key(fig, dataset.legend)
+    return fig
+
+
+def _telling_patches(split: Split, classes: int, count: int) -> list[int]:
+    """For each class, rarest first, the patch that has most of it; then others, evenly."""
+    labels = split.labels[split.rows]
+    amounts = np.stack([(labels == c).sum(axis=(1, 2)) for c in range(classes)])
+    order = [c for c in np.argsort(amounts.sum(axis=1)) if amounts[c].sum() > 0]
+    chosen = list(dict.fromkeys(int(amounts[c].argmax()) for c in order))
+    others = [int(i) for i in np.linspace(0, len(split) - 1, min(count, len(split))) if int(i) not in chosen]
+    return (chosen + others)[:count]
+
+
+# --- pretraining ------------------------------------------------------------------------------------------------------
+
+
+def masking_and_weight(
+    patch_db: NDArray[np.floating[Any]], mask: NDArray[np.bool_], weight: NDArray[np.floating[Any]], quantity: str
+) -> Figure:
+    """One patch (H, W): what the network sees, and how much each pixel's error counts."""
+    fig, axes = plt.subplots(1, 4, figsize=(12.6, 3.2), width_ratios=(1, 1, 1, 1.15))
+    limits = _limits(patch_db)
+    image = axes[0].imshow(patch_db, cmap="gray", **limits)
+    axes[0].set_title("patch")
+    axes[1].imshow(np.where(mask, np.nan, patch_db), cmap=_grey_with_holes(), **limits)
+    axes[1].set_title(f"what the network sees ({mask.mean():.0%} hidden)")
+    shown = axes[2].imshow(weight, cmap="cividis")
+    axes[2].set_title("SAR weight")
+    fig.colorbar(image, ax=axes[:2], label=f"{symbol(quantity)} (dB)", shrink=0.9)
+    fig.colorbar(shown, ax=axes[2], label="weight", shrink=0.9)
+    axes[3].plot(patch_db.ravel(), weight.ravel(), ",", color=BLUE, rasterized=True)
+    axes[3].set(xlabel=f"{symbol(quantity)} (dB)", ylabel="weight", title="weight against brightness")
+    for ax in axes[:3]:
+        ax.set(xticks=[], yticks=[])
+    return fig
+
+
+def training_curve(folder: str | Path, label: str) -> Figure:
+    """The loss over optimiser steps, smoothed, and the learning rate."""
+    table = read_metrics(folder)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.0), width_ratios=(2, 1))
+    left.plot(table["step"], table["loss"], color=SKY, linewidth=0.7, label="each step")
+    left.plot(table["step"], _smooth(table["loss"]), color=BLUE, label="running mean")
+    left.set(xlabel="optimiser step", ylabel=label)
+    left.legend()
+    right.plot(table["step"], table["lr"], color=VERMILION)
+    right.set(xlabel="optimiser step", ylabel="learning rate")
+    right.ticklabel_format(axis="y", style="sci", scilimits=(-3, -3))
+    return fig
+
+
+def reconstructions(folder: str | Path, quantity: str, count: int = 4) -> Figure:
+    """Patches that pretraining never saw: given, hidden, guessed."""
+    with np.load(Path(folder) / "reconstructions.npz") as file:
+        given, guessed, mask = file["input_db"][:count, 0], file["reconstruction_db"][:count, 0], file["mask"][:count]
+        loss = file["loss_db"][:count]
+    fig, axes = plt.subplots(3, len(given), figsize=(2.2 * len(given) + 1, 6.9), squeeze=False)
+    limits = _limits(given)
+    rows = {
+        "patch": given,
+        "seen": np.where(mask, np.nan, given),
+        "hidden part guessed": np.where(mask, guessed, given),
+    }
+    for axis_row, (name, images) in zip(axes, rows.items(), strict=True):
+        axis_row[0].set_ylabel(name)
+        for ax, image in zip(axis_row, images, strict=True):
+            shown = ax.imshow(image, cmap=_grey_with_holes(), **limits)
+            ax.set(xticks=[], yticks=[])
+    for ax, value in zip(axes[2], loss, strict=True):
+        ax.set_xlabel(f"mean error {value:.1f} dB")
+    fig.colorbar(shown, ax=axes, label=f"{symbol(quantity)} (dB)", shrink=0.6)
+    return fig
+
+
+# --- segmentation -----------------------------------------------------------------------------------------------------
+
+
+def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
+    """Training loss and validation mIoU of several runs."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.2))
+    for (name, folder), color, mark in zip(folders.items(), (BLUE, ORANGE, GREEN, VERMILION), "osD^", strict=False):
+        table = read_metrics(folder)
+        left.plot(table["step"], _smooth(table["loss"]), color=color, label=name)
+        scored = np.isfinite(table["val_miou"])
+        right.plot(table["step"][scored], table["val_miou"][scored], f"{mark}-", color=color, label=name)
+    left.set(xlabel="optimiser step", ylabel="training loss (running mean)")
+    right.set(xlabel="optimiser step", ylabel="validation mIoU")
+    right.set_ylim(bottom=0)
+    right.legend(loc="lower right")
+    return fig
+
+
+def predictions(
+    split: Split, indices: Sequence[int], predicted: Mapping[str, NDArray[np.uint8]], legend: Legend, quantity: str
+) -> Figure:
+    """Patches, labels, and what each model says; ``predicted`` holds (n, H, W) class indices by model."""
+    labels = split.gather(list(indices))[1]
+    columns = 2 + len(predicted)
+    fig, axes = plt.subplots(len(indices), columns, figsize=(2.3 * columns, 2.3 * len(indices) + 0.7), squeeze=False)
+    limits = _limits(np.stack([split.db(i)[0] for i in indices]))
+    for row, (axis_row, index) in enumerate(zip(axes, indices, strict=True)):
+        axis_row[0].imshow(split.db(index)[0], cmap="gray", **limits)
+        _land_cover(axis_row[1], labels[row], legend, None)
+        for ax, classes in zip(axis_row[2:], predicted.values(), strict=True):
+            _land_cover(ax, np.where(labels[row] == IGNORE, IGNORE, classes[row]), legend, None)
+            right = (classes[row] == labels[row])[labels[row] != IGNORE].mean()
+            ax.set_xlabel(f"{right:.0%} of pixels right")
+        for ax in axis_row:
+            ax.set(xticks=[], yticks=[])
+    titles = [f"{symbol(quantity)} (dB)", "label", *predicted]
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title)
+    _class_key(fig, legend)
+    return fig
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------------
+
+
+def class_scores(report: Mapping[str, Any]) -> Figure:
+    """IoU of every class for each model; absent classes stay empty and are named."""
+    names = report["classes"]
+    fig, ax = plt.subplots(figsize=(8.8, 3.4))
+    models = report["models"]
+    for offset, (scores, color) in enumerate(zip(models.values(), (BLUE, ORANGE), strict=False)):
+        iou = [scores["per_class"][name]["iou"] for name in names]
+        x = np.arange(len(names)) + 0.38 * (offset - (len(models) - 1) / 2)
+        label = f"{scores['initialisation']} initialisation: mIoU {scores['miou']:.3f}"
+        ax.bar(x, [np.nan if value is None else value for value in iou], width=0.36, color=color, label=label)
+    absent = next(iter(models.values()))["absent"]
+    ticks = [f"{name}\n(absent)" if name in absent else name for name in names]
+    ax.set_xticks(np.arange(len(names)), ticks, rotation=25, ha="right")
+    ax.set(ylabel="IoU on the test list", ylim=(0, 1))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=2)
+    return fig
+
+
+def confusion(report: Mapping[str, Any], role: str = "segmenter") -> Figure:
+    """Where the pixels of each reference class went, in percent of its row."""
+    names = report["classes"]
+    counts = np.array(report["models"][role]["confusion_matrix"], dtype=float)
+    with np.errstate(invalid="ignore"):
+        percent = 100 * counts / counts.sum(axis=1, keepdims=True)
+    side = 2.6 + 0.55 * len(names)
+    fig, ax = plt.subplots(figsize=(side + 0.8, side))
+    image = ax.imshow(percent, cmap="cividis", vmin=0, vmax=100)
+    for row, col in np.ndindex(percent.shape):
+        if percent[row, col] >= 0.5:
+            color = "white" if percent[row, col] < 55 else "black"
+            ax.text(col, row, f"{percent[row, col]:.0f}", ha="center", va="center", color=color, fontsize=8.5)
+    ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="predicted", ylabel="reference")
+    fig.colorbar(image, ax=ax, label="pixels of the reference class (%)", shrink=0.8)
+    return fig
+
+
+def map_and_labels(
+    product: Product,
+    mapped: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    legend: Legend,
+    window: tuple[int, int, int, int] | None = None,
+) -> Figure:
+    """σ0, label and map of the same ground; ``mapped`` and ``labels`` share one grid over the whole product.
+
+    ``window`` is in pixels of that grid.
+    """
+    looks = max(1, round(product.shape[0] / mapped.shape[0]))
+    part = (0, 0, *mapped.shape) if window is None else window
+    rows, cols = slice(part[0], part[0] + part[2]), slice(part[1], part[1] + part[3])
+    full = tuple(n * looks for n in part)
+    inside = (full[0], full[1], min(full[2], product.shape[0] - full[0]), min(full[3], product.shape[1] - full[1]))
+    extent = _extent(product, inside)
+    fig, axes = plt.subplots(1, 3, figsize=(13.2, 13.2 / 3 * part[2] / part[3] + 1.0), sharey=True)
+    shown_looks = looks * max(1, math.ceil(max(part[2:]) / 900))
+    image = product.read_db(inside, looks=shown_looks)
+    axes[0].imshow(image, cmap=_grey_with_holes(), extent=extent, **_limits(image))
+    axes[0].set_title(f"{symbol(product.quantity)}, {_limits(image)['vmin']:.0f} to {_limits(image)['vmax']:.0f} dB")
+    _land_cover(axes[1], labels[rows, cols], legend, extent)
+    axes[1].set_title("labels")
+    _land_cover(axes[2], mapped[rows, cols], legend, extent)
+    axes[2].set_title("map")
+    for ax in axes:
+        _map_axes(ax, product, label_y=ax is axes[0])
+    _class_key(fig, legend)
+    return fig
+
+
+# --- shared -----------------------------------------------------------------------------------------------------------
+
+
+def read_metrics(folder: str | Path) -> dict[str, NDArray[np.float64]]:
+    """``metrics.csv`` of a training as columns; empty cells are NaN."""
+    with open(Path(folder) / "metrics.csv", newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    return {key: np.array([float(row[key]) if row[key] else np.nan for row in rows]) for key in rows[0]}
+
+
+def _backscatter(
+    fig: Figure, ax: Axes, db: NDArray[np.floating[Any]], product: Product, extent: Any, shrink: float = 0.9
+) -> None:
+    image = ax.imshow(db, cmap=_grey_with_holes(), extent=extent, **_limits(db))
+    fig.colorbar(image, ax=ax, label=f"{symbol(product.quantity)} (dB)", shrink=shrink)
+    _map_axes(ax, product)
+
+
+def _land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent: Any) -> None:
+    colors = np.vstack([legend.colors, [[217, 217, 217]]]) / 255
+    indices = np.where(classes == IGNORE, len(legend), classes)
+    ax.imshow(indices, cmap=ListedColormap(colors), vmin=-0.5, vmax=len(legend) + 0.5, extent=extent,
+              interpolation="nearest")  # fmt: skip
+
+
+def _class_key(fig: Figure, legend: Legend) -> None:
+    keys = [
+        Patch(facecolor=c / 255, edgecolor="grey", linewidth=0.5, label=name)
+        for name, c in zip(legend.names, legend.colors.astype(float), strict=True)
+    ]
+    keys.append(Patch(facecolor="#d9d9d9", edgecolor="grey", linewidth=0.5, label="no data or label"))
+    fig.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 5))
+
+
+def _extent(product: Product, window: tuple[int, int, int, int] | None = None) -> tuple[float, float, float, float]:
+    """Left, right, bottom, top in the units of :func:`_map_axes`."""
+    row, col, height, width = (0, 0, *product.shape) if window is None else window
+    to_axes = _axes_units(product)
+    (left, top), (right, bottom) = to_axes(row, col), to_axes(row + height, col + width)
+    return left, right, bottom, top
+
+
+def _axes_units(product: Product) -> Any:
+    scale = 1 if product.crs.is_geographic else 1000
+
+    def convert(row: float, col: float) -> tuple[float, float]:
+        x, y = product.transform * (col, row)
+        return x / scale, y / scale
+
+    return convert
+
+
+def _map_axes(ax: Axes, product: Product, *, label_y: bool = True) -> None:
+    geographic = product.crs.is_geographic
+    ax.set_xlabel("longitude (°)" if geographic else "easting (km)")
+    if label_y:
+        ax.set_ylabel("latitude (°)" if geographic else "northing (km)")
+    ax.ticklabel_format(useOffset=False)
+    if geographic:
+        ax.set_aspect(product.spacing_m[0] / product.spacing_m[1] * abs(product.transform.a / product.transform.e))
+
+
+def _limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:
+    """Limits of the grey scale: most of the values, in whole dB."""
+    values = db[np.isfinite(db)]
+    low, high = np.percentile(values, [1, 99]) if values.size else (-25.0, 0.0)
+    return {"vmin": math.floor(low), "vmax": math.ceil(high)}
+
+
+def _grey_with_holes() -> Any:
+    colormap = plt.get_cmap("gray").copy()
+    colormap.set_bad(_NO_DATA_COLOR)
+    return colormap
+
+
+def _smooth(values: NDArray[np.float64], width: int = 15) -> NDArray[np.float64]:
+    """Mean of each value and its neighbours, fewer at the ends."""
+    kernel = np.ones(min(width, len(values)))
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+
+
+def _told(product: Product) -> str:
+    return f"{'simulated ' if product.simulated else ''}{product.scene_id}, {'+'.join(product.polarizations)}"

@@ -1,0 +1,70 @@
+"""Sliders for a live notebook. Each shows what a static figure of its notebook shows, for other settings.
+
+Where nobody watches (papermill, nbclient) nothing is built: a widget would be a dead picture there, and headless
+clients have been seen to hang on its messages (jupyter/nbclient#312).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+from numpy.typing import NDArray
+
+from . import figures
+from .dataset import PatchDataset
+from .products import Product
+from .progress import is_interactive
+
+if TYPE_CHECKING:
+    from .pretraining import SimMIM
+
+
+def _live(draw: Callable[..., None], **controls: Any) -> Any:
+    if is_interactive():
+        return ipywidgets.interactive(draw, **controls)
+    print("Sliders appear here in a live notebook.")
+    return None
+
+
+def explore_looks(product: Product, window: tuple[int, int, int, int]) -> Any:
+    """The window at 1 to 16 looks a side."""
+
+    def draw(looks: int) -> None:
+        figures.looks_ladder(product, window, (1, looks))
+        plt.show()
+
+    return _live(draw, looks=ipywidgets.IntSlider(4, 2, 16, continuous_update=False))
+
+
+def browse_patches(dataset: PatchDataset) -> Any:
+    """Patches of a list beside their labels."""
+
+    def draw(split: str, patch: int) -> None:
+        part = dataset.split(split)
+        index = patch % len(part)
+        labels = part.gather([index])[1]
+        figures.predictions(part, [index], {"label again": labels}, dataset.legend, dataset.signal["quantity"])
+        plt.show()
+
+    return _live(draw, split=["train", "val", "test"], patch=ipywidgets.IntSlider(0, 0, 999, continuous_update=False))
+
+
+def explore_masks(network: SimMIM, patch_db: NDArray[np.floating[Any]], quantity: str, *, unit_px: int) -> Any:
+    """One patch (1, H, W) under other mask ratios: seen, weighted."""
+    from .pretraining import draw_mask, sar_weights_db
+
+    def draw(ratio: float, seed: int) -> None:
+        mask = draw_mask(network, 1, unit_px, ratio, seed)[0]
+        pixels = np.kron(mask, np.ones((network.encoder.config.patch_size,) * 2, dtype=bool))
+        figures.masking_and_weight(patch_db[0], pixels, sar_weights_db(patch_db)[0], quantity)
+        plt.show()
+
+    return _live(
+        draw,
+        ratio=ipywidgets.FloatSlider(0.6, min=0.1, max=0.9, step=0.1, continuous_update=False),
+        seed=ipywidgets.IntSlider(0, 0, 9, continuous_update=False),
+    )

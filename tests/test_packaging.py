@@ -1,0 +1,310 @@
+"""Packaging: pins, the two commands, and what a clone of the repository carries."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+import alos2tut
+from alos2tut.config import profile_names
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ["01_read_and_inspect", "02_build_dataset", "03_pretrain", "04_finetune", "05_evaluate_and_map"]
+# torch asks for these itself, on Linux only
+LEFT_TO_TORCH = re.compile(r"nvidia-|cuda-|triton")
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+DIRECT = [Requirement(text) for group in [PROJECT["dependencies"], *EXTRAS.values()] for text in group]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def pins() -> list[Requirement]:
+    lines = (line.strip() for line in read("constraints.txt").splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def pinned_versions() -> dict[str, str]:
+    return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins()}
+
+
+# --- pins
+
+
+def test_pins_are_exact_and_named_once():
+    names = [canonicalize_name(pin.name) for pin in pins()]
+    assert sorted(names) == sorted(set(names))
+    for pin in pins():
+        assert re.fullmatch(r"==[0-9][0-9a-z.]*", str(pin.specifier)), f"{pin}: not an exact public version"
+    assert not [name for name in names if LEFT_TO_TORCH.match(name)]
+
+
+@pytest.mark.parametrize("requirement", DIRECT, ids=lambda r: r.name)
+def test_direct_dependency_has_a_pin_that_satisfies_it(requirement):
+    version = pinned_versions().get(canonicalize_name(requirement.name))
+    assert version is not None, f"{requirement.name} is not in constraints.txt"
+    assert requirement.specifier.contains(version), f"constraints.txt has {version}, pyproject.toml asks {requirement}"
+
+
+def test_everything_installed_with_the_package_is_pinned():
+    pinned, seen, waiting = pinned_versions(), set(), [(r.name, frozenset(r.extras)) for r in DIRECT]
+    while waiting:
+        name, extras = waiting.pop()
+        name = canonicalize_name(name)
+        if (name, extras) in seen or LEFT_TO_TORCH.match(name):
+            continue
+        seen.add((name, extras))
+        for text in metadata.requires(name) or []:
+            needed = Requirement(text)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in {"", *extras}):
+                waiting.append((needed.name, frozenset(needed.extras)))
+    assert sorted({name for name, _ in seen} - pinned.keys()) == []
+
+
+# --- conda
+
+
+def test_conda_environment_is_the_same_environment():
+    environment = yaml.safe_load(read("environment.yml"))
+    *conda, pip = environment["dependencies"]
+    python = next(SpecifierSet(entry.removeprefix("python")) for entry in conda if entry.startswith("python"))
+    wanted = SpecifierSet(PROJECT["requires-python"])
+    versions = [f"3.{minor}" for minor in range(8, 30)]
+    assert "pip" in conda
+    assert list(python.filter(versions)), "no Python is left"
+    assert set(python.filter(versions)) <= set(wanted.filter(versions))
+    assert next(iter(python.filter(versions))) == next(iter(wanted.filter(versions)))
+    assert "-c constraints.txt" in pip["pip"]
+    editable = [entry for entry in pip["pip"] if entry.startswith("-e ")]
+    assert len(pip["pip"]) == 2 and len(editable) == 1
+    assert editable[0].removeprefix("-e ") in read("Makefile"), "make installs something else"
+    extras = re.fullmatch(r"-e \.\[([a-z,]+)\]", editable[0])
+    assert extras and set(extras[1].split(",")) == EXTRAS.keys()
+
+
+# --- make: a stand-in for Python records what would be installed
+
+FAKE_PYTHON = """#!/bin/sh
+case "$*" in
+    *version_info*) exit "${FAKE_TOO_OLD:-0}" ;;
+    "-m venv --clear .venv") rm -rf .venv && mkdir -p .venv/bin && cp "$0" .venv/bin/python && echo venv >> log ;;
+    "-m pip --version") ;;
+    "-m pip install "*) printf 'install' >> log; printf ' <%s>' "$@" >> log; echo >> log; exit "${FAKE_PIP:-0}" ;;
+    *) echo "run $*" >> log ;;
+esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path):
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    folder = tmp_path / "a clone, with spaces"
+    folder.mkdir()
+    for name in ["Makefile", "pyproject.toml", "constraints.txt"]:
+        shutil.copy(ROOT / name, folder)
+    fake = tmp_path / "fake python"
+    fake.write_text(FAKE_PYTHON)
+    fake.chmod(0o755)
+
+    def make(*args: str, folder: Path = folder, **env: str) -> subprocess.CompletedProcess[str]:
+        clean = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+        command = ["make", "--no-print-directory", "-C", str(folder), f"PYTHON={fake}", *args]
+        return subprocess.run(command, env=clean | env, cwd=tmp_path, capture_output=True, text=True)
+
+    make.folder = folder
+    return make
+
+
+def log(folder: Path) -> list[str]:
+    path = folder / "log"
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return lines
+
+
+def test_make_lists_its_targets(clone):
+    listed = clone().stdout
+    for target in ["tutorial", "test", "lab", "lint", "soak", "bench", "clean"]:
+        assert f"make {target} " in listed
+    assert log(clone.folder) == []
+
+
+def test_make_installs_once_and_again_when_the_requirements_changed(clone):
+    assert clone("test", "PIP_ARGS=--extra one").returncode == 0
+    first = log(clone.folder)
+    assert [line.split()[0] for line in first] == ["venv", "install", "run"]
+    assert "<--extra> <one> <-c> <constraints.txt> <-e> <.[train,notebooks,dev]>" in first[1]
+    assert clone("test").returncode == 0
+    assert log(clone.folder) == ["run -m pytest -m not soak"]
+    stamp = clone.folder / ".venv" / ".installed"
+    os.utime(stamp, (1, 1))
+    assert clone("tutorial").returncode == 0
+    assert [line.split()[0] for line in log(clone.folder)] == ["install", "run"]
+
+
+def test_an_interrupted_install_is_taken_up_again(clone):
+    assert clone("venv", FAKE_PIP="1").returncode != 0
+    assert not (clone.folder / ".venv" / ".installed").exists()
+    log(clone.folder)
+    assert clone("venv").returncode == 0
+    assert [line.split()[0] for line in log(clone.folder)] == ["install"]
+    os.utime(clone.folder / ".venv" / ".installed", (1, 1))
+    assert clone("venv", FAKE_PIP="1").returncode != 0
+    assert not (clone.folder / ".venv" / ".installed").exists()
+
+
+def test_a_moved_clone_gets_a_new_environment(clone):
+    clone("venv")
+    moved = clone.folder.rename(clone.folder.with_name("moved"))
+    log(moved)
+    assert clone("venv", folder=moved).returncode == 0
+    assert [line.split()[0] for line in log(moved)] == ["venv", "install"]
+
+
+def test_an_old_python_is_named(clone):
+    result = clone("venv", FAKE_TOO_OLD="1")
+    assert result.returncode != 0
+    assert "3.11" in result.stderr and "fake python" in result.stderr
+    assert log(clone.folder) == []
+
+
+def test_make_clean_keeps_the_environment(clone):
+    clone("venv")
+    for name in ["work", "notebooks/work", "alos2tut/__pycache__", ".venv/lib/__pycache__"]:
+        (clone.folder / name).mkdir(parents=True)
+    assert clone("clean").returncode == 0
+    assert not any((clone.folder / n).exists() for n in ["work", "notebooks/work", "alos2tut/__pycache__"])
+    assert (clone.folder / ".venv/lib/__pycache__").exists()
+
+
+# --- the repository
+
+
+def repository_texts() -> dict[str, str]:
+    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git clone")
+    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+    texts = {}
+    for name in sorted(set(filter(None, names))):
+        path = ROOT / name
+        content = path.read_bytes() if path.is_file() else b"\0"
+        if b"\0" not in content:
+            texts[name] = content.decode("utf-8")
+    return texts
+
+
+def test_no_registry_is_written_anywhere():
+    # joined here, so that this file does not hold them
+    hosts = [("pypi", "org"), ("pypi", "python", "org"), ("pythonhosted", "org"), ("download", "pytorch", "org")]
+    hosts += [("conda", "anaconda", "org"), ("repo", "anaconda", "com"), ("conda", "io")]
+    patterns = [r"\.".join(host) for host in hosts]
+    patterns += [r"https?://\S*/" + "simple" + r"\b", r"https?://\S*\." + "whl", r"index-url[ =]+https?:"]
+    registry = re.compile("|".join(patterns), re.IGNORECASE)
+    found = {name: match[0] for name, text in repository_texts().items() if (match := registry.search(text))}
+    assert found == {}
+
+
+def test_readme_tells_how_to_set_up():
+    readme = read("README.md")
+    for text in ["make tutorial", "make test", "PIP_INDEX_URL", "PIP_ARGS", "constraints.txt", "environment.yml"]:
+        assert text in readme
+    for name in NOTEBOOKS:
+        assert name in readme
+    for profile in profile_names():
+        assert f"`{profile}`" in readme
+
+
+def test_readme_links_lead_to_files():
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", read("README.md"))
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_notebooks_are_the_five():
+    assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) == NOTEBOOKS
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_is_committed_without_outputs(name):
+    notebook = json.loads(read(f"notebooks/{name}.ipynb"))
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    for cell in notebook["cells"]:
+        assert not cell.get("outputs") and cell.get("execution_count") is None, (
+            f"run {name} elsewhere: it holds outputs"
+        )
+
+
+def test_citation_names_the_software_and_the_paper():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert {"cff-version", "message", "title", "authors", "version", "license", "references"} <= citation.keys()
+    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+    (paper,) = citation["references"]
+    assert {"type", "title", "authors", "year", "url"} <= paper.keys()
+    assert paper["url"] == PROJECT["urls"]["Paper"]
+
+
+def test_data_manifest_is_complete():
+    manifest = yaml.safe_load(read("data_manifest.yaml"))
+    entries = manifest["datasets"]
+    ids = [entry["id"] for entry in entries]
+    assert len(ids) == len(set(ids)) and ids[0] == "simulated_scene"
+    keys = {"id", "title", "used_for", "kind", "format", "url", "size_bytes", "sha256", "terms", "attribution"}
+    for entry in entries:
+        assert keys | {"login", "steps"} <= entry.keys(), entry["id"]
+        assert entry["kind"] in ("simulated", "sar", "labels", "weights"), entry["id"]
+        assert entry["login"] in (True, False, None), entry["id"]
+        assert entry["sha256"] is None or re.fullmatch(r"[0-9a-f]{64}", entry["sha256"]), entry["id"]
+        assert entry["steps"] or entry["kind"] == "simulated", f"{entry['id']}: how is it got?"
+
+
+# --- the installed package
+
+
+def run_python(code: str) -> str:
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_version_is_the_one_of_pyproject():
+    assert alos2tut.__version__ == PROJECT["version"]
+
+
+def test_import_loads_neither_torch_nor_rasterio():
+    heavy = run_python("import sys, alos2tut; print(sorted({'torch', 'rasterio'} & sys.modules.keys()))")
+    assert heavy.strip() == "[]"
+
+
+def test_help_loads_neither_torch_nor_rasterio():
+    code = """
+import sys
+from importlib.metadata import entry_points
+(script,) = entry_points(group="console_scripts", name="alos2tut")
+main = script.load()
+sys.argv = ["alos2tut", "--help"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+print("loaded:", sorted({"torch", "rasterio"} & sys.modules.keys()))
+"""
+    *text, loaded = run_python(code).splitlines()
+    assert loaded == "loaded: []"
+    for command in ["info", "simulate", "build-dataset", "pretrain", "finetune", "evaluate", "map"]:
+        assert any(command in line for line in text)

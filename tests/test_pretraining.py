@@ -1,0 +1,262 @@
+"""SAR-W-SimMIM: weights, loss, and the stage."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_packed_dataset
+
+from alos2tut.checkpoints import load_encoder
+from alos2tut.config import EncoderConfig, PretrainConfig, load_config
+from alos2tut.dataset import NO_DATA, Statistics, open_dataset
+from alos2tut.encoders import SwinEncoder, draw_masks
+from alos2tut.errors import Alos2TutError
+from alos2tut.pretraining import (
+    SimMIM,
+    draw_mask,
+    load_pretraining,
+    masked_loss,
+    pretrain,
+    reconstruct,
+    sar_weights,
+    sar_weights_db,
+    simmim_losses,
+)
+
+TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
+
+
+def _settings(dataset, work, **values):
+    values = {"steps": 3, "batch_size": 3, "encoder": TINY, "mask_unit_px": 8, **values}
+    return load_config("pretrain", "quick", dataset=str(dataset), work_dir=str(work), **values)
+
+
+def test_weighting_is_on_by_default():
+    """The headline of the method: nobody should have to ask for it."""
+    assert PretrainConfig().weighting == "sar"
+    for profile in ("quick", "laptop", "paper"):
+        config = load_config("pretrain", profile)
+        assert (config.weighting, config.weight_scale, config.normaliser, config.loss) == ("sar", 1.0, "count", "l1")
+
+
+# --- weights
+
+
+def test_sar_weights_by_hand():
+    power = torch.tensor([[[[1.0, 3.0], [5.0, 100.0]]]])
+    valid = torch.tensor([[[[True, True], [True, False]]]])
+    weights = sar_weights(power, valid, 2.0)
+    expected = torch.tensor([[[[math.exp(2), math.exp(1)], [1.0, 0.0]]]])
+    torch.testing.assert_close(weights, expected)
+    assert weights.dtype == torch.float32
+
+
+def test_sar_weights_are_of_each_image_alone():
+    power = torch.rand(3, 1, 8, 8)
+    valid = torch.ones_like(power, dtype=torch.bool)
+    together = sar_weights(power, valid)
+    alone = torch.cat([sar_weights(power[i : i + 1], valid[i : i + 1]) for i in range(3)])
+    assert torch.equal(together, alone)
+    torch.testing.assert_close(sar_weights(1000 * power, valid), together)
+    assert together.amin() == 1 and together.amax() == pytest.approx(math.e)
+
+
+def test_sar_weights_of_constant_and_of_empty_images():
+    constant = torch.full((1, 1, 4, 4), 0.3)
+    assert torch.allclose(sar_weights(constant, torch.ones_like(constant, dtype=torch.bool)), torch.tensor(math.e))
+    assert (sar_weights(constant, torch.zeros_like(constant, dtype=torch.bool)) == 0).all()
+
+
+def test_sar_weights_of_decibels():
+    db = np.array([[[0.0, 10.0], [np.nan, 7.0]]])
+    expected = [[math.e, 1.0], [0.0, math.exp(1 - (10**0.7 - 1) / 9)]]
+    np.testing.assert_allclose(sar_weights_db(db)[0], expected, rtol=1e-5)
+
+
+def test_sar_weights_stay_in_float32():
+    power = torch.rand(1, 1, 4, 4, dtype=torch.float16)
+    assert sar_weights(power, torch.ones_like(power, dtype=torch.bool)).dtype == torch.float32
+
+
+# --- loss
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(0)
+    prediction, target = torch.randn(2, 4, 1, 8, 8, generator=generator)
+    pixel_mask = torch.rand(4, 1, 8, 8, generator=generator) < 0.6
+    valid = torch.rand(4, 1, 8, 8, generator=generator) < 0.9
+    return prediction, target, pixel_mask, valid
+
+
+@pytest.mark.parametrize("kind", ["l1", "mse", "huber"])
+@pytest.mark.parametrize("normaliser", ["count", "weights"])
+def test_weight_one_changes_no_bit(images, kind, normaliser):
+    prediction, target, pixel_mask, valid = images
+    ones = torch.ones_like(target)
+    weighted = masked_loss(prediction, target, pixel_mask, ones, valid, kind, normaliser)
+    assert torch.equal(weighted, masked_loss(prediction, target, pixel_mask, None, valid, kind, normaliser))
+
+
+def test_loss_by_hand(images):
+    prediction, target, pixel_mask, valid = (t.numpy() for t in images)
+    weights = np.random.default_rng(0).random(target.shape, dtype=np.float32)
+    here = pixel_mask & valid
+    for kind, error in [
+        ("l1", np.abs(prediction - target)),
+        ("mse", (prediction - target) ** 2),
+        ("huber", np.where((e := np.abs(prediction - target)) < 1, e**2 / 2, e - 0.5)),
+    ]:
+        args = (*images[:3], torch.from_numpy(weights), images[3], kind)
+        assert float(masked_loss(*args, "count")) == pytest.approx((error * weights)[here].sum() / here.sum(), rel=1e-5)
+        assert float(masked_loss(*args, "weights")) == pytest.approx(
+            (error * weights)[here].sum() / weights[here].sum(), rel=1e-5
+        )
+
+
+def test_loss_of_two_channels_is_their_mean(images):
+    prediction, target, pixel_mask, valid = images
+    one = masked_loss(prediction, target, pixel_mask, None, valid)
+    doubled = (t.repeat(1, 2, 1, 1) for t in (prediction, target))
+    two = masked_loss(*doubled, pixel_mask, None, valid.repeat(1, 2, 1, 1))
+    torch.testing.assert_close(one, two)
+
+
+def test_pixels_without_data_or_not_hidden_do_not_matter(images):
+    prediction, target, pixel_mask, valid = images
+    weights = torch.ones_like(target)
+    expected = masked_loss(prediction, target, pixel_mask, weights, valid)
+    for elsewhere in (~valid, ~pixel_mask):
+        for value in (1e6, math.nan):
+            spoiled = torch.where(elsewhere, value, prediction)
+            assert torch.equal(masked_loss(spoiled, target, pixel_mask, weights, valid), expected)
+    fewer = valid.clone()
+    fewer[0] = False
+    assert not torch.equal(masked_loss(prediction, target, pixel_mask, weights, fewer), expected)
+
+
+def test_nothing_to_predict_is_zero(images):
+    prediction, target, pixel_mask, valid = images
+    assert masked_loss(prediction, target, pixel_mask, None, torch.zeros_like(valid)) == 0
+
+
+def test_loss_of_a_batch_by_hand():
+    """From stored integers to the loss, written out again with NumPy."""
+    torch.manual_seed(0)
+    network = SimMIM(SwinEncoder(EncoderConfig(**TINY), (32, 32))).eval()
+    rows = torch.randint(-2500, 500, (2, 1, 32, 32), dtype=torch.int16)
+    rows[0, 0, :7, :9] = NO_DATA
+    mask = draw_masks(2, (32, 32), 8, 2, 0.6, torch.Generator().manual_seed(3))
+    statistics = Statistics((-10.0,), (5.0,))
+    loss, reported = simmim_losses(network, rows, mask, PretrainConfig(weight_scale=1.5), statistics)
+
+    db = np.where(rows.numpy() == NO_DATA, np.nan, rows.numpy() / 100)
+    x = (db + 10) / 5
+    predicted = network(torch.from_numpy(np.nan_to_num(x)).float(), mask).detach().numpy()
+    total, count = 0.0, 0
+    for b in range(2):
+        power = 10 ** (db[b, 0] / 10)
+        scaled = (power - np.nanmin(power)) / (np.nanmax(power) - np.nanmin(power))
+        hidden = np.kron(mask[b].numpy(), np.ones((2, 2), dtype=bool)) & ~np.isnan(power)
+        total += (np.exp(1.5 * (1 - scaled)) * np.abs(predicted[b, 0] - x[b, 0]))[hidden].sum()
+        count += hidden.sum()
+    assert loss.item() == pytest.approx(total / count, rel=1e-4)
+    assert torch.equal(loss.detach(), reported)
+
+    plain = simmim_losses(network, rows, mask, PretrainConfig(weighting="none"), statistics)[0]
+    assert plain < loss
+
+
+def test_pixel_shuffle_puts_pixels_where_they_belong():
+    network = SimMIM(SwinEncoder(EncoderConfig(**TINY), (32, 48)))
+    x, mask = torch.zeros(1, 1, 32, 48), torch.zeros(1, 16, 24, dtype=torch.bool)
+    assert network(x, mask).shape == x.shape
+    convolved = network.decoder[0](network.encoder(x, mask))
+    assert network(x, mask)[0, 0, 16 + 3, 32 + 5] == convolved[0, 3 * 16 + 5, 1, 2]
+
+
+# --- the stage
+
+
+@pytest.fixture(scope="module")
+def finished(packed_dataset, tmp_path_factory):
+    return pretrain(_settings(packed_dataset, tmp_path_factory.mktemp("work"), steps=12, lr=2e-3))
+
+
+def test_pretrain_leaves_its_results(finished, packed_dataset):
+    run = json.loads((finished / "run.json").read_text())
+    assert finished.name.startswith("pretrain-")
+    assert set(run["files"]) == {"encoder.safetensors", "decoder.safetensors", "reconstructions.npz", "metrics.csv"}
+    lines = (finished / "metrics.csv").read_text().splitlines()
+    assert lines[0] == "step,loss,lr" and len(lines) == 13
+    assert float(lines[-1].split(",")[1]) == run["final_loss"] < float(lines[1].split(",")[1])
+    encoder = load_encoder(finished / "encoder.safetensors")
+    assert encoder.statistics == open_dataset(packed_dataset).statistics
+    assert not any(p.name == "checkpoints" for p in finished.iterdir())
+
+
+def test_reconstructions_can_be_made_again(finished, packed_dataset):
+    with np.load(finished / "reconstructions.npz") as kept:
+        kept = dict(kept)
+    assert kept["input_db"].shape == kept["reconstruction_db"].shape == (4, 1, 32, 32)
+    network = load_pretraining(finished)
+    mask = draw_mask(network, 4, 8, 0.6)
+    assert (np.kron(mask, np.ones((1, 2, 2), dtype=bool)) == kept["mask"]).all()
+    for model in (network, finished):
+        np.testing.assert_array_equal(reconstruct(model, kept["input_db"], mask), kept["reconstruction_db"])
+    here = kept["mask"][0] & ~np.isnan(kept["input_db"][0, 0])
+    error = np.abs(kept["reconstruction_db"][0, 0] - kept["input_db"][0, 0])[here].mean()
+    assert kept["loss_db"][0] == pytest.approx(error, rel=1e-5)
+
+
+def test_equal_settings_make_equal_files(finished, packed_dataset, tmp_path):
+    again = pretrain(_settings(packed_dataset, tmp_path, steps=12, lr=2e-3))
+    assert again.name == finished.name
+    for name in ("run.json", "encoder.safetensors", "reconstructions.npz", "metrics.csv"):
+        assert (again / name).read_bytes() == (finished / name).read_bytes(), name
+    assert str(tmp_path) not in (again / "run.json").read_text()
+
+
+def test_complete_pretraining_is_reused_and_a_torn_one_refused(packed_dataset, tmp_path, capsys):
+    config = _settings(packed_dataset, tmp_path, steps=1)
+    stage = pretrain(config)
+    capsys.readouterr()
+    assert pretrain(replace(config, devices=1, loader_workers=0)) == stage
+    assert capsys.readouterr().out == f"reusing {stage}\n"
+    assert pretrain(replace(config, weighting="none")) != stage
+    (stage / "encoder.safetensors").unlink()
+    with pytest.raises(Alos2TutError, match=r"lacks encoder\.safetensors"):
+        pretrain(config)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"mask_unit_px": 3}, "mask_unit_px"),
+        ({"mask_unit_px": 12}, "mask_unit_px"),
+        ({"encoder": {**TINY, "patch_size": 8}, "mask_unit_px": 8}, "multiples of 64"),
+        ({"devices": 2}, "torchrun"),
+    ],
+)
+def test_settings_that_do_not_fit(packed_dataset, tmp_path, values, named):
+    with pytest.raises(Alos2TutError, match=named):
+        pretrain(_settings(packed_dataset, tmp_path, **values))
+
+
+def test_no_patches(tmp_path):
+    dataset = write_packed_dataset(tmp_path / "dataset")
+    (dataset / "pretrain.csv").write_text("Year,Row\n")
+    with pytest.raises(Alos2TutError, match="empty"):
+        pretrain(_settings(dataset, tmp_path))
+
+
+def test_no_pretraining_there(tmp_path):
+    with pytest.raises(Alos2TutError, match="no complete pretraining"):
+        load_pretraining(tmp_path)
+    network = SimMIM(SwinEncoder(EncoderConfig(**TINY), (32, 32)))
+    with pytest.raises(Alos2TutError, match="no statistics"):
+        reconstruct(network, np.zeros((1, 1, 32, 32)), np.zeros((1, 16, 16), dtype=bool))

@@ -1,0 +1,262 @@
+"""The decoder, the loss, the scores and fine-tuning."""
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import write_packed_dataset
+
+from alos2tut.checkpoints import load_segmenter
+from alos2tut.config import EncoderConfig, FinetuneConfig, PretrainConfig, load_config
+from alos2tut.dataset import Statistics, open_dataset
+from alos2tut.encoders import SwinEncoder, parameter_groups, standardize
+from alos2tut.errors import Alos2TutError, Alos2TutWarning
+from alos2tut.legend import Legend
+from alos2tut.pretraining import pretrain
+from alos2tut.scores import scores_from_confusion
+from alos2tut.segmentation import Decoder, Segmenter, confusion_matrix, dice_focal, finetune
+
+TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
+CONFIG = FinetuneConfig()
+
+
+def _settings(dataset, work, **values):
+    values = {"steps": 4, "batch_size": 3, "validate_every": 2, "encoder": TINY, "decoder_width": 16, **values}
+    return load_config("finetune", "quick", dataset=str(dataset), work_dir=str(work), **values)
+
+
+# --- scores
+
+
+def test_scores_by_hand():
+    scores = scores_from_confusion(np.array([[6, 2], [1, 1]]))
+    assert scores["miou"] == pytest.approx((6 / 9 + 1 / 4) / 2)
+    assert scores["macc"] == pytest.approx((6 / 8 + 1 / 2) / 2)
+    assert scores["pixel_accuracy"] == 0.7 and scores["pixels"] == 10
+    first = scores["per_class"][0]
+    assert (first["precision"], first["recall"], first["f1"], first["pixels"]) == (6 / 7, 6 / 8, 12 / 15, 8)
+
+
+def test_absent_class_is_left_out_and_named():
+    scores = scores_from_confusion(np.array([[5, 1, 0], [0, 0, 0], [0, 0, 4]]))
+    assert scores["absent"] == [1]
+    assert scores["miou"] == pytest.approx((5 / 6 + 1) / 2)
+    assert scores["per_class"][1] == {"iou": None, "precision": None, "recall": None, "f1": None, "pixels": 0}
+    assert scores["macc"] == pytest.approx((5 / 6 + 1) / 2)
+
+
+def test_nothing_in_the_reference():
+    scores = scores_from_confusion(np.zeros((2, 2), dtype=np.int64))
+    assert scores["miou"] is None and scores["pixel_accuracy"] is None and scores["absent"] == [0, 1]
+
+
+@pytest.mark.parametrize("matrix", [np.zeros((2, 3), dtype=int), np.zeros((2, 2))])
+def test_no_confusion_matrix(matrix):
+    with pytest.raises(Alos2TutError, match="square"):
+        scores_from_confusion(matrix)
+
+
+# --- decoder
+
+
+@pytest.mark.parametrize(("patch_size", "side"), [(1, 16), (2, 16), (2, 32), (4, 32), (8, 64)])
+def test_logits_have_the_images_size(patch_size, side):
+    """Also where the deepest map is one pixel, smaller than every pooling bin."""
+    encoder = SwinEncoder(EncoderConfig(**{**TINY, "patch_size": patch_size}), (side, side))
+    legend = Legend.from_dict(
+        {"name": "x", "classes": [{"name": str(c), "color": [0, 0, 0], "codes": [c]} for c in range(5)]}, where="x"
+    )
+    segmenter = Segmenter(encoder, legend, Statistics((0.0,), (1.0,)), {}, width=8, dropout=0.0)
+    assert segmenter(torch.zeros(1, 1, side, side)).shape == (1, 5, side, side)
+
+
+def test_paper_decoder_has_the_published_shapes():
+    with torch.device("meta"):
+        decoder = Decoder((256, 512, 1024, 1024), 9, patch_size=4, width=256, dropout=0.5)
+    shapes = sorted(tuple(p.shape) for p in decoder.parameters())
+    weight = [(256, 1024, 1, 1)] * 6 + [(256, 2048, 1, 1), (256, 512, 1, 1), (256, 256, 3, 3), (256, 256, 3, 3)]
+    weight += [(256, 256, 1, 1)] * 5 + [(9, 256, 3, 3)]
+    assert sorted(s for s in shapes if len(s) == 4) == sorted(weight)
+    assert len(shapes) == 60
+    assert [m.num_groups for m in decoder.modules() if isinstance(m, torch.nn.GroupNorm)] == [16] * 14
+    assert decoder.factors == (2, 2)
+
+
+@pytest.mark.parametrize(("width", "groups"), [(8, 1), (24, 1), (32, 4), (38, 2), (128, 16)])
+def test_groups_of_a_narrow_decoder_keep_eight_channels(width, groups):
+    decoder = Decoder((48, 96, 192, 192), 2, patch_size=4, width=width, dropout=0.0)
+    assert {m.num_groups for m in decoder.modules() if isinstance(m, torch.nn.GroupNorm)} == {groups}
+
+
+# --- loss
+
+
+def test_focal_by_hand():
+    config = replace(CONFIG, dice_share=0.0, alpha_scale=0.5)
+    logits = torch.randn(2, 3, 4, 4)
+    labels = torch.randint(0, 3, (2, 4, 4), dtype=torch.uint8)
+    labels[0, 0] = 255
+    weights = torch.tensor([0.2, 0.3, 0.5])
+    expected = []
+    for b, r, c in np.argwhere(labels.numpy() != 255):
+        true = int(labels[b, r, c])
+        p = torch.softmax(logits[b, :, r, c], dim=0)[true]
+        expected.append(-weights[true] * 0.5 * (1 - p) ** 2 * torch.log(p))
+    torch.testing.assert_close(dice_focal(logits, labels, weights, config), torch.stack(expected).mean())
+
+
+def test_focal_without_focus_is_cross_entropy():
+    config = replace(CONFIG, dice_share=0.0, focal_gamma=0.0, alpha_scale=1.0)
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    loss = dice_focal(logits, labels.to(torch.uint8), torch.ones(3), config)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, labels))
+
+
+def test_dice_by_hand():
+    """Only classes present in an image count there; an image without labels does not count."""
+    config = replace(CONFIG, dice_share=1.0)
+    logits = torch.randn(3, 3, 2, 2)
+    labels = torch.tensor([[[0, 1], [1, 255]], [[2, 2], [2, 2]], [[255, 255], [255, 255]]], dtype=torch.uint8)
+    p = torch.softmax(logits, dim=1)
+    seen = p[0].flatten(1)[:, :3]
+    first = (1 - 2 * seen[0, 0] / (seen[0].sum() + 1), 1 - 2 * seen[1, 1:].sum() / (seen[1].sum() + 2))
+    second = 1 - 2 * p[1, 2].sum() / (p[1, 2].sum() + 4)
+    expected = (sum(first) / 2 + second) / 2
+    torch.testing.assert_close(dice_focal(logits, labels, torch.ones(3), config), expected)
+
+
+def test_shares_add_up():
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4), dtype=torch.uint8)
+    dice, focal, mixed = (
+        dice_focal(logits, labels, torch.ones(3), replace(CONFIG, dice_share=s)) for s in (1.0, 0.0, 0.3)
+    )
+    torch.testing.assert_close(mixed, 0.3 * dice + 0.7 * focal)
+
+
+def test_nothing_labelled_is_zero_and_no_nan():
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = dice_focal(logits, torch.full((2, 4, 4), 255, dtype=torch.uint8), torch.ones(3), CONFIG)
+    loss.backward()
+    assert loss == 0 and (logits.grad == 0).all()
+
+
+def test_ignored_pixels_have_no_gradient():
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    dice_focal(logits, torch.tensor([[[0, 255], [2, 1]]], dtype=torch.uint8), torch.ones(3), CONFIG).backward()
+    assert (logits.grad[0, :, 0, 1] == 0).all() and (logits.grad[0, :, 0, 0] != 0).all()
+
+
+# --- fine-tuning
+
+
+@pytest.fixture(scope="module")
+def finished(packed_dataset, tmp_path_factory):
+    return finetune(_settings(packed_dataset, tmp_path_factory.mktemp("work"), steps=20, validate_every=5))
+
+
+def test_finetune_leaves_its_results(finished, packed_dataset):
+    run = json.loads((finished / "run.json").read_text())
+    assert finished.name.startswith("finetune-") and run["init"] == "random"
+    rows = list(csv.DictReader((finished / "metrics.csv").read_text().splitlines()))
+    validated = {int(row["step"]): float(row["val_miou"]) for row in rows if row["val_miou"]}
+    assert list(validated) == [5, 10, 15, 20] and len(rows) == 20
+    assert run["val"]["miou"] == max(validated.values()) == validated[run["best_step"]]
+    segmenter = load_segmenter(finished / "segmenter.safetensors")
+    matrix = confusion_matrix(segmenter, open_dataset(packed_dataset).split("val"), 3)
+    assert scores_from_confusion(matrix) == run["val"]
+    text = (finished / "run.json").read_text()
+    assert str(packed_dataset) not in text and "dataset" in run["made_from"]
+
+
+def test_confusion_matrix_counts_reference_by_row(finished, packed_dataset):
+    segmenter = load_segmenter(finished / "segmenter.safetensors")
+    split = open_dataset(packed_dataset).split("val")
+    rows, labels = split.gather([0, 1, 2, 3])
+    predicted = segmenter(standardize(torch.from_numpy(rows), segmenter.statistics)[0]).argmax(1).numpy()
+    expected = np.zeros((3, 3), dtype=np.int64)
+    for reference, prediction in zip(labels.ravel(), predicted.ravel(), strict=True):
+        if reference != 255:
+            expected[reference, prediction] += 1
+    assert (confusion_matrix(segmenter, split, 3) == expected).all()
+
+
+def test_complete_finetuning_is_reused(packed_dataset, tmp_path, capsys):
+    config = _settings(packed_dataset, tmp_path, steps=1)
+    stage = finetune(config)
+    before = (stage / "run.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert finetune(config) == stage and capsys.readouterr().out == f"reusing {stage}\n"
+    assert (stage / "run.json").stat().st_mtime_ns == before
+
+
+def test_test_split_is_never_opened(packed_dataset, tmp_path):
+    copy = write_packed_dataset(tmp_path / "dataset")
+    for file in ("test_db.npy", "test_labels.npy", "test.csv"):
+        (copy / file).unlink()
+    finetune(_settings(copy, tmp_path, steps=1))
+
+
+def test_from_pretrained_weights(packed_dataset, tmp_path):
+    shared = {"dataset": str(packed_dataset), "work_dir": str(tmp_path), "mask_unit_px": 8, "steps": 1}
+    stage = pretrain(load_config("pretrain", "quick", encoder=TINY, batch_size=2, **shared))
+    other = write_packed_dataset(tmp_path / "other", seed=1, statistics={"mean_db": [-9.0], "std_db": [5.0]})
+    # the settings name another architecture: that of the file counts
+    config = _settings(other, tmp_path, steps=1, init=str(stage), encoder={**TINY, "depths": [1, 1, 2, 1]})
+    with pytest.warns(Alos2TutWarning, match="weights' own mean"):
+        result = finetune(config)
+    segmenter = load_segmenter(result / "segmenter.safetensors")
+    assert segmenter.statistics == Statistics((-11.0,), (6.0,)) and segmenter.encoder.config.depths == (1, 1, 1, 1)
+    assert json.loads((result / "run.json").read_text())["init"] == "file"
+    with pytest.warns(Alos2TutWarning):
+        assert finetune(replace(config, init=str(stage / "encoder.safetensors"))) == result
+
+    for changes, named in [({"polarizations": ["HV"]}, "polarizations"), ({"spacing_m": [10.0, 10.0]}, "spacing_m")]:
+        wrong = write_packed_dataset(tmp_path / named, **changes)
+        with pytest.raises(Alos2TutError, match=named):
+            finetune(_settings(wrong, tmp_path, init=str(stage)))
+    with pytest.raises(Alos2TutError, match="patches of 32 × 32 px, the dataset's are 64 × 64"):
+        finetune(_settings(write_packed_dataset(tmp_path / "large", patch_px=64), tmp_path, init=str(stage)))
+    with pytest.raises(Alos2TutError, match="no such file"):
+        finetune(_settings(packed_dataset, tmp_path, init=str(tmp_path / "nowhere.safetensors")))
+
+
+def test_validation_without_labels_is_refused(tmp_path):
+    dataset = write_packed_dataset(tmp_path / "dataset")
+    np.save(dataset / "val_labels.npy", np.full((4, 32, 32), 255, dtype=np.uint8))
+    with pytest.raises(Alos2TutError, match="no labelled pixel"):
+        finetune(_settings(dataset, tmp_path))
+
+
+def test_training_needs_no_rasterio(packed_dataset, tmp_path):
+    code = (
+        "import sys; from alos2tut.config import load_config; from alos2tut.segmentation import finetune\n"
+        f"finetune(load_config('finetune', 'quick', dataset={str(packed_dataset)!r}, work_dir={str(tmp_path)!r},"
+        f" encoder={TINY!r}, steps=1, batch_size=2))\n"
+        "assert 'rasterio' not in sys.modules and 'torch' in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # a reader's notebook shows nothing that does not concern them
+
+
+def test_paper_defaults():
+    assert (CONFIG.dice_share, CONFIG.focal_gamma, CONFIG.alpha_scale, CONFIG.layer_decay) == (0.5, 2.0, 0.5, 0.8)
+    assert PretrainConfig().weighting == "sar"
+
+
+def test_frozen_in_fine_tuning(packed_dataset, tmp_path):
+    from alos2tut.segmentation import _initial_encoder, _initial_segmenter
+
+    config, dataset = _settings(packed_dataset, tmp_path), open_dataset(packed_dataset)
+    network = _initial_segmenter(config, dataset, _initial_encoder(config, dataset))
+    x = torch.randn(2, 1, 32, 32)
+    network(x).sum().backward()
+    trained = {id(p) for group in parameter_groups(network, 0.05) for p in group["params"]}
+    unused = {name for name, p in network.named_parameters() if p.grad is None}
+    assert unused == {name for name, p in network.named_parameters() if id(p) not in trained}

@@ -1,0 +1,312 @@
+"""What both trainings share: batches, randomness, learning rates, resuming."""
+
+import csv
+import json
+import pickle
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from itertools import chain, islice, pairwise
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_packed_dataset
+
+from alos2tut import training
+from alos2tut.config import FinetuneConfig, PretrainConfig, load_config
+from alos2tut.dataset import batch_indices
+from alos2tut.errors import Alos2TutError, Alos2TutWarning
+from alos2tut.pretraining import pretrain
+from alos2tut.segmentation import finetune
+from alos2tut.training import (
+    EndlessBatches,
+    PatchRows,
+    StepCallback,
+    batch_generator,
+    checkpoints_in,
+    derived_seed,
+    draw_flips,
+    flip,
+    latest_checkpoint,
+    learning_rate,
+    number_of_steps,
+    ratio_over_processes,
+)
+
+TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
+
+
+# --- batches
+
+
+def test_batches_are_those_of_batch_indices_from_where_it_is_told():
+    sampler = EndlessBatches(10, 4, seed=3, first=lambda: 5)
+    for micro_batch, batch in zip(range(5, 12), sampler, strict=False):
+        assert [index for _, _, index in batch] == batch_indices(10, 4, 3, micro_batch).tolist()
+        assert [(m, p) for m, p, _ in batch] == [(micro_batch, p) for p in range(4)]
+
+
+def test_every_sample_once_before_any_twice():
+    seen = [index for batch in islice(EndlessBatches(10, 5, 0, lambda: 0), 4) for _, _, index in batch]
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10)) and seen[:10] != seen[10:]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_a_batch(world):
+    whole = list(islice(EndlessBatches(10, 5, 0, lambda: 2), 3))
+    shares = [list(islice(EndlessBatches(10, 5, 0, lambda: 2, rank, world), 3)) for rank in range(world)]
+    assert [list(chain(*batches)) for batches in zip(*shares, strict=True)] == whole
+
+
+def test_first_is_asked_when_iteration_starts():
+    start = 0
+    sampler = EndlessBatches(10, 2, 0, lambda: start)
+    start = 7
+    assert next(iter(sampler))[0][0] == 7
+
+
+def test_impossible_batches():
+    with pytest.raises(Alos2TutError, match="empty"):
+        EndlessBatches(0, 4, 0, lambda: 0)
+    with pytest.raises(Alos2TutError, match="cannot be shared by 3"):
+        EndlessBatches(10, 2, 0, lambda: 0, rank=0, world=3)
+
+
+def test_rows_are_gathered_and_not_pickled(packed_dataset):
+    rows = PatchRows(packed_dataset, "train")
+    batch = rows.__getitems__([(7, 0, 3), (7, 1, 0)])
+    assert batch.micro_batch == 7 and batch.positions.tolist() == [0, 1]
+    assert batch.rows.dtype == torch.int16 and batch.labels.dtype == torch.uint8
+    assert (batch.rows[0].numpy() == np.load(packed_dataset / "pretrain_db.npy")[3]).all()
+    copied = pickle.loads(pickle.dumps(rows))
+    assert len(pickle.dumps(rows)) < 500 and torch.equal(copied.__getitems__([(7, 0, 3)]).rows[0], batch.rows[0])
+
+
+# --- randomness
+
+
+def test_draws_depend_on_seed_and_micro_batch():
+    draws = {key: tuple(draw_flips(32, batch_generator(*key)).flatten().tolist()) for key in [(0, 0), (0, 1), (1, 0)]}
+    assert len(set(draws.values())) == 3
+    assert torch.equal(draw_flips(32, batch_generator(0, 1)), draw_flips(32, batch_generator(0, 1)))
+    seeds = [derived_seed(0, purpose, key) for purpose in training.PURPOSES for key in range(50)]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_flips_mirror_images_and_labels_alike():
+    images, labels = torch.randn(4, 2, 3, 5), torch.randint(0, 9, (4, 3, 5))
+    flips = torch.tensor([[False, False], [True, False], [False, True], [True, True]])
+    for values in (images, labels):
+        flipped = flip(values, flips)
+        assert torch.equal(flipped[0], values[0])
+        assert torch.equal(flipped[1], values[1].flip(-1))
+        assert torch.equal(flipped[2], values[2].flip(-2))
+        assert torch.equal(flipped[3], values[3].flip(-1, -2))
+
+
+# --- learning rate
+
+
+def test_pretraining_schedule():
+    config = PretrainConfig(lr=1e-3, warmup_fraction=0.1, warmup_lr=1e-5, lr_drops=(0.5, 0.9))
+    rates = [learning_rate(config, step, 100) for step in range(100)]
+    assert rates[0] == 1e-5 and rates[5] == pytest.approx(1e-5 + (1e-3 - 1e-5) / 2)
+    assert rates[10] == rates[49] == 1e-3
+    assert rates[50] == rates[89] == pytest.approx(1e-4) and rates[99] == pytest.approx(1e-5)
+
+
+def test_finetuning_schedule():
+    config = FinetuneConfig(lr=1e-3, warmup_fraction=0.2, min_lr=1e-5)
+    rates = [learning_rate(config, step, 100) for step in range(101)]
+    assert rates[20] == 1e-3 and rates[60] == pytest.approx((1e-3 + 1e-5) / 2) and rates[100] == pytest.approx(1e-5)
+    assert all(a > b for a, b in pairwise(rates[20:]))
+
+
+def test_base_lr_scales_with_samples_per_step():
+    config = PretrainConfig(base_lr=1e-4, batch_size=256, accumulate=4, warmup_fraction=0, warmup_lr=0)
+    assert learning_rate(config, 0, 10) == pytest.approx(2e-4)
+    assert learning_rate(replace(config, lr=3e-4), 0, 10) == 3e-4
+    warm = replace(config, warmup_fraction=0.5, warmup_lr=1e-6)
+    assert learning_rate(warm, 0, 10) == pytest.approx(2e-6)
+
+
+def test_steps_from_epochs():
+    config = PretrainConfig(epochs=3, batch_size=4, accumulate=2)
+    assert number_of_steps(config, 17) == 7 and number_of_steps(replace(config, steps=5), 17) == 5
+    assert number_of_steps(replace(config, epochs=0.001), 1) == 1
+
+
+def test_ratio_alone_is_the_plain_ratio():
+    numerator = torch.tensor(6.0, requires_grad=True)
+    loss, reported = ratio_over_processes(numerator, torch.tensor(4.0))
+    assert loss == reported == 1.5 and loss.requires_grad and not reported.requires_grad
+    assert ratio_over_processes(torch.tensor(0.0), torch.tensor(0.0), at_least=1.0)[0] == 0
+
+
+class _Spy(StepCallback):
+    """Looks at, or breaks, training at one step."""
+
+    seen: ClassVar[dict] = {}
+    at: ClassVar[int] = 0
+
+    def __init__(self, *_):
+        pass
+
+    def on_step(self, trainer, module, step):
+        if step == self.at:
+            names = {id(p): name for name, p in module.named_parameters()}
+            groups = trainer.optimizers[0].param_groups
+            type(self).seen = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+            raise RuntimeError("stopped here")
+
+
+def _settings(stage, dataset, work, **values):
+    values = {"steps": 6, "accumulate": 2, "batch_size": 2, "encoder": TINY, "checkpoint_every": 1, **values}
+    if stage == "pretrain":
+        values["mask_unit_px"] = 8
+    return load_config(stage, "quick", dataset=str(dataset), work_dir=str(work), **values)
+
+
+def _stop_after(monkeypatch, step):
+    monkeypatch.setattr(_Spy, "at", step)
+    monkeypatch.setattr(training, "Progress", _Spy)
+
+
+def test_layer_decay_reaches_the_optimiser_at_a_step(packed_dataset, tmp_path, monkeypatch):
+    config = _settings("finetune", packed_dataset, tmp_path, layer_decay=0.5, warmup_fraction=0.0)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped here"):
+        _stop_after(patch, 4)
+        finetune(config)
+    lr = learning_rate(config, 3, 6)
+    assert lr != learning_rate(config, 0, 6)
+    for name, halvings in {
+        "network.encoder.position": 5,
+        "network.encoder.swin.layers.0.blocks.0.attn.qkv.weight": 4,
+        "network.encoder.swin.layers.1.downsample.reduction.weight": 4,
+        "network.encoder.swin.layers.3.blocks.0.mlp.fc1.bias": 1,
+        "network.decoder.classify.weight": 0,
+    }.items():
+        assert _Spy.seen[name] == pytest.approx(lr * 0.5**halvings), name
+
+
+def test_two_processes_learn_what_one_does(packed_dataset, tmp_path):
+    """Of unequal shares (3 and 2 of 5 samples), with accumulation, and a validation list shared out."""
+    code = (
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from alos2tut.config import load_config; from alos2tut.segmentation import finetune\n"
+        f"finetune(load_config('finetune', 'quick', dataset={str(packed_dataset)!r}, work_dir=sys.argv[1], devices=2,"
+        f" encoder={TINY!r}, steps=3, batch_size=5, accumulate=2, validate_every=1, dropout=0.0, checkpoint_every=2))"
+    )
+    script = tmp_path / "train.py"
+    script.write_text(code)
+    (tmp_path / "two").mkdir()
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*launch, str(script), str(tmp_path / "two")], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    settings = {"steps": 3, "batch_size": 5, "validate_every": 1, "dropout": 0.0}
+    alone = finetune(_settings("finetune", packed_dataset, tmp_path / "one", **settings))
+    together = tmp_path / "two" / alone.name
+    one, two = (list(csv.DictReader((s / "metrics.csv").read_text().splitlines())) for s in (alone, together))
+    assert len(one) == len(two) == 3
+    for row, same in zip(one, two, strict=True):
+        assert float(row["loss"]) == pytest.approx(float(same["loss"]), rel=1e-5)
+        assert float(row["val_miou"]) == pytest.approx(float(same["val_miou"]), abs=5e-3)
+    pixels = [json.loads((s / "run.json").read_text())["val"]["pixels"] for s in (alone, together)]
+    assert pixels[0] == pixels[1] == 4 * (32 * 32 - 15)
+
+
+# --- resuming
+
+
+@pytest.mark.parametrize(
+    ("stage", "run", "weights", "extra"),
+    [
+        ("pretrain", pretrain, "encoder.safetensors", {"drop_path": 0.3}),
+        ("finetune", finetune, "segmenter.safetensors", {"drop_path": 0.3, "dropout": 0.5, "validate_every": 2}),
+    ],
+)
+def test_interrupted_equals_uninterrupted(stage, run, weights, extra, packed_dataset, tmp_path, monkeypatch, capsys):
+    straight = run(_settings(stage, packed_dataset, tmp_path / "straight", **extra))
+    config = _settings(stage, packed_dataset, tmp_path / "resumed", **extra)
+    for step in (3, 5):
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped here"):
+            _stop_after(patch, step)
+            run(config)
+    folder = next((tmp_path / "resumed").iterdir())
+    assert [p.name for p in checkpoints_in(folder / "checkpoints")] == ["step-0000004.ckpt", "step-0000005.ckpt"]
+    assert not (folder / "run.json").exists()
+    capsys.readouterr()
+    resumed = run(config)
+    assert "resumed after 5" in capsys.readouterr().out
+    for name in (weights, "metrics.csv", "run.json"):
+        assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
+    steps = [int(row["step"]) for row in csv.DictReader((resumed / "metrics.csv").read_text().splitlines())]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_damaged_checkpoint_falls_back_to_the_one_before(packed_dataset, tmp_path, monkeypatch, capsys):
+    straight = pretrain(_settings("pretrain", packed_dataset, tmp_path / "straight"))
+    config = _settings("pretrain", packed_dataset, tmp_path / "damaged")
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        _stop_after(patch, 4)
+        pretrain(config)
+    older, newest = checkpoints_in(next((tmp_path / "damaged").iterdir()) / "checkpoints")
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    capsys.readouterr()
+    with pytest.warns(Alos2TutWarning, match=r"step-0000004\.ckpt: the resume checkpoint is damaged"):
+        resumed = pretrain(config)
+    assert f"resumed after {int(older.stem[5:])}" in capsys.readouterr().out
+    assert (resumed / "encoder.safetensors").read_bytes() == (straight / "encoder.safetensors").read_bytes()
+
+
+def test_no_whole_checkpoint_starts_over(tmp_path):
+    assert latest_checkpoint(tmp_path) is None
+    (tmp_path / "step-0000001.ckpt").write_bytes(b"PK")
+    (tmp_path / "step-2.ckpt.part").write_bytes(b"")
+    with pytest.warns(Alos2TutWarning, match="damaged"):
+        assert latest_checkpoint(tmp_path) is None
+
+
+def test_loader_workers_change_nothing(packed_dataset, tmp_path):
+    alone = pretrain(_settings("pretrain", packed_dataset, tmp_path / "0", steps=2))
+    helped = pretrain(_settings("pretrain", packed_dataset, tmp_path / "1", steps=2, loader_workers=1))
+    assert (alone / "encoder.safetensors").read_bytes() == (helped / "encoder.safetensors").read_bytes()
+
+
+def test_a_loss_that_is_no_number_stops(tmp_path):
+    dataset = write_packed_dataset(tmp_path / "dataset", statistics={"mean_db": [-11.0], "std_db": [1e-38]})
+    with pytest.raises(Alos2TutError, match=r"the loss became (nan|inf) at step 0"):
+        pretrain(_settings("pretrain", dataset, tmp_path))
+
+
+def test_nothing_printed_but_two_lines_and_no_warning(packed_dataset, tmp_path, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pretrain(_settings("pretrain", packed_dataset, tmp_path, steps=2))
+    out, err = capfd.readouterr()
+    assert [line.split(",")[0] for line in out.splitlines()] == ["pretrain: 2 steps", "pretrain: step 2 of 2"]
+    assert err == ""
+
+
+def test_ctrl_c_is_an_exception_and_not_the_end(packed_dataset, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    config = _settings("pretrain", packed_dataset, tmp_path, steps=2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.Progress, "on_step", interrupt)
+        pretrain(config)
+    assert (pretrain(config) / "run.json").is_file()
+
+
+def test_the_users_random_state_is_left_alone(packed_dataset, tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    finetune(_settings("finetune", packed_dataset, tmp_path, steps=1))
+    assert torch.equal(torch.rand(3), expected)
