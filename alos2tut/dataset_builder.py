@@ -357,7 +357,8 @@ def _best_draw(sizes: NDArray[np.int64], counts: NDArray[np.float64], config: Da
         got = np.array([sizes[role == r].sum() for r in range(3)]) / sizes.sum()
         by_class = np.array([counts[role == r].sum(axis=0) for r in range(3)]) / class_totals
         # logarithms, so that a class nearly missing from a split weighs as much as one that fills it
-        uneven = np.abs(np.log((by_class[:, counts.sum(axis=0) > 0] + 0.01) / (wanted[:, None] + 0.01))).mean()
+        ratios = np.log((by_class[:, counts.sum(axis=0) > 0] + 0.01) / (wanted[:, None] + 0.01))
+        uneven = np.abs(ratios).mean() if ratios.size else 0.0
         cost = np.abs(got - wanted).sum() + uneven
         if cost < best_cost:
             best, best_cost = role, cost

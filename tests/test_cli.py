@@ -1,0 +1,144 @@
+"""The commands: complete help, quick start, one line and status 2 for what is refused."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alos2tut import open_dataset
+from alos2tut.cli import main
+from alos2tut.config import describe_settings
+
+COMMANDS = ["info", "simulate", "build-dataset", "pretrain", "finetune", "evaluate", "map"]
+STAGES = {"build-dataset": "dataset", "pretrain": "pretrain", "finetune": "finetune", "evaluate": "evaluate"}
+
+
+def run(capsys, *arguments: object) -> tuple[int, str, str]:
+    status = main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def refused(capsys, *arguments: object) -> str:
+    """The one line that a refused command prints."""
+    status, _, err = run(capsys, *arguments)
+    assert status == 2 and err.startswith("alos2tut: ") and err.count("\n") == 1 and err.endswith("\n")
+    return err
+
+
+def loaded_by(code: str) -> set[str]:
+    """Heavy packages that a fresh interpreter has loaded after some code."""
+    heavy = ("torch", "rasterio", "scipy", "lightning", "timm", "matplotlib")
+    report = f"import sys; print(*[name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_lists_everything_it_takes(capsys, command):
+    with pytest.raises(SystemExit) as done:
+        main([command, "--help"])
+    assert done.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: alos2tut {command}")
+    for key, _, meaning in describe_settings(STAGES[command]) if command in STAGES else []:
+        assert re.search(rf"^  {re.escape(key)} = ", text, re.M) and meaning in text
+    if command in STAGES:
+        assert all(option in text for option in ("--profile", "--config", "--set", "--work-dir"))
+
+
+def test_help_lists_the_commands(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(re.search(rf"^ +{command}( |$)", text, re.M) for command in COMMANDS)
+
+
+def test_help_loads_nothing_heavy():
+    code = "from alos2tut.cli import main\ntry:\n    main(['pretrain', '--help'])\nexcept SystemExit:\n    pass"
+    assert loaded_by(code) == set()
+
+
+def test_the_module_and_the_script_are_the_same_program():
+    outputs = {
+        subprocess.run([*program, "--version"], capture_output=True, text=True, check=True).stdout
+        for program in ([sys.executable, "-m", "alos2tut"], [str(Path(sys.executable).parent / "alos2tut")])
+    }
+    assert len(outputs) == 1 and outputs.pop().startswith("alos2tut ")
+
+
+def test_info_prints_the_products_metadata(capsys, small_scene):
+    status, out, _ = run(capsys, "info", small_scene, "--json")
+    content = json.loads(out)
+    assert status == 0 and content["shape"] == [512, 640] and content["crs"] == "EPSG:32654"
+    status, out, _ = run(capsys, "info", small_scene)
+    assert status == 0 and re.search(r"^calibration_factor_db +-83\.0$", out, re.M)
+
+
+def test_info_reads_a_product_without_torch(small_scene):
+    assert "torch" not in loaded_by(f"from alos2tut.cli import main\nmain(['info', {str(small_scene)!r}])")
+
+
+def test_from_simulation_to_dataset(capsys, tmp_path):
+    scene, work = tmp_path / "scene", tmp_path / "work"
+    assert run(capsys, "simulate", scene, "--seed", 2, "--size-px", 800, 640)[:2] == (0, f"{scene}\n")
+    settings = ["--set", "patch_px=16", "--set", "block_m=320", "--set", "buffer_m=0", "--work-dir", work]
+    build = ["build-dataset", scene, "--labels", scene / "labels" / "LC_N35E139.tif", *settings]
+    status, out, err = run(capsys, *build)
+    folder = Path(out.strip())
+    assert status == 0 and folder.parent == work and len(open_dataset(folder).split("train")) > 20
+    # what the user should know is said in one line each, without a place in the source
+    assert all(line.startswith("alos2tut: note: ") for line in err.splitlines())
+    status, out, _ = run(capsys, *build)
+    assert status == 0 and out.splitlines() == [f"reusing {folder}", str(folder)]
+    assert json.loads(run(capsys, "info", folder, "--json")[1])["patch_px"] == 16
+
+
+def test_a_seed_given_in_any_way_is_used(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("alos2tut.dataset_builder.build_dataset", lambda config: seen.append(config))
+    (tmp_path / "settings.yaml").write_text("seed: 7\nwork_dir: there\n")
+    command = ["build-dataset", "p", "--labels", "l"]
+    main(command)
+    main([*command, "--set", "seed=5", "--set", "work_dir=here"])
+    main([*command, "--config", str(tmp_path / "settings.yaml")])
+    main([*command, "--config", str(tmp_path / "settings.yaml"), "--seed", "9", "--work-dir", "elsewhere"])
+    expected = [(0, "work"), (5, "here"), (7, "there"), (9, "elsewhere")]
+    assert [(config.seed, config.work_dir) for config in seen] == expected
+
+
+def test_bad_input_is_refused_in_one_line(capsys, tmp_path, small_scene):
+    (tmp_path / "broken.yaml").write_text("a: [\n")
+    labels = ["--labels", small_scene / "labels" / "LC_N35E139.tif", "--work-dir", tmp_path / "work"]
+    build = ["build-dataset", small_scene, *labels]
+    assert "no such file" in refused(capsys, "info", tmp_path / "nothing")
+    assert "no ALOS-2 product" in refused(capsys, "info", tmp_path)
+    assert "--size-px" in refused(capsys, "simulate", tmp_path / "out", "--size-px", 64, 64, 64)
+    assert "size_px" in refused(capsys, "simulate", tmp_path / "out", "--size-px", 10)
+    assert "'patch_px'" in refused(capsys, *build, "--set", "patch=5")
+    assert "'quick'" in refused(capsys, *build, "--profile", "quik")
+    assert "not valid YAML" in refused(capsys, *build, "--config", tmp_path / "broken.yaml")
+    assert "'japan_9'" in refused(capsys, *build, "--legend", "japan9")
+    assert "no dataset" in refused(capsys, "pretrain", tmp_path)
+    (tmp_path / "file").write_text("")
+    assert "cannot be made" in refused(capsys, *build, "--work-dir", tmp_path / "file", "--set", "patch_px=16")
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["inof"], ["info"], ["info", "x", "--jso"]])
+def test_a_command_that_is_none_shows_the_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2 and "usage: alos2tut" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_no_traceback(capsys, monkeypatch, tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alos2tut.simulation.simulate_product", stop)
+    status, _, err = run(capsys, "simulate", tmp_path / "out")
+    assert status == 130 and err.count("\n") == 1

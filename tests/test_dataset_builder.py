@@ -1,0 +1,444 @@
+"""From products and labels to patches: pixels, labels, splits on separate ground, lists, statistics."""
+
+import csv
+import functools
+import itertools
+import json
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import yaml
+from conftest import TIFF_NAME, write_geotiff
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.warp import transform as reproject_points
+
+from alos2tut import Alos2TutError, Alos2TutWarning, build_dataset, load_config, load_legend, open_dataset, open_product
+from alos2tut.dataset import NO_DATA, SPLITS, PatchDataset, decode_db, encode_db
+
+AUTHORS = ["Year", "Month", "Day", "FolderPath", "FileName", "MinLon", "MinLat", "MaxLon", "MaxLat"]
+AUTHORS += ["Latitude", "Longitude", "Category"]
+SETTINGS = {"patch_px": 32, "block_m": 640, "buffer_m": 0, "min_valid_fraction": 0.5, "min_labelled_fraction": 0.95}
+
+
+def build(**settings: object) -> Path:
+    """Build with the quick profile, these settings, and no reminders of absent classes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Alos2TutWarning)
+        return build_dataset(load_config("dataset", **{**SETTINGS, **settings}))
+
+
+def labels_of(scene: Path) -> Path:
+    return scene / "labels" / "LC_N35E139.tif"
+
+
+@pytest.fixture(scope="module")
+def dataset(scene, tmp_path_factory) -> PatchDataset:
+    work = tmp_path_factory.mktemp("work")
+    return open_dataset(build(products=scene, labels=labels_of(scene), work_dir=work))
+
+
+def rows_of(dataset: PatchDataset, split: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((dataset.path / f"{split}.csv").read_text().splitlines()))
+
+
+def boxes(dataset: PatchDataset, split: str, scene: Path) -> np.ndarray:
+    """Left, bottom, right, top of every patch in metres, from its place in the product."""
+    product, n = open_product(scene), dataset.patch_px
+    corners = []
+    for record in rows_of(dataset, split):
+        row, col = int(record["PatchRow"]), int(record["PatchCol"])
+        left, top = product.transform * (2 * col, 2 * row)
+        corners.append((left, top - 5 * n, left + 5 * n, top))
+    return np.array(corners)
+
+
+def smallest_gap_m(one: np.ndarray, other: np.ndarray) -> float:
+    """Smallest distance along an axis between boxes of two lists; negative where they overlap."""
+    gaps = [
+        np.maximum(a[:, None] - b[None, :], c[None, :] - d[:, None])
+        for a, b, c, d in (
+            (one[:, 0], other[:, 2], other[:, 0], one[:, 2]),
+            (one[:, 1], other[:, 3], other[:, 1], one[:, 3]),
+        )
+    ]
+    return float(np.maximum(*gaps).min())
+
+
+# --- pixels and labels
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_patches_are_the_products_decibels_after_looks_in_power(dataset, scene, split):
+    part = dataset.split(split)
+    dn = open_product(scene).read_dn().astype(float)
+    for index in range(0, len(part), 7):
+        record = part.table[index]
+        row, col = 2 * int(record["PatchRow"]), 2 * int(record["PatchCol"])
+        blocks = dn[row : row + 64, col : col + 64].reshape(32, 2, 32, 2) ** 2
+        have = np.isfinite(blocks).sum(axis=(1, 3))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            db = 10 * np.log10(np.nansum(blocks, axis=(1, 3)) / have) - 83
+        np.testing.assert_allclose(part.db(index)[0], np.where(have >= 2, db, np.nan), atol=0.0051)
+
+
+@functools.cache
+def nearest_classes(scene: Path) -> np.ndarray:
+    """Classes of the whole 5 m grid: the label pixel in which each pixel's centre lies."""
+    product = open_product(scene)
+    height, width = product.shape[0] // 2, product.shape[1] // 2
+    cols, rows = np.meshgrid(2 * np.arange(width) + 1, 2 * np.arange(height) + 1)
+    x_m, y_m = product.transform * (cols.ravel(), rows.ravel())
+    longitude, latitude = reproject_points(product.crs, "EPSG:4326", x_m, y_m)
+    with rasterio.open(labels_of(scene)) as tile:
+        tile_cols, tile_rows = ~tile.transform * (np.array(longitude), np.array(latitude))
+        codes = tile.read(1)[np.floor(tile_rows).astype(int), np.floor(tile_cols).astype(int)]
+    return load_legend("japan_9").to_classes(codes).reshape(height, width)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_labels_are_the_nearest_at_every_pixel(dataset, scene, split):
+    expected, part = nearest_classes(scene), dataset.split(split)
+    for index, record in enumerate(part.table):
+        row, col = int(record["PatchRow"]), int(record["PatchCol"])
+        patches, labels = part.gather([index])
+        classes = np.where(patches[0, 0] == NO_DATA, 255, expected[row : row + 32, col : col + 32])
+        np.testing.assert_array_equal(labels[0], classes)
+
+
+@given(st.lists(st.floats(-300, 300, width=32) | st.just(float("nan")), min_size=1))
+def test_decibels_survive_the_store_to_half_a_step(values):
+    db = np.array(values, dtype=np.float32)
+    rows = encode_db(db)
+    assert rows.dtype == np.int16 and decode_db(rows).dtype == np.float32
+    np.testing.assert_allclose(decode_db(rows), db, atol=0.0051)
+    np.testing.assert_array_equal(rows == NO_DATA, np.isnan(db))
+
+
+def test_decibels_beyond_the_store_are_clipped_and_not_missing():
+    assert encode_db(np.array([-np.inf, -400, 400, np.inf])).tolist() == [-32767, -32767, 32767, 32767]
+
+
+# --- splits
+
+
+@pytest.mark.parametrize("buffer_m", [0, 100])
+def test_held_out_ground_is_in_no_other_list(scene, tmp_path, buffer_m):
+    built = build(products=scene, labels=labels_of(scene), work_dir=tmp_path, buffer_m=buffer_m)
+    dataset = open_dataset(built)
+    ground = {split: boxes(dataset, split, scene) for split in SPLITS}
+    # the patches' boxes in degrees lie askew on the metres' grid by less than a metre
+    for one, other in [("val", "test"), ("pretrain", "val"), ("pretrain", "test"), ("train", "val"), ("train", "test")]:
+        assert smallest_gap_m(ground[one], ground[other]) >= buffer_m - 1
+    assert {tuple(box) for box in ground["train"]} <= {tuple(box) for box in ground["pretrain"]}
+
+
+def test_splits_have_about_the_wanted_sizes_and_every_kept_patch_once(dataset):
+    sizes = {split: len(dataset.split(split)) for split in SPLITS}
+    total = sizes["pretrain"] + sizes["val"] + sizes["test"]
+    assert sizes["val"] / total == pytest.approx(0.15, abs=0.06)
+    assert sizes["test"] / total == pytest.approx(0.15, abs=0.06)
+    names = [record["FileName"] for split in ("pretrain", "val", "test") for record in rows_of(dataset, split)]
+    assert len(names) == len(set(names)) == total
+
+
+def shifted_copy(scene: Path, folder: Path) -> Path:
+    """The same ground a second time, as a GeoTIFF whose grid starts 21 rows and 37 columns further in."""
+    product = open_product(scene)
+    dn = np.nan_to_num(product.read_dn())[21:, 37:]
+    return write_geotiff(folder / TIFF_NAME, dn, product.transform * rasterio.Affine.translation(37, 21))
+
+
+def test_two_products_of_the_same_ground_share_none_between_splits(scene, tmp_path):
+    second = shifted_copy(scene, tmp_path / "second")
+    built = open_dataset(build(products=(scene, second), labels=labels_of(scene), work_dir=tmp_path))
+    origins = {open_product(p).name: open_product(p).transform for p in (scene, second)}
+    ground = {split: boxes_of_both(built, split, origins) for split in SPLITS}
+    assert {record["Product"] for record in rows_of(built, "val") + rows_of(built, "test")} == set(origins)
+    for one, other in itertools.combinations(("pretrain", "val", "test"), 2):
+        assert smallest_gap_m(ground[one], ground[other]) >= -1
+
+
+def boxes_of_both(dataset: PatchDataset, split: str, origins: dict[str, rasterio.Affine]) -> np.ndarray:
+    corners = []
+    for record in rows_of(dataset, split):
+        left, top = origins[record["Product"]] * (2 * int(record["PatchCol"]), 2 * int(record["PatchRow"]))
+        corners.append((left, top - 160, left + 160, top))
+    return np.array(corners)
+
+
+# --- lists
+
+
+def test_lists_begin_with_the_authors_columns(dataset):
+    for split in SPLITS:
+        header = (dataset.path / f"{split}.csv").read_text().splitlines()[0].split(",")
+        assert header[:12] == AUTHORS and "Row" in header[12:]
+
+
+def test_list_entries_say_where_the_patch_lies(dataset, scene):
+    product, [left, _, _, top] = open_product(scene), boxes(dataset, "val", scene)[0]
+    record = rows_of(dataset, "val")[0]
+    # lower left corner, upper right corner, the pixel nearest the centre
+    points = [(left, top - 160), (left + 160, top), (left + 82.5, top - 82.5)]
+    longitude, latitude = reproject_points(product.crs, "EPSG:4326", *zip(*points, strict=True))
+    numbers = [longitude[0], latitude[0], longitude[1], latitude[1], latitude[2], longitude[2]]
+    assert [float(record[column]) for column in AUTHORS[5:11]] == pytest.approx(numbers, abs=0.6e-4)
+    assert [record[column] for column in AUTHORS[:4]] == ["2022", "11", "19", "2022/11/19"]
+    assert record["FileName"] == f"{product.name}_{record['PatchRow']}_{record['PatchCol']}.tif"
+
+
+def test_category_is_the_raw_code_at_that_point(dataset, scene):
+    product = open_product(scene)
+    with rasterio.open(labels_of(scene)) as tile:
+        codes = tile.read(1)
+        for record in rows_of(dataset, "test"):
+            col, row = 2 * (int(record["PatchCol"]) + 16.5), 2 * (int(record["PatchRow"]) + 16.5)
+            x_m, y_m = product.transform * (col, row)
+            [longitude], [latitude] = reproject_points(product.crs, tile.crs, [x_m], [y_m])
+            tile_col, tile_row = ~tile.transform * (longitude, latitude)
+            assert int(record["Category"]) == codes[int(tile_row), int(tile_col)]
+
+
+# --- what dataset.json says
+
+
+def test_statistics_come_from_the_pretraining_list_alone(dataset):
+    part = dataset.split("pretrain")
+    db = decode_db(np.asarray(part.patches)).astype(np.float64)
+    assert dataset.statistics.mean_db == pytest.approx([np.nanmean(db)], abs=2e-4)
+    assert dataset.statistics.std_db == pytest.approx([np.nanstd(db)], abs=2e-4)
+    everything = np.concatenate([decode_db(np.asarray(dataset.split(s).patches)) for s in ("pretrain", "val", "test")])
+    assert abs(dataset.statistics.mean_db[0] - np.nanmean(everything)) > 1e-3
+
+
+def test_class_weights_follow_the_training_lists_shares(dataset):
+    part = dataset.split("train")
+    # patches that the swath's edge cuts are for pretraining only
+    assert len(part) < len(dataset.split("pretrain"))
+    labels = np.asarray(part.labels)[part.rows]
+    share = np.bincount(labels[labels != 255], minlength=9) / (labels != 255).sum()
+    assert dataset.class_weights == pytest.approx((1 - share) / 8, abs=1e-6)
+    assert dataset.class_weights.sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_the_description_agrees_with_the_files(dataset):
+    content = dataset.content
+    assert content["quantity"] == "sigma0" and content["polarizations"] == ["HH"] and content["spacing_m"] == [5, 5]
+    for split in SPLITS:
+        part = dataset.split(split)
+        assert content["splits"][split]["patches"] == len(part)
+        labels = np.asarray(part.labels)[part.rows]
+        counts = np.bincount(labels[labels != 255], minlength=9).tolist()
+        assert content["splits"][split]["class_pixels"] == dict(zip(dataset.legend.names, counts, strict=True))
+
+
+def test_equal_inputs_give_equal_bytes_and_no_places_or_times(scene, tmp_path, capsys):
+    legend = tmp_path / "mine.yaml"
+    legend.write_text(yaml.safe_dump(load_legend("japan_9").to_dict()))
+    folders = [build(products=scene, labels=labels_of(scene), legend=legend, work_dir=tmp_path / w) for w in "ab"]
+    files = [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders]
+    assert files[0] == files[1] and folders[0].name == folders[1].name
+    text = files[0]["dataset.json"].decode()
+    assert str(tmp_path) not in text and str(scene) not in text and "mine.yaml" not in text
+    assert not re.search(r'"/|\d\d:\d\d:\d\d(?!\.000Z)', text)
+    assert capsys.readouterr().out == ""
+    before = {p: p.stat().st_mtime_ns for p in folders[0].iterdir()}
+    again = build(products=scene, labels=labels_of(scene), legend=legend, work_dir=tmp_path / "a")
+    assert again == folders[0] and capsys.readouterr().out == f"reusing {again}\n"
+    assert before == {p: p.stat().st_mtime_ns for p in folders[0].iterdir()}
+
+
+def test_other_settings_make_another_folder(dataset, scene):
+    other = build(products=scene, labels=labels_of(scene), work_dir=dataset.path.parent, seed=1)
+    assert other != dataset.path
+    assert rows_of(open_dataset(other), "val") != rows_of(dataset, "val")
+
+
+# --- filters
+
+
+def test_patches_with_too_much_of_a_class_are_dropped(scene, dataset, tmp_path):
+    built = build(products=scene, labels=labels_of(scene), work_dir=tmp_path, max_class_share={"forest": 0.3})
+    forest = dataset.legend.names.index("forest")
+    part = open_dataset(built).split("pretrain")
+    share = (np.asarray(part.labels) == forest).mean(axis=(1, 2))
+    assert share.max() <= 0.3 and len(part) < len(dataset.split("pretrain"))
+
+
+def test_patches_without_enough_ground_or_labels_are_dropped(scene, tmp_path):
+    settings = {"min_valid_fraction": 1.0, "min_labelled_fraction": 1.0}
+    built = open_dataset(build(products=scene, labels=labels_of(scene), work_dir=tmp_path, **settings))
+    assert all((np.asarray(built.split(s).patches) != NO_DATA).all() for s in ("pretrain", "val", "test"))
+    train = built.split("train")
+    assert (np.asarray(train.labels)[train.rows] != 255).all()
+
+
+# --- bad input
+
+
+def write_labels(path: Path, codes: np.ndarray, transform: rasterio.Affine, crs: str | None = "EPSG:32654") -> Path:
+    profile = {"driver": "GTiff", "dtype": codes.dtype, "count": 1, "height": codes.shape[0], "width": codes.shape[1]}
+    with rasterio.open(path, "w", **profile, crs=crs, transform=transform) as raster:
+        raster.write(codes, 1)
+    return path
+
+
+@pytest.fixture
+def refused(small_scene, tmp_path):
+    """Build from the small scene with these settings: refused, and nothing is left."""
+
+    def refuse(**settings: object) -> str:
+        given = {"products": small_scene, "labels": labels_of(small_scene), "block_m": 320, "patch_px": 16, **settings}
+        with pytest.raises(Alos2TutError) as error:
+            build(work_dir=tmp_path / "work", **given)
+        assert not list(tmp_path.glob("work/*"))
+        return str(error.value)
+
+    return refuse
+
+
+def codes_over(scene: Path, codes: np.ndarray, path: Path, **options: object) -> Path:
+    product = open_product(scene)
+    scale = rasterio.Affine.scale(product.shape[1] / codes.shape[1], product.shape[0] / codes.shape[0])
+    return write_labels(path, codes, product.transform * scale, **options)
+
+
+def test_labels_elsewhere_are_refused(refused, tmp_path):
+    elsewhere = write_labels(tmp_path / "far.tif", np.ones((50, 50), np.uint8), rasterio.Affine(10, 0, 0, 0, -10, 1e6))
+    message = refused(labels=elsewhere)
+    assert "far.tif" in message and "does not overlap" in message and "info" in message
+
+
+@pytest.mark.parametrize(
+    ("code", "dtype"),
+    [(77, "uint8"), (256, "uint16"), (300, "uint16"), (60_000, "uint16")],
+    ids=["77", "256", "300", "beyond int16"],
+)
+def test_codes_outside_the_legend_are_refused(refused, small_scene, tmp_path, code, dtype):
+    codes = np.ones((64, 80), dtype)
+    codes[30, 40] = code
+    message = refused(labels=codes_over(small_scene, codes, tmp_path / "odd.tif"))
+    assert f"[{code}]" in message and "odd.tif" in message and "japan_9" in message and "ignored" in message
+
+
+def test_label_rasters_that_are_none_are_refused(refused, small_scene, tmp_path):
+    (tmp_path / "text.tif").write_text("hello")
+    assert "text.tif" in refused(labels=tmp_path / "text.tif")
+    assert "missing.tif" in refused(labels=tmp_path / "missing.tif")
+    ones = np.ones((64, 80), np.uint8)
+    bare = codes_over(small_scene, ones, tmp_path / "bare.tif", crs=None)
+    assert "bare.tif" in (message := refused(labels=bare)) and "coordinate system" in message
+    floats = codes_over(small_scene, ones.astype(np.float32), tmp_path / "float.tif")
+    assert "float.tif" in (message := refused(labels=floats)) and "float32" in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        pytest.param({"polarization": "HV"}, ["'HV'", "holds HH"], id="polarisation"),
+        pytest.param({"products": ()}, ["no products", "products="], id="no products"),
+        pytest.param({"labels": ()}, ["no labels", "labels="], id="no labels"),
+        pytest.param({"legend": "japan_10"}, ["'japan_10'", "'japan_14'"], id="legend"),
+        pytest.param({"max_class_share": {"woods": 0.5}}, ["'woods'", "legend"], id="class of a filter"),
+        pytest.param({"min_valid_fraction": 1.0, "patch_px": 256}, ["no patch", "min_valid_fraction"], id="no ground"),
+        pytest.param({"patch_px": 512}, ["no patch of 512 px", "smaller patch_px"], id="patch too large"),
+        pytest.param({"block_m": 1e6}, ["block_m", "at least 3"], id="one block"),
+        pytest.param({"buffer_m": 5000}, ["empty", "buffer_m"], id="buffer too wide"),
+        pytest.param({"val_fraction": 0.6, "test_fraction": 0.6}, ["val_fraction"], id="nothing to train on"),
+        pytest.param({"require_all_classes": True}, ["no pixel of", "another seed"], id="absent classes"),
+    ],
+)
+def test_impossible_datasets_are_refused_with_a_remedy(refused, settings, parts):
+    message = refused(**settings)
+    assert all(part in message for part in parts)
+
+
+def test_labels_of_nothing_leave_the_lists_empty(refused, small_scene, tmp_path):
+    nothing = codes_over(small_scene, np.full((64, 80), 255, np.uint8), tmp_path / "none.tif")
+    message = refused(labels=nothing)
+    assert "is empty" in message and "min_labelled_fraction" in message
+
+
+def test_products_of_two_pixel_sizes_are_refused(refused, small_scene, tmp_path):
+    product = open_product(small_scene)
+    coarse = write_geotiff(
+        tmp_path / "x" / TIFF_NAME, np.ones((256, 320)), product.transform * rasterio.Affine.scale(2)
+    )
+    message = refused(products=(small_scene, coarse))
+    assert TIFF_NAME in message and "pixels of (5.0, 5.0) m" in message
+
+
+def test_products_of_two_quantities_are_refused(refused, small_scene, mosaic):
+    assert "gamma0" in refused(products=(small_scene, mosaic))
+
+
+def test_an_absent_class_is_named_in_a_warning(scene, tmp_path):
+    config = load_config("dataset", **SETTINGS, products=scene, labels=labels_of(scene), work_dir=tmp_path, seed=3)
+    codes = np.where(nearest_classes(scene) == 255, 0, 1).astype(np.uint8)
+    only_water = codes_over(scene, codes, tmp_path / "water.tif")
+    with pytest.warns(Alos2TutWarning, match=r"'val' has no pixel of: .*forest"):
+        build_dataset(load_config("dataset", **SETTINGS, products=scene, labels=only_water, work_dir=config.work_dir))
+
+
+def test_the_real_mosaic_makes_a_dataset_from_its_own_mask(mosaic, tmp_path):
+    mask = mosaic / "crop_N23W161_20_mask_F02DAR.tif"
+    settings = {"legend": "water_land", "looks": 1, "block_m": 3200}
+    built = open_dataset(build(products=mosaic, labels=mask, work_dir=tmp_path, **settings))
+    assert built.signal["quantity"] == "gamma0" and built.legend.names == ["water", "land"]
+    with rasterio.open(mask) as layer:
+        codes = layer.read(1)
+    part = built.split("pretrain")
+    for index in range(0, len(part), 5):
+        row, col = int(part.table[index]["PatchRow"]), int(part.table[index]["PatchCol"])
+        patches, labels = part.gather([index])
+        here = codes[row : row + 32, col : col + 32]
+        expected = np.select([here == 50, here == 255], [0, 1], 255)
+        np.testing.assert_array_equal(labels[0], np.where(patches[0, 0] == NO_DATA, 255, expected))
+
+
+# --- what is imported
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        pytest.param("alos2tut.open_dataset({dataset!r}).split('train').gather([0])", "rasterio torch", id="dataset"),
+        pytest.param("alos2tut.open_product({scene!r}).read_db((0, 0, 50, 50))", "torch", id="product"),
+        pytest.param("", "rasterio torch scipy numpy", id="package"),
+    ],
+)
+def test_reading_loads_no_more_than_it_needs(dataset, scene, code, absent):
+    call = code.format(dataset=str(dataset.path), scene=str(scene))
+    program = f"import alos2tut, sys\n{call}\nprint([n for n in {absent.split()!r} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+# --- a dataset that was damaged
+
+
+@pytest.mark.parametrize("damage", ["schema", "no json", "array", "list", "statistics", "row"])
+def test_a_damaged_dataset_is_refused(dataset, tmp_path, damage):
+    for file in dataset.path.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    content = json.loads((tmp_path / "dataset.json").read_text())
+    if damage == "schema":
+        content["schema"] = "another"
+    elif damage == "statistics":
+        content["statistics"]["std_db"] = [0.0]
+    (tmp_path / "dataset.json").write_text("{" if damage == "no json" else json.dumps(content))
+    if damage == "array":
+        (tmp_path / "val_db.npy").write_bytes((tmp_path / "val_db.npy").read_bytes()[:-100])
+    elif damage == "list":
+        (tmp_path / "val.csv").unlink()
+    elif damage == "row":
+        (tmp_path / "val.csv").write_text("Row\n99999\n")
+    with pytest.raises(Alos2TutError, match=str(tmp_path)):
+        open_dataset(tmp_path).split("val")

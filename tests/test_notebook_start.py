@@ -1,0 +1,128 @@
+"""The guard at the head of every notebook: parameters it knows, values that mean something."""
+
+import dataclasses
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from alos2tut import Alos2TutError, notebook
+from alos2tut.notebook import Tutorial, start, tutorial_from
+
+PARAMETERS = """# Parameters: change these, or give them to papermill
+from typing import Optional
+
+profile: str = "quick"
+work_dir: Optional[str] = None
+seed: int = 0
+devices: Optional[int] = None
+overrides: str = ""
+figure_width = 8
+"""
+
+
+@pytest.fixture
+def run_cells(monkeypatch):
+    """Run cells as a kernel would, and then the guard."""
+
+    def run(*cells: str) -> Tutorial:
+        names: dict[str, object] = {"In": ["", *cells]}
+        for cell in cells:
+            exec(cell, names)
+        shell = types.SimpleNamespace(user_ns=names)
+        monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+        return start()
+
+    return run
+
+
+def test_parameters_of_the_notebook_make_a_tutorial(run_cells):
+    assert run_cells(PARAMETERS) == Tutorial()
+
+
+def test_papermills_values_replace_them(run_cells, tmp_path):
+    injected = f"# Parameters\nseed = 5\nwork_dir = {str(tmp_path)!r}\noverrides = 'pretrain.steps=7'\n"
+    tutorial = run_cells(PARAMETERS, injected)
+    assert tutorial.folder == tmp_path
+    assert tutorial.config("pretrain").steps == 7 and tutorial.config("pretrain").seed == 5
+
+
+def test_a_parameter_of_this_notebook_alone_may_be_set(run_cells):
+    assert run_cells(PARAMETERS, "# Parameters\nfigure_width = 4\n") == Tutorial()
+
+
+def test_an_unknown_parameter_is_refused_with_the_nearest(run_cells):
+    with pytest.raises(Alos2TutError, match=r"unknown parameter 'sede'.*'seed'.*overrides"):
+        run_cells(PARAMETERS, "# Parameters\nsede = 5\n")
+
+
+def test_cells_of_the_readers_own_are_no_parameters(run_cells):
+    assert run_cells(PARAMETERS, "sede = 5\n# Parameters\n") == Tutorial()
+
+
+def test_the_last_run_of_the_parameters_counts(run_cells):
+    again = PARAMETERS.replace("seed: int = 0", "seed: int = 3")
+    assert run_cells(PARAMETERS, "# Parameters\nsede = 5\n", again).seed == 3
+
+
+def test_a_notebook_without_its_parameters_is_refused(run_cells):
+    with pytest.raises(Alos2TutError, match=r"no parameters cell.*in order"):
+        run_cells("x = 1")
+
+
+def test_outside_a_notebook_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: None))
+    with pytest.raises(Alos2TutError, match="no parameters cell"):
+        start()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        pytest.param({"profile": "quik"}, "unknown profile 'quik'.*'quick'", id="profile"),
+        pytest.param({"profile": None}, "unknown profile", id="no profile"),
+        pytest.param({"overrides": "pretrain.stesp=20"}, "unknown key 'stesp'.*'steps'", id="key"),
+        pytest.param({"overrides": "stesp=20"}, "overrides", id="stage"),
+        pytest.param({"overrides": 20}, "overrides", id="no text"),
+        pytest.param({"overrides": "map.overlap_px=-1"}, "overlap_px=-1", id="a stage of a later notebook"),
+        pytest.param({"seed": -1}, "seed=-1", id="seed"),
+        pytest.param({"seed": "many"}, "seed='many'", id="no number"),
+        pytest.param({"devices": 0}, "devices=0", id="devices"),
+        pytest.param({"product": "p"}, "'labels'", id="a product without labels"),
+        pytest.param({"labels": "l"}, "'product'", id="labels without a product"),
+    ],
+)
+def test_a_parameter_that_means_nothing_is_refused_at_once(parameters, message):
+    with pytest.raises(Alos2TutError, match=message):
+        tutorial_from(parameters)
+
+
+def test_given_paths_and_choices_reach_their_stages():
+    tutorial = Tutorial(product="p", labels="l", legend="water_land", work_dir="w", devices=2, profile="laptop")
+    assert tutorial.product_path == Path("p") and tutorial.label_paths == ("l",)
+    assert tutorial.config("dataset").legend == "water_land"
+    assert tutorial.config("finetune").devices == 2 and tutorial.config("map").work_dir == "w"
+
+
+def test_an_override_wins_over_the_profile_and_none_leaves_it():
+    assert Tutorial(overrides="finetune.lr=1e-5").config("finetune").lr == 1e-5
+    assert Tutorial(devices=None).config("pretrain").devices == 1
+
+
+def test_results_lie_beside_the_notebooks_unless_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = Path(notebook.__file__).resolve().parents[1]
+    expected = root if (root / "notebooks").is_dir() else tmp_path
+    assert Tutorial().folder == expected / "work"
+    assert Tutorial(work_dir="here").folder == Path("here")
+
+
+def test_the_simulated_product_is_made_once(tmp_path, capsys):
+    tutorial = Tutorial(work_dir=str(tmp_path), overrides="simulate.size_px=[96, 128]")
+    assert tutorial.opened.shape == (96, 128) and tutorial.opened.simulated
+    [labels] = tutorial.label_paths
+    assert Path(labels).name == "LC_N35E139.tif" and "reusing" not in capsys.readouterr().out
+    again = dataclasses.replace(tutorial)
+    assert again.product_path == tutorial.product_path and "reusing" in capsys.readouterr().out
+    assert dataclasses.replace(tutorial, seed=1).product_path != tutorial.product_path
