@@ -343,7 +343,7 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
     """IoU of every class for each model; absent classes stay empty and are named."""
     names = report["classes"]
     fig, ax = plt.subplots(figsize=(8.8, 3.4))
-    models = report["models"]
+    models = {role: report["models"][role] for role in ("segmenter", "baseline") if role in report["models"]}
     for offset, (scores, color) in enumerate(zip(models.values(), (BLUE, ORANGE), strict=False)):
         iou = [scores["per_class"][name]["iou"] for name in names]
         x = np.arange(len(names)) + 0.38 * (offset - (len(models) - 1) / 2)
@@ -467,6 +467,7 @@ def _map_axes(ax: Axes, product: Product, *, label_y: bool = True) -> None:
     if label_y:
         ax.set_ylabel("latitude (°)" if geographic else "northing (km)")
     ax.ticklabel_format(useOffset=False)
+    ax.locator_params(nbins=5)
     if geographic:
         ax.set_aspect(product.spacing_m[0] / product.spacing_m[1] * abs(product.transform.a / product.transform.e))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,10 @@ from .errors import Alos2TutError, closest
 if TYPE_CHECKING:
     from .dataset import PatchDataset
     from .products import Product
+
+# Threads that wait for work spin by default. On a busy machine they take time from those that have some: small networks
+# were seen to train five times slower. Read by OpenMP when torch is first imported; whoever sets it keeps their value.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 #: how the parameters cell begins, and the cell that papermill puts after it
 _OURS, _INJECTED = "# Parameters:", "# Parameters\n"

@@ -40,6 +40,7 @@ _UTM = CRS.from_epsg(32654)
 _WEST_M, _SOUTH_M = 350_000.0, 3_905_000.0
 _STRIP = 512
 _MARGIN_M = 600.0
+_LABEL_MARGIN_M = 50.0
 _INCIDENCE_DEG, _OFF_NADIR_DEG, _HEADING_DEG = 36.3, 32.4, 190.0
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
@@ -597,7 +598,7 @@ def _summary_text(scene: _Scene, center: tuple[float, float]) -> str:
 
 
 def _write_labels(folder: Path, scene: _Scene) -> list[str]:
-    """Label tiles in JAXA's form (1°, 1/12000°, named by the south-west corner); no data outside the scene."""
+    """Label tiles in JAXA's form (1°, 1/12000°, named by the south-west corner); no data beyond the scene."""
     longitude, latitude = _lonlat(
         *(scene.transform * (np.array([0, scene.width, 0, scene.width]), np.array([0, 0, scene.height, scene.height])))
     )
@@ -628,14 +629,17 @@ def _write_label_tile(path: Path, south: int, west: int, scene: _Scene, land: La
             x_m = np.reshape(x_m, longitude.shape) - _WEST_M
             y_m = np.reshape(y_m, longitude.shape) - _SOUTH_M
             codes = load_priors().codes[land.surfaces(x_m, y_m)[0]]
-            outside = (x_m < 0) | (y_m < 0) | (x_m > scene.width * SPACING_M) | (y_m > scene.height * SPACING_M)
+            # a little beyond the scene, whose outermost pixels lie in label pixels centred outside
+            low, high_x, high_y = -_LABEL_MARGIN_M, scene.width * SPACING_M, scene.height * SPACING_M
+            outside = (x_m < low) | (y_m < low) | (x_m > high_x - low) | (y_m > high_y - low)
             tile.write(np.where(outside, 255, codes).astype(np.uint8), 1, window=window)
 
 
 def _label_windows(scene: _Scene, transform: Affine, n: int) -> Iterator[Window]:
     """The blocks of the tile that the scene touches."""
-    corners_x = np.array([0, scene.width, 0, scene.width])
-    corners_y = np.array([0, 0, scene.height, scene.height])
+    margin = _LABEL_MARGIN_M / SPACING_M
+    corners_x = np.array([-margin, scene.width + margin] * 2)
+    corners_y = np.repeat([-margin, scene.height + margin], 2)
     longitude, latitude = _lonlat(*(scene.transform * (corners_x, corners_y)))
     cols, rows = ~transform * (longitude, latitude)
     for row in range(max(0, int(rows.min()) // 512 * 512), min(n, int(rows.max()) + 1), 512):
