@@ -71,6 +71,14 @@ def test_a_notebook_without_its_parameters_is_refused(run_cells):
         run_cells("x = 1")
 
 
+def test_a_runner_without_history_is_served(monkeypatch):
+    names: dict[str, object] = {"In": [""]}
+    exec(PARAMETERS.replace("seed: int = 0", "seed: int = 4"), names)
+    shell = types.SimpleNamespace(user_ns=names)
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    assert start() == Tutorial(seed=4)
+
+
 def test_outside_a_notebook_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: None))
     with pytest.raises(Alos2TutError, match="no parameters cell"):

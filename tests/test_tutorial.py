@@ -121,6 +121,14 @@ def test_a_second_run_reuses_everything(tutorial: tuple[Path, str]) -> None:
     assert "all five" in said
 
 
+@pytest.mark.parametrize("name", [NAMES[0], NAMES[1], NAMES[4]])
+def test_marked_cells_print_the_same_again(tutorial: tuple[Path, str], name: str) -> None:
+    notebook = tutorial[0] / "notebooks" / f"{name}.ipynb"
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider", str(notebook)]
+    done = subprocess.run(command, cwd=tutorial[0], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
 def test_an_unknown_parameter_stops_the_notebook(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "01_read_and_inspect.ipynb")]
     command += [str(tmp_path / "out.ipynb"), "-k", "python3", "-p", "sed", "3", "--no-progress-bar"]
