@@ -5,9 +5,15 @@ Names are imported on first use (PEP 562), so reading a product loads no torch, 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+# Threads that wait for work spin by default. On a busy machine they take time from those that have some: small networks
+# were seen to train five times slower. OpenMP reads this when torch is first imported, so it is set before any module
+# of ours can do that; whoever sets it keeps their value.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 _HOME = {
     "Alos2TutError": "errors",

@@ -6,11 +6,14 @@ settings and of what it was made from. Equal keys mean equal results, so a folde
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +25,9 @@ from .errors import Alos2TutError
 #: Files up to this size are hashed whole; of larger ones the size and evenly spread samples are.
 _WHOLE_HASH_BYTES = 64 * 2**20
 _SAMPLE_BYTES, _SAMPLES = 2**18, 64
+_HOLDER_SUFFIX = ".tmp"
+#: Temporary folders that nobody wrote to for so long belong to no living process.
+_STALE_SECONDS = 24 * 3600
 
 
 @contextmanager
@@ -29,7 +35,8 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     """A temporary path beside ``target`` that takes its name only if the block succeeds.
 
     The block may create a file or a folder there. A file replaces an older one; a folder only an empty one. Whatever
-    an interrupted block leaves is removed, and an older ``target`` stays as it was.
+    an interrupted block leaves is removed, and an older ``target`` stays as it was. What a killed process left for the
+    same ``target`` goes when it is a day old.
 
     Raises:
         Alos2TutError: the folder that should hold ``target`` is missing, or nothing can be written to it.
@@ -37,8 +44,9 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     if not target.parent.is_dir():
         raise Alos2TutError("the folder to write into does not exist", where=target.parent, remedy="Create it first.")
+    _remove_stale_holders(target)
     try:
-        holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_HOLDER_SUFFIX, dir=target.parent))
     except OSError as error:
         raise Alos2TutError(f"cannot write here ({error.strerror})", where=target.parent) from error
     try:
@@ -54,6 +62,22 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def _remove_stale_holders(target: Path) -> None:
+    """Remove temporary folders of a target that nobody has written to for a day: their processes were killed."""
+    oldest = time.time() - _STALE_SECONDS
+    for holder in target.parent.glob(f".{glob.escape(target.name)}.????????{_HOLDER_SUFFIX}"):
+        if _last_change(holder) < oldest:
+            shutil.rmtree(holder, ignore_errors=True)
+
+
+def _last_change(folder: Path) -> float:
+    """When anything in a folder was last written to; one that vanishes meanwhile is being worked on."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except OSError:
+        return math.inf
 
 
 def make_folder(path: str | Path) -> None:

@@ -1,8 +1,8 @@
 """Weights in and out: safetensors files with a JSON header that says what they are.
 
 Loading one executes nothing. The header (metadata key ``alos2tut``) holds the architecture, the statistics that
-standardise the input, the signal (quantity, polarisations, pixel size), where the weights come from and, for a
-segmenter, the legend.
+standardise the input, the signal (quantity, polarisations, pixel size), where the weights come from, whether the data
+were simulated and, for a segmenter, the legend.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -23,13 +23,16 @@ from torch import Tensor, nn
 from . import __version__
 from .artifacts import atomic_path
 from .config import EncoderConfig, from_dict
-from .dataset import Statistics
+from .dataset import Statistics, same_spacing
 from .encoders import SwinEncoder
 from .errors import Alos2TutError, Alos2TutWarning
 from .legend import Legend
 
 if TYPE_CHECKING:
     from .segmentation import Segmenter
+
+#: who is to be named for weights that real data made
+JAXA_DATA = "ALOS-2 PALSAR-2 data (c) JAXA"
 
 _KEY = "alos2tut"
 _FORMAT = 1
@@ -44,6 +47,7 @@ def save_encoder(
     statistics: Statistics,
     signal: Mapping[str, Any],
     provenance: Mapping[str, Any],
+    simulated: bool,
 ) -> None:
     """Write an encoder.
 
@@ -54,12 +58,18 @@ def save_encoder(
         signal: quantity, polarizations and spacing_m of what it was trained on.
         provenance: what it was made from, by plain values: no times, host names or absolute paths, so that equal
             training gives equal files.
+        simulated: whether it was trained on simulated data. The header says so, and who is to be named for the data.
     """
-    _save(path, encoder, _encoder_header("encoder", encoder, statistics, signal, provenance))
+    header = _encoder_header("encoder", encoder, statistics, signal, provenance)
+    _save(path, encoder, header | _origin(simulated, {}))
 
 
 def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> SwinEncoder:
     """Read an encoder that :func:`save_encoder` wrote.
+
+    Args:
+        path: its file, or the folder of the pretraining.
+        drop_path: rate of stochastic depth, for training it further.
 
     Returns:
         The encoder in evaluation mode, with ``.statistics``, ``.signal`` and ``.header``.
@@ -73,15 +83,22 @@ def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> SwinEncoder:
     return encoder.eval()
 
 
-def save_segmenter(path: str | Path, segmenter: Segmenter, *, provenance: Mapping[str, Any]) -> None:
-    """Write a segmenter, with its statistics, signal, legend and decoder settings; see :func:`save_encoder`."""
+def save_segmenter(path: str | Path, segmenter: Segmenter, *, provenance: Mapping[str, Any], simulated: bool) -> None:
+    """Write a segmenter, with its statistics, signal, legend and decoder settings; see :func:`save_encoder`.
+
+    It counts as simulated, too, if the encoder that it started from does.
+    """
     header = _encoder_header("segmenter", segmenter.encoder, segmenter.statistics, segmenter.signal, provenance)
+    header |= _origin(simulated, segmenter.encoder.header)
     decoder = {"width": segmenter.decoder.width, "dropout": segmenter.decoder.dropout}
     _save(path, segmenter, {**header, "legend": segmenter.legend.to_dict(), "decoder": decoder})
 
 
 def load_segmenter(path: str | Path) -> Segmenter:
     """Read a segmenter that :func:`save_segmenter` wrote.
+
+    Args:
+        path: its file, or the folder of the fine-tuning.
 
     Returns:
         The segmenter in evaluation mode: standardised dB (B, C, H, W) → logits (B, classes, H, W). It carries
@@ -119,26 +136,38 @@ def load_weights(path: str | Path, module: nn.Module, kind: str) -> dict[str, An
     return header
 
 
-def check_signal(file_signal: Mapping[str, Any], dataset_signal: Mapping[str, Any], where: str | Path) -> None:
-    """Refuse weights for data of another quantity, polarisation or pixel size (to a thousandth).
+def check_signal(
+    file_signal: Mapping[str, Any],
+    dataset_signal: Mapping[str, Any],
+    where: str | Path,
+    *,
+    allow_other: bool = False,
+) -> None:
+    """Refuse weights for data of another quantity, polarisation or pixel size.
 
     Args:
         file_signal: ``.signal`` of an encoder or segmenter.
         dataset_signal: ``.signal`` of a dataset.
         where: the weights' file, for the message.
+        allow_other: warn instead; another number of polarisations is still refused, since no network reads it.
 
     Raises:
         Alos2TutError: naming the field in which they differ.
     """
     for field in _SIGNAL:
-        trained, given = _field(file_signal, field, where), _field(dataset_signal, field, "dataset.json")
-        same = _equal_spacing(trained, given) if field == "spacing_m" else _plain(trained) == _plain(given)
-        if not same:
-            raise Alos2TutError(
-                f"was trained on {field} {_plain(trained)}, the data have {_plain(given)}",
-                where=where,
-                remedy="Build the dataset alike, or train for these data.",
-            )
+        trained, given = (
+            _plain(_field(signal, field, place))
+            for signal, place in ((file_signal, where), (dataset_signal, "dataset.json"))
+        )
+        if same_spacing(trained, given) if field == "spacing_m" else trained == given:
+            continue
+        problem = f"was trained on {field} {trained}, the data have {given}"
+        if not allow_other:
+            remedy = "Build the dataset alike, train for these data, or set allow_other_signal=true."
+            raise Alos2TutError(problem, where=where, remedy=remedy)
+        if field == "polarizations" and len(trained) != len(given):
+            raise Alos2TutError(problem, where=where, remedy="Build the dataset alike, or train for these data.")
+        warnings.warn(f"{where}: {problem}.", Alos2TutWarning, stacklevel=2)
 
 
 def report_statistics(own: Statistics, dataset: Statistics, where: str | Path) -> None:
@@ -153,21 +182,37 @@ def report_statistics(own: Statistics, dataset: Statistics, where: str | Path) -
         )
 
 
+def weights_path(path: str | Path, kind: str) -> Path:
+    """The file ``<kind>.safetensors`` of a stage folder, or the path itself where it names no folder."""
+    path = Path(path)
+    return path / f"{kind}.safetensors" if path.is_dir() else path
+
+
 def read_weights(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The header and the tensors of a file of ours.
+    """The header and the tensors of a file of ours, or of the stage folder that holds it.
 
     Raises:
         Alos2TutError: no such file, no safetensors file, no header of ours, or another kind of weights.
     """
+    path = weights_path(path, kind)
+    header = read_header(path)
+    if header.get("kind") != kind:
+        raise Alos2TutError(f"holds weights of the kind '{header.get('kind')}', not '{kind}'", where=path)
+    with _opened(path) as file:
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """What a file of ours says about its weights, of whatever kind they are; they are not read.
+
+    Raises:
+        Alos2TutError: no such file, no safetensors file, or no header of ours.
+    """
     path = Path(path)
     if not path.is_file():
         raise Alos2TutError("there is no such file", where=path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise Alos2TutError(f"is cut off or no safetensors file ({error})", where=path, remedy=_REMEDY) from None
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
     try:
         header = json.loads(metadata[_KEY])
     except (KeyError, json.JSONDecodeError):
@@ -176,9 +221,16 @@ def read_weights(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str,
         ) from None
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise Alos2TutError(f"the header's 'format' is not {_FORMAT}", where=path, remedy=_REMEDY)
-    if header.get("kind") != kind:
-        raise Alos2TutError(f"holds weights of the kind '{header.get('kind')}', not '{kind}'", where=path)
-    return header, tensors
+    return header
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise Alos2TutError(f"is cut off or no safetensors file ({error})", where=path, remedy=_REMEDY) from None
 
 
 def _encoder_header(
@@ -196,6 +248,17 @@ def _encoder_header(
         "statistics": statistics.to_dict(),
         "signal": {field: _plain(signal[field]) for field in _SIGNAL},
         "provenance": dict(provenance),
+    }
+
+
+def _origin(simulated: bool, start: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether any data were simulated and who is to be named for them; ``start``: the header trained on from."""
+    names = {"simulated" if simulated else JAXA_DATA}
+    if "attribution" in start:
+        names.add(str(start["attribution"]))
+    return {
+        "simulated": simulated or bool(start.get("simulated")),
+        "attribution": "; ".join(sorted(names)),
     }
 
 
@@ -251,11 +314,6 @@ def _field(content: Any, field: str, where: str | Path) -> Any:
 def _plain(value: Any) -> Any:
     """Tuples and NumPy values as JSON would give them back."""
     return json.loads(json.dumps(value, default=lambda v: v.tolist()))
-
-
-def _equal_spacing(one: Any, other: Any) -> bool:
-    one, other = (np.broadcast_to(np.asarray(spacing, dtype=float), (2,)) for spacing in (one, other))
-    return bool(np.allclose(one, other, rtol=1e-3, atol=0))
 
 
 def _rounded(values: tuple[float, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,6 +17,12 @@ from .errors import Alos2TutError, Alos2TutWarning
 
 #: exit status for bad input or an impossible request
 _REFUSED = 2
+#: what a command may miss when only the core is installed, and the extra that brings it
+_EXTRA_OF = dict.fromkeys(("torch", "timm", "lightning", "torchmetrics", "safetensors", "tensorboard"), "train")
+_EXTRA_OF |= dict.fromkeys(("matplotlib", "papermill", "ipywidgets", "IPython", "nbformat"), "notebooks")
+_CRS_HELP = "coordinate system that the product lacks or states wrongly, as in EPSG:32654"
+#: stages that write resume checkpoints
+_RESUMING = ("pretrain", "finetune")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,14 +34,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Alos2TutError as error:
         print(f"alos2tut: {' '.join(str(error).split())}", file=sys.stderr)
         return _REFUSED
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA_OF:
+            raise
+        install = f'pip install "alos2tut[{_EXTRA_OF[missing]}]"'
+        print(f"alos2tut: this command needs {missing}, which is not installed: {install}", file=sys.stderr)
+        return _REFUSED
     except KeyboardInterrupt:
-        print("alos2tut: interrupted; the same command continues where it stopped", file=sys.stderr)
+        resumes = getattr(options, "stage", None) in _RESUMING
+        again = "continues from its last checkpoint" if resumes else "starts anew; nothing half done is left"
+        print(f"alos2tut: interrupted; the same command {again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # the reader of our output has left: nothing to say, and nobody to say it to
         sys.stderr.close()
         return 0
     return 0
+
+
+def _say(text: object) -> None:
+    """Print a result: once, where ``torchrun`` started several processes."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text)
 
 
 def _print_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
@@ -52,8 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"alos2tut {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    info = _command(commands, "info", _info, "what a product or a dataset is")
-    info.add_argument("path", metavar="PATH", help="product (folder or file) or dataset folder")
+    info = _command(commands, "info", _info, "what a product, a dataset or a weights file is")
+    info.add_argument("path", metavar="PATH", help="product (folder or file), dataset folder or .safetensors file")
+    info.add_argument("--crs", help=_CRS_HELP)
     info.add_argument("--json", action="store_true", help="all metadata as JSON")
 
     simulate = _command(commands, "simulate", _simulate, "write a simulated Level 2.1 product and its label tile")
@@ -65,26 +88,34 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("products", nargs="+", metavar="PRODUCT", help="products: folders or files")
     build.add_argument("--labels", nargs="+", required=True, metavar="RASTER", help="label rasters that cover them")
     build.add_argument("--legend", help="japan_9, japan_14, water_land, or a YAML file")
+    build.add_argument("--polarization", help="channel to read (default: the only one, else HH)")
+    build.add_argument("--crs", help=_CRS_HELP)
 
     pretrain = _stage(commands, "pretrain", "pretrain", _pretrain, "pretrain an encoder: SAR-W-SimMIM")
     pretrain.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
 
     finetune = _stage(commands, "finetune", "finetune", _finetune, "train a segmenter")
     finetune.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
-    finetune.add_argument("--init", metavar="ENCODER", help="encoder.safetensors; without it: random initialisation")
+    finetune.add_argument(
+        "--init", metavar="ENCODER", help="encoder.safetensors or its folder; none: random initialisation"
+    )
 
     evaluate = _stage(commands, "evaluate", "evaluate", _evaluate, "score a segmenter on the test list")
     evaluate.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
-    evaluate.add_argument("segmenter", metavar="SEGMENTER", help="segmenter.safetensors")
+    evaluate.add_argument("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, or its folder")
     evaluate.add_argument("--baseline", metavar="SEGMENTER", help="another one to compare with")
 
     map_ = _command(commands, "map", _map, "map a whole product")
     map_.add_argument("product", metavar="PRODUCT", help="product (folder or file)")
-    map_.add_argument("segmenter", metavar="SEGMENTER", help="segmenter.safetensors")
+    map_.add_argument("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, or its folder")
     map_.add_argument("out", metavar="OUT.tif", help="the Cloud-Optimized GeoTIFF to write")
     map_.add_argument("--overlap-px", type=int, help="pixels neighbouring tiles share (default: a quarter of a tile)")
     map_.add_argument("--batch-size", type=int, default=8, help="tiles per forward pass (default 8)")
     map_.add_argument("--polarization", help="channel to read (default: the one trained on)")
+    map_.add_argument(
+        "--allow-other-signal", action="store_true", help="only warn of a quantity or polarisation not trained on"
+    )
+    map_.add_argument("--crs", help=_CRS_HELP)
     return parser
 
 
@@ -132,15 +163,23 @@ def _config(options: argparse.Namespace, **values: Any) -> Any:
     )
 
 
-def _info(options: argparse.Namespace) -> None:
-    if (Path(options.path) / "dataset.json").is_file():
+def _content(path: Path, crs: str | None) -> dict[str, Any]:
+    """What is known of a dataset, a weights file or a product."""
+    if (path / "dataset.json").is_file():
         from .dataset import open_dataset
 
-        content = open_dataset(options.path).content
-    else:
-        from .products import open_product
+        return open_dataset(path).content
+    if path.suffix == ".safetensors":
+        from .checkpoints import read_header
 
-        content = open_product(options.path).to_dict()
+        return read_header(path)
+    from .products import open_product
+
+    return open_product(path, crs=crs).to_dict()
+
+
+def _info(options: argparse.Namespace) -> None:
+    content = _content(Path(options.path), options.crs)
     if options.json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
         return
@@ -156,26 +195,26 @@ def _simulate(options: argparse.Namespace) -> None:
     if len(options.size_px) > 2:
         raise Alos2TutError("takes one number or two", where="--size-px")
     size = options.size_px[0] if len(options.size_px) == 1 else tuple(options.size_px)
-    print(simulate_product(options.out_dir, options.seed, size))
+    _say(simulate_product(options.out_dir, options.seed, size))
 
 
 def _build_dataset(options: argparse.Namespace) -> None:
     from .dataset_builder import build_dataset
 
-    config = _config(options, products=options.products, labels=options.labels, legend=options.legend)
-    print(build_dataset(config))
+    names = ("products", "labels", "legend", "polarization", "crs")
+    _say(build_dataset(_config(options, **{name: getattr(options, name) for name in names})))
 
 
 def _pretrain(options: argparse.Namespace) -> None:
     from .pretraining import pretrain
 
-    print(pretrain(_config(options, dataset=options.dataset)))
+    _say(pretrain(_config(options, dataset=options.dataset)))
 
 
 def _finetune(options: argparse.Namespace) -> None:
     from .segmentation import finetune
 
-    print(finetune(_config(options, dataset=options.dataset, init=options.init)))
+    _say(finetune(_config(options, dataset=options.dataset, init=options.init)))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -185,21 +224,28 @@ def _evaluate(options: argparse.Namespace) -> None:
     folder = evaluate(config)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     for role, scores in report["models"].items():
-        values = ", ".join(f"{key} {scores[key]:.4f}" for key in ("miou", "macc", "pixel_accuracy"))
+        values = ", ".join(f"{key} {_score(scores[key])}" for key in ("miou", "macc", "pixel_accuracy"))
         absent = f" (absent: {', '.join(scores['absent'])})" if scores["absent"] else ""
-        print(f"{role} ({scores['initialisation']}): {values}{absent}")
-    print(folder)
+        _say(f"{role} ({scores['initialisation']}): {values}{absent}")
+    _say(folder)
+
+
+def _score(value: float | None) -> str:
+    """A score as text; a dash where nothing was labelled to score by."""
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _map(options: argparse.Namespace) -> None:
     from .evaluation import map_scene
+    from .products import open_product
 
     path = map_scene(
-        options.product,
+        open_product(options.product, crs=options.crs),
         options.segmenter,
         options.out,
         overlap_px=options.overlap_px,
         batch_size=options.batch_size,
         polarization=options.polarization,
+        allow_other_signal=options.allow_other_signal,
     )
-    print(path)
+    _say(path)

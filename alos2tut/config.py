@@ -26,7 +26,7 @@ _CHECKED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 #: Where things lie and how fast they are made does not decide what they are: left out of artifact keys.
 _NOT_HASHED = frozenset(
     {"work_dir", "products", "labels", "dataset", "init", "segmenter", "baseline", "devices", "loader_workers"}
-    | {"checkpoint_every"}
+    | {"checkpoint_every", "allow_other_signal"}
 )
 
 #: a path, as text or pathlib's, and several of them (one alone will do)
@@ -55,13 +55,15 @@ class DatasetConfig:
     products: PathTexts = ()
     """Products: folders, their files, or GeoTIFFs."""
     labels: PathTexts = ()
-    """Label rasters (any CRS) that cover the products."""
+    """Label rasters (any CRS) that cover the products, or folders of them."""
     legend: PathText = "japan_9"
     """A legend that comes with the package, or a YAML file."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
+    crs: str | None = None
+    """Coordinate system of the products, in place of one that a file lacks or states wrongly: ``EPSG:32654``."""
     polarization: str | None = None
-    """Channel to read; None: the only one, else HH."""
+    """Channel to read from every product; None: the first one's only channel, else HH."""
     looks: int = Field(default=2, ge=1, le=64)
     """Looks averaged in power: 2 makes 5 m pixels of the 2.5 m of Level 2.1."""
     patch_px: int = Field(default=256, ge=8, le=4096)
@@ -177,7 +179,9 @@ class FinetuneConfig(_TrainingConfig):
     """Land-cover segmentation: see :func:`alos2tut.finetune`."""
 
     init: PathText | None = None
-    """An ``encoder.safetensors`` to start from; None: random initialisation."""
+    """An ``encoder.safetensors``, or its pretraining's folder, to start from; None: random initialisation."""
+    allow_other_signal: bool = False
+    """Warn, instead of stopping, when ``init`` was trained on another quantity, polarisation or pixel size."""
     decoder_width: int = Field(default=256, ge=8)
     """Channels of the decoder."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
@@ -213,15 +217,17 @@ class EvaluateConfig:
     dataset: PathText = ""
     """The dataset's folder."""
     segmenter: PathText = ""
-    """The ``segmenter.safetensors`` to score."""
+    """The ``segmenter.safetensors`` to score, or its fine-tuning's folder."""
     baseline: PathText | None = None
     """Another one to compare with: the same network from random initialisation."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
+    allow_other_signal: bool = False
+    """Warn, instead of stopping, when a segmenter was trained on another quantity, polarisation or pixel size."""
     split: Literal["test", "val"] = "test"
     """List to score."""
     batch_size: int = Field(default=32, ge=1)
-    """Samples per micro-batch over all devices together."""
+    """Patches per forward pass."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -231,7 +237,7 @@ class MapConfig:
     overlap_px: int | None = Field(default=None, ge=0)
     """Pixels that neighbouring tiles share; None: a quarter of the tile."""
     batch_size: int = Field(default=8, ge=1)
-    """Samples per micro-batch over all devices together."""
+    """Tiles per forward pass."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .artifacts import read_json, sha256_file
 from .errors import Alos2TutError, closest
@@ -29,7 +29,12 @@ STORE_OF = {"pretrain": "pretrain", "train": "pretrain", "val": "val", "test": "
 
 #: Value of a pixel without data in a store.
 NO_DATA = -32768
-_STEPS_PER_DB = 100.0
+
+#: Steps of a store per dB.
+STEPS_PER_DB = 100.0
+
+#: Pixel sizes that differ by at most this share count as equal: degrees change their length with latitude.
+SPACING_TOLERANCE = 0.05
 
 
 def encode_db(backscatter_db: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
@@ -37,13 +42,24 @@ def encode_db(backscatter_db: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
 
     The step of 0.01 dB is a thousandth of the spread of one-look speckle.
     """
-    steps = np.clip(np.rint(backscatter_db * _STEPS_PER_DB), NO_DATA + 1, -(NO_DATA + 1))
+    steps = np.clip(np.rint(backscatter_db * STEPS_PER_DB), NO_DATA + 1, -(NO_DATA + 1))
     return np.where(np.isnan(steps), NO_DATA, steps).astype(np.int16)
 
 
 def decode_db(rows: NDArray[np.int16]) -> NDArray[np.float32]:
     """The inverse of :func:`encode_db`: float32 dB, NaN where there is no data."""
-    return np.where(rows == NO_DATA, np.float32(np.nan), rows.astype(np.float32) / np.float32(_STEPS_PER_DB))
+    return np.where(rows == NO_DATA, np.float32(np.nan), rows.astype(np.float32) / np.float32(STEPS_PER_DB))
+
+
+def same_spacing(one: ArrayLike, other: ArrayLike) -> bool:
+    """Whether two pixel sizes are equal to within :data:`SPACING_TOLERANCE`.
+
+    Args:
+        one: metres, one number or (rows, columns).
+        other: the same; the order of the two makes no difference.
+    """
+    a, b = (np.broadcast_to(np.asarray(spacing, dtype=np.float64), (2,)) for spacing in (one, other))
+    return bool((np.abs(a - b) <= SPACING_TOLERANCE * np.minimum(a, b)).all())
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,8 @@ class PatchDataset:
             self.channels = len(content["polarizations"])
             #: what training needs to agree on: quantity, polarisations and pixel size
             self.signal: dict[str, Any] = {k: content[k] for k in ("quantity", "polarizations", "spacing_m")}
+            #: some or all of the pixels are simulated
+            self.simulated = bool(content.get("simulated", False))
             self.class_weights = np.array(content["class_weights"], dtype=np.float32)
         except (KeyError, TypeError, ValueError) as error:
             raise Alos2TutError(

@@ -10,7 +10,7 @@ import csv
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +26,7 @@ from rasterio.windows import Window
 from . import __version__
 from .artifacts import atomic_path, fingerprint, make_folder, sha256_file, stage_dir, write_json
 from .config import DatasetConfig, settings_for_key
-from .dataset import NO_DATA, SCHEMA, SPLITS, STORE_OF, encode_db
+from .dataset import NO_DATA, SCHEMA, SPLITS, STEPS_PER_DB, STORE_OF, encode_db, same_spacing
 from .errors import Alos2TutError, Alos2TutWarning
 from .legend import IGNORE, Legend, load_legend
 from .products import Product, open_product
@@ -62,22 +62,28 @@ def build_dataset(config: DatasetConfig, *, progress: bool | None = None) -> Pat
     """Build a packed dataset, or reuse the one that these settings and inputs made before.
 
     Args:
-        config: products, labels, legend and settings; see :class:`alos2tut.config.DatasetConfig`.
+        config: products, labels, legend and settings; see :class:`alos2tut.config.DatasetConfig`. One polarisation is
+            read from all products: the one named, else the first product's choice.
         progress: show bars; None: only where someone watches.
 
     Returns:
         The folder ``<work_dir>/dataset-<hash>``: stores, lists, ``dataset.json``.
 
     Raises:
-        Alos2TutError: no products or labels given, labels that do not cover them, codes outside the legend, no patch
-            left after filtering, a split left empty, or, with ``require_all_classes``, a class missing from a split.
+        Alos2TutError: no products or labels given, products that differ in polarisation, quantity or pixel size,
+            labels that do not cover them, codes outside the legend, no patch left after filtering, a split left
+            empty, or, with ``require_all_classes``, a class missing from a split.
     """
     for name in ("products", "labels"):
         if not getattr(config, name):
             raise Alos2TutError(f"no {name} given", where="dataset settings", remedy=f"Set {name}=[…].")
-    products = [open_product(path) for path in config.products]
+    products = [open_product(path, crs=config.crs) for path in config.products]
     legend = load_legend(config.legend)
+    # written out, so that it counts in the artifact's key and holds for every product
+    polarization = products[0].choose_polarization(config.polarization)
+    config = replace(config, labels=label_files(config.labels), polarization=polarization)
     _check_alike(products, config)
+    _check_ground(products, config.labels)
     made_from = {f"product {i}": p.fingerprint for i, p in enumerate(products)}
     made_from |= {f"label {i}": _label_fingerprint(path) for i, path in enumerate(config.labels)}
     target = stage_dir(config.work_dir, "dataset", settings_for_key(config) | {"legend": legend.to_dict()}, made_from)
@@ -108,7 +114,24 @@ def build_dataset(config: DatasetConfig, *, progress: bool | None = None) -> Pat
     return target
 
 
-def warp_labels(labels: Sequence[str | Path], crs: CRS, transform: Affine, shape: tuple[int, int]) -> NDArray[np.int32]:
+def label_files(paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """Label rasters by name: files as they are given, and for each folder all ``*.tif`` in it, sorted.
+
+    Raises:
+        Alos2TutError: a folder without any.
+    """
+    files: list[str] = []
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        found = [str(file) for file in sorted(Path(path).glob("*.tif"))] if Path(path).is_dir() else [str(path)]
+        if not found:
+            raise Alos2TutError("the folder holds no label raster (*.tif)", where=path)
+        files += found
+    return tuple(files)
+
+
+def warp_labels(
+    labels: Sequence[str | Path], crs: CRS, transform: Affine, shape: tuple[int, int], legend: Legend | None = None
+) -> NDArray[np.int32]:
     """Raw label codes on a grid, by nearest neighbour and exact coordinates.
 
     Args:
@@ -116,36 +139,38 @@ def warp_labels(labels: Sequence[str | Path], crs: CRS, transform: Affine, shape
         crs: of the grid.
         transform: of the grid.
         shape: rows and columns of the grid.
+        legend: codes that it does not know are refused; None: any code will do.
 
     Returns:
         int32 codes, −1 where no raster lies.
 
     Raises:
-        Alos2TutError: a raster that cannot be opened, has no CRS, or holds no small integers.
+        Alos2TutError: a raster that cannot be opened, has no CRS, several bands, no small integers, or codes outside
+            the legend.
     """
     codes = np.full(shape, _NO_LABEL, dtype=np.int32)
     for path in labels:
         with _open_labels(path) as source:
             for first in range(0, shape[0], _STRIP):
                 frame = transform * Affine.translation(0, first)
-                _fill_from(source, crs, frame, codes[first : first + _STRIP])
+                taken = _fill_from(source, crs, frame, codes[first : first + _STRIP])
+                if legend is not None:
+                    legend.to_classes(taken, where=path)
     return codes
 
 
-def _fill_from(source: Any, crs: CRS, transform: Affine, codes: NDArray[np.int32]) -> None:
-    """Give pixels without a code that of the raster's pixel in which their centre lies.
+def _fill_from(source: Any, crs: CRS, transform: Affine, codes: NDArray[np.int32]) -> NDArray[np.integer[Any]]:
+    """Give pixels without a code that of the raster's pixel in which their centre lies; returns the codes given.
 
     Coordinates are those of every single centre: GDAL's warper interpolates between some, which is a few hundredths
     of a label pixel off (and rasterio does not hand it a tolerance of zero).
     """
     cols, rows = np.meshgrid(np.arange(codes.shape[1]) + 0.5, np.arange(codes.shape[0]) + 0.5)
-    x, y = transform * (cols.ravel(), rows.ravel())
-    if source.crs != crs:
-        x, y = (np.array(values) for values in reproject_points(crs, source.crs, x, y))
-    cols, rows = (np.floor(values).reshape(codes.shape) for values in ~source.transform * (x, y))
+    places = _places_in(source, crs, transform, cols.ravel(), rows.ravel())
+    cols, rows = (np.floor(values).reshape(codes.shape) for values in places)
     inside = (codes == _NO_LABEL) & (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
     if not inside.any():
-        return
+        return np.empty(0, dtype=codes.dtype)
     row, col = rows[inside].astype(int), cols[inside].astype(int)
     top, left = int(row.min()), int(col.min())
     window = Window(left, top, int(col.max()) - left + 1, int(row.max()) - top + 1)
@@ -153,14 +178,27 @@ def _fill_from(source: Any, crs: CRS, transform: Affine, codes: NDArray[np.int32
         values = source.read(1, window=window)
     except RasterioError as error:
         raise Alos2TutError(f"the label raster cannot be read ({error})", where=source.name) from None
-    codes[inside] = values[row - top, col - left]
+    taken: NDArray[np.integer[Any]] = values[row - top, col - left]
+    codes[inside] = taken
+    return taken
+
+
+def _places_in(
+    source: Any, crs: CRS, transform: Affine, cols: NDArray[np.float64], rows: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Columns and rows in a raster of points that are given by column and row of a grid."""
+    x, y = transform * (cols, rows)
+    if source.crs != crs:
+        x, y = (np.array(values) for values in reproject_points(crs, source.crs, x, y))
+    found: tuple[NDArray[np.float64], NDArray[np.float64]] = ~source.transform * (x, y)
+    return found
 
 
 def label_classes(product: Product, labels: Sequence[str | Path], legend: Legend, looks: int = 1) -> NDArray[np.uint8]:
     """Class indices on the grid of a whole product at so many looks, (⌈rows/looks⌉, ⌈columns/looks⌉) uint8."""
     shape = (math.ceil(product.shape[0] / looks), math.ceil(product.shape[1] / looks))
-    codes = warp_labels(labels, product.crs, product.transform * Affine.scale(looks), shape)
-    return legend.to_classes(codes, where=labels[0])
+    codes = warp_labels(labels, product.crs, product.transform * Affine.scale(looks), shape, legend)
+    return legend.to_classes(codes)
 
 
 def _open_labels(path: str | Path) -> Any:
@@ -170,6 +208,10 @@ def _open_labels(path: str | Path) -> Any:
         raise Alos2TutError(f"the label raster cannot be opened ({error})", where=path) from None
     if source.crs is None:
         raise Alos2TutError("the label raster states no coordinate system", where=path)
+    if source.count != 1:
+        raise Alos2TutError(
+            f"the label raster has {source.count} bands, not one of codes", where=path, remedy="Extract that band."
+        )
     if source.dtypes[0] not in ("uint8", "int8", "uint16", "int16"):
         raise Alos2TutError(f"the label raster holds {source.dtypes[0]}, not small integer codes", where=path)
     return source
@@ -181,12 +223,19 @@ def _label_fingerprint(path: str | Path) -> str:
 
 
 def _check_alike(products: list[Product], config: DatasetConfig) -> None:
-    """All patches of a dataset have one quantity and one pixel size."""
+    """All patches of a dataset have one polarisation, one quantity and one pixel size."""
     first = products[0]
     for product in products:
+        if config.polarization not in product.polarizations:
+            raise Alos2TutError(
+                f"holds {', '.join(product.polarizations)}, but {config.polarization} is read from the first product, "
+                f"{first.name}",
+                where=product.path,
+                remedy="Name a polarisation that all products hold (polarization=…), or leave this one out.",
+            )
         if product.quantity != first.quantity:
             raise Alos2TutError(f"is {product.quantity}, the first product is {first.quantity}", where=product.path)
-        if any(abs(a / b - 1) > 0.1 for a, b in zip(product.spacing_m, first.spacing_m, strict=True)):
+        if not same_spacing(product.spacing_m, first.spacing_m):
             raise Alos2TutError(
                 f"has pixels of {product.spacing_m} m, the first product of {first.spacing_m} m", where=product.path
             )
@@ -197,6 +246,37 @@ def _check_alike(products: list[Product], config: DatasetConfig) -> None:
                 where=product.path,
                 remedy="Choose a smaller patch_px or fewer looks.",
             )
+
+
+def _check_ground(products: list[Product], labels: Sequence[str]) -> None:
+    """Some label raster may cover some of each product: told by outlines, before any pixel is read."""
+    for product in products:
+        for path in labels:
+            with _open_labels(path) as source:
+                if _may_cover(source, product):
+                    break
+        else:
+            raise _elsewhere(product, labels)
+
+
+def _may_cover(source: Any, product: Product) -> bool:
+    """Whether the product's outline, in the raster's pixels, reaches into the raster; yes, where that is unclear."""
+    along, start, end = np.linspace(0, 1, 33), np.zeros(33), np.ones(33)
+    cols = np.concatenate([along, along, start, end]) * product.shape[1]
+    rows = np.concatenate([start, end, along, along]) * product.shape[0]
+    cols, rows = _places_in(source, product.crs, product.transform, cols, rows)
+    if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
+        return True
+    across = cols.max() > 0 and cols.min() < source.width
+    return bool(across and rows.max() > 0 and rows.min() < source.height)
+
+
+def _elsewhere(product: Product, labels: Sequence[str]) -> Alos2TutError:
+    return Alos2TutError(
+        f"does not overlap the product {product.name}",
+        where=", ".join(labels),
+        remedy="Give the label tiles of the product's ground; `info` prints its bounds.",
+    )
 
 
 def _cut_product(
@@ -212,13 +292,13 @@ def _cut_product(
     transform = product.transform * Affine.scale(looks)
     rows, cols = (size // looks // n for size in product.shape)
     covered = False
-    for row in progress_bar(range(rows), product.name, "row", show=progress):
+    for row in progress_bar(range(rows), product.image_name(config.polarization), "row", show=progress):
         window = (row * n * looks, 0, n * looks, cols * n * looks)
         db = product.read_db(window, polarization=config.polarization, looks=looks)
         frame = transform * Affine.translation(0, row * n)
-        codes = warp_labels(config.labels, product.crs, frame, db.shape)
+        codes = warp_labels(config.labels, product.crs, frame, db.shape, legend)
         covered |= bool((codes != _NO_LABEL).any())
-        classes = legend.to_classes(codes, where=config.labels[0])
+        classes = legend.to_classes(codes)
         classes[np.isnan(db)] = IGNORE
         for col in range(cols):
             part = (slice(None), slice(col * n, (col + 1) * n))
@@ -228,11 +308,7 @@ def _cut_product(
                 label_file.write(np.ascontiguousarray(classes[part]).tobytes())
                 yield patch
     if not covered:
-        raise Alos2TutError(
-            f"does not overlap the product {product.name}",
-            where=", ".join(map(str, config.labels)),
-            remedy="Give the label tiles of the product's ground; `info` prints its bounds.",
-        )
+        raise _elsewhere(product, config.labels)
 
 
 def _describe_patch(
@@ -267,12 +343,13 @@ def _describe_patch(
     width_deg = block_deg / max(math.cos(math.radians((block_row + 0.5) * block_deg)), 0.01)
     block = (block_row, math.floor((box[0] + box[2]) / 2 / width_deg))
     year, month, day = _date(product)
+    image_name = product.image_name(config.polarization)
     record = {
         "Year": year,
         "Month": month,
         "Day": day,
         "FolderPath": "/".join(part for part in (year, month, day) if part),
-        "FileName": f"{product.name}_{row}_{col}.tif",
+        "FileName": f"{image_name}_{row}_{col}.tif",
         # the authors give the lower left and the upper right corner of the square
         "MinLon": f"{longitude[2]:.4f}",
         "MinLat": f"{latitude[2]:.4f}",
@@ -281,7 +358,7 @@ def _describe_patch(
         "Latitude": f"{latitude[4]:.4f}",
         "Longitude": f"{longitude[4]:.4f}",
         "Category": max(int(codes[n // 2, n // 2]), 0),
-        "Product": product.name,
+        "Product": image_name,
         "PatchRow": row,
         "PatchCol": col,
         "Block": f"{block[0]}_{block[1]}",
@@ -398,7 +475,9 @@ def _check_lists(lists: dict[str, list[int]], patches: list[_Patch], config: Dat
             message = f"the list '{split}' has no pixel of: {', '.join(absent)}"
             if config.require_all_classes:
                 raise Alos2TutError(message, where="dataset settings", remedy="Give more ground or another seed.")
-            warnings.warn(f"{message} (left out of its mIoU)", Alos2TutWarning, stacklevel=3)
+            effect = "never learned" if split == "train" else "left out of its mIoU"
+            # the warning is about the call of build_dataset
+            warnings.warn(f"{message} ({effect})", Alos2TutWarning, stacklevel=4)
 
 
 def _write_stores(
@@ -443,7 +522,8 @@ def _describe(
         "labels": [Path(path).name for path in config.labels],
         "legend": legend.to_dict(),
         "quantity": first.quantity,
-        "polarizations": [first.choose_polarization(config.polarization)],
+        "polarizations": [config.polarization],
+        "simulated": any(product.simulated for product in products),
         "spacing_m": [round(config.looks * spacing, 3) for spacing in first.spacing_m],
         "patch_px": config.patch_px,
         "statistics": {"mean_db": [mean_db], "std_db": [std_db]},
@@ -455,7 +535,7 @@ def _statistics(store: Path) -> tuple[float, float]:
     """Mean and spread of dB over the valid pixels of a store, patch by patch."""
     count, total, squares = 0, 0.0, 0.0
     for patch in np.load(store, mmap_mode="r"):
-        steps = patch[patch != NO_DATA].astype(np.float64) / 100
+        steps = patch[patch != NO_DATA].astype(np.float64) / STEPS_PER_DB
         count, total, squares = count + steps.size, total + steps.sum(), squares + (steps**2).sum()
     mean = total / count
     return round(mean, 4), round(math.sqrt(max(squares / count - mean**2, 1e-12)), 4)

@@ -15,10 +15,8 @@ from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from .config import EncoderConfig
-from .dataset import NO_DATA, Statistics
+from .dataset import NO_DATA, STEPS_PER_DB, Statistics
 from .errors import Alos2TutError
-
-_STEPS_PER_DB = 100.0
 
 
 class SwinEncoder(nn.Module):
@@ -149,7 +147,7 @@ def standardize(rows: Tensor, statistics: Statistics) -> tuple[Tensor, Tensor]:
     """
     mean, std = (_by_channel(values, rows) for values in (statistics.mean_db, statistics.std_db))
     valid = rows != NO_DATA
-    standardized = (rows.to(torch.float32) / _STEPS_PER_DB - mean) / std
+    standardized = (rows.to(torch.float32) / STEPS_PER_DB - mean) / std
     return torch.where(valid, standardized, 0.0), valid
 
 
@@ -160,7 +158,7 @@ def destandardize(x: Tensor, statistics: Statistics) -> Tensor:
 
 def linear_power(rows: Tensor) -> Tensor:
     """Stored integers (hundredths of dB) as linear power, float32; 0 where there is no data."""
-    power = torch.pow(10.0, rows.to(torch.float32) / (10 * _STEPS_PER_DB))
+    power = torch.pow(10.0, rows.to(torch.float32) / (10 * STEPS_PER_DB))
     return torch.where(rows != NO_DATA, power, 0.0)
 
 

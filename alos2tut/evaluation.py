@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +17,22 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
+from torch import nn
 
 from . import __version__
 from .artifacts import atomic_path, sha256_file, stage_dir, write_json
-from .checkpoints import check_signal, load_segmenter
+from .checkpoints import check_signal, load_segmenter, weights_path
 from .config import EvaluateConfig, settings_for_key
-from .dataset import PatchDataset, Split, encode_db, open_dataset
+from .dataset import PatchDataset, Split, encode_db, open_dataset, same_spacing
 from .encoders import standardize
-from .errors import Alos2TutError
-from .legend import IGNORE
+from .errors import Alos2TutError, Alos2TutWarning
+from .legend import IGNORE, Legend
 from .products import Product, open_product
 from .progress import progress_bar
 from .scores import scores_from_confusion
 from .segmentation import Segmenter, confusion_matrix
 
 REPORT_SCHEMA = "alos2tut-report-1"
-#: pixel sizes that differ by less than this share count as equal: degrees change their length with latitude
-_SPACING_TOLERANCE = 0.05
 
 
 def evaluate(config: EvaluateConfig) -> Path:
@@ -43,14 +44,15 @@ def evaluate(config: EvaluateConfig) -> Path:
     Returns:
         The folder ``<work_dir>/evaluate-<hash>`` with ``report.json``: for each model mIoU, mAcc, pixel accuracy and
         the scores of every class, all from one confusion matrix, which is in there, too. Classes without a reference
-        pixel are named under ``absent`` and count for nothing.
+        pixel are named under ``absent`` and count for nothing; without any labelled pixel every score is null.
 
     Raises:
         Alos2TutError: a missing file, or a segmenter of another legend, signal or patch size than the dataset's.
     """
     dataset = open_dataset(config.dataset)
-    files = {"segmenter": config.segmenter} | ({"baseline": config.baseline} if config.baseline else {})
-    models = {role: _fitting_segmenter(path, dataset) for role, path in files.items()}
+    named = {"segmenter": config.segmenter} | ({"baseline": config.baseline} if config.baseline else {})
+    files = {role: weights_path(path, "segmenter") for role, path in named.items()}
+    models = {role: _fitting_segmenter(path, dataset, config.allow_other_signal) for role, path in files.items()}
     made_from = {"dataset": dataset.fingerprint} | {role: sha256_file(path) for role, path in files.items()}
     target = stage_dir(config.work_dir, "evaluate", settings_for_key(config), made_from)
     if (target / "report.json").is_file():
@@ -64,7 +66,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         "made_from": made_from,
         "patches": len(split),
         "classes": dataset.legend.names,
-        "simulated": any(product["simulated"] for product in dataset.content["products"]),
+        "simulated": dataset.simulated,
         "models": {},
     }
     for role, segmenter in models.items():
@@ -77,16 +79,66 @@ def evaluate(config: EvaluateConfig) -> Path:
     return target
 
 
-def _fitting_segmenter(path: str, dataset: PatchDataset) -> Segmenter:
-    segmenter = load_segmenter(path)
-    check_signal(segmenter.signal, dataset.signal, path)
-    if segmenter.legend.names != dataset.legend.names:
-        raise Alos2TutError(
-            f"knows the classes {segmenter.legend.names}, the dataset has {dataset.legend.names}", where=path
-        )
+def best_device() -> torch.device:
+    """A CUDA GPU if there is one, else the CPU.
+
+    Apple's GPUs are passed over: torch pools on them only what the parts divide, and the decoder asks for thirds.
+    """
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _load_on_best_device(path: str | Path) -> Segmenter:
+    return load_segmenter(path).to(best_device())
+
+
+def _device_of(segmenter: Segmenter) -> torch.device:
+    parameters: Any = getattr(segmenter, "parameters", tuple)()  # whatever is called like a segmenter will do
+    return next((p.device for p in parameters), torch.device("cpu"))
+
+
+@contextmanager
+def _evaluating(segmenter: Segmenter) -> Iterator[None]:
+    """Evaluation mode for a while, in which dropout does nothing; then every part is as it was."""
+    modes = {part: part.training for part in segmenter.modules()} if isinstance(segmenter, nn.Module) else {}
+    for part in modes:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def _fitting_segmenter(path: Path, dataset: PatchDataset, allow_other_signal: bool) -> Segmenter:
+    segmenter = _load_on_best_device(path)
+    check_signal(segmenter.signal, dataset.signal, path, allow_other=allow_other_signal)
+    _check_legend(segmenter.legend, dataset.legend, path)
     if segmenter.image_px != (dataset.patch_px, dataset.patch_px):
         raise Alos2TutError(f"reads {segmenter.image_px} px, the patches have {dataset.patch_px} px", where=path)
     return segmenter
+
+
+def _check_legend(known: Legend, legend: Legend, where: Path) -> None:
+    """Refuse classes that merge other codes; names and colours are only what classes are called and shown in."""
+    for index in range(max(len(known), len(legend))):
+        own, asked = (" + ".join(map(str, codes)) for codes in (_codes(known, index), _codes(legend, index)))
+        if own != asked:
+            raise Alos2TutError(
+                f"knows class {index} as the codes {own or 'of nothing'}, the dataset as {asked or 'nothing'}",
+                where=where,
+                remedy="Build the dataset with the legend that it was trained on.",
+            )
+    if known.names != legend.names:
+        warnings.warn(
+            f"{where}: calls the classes {known.names}, the dataset {legend.names}; their codes are the same.",
+            Alos2TutWarning,
+            stacklevel=2,
+        )
+
+
+def _codes(legend: Legend, index: int) -> list[int]:
+    """The raw codes of a class; none if there is no such class."""
+    return sorted(legend.classes[index].codes) if index < len(legend) else []
 
 
 def _named_scores(matrix: NDArray[np.int64], names: list[str]) -> dict[str, Any]:
@@ -98,10 +150,11 @@ def _named_scores(matrix: NDArray[np.int64], names: list[str]) -> dict[str, Any]
 
 @torch.inference_mode()
 def predict_patches(segmenter: Segmenter, split: Split, indices: Sequence[int]) -> NDArray[np.uint8]:
-    """Class indices (n, H, W) that a segmenter gives a few patches of a list."""
+    """Class indices (n, H, W) that a segmenter, on whatever device it is, gives a few patches of a list."""
     rows, _ = split.gather(list(indices))
-    x, _ = standardize(torch.from_numpy(rows), segmenter.statistics)
-    classes: NDArray[np.uint8] = segmenter(x).argmax(dim=1).numpy().astype(np.uint8)
+    x, _ = standardize(torch.from_numpy(rows).to(_device_of(segmenter)), segmenter.statistics)
+    with _evaluating(segmenter):
+        classes: NDArray[np.uint8] = segmenter(x).argmax(dim=1).cpu().numpy().astype(np.uint8)
     return classes
 
 
@@ -114,6 +167,7 @@ def map_scene(
     overlap_px: int | None = None,
     batch_size: int = 8,
     polarization: str | None = None,
+    allow_other_signal: bool = False,
     progress: bool | None = None,
 ) -> Path:
     """Map a whole product to a Cloud-Optimized GeoTIFF of class indices.
@@ -123,13 +177,16 @@ def map_scene(
 
     Args:
         product: a product, or the path of one.
-        segmenter: a loaded segmenter, or its file. Anything will do that maps standardised dB (B, C, H, W) to logits
-            (B, classes, H, W) and has ``image_px``, ``statistics``, ``legend`` and ``signal``.
+        segmenter: a loaded segmenter, which stays on its device, or its file or folder, which goes to a GPU if there
+            is one. Anything will do that maps standardised dB (B, C, H, W) to logits (B, classes, H, W) and has
+            ``image_px``, ``statistics``, ``legend`` and ``signal``; a module is in evaluation mode meanwhile.
         out_path: the GeoTIFF to write (whole or not at all); it has the legend's colour table, 255 for no data, the
             class names as tags, and overviews.
         overlap_px: pixels that neighbouring tiles share; None: a quarter of the tile.
         batch_size: tiles per forward pass.
         polarization: the channel to read; None: the one the segmenter was trained on.
+        allow_other_signal: warn, instead of refusing, when the segmenter was trained on another quantity or
+            polarisation. Another pixel size that no looks make up for is refused all the same.
         progress: show a bar; None: only where someone watches.
 
     Returns:
@@ -137,12 +194,14 @@ def map_scene(
 
     Raises:
         Alos2TutError: another quantity, polarisation or pixel size than the segmenter was trained on, an overlap as
-            large as the tile, or a folder that does not exist.
+            large as the tile, an ``out_path`` that is a folder or a file of the product or whose folder is missing.
     """
+    out_path = Path(out_path)
     product = product if isinstance(product, Product) else open_product(product)
-    segmenter = segmenter if not isinstance(segmenter, (str, Path)) else load_segmenter(segmenter)
-    polarization = polarization or segmenter.signal["polarizations"][0]
-    looks = _matching_looks(product, segmenter, polarization)
+    _check_out_path(out_path, product)
+    segmenter = segmenter if not isinstance(segmenter, (str, Path)) else _load_on_best_device(segmenter)
+    polarization = _matching_polarization(product, segmenter, polarization, allow_other_signal)
+    looks = _matching_looks(product, segmenter)
     tile = segmenter.image_px
     overlap_px = min(tile) // 4 if overlap_px is None else overlap_px
     if not 0 <= overlap_px < min(tile):
@@ -150,8 +209,7 @@ def map_scene(
     if batch_size < 1:
         raise Alos2TutError(f"batch_size={batch_size} is not at least 1", where="batch_size")
     shape = (math.ceil(product.shape[0] / looks), math.ceil(product.shape[1] / looks))
-    out_path = Path(out_path)
-    with atomic_path(out_path) as temporary:
+    with atomic_path(out_path) as temporary, _evaluating(segmenter):
         scratch = temporary.with_name("scratch.tif")
         with rasterio.open(scratch, "w", **_map_profile(product, shape, looks)) as raster:
             raster.write_colormap(1, segmenter.legend.colormap())
@@ -186,29 +244,46 @@ def tile_weights(size: int, tile: int, overlap: int) -> NDArray[np.float32]:
     return np.stack([ramp / total[start : start + tile] for start in starts]).astype(np.float32)
 
 
-def _matching_looks(product: Product, segmenter: Segmenter, polarization: str) -> int:
-    """Looks that turn the product's pixels into the segmenter's; refuses what does not match."""
+def _check_out_path(out_path: Path, product: Product) -> None:
+    """Refuse, before any work, a place where the map cannot or must not go."""
+    if out_path.is_dir():
+        raise Alos2TutError("is a folder", where=out_path, remedy="Name the file to write, as in map.tif.")
+    if not out_path.parent.is_dir():
+        raise Alos2TutError("the folder does not exist", where=out_path.parent, remedy="Create it first.")
+    if out_path.resolve() in {file.resolve() for file in product.files}:
+        raise Alos2TutError("is a file of the product itself", where=out_path, remedy="Name another file to write.")
+
+
+def _matching_polarization(product: Product, segmenter: Segmenter, wanted: str | None, allow_other: bool) -> str:
+    """The channel to read; refuses, or warns of, a quantity or polarisation that the segmenter does not know."""
     signal, where = segmenter.signal, product.path
+    trained = signal["polarizations"]
+    if wanted is None and not (allow_other and trained[0] not in product.polarizations):
+        wanted = trained[0]
+    chosen = wanted or product.choose_polarization()
+    problems = []
     if product.quantity != signal["quantity"]:
-        raise Alos2TutError(
-            f"is {product.quantity}, the segmenter was trained on {signal['quantity']}",
-            where=where,
-            remedy="Train on this quantity.",
-        )
-    if polarization not in signal["polarizations"]:
-        raise Alos2TutError(
-            f"polarisation {polarization} is asked for, the segmenter was trained on {signal['polarizations']}",
-            where=where,
-        )
-    product.choose_polarization(polarization)
-    wanted = np.broadcast_to(np.asarray(signal["spacing_m"], dtype=float), (2,))
-    ratio = wanted / np.asarray(product.spacing_m)
-    looks = max(1, round(float(ratio.mean())))
-    if np.abs(ratio / looks - 1).max() > _SPACING_TOLERANCE:
+        problems.append(f"is {product.quantity}, the segmenter was trained on {signal['quantity']}")
+    if chosen not in trained:
+        problems.append(f"polarisation {chosen} is asked for, the segmenter was trained on {', '.join(trained)}")
+    if problems and not allow_other:
+        remedy = "Train on data like these, or allow another signal (allow_other_signal)."
+        raise Alos2TutError("; ".join(problems), where=where, remedy=remedy)
+    for problem in problems:
+        warnings.warn(f"{where}: {problem}.", Alos2TutWarning, stacklevel=3)
+    return product.choose_polarization(chosen)
+
+
+def _matching_looks(product: Product, segmenter: Segmenter) -> int:
+    """Looks that turn the product's pixels into the segmenter's; refused if there are none."""
+    wanted = np.broadcast_to(np.asarray(segmenter.signal["spacing_m"], dtype=float), (2,))
+    spacing = np.asarray(product.spacing_m)
+    looks = max(1, round(float((wanted / spacing).mean())))
+    if not same_spacing(spacing * looks, wanted):
         raise Alos2TutError(
             f"has pixels of {product.spacing_m[0]:.4g} × {product.spacing_m[1]:.4g} m, which no number of looks turns "
             f"into the segmenter's {wanted[0]:.4g} × {wanted[1]:.4g} m",
-            where=where,
+            where=product.path,
         )
     return looks
 
@@ -262,8 +337,7 @@ def _tile_probabilities(
     height, width = segmenter.image_px
     tiles = {i: db[:, col : col + width] for i, col in enumerate(cols)}
     numbers = [i for i, tile in tiles.items() if np.isfinite(tile).any()]
-    parameters: Any = getattr(segmenter, "parameters", tuple)()  # whatever is called like a segmenter will do
-    device = next((p.device for p in parameters), torch.device("cpu"))
+    device = _device_of(segmenter)
     for start in range(0, len(numbers), batch_size):
         batch = numbers[start : start + batch_size]
         # one fixed batch shape: another one may change the last bits of the result
@@ -294,11 +368,13 @@ def _map_profile(product: Product, shape: tuple[int, int], looks: int) -> dict[s
 
 def _map_tags(product: Product, segmenter: Segmenter) -> dict[str, str]:
     names = {f"CLASS_{index}": name for index, name in enumerate(segmenter.legend.names)}
+    header: dict[str, Any] = getattr(segmenter, "header", {})
     return names | {
         "PRODUCT": product.name,
         "LEGEND": segmenter.legend.name,
         "SIGNAL": json.dumps(segmenter.signal),
         "SOFTWARE": f"alos2tut {__version__}",
         "SIMULATED": "yes" if product.simulated else "no",
+        "TRAINED_ON_SIMULATED": "yes" if header.get("simulated") else "no" if "simulated" in header else "unknown",
         "SOURCE": "simulated" if product.simulated else "ALOS-2 PALSAR-2, (c) JAXA",
     }

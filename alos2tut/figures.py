@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -67,7 +68,10 @@ def quicklook(product: Product, *, max_px: int = 900, boxes: Mapping[str, tuple[
     for name, (row, col, height, width) in boxes.items():
         (x0, y0), (x1, y1) = (to_axes(row, col), to_axes(row + height, col + width))
         ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=ORANGE, linewidth=2))
-        ax.annotate(name, (x0, y0), color=ORANGE, weight="bold", xytext=(2, 4), textcoords="offset points")
+        outlined = [patheffects.withStroke(linewidth=3, foreground="black")]
+        ax.annotate(
+            name, (x0, y0), (2, 5), color=ORANGE, weight="bold", textcoords="offset points", path_effects=outlined
+        )
     ax.set_title(f"{_told(product)}, {looks} × {looks} looks of {product.spacing_m[0]:.3g} m")
     return fig
 
@@ -171,24 +175,28 @@ def image_and_labels(product: Product, classes: NDArray[np.uint8], legend: Legen
 def split_map(dataset: PatchDataset) -> Figure:
     """Where the patches of each list lie."""
     fig, ax = plt.subplots(figsize=(6.6, 5.2))
+    counts = {}
     for name in ("pretrain", "val", "test"):
-        for record in dataset.split(name).table:
-            box = [float(record[key]) for key in ("MinLon", "MinLat", "MaxLon", "MaxLat")]
-            ax.add_patch(
-                Rectangle((box[0], box[1]), box[2] - box[0], box[3] - box[1], facecolor=SPLIT_COLORS[name],
-                          edgecolor="white", linewidth=0.4)
-            )  # fmt: skip
+        table = dataset.split(name).table
+        counts[name] = len(table)
+        for box in map(_lonlat_box, table):
+            ax.add_patch(Rectangle(*box, facecolor=SPLIT_COLORS[name], edgecolor="white", linewidth=0.4))
     ax.autoscale_view()
     latitude = np.mean(ax.get_ylim())
     ax.set_aspect(1 / math.cos(math.radians(latitude)))
     ax.ticklabel_format(useOffset=False)
     ax.tick_params(axis="x", rotation=30)
     ax.set(xlabel="longitude (°)", ylabel="latitude (°)")
-    counts = {name: len(dataset.split(name)) for name in ("pretrain", "val", "test")}
     names = {"pretrain": "pretraining and training", "val": "validation", "test": "test"}
     keys = [Patch(color=SPLIT_COLORS[name], label=f"{names[name]}: {counts[name]} patches") for name in counts]
     ax.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2)
     return fig
+
+
+def _lonlat_box(record: Mapping[str, str]) -> tuple[tuple[float, float], float, float]:
+    """A patch's corner, width and height in degrees."""
+    west, south, east, north = (float(record[key]) for key in ("MinLon", "MinLat", "MaxLon", "MaxLat"))
+    return (west, south), east - west, north - south
 
 
 def class_shares(dataset: PatchDataset) -> Figure:
@@ -217,7 +225,7 @@ def gallery(dataset: PatchDataset, split: str = "train", count: int = 6) -> Figu
         _land_cover(column[1], part.gather([index])[1][0], dataset.legend, None)
         for ax in column:
             ax.set(xticks=[], yticks=[])
-    axes[0, 0].set_ylabel(f"{symbol(dataset.signal['quantity'])}, {limits['vmin']:.0f} to {limits['vmax']:.0f} dB")
+    axes[0, 0].set_ylabel(_range(dataset.signal["quantity"], limits))
     axes[1, 0].set_ylabel("label")
     _class_key(fig, dataset.legend)
     return fig
@@ -237,24 +245,37 @@ def _telling_patches(split: Split, classes: int, count: int) -> list[int]:
 
 
 def masking_and_weight(
-    patch_db: NDArray[np.floating[Any]], mask: NDArray[np.bool_], weight: NDArray[np.floating[Any]], quantity: str
+    patches_db: NDArray[np.floating[Any]],
+    masks: NDArray[np.bool_],
+    weights: NDArray[np.floating[Any]],
+    quantity: str,
 ) -> Figure:
-    """One patch (H, W): what the network sees, and how much each pixel's error counts."""
-    fig, axes = plt.subplots(1, 4, figsize=(12.6, 3.2), width_ratios=(1, 1, 1, 1.15))
-    limits = _limits(patch_db)
-    image = axes[0].imshow(patch_db, cmap="gray", **limits)
-    axes[0].set_title("patch")
-    axes[1].imshow(np.where(mask, np.nan, patch_db), cmap=_grey_with_holes(), **limits)
-    axes[1].set_title(f"what the network sees ({mask.mean():.0%} hidden)")
-    shown = axes[2].imshow(weight, cmap="cividis")
-    axes[2].set_title("SAR weight")
-    fig.colorbar(image, ax=axes[:2], label=f"{symbol(quantity)} (dB)", shrink=0.9)
-    fig.colorbar(shown, ax=axes[2], label="weight", shrink=0.9)
-    axes[3].plot(patch_db.ravel(), weight.ravel(), ",", color=BLUE, rasterized=True)
-    axes[3].set(xlabel=f"{symbol(quantity)} (dB)", ylabel="weight", title="weight against brightness")
-    for ax in axes[:3]:
-        ax.set(xticks=[], yticks=[])
+    """Patches (n, H, W): what the network sees of each, and how much each pixel's error counts."""
+    n = len(patches_db)
+    fig, axes = plt.subplots(n, 4, figsize=(12.6, 3.1 * n), width_ratios=(1, 1, 1, 1.15), squeeze=False)
+    limits, weight_limits = _limits(patches_db), {"vmin": weights.min(), "vmax": weights.max()}
+    for row, patch_db, mask, weight in zip(axes, patches_db, masks, weights, strict=True):
+        image = row[0].imshow(patch_db, cmap="gray", **limits)
+        row[1].imshow(np.where(mask, np.nan, patch_db), cmap=_grey_with_holes(), **limits)
+        shown = row[2].imshow(weight, cmap="cividis", **weight_limits)
+        row[3].plot(patch_db.ravel(), weight.ravel(), ",", color=BLUE, rasterized=True)
+        row[3].set(xlim=(limits["vmin"] - 8, limits["vmax"] + 12), ylim=(weight_limits["vmin"] - 0.05, None))
+        row[3].set(ylabel="weight")
+        for ax in row[:3]:
+            ax.set(xticks=[], yticks=[])
+    hidden = f"what the network sees ({masks.mean():.0%} hidden)"
+    for ax, title in zip(axes[0], ["patch", hidden, "SAR weight", "weight against brightness"], strict=True):
+        ax.set_title(title)
+    axes[-1, 3].set_xlabel(f"{symbol(quantity)} (dB)")
+    fig.colorbar(image, ax=axes[:, :2], label=f"{symbol(quantity)} (dB)", shrink=0.9)
+    fig.colorbar(shown, ax=axes[:, 2], label="weight", shrink=0.9)
     return fig
+
+
+def calmest_and_brightest(split: Split) -> list[int]:
+    """The patches whose brightest pixel stands out least and most from their median."""
+    peaks = [np.nanmax(db) - np.nanmedian(db) for db in (split.db(i) for i in range(len(split)))]
+    return [int(np.argmin(peaks)), int(np.argmax(peaks))]
 
 
 def training_curve(folder: str | Path, label: str) -> Figure:
@@ -288,8 +309,9 @@ def reconstructions(folder: str | Path, quantity: str, count: int = 4) -> Figure
         for ax, image in zip(axis_row, images, strict=True):
             shown = ax.imshow(image, cmap=_grey_with_holes(), **limits)
             ax.set(xticks=[], yticks=[])
-    for ax, value in zip(axes[2], loss, strict=True):
-        ax.set_xlabel(f"mean error {value:.1f} dB")
+    for ax, value, patch, hidden in zip(axes[2], loss, given, mask, strict=True):
+        trivial = np.nanmean(np.abs(patch - np.nanmedian(patch[~hidden]))[hidden])
+        ax.set_xlabel(f"mean error {value:.2f} dB\n(one grey for all: {trivial:.2f} dB)")
     fig.colorbar(shown, ax=axes, label=f"{symbol(quantity)} (dB)", shrink=0.6)
     return fig
 
@@ -308,7 +330,7 @@ def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
     left.set(xlabel="optimiser step", ylabel="training loss (running mean)")
     right.set(xlabel="optimiser step", ylabel="validation mIoU")
     right.set_ylim(bottom=0)
-    right.legend(loc="lower right")
+    left.legend()
     return fig
 
 
@@ -329,7 +351,7 @@ def predictions(
             ax.set_xlabel(f"{right:.0%} of pixels right")
         for ax in axis_row:
             ax.set(xticks=[], yticks=[])
-    titles = [f"{symbol(quantity)} (dB)", "label", *predicted]
+    titles = [_range(quantity, limits), "label", *predicted]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title)
     _class_key(fig, legend)
@@ -347,8 +369,12 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
     for offset, (scores, color) in enumerate(zip(models.values(), (BLUE, ORANGE), strict=False)):
         iou = [scores["per_class"][name]["iou"] for name in names]
         x = np.arange(len(names)) + 0.38 * (offset - (len(models) - 1) / 2)
-        label = f"{scores['initialisation']} initialisation: mIoU {scores['miou']:.3f}"
+        miou = "–" if scores["miou"] is None else f"{scores['miou']:.3f}"
+        label = f"{scores['initialisation']} initialisation: mIoU {miou}"
         ax.bar(x, [np.nan if value is None else value for value in iou], width=0.36, color=color, label=label)
+        for place, value in zip(x, iou, strict=True):
+            if value is not None and value < 0.01:
+                ax.annotate("0", (place, 0), (0, 2), color=color, ha="center", textcoords="offset points")
     absent = next(iter(models.values()))["absent"]
     ticks = [f"{name}\n(absent)" if name in absent else name for name in names]
     ax.set_xticks(np.arange(len(names)), ticks, rotation=25, ha="right")
@@ -383,10 +409,12 @@ def map_and_labels(
     labels: NDArray[np.uint8],
     legend: Legend,
     window: tuple[int, int, int, int] | None = None,
+    *,
+    outlined: Sequence[tuple[int, int, int, int]] = (),
 ) -> Figure:
     """σ0, label and map of the same ground; ``mapped`` and ``labels`` share one grid over the whole product.
 
-    ``window`` is in pixels of that grid.
+    ``window`` (what is shown) and ``outlined`` (patches of the test list) are in pixels of that grid.
     """
     looks = max(1, round(product.shape[0] / mapped.shape[0]))
     part = (0, 0, *mapped.shape) if window is None else window
@@ -398,13 +426,21 @@ def map_and_labels(
     shown_looks = looks * max(1, math.ceil(max(part[2:]) / 900))
     image = product.read_db(inside, looks=shown_looks)
     axes[0].imshow(image, cmap=_grey_with_holes(), extent=extent, **_limits(image))
-    axes[0].set_title(f"{symbol(product.quantity)}, {_limits(image)['vmin']:.0f} to {_limits(image)['vmax']:.0f} dB")
+    axes[0].set_title(_range(product.quantity, _limits(image)))
     _land_cover(axes[1], labels[rows, cols], legend, extent)
     axes[1].set_title("labels")
     _land_cover(axes[2], mapped[rows, cols], legend, extent)
     axes[2].set_title("map")
+    to_axes = _axes_units(product)
     for ax in axes:
+        for row, col, height, width in outlined:
+            (x0, y0), (x1, y1) = (
+                to_axes(row * looks, col * looks),
+                to_axes((row + height) * looks, (col + width) * looks),
+            )
+            ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="black", linewidth=0.8))
         _map_axes(ax, product, label_y=ax is axes[0])
+        ax.set(xlim=extent[:2], ylim=extent[2:])
     _class_key(fig, legend)
     return fig
 
@@ -429,6 +465,8 @@ def _backscatter(
 
 def _land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent: Any) -> None:
     colors = np.vstack([legend.colors, [[217, 217, 217]]]) / 255
+    step = max(1, max(classes.shape) // 1000)  # no screen shows more, and a whole scene has a billion pixels
+    classes = classes[::step, ::step]
     indices = np.where(classes == IGNORE, len(legend), classes)
     ax.imshow(indices, cmap=ListedColormap(colors), vmin=-0.5, vmax=len(legend) + 0.5, extent=extent,
               interpolation="nearest")  # fmt: skip
@@ -477,6 +515,11 @@ def _limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:
     values = db[np.isfinite(db)]
     low, high = np.percentile(values, [1, 99]) if values.size else (-25.0, 0.0)
     return {"vmin": math.floor(low), "vmax": math.ceil(high)}
+
+
+def _range(quantity: str, limits: dict[str, Any]) -> str:
+    """The grey scale in words, for panels without a colour bar."""
+    return f"{symbol(quantity)}, {limits['vmin']:.0f} to {limits['vmax']:.0f} dB".replace("-", "−")
 
 
 def _grey_with_holes() -> Any:

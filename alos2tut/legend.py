@@ -20,6 +20,9 @@ from .errors import Alos2TutError, closest
 #: Label value of pixels that count for nothing: unlabelled, ignored, or without SAR data.
 IGNORE = 255
 
+#: marks codes that a legend does not know; as there are at most 254 classes, none has this index
+_UNKNOWN = 254
+
 _BUILT_IN = files("alos2tut").joinpath("legends")
 
 
@@ -72,21 +75,22 @@ class Legend:
         Raises:
             Alos2TutError: a code that the legend does not know.
         """
-        # one entry more for "no label here", and one for codes that no legend knows
-        table = np.full(258, -1, dtype=np.int16)
-        table[256] = IGNORE
+        table = np.full(256, _UNKNOWN, dtype=np.uint8)
         table[list(self.ignored)] = IGNORE
         for index, land_class in enumerate(self.classes):
             table[list(land_class.codes)] = index
-        classes = table[np.where(codes < 0, 256, np.where(codes > IGNORE, 257, codes))]
-        if (classes < 0).any():
-            unknown = sorted(int(code) for code in np.unique(codes[classes < 0]))
+        # whole scenes pass here: one byte per pixel, and what does not fit into it is put right afterwards
+        classes = np.asarray(table[codes.astype(np.uint8)])
+        classes[codes < 0] = IGNORE
+        classes[codes > 255] = _UNKNOWN
+        unknown = classes == _UNKNOWN
+        if unknown.any():
             raise Alos2TutError(
-                f"holds codes {unknown} that the legend '{self.name}' does not know",
+                f"holds codes {np.unique(codes[unknown]).tolist()} that the legend '{self.name}' does not know",
                 where=where,
                 remedy="Use the legend of this label map, or list them under 'ignored' in a legend file.",
             )
-        return classes.astype(np.uint8)
+        return classes
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content, as in a legend file."""
@@ -147,7 +151,7 @@ def load_legend(name: str | Path) -> Legend:
     if str(name) in built_in:
         text = built_in[str(name)].read_text(encoding="utf-8")
     elif Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
+        text = _read_text(Path(name))
     else:
         raise Alos2TutError(
             f"unknown legend '{name}'", where="legend", remedy=closest(str(name), built_in) + " Or a YAML file."
@@ -157,3 +161,12 @@ def load_legend(name: str | Path) -> Legend:
     except yaml.YAMLError as error:
         raise Alos2TutError(f"is not valid YAML ({error})", where=name) from None
     return Legend.from_dict(content, where=name)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise Alos2TutError(f"is no UTF-8 text ({error.reason})", where=path, remedy="Save it as UTF-8.") from None
+    except OSError as error:
+        raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
 import os
-from collections.abc import Mapping
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .artifacts import sha256_file, stage_dir
+from .artifacts import make_folder, sha256_file, stage_dir
 from .config import SimulateConfig, load_config, settings_for_key, split_overrides
 from .errors import Alos2TutError, closest
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from .dataset import PatchDataset
     from .products import Product
-
-# Threads that wait for work spin by default. On a busy machine they take time from those that have some: small networks
-# were seen to train five times slower. Read by OpenMP when torch is first imported; whoever sets it keeps their value.
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 #: how the parameters cell begins, and the cell that papermill puts after it
 _OURS, _INJECTED = "# Parameters:", "# Parameters\n"
@@ -38,11 +41,11 @@ class Tutorial:
     Args:
         profile: ``quick``, ``laptop`` or ``paper``.
         product: a product to work on; None: a simulated one.
-        labels: a label raster that covers it; None: the simulated scene's.
+        labels: a label raster that covers it, or a folder of them; None: the simulated scene's.
         legend: a legend's name or file; None: the profile's.
         work_dir: where results live; None: ``work`` beside the notebooks' folder, or here.
         seed: for everything random.
-        devices: processes or GPUs to train on; None: the profile's.
+        devices: processes or GPUs to train on; None: the profile's. With several, training runs under ``torchrun``.
         overrides: settings of any stage, separated by semicolons: ``"pretrain.steps=20; dataset.patch_px=64"``.
 
     Raises:
@@ -104,16 +107,16 @@ class Tutorial:
     @cached_property
     def label_paths(self) -> tuple[str, ...]:
         """The label rasters of the product."""
-        if self.labels is not None:
-            return (self.labels,)
-        return tuple(str(path) for path in sorted((self.product_path / "labels").glob("*.tif")))
+        from .dataset_builder import label_files
+
+        return label_files((self.product_path / "labels" if self.labels is None else self.labels,))
 
     @cached_property
     def opened(self) -> Product:
         """The product, opened."""
         from .products import open_product
 
-        return open_product(self.product_path)
+        return open_product(self.product_path, crs=self.config("dataset").crs)
 
     @cached_property
     def dataset_path(self) -> Path:
@@ -134,7 +137,7 @@ class Tutorial:
         """The folder of the pretraining."""
         from .pretraining import pretrain
 
-        return pretrain(self.config("pretrain", dataset=self.dataset_path))
+        return _trained(pretrain, "pretrain", self.config("pretrain", dataset=self.dataset_path))
 
     @cached_property
     def finetuned_path(self) -> Path:
@@ -142,7 +145,7 @@ class Tutorial:
         from .segmentation import finetune
 
         init = self.pretrained_path / "encoder.safetensors"
-        return finetune(self.config("finetune", dataset=self.dataset_path, init=init))
+        return _trained(finetune, "finetune", self.config("finetune", dataset=self.dataset_path, init=init))
 
     @cached_property
     def baseline_path(self) -> Path:
@@ -150,7 +153,8 @@ class Tutorial:
         from .segmentation import finetune
 
         # the same architecture, whatever was set for the pretraining
-        return finetune(self.config("finetune", dataset=self.dataset_path, encoder=self.config("pretrain").encoder))
+        encoder = self.config("pretrain").encoder
+        return _trained(finetune, "finetune", self.config("finetune", dataset=self.dataset_path, encoder=encoder))
 
     @cached_property
     def report_path(self) -> Path:
@@ -172,14 +176,59 @@ class Tutorial:
         if target.is_file():
             print(f"reusing {target.parent}")
             return target
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         return map_scene(self.opened, segmenter, target, overlap_px=config.overlap_px, batch_size=config.batch_size)
 
-    def figure_path(self, name: str) -> Path:
-        """Where a figure of these parameters is kept."""
-        folder = self.folder / "figures"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{name}.png"
+    def keep(self, figure: Figure, name: str) -> None:
+        """Save a figure in the folder ``figures``; one of simulated data says so in its corner."""
+        if self.opened.simulated:
+            figure.text(
+                0.999, 0.001, "simulated data", ha="right", va="bottom", fontsize=7, color="0.45", style="italic"
+            )
+        make_folder(self.folder / "figures")
+        figure.savefig(self.folder / "figures" / f"{name}.png")
+
+
+def _trained(train: Callable[[Any], Path], command: str, config: Any) -> Path:
+    """The result of a training; with several devices it is made under ``torchrun`` and then found."""
+    if config.devices > 1:
+        _launch(command, config)
+    return train(config)
+
+
+def _launch(command: str, config: Any) -> None:
+    """Run one training command in as many processes as there are devices, in a process group of its own.
+
+    Output comes line by line; whoever interrupts the cell ends all processes.
+
+    Raises:
+        Alos2TutError: the processes failed; what they said stands above.
+    """
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if value is not None}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "settings.yaml"
+        # through JSON, which YAML contains: tuples become lists
+        file.write_text(json.dumps(settings), encoding="utf-8")
+        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={config.devices}"]
+        words += ["-m", "alos2tut", command, config.dataset, "--config", str(file)]
+        process = subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                print(line, end="", flush=True)
+            status = process.wait()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    if status != 0:
+        raise Alos2TutError(f"{command} on {config.devices} devices failed with status {status}", where="devices")
 
 
 def start() -> Tutorial:

@@ -238,6 +238,7 @@ def _write_results(
         statistics=statistics,
         signal=dataset.signal,
         provenance=provenance,
+        simulated=dataset.simulated,
     )
     save_weights(stage / "decoder.safetensors", network.decoder, "simmim-decoder", {"provenance": provenance})
     encoder.statistics = statistics
@@ -300,6 +301,13 @@ def draw_mask(network: SimMIM, n: int, unit_px: int, ratio: float, seed: int = 0
         n, encoder.image_px, unit_px, encoder.config.patch_size, ratio, generator
     ).numpy()
     return masks
+
+
+def pixel_masks(network: SimMIM, n: int, unit_px: int, ratio: float, seed: int = 0) -> NDArray[np.bool_]:
+    """The masks of :func:`draw_mask` by pixel, (n, H, W)."""
+    masks = torch.from_numpy(draw_mask(network, n, unit_px, ratio, seed))
+    pixels: NDArray[np.bool_] = token_to_pixel_mask(masks, network.encoder.config.patch_size)[:, 0].numpy()
+    return pixels
 
 
 def save_reconstructions(path: str | Path, network: SimMIM, dataset: PatchDataset, config: PretrainConfig) -> None:

@@ -10,7 +10,7 @@ import html
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -44,11 +44,15 @@ _MOSAIC = re.compile(
     r"^(?P<stem>.*(?P<tile>[NS]\d{2}[EW]\d{3})_(?P<year>\d{2})(?:_MOS)?)_"
     r"(?:sl_(?P<pol>HH|HV)|linci|mask|date)_F02DAR\.tif$"
 )
+#: files that come with a product and stand for its folder
+_COMPANION = re.compile(r"summary\.txt|(BRS-|ALOS2\d{9}-).*\.(jpg|kml)|.*_F02DAR\.xml")
 _LOOK_SIDES, _ORBITS = {"L": "left", "R": "right"}, {"A": "ascending", "D": "descending"}
 #: the mosaic writes 1 for "no data" from 2017 on, 0 before
 _MOSAIC_NO_DATA_ONE_SINCE = 2017
 #: JAXA's factors lie between −115 and −79 dB; beyond this the field is damaged
 _LARGEST_FACTOR_DB = 200.0
+#: full-resolution pixels that are read and worked on at once
+_STRIP_PX = 2**21
 
 
 class Band(Protocol):
@@ -82,7 +86,8 @@ class Product:
     """One ALOS-2 product: what it is, where it lies, and its pixels on request.
 
     ``calibration_factor_db`` is what is added to 10·log10⟨DN²⟩ to give ``quantity`` in dB. ``spacing_m`` is (rows,
-    columns) in metres, at the centre for geographic coordinates. ``gaps`` names what the files did not say.
+    columns) in metres, at the centre for geographic coordinates. ``default_polarization`` is that of the image file by
+    which the product was opened, if it was. ``gaps`` names what the files did not say.
     """
 
     path: Path
@@ -98,6 +103,7 @@ class Product:
     files: tuple[Path, ...]
     bands: Mapping[str, Band] = field(repr=False)
     no_data_dn: tuple[int, ...] = (0,)
+    default_polarization: str | None = None
     scene_id: str | None = None
     product_id: str | None = None
     mode: str | None = None
@@ -112,12 +118,8 @@ class Product:
 
     @property
     def name(self) -> str:
-        """The name its patches carry: image name without polarisation-independent ending."""
-        return (
-            f"IMG-{self.polarizations[0]}-{self.scene_id}-{self.product_id}"
-            if self.product_id
-            else self.scene_id or self.path.name
-        )
+        """The name of the image that is read when no polarisation is named."""
+        return self.image_name()
 
     @property
     def spacing_m(self) -> tuple[float, float]:
@@ -179,12 +181,24 @@ class Product:
         )
         return f"<table><caption>{html.escape(self.name)}</caption>{''.join(lines)}</table>"
 
+    def image_name(self, polarization: str | None = None) -> str:
+        """What the image of a polarisation is called, and patches of it begin with.
+
+        ``IMG-HV-<scene>-<product>`` as JAXA has it, ``N23W161_20_HV`` for a tile of the mosaic.
+        """
+        polarization = self.choose_polarization(polarization)
+        if self.product_id:
+            return f"IMG-{polarization}-{self.scene_id}-{self.product_id}"
+        return f"{self.scene_id or self.path.name}_{polarization}"
+
     def choose_polarization(self, wanted: str | None = None) -> str:
-        """The polarisation that is read: the one named, else the only one, else HH.
+        """The polarisation that is read: the one named, else that of the image file opened, else the only one, else HH.
 
         Raises:
             Alos2TutError: one that the product does not hold.
         """
+        if wanted is None and self.default_polarization is not None:
+            return self.default_polarization
         if wanted is None:
             return self.polarizations[0] if len(self.polarizations) == 1 or "HH" not in self.polarizations else "HH"
         if wanted not in self.polarizations:
@@ -202,7 +216,7 @@ class Product:
 
         Args:
             window: a rasterio ``Window`` or ``(row, col, height, width)`` in full-resolution pixels; None: all.
-            polarization: one of ``polarizations``; None: the only one, else HH.
+            polarization: one of ``polarizations``; None: see :meth:`choose_polarization`.
             looks: pixels per block, one number or (rows, columns). Blocks are anchored at the product's corner, and
                 every block that the window touches is averaged whole; a block that the product's edge cuts
                 averages what it has.
@@ -213,12 +227,7 @@ class Product:
         Raises:
             Alos2TutError: an unknown polarisation, or a window that is empty or reaches outside the product.
         """
-        rows, cols, pair = self._blocks(window, looks)
-        dn = self.bands[self.choose_polarization(polarization)].read(rows, cols).astype(np.float32)
-        dn[np.isin(dn, self.no_data_dn)] = np.nan
-        if pair == (1, 1):
-            return dn
-        return np.sqrt(radiometry.multilook(dn.astype(np.float64) ** 2, pair))
+        return self._read(window, polarization, looks, lambda dn: dn)
 
     def read_power(
         self,
@@ -233,12 +242,7 @@ class Product:
         ``quantity`` "sigma0" or "gamma0" other than the product's own converts by the incidence angle of the scene's
         centre (γ0 = σ0 / cos θ), which is off by up to about 0.12 dB over a 55 km swath, and says so in a warning.
         """
-        power = radiometry.dn_to_power(
-            self.read_dn(window, polarization=polarization, looks=looks), self.calibration_factor_db
-        )
-        if quantity is not None and quantity != self.quantity:
-            power = self._converted(power, quantity)
-        return power.astype(np.float32)
+        return self._read(window, polarization, looks, self._calibration(quantity))
 
     def read_db(
         self,
@@ -249,8 +253,39 @@ class Product:
         quantity: str | None = None,
     ) -> NDArray[np.float32]:
         """Calibrated backscatter in dB; arguments as for :meth:`read_power`."""
-        power = self.read_power(window, polarization=polarization, looks=looks, quantity=quantity)
-        return radiometry.to_db(power).astype(np.float32)
+        to_power = self._calibration(quantity)
+        return self._read(window, polarization, looks, lambda dn: radiometry.to_db(to_power(dn)))
+
+    def _read(
+        self,
+        window: WindowLike | None,
+        polarization: str | None,
+        looks: int | tuple[int, int],
+        convert: Callable[[NDArray[np.float32]], NDArray[Any]],
+    ) -> NDArray[np.float32]:
+        """Digital numbers after looks, converted; in strips of whole rows of blocks, so that memory holds one strip."""
+        rows, cols, pair = self._blocks(window, looks)
+        band = self.bands[self.choose_polarization(polarization)]
+        height, width = rows.stop - rows.start, cols.stop - cols.start
+        result = np.empty((-(-height // pair[0]), -(-width // pair[1])), dtype=np.float32)
+        step = max(_STRIP_PX // (pair[0] * width), 1)
+        for first in range(0, len(result), step):
+            top = rows.start + first * pair[0]
+            strip = slice(top, min(top + step * pair[0], rows.stop))
+            result[first : first + step] = convert(self._amplitudes(band.read(strip, cols), pair))
+        return result
+
+    def _amplitudes(self, dn: NDArray[np.uint16], looks: tuple[int, int]) -> NDArray[np.float32]:
+        """Digital numbers as float32, NaN without data; with looks the root of the mean square."""
+        valid = np.ones(dn.shape, dtype=bool)
+        for value in self.no_data_dn:
+            valid &= dn != value
+        if looks == (1, 1):
+            return np.where(valid, dn, np.float32(np.nan))
+        # whole numbers: half the size of float64, and their sums are exact in any order
+        squares = np.square(dn, dtype=np.uint32)
+        squares[~valid] = 0
+        return np.sqrt(radiometry.block_means(squares, valid, looks))
 
     def _blocks(self, window: WindowLike | None, looks: int | tuple[int, int]) -> tuple[slice, slice, tuple[int, int]]:
         """The window grown to whole look blocks, as row and column slices, and the looks."""
@@ -283,7 +318,17 @@ class Product:
             )
         return (row, row + height), (col, col + width)
 
-    def _converted(self, power: NDArray[Any], quantity: str) -> NDArray[Any]:
+    def _calibration(self, quantity: str | None) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+        """What turns digital numbers into power of a quantity; warns where that is approximate."""
+        convert = None if quantity in (None, self.quantity) else self._conversion(str(quantity))
+
+        def calibrated(dn: NDArray[np.float32]) -> NDArray[np.float32]:
+            power = radiometry.dn_to_power(dn, self.calibration_factor_db)
+            return (power if convert is None else convert(power, self.incidence_deg)).astype(np.float32)
+
+        return calibrated
+
+    def _conversion(self, quantity: str) -> Callable[..., NDArray[Any]]:
         if quantity not in ("sigma0", "gamma0"):
             raise Alos2TutError(f"unknown quantity '{quantity}'", where="quantity", remedy="Known: gamma0, sigma0.")
         if self.incidence_deg is None:
@@ -295,18 +340,19 @@ class Product:
         warnings.warn(
             f"{quantity} by the scene-centre incidence {self.incidence_deg:.2f}°: about ±0.12 dB over a 55 km swath",
             Alos2TutWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-        convert = radiometry.sigma0_to_gamma0 if quantity == "gamma0" else radiometry.gamma0_to_sigma0
-        return convert(power, self.incidence_deg)
+        return radiometry.sigma0_to_gamma0 if quantity == "gamma0" else radiometry.gamma0_to_sigma0
 
 
 def open_product(path: str | Path, *, crs: str | CRS | None = None) -> Product:
     """Open an ALOS-2 product; its pixels stay on disk until they are asked for.
 
     Args:
-        path: a CEOS folder or any of its files (VOL, LED, IMG, TRL), a GeoTIFF named as JAXA names it
-            (``IMG-HH-ALOS2…-UBSR2.1GUD.tif``) or its folder, or a folder or file of the 25 m mosaic.
+        path: a CEOS folder or any of its files (VOL, LED, IMG, TRL, ``summary.txt``), a GeoTIFF named as JAXA names it
+            (``IMG-HH-ALOS2…-UBSR2.1GUD.tif``) or its folder, or a folder or file of the 25 m mosaic. An image file
+            makes its polarisation the one that is read unless another is named. Of a product that lies in one
+            folder as both CEOS and GeoTIFF, the file named decides; a folder means CEOS.
         crs: replaces a coordinate system that the file lacks or states wrongly, for example ``"EPSG:32654"``.
 
     Raises:
@@ -317,7 +363,8 @@ def open_product(path: str | Path, *, crs: str | CRS | None = None) -> Product:
     if not path.exists():
         raise Alos2TutError("there is no such file or folder", where=path)
     folder = path if path.is_dir() else path.parent
-    names = sorted(p.name for p in folder.iterdir()) if path.is_dir() else [path.name]
+    whole = path.is_dir() or _COMPANION.fullmatch(path.name)
+    names = sorted(p.name for p in folder.iterdir()) if whole else [path.name]
     delivered = [m for m in map(_DELIVERED.match, names) if m]
     mosaic = [m for m in map(_MOSAIC.match, names) if m]
     if delivered:
@@ -351,7 +398,13 @@ def _open_delivered(path: Path, folder: Path, identity: str, crs: str | CRS | No
         raise Alos2TutError(
             f"is of level {product_id['level']}", where=path, remedy="Levels 1.5 and 2.1, and the mosaic, are read."
         )
-    images = {m["pol"]: folder / name for name, m in files.items() if m["kind"] == "IMG"}
+    named = files.get(path.name) if path.is_file() else None
+    by_format: dict[bool, dict[str, Path]] = {False: {}, True: {}}
+    for name, m in files.items():
+        if m["kind"] == "IMG" and m["pol"]:
+            by_format[m["suffix"] is not None][m["pol"]] = folder / name
+    is_tiff = not by_format[False] or (named is not None and named["suffix"] is not None)
+    images = by_format[is_tiff]
     if not images:
         raise Alos2TutError(f"has no image file IMG-HH-{identity}", where=folder, remedy="Download it again.")
     summary_path = folder / "summary.txt"
@@ -362,6 +415,7 @@ def _open_delivered(path: Path, folder: Path, identity: str, crs: str | CRS | No
         "path": path,
         "level": product_id["level"],
         "polarizations": tuple(pol for pol in POLARIZATIONS if pol in images),
+        "default_polarization": named["pol"] if named is not None else None,
         "quantity": "sigma0",
         "scene_id": any_match["scene"],
         "product_id": any_match["product"],
@@ -369,9 +423,9 @@ def _open_delivered(path: Path, folder: Path, identity: str, crs: str | CRS | No
         "look_side": _LOOK_SIDES[product_id["look"]],
         "orbit_direction": _ORBITS[product_id["orbit"]],
         "acquired": _acquired(summary, any_match["date"]),
-        "simulated": "simulat" in summary.get("Lbi_ProcessFacility", "").lower(),
+        "simulated": _says_simulated(summary.get("Lbi_ProcessFacility")),
     }
-    if any(m["suffix"] for m in files.values() if m["kind"] == "IMG"):
+    if is_tiff:
         return _open_tiffs(images, common, crs)
     return _open_ceos(folder, identity, images, common, crs, [p for p in [summary_path] if summary])
 
@@ -408,6 +462,8 @@ def _open_ceos(
     scene = leader.get("dataset_summary", {})
     looks: Any = (scene.get("azimuth_looks"), scene.get("range_looks"))
     wanted = {"radiometric record": factor, "scene incidence": scene.get("incidence_deg"), "looks": looks[0]}
+    # summary.txt may be missing
+    common["simulated"] |= any(_says_simulated(band.software) for band in bands.values())
     return Product(
         **common,
         kind="CEOS",
@@ -484,6 +540,7 @@ def _open_mosaic(path: Path, folder: Path, stem: str, crs: str | CRS | None) -> 
         raise Alos2TutError(f"has no backscatter file {stem}_sl_HH_F02DAR.tif", where=folder)
     first = next(iter(images.values()))
     shape, transform, found_crs, tag = _raster_frame(first, "uint16")
+    named = _MOSAIC.match(path.name) if path.is_file() else None
     year = 2000 + int(matches[0]["year"])
     by_year = 1 if year >= _MOSAIC_NO_DATA_ONE_SINCE else 0
     return Product(
@@ -494,6 +551,7 @@ def _open_mosaic(path: Path, folder: Path, stem: str, crs: str | CRS | None) -> 
         crs=_required_crs(found_crs, crs, first),
         transform=transform,
         polarizations=tuple(pol for pol in POLARIZATIONS if pol in images),
+        default_polarization=named["pol"] if named else None,
         quantity="gamma0",
         calibration_factor_db=radiometry.CALIBRATION_FACTOR_DB,
         calibration_source="JAXA's published constant for the mosaic",
@@ -541,6 +599,10 @@ def _parsed_crs(crs: str | CRS, where: Path) -> CRS:
         return CRS.from_user_input(crs)
     except CRSError as error:
         raise Alos2TutError(f"crs={crs!r} is no coordinate system ({error})", where=where) from None
+
+
+def _says_simulated(text: str | None) -> bool:
+    return "simulat" in (text or "").lower()
 
 
 def _acquired(summary: dict[str, str], yymmdd: str) -> str:

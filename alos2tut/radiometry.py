@@ -69,14 +69,27 @@ def multilook(power: NDArray[np.floating[Any]], looks: int | tuple[int, int]) ->
     rows, cols = look_pair(looks)
     if (rows, cols) == (1, 1):
         return power.astype(np.float32)
-    # a block larger than the image averages all of it; its size is no reason to pad
-    rows, cols = min(rows, max(power.shape[0], 1)), min(cols, max(power.shape[1], 1))
     valid = np.isfinite(power)
-    sums = _block_sum(np.where(valid, power, 0.0), rows, cols)
-    counts = _block_sum(valid.astype(np.float64), rows, cols)
-    sizes = _block_sum(np.ones(power.shape), rows, cols)
+    return block_means(np.where(valid, power, 0.0), valid, (rows, cols))
+
+
+def block_means(values: NDArray[Any], valid: NDArray[np.bool_], looks: tuple[int, int]) -> NDArray[np.float32]:
+    """What :func:`multilook` does, for numbers of any type that come with a mask.
+
+    Args:
+        values: (H, W), 0 where not valid; whole numbers are summed exactly.
+        valid: (H, W), where there is data.
+        looks: (rows, columns) per block.
+
+    Returns:
+        As for :func:`multilook`.
+    """
+    # a block larger than the image averages all of it; its size is no reason to pad
+    rows, cols = (min(n, max(size, 1)) for n, size in zip(looks, values.shape, strict=True))
+    counts = _block_sum(valid, rows, cols)
+    sizes = np.outer(_block_lengths(values.shape[0], rows), _block_lengths(values.shape[1], cols))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(2 * counts >= sizes, sums / counts, np.nan).astype(np.float32)
+        return np.where(2 * counts >= sizes, _block_sum(values, rows, cols) / counts, np.nan).astype(np.float32)
 
 
 def look_pair(looks: int | tuple[int, int]) -> tuple[int, int]:
@@ -91,8 +104,14 @@ def look_pair(looks: int | tuple[int, int]) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-def _block_sum(values: NDArray[np.floating[Any]], rows: int, cols: int) -> NDArray[np.float64]:
+def _block_lengths(size: int, n: int) -> NDArray[np.int64]:
+    """Pixels of each block of ``n`` along an axis of ``size``; the last one may be cut."""
+    return np.minimum(n, size - np.arange(0, size, n))
+
+
+def _block_sum(values: NDArray[Any], rows: int, cols: int) -> NDArray[np.float64]:
     height, width = values.shape
-    padded = np.pad(values, ((0, -height % rows), (0, -width % cols)))
-    blocks = padded.reshape(padded.shape[0] // rows, rows, padded.shape[1] // cols, cols)
+    if height % rows or width % cols:
+        values = np.pad(values, ((0, -height % rows), (0, -width % cols)))
+    blocks = values.reshape(values.shape[0] // rows, rows, values.shape[1] // cols, cols)
     return np.asarray(blocks.sum(axis=(1, 3), dtype=np.float64))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from . import __version__
 from .artifacts import sha256_file, stage_dir
-from .checkpoints import check_signal, load_encoder, report_statistics, save_segmenter
+from .checkpoints import check_signal, load_encoder, report_statistics, save_segmenter, weights_path
 from .config import FinetuneConfig, settings_for_key
 from .dataset import PatchDataset, Split, Statistics, open_dataset
 from .encoders import SwinEncoder, standardize
@@ -253,7 +254,8 @@ def confusion_matrix(segmenter: Segmenter, split: Split, batch_size: int) -> NDA
     """
     device = next(segmenter.parameters()).device
     counts = MulticlassConfusionMatrix(len(segmenter.legend), ignore_index=IGNORE, validate_args=False).to(device)
-    rank, world = rank_and_world()
+    # a scoring that torchrun started without a process group cannot sum: each process then counts the whole list
+    rank, world = rank_and_world() if dist.is_available() and dist.is_initialized() else (0, 1)
     mine = np.arange(len(split))[rank::world]
     counts.update(torch.zeros(1, device=device), torch.full((1,), IGNORE, device=device))  # a share may be empty
     training = segmenter.training
@@ -322,7 +324,7 @@ def finetune(config: FinetuneConfig) -> Path:
     settings = {**settings_for_key(config), "encoder": dataclasses.asdict(encoder.config)}
     made_from = {"dataset": dataset.fingerprint}
     if config.init is not None:
-        made_from["init"] = sha256_file(_weights_path(config.init))
+        made_from["init"] = sha256_file(weights_path(config.init, "encoder"))
     stage = stage_dir(config.work_dir, "finetune", settings, made_from)
     if reuse(stage):
         return stage
@@ -343,12 +345,6 @@ def finetune(config: FinetuneConfig) -> Path:
     return stage
 
 
-def _weights_path(init: str) -> Path:
-    """The encoder's file, also when its stage folder is named."""
-    path = Path(init)
-    return path / "encoder.safetensors" if path.is_dir() else path
-
-
 def _initial_encoder(config: FinetuneConfig, dataset: PatchDataset) -> SwinEncoder:
     image_px = (dataset.patch_px, dataset.patch_px)
     if config.init is None:
@@ -357,10 +353,10 @@ def _initial_encoder(config: FinetuneConfig, dataset: PatchDataset) -> SwinEncod
             encoder = SwinEncoder(config.encoder, image_px, dataset.channels, config.drop_path)
         encoder.statistics, encoder.signal = dataset.statistics, dataset.signal
         return encoder
-    path = _weights_path(config.init)
+    path = weights_path(config.init, "encoder")
     encoder = load_encoder(path, drop_path=config.drop_path)
     assert encoder.statistics is not None and encoder.signal is not None
-    check_signal(encoder.signal, dataset.signal, path)
+    check_signal(encoder.signal, dataset.signal, path, allow_other=config.allow_other_signal)
     if encoder.image_px != image_px:
         raise Alos2TutError(
             f"was trained on patches of {encoder.image_px[0]} × {encoder.image_px[1]} px, the dataset's are "
@@ -403,7 +399,7 @@ def _write_results(
     network.load_state_dict(best["weights"])
     network.eval()
     provenance = {"stage": "finetune", "made_from": made_from, "settings": settings, "step": best["step"]}
-    save_segmenter(stage / "segmenter.safetensors", network, provenance=provenance)
+    save_segmenter(stage / "segmenter.safetensors", network, provenance=provenance, simulated=dataset.simulated)
     content = {
         "stage": "finetune",
         "package": f"alos2tut {__version__}",

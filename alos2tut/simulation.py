@@ -31,7 +31,7 @@ from .errors import Alos2TutError
 from .legend import load_legend
 from .progress import progress_bar
 
-RECIPE = "japansim-thin-1"
+RECIPE = "japansim-thin-2"
 SPACING_M = 2.5
 #: label tiles: 1° × 1° of 12000² pixels, as JAXA's HRLULC
 LABEL_PIXELS_PER_DEGREE = 12000
@@ -42,6 +42,8 @@ _STRIP = 512
 _MARGIN_M = 600.0
 _LABEL_MARGIN_M = 50.0
 _INCIDENCE_DEG, _OFF_NADIR_DEG, _HEADING_DEG = 36.3, 32.4, 190.0
+#: direction of the right-looking radar's view, 90° right of the heading, counted from east towards north
+_LOOK_RAD = math.radians(90 - (_HEADING_DEG + 90))
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 
@@ -176,7 +178,7 @@ class LandCover:
         # the border between districts wanders, so it is no visible square
         wander = 1500 * (self._at("town", x_m, y_m) - 0.5)
         district = (np.floor((x_m + wander) / 1500), np.floor((y_m + wander * np.sin(x_m / 700)) / 1500))
-        angle = (_hashed(*district, salt=1) - 0.5) * (math.pi / 2)
+        angle = (_hashed(*district, salt=1) - 0.5) * math.pi
         along, across = x_m * np.cos(angle) + y_m * np.sin(angle), y_m * np.cos(angle) - x_m * np.sin(angle)
 
         def at_center(name: str, cell: tuple[FloatArray, FloatArray], size: tuple[float, float]) -> FloatArray:
@@ -200,10 +202,12 @@ class LandCover:
         surface[town & park] = index["grassland"]
 
         offset_db = 2 * math.sqrt(3) * level * priors.parcel_db[surface]
-        # walls and rows at right angles to the look direction (the grid's y axis, roughly) send most back
-        facing = np.cos(4 * angle)
-        offset_db += np.where(surface == index["buildings"], priors.building_orientation_db * facing, 0)
-        resonant = (surface == index["paddy"]) & (np.abs(angle) < 0.15)
+        # walls that face the radar, along either axis of the town, make corners with the ground; oblique ones do not
+        offset_db += np.where(
+            surface == index["buildings"], priors.building_orientation_db * np.cos(4 * (angle - _LOOK_RAD)), 0
+        )
+        # rows are planted along the field; those at right angles to the view add up in phase (Bragg)
+        resonant = (surface == index["paddy"]) & (np.abs(np.cos(angle - _LOOK_RAD)) < 0.2)
         offset_db += np.where(resonant, priors.paddy_resonance_db, 0)
         corner = (np.floor(along / 15), np.floor(across / 15))
         bright = (np.abs(along / 15 % 1 - 0.5) < 0.1) & (np.abs(across / 15 % 1 - 0.5) < 0.1)

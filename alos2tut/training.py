@@ -551,7 +551,7 @@ def _processes(devices: int) -> dict[str, Any]:
         raise Alos2TutError(
             f"devices={devices}, but only this process runs",
             where="devices",
-            remedy=f"Start it with: torchrun --standalone --nproc-per-node={devices} -m alos2tut.cli …",
+            remedy=f"Start it with: torchrun --standalone --nproc-per-node={devices} -m alos2tut …",
         )
     if world == 1:
         return {"accelerator": "auto", "devices": 1}
@@ -636,5 +636,5 @@ def finish(stage: Path, content: dict[str, Any], files: tuple[str, ...]) -> None
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Trainable numbers in a module."""
+    """Numbers in a module's parameters, frozen ones among them."""
     return sum(parameter.numel() for parameter in module.parameters())

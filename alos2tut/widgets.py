@@ -53,14 +53,15 @@ def browse_patches(dataset: PatchDataset) -> Any:
     return _live(draw, split=["train", "val", "test"], patch=ipywidgets.IntSlider(0, 0, 999, continuous_update=False))
 
 
-def explore_masks(network: SimMIM, patch_db: NDArray[np.floating[Any]], quantity: str, *, unit_px: int) -> Any:
-    """One patch (1, H, W) under other mask ratios: seen, weighted."""
-    from .pretraining import draw_mask, sar_weights_db
+def explore_masks(
+    network: SimMIM, patches_db: NDArray[np.floating[Any]], quantity: str, *, unit_px: int, scale: float
+) -> Any:
+    """Patches (n, 1, H, W) under other mask ratios: seen, weighted."""
+    from .pretraining import pixel_masks, sar_weights_db
 
     def draw(ratio: float, seed: int) -> None:
-        mask = draw_mask(network, 1, unit_px, ratio, seed)[0]
-        pixels = np.kron(mask, np.ones((network.encoder.config.patch_size,) * 2, dtype=bool))
-        figures.masking_and_weight(patch_db[0], pixels, sar_weights_db(patch_db)[0], quantity)
+        masks = pixel_masks(network, len(patches_db), unit_px, ratio, seed)
+        figures.masking_and_weight(patches_db[:, 0], masks, sar_weights_db(patches_db, scale)[:, 0], quantity)
         plt.show()
 
     return _live(

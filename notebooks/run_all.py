@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,19 +23,25 @@ def run(name: str, out_dir: Path, parameters: dict[str, str]) -> float:
     import papermill
     from traitlets.config import Config
 
-    # kernels talk over a private socket file where the system has them, not over TCP, of which they would warn
-    config = Config({"KernelManager": {"transport": "ipc"}}) if os.name == "posix" else Config()
     begun = time.monotonic()
-    papermill.execute_notebook(
-        HERE / f"{name}.ipynb",
-        out_dir / f"{name}.ipynb",
-        parameters=parameters,
-        cwd=HERE,
-        kernel_name="python3",
-        progress_bar=False,
-        config=config,
-    )
+    with tempfile.TemporaryDirectory(prefix="alos2tut-") as sockets:
+        # kernels talk over private socket files where the system has them, not over TCP, of which they would warn
+        private = {"transport": "ipc", "ip": str(Path(sockets) / "kernel")} if os.name == "posix" else {}
+        papermill.execute_notebook(
+            HERE / f"{name}.ipynb",
+            out_dir / f"{name}.ipynb",
+            parameters=parameters,
+            cwd=HERE,
+            kernel_name="python3",
+            progress_bar=False,
+            config=Config({"KernelManager": private}),
+        )
     return time.monotonic() - begun
+
+
+def found_from_here(value: str) -> str:
+    """A path that exists seen from where the command was typed, made absolute: kernels work in another folder."""
+    return str(Path(value).resolve()) if value and Path(value).exists() else value
 
 
 def main() -> int:
@@ -49,7 +56,11 @@ def main() -> int:
     work_dir = options.work_dir.resolve()
     out_dir = work_dir / "notebooks"
     out_dir.mkdir(parents=True, exist_ok=True)
-    parameters = {"profile": options.profile, "work_dir": str(work_dir), **dict(options.p)}
+    parameters = {
+        "profile": options.profile,
+        "work_dir": str(work_dir),
+        **{name: found_from_here(value) for name, value in options.p},
+    }
     seconds = {}
     for name in NAMES:
         print(f"{name} …", flush=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,32 @@ def test_a_failure_keeps_the_old_and_leaves_nothing(tmp_path, error):
         temporary.write_text("half")
         raise error
     assert (tmp_path / "a").read_text() == "old" and names(tmp_path) == ["a"]
+
+
+def test_what_killed_processes_left_goes_after_a_day(tmp_path):
+    def left_by_a_killed_process(name: str, hours: float) -> str:
+        """A holder as it stays behind, last written to some hours ago."""
+        block = atomic_path(tmp_path / name)
+        temporary = block.__enter__()
+        killed.append(block)
+        temporary.write_text("half")
+        for path in (temporary, temporary.parent):
+            os.utime(path, (time.time() - hours * 3600,) * 2)
+        return temporary.parent.name
+
+    killed: list = []
+    old = left_by_a_killed_process("a[1]", 25)
+    young, of_another = left_by_a_killed_process("a[1]", 23), left_by_a_killed_process("b", 25)
+    (tmp_path / ".a[1].settings").mkdir()
+    os.utime(tmp_path / ".a[1].settings", (0, 0))
+    assert old not in names(tmp_path) and {young, of_another} <= set(names(tmp_path))
+    at_work = left_by_a_killed_process("c", 25)
+    (tmp_path / at_work / "scratch").write_text("written a moment ago")
+    os.utime(tmp_path / at_work, (0, 0))
+    for name in ("a[1]", "c"):
+        with atomic_path(tmp_path / name) as temporary:
+            temporary.write_text("new")
+    assert names(tmp_path) == sorted([".a[1].settings", young, of_another, at_work, "a[1]", "c"])
 
 
 def test_a_full_disk_is_said(tmp_path):

@@ -10,12 +10,13 @@ from alos2tut.checkpoints import (
     check_signal,
     load_encoder,
     load_segmenter,
+    read_header,
     report_statistics,
     save_encoder,
     save_segmenter,
 )
 from alos2tut.config import EncoderConfig
-from alos2tut.dataset import Statistics, open_dataset
+from alos2tut.dataset import SPACING_TOLERANCE, Statistics, open_dataset
 from alos2tut.encoders import SwinEncoder
 from alos2tut.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.segmentation import Segmenter
@@ -30,8 +31,13 @@ def encoder_file(tmp_path):
     torch.manual_seed(0)
     encoder = SwinEncoder(TINY, (32, 48))
     path = tmp_path / "encoder.safetensors"
-    save_encoder(path, encoder, statistics=STATISTICS, signal=SIGNAL, provenance={"dataset": "abc"})
+    _save(path, encoder)
     return path
+
+
+def _save(path, encoder, simulated=False):
+    kept = {"statistics": STATISTICS, "signal": SIGNAL, "provenance": {"dataset": "abc"}}
+    save_encoder(path, encoder, simulated=simulated, **kept)
 
 
 def _header(path):
@@ -59,7 +65,7 @@ def test_segmenter_comes_back_equal(tmp_path, packed_dataset):
     dataset = open_dataset(packed_dataset)
     encoder = SwinEncoder(TINY, (32, 32))
     segmenter = Segmenter(encoder, dataset.legend, STATISTICS, dataset.signal, width=24, dropout=0.3).eval()
-    save_segmenter(tmp_path / "s.safetensors", segmenter, provenance={})
+    save_segmenter(tmp_path / "s.safetensors", segmenter, provenance={}, simulated=False)
     loaded = load_segmenter(tmp_path / "s.safetensors")
     x = torch.randn(2, 1, 32, 32)
     assert torch.equal(loaded(x), segmenter(x)) and not loaded.training
@@ -78,8 +84,35 @@ def test_segmenter_comes_back_equal(tmp_path, packed_dataset):
 def test_equal_weights_make_equal_files(encoder_file, tmp_path):
     again = tmp_path / "again.safetensors"
     encoder = load_encoder(encoder_file)
-    save_encoder(again, encoder, statistics=STATISTICS, signal=SIGNAL, provenance={"dataset": "abc"})
+    _save(again, encoder)
     assert again.read_bytes() == encoder_file.read_bytes()
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_weights_say_whether_their_data_were_simulated(encoder_file, simulated):
+    _save(encoder_file, load_encoder(encoder_file), simulated)
+    header = read_header(encoder_file)
+    assert header["simulated"] is simulated
+    assert header["attribution"] == ("simulated" if simulated else "ALOS-2 PALSAR-2 data (c) JAXA")
+
+
+def test_a_segmenter_says_what_its_encoder_started_from(tmp_path, packed_dataset):
+    path, dataset, encoder = tmp_path / "s.safetensors", open_dataset(packed_dataset), SwinEncoder(TINY, (32, 32))
+    _save(tmp_path / "encoder.safetensors", encoder, simulated=True)
+    for start, expected in [
+        (encoder, (False, "ALOS-2 PALSAR-2 data (c) JAXA")),
+        (load_encoder(tmp_path), (True, "ALOS-2 PALSAR-2 data (c) JAXA; simulated")),
+    ]:
+        segmenter = Segmenter(start, dataset.legend, STATISTICS, dataset.signal, width=16)
+        save_segmenter(path, segmenter, provenance={}, simulated=False)
+        header = load_segmenter(path).header
+        assert (header["simulated"], header["attribution"]) == expected
+
+
+def test_a_stage_folder_stands_for_its_file(encoder_file):
+    assert torch.equal(load_encoder(encoder_file.parent).mask_token, load_encoder(encoder_file).mask_token)
+    with pytest.raises(Alos2TutError, match=r"segmenter\.safetensors: there is no such file"):
+        load_segmenter(encoder_file.parent)
 
 
 def test_missing_file(tmp_path):
@@ -159,6 +192,23 @@ def test_keys_too_many_too_few_wrong_shape_and_nan(encoder_file):
 def test_other_signals_are_refused(field, value):
     with pytest.raises(Alos2TutError, match=f"encoder: was trained on {field}"):
         check_signal(SIGNAL, {**SIGNAL, field: value}, "encoder")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("quantity", "gamma0"), ("polarizations", ["HV"]), ("spacing_m", [10.0, 10.0])]
+)
+def test_other_signals_may_be_allowed(field, value):
+    with pytest.warns(Alos2TutWarning, match=f"encoder: was trained on {field}"):
+        check_signal(SIGNAL, {**SIGNAL, field: value}, "encoder", allow_other=True)
+
+
+def test_another_number_of_polarisations_is_never_allowed():
+    with pytest.raises(Alos2TutError, match="polarizations"):
+        check_signal(SIGNAL, {**SIGNAL, "polarizations": ["HH", "HV"]}, "encoder", allow_other=True)
+
+
+def test_pixel_sizes_agree_as_far_as_degrees_change_with_latitude():
+    check_signal(SIGNAL, {**SIGNAL, "spacing_m": [5.0, 5.0 * (1 + 0.9 * SPACING_TOLERANCE)]}, "encoder")
 
 
 def test_equal_signals_pass():

@@ -1,14 +1,17 @@
 """The commands: complete help, quick start, one line and status 2 for what is refused."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from alos2tut import open_dataset
+from alos2tut.checkpoints import save_weights
 from alos2tut.cli import main
 from alos2tut.config import describe_settings
 
@@ -140,5 +143,71 @@ def test_an_interrupt_is_no_traceback(capsys, monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("alos2tut.simulation.simulate_product", stop)
+    monkeypatch.setattr("alos2tut.pretraining.pretrain", stop)
     status, _, err = run(capsys, "simulate", tmp_path / "out")
-    assert status == 130 and err.count("\n") == 1
+    assert status == 130 and err.count("\n") == 1 and "starts anew" in err
+    status, _, err = run(capsys, "pretrain", tmp_path)
+    assert status == 130 and err.count("\n") == 1 and "continues from its last checkpoint" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        (["pretrain", "d"], "torch"),
+        (["finetune", "d"], "lightning"),
+        (["evaluate", "d", "s"], "torchmetrics"),
+        (["map", "p", "s", "o"], "torch"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_its_extra(command, missing):
+    code = f"import sys; sys.modules[{missing!r}] = None; from alos2tut.cli import main; sys.exit(main({command}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    expected = f'alos2tut: this command needs {missing}, which is not installed: pip install "alos2tut[train]"\n'
+    assert (done.returncode, done.stderr) == (2, expected)
+
+
+def test_a_missing_module_of_another_kind_is_a_bug(monkeypatch, tmp_path):
+    def fails(*_):
+        raise ModuleNotFoundError("no", name="alos2tut.misspelt")
+
+    monkeypatch.setattr("alos2tut.simulation.simulate_product", fails)
+    with pytest.raises(ModuleNotFoundError):
+        main(["simulate", str(tmp_path / "out")])
+
+
+def test_of_several_processes_the_first_prints(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("alos2tut.pretraining.pretrain", lambda config: "the folder")
+    for rank, out in [("0", "the folder\n"), ("1", "")]:
+        monkeypatch.setenv("RANK", rank)
+        assert run(capsys, "pretrain", tmp_path)[:2] == (0, out)
+
+
+def test_info_prints_the_header_of_weights(capsys, tmp_path):
+    path = tmp_path / "some.safetensors"
+    save_weights(path, torch.nn.Linear(1, 1), "simmim-decoder", {"simulated": True})
+    status, out, _ = run(capsys, "info", path)
+    assert (
+        status == 0 and re.search(r"^kind +simmim-decoder$", out, re.M) and re.search(r"^simulated +true$", out, re.M)
+    )
+    path.write_bytes(b"cut")
+    assert "no safetensors file" in refused(capsys, "info", path)
+
+
+def test_a_coordinate_system_and_a_channel_may_be_named(capsys, monkeypatch, small_scene):
+    assert json.loads(run(capsys, "info", small_scene, "--json", "--crs", "EPSG:32653")[1])["crs"] == "EPSG:32653"
+    seen = []
+    monkeypatch.setattr("alos2tut.dataset_builder.build_dataset", seen.append)
+    run(capsys, "build-dataset", "p", "--labels", "l", "--crs", "EPSG:32653", "--polarization", "HV")
+    assert (seen[0].crs, seen[0].polarization) == ("EPSG:32653", "HV")
+    monkeypatch.setattr("alos2tut.evaluation.map_scene", lambda product, *_, **options: seen.append((product, options)))
+    run(capsys, "map", small_scene, "s", "o", "--crs", "EPSG:32653", "--allow-other-signal")
+    product, options = seen[1]
+    assert product.crs.to_epsg() == 32653 and options["allow_other_signal"]
+
+
+def test_waiting_threads_leave_the_cores_to_others_unless_told_otherwise():
+    code = "import os, sys, alos2tut; assert 'torch' not in sys.modules; print(os.environ['GOMP_SPINCOUNT'])"
+    others = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+    for environment, expected in [(others, "3000\n"), ({**others, "GOMP_SPINCOUNT": "7"}, "7\n")]:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        assert done.stdout == expected, done.stderr

@@ -39,6 +39,12 @@ def test_the_paper_profile_holds_the_published_numbers():
     assert (load_config("dataset", "paper").patch_px, load_config("dataset", "paper").looks) == (256, 2)
 
 
+@pytest.mark.parametrize("stage", ["evaluate", "map"])
+def test_batches_that_train_nothing_are_forward_passes(stage):
+    meanings = {key: meaning for key, _, meaning in describe_settings(stage)}
+    assert meanings["batch_size"].endswith("per forward pass.")
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_setting_says_what_it_means(stage):
     described = describe_settings(stage)
@@ -158,6 +164,8 @@ def test_an_override_without_its_stage_is_refused(text):
 
 
 def test_places_and_speed_do_not_decide_the_result():
+    allowed = load_config("finetune", allow_other_signal=True)
+    assert settings_for_key(allowed) == settings_for_key(load_config("finetune"))
     one = load_config("pretrain", dataset="a", work_dir="b", devices=2, loader_workers=3)
     assert settings_for_key(one) == settings_for_key(load_config("pretrain"))
     assert settings_for_key(load_config("pretrain", seed=1)) != settings_for_key(one)

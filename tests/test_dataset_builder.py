@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from rasterio.warp import transform as reproject_points
 
 from alos2tut import Alos2TutError, Alos2TutWarning, build_dataset, load_config, load_legend, open_dataset, open_product
-from alos2tut.dataset import NO_DATA, SPLITS, PatchDataset, decode_db, encode_db
+from alos2tut.dataset import NO_DATA, SPLITS, STEPS_PER_DB, PatchDataset, decode_db, encode_db, same_spacing
+from alos2tut.dataset_builder import label_classes, label_files
+from alos2tut.products import Product
 
 AUTHORS = ["Year", "Month", "Day", "FolderPath", "FileName", "MinLon", "MinLat", "MaxLon", "MaxLat"]
 AUTHORS += ["Latitude", "Longitude", "Category"]
@@ -121,6 +123,24 @@ def test_decibels_survive_the_store_to_half_a_step(values):
     np.testing.assert_array_equal(rows == NO_DATA, np.isnan(db))
 
 
+def test_a_step_of_the_store_is_a_hundredth_of_a_decibel():
+    assert encode_db(np.array([-12.34])).tolist() == [round(-12.34 * STEPS_PER_DB)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        pytest.param(5, (5.0, 5.0), True, id="a number and a pair"),
+        pytest.param((24.607, 22.938), (24.6, 23.9), True, id="degrees elsewhere"),
+        pytest.param((5, 5), (5, 5.3), False, id="one axis apart"),
+        pytest.param(2.5, 5.0, False, id="twice"),
+        pytest.param(5, float("nan"), False, id="unknown"),
+    ],
+)
+def test_pixel_sizes_are_compared_with_one_tolerance(one, other, same):
+    assert same_spacing(one, other) == same_spacing(other, one) == same
+
+
 def test_decibels_beyond_the_store_are_clipped_and_not_missing():
     assert encode_db(np.array([-np.inf, -400, 400, np.inf])).tolist() == [-32767, -32767, 32767, 32767]
 
@@ -171,6 +191,53 @@ def boxes_of_both(dataset: PatchDataset, split: str, origins: dict[str, rasterio
         left, top = origins[record["Product"]] * (2 * int(record["PatchCol"]), 2 * int(record["PatchRow"]))
         corners.append((left, top - 160, left + 160, top))
     return np.array(corners)
+
+
+# --- polarisation and coordinate system
+
+
+@pytest.fixture(scope="module")
+def dual(small_scene, tmp_path_factory) -> Path:
+    """The folder of a GeoTIFF product with HH, and HV at half the amplitude."""
+    product = open_product(small_scene)
+    dn = np.nan_to_num(product.read_dn())
+    folder = tmp_path_factory.mktemp("dual")
+    for polarization, factor in [("HH", 1.0), ("HV", 0.5)]:
+        name = TIFF_NAME.replace("-HH-", f"-{polarization}-")
+        write_geotiff(folder / name, np.rint(dn * factor), product.transform, crs=None)
+    return folder
+
+
+SMALL = {"block_m": 320, "patch_px": 16, "crs": "EPSG:32654"}
+
+
+def test_the_polarisation_read_is_in_names_and_description(dual, small_scene, tmp_path):
+    image = next(dual.glob("IMG-HV-*"))
+    settings = {"labels": labels_of(small_scene), "work_dir": tmp_path, **SMALL}
+    folders = [build(products=dual, **settings), build(products=image, **settings)]
+    folders.append(build(products=dual, polarization="HV", **settings))
+    # asked for by its file or by its name: the same dataset, and another than HH
+    assert folders[1] == folders[2] != folders[0]
+    hh, hv = (open_dataset(folder) for folder in folders[:2])
+    assert (hh.signal["polarizations"], hv.signal["polarizations"]) == (["HH"], ["HV"])
+    assert hv.content["settings"]["polarization"] == "HV"
+    assert hh.statistics.mean_db[0] - hv.statistics.mean_db[0] == pytest.approx(6.02, abs=0.05)
+    for dataset in (hh, hv):
+        [polarization] = dataset.signal["polarizations"]
+        names = {record[column] for record in rows_of(dataset, "pretrain") for column in ("FileName", "Product")}
+        assert all(name.startswith(f"IMG-{polarization}-ALOS2237752900") for name in names)
+
+
+def test_a_product_without_the_first_ones_polarisation_is_refused(refused, dual, small_scene):
+    image = next(dual.glob("IMG-HV-*"))
+    message = refused(products=(image, small_scene), crs="EPSG:32654")
+    assert message.startswith(str(small_scene)) and "HV" in message and "polarization=" in message
+
+
+def test_a_product_without_coordinate_system_needs_it(refused, dual, small_scene, tmp_path):
+    assert "coordinate system" in refused(products=dual)
+    built = build(products=dual, labels=labels_of(small_scene), work_dir=tmp_path / "given", **SMALL)
+    assert open_dataset(built).content["products"][0]["crs"] == "EPSG:32654"
 
 
 # --- lists
@@ -231,6 +298,7 @@ def test_class_weights_follow_the_training_lists_shares(dataset):
 def test_the_description_agrees_with_the_files(dataset):
     content = dataset.content
     assert content["quantity"] == "sigma0" and content["polarizations"] == ["HH"] and content["spacing_m"] == [5, 5]
+    assert dataset.simulated and content["simulated"] and "simulated" not in dataset.signal
     for split in SPLITS:
         part = dataset.split(split)
         assert content["splits"][split]["patches"] == len(part)
@@ -304,9 +372,11 @@ def refused(small_scene, tmp_path):
     return refuse
 
 
-def codes_over(scene: Path, codes: np.ndarray, path: Path, **options: object) -> Path:
+def codes_over(scene: Path, codes: np.ndarray, path: Path, *, half: bool = False, **options: object) -> Path:
+    """A label raster over the whole product, or its left half."""
     product = open_product(scene)
-    scale = rasterio.Affine.scale(product.shape[1] / codes.shape[1], product.shape[0] / codes.shape[0])
+    width = product.shape[1] / (2 if half else 1)
+    scale = rasterio.Affine.scale(width / codes.shape[1], product.shape[0] / codes.shape[0])
     return write_labels(path, codes, product.transform * scale, **options)
 
 
@@ -314,6 +384,55 @@ def test_labels_elsewhere_are_refused(refused, tmp_path):
     elsewhere = write_labels(tmp_path / "far.tif", np.ones((50, 50), np.uint8), rasterio.Affine(10, 0, 0, 0, -10, 1e6))
     message = refused(labels=elsewhere)
     assert "far.tif" in message and "does not overlap" in message and "info" in message
+
+
+def test_labels_elsewhere_are_refused_before_a_pixel_is_read(refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(Product, "read_db", lambda *_, **__: pytest.fail("pixels were read"))
+    elsewhere = write_labels(tmp_path / "far.tif", np.ones((50, 50), np.uint8), rasterio.Affine(10, 0, 0, 0, -10, 1e6))
+    assert "does not overlap" in refused(labels=elsewhere)
+    degrees = rasterio.Affine(0.1, 0, 0, 0, -0.1, 10)
+    africa = write_labels(tmp_path / "africa.tif", np.ones((50, 50), np.uint8), degrees, crs="EPSG:4326")
+    assert "does not overlap" in refused(labels=africa)
+
+
+def test_labels_of_the_whole_world_overlap_every_product(small_scene, tmp_path):
+    degrees = rasterio.Affine(0.5, 0, -180, 0, -0.5, 90)
+    world = write_labels(tmp_path / "world.tif", np.full((360, 720), 7, np.uint8), degrees, crs="EPSG:4326")
+    built = open_dataset(build(products=small_scene, labels=world, work_dir=tmp_path, block_m=320, patch_px=16))
+    assert built.content["splits"]["train"]["class_pixels"][load_legend("japan_9").names[6]] == 0
+    assert sum(built.content["splits"]["train"]["class_pixels"].values()) > 0
+
+
+def test_a_folder_of_labels_stands_for_its_rasters(small_scene, dataset, tmp_path):
+    folder, file = labels_of(small_scene).parent, labels_of(small_scene)
+    assert label_files(folder) == label_files([folder]) == (str(file),) == label_files(file)
+    assert label_files([file, str(folder)]) == (str(file), str(file))
+    settings = {"products": small_scene, "work_dir": tmp_path, "block_m": 320, "patch_px": 16}
+    assert build(labels=folder, **settings) == build(labels=file, **settings)
+
+
+def test_a_folder_without_labels_is_refused(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    message = refused(labels=tmp_path / "empty")
+    assert "empty" in message and "*.tif" in message
+
+
+def test_label_rasters_of_several_bands_are_refused(refused, small_scene, tmp_path):
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 3, "height": 64, "width": 80, "crs": "EPSG:32654"}
+    transform = open_product(small_scene).transform * rasterio.Affine.scale(8)
+    with rasterio.open(tmp_path / "picture.tif", "w", **profile, transform=transform) as raster:
+        raster.write(np.ones((3, 64, 80), np.uint8))
+    message = refused(labels=tmp_path / "picture.tif")
+    assert "picture.tif" in message and "3 bands" in message
+
+
+def test_an_unknown_code_names_the_raster_it_came_from(refused, small_scene, tmp_path):
+    good = codes_over(small_scene, np.ones((64, 40), np.uint8), tmp_path / "good.tif", half=True)
+    odd = codes_over(small_scene, np.full((64, 80), 77, np.uint8), tmp_path / "odd.tif")
+    message = refused(labels=(good, odd))
+    assert "odd.tif" in message and "good.tif" not in message and "[77]" in message
+    with pytest.raises(Alos2TutError, match=r"odd\.tif: holds codes \[77\]"):
+        label_classes(open_product(small_scene), (good, odd), load_legend("japan_9"))
 
 
 @pytest.mark.parametrize(
@@ -383,8 +502,14 @@ def test_an_absent_class_is_named_in_a_warning(scene, tmp_path):
     config = load_config("dataset", **SETTINGS, products=scene, labels=labels_of(scene), work_dir=tmp_path, seed=3)
     codes = np.where(nearest_classes(scene) == 255, 0, 1).astype(np.uint8)
     only_water = codes_over(scene, codes, tmp_path / "water.tif")
-    with pytest.warns(Alos2TutWarning, match=r"'val' has no pixel of: .*forest"):
+    with pytest.warns(Alos2TutWarning) as warned:
         build_dataset(load_config("dataset", **SETTINGS, products=scene, labels=only_water, work_dir=config.work_dir))
+    ours = [w for w in warned if w.category is Alos2TutWarning]
+    messages = {str(w.message).split("'")[1]: str(w.message) for w in ours}
+    assert set(messages) == {"train", "val", "test"} and all("has no pixel of: " in m for m in messages.values())
+    assert "never learned" in messages["train"] and "mIoU" not in messages["train"]
+    assert "left out of its mIoU" in messages["val"] and "forest" in messages["val"]
+    assert {w.filename for w in ours} == {__file__}
 
 
 def test_the_real_mosaic_makes_a_dataset_from_its_own_mask(mosaic, tmp_path):
@@ -422,6 +547,10 @@ def test_reading_loads_no_more_than_it_needs(dataset, scene, code, absent):
 
 
 # --- a dataset that was damaged
+
+
+def test_a_dataset_that_does_not_say_so_is_not_simulated(packed_dataset):
+    assert open_dataset(packed_dataset).simulated is False
 
 
 @pytest.mark.parametrize("damage", ["schema", "no json", "array", "list", "statistics", "row"])

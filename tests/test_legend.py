@@ -1,5 +1,8 @@
 """Legends: raw codes to classes, and what makes no legend."""
 
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -42,6 +45,30 @@ def test_an_unknown_code_is_named(code):
         Legend.from_dict(plain(), where="here").to_classes(np.array([1, code]), where="file")
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int32", "int64"])
+def test_codes_of_any_integer_type_become_classes(dtype):
+    codes = np.array([0, 1, 2], dtype=dtype)
+    assert Legend.from_dict(plain(), where="here").to_classes(codes).tolist() == [IGNORE, 0, 0]
+
+
+def test_classes_take_little_more_memory_than_their_codes():
+    codes = np.ones((1000, 2000), dtype=np.int32)
+    tracemalloc.start()
+    try:
+        load_legend("japan_9").to_classes(codes)
+        assert tracemalloc.get_traced_memory()[1] <= 4.1 * codes.size
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_largest_legend_keeps_its_classes_and_knows_what_it_does_not():
+    classes = [{"name": f"{i}", "color": [0, 0, 0], "codes": [i]} for i in range(254)]
+    legend = Legend.from_dict(plain(classes=classes, ignored=[]), where="here")
+    assert legend.to_classes(np.arange(254)).tolist() == list(range(254))
+    with pytest.raises(Alos2TutError, match=r"\[254\]"):
+        legend.to_classes(np.array([254]))
+
+
 def test_a_legend_of_ones_own_is_read_from_its_file(tmp_path):
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(plain()))
     assert load_legend(tmp_path / "my.yaml").names == ["a", "b"]
@@ -74,6 +101,19 @@ def test_what_is_no_legend_is_refused(tmp_path, changes, message):
 def test_a_file_without_a_legend_is_refused(tmp_path, text):
     (tmp_path / "my.yaml").write_text(text)
     with pytest.raises(Alos2TutError, match=r"my\.yaml"):
+        load_legend(tmp_path / "my.yaml")
+
+
+def test_a_file_that_is_no_utf_8_is_refused(tmp_path):
+    (tmp_path / "my.yaml").write_bytes("name: Wälder".encode("latin-1"))
+    with pytest.raises(Alos2TutError, match=r"my\.yaml.*UTF-8"):
+        load_legend(tmp_path / "my.yaml")
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "my.yaml").touch()
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "denied")))
+    with pytest.raises(Alos2TutError, match=r"my\.yaml.*denied"):
         load_legend(tmp_path / "my.yaml")
 
 

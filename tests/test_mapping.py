@@ -13,7 +13,7 @@ from conftest import TIFF_NAME, write_geotiff
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alos2tut import Alos2TutError, map_scene, open_product
+from alos2tut import Alos2TutError, Alos2TutWarning, map_scene, open_product
 from alos2tut.dataset import Statistics
 from alos2tut.evaluation import tile_starts, tile_weights
 from alos2tut.legend import LandClass, Legend
@@ -186,6 +186,27 @@ def test_a_simulated_product_makes_a_simulated_map(tmp_path, small_scene):
     np.testing.assert_array_equal(read(out), classes_of_all(small_scene, by_level))
 
 
+@pytest.mark.parametrize(("header", "tag"), [({"simulated": True}, "yes"), ({"simulated": False}, "no")])
+def test_the_map_says_what_its_segmenter_was_trained_on(tmp_path, header, tag):
+    product, model = write_product(tmp_path, (64, 64)), Model(constant)
+    model.header = header
+    with rasterio.open(map_scene(product, model, tmp_path / "map.tif")) as raster:
+        assert raster.tags()["TRAINED_ON_SIMULATED"] == tag and raster.tags()["SIMULATED"] == "no"
+
+
+def test_a_module_is_in_evaluation_mode_while_it_maps(tmp_path):
+    class Module(torch.nn.Module):
+        legend, statistics, image_px, signal = LEGEND, Model.statistics, (16, 24), Model(constant).signal
+
+        def forward(self, x):
+            assert not self.training
+            return constant(x)
+
+    module = Module().train()
+    map_scene(write_product(tmp_path, (64, 64)), module, tmp_path / "map.tif")
+    assert module.training
+
+
 # --- bad input
 
 
@@ -205,6 +226,27 @@ def test_another_signal_than_the_one_trained_on_is_refused(tmp_path, signal, mes
     with pytest.raises(Alos2TutError, match=message):
         map_scene(product, model, tmp_path / "map.tif")
     assert not (tmp_path / "map.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("signal", "message"),
+    [
+        pytest.param({"quantity": "gamma0"}, "sigma0.*trained on gamma0", id="quantity"),
+        pytest.param({"polarizations": ["HV"]}, "HH.*trained on HV", id="polarisation"),
+    ],
+)
+def test_another_signal_may_be_allowed(tmp_path, signal, message):
+    product, model = write_product(tmp_path, (64, 64)), Model(constant)
+    model.signal |= signal
+    with pytest.warns(Alos2TutWarning, match=message):
+        out = map_scene(product, model, tmp_path / "map.tif", allow_other_signal=True)
+    assert (read(out) == 2).all()
+
+
+def test_another_pixel_size_is_never_allowed(tmp_path):
+    product, model = write_product(tmp_path, (64, 64)), Model(constant, spacing_m=6.25)
+    with pytest.raises(Alos2TutError, match="no number of looks"):
+        map_scene(product, model, tmp_path / "map.tif", allow_other_signal=True)
 
 
 @pytest.mark.parametrize(
@@ -228,6 +270,22 @@ def test_a_missing_folder_is_refused_before_the_work(tmp_path):
     with pytest.raises(Alos2TutError, match=r"nowhere.*does not exist"):
         map_scene(product, model, tmp_path / "nowhere" / "map.tif")
     assert model.batches == []
+
+
+def test_the_product_and_folders_are_not_written_over(tmp_path):
+    product = write_product(tmp_path, (64, 64))
+    before = product.read_bytes()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    # refused before the segmenter is even looked for
+    for out, message in [
+        (tmp_path / "folder", "folder: is a folder"),
+        (product, "a file of the product"),
+        (tmp_path / "link" / product.name, "a file of the product"),
+    ]:
+        with pytest.raises(Alos2TutError, match=message):
+            map_scene(product, tmp_path / "nothing.safetensors", out)
+    assert product.read_bytes() == before
 
 
 @pytest.mark.parametrize("older", [None, b"an older map"], ids=["nothing there", "an older map"])

@@ -239,7 +239,7 @@ def test_complete_pretraining_is_reused_and_a_torn_one_refused(packed_dataset, t
         ({"mask_unit_px": 3}, "mask_unit_px"),
         ({"mask_unit_px": 12}, "mask_unit_px"),
         ({"encoder": {**TINY, "patch_size": 8}, "mask_unit_px": 8}, "multiples of 64"),
-        ({"devices": 2}, "torchrun"),
+        ({"devices": 2}, r"torchrun --standalone --nproc-per-node=2 -m alos2tut …$"),
     ],
 )
 def test_settings_that_do_not_fit(packed_dataset, tmp_path, values, named):

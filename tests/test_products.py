@@ -285,7 +285,109 @@ def test_a_cut_geotiff_is_refused(tiff, tmp_path, kept):
         open_product(tmp_path).read_dn()
 
 
+def second_image(first: Path, dn_of: str = "HV") -> Path:
+    """The same image once more, under the name of another polarisation."""
+    return Path(shutil.copyfile(first, first.with_name(first.name.replace("-HH-", f"-{dn_of}-"))))
+
+
+# --- which file opens what
+
+
+@pytest.mark.parametrize("kind", ["CEOS", "GeoTIFF"])
+def test_an_image_file_makes_its_polarisation_the_default(copy, tiff, tmp_path, kind):
+    first = image_of(copy) if kind == "CEOS" else Path(shutil.copyfile(tiff, tmp_path / TIFF_NAME))
+    other = second_image(first)
+    by_file, by_folder = open_product(other), open_product(first.parent)
+    assert by_file.kind == kind and by_file.polarizations == by_folder.polarizations == ("HH", "HV")
+    assert (by_file.choose_polarization(), by_folder.choose_polarization()) == ("HV", "HH")
+    assert by_file.choose_polarization("HH") == "HH" and open_product(first).choose_polarization() == "HH"
+    assert by_file.name.startswith("IMG-HV-ALOS2") and by_file.image_name("HH") == by_folder.name
+
+
+def test_a_mosaics_image_makes_its_polarisation_the_default(tmp_path):
+    for polarization, value in [("HH", 100), ("HV", 50)]:
+        degrees = rasterio.Affine(0.0002, 0, -161, 0, -0.0002, 23)
+        name = f"N23W161_20_sl_{polarization}_F02DAR.tif"
+        write_geotiff(tmp_path / name, np.full((20, 30), value), degrees, crs="EPSG:4326")
+    by_file, by_folder = open_product(tmp_path / "N23W161_20_sl_HV_F02DAR.tif"), open_product(tmp_path)
+    assert (by_file.read_dn()[0, 0], by_folder.read_dn()[0, 0], by_file.read_dn(polarization="HH")[0, 0]) == (
+        50,
+        100,
+        100,
+    )
+    assert (by_file.name, by_folder.name) == ("N23W161_20_HV", "N23W161_20_HH")
+
+
+@pytest.mark.parametrize("name", ["summary.txt", "BRS-HH-{id}.jpg", "{scene}_UBSR2.1GUD.kml"])
+def test_what_comes_with_a_product_stands_for_its_folder(copy, small, tmp_path, name):
+    identity = image_of(copy).name.removeprefix("IMG-HH-")
+    companion = copy / name.format(id=identity, scene=small.scene_id)
+    companion.touch()
+    assert open_product(companion).name == small.name
+    alone = Path(shutil.copyfile(companion, tmp_path / companion.name))
+    with pytest.raises(Alos2TutError, match="no ALOS-2 product"):
+        open_product(alone)
+
+
+def test_both_formats_of_a_product_in_one_folder_are_told_apart(copy, tiff):
+    ceos_image = image_of(copy)
+    both = Path(shutil.copyfile(tiff, copy / f"{ceos_image.name}.tif"))
+    named = [ceos_image, leader_of(copy), copy / "summary.txt", copy, both]
+    assert [open_product(path).kind for path in named] == 4 * ["CEOS"] + ["GeoTIFF"]
+    assert open_product(both).files == (both,)
+
+
+def test_a_simulated_product_says_so_without_its_summary(copy):
+    (copy / "summary.txt").unlink()
+    assert open_product(copy).simulated
+    write_field(image_of(copy), "image_descriptor", "software", "SIGMA SAR")
+    assert not open_product(copy).simulated
+
+
 # --- windows and looks
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory) -> Product:
+    """A GeoTIFF of 9 million pixels whose sides no looks divide, with gaps and the largest numbers."""
+    draw = np.random.default_rng(3)
+    dn = draw.integers(0, 65536, (3001, 3011), dtype=np.uint16)
+    dn[draw.random(dn.shape) < 0.4] = 0
+    dn[:, :300] = 0
+    folder = tmp_path_factory.mktemp("uneven")
+    return open_product(write_geotiff(folder / TIFF_NAME, dn, UTM54))
+
+
+@pytest.mark.parametrize("looks", [(1, 1), (2, 2), (3, 7), (1, 6), (50, 1)])
+@pytest.mark.parametrize("strip_px", [1, 100_000], ids=["strips of one block", "strips of many"])
+def test_strips_change_no_bit(uneven, monkeypatch, looks, strip_px):
+    window = (13, 17, 400, 2000)
+    monkeypatch.setattr(products, "_STRIP_PX", 10**9)
+    whole = [read(window, looks=looks) for read in (uneven.read_dn, uneven.read_power, uneven.read_db)]
+    monkeypatch.setattr(products, "_STRIP_PX", strip_px)
+    parts = [read(window, looks=looks) for read in (uneven.read_dn, uneven.read_power, uneven.read_db)]
+    assert [part.tobytes() for part in parts] == [part.tobytes() for part in whole]
+
+
+@pytest.mark.parametrize("looks", [1, 6])
+def test_power_is_accurate_to_a_millionth(uneven, looks):
+    dn = uneven.read_dn((0, 600, 60, 60)).astype(float)
+    blocks = dn.reshape(60 // looks, looks, 60 // looks, looks) ** 2
+    count = np.isfinite(blocks).sum(axis=(1, 3))
+    with np.errstate(invalid="ignore"):
+        mean = np.where(2 * count >= looks**2, np.nansum(blocks, axis=(1, 3)) / count, np.nan)
+    np.testing.assert_allclose(uneven.read_power((0, 600, 60, 60), looks=looks), mean * 10**-8.3, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("looks", "bytes_per_px"), [(1, 10), (2, 6), (6, 4)])
+@pytest.mark.parametrize("kind", ["dn", "power", "db"])
+def test_reading_takes_little_more_memory_than_its_result(uneven, looks, bytes_per_px, kind):
+    tracemalloc.start()
+    try:
+        getattr(uneven, f"read_{kind}")(looks=looks)
+        assert tracemalloc.get_traced_memory()[1] < bytes_per_px * 3001 * 3011
+    finally:
+        tracemalloc.stop()
 
 
 @settings(deadline=None, max_examples=80)

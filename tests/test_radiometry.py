@@ -1,5 +1,6 @@
 """Known answers of radiometry: calibration, decibels, looks."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -91,6 +92,17 @@ def test_looks_equal_a_plain_loop_over_blocks(height, width, rows, cols, data):
             expected = block[have].mean() if 2 * have.sum() >= block.size else np.nan
             assert looked[i, j] == pytest.approx(expected, rel=1e-6, nan_ok=True)
     assert looked.shape == (-(-height // rows), -(-width // cols))
+
+
+def test_looks_need_little_more_than_one_copy():
+    power = np.ones((1000, 1000))
+    tracemalloc.start()
+    try:
+        radiometry.multilook(power, 4)
+        # the numbers once more, without those missing, and their mask
+        assert tracemalloc.get_traced_memory()[1] < 12 * power.size
+    finally:
+        tracemalloc.stop()
 
 
 def test_one_look_far_larger_than_the_image_costs_nothing():

@@ -186,6 +186,14 @@ def test_confusion_matrix_counts_reference_by_row(finished, packed_dataset):
     assert (confusion_matrix(segmenter, split, 3) == expected).all()
 
 
+def test_processes_without_a_group_each_count_the_whole_list(finished, packed_dataset, monkeypatch):
+    segmenter, split = load_segmenter(finished), open_dataset(packed_dataset).split("val")
+    alone = confusion_matrix(segmenter, split, 3)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert (confusion_matrix(segmenter, split, 3) == alone).all()
+
+
 def test_complete_finetuning_is_reused(packed_dataset, tmp_path, capsys):
     config = _settings(packed_dataset, tmp_path, steps=1)
     stage = finetune(config)
@@ -220,6 +228,9 @@ def test_from_pretrained_weights(packed_dataset, tmp_path):
         wrong = write_packed_dataset(tmp_path / named, **changes)
         with pytest.raises(Alos2TutError, match=named):
             finetune(_settings(wrong, tmp_path, init=str(stage)))
+    allowed = _settings(wrong, tmp_path, steps=1, init=str(stage), allow_other_signal=True)
+    with pytest.warns(Alos2TutWarning, match="trained on spacing_m"):
+        assert load_segmenter(finetune(allowed)).signal["spacing_m"] == [10.0, 10.0]
     with pytest.raises(Alos2TutError, match="patches of 32 × 32 px, the dataset's are 64 × 64"):
         finetune(_settings(write_packed_dataset(tmp_path / "large", patch_px=64), tmp_path, init=str(stage)))
     with pytest.raises(Alos2TutError, match="no such file"):

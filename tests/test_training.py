@@ -27,6 +27,7 @@ from alos2tut.training import (
     StepCallback,
     batch_generator,
     checkpoints_in,
+    count_parameters,
     derived_seed,
     draw_flips,
     flip,
@@ -137,6 +138,12 @@ def test_steps_from_epochs():
     config = PretrainConfig(epochs=3, batch_size=4, accumulate=2)
     assert number_of_steps(config, 17) == 7 and number_of_steps(replace(config, steps=5), 17) == 5
     assert number_of_steps(replace(config, epochs=0.001), 1) == 1
+
+
+def test_frozen_numbers_are_counted():
+    module = torch.nn.Linear(3, 2)
+    module.bias.requires_grad_(False)
+    assert count_parameters(module) == 8
 
 
 def test_ratio_alone_is_the_plain_ratio():
