@@ -1,13 +1,14 @@
 """The guard at the head of every notebook: parameters it knows, values that mean something."""
 
 import dataclasses
+import json
 import sys
 import types
 from pathlib import Path
 
 import pytest
 
-from alos2tut import Alos2TutError, notebook
+from alos2tut import Alos2TutError, load_config, notebook, pretrain
 from alos2tut.notebook import Tutorial, start, tutorial_from
 
 PARAMETERS = """# Parameters: change these, or give them to papermill
@@ -134,3 +135,25 @@ def test_the_simulated_product_is_made_once(tmp_path, capsys):
     again = dataclasses.replace(tutorial)
     assert again.product_path == tutorial.product_path and "reusing" in capsys.readouterr().out
     assert dataclasses.replace(tutorial, seed=1).product_path != tutorial.product_path
+
+
+def test_several_devices_train_under_torchrun(packed_dataset, tmp_path, capsys):
+    """Two processes from a notebook: the same call, the same folder, about the same losses."""
+    settings = ["steps=3", "batch_size=4", "mask_unit_px=8", "encoder.patch_size=2", "encoder.embed_dim=16"]
+    settings += ["encoder.num_heads=[1,1,2,2]", "encoder.depths=[1,1,1,1]", "encoder.window_size=4", "lr=1e-3"]
+    losses = {}
+    for devices in (1, 2):
+        config = load_config(
+            "pretrain", "quick", overrides=settings, dataset=packed_dataset, work_dir=tmp_path / str(devices),
+            devices=devices,
+        )  # fmt: skip
+        folder = notebook._trained(pretrain, "pretrain", config)
+        losses[devices] = json.loads((folder / "run.json").read_text())["final_loss"]
+    assert losses[2] == pytest.approx(losses[1], rel=1e-5)
+    assert "pretrain: 3 steps" in capsys.readouterr().out
+
+
+def test_a_failing_launch_is_said(tmp_path):
+    config = load_config("pretrain", "quick", dataset=tmp_path / "nothing", devices=2)
+    with pytest.raises(Alos2TutError, match="failed with status"):
+        notebook._launch("pretrain", config)
