@@ -14,15 +14,16 @@ import tempfile
 import time
 from pathlib import Path
 
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
 HERE = Path(__file__).resolve().parent
 NAMES = ("01_read_and_inspect", "02_build_dataset", "03_pretrain", "04_finetune", "05_evaluate_and_map")
 
 
 def run(name: str, out_dir: Path, parameters: dict[str, str]) -> float:
     """Execute one notebook; returns seconds."""
-    import papermill
-    from traitlets.config import Config
-
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="alos2tut-") as sockets:
         # kernels talk over private socket files where the system has them, not over TCP, of which they would warn
@@ -39,16 +40,17 @@ def run(name: str, out_dir: Path, parameters: dict[str, str]) -> float:
     return time.monotonic() - begun
 
 
-def found_from_here(value: str) -> str:
-    """A path that exists seen from where the command was typed, made absolute: kernels work in another folder."""
-    return str(Path(value).resolve()) if value and Path(value).exists() else value
+def seen_from_here(name: str, value: str) -> str:
+    """A parameter's value; one that is a path from where the command was typed, absolute: kernels work elsewhere."""
+    is_path = (name in ("product", "labels") and Path(value).exists()) or (name == "legend" and Path(value).is_file())
+    return str(Path(value).resolve()) if is_path else value
 
 
 def main() -> int:
     """Run all, then print the summary."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", default="quick")
-    parser.add_argument("--work-dir", type=Path, default=HERE.parent / "work")
+    parser.add_argument("--profile", default="quick", help="quick, laptop or paper")
+    parser.add_argument("--work-dir", type=Path, default=HERE.parent / "work", help="where results live")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter")
     options = parser.parse_args()
     # kernels must find this environment's interpreter, wherever the command was typed
@@ -59,12 +61,17 @@ def main() -> int:
     parameters = {
         "profile": options.profile,
         "work_dir": str(work_dir),
-        **{name: found_from_here(value) for name, value in options.p},
+        **{name: seen_from_here(name, value) for name, value in options.p},
     }
     seconds = {}
     for name in NAMES:
         print(f"{name} …", flush=True)
-        seconds[name] = run(name, out_dir, parameters)
+        try:
+            seconds[name] = run(name, out_dir, parameters)
+        except PapermillExecutionError as error:
+            print(f"{name} stopped. {error.ename}: {error.evalue}", file=sys.stderr)
+            print(f"Where, shows {out_dir / name}.ipynb", file=sys.stderr)
+            return 1
     (out_dir / "times.json").write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")
     print_summary(work_dir, seconds)
     return 0
