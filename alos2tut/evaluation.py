@@ -20,7 +20,7 @@ from rasterio.windows import Window
 from torch import nn
 
 from . import __version__
-from .artifacts import atomic_path, sha256_file, stage_dir, write_json
+from .artifacts import atomic_path, make_folder, sha256_file, stage_dir, write_json
 from .checkpoints import check_signal, load_segmenter, weights_path
 from .config import EvaluateConfig, settings_for_key
 from .dataset import PatchDataset, Split, encode_db, open_dataset, same_spacing
@@ -74,7 +74,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         report["models"][role] = _named_scores(matrix, dataset.legend.names) | {
             "initialisation": "pretrained" if "init" in segmenter.header["provenance"]["made_from"] else "random"
         }
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     write_json(target / "report.json", report)
     return target
 

@@ -361,11 +361,26 @@ def predictions(
 # --- evaluation -------------------------------------------------------------------------------------------------------
 
 
+def score_table(report: Mapping[str, Any]) -> str:
+    """The means of a report as lines of text, one per model; "–" where nothing was labelled."""
+    lines = [f"{'initialisation':<16}{'mIoU':>8}{'mAcc':>8}{'pixel accuracy':>16}   absent classes"]
+    for scores in _models(report).values():
+        cells = ["–" if scores[key] is None else f"{scores[key]:.3f}" for key in ("miou", "macc", "pixel_accuracy")]
+        absent = ", ".join(scores["absent"]) or "none"
+        lines.append(f"{scores['initialisation']:<16}{cells[0]:>8}{cells[1]:>8}{cells[2]:>16}   {absent}")
+    return "\n".join(lines)
+
+
+def _models(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The scored models, the one of interest first."""
+    return {role: report["models"][role] for role in ("segmenter", "baseline") if role in report["models"]}
+
+
 def class_scores(report: Mapping[str, Any]) -> Figure:
     """IoU of every class for each model; absent classes stay empty and are named."""
     names = report["classes"]
     fig, ax = plt.subplots(figsize=(8.8, 3.4))
-    models = {role: report["models"][role] for role in ("segmenter", "baseline") if role in report["models"]}
+    models = _models(report)
     for offset, (scores, color) in enumerate(zip(models.values(), (BLUE, ORANGE), strict=False)):
         iou = [scores["per_class"][name]["iou"] for name in names]
         x = np.arange(len(names)) + 0.38 * (offset - (len(models) - 1) / 2)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from . import __version__
-from .artifacts import atomic_path, stage_dir
+from .artifacts import atomic_path, make_folder, stage_dir
 from .checkpoints import load_encoder, load_weights, save_encoder, save_weights
 from .config import PretrainConfig, settings_for_key
 from .dataset import PatchDataset, Statistics, encode_db, open_dataset
@@ -218,7 +218,7 @@ def pretrain(config: PretrainConfig) -> Path:
         network = SimMIM(SwinEncoder(config.encoder, image_px, dataset.channels, config.drop_path))
     _masks(config, network.encoder, 1, torch.Generator())  # units that do not fit: say so before anything is written
     steps = number_of_steps(config, len(dataset.split("pretrain")))
-    stage.mkdir(parents=True, exist_ok=True)
+    make_folder(stage)
     history = History(stage / "metrics.csv", every=max(1, steps // 2000))
     fit(_Pretraining(network, config, dataset.statistics, steps), stage, "pretrain", callbacks=(history,))
     if rank_and_world()[0] == 0:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from . import __version__
-from .artifacts import sha256_file, stage_dir
+from .artifacts import make_folder, sha256_file, stage_dir
 from .checkpoints import check_signal, load_encoder, report_statistics, save_segmenter, weights_path
 from .config import FinetuneConfig, settings_for_key
 from .dataset import PatchDataset, Split, Statistics, open_dataset
@@ -333,7 +333,7 @@ def finetune(config: FinetuneConfig) -> Path:
     if not (validation_split.labels[validation_split.rows] != IGNORE).any():
         raise Alos2TutError("the validation list has no labelled pixel", where=dataset.path / "val.csv")
     steps = number_of_steps(config, len(dataset.split("train")))
-    stage.mkdir(parents=True, exist_ok=True)
+    make_folder(stage)
     history = History(stage / "metrics.csv", every=max(1, steps // 2000), extra=("val_miou",))
     _, world = rank_and_world()
     validation = Validation(validation_split, history, config.validate_every, -(-config.batch_size // world))
