@@ -213,7 +213,7 @@ def map_scene(
         scratch = temporary.with_name("scratch.tif")
         with rasterio.open(scratch, "w", **_map_profile(product, shape, looks)) as raster:
             raster.write_colormap(1, segmenter.legend.colormap())
-            raster.update_tags(**_map_tags(product, segmenter))
+            raster.update_tags(**_map_tags(product, segmenter, polarization))
             bands = _class_bands(product, segmenter, polarization, looks, shape, overlap_px, batch_size)
             tile_rows = len(tile_starts(shape[0], tile[0], overlap_px))
             for first, classes in progress_bar(bands, "mapping", "row of tiles", total=tile_rows, show=progress):
@@ -302,19 +302,16 @@ def _class_bands(
     rows, row_weights = tile_starts(height, tile_h, overlap), tile_weights(height, tile_h, overlap)
     cols, col_weights = tile_starts(width, tile_w, overlap), tile_weights(width, tile_w, overlap)
     blended = np.zeros((len(segmenter.legend), tile_h, max(width, tile_w)), dtype=np.float32)
-    has_data = np.zeros(blended.shape[1:], dtype=bool)
     for index, top in enumerate(rows):
         db = _read_tile_row(product, polarization, looks, (top, tile_h), blended.shape[2])
-        has_data |= np.isfinite(db)
         for col, probability in _tile_probabilities(segmenter, db, cols, batch_size):
             weight = row_weights[index][:, None] * col_weights[col][None, :]
             blended[:, :, cols[col] : cols[col] + tile_w] += probability * weight
         done = (rows[index + 1] if index + 1 < len(rows) else min(top + tile_h, height)) - top
         classes = blended[:, :done, :width].argmax(axis=0).astype(np.uint8)
-        yield top, np.where(has_data[:done, :width], classes, IGNORE)
+        yield top, np.where(np.isfinite(db[:done, :width]), classes, IGNORE)
         # the rows below stay and are added to by the next row of tiles
         blended = np.concatenate([blended[:, done:], np.zeros_like(blended[:, :done])], axis=1)
-        has_data = np.concatenate([has_data[done:], np.zeros_like(has_data[:done])])
 
 
 def _read_tile_row(
@@ -366,11 +363,11 @@ def _map_profile(product: Product, shape: tuple[int, int], looks: int) -> dict[s
     }
 
 
-def _map_tags(product: Product, segmenter: Segmenter) -> dict[str, str]:
+def _map_tags(product: Product, segmenter: Segmenter, polarization: str) -> dict[str, str]:
     names = {f"CLASS_{index}": name for index, name in enumerate(segmenter.legend.names)}
     header: dict[str, Any] = getattr(segmenter, "header", {})
     return names | {
-        "PRODUCT": product.name,
+        "PRODUCT": product.image_name(polarization),
         "LEGEND": segmenter.legend.name,
         "SIGNAL": json.dumps(segmenter.signal),
         "SOFTWARE": f"alos2tut {__version__}",

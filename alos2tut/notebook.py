@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .artifacts import make_folder, sha256_file, stage_dir
-from .config import SimulateConfig, load_config, settings_for_key, split_overrides
+from .config import STAGES, SimulateConfig, load_config, settings_for_key, split_overrides
 from .errors import Alos2TutError, closest
 
 if TYPE_CHECKING:
@@ -81,14 +81,13 @@ class Tutorial:
 
     def config(self, stage: str, **values: Any) -> Any:
         """A stage's settings: profile, parameters, then overrides."""
-        given: dict[str, Any] = {"work_dir": str(self.folder)} | values
-        if stage in ("simulate", "dataset", "pretrain", "finetune"):
-            given["seed"] = self.seed
-        if stage in ("pretrain", "finetune"):
-            given["devices"] = self.devices
-        if stage == "dataset":
-            given["legend"] = self.legend
-        return load_config(stage, self.profile, overrides=split_overrides(self.overrides)[stage], **given)
+        overrides = split_overrides(self.overrides)[stage]
+        shared = {"seed": self.seed, "devices": self.devices, "legend": self.legend}
+        # an override names its stage, so it says more than a parameter that all stages share
+        named = {entry.partition("=")[0].strip() for entry in overrides}
+        known = {field.name for field in dataclasses.fields(STAGES[stage])}
+        given = {key: value for key, value in shared.items() if key in known and key not in named}
+        return load_config(stage, self.profile, overrides=overrides, **{"work_dir": str(self.folder)} | given | values)
 
     @cached_property
     def product_path(self) -> Path:

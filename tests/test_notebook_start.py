@@ -137,6 +137,13 @@ def test_the_simulated_product_is_made_once(tmp_path, capsys):
     assert dataclasses.replace(tutorial, seed=1).product_path != tutorial.product_path
 
 
+def test_an_override_goes_before_a_shared_parameter():
+    tutorial = Tutorial(seed=3, devices=2, overrides="pretrain.seed=5; finetune.devices=1; dataset.legend=japan_14")
+    assert [tutorial.config(stage).seed for stage in ("simulate", "dataset", "pretrain")] == [3, 3, 5]
+    assert [tutorial.config(stage).devices for stage in ("pretrain", "finetune")] == [2, 1]
+    assert tutorial.config("dataset").legend == "japan_14"
+
+
 def test_several_devices_train_under_torchrun(packed_dataset, tmp_path, capsys):
     """Two processes from a notebook: the same call, the same folder, about the same losses."""
     settings = ["steps=3", "batch_size=4", "mask_unit_px=8", "encoder.patch_size=2", "encoder.embed_dim=16"]
