@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -25,8 +26,9 @@ from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
 from scipy import ndimage, stats
 
-from . import ceos, radiometry
+from . import radiometry
 from .artifacts import atomic_path, make_folder, write_json
+from .ceos_writer import ProductDescription, write_ceos_product
 from .errors import Alos2TutError
 from .legend import load_legend
 from .progress import progress_bar
@@ -36,7 +38,8 @@ SPACING_M = 2.5
 #: label tiles: 1° × 1° of 12000² pixels, as JAXA's HRLULC
 LABEL_PIXELS_PER_DEGREE = 12000
 #: ground position of the scene's south-west corner, UTM 54 north: Sagami Bay's latitude
-_UTM = CRS.from_epsg(32654)
+_UTM_ZONE = 54
+_UTM = CRS.from_epsg(32600 + _UTM_ZONE)
 _WEST_M, _SOUTH_M = 350_000.0, 3_905_000.0
 _STRIP = 512
 _MARGIN_M = 600.0
@@ -263,10 +266,10 @@ def simulate_product(
     with atomic_path(out_dir) as folder:
         folder.mkdir()
         (folder / "labels").mkdir()
-        counts = _write_image(folder, scene, progress)
-        _write_ancillary(folder, scene)
+        strips = _Strips(scene, progress)
+        write_ceos_product(folder, _describe(scene), {"HH": strips})
         label_files = _write_labels(folder / "labels", scene)
-        write_json(folder / "simulation.json", {**scene.describe(counts), "label_files": label_files})
+        write_json(folder / "simulation.json", {**scene.describe(strips.counts()), "label_files": label_files})
     return out_dir
 
 
@@ -310,17 +313,46 @@ class _Scene:
         }
 
 
-def _write_image(folder: Path, scene: _Scene, progress: bool | None) -> dict[str, Any]:
-    """The IMG file, strip by strip; returns the shares of surfaces and the counts of clipped pixels."""
-    land = scene.land_cover()
-    backscatter = _Backscatter(scene)
-    record_bytes = ceos.PREFIX_BYTES["IU2"] + 2 * scene.width
-    surfaces = np.zeros(len(load_priors().names), dtype=np.int64)
-    clipped = {"low": 0, "high": 0}
-    strips = range(0, scene.height, _STRIP)
-    with open(folder / f"IMG-HH-{scene.identity}", "wb") as image:
-        image.write(_image_descriptor(scene, record_bytes))
-        for first in progress_bar(strips, "simulating", "strip", show=progress):
+def _describe(scene: _Scene) -> ProductDescription:
+    """The scene as a product of Level 2.1."""
+    scene_id, _, product_id = scene.identity.rpartition("-")
+    return ProductDescription(
+        scene_id=scene_id,
+        product_id=product_id,
+        shape=(scene.height, scene.width),
+        spacing_m=(SPACING_M, SPACING_M),
+        center_time=datetime(2022, 11, 19, 2, 43),
+        incidence_deg=_INCIDENCE_DEG,
+        heading_deg=_HEADING_DEG,
+        off_nadir_deg=_OFF_NADIR_DEG,
+        transform=scene.transform,
+        utm_zone=_UTM_ZONE,
+        noise_db=load_priors().noise_floor_db,
+        simulated=True,
+    )
+
+
+class _Strips:
+    """The digital numbers of a scene, strip by strip; counts surfaces and clipped pixels on the way."""
+
+    def __init__(self, scene: _Scene, progress: bool | None):
+        self._scene, self._progress = scene, progress
+        self._surfaces = np.zeros(len(load_priors().names), dtype=np.int64)
+        self._clipped = {"low": 0, "high": 0}
+
+    def counts(self) -> dict[str, Any]:
+        """Shares of surfaces, and pixels that no 16-bit number fits."""
+        shares = np.round(self._surfaces / self._surfaces.sum(), 5).tolist()
+        return {
+            "clipped_pixels": self._clipped,
+            "surface_shares": dict(zip(load_priors().names, shares, strict=True)),
+        }
+
+    def __iter__(self) -> Iterator[NDArray[np.uint16]]:
+        scene = self._scene
+        land, backscatter = scene.land_cover(), _Backscatter(scene)
+        strips = range(0, scene.height, _STRIP)
+        for first in progress_bar(strips, "simulating", "strip", show=self._progress):
             rows = min(_STRIP, scene.height - first)
             x_m = np.broadcast_to((np.arange(scene.width) + 0.5) * SPACING_M, (rows, scene.width))
             y_m = np.broadcast_to(
@@ -330,14 +362,10 @@ def _write_image(folder: Path, scene: _Scene, progress: bool | None) -> dict[str
             power = backscatter.power(first, surface, mean_db)
             dn = np.rint(radiometry.power_to_dn(power))
             has_data = scene.has_data(first, rows)
-            clipped["low"] += int(np.count_nonzero((dn < 1) & has_data))
-            clipped["high"] += int(np.count_nonzero((dn > 65535) & has_data))
-            surfaces += np.bincount(surface[has_data], minlength=len(surfaces))
-            lines = _line_records(scene, first, rows, record_bytes)
-            lines["dn"] = np.where(has_data, np.clip(dn, 1, 65535), 0)
-            image.write(lines.tobytes())
-    shares = dict(zip(load_priors().names, np.round(surfaces / surfaces.sum(), 5).tolist(), strict=True))
-    return {"clipped_pixels": clipped, "surface_shares": shares}
+            self._clipped["low"] += int(np.count_nonzero((dn < 1) & has_data))
+            self._clipped["high"] += int(np.count_nonzero((dn > 65535) & has_data))
+            self._surfaces += np.bincount(surface[has_data], minlength=len(self._surfaces))
+            yield np.where(has_data, np.clip(dn, 1, 65535), 0).astype(np.uint16)
 
 
 class _Backscatter:
@@ -409,196 +437,10 @@ class _Backscatter:
         return rng.standard_normal((_STRIP, self._scene.width + 2 * self._HALO), dtype=np.float32)
 
 
-def _image_descriptor(scene: _Scene, record_bytes: int) -> bytes:
-    return ceos.pack(
-        "image_descriptor",
-        1,
-        {
-            "software": "SIMULATED",
-            "file_number": 2,
-            "file_name": "AL2 SARCIMOP",
-            "formats": "FSEQ       1   4FTYP       5   4FLGT       9   4",
-            "line_records": scene.height,
-            "record_bytes": record_bytes,
-            "bits_per_sample": 16,
-            "samples_per_group": 1,
-            "bytes_per_group": 2,
-            "channels": 1,
-            "lines": scene.height,
-            "left_border": 0,
-            "pixels": scene.width,
-            "right_border": 0,
-            "top_border": 0,
-            "bottom_border": 0,
-            "interleaving": "BSQ",
-            "records_per_line": 1,
-            "channel_records_per_line": 1,
-            "prefix_bytes": ceos.PREFIX_BYTES["IU2"],
-            "data_bytes": 2 * scene.width,
-            "suffix_bytes": 0,
-            "locators": "  13 4PB  49 2PB  45 4PB  21 4PB  29 4PB" + " " * 32 + "  97 4PB",
-            "sample_format": "UNSIGNED INTEGER*2",
-            "sample_code": "IU2",
-            "left_fill_bits": 0,
-            "right_fill_bits": 0,
-            "maximum": 65535,
-        },
-    )
-
-
-def _line_records(scene: _Scene, first: int, rows: int, record_bytes: int) -> NDArray[Any]:
-    lines = np.zeros(rows, dtype=ceos.line_dtype(scene.width, record_bytes))
-    number = np.arange(first, first + rows)
-    lines["sequence"] = number + 2  # the descriptor is record 1
-    lines["type"] = ceos.LINE_HEADER_TYPE
-    lines["length"] = record_bytes
-    lines["line"] = number + 1
-    lines["index"] = 1
-    lines["data_pixels"] = scene.width
-    lines["year"], lines["day_of_year"], lines["millisecond"] = 2022, 323, 2_580_000 + number
-    lines["channel"] = 1
-    cols = np.array([0, (scene.width - 1) // 2, scene.width - 1])
-    longitude, latitude = _lonlat(*(scene.transform * (cols[None, :] + 0.5, number[:, None] + 0.5)))
-    lines["longitudes"], lines["latitudes"] = np.rint(1e6 * longitude), np.rint(1e6 * latitude)
-    return lines
-
-
 def _lonlat(x_m: Any, y_m: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     x_m, y_m = np.broadcast_arrays(x_m, y_m)
     longitude, latitude = reproject_points(_UTM, CRS.from_epsg(4326), x_m.ravel(), y_m.ravel())
     return np.reshape(longitude, x_m.shape), np.reshape(latitude, x_m.shape)
-
-
-def _write_ancillary(folder: Path, scene: _Scene) -> None:
-    """LED, VOL, TRL and ``summary.txt``."""
-    longitude, latitude = _lonlat(*(scene.transform * (scene.width / 2, scene.height / 2)))
-    center = float(latitude), float(longitude)
-    leader = _leader_records(scene, center)
-    trailer = ceos.pack("trailer_descriptor", 1, {"software": "SIMULATED", "file_name": "AL2 SARCSART"})
-    (folder / f"LED-{scene.identity}").write_bytes(b"".join(leader))
-    (folder / f"TRL-{scene.identity}").write_bytes(trailer)
-    image_bytes = ceos.PREFIX_BYTES["IU2"] + 2 * scene.width
-    pointers = [
-        ("AL2 SARCSARL", "SARLEADER FILE", "SARL", len(leader), max(map(len, leader))),
-        ("AL2 SARCIMOP", "IMAGERY OPTIONS FILE", "IMOP", scene.height + 1, image_bytes),
-        ("AL2 SARCSART", "SARTRAILER FILE", "SART", 1, 720),
-    ]
-    volume = [ceos.pack("volume_descriptor", 1, {"software": "SIMULATED", "pointers": 3, "records": 5})]
-    for number, (name, kind, code, records, longest) in enumerate(pointers, start=1):
-        values = {"file_number": number, "file_name": name, "file_class": kind, "class_code": code}
-        values |= {"records": records, "first_bytes": 720, "longest_bytes": longest, "length_type": "VARIABLE LEN"}
-        volume.append(ceos.pack("file_pointer", number + 1, values))
-    text = {"product": "PRODUCT:UBSR2.1GUD", "process": "PROCESS:ALOS2TUT SIMULATION", "scene": scene.identity[:21]}
-    volume.append(ceos.pack("text", 5, text))
-    (folder / f"VOL-{scene.identity}").write_bytes(b"".join(volume))
-    (folder / "summary.txt").write_text(_summary_text(scene, center), encoding="ascii")
-
-
-def _leader_records(scene: _Scene, center: tuple[float, float]) -> list[bytes]:
-    records = ("dataset_summary", "map_projection", "platform", "attitude", "radiometric", "quality")
-    short = {"dataset_summary": "summary", "map_projection": "projection"}
-    counts: dict[str, Any] = {"software": "SIMULATED", "file_number": 1, "file_name": "AL2 SARCSARL"}
-    counts["formats"] = "FSEQ       1   4FTYP       5   4FLGT       9   4"
-    for name in records:
-        counts[f"{short.get(name, name)}_count"] = 1
-        counts[f"{short.get(name, name)}_bytes"] = ceos.RECORDS[name][2]
-    values: dict[str, dict[str, Any]] = {
-        "dataset_summary": _dataset_summary(scene, center),
-        "map_projection": _map_projection(scene),
-        "radiometric": {"sequence": 1, "channels": 1, "calibration_factor_db": radiometry.CALIBRATION_FACTOR_DB},
-    }
-    body = [ceos.pack(name, number, values.get(name, {})) for number, name in enumerate(records, start=2)]
-    return [ceos.pack("leader_descriptor", 1, counts), *body]
-
-
-def _dataset_summary(scene: _Scene, center: tuple[float, float]) -> dict[str, Any]:
-    return {
-        "sequence": 1,
-        "scene_id": scene.identity[:21],
-        "center_time": "20221119024300000",
-        "center_latitude_deg": center[0],
-        "center_longitude_deg": center[1],
-        "heading_deg": _HEADING_DEG,
-        "ellipsoid": "GRS80",
-        "semi_major_km": 6378.137,
-        "semi_minor_km": 6356.7523141,
-        "center_line": scene.height // 2,
-        "center_pixel": scene.width // 2,
-        "mission": "ALOS2",
-        "sensor": "ALOS2 -L -0115-",
-        "orbit": int(scene.identity[5:10]),
-        "incidence_deg": _INCIDENCE_DEG,
-        "wavelength_m": 0.2424525,
-        "level": "2.1",
-        "product_type": "SIMULATED GEOCODED IMAGE",
-        "azimuth_looks": 1.0,
-        "range_looks": 1.0,
-        "range_resolution_m": 3.0,
-        "azimuth_resolution_m": 3.0,
-        "orbit_direction": "DESCEND",
-        "line_spacing_m": SPACING_M,
-        "pixel_spacing_m": SPACING_M,
-        "off_nadir_deg": _OFF_NADIR_DEG,
-        "beam": 7,
-    }
-
-
-def _map_projection(scene: _Scene) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "descriptor": "GEOCODED",
-        "pixels": scene.width,
-        "lines": scene.height,
-        "line_spacing_m": SPACING_M,
-        "pixel_spacing_m": SPACING_M,
-        "projection": "UTM-PROJECTION",
-        "projection_name": "UNIVERSAL TRANSVERSE MERCATOR",
-        "utm_zone": "54",
-        "false_easting_m": 500_000.0,
-        "false_northing_m": 0.0,
-    }
-    for corner, (row, col) in _corners(scene).items():
-        x_m, y_m = scene.transform * (col + 0.5, row + 0.5)
-        longitude, latitude = _lonlat(x_m, y_m)
-        values[f"{corner}_northing_km"], values[f"{corner}_easting_km"] = y_m / 1000, x_m / 1000
-        values[f"{corner}_latitude_deg"], values[f"{corner}_longitude_deg"] = float(latitude), float(longitude)
-    return values
-
-
-def _corners(scene: _Scene) -> dict[str, tuple[int, int]]:
-    last_row, last_col = scene.height - 1, scene.width - 1
-    return {
-        "top_left": (0, 0),
-        "top_right": (0, last_col),
-        "bottom_right": (last_row, last_col),
-        "bottom_left": (last_row, 0),
-    }
-
-
-def _summary_text(scene: _Scene, center: tuple[float, float]) -> str:
-    names = {"top_left": "LeftTop", "top_right": "RightTop", "bottom_left": "LeftBottom", "bottom_right": "RightBottom"}
-    entries: dict[str, Any] = {
-        "Odi_SceneId": "SIMULATED",
-        "Scs_SceneID": scene.identity[:21],
-        "Pds_ProductID": "UBSR2.1GUD",
-        "Pds_ResamplingMethod": "NN",
-        "Pds_UTM_ZoneNo": "54",
-        "Pds_MapDirection": "MapNorth",
-        "Pds_PixelSpacing": f"{SPACING_M:.6f}",
-        "Img_SceneCenterDateTime": "20221119 02:43:00.000",
-        "Img_ImageSceneCenterLatitude": f"{center[0]:.3f}",
-        "Img_ImageSceneCenterLongitude": f"{center[1]:.3f}",
-    }
-    for corner, (row, col) in _corners(scene).items():
-        longitude, latitude = _lonlat(*(scene.transform * (col + 0.5, row + 0.5)))
-        entries[f"Img_FrameScene{names[corner]}Latitude"] = f"{float(latitude):.3f}"
-        entries[f"Img_FrameScene{names[corner]}Longitude"] = f"{float(longitude):.3f}"
-    product_files = [f"{kind}-{scene.identity}" for kind in ("VOL", "LED", "IMG-HH", "TRL")]
-    entries |= {"Img_OffNadirAngle": f"{_OFF_NADIR_DEG:.1f}", "Pdi_CntOfL21ProductFileName": len(product_files)}
-    entries |= {f"Pdi_L21ProductFileName{i:02d}": name for i, name in enumerate(product_files, start=1)}
-    entries |= {"Pdi_BitPixel": 16, "Pdi_NoOfPixels_0": scene.width, "Pdi_NoOfLines_0": scene.height}
-    entries |= {"Pdi_ProductFormat": "CEOS", "Lbi_Satellite": "ALOS2", "Lbi_Sensor": "SAR", "Lbi_ProcessLevel": "2.1"}
-    entries |= {"Lbi_ProcessFacility": "ALOS2TUT SIMULATION", "Lbi_ObservationDate": "20221119"}
-    return "".join(f'{key}="{value}"\n' for key, value in entries.items())
 
 
 def _write_labels(folder: Path, scene: _Scene) -> list[str]:
