@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import torch
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 from torch import nn
 
 from . import __version__
-from .artifacts import atomic_path, make_folder, sha256_file, stage_dir, write_json
+from .artifacts import make_folder, sha256_file, stage_dir, write_json
 from .checkpoints import check_signal, load_segmenter, weights_path
 from .config import EvaluateConfig, settings_for_key
 from .dataset import PatchDataset, Split, encode_db, open_dataset, same_spacing
 from .encoders import standardize
 from .errors import Alos2TutError, Alos2TutWarning
 from .legend import IGNORE, Legend
-from .products import Product, open_product
+from .opening import open_product
+from .products import Product
 from .progress import progress_bar
+from .rasters import write_cog
 from .scores import scores_from_confusion
 from .segmentation import Segmenter, confusion_matrix
 
@@ -209,17 +209,22 @@ def map_scene(
     if batch_size < 1:
         raise Alos2TutError(f"batch_size={batch_size} is not at least 1", where="batch_size")
     shape = (math.ceil(product.shape[0] / looks), math.ceil(product.shape[1] / looks))
-    with atomic_path(out_path) as temporary, _evaluating(segmenter):
-        scratch = temporary.with_name("scratch.tif")
-        with rasterio.open(scratch, "w", **_map_profile(product, shape, looks)) as raster:
-            raster.write_colormap(1, segmenter.legend.colormap())
-            raster.update_tags(**_map_tags(product, segmenter, polarization))
-            bands = _class_bands(product, segmenter, polarization, looks, shape, overlap_px, batch_size)
-            tile_rows = len(tile_starts(shape[0], tile[0], overlap_px))
-            for first, classes in progress_bar(bands, "mapping", "row of tiles", total=tile_rows, show=progress):
-                raster.write(classes, 1, window=Window(0, first, shape[1], len(classes)))
-        copy_raster(scratch, temporary, driver="COG", compress="DEFLATE", overview_resampling="MODE", blocksize=512)
-    return out_path
+    bands = _class_bands(product, segmenter, polarization, looks, shape, overlap_px, batch_size)
+    tile_rows = len(tile_starts(shape[0], tile[0], overlap_px))
+    finished = progress_bar(bands, "mapping", "row of tiles", total=tile_rows, show=progress)
+    with _evaluating(segmenter):
+        return write_cog(
+            out_path,
+            ((Window(0, first, shape[1], len(classes)), classes) for first, classes in finished),
+            shape=shape,
+            dtype="uint8",
+            crs=product.crs,
+            transform=product.transform * Affine.scale(looks),
+            no_data=IGNORE,
+            tags=_map_tags(product, segmenter, polarization),
+            colormap=segmenter.legend.colormap(),
+            resampling="mode",
+        )
 
 
 def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
@@ -343,24 +348,6 @@ def _tile_probabilities(
         x, _ = standardize(torch.from_numpy(encode_db(pixels)).to(device), segmenter.statistics)
         probabilities = segmenter(x).float().softmax(dim=1).cpu().numpy()
         yield from zip(batch, probabilities[: len(batch)], strict=True)
-
-
-def _map_profile(product: Product, shape: tuple[int, int], looks: int) -> dict[str, Any]:
-    return {
-        "driver": "GTiff",
-        "dtype": "uint8",
-        "count": 1,
-        "height": shape[0],
-        "width": shape[1],
-        "crs": product.crs,
-        "transform": product.transform * Affine.scale(looks),
-        "nodata": IGNORE,
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "compress": "deflate",
-        "bigtiff": "if_safer",
-    }
 
 
 def _map_tags(product: Product, segmenter: Segmenter, polarization: str) -> dict[str, str]:
