@@ -20,8 +20,9 @@ _HOME = {
     "Alos2TutWarning": "errors",
     "load_config": "config",
     "load_legend": "legend",
-    "open_product": "products",
+    "open_product": "opening",
     "Product": "products",
+    "verify_product": "verification",
     "simulate_product": "simulation",
     "build_dataset": "dataset_builder",
     "open_dataset": "dataset",
@@ -48,10 +49,12 @@ if TYPE_CHECKING:
     from .errors import Alos2TutError, Alos2TutWarning
     from .evaluation import evaluate, map_scene
     from .legend import load_legend
+    from .opening import open_product
     from .pretraining import pretrain
-    from .products import Product, open_product
+    from .products import Product
     from .segmentation import finetune
     from .simulation import simulate_product
+    from .verification import verify_product
 
 
 def __getattr__(name: str) -> Any:

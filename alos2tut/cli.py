@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     warnings.showwarning = _print_warning
     try:
-        options.run(options)
+        return options.run(options) or 0
     except Alos2TutError as error:
         print(f"alos2tut: {' '.join(str(error).split())}", file=sys.stderr)
         return _REFUSED
@@ -50,7 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader of our output has left: nothing to say, and nobody to say it to
         sys.stderr.close()
         return 0
-    return 0
 
 
 def _say(text: object) -> None:
@@ -77,7 +76,19 @@ def _parser() -> argparse.ArgumentParser:
     info = _command(commands, "info", _info, "what a product, a dataset or a weights file is")
     info.add_argument("path", metavar="PATH", help="product (folder or file), dataset folder or .safetensors file")
     info.add_argument("--crs", help=_CRS_HELP)
+    info.add_argument(
+        "--scan", type=int, metavar="N", help="scan of a ScanSAR product of Level 1.1 (default: the first)"
+    )
     info.add_argument("--json", action="store_true", help="all metadata as JSON")
+
+    verify = _command(commands, "verify", _verify, "compare what a product's files say of each other")
+    verify.add_argument("product", metavar="PRODUCT", help="product (folder, file or archive), damaged or not")
+    verify.add_argument("--crs", help=_CRS_HELP)
+    verify.add_argument("--json", action="store_true", help="the report as JSON")
+    verify.epilog = (
+        "The report names no folders and may be sent to others. Exit status: 0 if nothing differs and all is\n"
+        "readable, 1 if not, 2 if there is no product."
+    )
 
     simulate = _command(commands, "simulate", _simulate, "write a simulated Level 2.1 product and its label tile")
     simulate.add_argument("out_dir", metavar="OUT_DIR", help="folder to make")
@@ -119,7 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], text: str
+) -> argparse.ArgumentParser:
+    """A command; what ``run`` returns is the exit status, None means 0."""
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=text,
@@ -132,7 +146,7 @@ def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], None]
 
 
 def _stage(
-    commands: Any, name: str, stage: str, run: Callable[[argparse.Namespace], None], text: str
+    commands: Any, name: str, stage: str, run: Callable[[argparse.Namespace], int | None], text: str
 ) -> argparse.ArgumentParser:
     """A command with a profile, a settings file and single settings, which its help lists."""
     command = _command(commands, name, run, text)
@@ -163,7 +177,7 @@ def _config(options: argparse.Namespace, **values: Any) -> Any:
     )
 
 
-def _content(path: Path, crs: str | None) -> dict[str, Any]:
+def _content(path: Path, crs: str | None, scan: int | None) -> dict[str, Any]:
     """What is known of a dataset, a weights file or a product."""
     if (path / "dataset.json").is_file():
         from .dataset import open_dataset
@@ -173,13 +187,13 @@ def _content(path: Path, crs: str | None) -> dict[str, Any]:
         from .checkpoints import read_header
 
         return read_header(path)
-    from .products import open_product
+    from .opening import open_product
 
-    return open_product(path, crs=crs).to_dict()
+    return open_product(path, crs=crs, scan=scan).to_dict()
 
 
 def _info(options: argparse.Namespace) -> None:
-    content = _content(Path(options.path), options.crs)
+    content = _content(Path(options.path), options.crs, options.scan)
     if options.json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
         return
@@ -187,6 +201,14 @@ def _info(options: argparse.Namespace) -> None:
     for key, value in content.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         print(f"{key:<{width}}  {text}")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from .verification import verify_product
+
+    report = verify_product(options.product, crs=options.crs)
+    print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if options.json else report.to_text())
+    return 1 if report.differ or report.unreadable else 0
 
 
 def _simulate(options: argparse.Namespace) -> None:
@@ -237,7 +259,7 @@ def _score(value: float | None) -> str:
 
 def _map(options: argparse.Namespace) -> None:
     from .evaluation import map_scene
-    from .products import open_product
+    from .opening import open_product
 
     path = map_scene(
         open_product(options.product, crs=options.crs),

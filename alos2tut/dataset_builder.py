@@ -29,7 +29,8 @@ from .config import DatasetConfig, settings_for_key
 from .dataset import NO_DATA, SCHEMA, SPLITS, STEPS_PER_DB, STORE_OF, encode_db, same_spacing
 from .errors import Alos2TutError, Alos2TutWarning
 from .legend import IGNORE, Legend, load_legend
-from .products import Product, open_product
+from .opening import open_product
+from .products import Product
 from .progress import progress_bar
 
 #: the authors' twelve columns, in their order (arXiv 2603.15119), then ours

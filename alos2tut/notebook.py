@@ -113,7 +113,7 @@ class Tutorial:
     @cached_property
     def opened(self) -> Product:
         """The product, opened."""
-        from .products import open_product
+        from .opening import open_product
 
         return open_product(self.product_path, crs=self.config("dataset").crs)
 

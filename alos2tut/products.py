@@ -1,120 +1,235 @@
-"""Reading ALOS-2 products: opened at once, pixels by window, calibrated, with their place on Earth.
+"""One ALOS-2 product: what it is, where it lies, and its pixels on request, calibrated.
 
-:func:`open_product` takes what JAXA delivers: a Level 2.1 (or 1.5) CEOS folder or any of its files, a Level 2.1 (or
-1.5) GeoTIFF with or without company, or a tile of the 25 m mosaic.
+:func:`alos2tut.open_product` makes a :class:`Product` of whatever JAXA delivers. Nothing here knows the packaging:
+pixels come from bands, each of which reads strips of lines.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import math
-import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
 
-from . import radiometry
+from . import geometry, radiometry
 from .artifacts import fingerprint
-from .ceos import ImageFile, read_leader, read_summary
-from .errors import Alos2TutError, Alos2TutWarning
+from .errors import Alos2TutError, Alos2TutWarning, closest
+from .progress import progress_bar
+from .rasters import write_cog
+
+if TYPE_CHECKING:
+    import xarray
 
 POLARIZATIONS = ("HH", "HV", "VH", "VV")
+#: what pixels can be read as: dB and power are calibrated, DN (amplitude) is as delivered
+SCALES = ("db", "power", "dn")
 WindowLike: TypeAlias = Window | tuple[int, int, int, int]
+FloatArray: TypeAlias = NDArray[np.float32]
 
-# product id, 10 characters: mode, look side, level, option, projection, orbit direction (JAXA naming)
-_PRODUCT_ID = re.compile(
-    r"(?P<mode>[SUHFWV][BW][SDQ])(?P<look>[LR])(?P<level>\d\.\d)(?P<option>[GR_])(?P<projection>[UPML_])(?P<orbit>[AD])"
-)
-_SCENE_ID = r"(?P<scene>ALOS2(?P<orbit_number>\d{5})(?P<frame>\d{4})-(?P<date>\d{6}))"
-_DELIVERED = re.compile(
-    rf"^(?P<kind>VOL|LED|TRL|IMG)-(?:(?P<pol>HH|HV|VH|VV)-)?{_SCENE_ID}-(?P<product>[0-9A-Z._]{{10}})"
-    r"(?P<suffix>\.tiff?)?$"
-)
-_MOSAIC = re.compile(
-    r"^(?P<stem>.*(?P<tile>[NS]\d{2}[EW]\d{3})_(?P<year>\d{2})(?:_MOS)?)_"
-    r"(?:sl_(?P<pol>HH|HV)|linci|mask|date)_F02DAR\.tif$"
-)
-#: files that come with a product and stand for its folder
-_COMPANION = re.compile(r"summary\.txt|(BRS-|ALOS2\d{9}-).*\.(jpg|kml)|.*_F02DAR\.xml")
-_LOOK_SIDES, _ORBITS = {"L": "left", "R": "right"}, {"A": "ascending", "D": "descending"}
-#: the mosaic writes 1 for "no data" from 2017 on, 0 before
-_MOSAIC_NO_DATA_ONE_SINCE = 2017
-#: JAXA's factors lie between −115 and −79 dB; beyond this the field is damaged
-_LARGEST_FACTOR_DB = 200.0
-#: full-resolution pixels that are read and worked on at once
-_STRIP_PX = 2**21
+#: full-resolution pixels that are worked on at once: few enough to stay in a core's cache
+_STRIP_PX = 2**18
+#: pixels of a block that :meth:`Product.blocks` gives, unless its rows are asked for
+_BLOCK_PX = 2**22
+#: rows per block of a GeoTIFF that is written
+_COG_ROWS = 512
+#: pixels between those at which incidence is computed
+_NODE_PX = 64
+_LONLAT = CRS.from_epsg(4326)
 
 
 class Band(Protocol):
-    """Pixels of one polarisation."""
+    """Pixels of one image file."""
 
-    def read(self, rows: slice, cols: slice) -> NDArray[np.uint16]:
-        """Digital numbers of a window."""
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels, byte order included."""
+
+    def strips(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
+        """A window in strips of at most ``step`` rows; each may lie in a buffer that the next one overwrites."""
+
+
+class SlantRanges(Protocol):
+    """Distance from radar to ground, as the lines of an image state it."""
+
+    def slant_range_m(self, rows: slice, cols: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Metres at these column numbers of consecutive lines, (rows, columns)."""
 
 
 @dataclass(frozen=True)
-class TiffBand:
-    """Pixels of one GeoTIFF; opened for each read, so it travels between processes."""
+class MapGrid:
+    """Where pixels lie on a map: pixel corners (column, row) → ``transform`` → coordinates in ``crs``."""
 
-    path: Path
+    crs: CRS
+    transform: Affine
 
-    def read(self, rows: slice, cols: slice) -> NDArray[np.uint16]:
-        """Digital numbers of a window, uint16."""
-        window = Window(cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start)
-        try:
-            with rasterio.open(self.path) as source:
-                dn: NDArray[np.uint16] = source.read(1, window=window)
-        except RasterioError as error:
-            raise Alos2TutError(
-                f"pixels cannot be read ({error})", where=self.path, remedy="Download the product again."
-            ) from None
-        return dn
+
+@dataclass(frozen=True)
+class Layer:
+    """A raster that is delivered beside the images; its values are ``scale`` × number + ``offset``."""
+
+    band: Band = field(repr=False)
+    unit: str
+    scale: float = 1.0
+    no_data: tuple[int, ...] = ()
+    #: what a number means, where it is a code
+    meaning: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SlantRangeIncidence:
+    """Incidence angle on a smooth Earth from the slant ranges that the lines state (no terrain)."""
+
+    ranges: SlantRanges = field(repr=False)
+    #: the radar's distance from the Earth's centre
+    radius_m: float
+
+    def degrees(self, rows: slice, cols: slice) -> FloatArray:
+        """Degrees, (rows, columns); computed at every 64th pixel and linear between: off by 4e-5° for pixels of 25 m."""
+        nodes = np.append(np.arange(cols.start, cols.stop - 1, _NODE_PX), cols.stop - 1)
+        angles = geometry.incidence_by_slant_range_deg(self.ranges.slant_range_m(rows, nodes), self.radius_m)
+        if len(nodes) == 1:
+            return angles.astype(np.float32)
+        position = np.arange(cols.start, cols.stop)
+        left = np.minimum((position - cols.start) // _NODE_PX, len(nodes) - 2)
+        share = ((position - nodes[left]) / (nodes[left + 1] - nodes[left])).astype(np.float32)
+        rise = np.diff(angles, axis=1).astype(np.float32)
+        degrees: FloatArray = angles.astype(np.float32)[:, left] + rise[:, left] * share
+        return degrees
 
 
 @dataclass(frozen=True, repr=False)
 class Product:
-    """One ALOS-2 product: what it is, where it lies, and its pixels on request.
+    """One ALOS-2 product, as :func:`alos2tut.open_product` found it.
 
-    ``calibration_factor_db`` is what is added to 10·log10⟨DN²⟩ to give ``quantity`` in dB. ``spacing_m`` is (rows,
-    columns) in metres, at the centre for geographic coordinates. ``default_polarization`` is that of the image file by
-    which the product was opened, if it was. ``gaps`` names what the files did not say.
+    ``calibration_factor_db`` is what is added to 10·log10⟨DN²⟩ to give ``quantity`` in dB. ``grid`` is None in slant
+    range (Level 1.1), where ``stated_spacing_m`` is along track × slant range. ``default_polarization`` is that of the
+    image file by which the product was opened, if it was. ``gaps`` names what the files did not say, ``notes`` what was
+    assumed or is out of the ordinary.
     """
 
     path: Path
     kind: str
     level: str
     shape: tuple[int, int]
-    crs: CRS
-    transform: Affine
+    grid: MapGrid | None
     polarizations: tuple[str, ...]
     quantity: str
     calibration_factor_db: float
     calibration_source: str
     files: tuple[Path, ...]
     bands: Mapping[str, Band] = field(repr=False)
+    layers: Mapping[str, Layer] = field(default_factory=dict)
     no_data_dn: tuple[int, ...] = (0,)
     default_polarization: str | None = None
     scene_id: str | None = None
     product_id: str | None = None
     mode: str | None = None
+    beam: str | None = None
     look_side: str | None = None
     orbit_direction: str | None = None
+    orbit: int | None = None
+    frame: int | None = None
+    scan: int | None = None
+    scans: tuple[int, ...] = ()
     acquired: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    processed: str | None = None
     incidence_deg: float | None = None
+    slant_range_incidence: SlantRangeIncidence | None = field(default=None, repr=False)
     looks: tuple[float, float] | None = None
+    resolution_m: tuple[float, float] | None = None
+    noise_floor_db: Mapping[str, float] = field(default_factory=dict)
+    stated_spacing_m: tuple[float, float] | None = None
+    stated_footprint: tuple[tuple[float, float], ...] = ()
     software: str | None = None
     simulated: bool = False
+    browse_jpeg: Callable[[], bytes] | None = field(default=None, repr=False)
     gaps: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    # --- place
+
+    @property
+    def crs(self) -> CRS:
+        """The coordinate system of the map grid; an error in slant range."""
+        return self._map_grid().crs
+
+    @property
+    def transform(self) -> Affine:
+        """From (column, row), pixel corners, to map coordinates; an error in slant range."""
+        return self._map_grid().transform
+
+    def _map_grid(self) -> MapGrid:
+        if self.grid is None:
+            raise Alos2TutError(
+                f"lies in slant range (Level {self.level}): its pixels have no place on a map",
+                where=self.path,
+                remedy="Order the scene as Level 2.1, or project it with SAR software first.",
+            )
+        return self.grid
+
+    @property
+    def spacing_m(self) -> tuple[float, float]:
+        """Pixel spacing in metres, (rows, columns); for geographic coordinates at the centre of the product.
+
+        In slant range: along track × slant range.
+        """
+        if self.grid is None:
+            return self.stated_spacing_m or (math.nan, math.nan)
+        t = self.transform
+        dx, dy = math.hypot(t.a, t.d), math.hypot(t.b, t.e)
+        if not self.crs.is_geographic:
+            return dy, dx
+        latitude = (t * (self.shape[1] / 2, self.shape[0] / 2))[1]
+        per_degree = geometry.metres_per_degree(latitude)
+        return dy * per_degree[0], dx * per_degree[1]
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right, top of all four corners, in the product's CRS."""
+        xs, ys = zip(*self._corners(), strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    def _corners(self) -> list[tuple[float, float]]:
+        """Outer corners of the raster in its CRS: top left, top right, bottom right, bottom left."""
+        height, width = self.shape
+        return [self.transform * corner for corner in ((0, 0), (width, 0), (width, height), (0, height))]
+
+    @property
+    def footprint(self) -> tuple[tuple[float, float], ...]:
+        """Corners of the imaged ground as (longitude, latitude), in order around it.
+
+        As the product states them; where it does not, those of the raster, whose margins may hold no data.
+        """
+        if self.stated_footprint or self.grid is None:
+            return self.stated_footprint
+        longitude, latitude = reproject_points(self.crs, _LONLAT, *zip(*self._corners(), strict=True))
+        return tuple(zip(longitude, latitude, strict=True))
+
+    @property
+    def incidence_source(self) -> str | None:
+        """Where :meth:`read_incidence` takes angles from; "scene centre" if only that one angle is known."""
+        if "local_incidence" in self.layers:
+            return "delivered layer (local, with terrain)"
+        if self.slant_range_incidence is not None:
+            return "slant range of the lines (smooth Earth)"
+        return None if self.incidence_deg is None else "scene centre"
+
+    # --- what it is
 
     @property
     def name(self) -> str:
@@ -122,54 +237,51 @@ class Product:
         return self.image_name()
 
     @property
-    def spacing_m(self) -> tuple[float, float]:
-        """Pixel spacing in metres, (rows, columns); for geographic coordinates at the centre of the product."""
-        t = self.transform
-        dx, dy = math.hypot(t.a, t.d), math.hypot(t.b, t.e)
-        if not self.crs.is_geographic:
-            return dy, dx
-        latitude = (t * (self.shape[1] / 2, self.shape[0] / 2))[1]
-        metres_per_degree = _metres_per_degree(latitude)
-        return dy * metres_per_degree[0], dx * metres_per_degree[1]
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Left, bottom, right, top of all four corners, in the product's CRS."""
-        height, width = self.shape
-        corners = [self.transform * corner for corner in ((0, 0), (width, 0), (0, height), (width, height))]
-        xs, ys = zip(*corners, strict=True)
-        return min(xs), min(ys), max(xs), max(ys)
-
-    @property
     def fingerprint(self) -> str:
         """A hash of the product's files; see :func:`alos2tut.artifacts.fingerprint`."""
         return fingerprint(*self.files)
+
+    def image_name(self, polarization: str | None = None) -> str:
+        """What the image of a polarisation is called, and patches of it begin with.
+
+        ``IMG-HV-<scene>-<product>`` as JAXA has it, with ``-F1`` for a scan; ``N23W161_20_HV`` for a tile of the
+        mosaic, ``N23W161_20_forest`` for one of the forest map.
+        """
+        polarization = self.choose_polarization(polarization) if self.polarizations else next(iter(self.layers), "")
+        if self.product_id:
+            return f"IMG-{polarization}-{self.scene_id}-{self.product_id}"
+        return f"{self.scene_id or self.path.name}_{polarization}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything known about the product as plain values, ready for JSON."""
         plain: tuple[str, ...]
         plain = ("kind", "level", "quantity", "calibration_factor_db", "calibration_source", "scene_id", "product_id")
-        plain += ("mode", "look_side", "orbit_direction", "acquired", "incidence_deg", "software", "simulated")
+        plain += ("mode", "beam", "look_side", "orbit_direction", "orbit", "frame", "scan", "acquired", "started")
+        plain += ("ended", "processed", "incidence_deg", "incidence_source", "software", "simulated")
+        lists = ("shape", "polarizations", "looks", "resolution_m", "no_data_dn", "scans", "gaps", "notes")
+        grid: dict[str, Any] = {"crs": None, "transform": None, "bounds": None}
+        if self.grid is not None:
+            grid = {"crs": self.crs.to_string(), "transform": list(self.transform)[:6], "bounds": list(self.bounds)}
         return {
             "path": str(self.path),
             **{name: getattr(self, name) for name in plain},
-            "shape": list(self.shape),
-            "crs": self.crs.to_string(),
-            "transform": list(self.transform)[:6],
-            "spacing_m": list(self.spacing_m),
-            "bounds": list(self.bounds),
-            "polarizations": list(self.polarizations),
-            "looks": None if self.looks is None else list(self.looks),
-            "no_data_dn": list(self.no_data_dn),
+            **{name: None if (value := getattr(self, name)) is None else list(value) for name in lists},
+            "spacing_m": None if math.isnan(self.spacing_m[0]) else list(self.spacing_m),
+            **grid,
+            "footprint_lonlat": [list(corner) for corner in self.footprint],
+            "noise_floor_db": dict(self.noise_floor_db),
+            "layers": {name: _layer_told(layer) for name, layer in self.layers.items()},
             "files": [file.name for file in self.files],
-            "gaps": list(self.gaps),
         }
 
     def __repr__(self) -> str:
         rows, cols = self.shape
+        place = "slant range" if self.grid is None else self.crs.to_string()
+        dy, dx = self.spacing_m
+        spacing = "" if math.isnan(dy) else f" of {dy:.4g} × {dx:.4g} m"
         return (
-            f"<Product {self.name}: {self.kind}, level {self.level}, {'+'.join(self.polarizations)}, "
-            f"{rows} × {cols} px of {self.spacing_m[0]:.4g} × {self.spacing_m[1]:.4g} m, {self.crs.to_string()}>"
+            f"<Product {self.name}: {self.kind}, level {self.level}, {'+'.join(self.polarizations) or 'no images'}, "
+            f"{rows} × {cols} px{spacing}, {place}>"
         )
 
     def _repr_html_(self) -> str:
@@ -177,19 +289,28 @@ class Product:
             f"<tr><td style='text-align:left'>{html.escape(key)}</td>"
             f"<td style='text-align:left'>{html.escape(_shown(value))}</td></tr>"
             for key, value in self.to_dict().items()
-            if key not in ("path", "files")
+            if key not in ("path", "files") and value not in (None, [], {})
         )
-        return f"<table><caption>{html.escape(self.name)}</caption>{''.join(lines)}</table>"
+        table = f"<table><caption>{html.escape(self.name)}</caption>{''.join(lines)}</table>"
+        try:
+            picture = self._quicklook_html()
+        except Alos2TutError as error:  # what is known of a damaged product still shows
+            picture = f"<p>{html.escape(str(error))}</p>"
+        return f"<div style='display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start'>{picture}{table}</div>"
 
-    def image_name(self, polarization: str | None = None) -> str:
-        """What the image of a polarisation is called, and patches of it begin with.
+    def _quicklook_html(self) -> str:
+        if self.polarizations and not self._is_packed():
+            mime, picture = "image/png", quicklook_png(self)
+        elif self.browse_jpeg is not None:
+            mime, picture = "image/jpeg", self.browse_jpeg()
+        else:
+            return ""
+        told = html.escape(f"Quick-look of {self.name}")
+        return f"<img alt='{told}' width='320' src='data:{mime};base64,{base64.b64encode(picture).decode()}'>"
 
-        ``IMG-HV-<scene>-<product>`` as JAXA has it, ``N23W161_20_HV`` for a tile of the mosaic.
-        """
-        polarization = self.choose_polarization(polarization)
-        if self.product_id:
-            return f"IMG-{polarization}-{self.scene_id}-{self.product_id}"
-        return f"{self.scene_id or self.path.name}_{polarization}"
+    def _is_packed(self) -> bool:
+        """Whether pixels lie compressed in an archive, so that a quick-look would unpack all of it."""
+        return any(getattr(getattr(band, "source", None), "packed", False) for band in self.bands.values())
 
     def choose_polarization(self, wanted: str | None = None) -> str:
         """The polarisation that is read: the one named, else that of the image file opened, else the only one, else HH.
@@ -199,6 +320,8 @@ class Product:
         """
         if wanted is None and self.default_polarization is not None:
             return self.default_polarization
+        if not self.polarizations:
+            raise Alos2TutError("holds no backscatter images", where=self.path, remedy=self._layers_told())
         if wanted is None:
             return self.polarizations[0] if len(self.polarizations) == 1 or "HH" not in self.polarizations else "HH"
         if wanted not in self.polarizations:
@@ -209,10 +332,12 @@ class Product:
             )
         return wanted
 
+    # --- pixels
+
     def read_dn(
         self, window: WindowLike | None = None, *, polarization: str | None = None, looks: int | tuple[int, int] = 1
-    ) -> NDArray[np.float32]:
-        """Digital numbers; with looks, the root of the mean of DN² (averaging is in power).
+    ) -> FloatArray:
+        """Digital numbers, amplitudes of complex ones; with looks, the root of the mean of DN² (averaged in power).
 
         Args:
             window: a rasterio ``Window`` or ``(row, col, height, width)`` in full-resolution pixels; None: all.
@@ -225,9 +350,10 @@ class Product:
             float32 (rows, columns), NaN where there is no data (where less than half of a block has data).
 
         Raises:
-            Alos2TutError: an unknown polarisation, or a window that is empty or reaches outside the product.
+            Alos2TutError: an unknown polarisation, a window that is empty or reaches outside the product, damaged
+                pixels.
         """
-        return self._read(window, polarization, looks, lambda dn: dn)
+        return self._read("dn", window, polarization, looks, None)
 
     def read_power(
         self,
@@ -236,13 +362,14 @@ class Product:
         polarization: str | None = None,
         looks: int | tuple[int, int] = 1,
         quantity: str | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> FloatArray:
         """Calibrated linear power; arguments as for :meth:`read_dn`.
 
-        ``quantity`` "sigma0" or "gamma0" other than the product's own converts by the incidence angle of the scene's
-        centre (γ0 = σ0 / cos θ), which is off by up to about 0.12 dB over a 55 km swath, and says so in a warning.
+        ``quantity`` "sigma0" or "gamma0" other than the product's own converts pixel by pixel (γ0 = σ0 / cos θ) by
+        :meth:`read_incidence`. Where only the angle at the scene's centre is known, that is used, which is off by
+        up to about 0.12 dB over a 55 km swath; a warning says so.
         """
-        return self._read(window, polarization, looks, self._calibration(quantity))
+        return self._read("power", window, polarization, looks, quantity)
 
     def read_db(
         self,
@@ -251,50 +378,218 @@ class Product:
         polarization: str | None = None,
         looks: int | tuple[int, int] = 1,
         quantity: str | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> FloatArray:
         """Calibrated backscatter in dB; arguments as for :meth:`read_power`."""
-        to_power = self._calibration(quantity)
-        return self._read(window, polarization, looks, lambda dn: radiometry.to_db(to_power(dn)))
+        return self._read("db", window, polarization, looks, quantity)
+
+    def blocks(
+        self,
+        scale: str = "db",
+        *,
+        window: WindowLike | None = None,
+        polarization: str | None = None,
+        looks: int | tuple[int, int] = 1,
+        quantity: str | None = None,
+        rows: int | None = None,
+    ) -> Iterator[tuple[Window, FloatArray]]:
+        """The pixels from top to bottom in blocks of whole rows, for work on products larger than memory.
+
+        Args:
+            scale: "db", "power" or "dn".
+            window: as for :meth:`read_dn`, like ``polarization``, ``looks`` and ``quantity``.
+            rows: rows of the result per block; None: as many as make about four million pixels.
+
+        Yields:
+            Where the block lies in the result (a rasterio ``Window``, ready for writing), and its values, float32.
+        """
+        area, pair = self._area(window, looks)
+        width = -(-(area[1].stop - area[1].start) // pair[1])
+        rows = max(_BLOCK_PX // width, 1) if rows is None else rows
+        if not isinstance(rows, int) or rows < 1:
+            raise Alos2TutError(f"rows={rows!r} is not a whole number of at least 1", where="blocks")
+        if scale == "dn" and quantity not in (None, self.quantity):
+            raise Alos2TutError("digital numbers are not converted", where="quantity", remedy="Use db or power.")
+        finish = self._finish(scale)
+        result: FloatArray | None = None
+        filled = first = 0
+        for strip in self._mean_squares(area, pair, polarization, quantity, rows):
+            if result is None:
+                result = np.empty((rows, width), dtype=np.float32)
+            finish(strip, result[filled : filled + len(strip)])
+            filled += len(strip)
+            if filled == rows:
+                yield Window(0, first, width, filled), result
+                first, filled, result = first + filled, 0, None
+        if result is not None:
+            yield Window(0, first, width, filled), result[:filled]
+
+    def read_slc(self, window: WindowLike | None = None, *, polarization: str | None = None) -> NDArray[np.complex64]:
+        """Complex numbers of a Level 1.1 product, complex64 (rows, columns), as delivered (not calibrated).
+
+        Raises:
+            Alos2TutError: a product of amplitudes; otherwise as :meth:`read_dn`.
+        """
+        band = self.bands[self.choose_polarization(polarization)]
+        if band.dtype.kind != "c":
+            raise Alos2TutError(
+                f"Level {self.level} holds amplitudes, not complex numbers", where=self.path, remedy="Use read_dn."
+            )
+        (rows, cols), _ = self._area(window, 1)
+        step = max(_STRIP_PX // (cols.stop - cols.start), 1)
+        result = np.empty((rows.stop - rows.start, cols.stop - cols.start), dtype=np.complex64)
+        for index, strip in enumerate(band.strips(rows, cols, step)):
+            result[index * step : (index + 1) * step] = strip
+        return result
+
+    def read_layer(self, name: str, window: WindowLike | None = None) -> NDArray[Any]:
+        """A raster that is delivered beside the images, one of ``layers``.
+
+        Args:
+            name: "local_incidence" (float32 degrees, NaN without data), "mask" or "forest" (uint8 codes, explained by
+                ``layers[name].meaning``), or "date" (datetime64[D] of acquisition, NaT without data).
+            window: as for :meth:`read_dn`.
+
+        Raises:
+            Alos2TutError: a layer that the product does not hold; a window outside.
+        """
+        if name not in self.layers:
+            raise Alos2TutError(f"has no layer '{name}'", where=self.path, remedy=self._layers_told(name))
+        layer = self.layers[name]
+        (rows, cols), _ = self._area(window, 1)
+        step = max(_BLOCK_PX // (cols.stop - cols.start), 1)
+        codes = np.concatenate([strip.copy() for strip in layer.band.strips(rows, cols, step)])
+        missing = np.isin(codes, layer.no_data)
+        if layer.unit == "code":
+            return codes
+        if layer.unit == "days since 2014-05-24":
+            days = np.datetime64("2014-05-24") + codes.astype("timedelta64[D]")
+            return np.where(missing, np.datetime64("NaT"), days)
+        return np.where(missing, np.float32(np.nan), (codes * layer.scale).astype(np.float32))
+
+    def read_incidence(self, window: WindowLike | None = None) -> FloatArray:
+        """Incidence angle in degrees, float32 (rows, columns): the delivered local one, else that of a smooth Earth.
+
+        The second kind comes from the slant ranges that the lines state, and knows no terrain. ``incidence_source``
+        says which one it is.
+
+        Raises:
+            Alos2TutError: neither is there; a window outside.
+        """
+        if "local_incidence" in self.layers:
+            return self.read_layer("local_incidence", window).astype(np.float32)
+        if self.slant_range_incidence is None:
+            only = "" if self.incidence_deg is None else f" (only {self.incidence_deg:.2f}° at the scene's centre)"
+            raise Alos2TutError(f"no incidence angle per pixel is delivered or derivable{only}", where=self.path)
+        (rows, cols), _ = self._area(window, 1)
+        return self.slant_range_incidence.degrees(rows, cols).astype(np.float32)
 
     def _read(
         self,
+        scale: str,
         window: WindowLike | None,
         polarization: str | None,
         looks: int | tuple[int, int],
-        convert: Callable[[NDArray[np.float32]], NDArray[Any]],
-    ) -> NDArray[np.float32]:
-        """Digital numbers after looks, converted; in strips of whole rows of blocks, so that memory holds one strip."""
-        rows, cols, pair = self._blocks(window, looks)
-        band = self.bands[self.choose_polarization(polarization)]
-        height, width = rows.stop - rows.start, cols.stop - cols.start
-        result = np.empty((-(-height // pair[0]), -(-width // pair[1])), dtype=np.float32)
-        step = max(_STRIP_PX // (pair[0] * width), 1)
-        for first in range(0, len(result), step):
-            top = rows.start + first * pair[0]
-            strip = slice(top, min(top + step * pair[0], rows.stop))
-            result[first : first + step] = convert(self._amplitudes(band.read(strip, cols), pair))
+        quantity: str | None,
+    ) -> FloatArray:
+        area, pair = self._area(window, looks)
+        height, width = (-(-(side.stop - side.start) // n) for side, n in zip(area, pair, strict=True))
+        result = np.empty((height, width), dtype=np.float32)
+        finish, first = self._finish(scale), 0
+        for strip in self._mean_squares(area, pair, polarization, quantity):
+            finish(strip, result[first : first + len(strip)])
+            first += len(strip)
         return result
 
-    def _amplitudes(self, dn: NDArray[np.uint16], looks: tuple[int, int]) -> NDArray[np.float32]:
-        """Digital numbers as float32, NaN without data; with looks the root of the mean square."""
-        valid = np.ones(dn.shape, dtype=bool)
-        for value in self.no_data_dn:
-            valid &= dn != value
-        if looks == (1, 1):
-            return np.where(valid, dn, np.float32(np.nan))
-        # whole numbers: half the size of float64, and their sums are exact in any order
-        squares = np.square(dn, dtype=np.uint32)
-        squares[~valid] = 0
-        return np.sqrt(radiometry.block_means(squares, valid, looks))
+    def _finish(self, scale: str) -> Callable[[FloatArray, FloatArray], object]:
+        """What turns ⟨DN²⟩ into amplitude, power or dB, into a given array."""
+        factor_db = np.float32(self.calibration_factor_db)
 
-    def _blocks(self, window: WindowLike | None, looks: int | tuple[int, int]) -> tuple[slice, slice, tuple[int, int]]:
+        def to_power(mean_square: FloatArray, out: FloatArray) -> None:
+            np.multiply(mean_square, radiometry.to_power(factor_db).astype(np.float32), out=out)
+
+        def to_db(mean_square: FloatArray, out: FloatArray) -> None:
+            with np.errstate(divide="ignore"):
+                np.log10(mean_square, out=out)
+            np.multiply(out, np.float32(10), out=out)
+            np.add(out, factor_db, out=out)
+
+        known = {"db": to_db, "power": to_power, "dn": lambda mean_square, out: np.sqrt(mean_square, out=out)}
+        if scale not in known:
+            raise Alos2TutError(f"unknown scale '{scale}'", where="scale", remedy=closest(str(scale), SCALES))
+        return known[scale]
+
+    def _mean_squares(
+        self,
+        area: tuple[slice, slice],
+        looks: tuple[int, int],
+        polarization: str | None,
+        quantity: str | None,
+        most: int | None = None,
+    ) -> Iterator[FloatArray]:
+        """⟨DN²⟩, already of the wanted quantity, in strips of a few rows of look blocks.
+
+        With ``most`` no strip crosses a multiple of so many rows of the result.
+        """
+        rows, cols = area
+        band = self.bands[self.choose_polarization(polarization)]
+        weigh = self._conversion(quantity)
+        width = cols.stop - cols.start
+        step = max(_STRIP_PX // (looks[0] * width), 1)
+        if most is not None:
+            # the largest divisor of a block's rows that is small enough
+            step = next(n for n in range(min(step, most), 0, -1) if most % n == 0)
+        first = rows.start
+        scratch = np.empty((min(step * looks[0], rows.stop - rows.start), width), dtype=np.float32)
+        for strip in band.strips(rows, cols, step * looks[0]):
+            lines = slice(first, first + len(strip))
+            yield radiometry.mean_square(
+                strip,
+                looks,
+                no_data=self.no_data_dn,
+                weight=None if weigh is None else weigh(lines, cols),
+                scratch=scratch[: len(strip)],
+            )
+            first = lines.stop
+
+    def _conversion(self, quantity: str | None) -> Callable[[slice, slice], FloatArray] | None:
+        """Factors by which power becomes another quantity, per pixel; warns where that is approximate."""
+        if quantity is None or quantity == self.quantity:
+            return None
+        if quantity not in ("sigma0", "gamma0"):
+            raise Alos2TutError(f"unknown quantity '{quantity}'", where="quantity", remedy="Known: gamma0, sigma0.")
+        if self.incidence_source is None:
+            raise Alos2TutError(
+                f"cannot turn {self.quantity} into {quantity}: no incidence angle is known",
+                where=self.path,
+                remedy=f"Read {self.quantity}.",
+            )
+        if self.incidence_source == "scene centre":
+            warnings.warn(
+                f"{quantity} by the scene-centre incidence {self.incidence_deg:.2f}°: about ±0.12 dB over a 55 km "
+                "swath",
+                Alos2TutWarning,
+                stacklevel=4,
+            )
+        convert = radiometry.sigma0_to_gamma0 if quantity == "gamma0" else radiometry.gamma0_to_sigma0
+
+        def weigh(rows: slice, cols: slice) -> FloatArray:
+            angle: Any = self.incidence_deg
+            if self.incidence_source != "scene centre":
+                angle = self.read_incidence((rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start))
+            return np.asarray(convert(1.0, angle), dtype=np.float32)
+
+        return weigh
+
+    def _area(
+        self, window: WindowLike | None, looks: int | tuple[int, int]
+    ) -> tuple[tuple[slice, slice], tuple[int, int]]:
         """The window grown to whole look blocks, as row and column slices, and the looks."""
         pair = radiometry.look_pair(looks)
-        slices = [
+        rows, cols = (
             slice(start // n * n, min(-(-stop // n) * n, size))
             for (start, stop), n, size in zip(self._extent(window), pair, self.shape, strict=True)
-        ]
-        return slices[0], slices[1], pair
+        )
+        return (rows, cols), pair
 
     def _extent(self, window: WindowLike | None) -> tuple[tuple[int, int], tuple[int, int]]:
         if window is None:
@@ -318,309 +613,132 @@ class Product:
             )
         return (row, row + height), (col, col + width)
 
-    def _calibration(self, quantity: str | None) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-        """What turns digital numbers into power of a quantity; warns where that is approximate."""
-        convert = None if quantity in (None, self.quantity) else self._conversion(str(quantity))
+    def _layers_told(self, wanted: str = "") -> str:
+        if not self.layers:
+            return "It comes without layers."
+        return closest(wanted, self.layers) if wanted else f"It holds the layers {', '.join(self.layers)}."
 
-        def calibrated(dn: NDArray[np.float32]) -> NDArray[np.float32]:
-            power = radiometry.dn_to_power(dn, self.calibration_factor_db)
-            return (power if convert is None else convert(power, self.incidence_deg)).astype(np.float32)
+    # --- other people's containers
 
-        return calibrated
+    def to_cog(
+        self,
+        path: str | Path,
+        *,
+        scale: str = "db",
+        window: WindowLike | None = None,
+        polarization: str | None = None,
+        looks: int | tuple[int, int] = 1,
+        quantity: str | None = None,
+        compress: str | None = "deflate",
+        overviews: bool = True,
+        progress: bool | None = None,
+    ) -> Path:
+        """Write one polarisation as a Cloud-Optimized GeoTIFF, float32 with NaN for no data, block by block.
 
-    def _conversion(self, quantity: str) -> Callable[..., NDArray[Any]]:
-        if quantity not in ("sigma0", "gamma0"):
-            raise Alos2TutError(f"unknown quantity '{quantity}'", where="quantity", remedy="Known: gamma0, sigma0.")
-        if self.incidence_deg is None:
-            raise Alos2TutError(
-                f"cannot turn {self.quantity} into {quantity}: no incidence angle of the scene is known",
-                where=self.path,
-                remedy=f"Read {self.quantity}.",
-            )
-        warnings.warn(
-            f"{quantity} by the scene-centre incidence {self.incidence_deg:.2f}°: about ±0.12 dB over a 55 km swath",
-            Alos2TutWarning,
-            stacklevel=4,
+        Args:
+            path: the file to write, whole or not at all.
+            scale: "db", "power" or "dn".
+            window: as for :meth:`read_dn`, like ``polarization``, ``looks`` and ``quantity``.
+            compress: GDAL's name of a compression, or None.
+            overviews: False: a plain tiled GeoTIFF, which is written once instead of twice. Overviews are averaged
+                in the scale that is written; for exact ones write power.
+            progress: show a bar; None: only where someone watches.
+
+        Returns:
+            ``path``.
+
+        Raises:
+            Alos2TutError: a product in slant range, an unknown argument, a path that cannot be written or is a file of
+                the product.
+        """
+        if Path(path).resolve() in {file.resolve() for file in self.files}:
+            raise Alos2TutError("is a file of the product itself", where=path, remedy="Name another file to write.")
+        self._finish(scale)
+        (rows, cols), pair = self._area(window, looks)
+        shape = (-(-(rows.stop - rows.start) // pair[0]), -(-(cols.stop - cols.start) // pair[1]))
+        blocks = self.blocks(
+            scale, window=window, polarization=polarization, looks=pair, quantity=quantity, rows=_COG_ROWS
         )
-        return radiometry.sigma0_to_gamma0 if quantity == "gamma0" else radiometry.gamma0_to_sigma0
-
-
-def open_product(path: str | Path, *, crs: str | CRS | None = None) -> Product:
-    """Open an ALOS-2 product; its pixels stay on disk until they are asked for.
-
-    Args:
-        path: a CEOS folder or any of its files (VOL, LED, IMG, TRL, ``summary.txt``), a GeoTIFF named as JAXA names it
-            (``IMG-HH-ALOS2…-UBSR2.1GUD.tif``) or its folder, or a folder or file of the 25 m mosaic. An image file
-            makes its polarisation the one that is read unless another is named. Of a product that lies in one
-            folder as both CEOS and GeoTIFF, the file named decides; a folder means CEOS.
-        crs: replaces a coordinate system that the file lacks or states wrongly, for example ``"EPSG:32654"``.
-
-    Raises:
-        Alos2TutError: nothing there that is a product, several products, a missing or damaged file, a level or
-            projection that is not read.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise Alos2TutError("there is no such file or folder", where=path)
-    folder = path if path.is_dir() else path.parent
-    whole = path.is_dir() or _COMPANION.fullmatch(path.name)
-    names = sorted(p.name for p in folder.iterdir()) if whole else [path.name]
-    delivered = [m for m in map(_DELIVERED.match, names) if m]
-    mosaic = [m for m in map(_MOSAIC.match, names) if m]
-    if delivered:
-        return _open_delivered(path, folder, _only_one(path, {f"{m['scene']}-{m['product']}" for m in delivered}), crs)
-    if mosaic:
-        return _open_mosaic(path, folder, _only_one(path, {m["stem"] for m in mosaic}), crs)
-    raise Alos2TutError(
-        "is no ALOS-2 product: no file here is named as JAXA names them",
-        where=path,
-        remedy="Expected IMG-HH-ALOS2…-… (CEOS, or GeoTIFF with .tif), or …_sl_HH_F02DAR.tif of the 25 m mosaic.",
-    )
-
-
-def _only_one(path: Path, found: set[str]) -> str:
-    if len(found) > 1:
-        raise Alos2TutError(
-            f"holds {len(found)} products: {', '.join(sorted(found))}", where=path, remedy="Name a file of one of them."
+        return write_cog(
+            path,
+            progress_bar(blocks, "writing", "block", total=-(-shape[0] // _COG_ROWS), show=progress),
+            shape=shape,
+            dtype="float32",
+            crs=self.crs,
+            transform=self.transform * Affine.translation(cols.start, rows.start) * Affine.scale(pair[1], pair[0]),
+            no_data=math.nan,
+            tags=self._tags(scale, self.choose_polarization(polarization), quantity, pair),
+            compress=compress,
+            overviews=overviews,
         )
-    return found.pop()
+
+    def _tags(self, scale: str, polarization: str, quantity: str | None, looks: tuple[int, int]) -> dict[str, str]:
+        """What a user of exported pixels has to know."""
+        tags = {
+            "PRODUCT": self.image_name(polarization),
+            "POLARIZATION": polarization,
+            "SCALE": {"db": "dB", "power": "linear power", "dn": "amplitude, not calibrated"}[scale],
+            "LOOKS": f"{looks[0]} x {looks[1]}",
+            "ACQUIRED": self.acquired or "unknown",
+            "SOURCE": "simulated" if self.simulated else "ALOS-2 PALSAR-2, (c) JAXA",
+        }
+        if scale != "dn":
+            tags["QUANTITY"] = quantity or self.quantity
+            tags["CALIBRATION"] = f"{self.calibration_factor_db:g} dB ({self.calibration_source})"
+        if quantity not in (None, self.quantity) and scale != "dn":
+            tags["CONVERSION"] = f"from {self.quantity} by incidence: {self.incidence_source}"
+        return tags
+
+    def to_xarray(
+        self, *, scale: str = "db", looks: int | tuple[int, int] = 1, quantity: str | None = None
+    ) -> xarray.Dataset:
+        """The product as an xarray Dataset, one variable per polarisation; pixels are read when they are used.
+
+        Args:
+            scale: "db", "power" or "dn"; "slc" for the complex numbers of Level 1.1.
+            looks: as for :meth:`read_dn`.
+            quantity: as for :meth:`read_power`.
+
+        Returns:
+            Variables named HH, HV, … over (y, x), coordinates of pixel centres, ``spatial_ref`` with the CRS (CF
+            conventions, as rioxarray reads it); over (row, col) in slant range. All metadata as attributes.
+
+        Raises:
+            Alos2TutError: xarray is not installed; an unknown argument.
+        """
+        from .xarrays import to_dataset
+
+        return to_dataset(self, scale, radiometry.look_pair(looks), quantity)
 
 
-def _open_delivered(path: Path, folder: Path, identity: str, crs: str | CRS | None) -> Product:
-    """A Level 1.5 or 2.1 product, CEOS or GeoTIFF, by the scene and product id that its files share."""
-    files = {m.string: m for m in map(_DELIVERED.match, sorted(p.name for p in folder.iterdir())) if m}
-    files = {name: m for name, m in files.items() if f"{m['scene']}-{m['product']}" == identity}
-    any_match = next(iter(files.values()))
-    product_id = _PRODUCT_ID.match(any_match["product"])
-    if product_id is None:
-        raise Alos2TutError(f"the product id '{any_match['product']}' cannot be read", where=path)
-    if product_id["level"] not in ("1.5", "2.1"):
-        raise Alos2TutError(
-            f"is of level {product_id['level']}", where=path, remedy="Levels 1.5 and 2.1, and the mosaic, are read."
-        )
-    named = files.get(path.name) if path.is_file() else None
-    by_format: dict[bool, dict[str, Path]] = {False: {}, True: {}}
-    for name, m in files.items():
-        if m["kind"] == "IMG" and m["pol"]:
-            by_format[m["suffix"] is not None][m["pol"]] = folder / name
-    is_tiff = not by_format[False] or (named is not None and named["suffix"] is not None)
-    images = by_format[is_tiff]
-    if not images:
-        raise Alos2TutError(f"has no image file IMG-HH-{identity}", where=folder, remedy="Download it again.")
-    summary_path = folder / "summary.txt"
-    summary = read_summary(summary_path) if summary_path.is_file() else {}
-    if summary.get("Scs_SceneID") not in (None, any_match["scene"]):
-        summary = {}
-    common: dict[str, Any] = {
-        "path": path,
-        "level": product_id["level"],
-        "polarizations": tuple(pol for pol in POLARIZATIONS if pol in images),
-        "default_polarization": named["pol"] if named is not None else None,
-        "quantity": "sigma0",
-        "scene_id": any_match["scene"],
-        "product_id": any_match["product"],
-        "mode": product_id["mode"],
-        "look_side": _LOOK_SIDES[product_id["look"]],
-        "orbit_direction": _ORBITS[product_id["orbit"]],
-        "acquired": _acquired(summary, any_match["date"]),
-        "simulated": _says_simulated(summary.get("Lbi_ProcessFacility")),
-    }
-    if is_tiff:
-        return _open_tiffs(images, common, crs)
-    return _open_ceos(folder, identity, images, common, crs, [p for p in [summary_path] if summary])
+def quicklook_png(product: Product, max_px: int = 320) -> bytes:
+    """A small grey picture of a product as PNG: dB from a few lines of every block, darkest where there is no data."""
+    looks, rows = max(1, math.ceil(max(product.shape) / max_px)), []
+    band, lines = product.bands[product.choose_polarization()], min(looks, 4)
+    for first in range(0, product.shape[0], looks):
+        height = min(lines, product.shape[0] - first)
+        strip = next(iter(band.strips(slice(first, first + height), slice(0, product.shape[1]), height)))
+        rows.append(radiometry.mean_square(strip, (height, looks), no_data=product.no_data_dn)[0])
+    db = radiometry.to_db(np.stack(rows))
+    known = db[np.isfinite(db)]
+    low, high = np.percentile(known, [1, 99]) if known.size else (0.0, 1.0)
+    grey = np.where(np.isfinite(db), 1 + 254 * np.clip((db - low) / max(high - low, 1e-6), 0, 1), 0).astype(np.uint8)
+    profile: dict[str, Any] = {"driver": "PNG", "dtype": "uint8", "count": 1}
+    with rasterio.MemoryFile() as memory, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with memory.open(**profile, height=grey.shape[0], width=grey.shape[1]) as picture:
+            picture.write(grey, 1)
+        return bytes(memory.read())
 
 
-def _open_ceos(
-    folder: Path,
-    identity: str,
-    images: dict[str, Path],
-    common: dict[str, Any],
-    crs: str | CRS | None,
-    extra: list[Path],
-) -> Product:
-    leader_path = folder / f"LED-{identity}"
-    if not leader_path.is_file():
-        raise Alos2TutError(
-            "the leader file is missing; it holds calibration and map projection",
-            where=leader_path,
-            remedy="Download the product again, whole.",
-        )
-    bands = {pol: ImageFile.open(path) for pol, path in images.items()}
-    first = next(iter(bands.values()))
-    for band in bands.values():
-        if (band.lines, band.pixels) != (first.lines, first.pixels):
-            raise Alos2TutError(
-                f"is {band.lines} × {band.pixels} pixels, {first.path.name} is {first.lines} × {first.pixels}",
-                where=band.path,
-            )
-    leader = read_leader(leader_path)
-    factor = leader.get("radiometric", {}).get("calibration_factor_db")
-    if factor is not None and not -_LARGEST_FACTOR_DB <= factor <= _LARGEST_FACTOR_DB:
-        raise Alos2TutError(
-            f"the calibration factor of {factor:g} dB cannot be", where=leader_path, remedy="Download it again."
-        )
-    scene = leader.get("dataset_summary", {})
-    looks: Any = (scene.get("azimuth_looks"), scene.get("range_looks"))
-    wanted = {"radiometric record": factor, "scene incidence": scene.get("incidence_deg"), "looks": looks[0]}
-    # summary.txt may be missing
-    common["simulated"] |= any(_says_simulated(band.software) for band in bands.values())
-    return Product(
-        **common,
-        kind="CEOS",
-        shape=(first.lines, first.pixels),
-        crs=_parsed_crs(crs, leader_path) if crs else _ceos_crs(leader.get("map_projection", {}), leader_path),
-        transform=_ceos_transform(leader.get("map_projection", {}), first, leader_path),
-        calibration_factor_db=radiometry.CALIBRATION_FACTOR_DB if factor is None else factor,
-        calibration_source="assumed: JAXA's published constant" if factor is None else "leader file",
-        bands=bands,
-        files=(leader_path, *images.values(), *extra),
-        incidence_deg=scene.get("incidence_deg") or None,
-        looks=looks if looks[0] and looks[1] else None,
-        software=first.software,
-        gaps=tuple(f"leader: {name}" for name, value in wanted.items() if value is None),
-    )
-
-
-def _ceos_crs(projection: dict[str, Any], leader_path: Path) -> CRS:
-    """UTM, north or south by the false northing; WGS 84 stands for JAXA's GRS 80 frame."""
-    zone = str(projection.get("utm_zone"))
-    if projection.get("projection") != "UTM-PROJECTION" or not zone.isdigit() or not 1 <= int(zone) <= 60:
-        raise Alos2TutError(
-            f"map projection '{projection.get('projection')}' (zone {zone}) is absent or not UTM",
-            where=leader_path,
-            remedy="Give the coordinate system: open_product(path, crs='EPSG:…').",
-        )
-    south = (projection.get("false_northing_m") or 0) > 0
-    return CRS.from_epsg((32700 if south else 32600) + int(zone))
-
-
-def _ceos_transform(projection: dict[str, Any], image: ImageFile, leader_path: Path) -> Affine:
-    """From the corner pixels' centres, so that rotated products come out right, too."""
-    corners: Any = [
-        (projection.get(f"{corner}_easting_km"), projection.get(f"{corner}_northing_km"))
-        for corner in ("top_left", "top_right", "bottom_left")
-    ]
-    spacing: Any = (projection.get("line_spacing_m"), projection.get("pixel_spacing_m"))
-    if any(value is None for corner in corners for value in corner) or not all(spacing):
-        raise Alos2TutError("the map projection record lacks corners or spacing", where=leader_path)
-    (x0, y0), (x1, y1), (x2, y2) = [(1000 * x, 1000 * y) for x, y in corners]
-    across, down = max(image.pixels - 1, 1), max(image.lines - 1, 1)
-    a, d = ((x1 - x0) / across, (y1 - y0) / across) if image.pixels > 1 else (spacing[1], 0.0)
-    b, e = ((x2 - x0) / down, (y2 - y0) / down) if image.lines > 1 else (0.0, -spacing[0])
-    for name, found, stated in (("pixel", math.hypot(a, d), spacing[1]), ("line", math.hypot(b, e), spacing[0])):
-        if not abs(found - stated) <= 0.01 * stated:  # so that NaN is refused, too
-            raise Alos2TutError(
-                f"corners give a {name} spacing of {found:.4g} m, the record states {stated:.4g} m", where=leader_path
-            )
-    return Affine(a, b, x0 - (a + b) / 2, d, e, y0 - (d + e) / 2)
-
-
-def _open_tiffs(images: dict[str, Path], common: dict[str, Any], crs: str | CRS | None) -> Product:
-    first = next(iter(images.values()))
-    shape, transform, found_crs, _ = _raster_frame(first, "uint16")
-    return Product(
-        **common,
-        kind="GeoTIFF",
-        shape=shape,
-        crs=_required_crs(found_crs, crs, first),
-        transform=transform,
-        calibration_factor_db=radiometry.CALIBRATION_FACTOR_DB,
-        calibration_source="assumed: JAXA's published constant (GeoTIFF carries none)",
-        bands={pol: TiffBand(path) for pol, path in images.items()},
-        files=tuple(images.values()),
-        gaps=("calibration factor", "scene incidence"),
-    )
-
-
-def _open_mosaic(path: Path, folder: Path, stem: str, crs: str | CRS | None) -> Product:
-    """A 1° tile (or a window of one) of JAXA's global 25 m mosaic: γ0, terrain-corrected."""
-    matches = [m for m in map(_MOSAIC.match, sorted(p.name for p in folder.iterdir())) if m and m["stem"] == stem]
-    images = {m["pol"]: folder / m.string for m in matches if m["pol"]}
-    if not images:
-        raise Alos2TutError(f"has no backscatter file {stem}_sl_HH_F02DAR.tif", where=folder)
-    first = next(iter(images.values()))
-    shape, transform, found_crs, tag = _raster_frame(first, "uint16")
-    named = _MOSAIC.match(path.name) if path.is_file() else None
-    year = 2000 + int(matches[0]["year"])
-    by_year = 1 if year >= _MOSAIC_NO_DATA_ONE_SINCE else 0
-    return Product(
-        path=path,
-        kind="25 m mosaic",
-        level="mosaic",
-        shape=shape,
-        crs=_required_crs(found_crs, crs, first),
-        transform=transform,
-        polarizations=tuple(pol for pol in POLARIZATIONS if pol in images),
-        default_polarization=named["pol"] if named else None,
-        quantity="gamma0",
-        calibration_factor_db=radiometry.CALIBRATION_FACTOR_DB,
-        calibration_source="JAXA's published constant for the mosaic",
-        bands={pol: TiffBand(file) for pol, file in images.items()},
-        files=tuple(images.values()),
-        no_data_dn=tuple(sorted({0, by_year, *([int(tag)] if tag is not None else [])})),
-        scene_id=f"{matches[0]['tile']}_{matches[0]['year']}",
-        acquired=str(year),
-        mode="FBD",
-        look_side="right",
-        orbit_direction="ascending",
-    )
-
-
-def _raster_frame(path: Path, dtype: str) -> tuple[tuple[int, int], Affine, CRS | None, float | None]:
-    """Shape, transform, CRS and no-data tag of a single-band GeoTIFF of the expected type."""
-    try:
-        with warnings.catch_warnings():
-            # a file without georeference is answered by our own error, with the remedy
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as source:
-                found, count = source.dtypes[0], source.count
-                frame = (source.shape, source.transform, source.crs, source.nodata)
-    except RasterioError as error:
-        raise Alos2TutError(f"cannot be opened as a raster ({error})", where=path) from None
-    if found != dtype or count != 1:
-        raise Alos2TutError(f"holds {count} band(s) of {found}, not one of {dtype} amplitudes", where=path)
-    if frame[1].is_identity:
-        raise Alos2TutError("has no georeference", where=path, remedy="Use the file as JAXA delivered it.")
-    return frame
-
-
-def _required_crs(found: CRS | None, given: str | CRS | None, path: Path) -> CRS:
-    if given:
-        return _parsed_crs(given, path)
-    if found is None:
-        raise Alos2TutError(
-            "states no coordinate system", where=path, remedy="Give it: open_product(path, crs='EPSG:32654')."
-        )
-    return found
-
-
-def _parsed_crs(crs: str | CRS, where: Path) -> CRS:
-    try:
-        return CRS.from_user_input(crs)
-    except CRSError as error:
-        raise Alos2TutError(f"crs={crs!r} is no coordinate system ({error})", where=where) from None
-
-
-def _says_simulated(text: str | None) -> bool:
-    return "simulat" in (text or "").lower()
-
-
-def _acquired(summary: dict[str, str], yymmdd: str) -> str:
-    """ISO time of the scene's centre, or at least the day from the scene id."""
-    day = f"20{yymmdd[:2]}-{yymmdd[2:4]}-{yymmdd[4:]}"
-    match = re.match(r"\d{8} (\d\d:\d\d:\d\d\.?\d*)", summary.get("Img_SceneCenterDateTime", ""))
-    return f"{day}T{match[1]}Z" if match else day
-
-
-def _metres_per_degree(latitude_deg: float) -> tuple[float, float]:
-    """Length of a degree of latitude and of longitude on the WGS 84 ellipsoid."""
-    a, e2 = 6378137.0, 0.00669437999014
-    phi = math.radians(latitude_deg)
-    w = math.sqrt(1 - e2 * math.sin(phi) ** 2)
-    return math.radians(a * (1 - e2) / w**3), math.radians(a * math.cos(phi) / w)
+def _layer_told(layer: Layer) -> dict[str, Any]:
+    return {"unit": layer.unit, **({"meaning": dict(layer.meaning)} if layer.meaning else {})}
 
 
 def _shown(value: Any) -> str:
+    """A value of :meth:`Product.to_dict` as a reader likes it."""
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_shown(part)}" for key, part in value.items())
     return ", ".join(_shown(v) for v in value) if isinstance(value, list) else str(value)

@@ -5,6 +5,7 @@ Averaging is done in power, never in dB. Everything here is NumPy only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,12 @@ from .errors import Alos2TutError
 #: Calibration factor of PALSAR-2 Level 1.5, 2.1, 2.2 and mosaic products: σ0 [dB] = 10·log10⟨DN²⟩ − 83.0
 #: (JAXA, ALOS-2/PALSAR-2 calibration results; leader file, radiometric record, bytes 21–36).
 CALIBRATION_FACTOR_DB = -83.0
+#: ScanSAR beam W2, products ordered before 2016-09-28 07:00 UT (JAXA, calibration results of PALSAR-2).
+OLD_W2_FACTOR_DB = -79.0
+#: What is added for complex Level 1.1 numbers: σ0 [dB] = 10·log10⟨I² + Q²⟩ − 83.0 − 32.0 (the same source).
+SLC_OFFSET_DB = -32.0
+#: Blocks of at most so many pixels are summed in float32, whose error then stays below 1e-6
+_MOST_SUMMED_IN_FLOAT32 = 16
 
 
 def to_db(power: ArrayLike) -> NDArray[np.floating[Any]]:
@@ -73,23 +80,86 @@ def multilook(power: NDArray[np.floating[Any]], looks: int | tuple[int, int]) ->
     return block_means(np.where(valid, power, 0.0), valid, (rows, cols))
 
 
-def block_means(values: NDArray[Any], valid: NDArray[np.bool_], looks: tuple[int, int]) -> NDArray[np.float32]:
-    """What :func:`multilook` does, for numbers of any type that come with a mask.
+def mean_square(
+    dn: NDArray[Any],
+    looks: tuple[int, int],
+    *,
+    no_data: Sequence[int] = (0,),
+    weight: NDArray[Any] | None = None,
+    scratch: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """⟨DN²⟩ over blocks of pixels, the quantity that calibration turns into backscatter.
 
     Args:
-        values: (H, W), 0 where not valid; whole numbers are summed exactly.
-        valid: (H, W), where there is data.
+        dn: amplitudes (H, W) of any byte order, or complex numbers, of which |DN|² is meant.
+        looks: (rows, columns) per block, as for :func:`multilook`.
+        no_data: amplitudes that stand for "no data"; of complex numbers, zero and what is not finite.
+        weight: (H, W), multiplied into DN² before averaging.
+        scratch: (H, W), overwritten; saves the time of asking for memory. The result may be a view of it.
+
+    Returns:
+        As for :func:`multilook`.
+    """
+    is_complex = np.iscomplexobj(dn)
+    square = np.empty(dn.shape, dtype=np.float32) if scratch is None else scratch
+    square[...] = _squared_moduli(dn) if is_complex else dn
+    valid = np.isfinite(square) & (square != 0) if is_complex else _with_data(dn, no_data)
+    if not is_complex:
+        np.multiply(square, square, out=square)
+    if weight is not None:
+        square *= weight
+    if valid is not None:
+        square[~valid] = 0
+    return block_means(square, valid, looks)
+
+
+def _squared_moduli(z: NDArray[Any]) -> NDArray[np.float32]:
+    parts = z.astype(np.complex64).view(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.multiply(parts, parts, out=parts)
+        moduli: NDArray[np.float32] = parts[:, 0::2] + parts[:, 1::2]
+    return moduli
+
+
+def _with_data(dn: NDArray[Any], no_data: Sequence[int]) -> NDArray[np.bool_] | None:
+    """Where amplitudes are none of the no-data values; None if everywhere, which zero alone lets us see quickly."""
+    # zero is zero in any byte order, and a minimum in the machine's own is several times faster than comparing
+    if tuple(no_data) == (0,) and dn.dtype.kind == "u" and dn.view(dn.dtype.newbyteorder("=")).min() > 0:
+        return None
+    valid: NDArray[np.bool_] = dn != no_data[0]
+    for value in no_data[1:]:
+        valid &= dn != value
+    return valid
+
+
+def block_means(values: NDArray[Any], valid: NDArray[np.bool_] | None, looks: tuple[int, int]) -> NDArray[np.float32]:
+    """What :func:`multilook` does, for numbers that come with a mask.
+
+    The result does not depend on how an image is cut into strips of whole blocks, to the last bit.
+
+    Args:
+        values: (H, W), 0 where not valid.
+        valid: (H, W), where there is data; None: everywhere.
         looks: (rows, columns) per block.
 
     Returns:
         As for :func:`multilook`.
     """
-    # a block larger than the image averages all of it; its size is no reason to pad
+    # a block larger than the image averages all of it; its size is no reason to work more
     rows, cols = (min(n, max(size, 1)) for n, size in zip(looks, values.shape, strict=True))
-    counts = _block_sum(valid, rows, cols)
-    sizes = np.outer(_block_lengths(values.shape[0], rows), _block_lengths(values.shape[1], cols))
+    if (rows, cols) == (1, 1):
+        same = values.astype(np.float32, copy=False)
+        return same if valid is None else np.where(valid, same, np.float32(np.nan))
+    dtype = np.float32 if looks[0] * looks[1] <= _MOST_SUMMED_IN_FLOAT32 else np.float64
+    sums = _block_sums(values, rows, cols, dtype)
+    sizes = _block_sizes(values.shape, (rows, cols)).astype(dtype)
+    if valid is None:
+        np.divide(sums, sizes, out=sums)
+        means: NDArray[np.float32] = sums.astype(np.float32, copy=False)
+        return means
+    counts = _block_sums(valid, rows, cols, dtype)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(2 * counts >= sizes, _block_sum(values, rows, cols) / counts, np.nan).astype(np.float32)
+        return np.where(2 * counts >= sizes, sums / counts, np.nan).astype(np.float32)
 
 
 def look_pair(looks: int | tuple[int, int]) -> tuple[int, int]:
@@ -104,14 +174,29 @@ def look_pair(looks: int | tuple[int, int]) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-def _block_lengths(size: int, n: int) -> NDArray[np.int64]:
-    """Pixels of each block of ``n`` along an axis of ``size``; the last one may be cut."""
-    return np.minimum(n, size - np.arange(0, size, n))
+def _block_sizes(shape: tuple[int, ...], looks: tuple[int, int]) -> NDArray[np.int64]:
+    """Pixels of each block: one number, unless the last ones of a row or column are cut."""
+    if all(size % n == 0 for size, n in zip(shape, looks, strict=True)):
+        return np.array(looks[0] * looks[1])
+    lengths = [np.minimum(n, size - np.arange(0, size, n)) for size, n in zip(shape, looks, strict=True)]
+    return np.asarray(np.outer(*lengths))
 
 
-def _block_sum(values: NDArray[Any], rows: int, cols: int) -> NDArray[np.float64]:
-    height, width = values.shape
-    if height % rows or width % cols:
-        values = np.pad(values, ((0, -height % rows), (0, -width % cols)))
-    blocks = values.reshape(values.shape[0] // rows, rows, values.shape[1] // cols, cols)
-    return np.asarray(blocks.sum(axis=(1, 3), dtype=np.float64))
+def _block_sums(values: NDArray[Any], rows: int, cols: int, dtype: Any) -> NDArray[Any]:
+    """Sums over blocks, rows first: in strips of an image that stay in a core's cache, passes are cheap."""
+    by_rows = _sums_of_neighbours(values, rows, dtype)
+    return _sums_of_neighbours(by_rows.T, cols, dtype).T
+
+
+def _sums_of_neighbours(values: NDArray[Any], n: int, dtype: Any) -> NDArray[Any]:
+    """Sums of every ``n`` rows; of fewer at the end. The first of each n, then the second, …, so nothing is padded."""
+    if n == 1:
+        return values.astype(dtype, copy=False)
+    first, second = values[0::n], values[1::n]
+    sums = np.empty_like(first, dtype=dtype)
+    np.add(first[: len(second)], second, out=sums[: len(second)], dtype=dtype)
+    sums[len(second) :] = first[len(second) :]
+    for k in range(2, n):
+        part = values[k::n]
+        sums[: len(part)] += part
+    return sums

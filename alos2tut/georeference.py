@@ -1,0 +1,199 @@
+"""Where a CEOS image lies on the map and under which angle it is seen: by its leader, its lines and ``summary.txt``."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.warp import transform as reproject_points
+
+from . import geometry
+from .ceos import ImageFile
+from .errors import Alos2TutError, Alos2TutWarning
+from .products import MapGrid, SlantRangeIncidence
+from .sources import FileSource
+
+
+def parsed_crs(crs: str | CRS, where: str | Path) -> CRS:
+    """A coordinate system that the user named.
+
+    Raises:
+        Alos2TutError: one that PROJ does not know.
+    """
+    try:
+        return CRS.from_user_input(crs)
+    except CRSError as error:
+        raise Alos2TutError(f"crs={crs!r} is no coordinate system ({error})", where=where) from None
+
+
+def ceos_grid(
+    projection: Mapping[str, Any],
+    image: ImageFile,
+    leader: FileSource,
+    summary: Mapping[str, str],
+    crs: str | CRS | None,
+) -> tuple[MapGrid, list[str]]:
+    """The map grid, from the leader's corners; where it lacks them, from the lines' latitudes and longitudes."""
+    if crs is not None:
+        system = parsed_crs(crs, leader.where)
+    elif projection:
+        system = _utm(projection, leader)
+    else:
+        system = _utm_by_summary(summary, image, leader)
+    corners: Any = {
+        corner: (projection.get(f"{corner}_easting_km"), projection.get(f"{corner}_northing_km"))
+        for corner in geometry.CORNERS
+    }
+    spacing: Any = (projection.get("line_spacing_m"), projection.get("pixel_spacing_m"))
+    if projection and min(image.shape) > 1:
+        if any(value is None for corner in corners.values() for value in corner) or not all(spacing):
+            raise Alos2TutError("the map projection record lacks corners or spacing", where=leader.where)
+        corners = {name: (1000 * x, 1000 * y) for name, (x, y) in corners.items()}
+        grid = MapGrid(system, _checked_affine(corners, image, spacing, leader))
+        _warn_of_other_place(grid, image)
+        return grid, []
+    by_lines = _corners_by_lines(image, system)
+    if by_lines is None:
+        raise Alos2TutError(
+            "neither the leader's map projection record nor the lines of the image say where the product lies",
+            where=leader.where,
+            remedy="Download the product again; `alos2tut verify` tells what is missing.",
+        )
+    transform, _ = geometry.affine_from_corners(by_lines, image.shape)
+    return MapGrid(system, transform), ["leader: map projection record (placed by the lines' latitudes and longitudes)"]
+
+
+def _utm(projection: Mapping[str, Any], leader: FileSource) -> CRS:
+    """UTM, north or south by the false northing; WGS 84 stands for JAXA's GRS 80 frame."""
+    zone = str(projection.get("utm_zone"))
+    if projection.get("projection") != "UTM-PROJECTION" or not zone.isdigit() or not 1 <= int(zone) <= 60:
+        raise Alos2TutError(
+            f"map projection '{projection.get('projection')}' (zone {zone}) is absent or not UTM",
+            where=leader.where,
+            remedy="Give the coordinate system: open_product(path, crs='EPSG:…').",
+        )
+    south = (projection.get("false_northing_m") or 0) > 0
+    return CRS.from_epsg((32700 if south else 32600) + int(zone))
+
+
+def _utm_by_summary(summary: Mapping[str, str], image: ImageFile, leader: FileSource) -> CRS:
+    """UTM by ``summary.txt``'s zone and the sign of the lines' latitudes."""
+    zone, places = summary.get("Pds_UTM_ZoneNo", ""), _line_places(image)
+    if not zone.isdigit() or not 1 <= int(zone) <= 60 or places is None:
+        raise Alos2TutError(
+            "has no map projection record, and summary.txt states no UTM zone",
+            where=leader.where,
+            remedy="Give the coordinate system: open_product(path, crs='EPSG:…').",
+        )
+    return CRS.from_epsg((32700 if places["top_left"][1] < 0 else 32600) + int(zone))
+
+
+def _checked_affine(
+    corners: Mapping[str, tuple[float, float]], image: ImageFile, spacing: tuple[float, float], leader: FileSource
+) -> Affine:
+    """The affine by the corner pixels' centres, so that rotated products come out right, too."""
+    if not all(abs(value) < 1e9 for corner in corners.values() for value in corner):
+        raise Alos2TutError("corners of the map projection, and so the spacing, cannot be", where=leader.where)
+    transform, residual = geometry.affine_from_corners(corners, image.shape)
+    found = (math.hypot(transform.b, transform.e), math.hypot(transform.a, transform.d))
+    for name, by_corners, stated in zip(("line", "pixel"), found, spacing, strict=True):
+        if not abs(by_corners - stated) <= 0.01 * stated:  # so that NaN is refused, too
+            raise Alos2TutError(
+                f"corners give a {name} spacing of {by_corners:.4g} m, the record states {stated:.4g} m",
+                where=leader.where,
+            )
+    if residual > max(spacing):
+        raise Alos2TutError(
+            f"corners of the map projection miss a parallelogram by {residual:.4g} m, more than a pixel",
+            where=leader.where,
+        )
+    return transform
+
+
+def _line_places(image: ImageFile) -> dict[str, tuple[float, float]] | None:
+    """(longitude, latitude) of the corner pixels as the first and last line state them, if they do."""
+    if image.source.packed:  # the last line is behind all others
+        return None
+    first, last = image.prefixes([0, image.lines - 1])
+    places = {}
+    for corner, (line, end) in zip(geometry.CORNERS, ((first, 0), (first, 2), (last, 2), (last, 0)), strict=True):
+        place = (1e-6 * float(line["longitudes"][end]), 1e-6 * float(line["latitudes"][end]))
+        if place == (0.0, 0.0) or abs(place[0]) > 180 or abs(place[1]) > 90:
+            return None
+        places[corner] = place
+    return places
+
+
+def _corners_by_lines(image: ImageFile, crs: CRS) -> dict[str, tuple[float, float]] | None:
+    places = _line_places(image)
+    if places is None or min(image.shape) < 2:
+        return None
+    xs, ys = reproject_points(CRS.from_epsg(4326), crs, *zip(*places.values(), strict=True))
+    corners = dict(zip(places, zip(xs, ys, strict=True), strict=True))
+    return corners if np.isfinite(list(corners.values())).all() else None
+
+
+def line_footprint(image: ImageFile) -> tuple[tuple[float, float], ...]:
+    """Corners as (longitude, latitude) as the first and last line state them; none where they do not."""
+    places = _line_places(image)
+    return () if places is None else tuple(places.values())
+
+
+def _warn_of_other_place(grid: MapGrid, image: ImageFile) -> None:
+    """Leader and lines both say where the image lies; a user should know when they differ."""
+    by_lines = _corners_by_lines(image, grid.crs)
+    if by_lines is None:
+        return
+    places = geometry.corner_places(image.shape)
+    apart = max(math.dist(by_lines[corner], grid.transform * place) for corner, place in places.items())
+    limit = max(100.0, 5 * math.hypot(grid.transform.a, grid.transform.d))
+    if apart > limit:
+        warnings.warn(
+            f"{image.source.where}: the leader and the lines place corners {apart:.0f} m apart; the leader is "
+            "believed. `alos2tut verify` shows both.",
+            Alos2TutWarning,
+            stacklevel=2,
+        )
+
+
+@dataclass(frozen=True)
+class LineRanges:
+    """Slant ranges as a CEOS image's lines state them."""
+
+    image: ImageFile = field(repr=False)
+    #: of Level 1.1, whose lines state that of the first pixel only
+    range_spacing_m: float | None = None
+
+    def slant_range_m(self, rows: slice, cols: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Metres at these column numbers of consecutive lines, (rows, columns)."""
+        stated = self.image.prefixes(np.arange(rows.start, rows.stop))["slant_range_m"].astype(np.float64)
+        if stated.ndim == 1:
+            return np.asarray(stated[:, None] + cols[None, :] * (self.range_spacing_m or 0.0))
+        return geometry.along_line(stated, cols, self.image.pixels)
+
+
+def slant_range_incidence(
+    image: ImageFile, incidence_deg: float | None, range_spacing_m: float | None
+) -> SlantRangeIncidence | None:
+    """Incidence from the lines' slant ranges; None where they, or the angle at the centre, are not stated."""
+    is_slc = image.sample_code == "C*8"
+    if not incidence_deg or not 0 < incidence_deg < 89 or image.source.packed or (is_slc and not range_spacing_m):
+        return None
+    ranges = LineRanges(image, range_spacing_m if is_slc else None)
+    middle, ends = image.lines // 2, np.array([0, image.pixels // 2, image.pixels - 1])
+    center_m = float(ranges.slant_range_m(slice(middle, middle + 1), ends)[0, 1])
+    if not 3e5 < center_m < 3e6:  # the orbit is 630 km high
+        return None
+    radius_m = geometry.satellite_radius_m(center_m, incidence_deg)
+    corners = [ranges.slant_range_m(slice(row, row + 1), ends) for row in (0, image.lines - 1)]
+    angles = geometry.incidence_by_slant_range_deg(np.concatenate(corners), radius_m)
+    return SlantRangeIncidence(ranges, radius_m) if ((angles > 5) & (angles < 80)).all() else None
