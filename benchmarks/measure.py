@@ -5,19 +5,26 @@
 
 from __future__ import annotations
 
+import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import rasterio
 import torch
+from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.windows import Window
 
-from alos2tut import load_legend, map_scene, open_product, simulate_product
+from alos2tut import Product, load_legend, map_scene, open_product, simulate_product
+from alos2tut.ceos_writer import ProductDescription, write_ceos_product
 from alos2tut.config import EncoderConfig
 from alos2tut.dataset import Statistics
 from alos2tut.encoders import SwinEncoder
@@ -26,6 +33,7 @@ from alos2tut.segmentation import Segmenter
 
 ROUNDS = 7
 SIZE_PX = 4096
+FULL_SIZE_PX = (27_000, 32_000)
 SIGNAL = {"quantity": "sigma0", "polarizations": ["HH"], "spacing_m": [5.0, 5.0]}
 
 
@@ -42,11 +50,106 @@ def ratio(name: str, ours: Callable[[], object], other: Callable[[], object], ro
     print(f"{name:<70} {statistics.median(ratios):6.2f}  ({min(ratios):.2f}–{max(ratios):.2f})", flush=True)
 
 
-def read_all_dn(path: Path) -> np.ndarray:
-    """The product's pixels by GDAL."""
-    with rasterio.open(path) as source:
-        pixels: np.ndarray = source.read(1)
-    return pixels
+def read_with_rasterio(image: Path, rows: int | None = None) -> None:
+    """Merely read an image's pixels with GDAL's SAR_CEOS driver: at once, or in windows of so many rows."""
+    with rasterio.Env(GDAL_CACHEMAX=256), rasterio.open(image) as source:
+        if rows is None:
+            source.read(1)
+            return
+        for first in range(0, source.height, rows):
+            source.read(1, window=Window(0, first, source.width, min(rows, source.height - first)))
+
+
+def stream_to_geotiff(product: Product, out: Path) -> None:
+    """σ0 in dB at 2 × 2 looks to an uncompressed tiled GeoTIFF, without waiting for the disk."""
+    shape = tuple(-(-side // 2) for side in product.shape)
+    profile = {"driver": "GTiff", "dtype": "float32", "count": 1, "height": shape[0], "width": shape[1]}
+    profile |= {"crs": product.crs, "transform": product.transform * Affine.scale(2), "nodata": float("nan")}
+    profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256, "bigtiff": "if_safer"}
+    with rasterio.Env(GDAL_CACHEMAX=64), rasterio.open(out, "w", **profile) as raster:
+        for window, sigma0_db in product.blocks(looks=2, rows=256):
+            raster.write(sigma0_db, 1, window=window)
+
+
+def write_full_size_product(folder: Path) -> Path:
+    """A Level 2.1 product of the largest usual size, 1.7 GB; its pixels repeat one strip of noise."""
+    height, width = FULL_SIZE_PX
+    description = ProductDescription(
+        scene_id="ALOS2900002890-221119",
+        product_id="UBSR2.1GUD",
+        shape=FULL_SIZE_PX,
+        spacing_m=(2.5, 2.5),
+        center_time=datetime(2022, 11, 19, 2, 43),
+        incidence_deg=36.3,
+        heading_deg=190.0,
+        off_nadir_deg=32.4,
+        transform=Affine(2.5, 0, 350_000, 0, -2.5, 3_950_000),
+        utm_zone=54,
+        simulated=True,
+    )
+    noise = np.random.default_rng(0).rayleigh(2000, (500, width)).clip(1, 65535).astype(np.uint16)
+    folder.mkdir()
+    write_ceos_product(folder, description, {"HH": (noise[: height - row] for row in range(0, height, 500))})
+    return folder
+
+
+def in_new_process(code: str, *arguments: object) -> dict[str, float]:
+    """Run code that prints a JSON object, by itself: its time and memory are nobody else's."""
+    command = [sys.executable, "-c", PEAK + code, *map(str, arguments)]
+    result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return result
+
+
+#: the highest memory of this process alone; getrusage would count the parent's, which forked it
+PEAK = """
+import re
+def peak_mb():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+"""
+OPEN = """
+import json, sys, time
+import alos2tut.opening
+begun, before = time.perf_counter(), peak_mb()
+product = alos2tut.opening.open_product(sys.argv[1])
+print(json.dumps({"seconds": time.perf_counter() - begun, "before_mb": before, "peak_mb": peak_mb()}))
+"""
+STREAM = """
+import json, sys
+from alos2tut import open_product
+open_product(sys.argv[1]).to_cog(sys.argv[2], looks=2, compress=None, overviews=False, progress=False)
+print(json.dumps({"peak_mb": peak_mb()}))
+"""
+
+
+def measure_reading(folder: Path) -> None:
+    """Opening and streaming a product of full size."""
+    scene = write_full_size_product(folder / "full")
+    image, out = next(scene.glob("IMG-*")), folder / "out.tif"
+    runs = [in_new_process(OPEN, scene) for _ in range(ROUNDS)]
+    seconds, peak = (statistics.median(run[name] for run in runs) for name in ("seconds", "peak_mb"))
+    size = "{} × {}".format(*FULL_SIZE_PX)
+    print(
+        f"opening {size} px: {seconds:.3f} s, peak of the process {peak:.0f} MB (imports: {runs[0]['before_mb']:.0f})"
+    )
+    peak = in_new_process(STREAM, scene, out)["peak_mb"]
+    print(f"to_cog at 2 × 2 looks: peak of the process {peak:.0f} MB")
+    product = open_product(scene)
+    ratio("blocks at 2 × 2 looks into a 5 m dB GeoTIFF / SAR_CEOS, all at once",
+          lambda: stream_to_geotiff(product, out), lambda: read_with_rasterio(image), rounds=5)  # fmt: skip
+    ratio("the same / SAR_CEOS in windows of 512 rows",
+          lambda: stream_to_geotiff(product, out), lambda: read_with_rasterio(image, 512), rounds=5)  # fmt: skip
+    ratio("to_cog of the same, flushed to disk / SAR_CEOS in windows of 512 rows",
+          lambda: product.to_cog(out, looks=2, compress=None, overviews=False, progress=False),
+          lambda: read_with_rasterio(image, 512), rounds=3)  # fmt: skip
+    ratio("read_db of 1024² px at 2 × 2 looks / SAR_CEOS, the same window",
+          lambda: product.read_db((9000, 9000, 1024, 1024), looks=2),
+          lambda: read_window_with_rasterio(image))  # fmt: skip
+
+
+def read_window_with_rasterio(image: Path) -> None:
+    """A window out of the middle, with GDAL."""
+    with rasterio.open(image) as source:
+        source.read(1, window=Window(9000, 9000, 1024, 1024))
 
 
 def small_segmenter() -> Segmenter:
@@ -56,35 +159,30 @@ def small_segmenter() -> Segmenter:
     return Segmenter(encoder, load_legend("japan_9"), Statistics((-11.0,), (5.5,)), SIGNAL, width=32).eval()
 
 
+def measure_mapping(folder: Path) -> None:
+    """Mapping a scene against the bare network."""
+    product, segmenter, batch_size = open_product(simulate_product(folder / "scene", 0, SIZE_PX)), small_segmenter(), 8
+    tiles_per_row = len(tile_starts(SIZE_PX // 2, 128, 32))
+    passes = tiles_per_row * -(-tiles_per_row // batch_size)
+    batch = torch.zeros(batch_size, 1, 128, 128)
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for _ in range(passes):
+                segmenter(batch)
+
+    ratio("map_scene, quick profile / as many bare forward passes",
+          lambda: map_scene(product, segmenter, folder / "map.tif", batch_size=batch_size), bare, rounds=3)  # fmt: skip
+
+
 def main() -> None:
     """Run every measurement."""
     warnings.simplefilter("ignore", NotGeoreferencedWarning)  # SAR_CEOS gives control points only
     torch.set_num_threads(2)
-    print(f"simulating {SIZE_PX} × {SIZE_PX} px …")
+    print("times are ratios: median of the rounds (smallest–largest)")
     with tempfile.TemporaryDirectory() as folder:
-        scene = simulate_product(Path(folder) / "scene", 0, SIZE_PX)
-        product = open_product(scene)
-        image = next(scene.glob("IMG-*"))
-        print(f"\n{'ratio of times (median of rounds, smallest–largest)':<70}")
-        ratio("opening a product / opening its image with rasterio",
-              lambda: open_product(scene), lambda: rasterio.open(image).close())  # fmt: skip
-        ratio("read_dn of all pixels / rasterio SAR_CEOS", product.read_dn, lambda: read_all_dn(image))
-        ratio("read_db at 2 × 2 looks / rasterio SAR_CEOS, bare pixels",
-              lambda: product.read_db(looks=2), lambda: read_all_dn(image))  # fmt: skip
-
-        segmenter, batch_size = small_segmenter(), 8
-        tiles_per_row = len(tile_starts(SIZE_PX // 2, 128, 32))
-        passes = tiles_per_row * -(-tiles_per_row // batch_size)
-        batch = torch.zeros(batch_size, 1, 128, 128)
-
-        def bare() -> None:
-            with torch.inference_mode():
-                for _ in range(passes):
-                    segmenter(batch)
-
-        out = Path(folder) / "map.tif"
-        ratio("map_scene, quick profile / as many bare forward passes",
-              lambda: map_scene(product, segmenter, out, batch_size=batch_size), bare, rounds=3)  # fmt: skip
+        measure_reading(Path(folder))
+        measure_mapping(Path(folder))
 
 
 if __name__ == "__main__":

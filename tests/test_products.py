@@ -1,8 +1,8 @@
-"""Reading products: real files, simulated ones against GDAL, windows and looks, damaged files."""
+"""Pixels of products: against GDAL and known numbers, windows, looks, conversions, layers, exports, pictures."""
 
-import json
-import random
-import shutil
+import base64
+import io
+import re
 import struct
 import tracemalloc
 import warnings
@@ -11,24 +11,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from conftest import TIFF_NAME, write_geotiff
+from conftest import (
+    ARCHIVES,
+    SCENE_ID,
+    TIFF_NAME,
+    UTM54,
+    amplitudes,
+    archived,
+    complex_numbers,
+    write_ceos,
+    write_geotiff,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
 
-from alos2tut import Alos2TutError, Alos2TutWarning, Product, ceos, open_product, products
+from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product, products
+from alos2tut.ceos import ImageFile
 
-UTM54 = rasterio.Affine(2.5, 0, 350_000, 0, -2.5, 3_900_000)
+#: pixels of 100 m, so that incidence varies by more than a degree
+COARSE = rasterio.Affine(100, 0, 350_000, 0, -100, 3_900_000)
+EARTH_M = 6_371_000.0
 
 
 def image_of(folder: Path) -> Path:
     return next(folder.glob("IMG-*"))
-
-
-def leader_of(folder: Path) -> Path:
-    return next(folder.glob("LED-*"))
 
 
 def read_by_gdal(path: Path) -> tuple[np.ndarray, list]:
@@ -39,93 +48,79 @@ def read_by_gdal(path: Path) -> tuple[np.ndarray, list]:
             return source.read(1), source.gcps[0]
 
 
+def with_gaps(dn: np.ndarray) -> np.ndarray:
+    return np.where(dn == 0, np.float32(np.nan), dn.astype(np.float32))
+
+
 @pytest.fixture(scope="session")
 def small(small_scene) -> Product:
+    """The simulated product of 512 × 640 pixels."""
     return open_product(small_scene)
 
 
-@pytest.fixture
-def copy(small_scene, tmp_path) -> Path:
-    """A copy of the small product, to be damaged."""
-    return shutil.copytree(small_scene, tmp_path / "product", ignore=shutil.ignore_patterns("labels"))
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory) -> Product:
+    """A CEOS product of Level 2.1, 48 × 40 pixels of known numbers."""
+    return open_product(write_ceos(tmp_path_factory.mktemp("plain") / "product", {"HH": amplitudes()}))
 
 
-def write_field(path: Path, kind: str, name: str, text: str) -> None:
-    """Put a text into a field of a record, right-justified, wherever the record lies in the file."""
-    codes, layout, _ = ceos.RECORDS[kind]
-    data = bytearray(path.read_bytes())
-    position = 0
-    while tuple(data[position + 4 : position + 8]) != codes:
-        position += struct.unpack_from(">I", data, position + 8)[0]
-    start, form = layout[name]
-    width = int(form[1:].split(".")[0])
-    at = position + start - 1
-    data[at : at + width] = text.rjust(width).encode("ascii")
-    path.write_bytes(data)
+@pytest.fixture(scope="session")
+def slc(tmp_path_factory) -> Product:
+    """A CEOS product of Level 1.1 with zeros and numbers that are not finite, two polarisations."""
+    first = complex_numbers()
+    first[3, 4], first[5, 6], first[7, 8], first[9, 10] = 0, np.nan, complex(np.inf, 1), complex(1, -np.inf)
+    images = {"HH": first, "HV": complex_numbers(seed=1)}
+    return open_product(write_ceos(tmp_path_factory.mktemp("slc") / "product", images, "UBDR1.1__D"))
 
 
-# --- real files
+# --- numbers
 
 
-def test_real_leader_says_where_the_product_lies(level15):
-    projection = ceos.read_leader(leader_of(level15))["map_projection"]
-    image = ceos.ImageFile(image_of(level15), lines=13161, pixels=12870, record_bytes=0, prefix_bytes=0, software=None)
-    crs = products._ceos_crs(projection, leader_of(level15))
-    transform = products._ceos_transform(projection, image, leader_of(level15))
-    assert crs.to_epsg() == 32720
-    assert (transform.a, transform.b, transform.d, transform.e) == pytest.approx((6.25, 0, 0, -6.25), abs=1e-6)
-    # corners are the centres of the corner pixels
-    assert transform * (0.5, 0.5) == pytest.approx((510_879.0839, 8_819_462.993))
-    assert transform * (12869.5, 13160.5) == pytest.approx((591_310.3339, 8_737_212.993))
-    lon_lat = reproject_points(crs, "EPSG:4326", *zip(transform * (0.5, 0.5), strict=True))
-    assert np.ravel(lon_lat) == pytest.approx((-62.9005207, -10.6794393), abs=1e-6)
+def test_amplitudes_are_read_as_they_were_written(plain):
+    np.testing.assert_array_equal(plain.read_dn(), with_gaps(amplitudes()))
+    expected = with_gaps(amplitudes()).astype(float) ** 2 * 10**-8.3
+    np.testing.assert_allclose(plain.read_power(), expected, rtol=1e-6)
+    np.testing.assert_allclose(plain.read_db(), 10 * np.log10(expected), atol=5e-5)
 
 
-def test_real_leader_says_how_the_product_was_made(level15):
-    leader = ceos.read_leader(leader_of(level15))
-    assert leader["radiometric"]["calibration_factor_db"] == -83.0
-    assert (leader["map_projection"]["lines"], leader["map_projection"]["pixels"]) == (13161, 12870)
-    scene = leader["dataset_summary"]
-    assert (scene["incidence_deg"], scene["azimuth_looks"], scene["range_looks"]) == (40.573, 2.0, 1.0)
-    assert (scene["scene_id"], scene["level"], scene["orbit_direction"]) == ("ALOS2015976960-140909", "1.5", "ASCEND")
+def test_complex_numbers_are_read_bit_for_bit(slc):
+    expected = complex_numbers()
+    expected[3, 4], expected[5, 6], expected[7, 8], expected[9, 10] = 0, np.nan, complex(np.inf, 1), complex(1, -np.inf)
+    numbers = slc.read_slc()
+    assert numbers.dtype == np.complex64 and numbers.tobytes() == expected.tobytes()
+    assert slc.read_slc((2, 3, 10, 20), polarization="HV").tobytes() == complex_numbers(seed=1)[2:12, 3:23].tobytes()
 
 
-def test_real_summary_is_read(level15):
-    summary = ceos.read_summary(level15 / "summary.txt")
-    assert (summary["Pdi_NoOfPixels_0"], summary["Pdi_NoOfLines_0"]) == ("12870", "13161")
-    assert summary["Lbi_ProcessLevel"] == "1.5"
+def test_power_of_complex_numbers_is_their_square_by_115_db(slc):
+    numbers = complex_numbers(seed=1).astype(np.complex128)
+    power = slc.read_power(polarization="HV")
+    np.testing.assert_allclose(power, np.abs(numbers) ** 2 * 10**-11.5, rtol=1e-6)
+    np.testing.assert_allclose(slc.read_db(polarization="HV"), 20 * np.log10(np.abs(numbers)) - 115, atol=1e-4)
+    np.testing.assert_allclose(slc.read_dn(polarization="HV"), np.abs(numbers), rtol=1e-6)
+    blocks = (np.abs(numbers) ** 2).reshape(12, 4, 8, 5).mean(axis=(1, 3))
+    np.testing.assert_allclose(slc.read_power(polarization="HV", looks=(4, 5)), blocks * 10**-11.5, rtol=1e-5)
 
 
-def test_real_image_without_its_lines_is_truncated(level15):
-    with pytest.raises(Alos2TutError, match="truncated") as refused:
-        open_product(level15)
-    missing = 720 + 13161 * 25932 - image_of(level15).stat().st_size
-    assert f"{missing} of {720 + 13161 * 25932} bytes" in str(refused.value)
-    assert "IMG-HH-ALOS2015976960" in str(refused.value) and "again" in str(refused.value)
+@pytest.mark.parametrize("read", ["read_dn", "read_power", "read_db"])
+def test_zeros_and_what_is_not_finite_are_no_data(slc, read):
+    missing = np.zeros((48, 40), dtype=bool)
+    missing[[3, 5, 7, 9], [4, 6, 8, 10]] = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pixels = getattr(slc, read)()
+    np.testing.assert_array_equal(np.isnan(pixels), missing)
 
 
-def test_real_product_is_read_with_the_lines_it_should_have(level15, tmp_path):
-    """The real headers around a sparse file of the stated size: what the reader makes of JAXA's own records."""
-    folder = shutil.copytree(level15, tmp_path / "product", copy_function=shutil.copyfile)
-    for image in folder.glob("IMG-*"):
-        with open(image, "r+b") as handle:
-            handle.truncate(720 + 13161 * 25932)
-    product = open_product(folder)
-    assert (product.shape, product.polarizations, product.crs.to_epsg()) == ((13161, 12870), ("HH", "HV"), 32720)
-    assert product.spacing_m == pytest.approx((6.25, 6.25))
-    assert product.calibration_factor_db == -83.0 and product.calibration_source == "leader file"
-    assert (product.acquired, product.orbit_direction) == ("2014-09-09T04:33:47.052Z", "ascending")
-    assert not product.simulated and product.gaps == ()
-    assert np.isnan(product.read_db((13000, 12000, 20, 30), polarization="HV")).all()
+def test_amplitudes_are_no_complex_numbers(plain):
+    with pytest.raises(Alos2TutError, match=r"2\.1 holds amplitudes.*read_dn"):
+        plain.read_slc()
 
 
-def test_real_mosaic_is_what_jaxa_says(mosaic):
-    product = open_product(mosaic)
-    assert (product.shape, product.quantity, product.polarizations) == ((520, 660), "gamma0", ("HH", "HV"))
-    assert product.no_data_dn == (0, 1) and product.crs.to_epsg() == 4326
-    assert product.calibration_factor_db == -83.0
-    # 0.8 seconds of arc at 22° north, by the ellipsoid's radii there
-    assert product.spacing_m == pytest.approx((24.607, 22.938), abs=0.002)
+def test_a_geotiff_of_level_11_gives_the_same_complex_numbers(tmp_path):
+    path = tmp_path / TIFF_NAME.replace("2.1GUD", "1.1__D")
+    product = open_product(write_geotiff(path, complex_numbers(), None, None, dtype="complex64"))
+    assert product.read_slc().tobytes() == complex_numbers().tobytes()
+    np.testing.assert_allclose(product.read_power(), np.abs(complex_numbers()) ** 2 * 10**-11.5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -150,13 +145,6 @@ def test_windows_of_the_real_mosaic_equal_rasterios(mosaic, window):
         np.testing.assert_allclose(db, 20 * np.log10(expected) - 83, atol=1e-4)
 
 
-def test_a_file_of_the_real_mosaic_opens_all_of_it(mosaic):
-    assert open_product(mosaic / "crop_N23W161_20_mask_F02DAR.tif").polarizations == ("HH", "HV")
-
-
-# --- CEOS
-
-
 def test_simulated_pixels_equal_gdals_everywhere(small_scene, small):
     dn, _ = read_by_gdal(image_of(small_scene))
     assert dn.shape == small.shape == (512, 640)
@@ -170,178 +158,6 @@ def test_gdals_ground_control_points_agree_with_our_affine(small_scene, small):
     cols, rows = ~small.transform * (np.array(x_m), np.array(y_m))
     assert np.abs(cols - [p.col for p in points]).max() < 1
     assert np.abs(rows - [p.row for p in points]).max() < 1
-
-
-def test_metadata_of_the_simulated_product(small):
-    assert (small.crs.to_epsg(), small.spacing_m, small.quantity) == (32654, (2.5, 2.5), "sigma0")
-    assert (small.calibration_factor_db, small.calibration_source) == (-83.0, "leader file")
-    assert (small.level, small.mode, small.look_side, small.orbit_direction) == ("2.1", "UBS", "right", "descending")
-    assert small.simulated and small.incidence_deg == 36.3 and small.gaps == ()
-    left, bottom, right, top = small.bounds
-    assert (right - left, top - bottom) == (1600, 1280)
-
-
-@pytest.mark.parametrize("kind", ["IMG", "LED", "VOL", "TRL"])
-def test_any_file_of_a_product_opens_it(small_scene, small, kind):
-    product = open_product(next(small_scene.glob(f"{kind}-*")))
-    assert (product.shape, product.name) == (small.shape, small.name)
-
-
-def test_metadata_are_json_and_show_in_a_notebook(small):
-    content = json.loads(json.dumps(small.to_dict(), allow_nan=False))
-    assert content["shape"] == [512, 640] and content["crs"] == "EPSG:32654"
-    assert small.scene_id in small._repr_html_() and "2.1" in repr(small)
-
-
-def test_southern_products_have_their_false_northing(copy):
-    write_field(leader_of(copy), "map_projection", "false_northing_m", "10000000.0")
-    assert open_product(copy).crs.to_epsg() == 32754
-
-
-def test_a_missing_calibration_factor_is_assumed_and_said(copy):
-    write_field(leader_of(copy), "radiometric", "calibration_factor_db", "")
-    product = open_product(copy)
-    assert product.calibration_factor_db == -83.0
-    assert product.calibration_source.startswith("assumed") and "leader: radiometric record" in product.gaps
-
-
-def test_another_calibration_factor_is_used(copy, small):
-    write_field(leader_of(copy), "radiometric", "calibration_factor_db", "-79.0000000")
-    np.testing.assert_allclose(open_product(copy).read_db(), small.read_db() + 4, atol=1e-4)
-
-
-def test_a_rotated_product_gets_a_rotated_affine(copy):
-    projection = ceos.read_leader(leader_of(copy))["map_projection"]
-    x0, y0 = projection["top_left_easting_km"], projection["top_left_northing_km"]
-    for corner, (row, col) in {"top_right": (0, 639), "bottom_left": (511, 0)}.items():
-        angle, metres = np.deg2rad(10), 0.0025
-        x = x0 + metres * (col * np.cos(angle) - row * np.sin(angle))
-        y = y0 - metres * (col * np.sin(angle) + row * np.cos(angle))
-        write_field(leader_of(copy), "map_projection", f"{corner}_easting_km", f"{x:.7f}")
-        write_field(leader_of(copy), "map_projection", f"{corner}_northing_km", f"{y:.7f}")
-    product = open_product(copy)
-    assert product.spacing_m == pytest.approx((2.5, 2.5), abs=1e-5)
-    assert product.transform * (0.5, 0.5) == pytest.approx((1000 * x0, 1000 * y0))
-    assert product.transform.d == pytest.approx(-2.5 * np.sin(np.deg2rad(10)), abs=1e-5)
-
-
-# --- GeoTIFF
-
-
-@pytest.fixture(scope="session")
-def tiff(small_scene, small, tmp_path_factory) -> Path:
-    """The simulated product as a lone GeoTIFF."""
-    dn, _ = read_by_gdal(image_of(small_scene))
-    return write_geotiff(tmp_path_factory.mktemp("tiff") / TIFF_NAME, dn, small.transform)
-
-
-@pytest.mark.parametrize("name", [TIFF_NAME, TIFF_NAME + "f"], ids=["tif", "tiff"])
-@pytest.mark.parametrize("by_folder", [True, False], ids=["by folder", "by file"])
-def test_a_lone_geotiff_is_a_product(tiff, small, tmp_path, name, by_folder):
-    path = Path(shutil.copyfile(tiff, tmp_path / name))
-    product = open_product(tmp_path if by_folder else path)
-    assert (product.kind, product.level, product.shape) == ("GeoTIFF", "2.1", (512, 640))
-    assert (product.crs, product.transform) == (small.crs, small.transform)
-    assert product.calibration_factor_db == -83.0 and product.calibration_source.startswith("assumed")
-    assert "calibration factor" in product.gaps and product.acquired == "2018-10-18"
-    np.testing.assert_array_equal(product.read_db((3, 5, 100, 200), looks=2), small.read_db((3, 5, 100, 200), looks=2))
-
-
-def test_a_geotiff_without_crs_asks_for_it(tmp_path):
-    path = write_geotiff(tmp_path / TIFF_NAME, np.ones((20, 30)), UTM54, crs=None)
-    with pytest.raises(Alos2TutError, match=r"crs='EPSG:32654'") as refused:
-        open_product(path)
-    assert TIFF_NAME in str(refused.value)
-    assert open_product(path, crs="EPSG:32653").crs.to_epsg() == 32653
-
-
-def test_a_given_crs_replaces_a_wrong_one(tiff):
-    assert open_product(tiff, crs="EPSG:32653").crs.to_epsg() == 32653
-
-
-def test_a_crs_that_is_none_is_refused(tiff):
-    with pytest.raises(Alos2TutError, match="no coordinate system"):
-        open_product(tiff, crs="EPSG:1")
-
-
-def test_a_geotiff_without_georeference_is_refused(tmp_path):
-    path = write_geotiff(tmp_path / TIFF_NAME, np.ones((20, 30)), rasterio.Affine.identity())
-    with pytest.raises(Alos2TutError, match="no georeference"):
-        open_product(path)
-
-
-def test_a_geotiff_of_another_type_is_refused(tmp_path):
-    profile = {"driver": "GTiff", "dtype": "float32", "count": 1, "height": 8, "width": 8}
-    with rasterio.open(tmp_path / TIFF_NAME, "w", **profile, crs="EPSG:32654", transform=UTM54) as raster:
-        raster.write(np.ones((8, 8), np.float32), 1)
-    with pytest.raises(Alos2TutError, match="float32"):
-        open_product(tmp_path)
-
-
-@pytest.mark.parametrize("kept", [0, 100, 5000], ids=["empty", "header only", "half"])
-def test_a_cut_geotiff_is_refused(tiff, tmp_path, kept):
-    (tmp_path / TIFF_NAME).write_bytes(tiff.read_bytes()[:kept])
-    with pytest.raises(Alos2TutError, match=TIFF_NAME):
-        open_product(tmp_path).read_dn()
-
-
-def second_image(first: Path, dn_of: str = "HV") -> Path:
-    """The same image once more, under the name of another polarisation."""
-    return Path(shutil.copyfile(first, first.with_name(first.name.replace("-HH-", f"-{dn_of}-"))))
-
-
-# --- which file opens what
-
-
-@pytest.mark.parametrize("kind", ["CEOS", "GeoTIFF"])
-def test_an_image_file_makes_its_polarisation_the_default(copy, tiff, tmp_path, kind):
-    first = image_of(copy) if kind == "CEOS" else Path(shutil.copyfile(tiff, tmp_path / TIFF_NAME))
-    other = second_image(first)
-    by_file, by_folder = open_product(other), open_product(first.parent)
-    assert by_file.kind == kind and by_file.polarizations == by_folder.polarizations == ("HH", "HV")
-    assert (by_file.choose_polarization(), by_folder.choose_polarization()) == ("HV", "HH")
-    assert by_file.choose_polarization("HH") == "HH" and open_product(first).choose_polarization() == "HH"
-    assert by_file.name.startswith("IMG-HV-ALOS2") and by_file.image_name("HH") == by_folder.name
-
-
-def test_a_mosaics_image_makes_its_polarisation_the_default(tmp_path):
-    for polarization, value in [("HH", 100), ("HV", 50)]:
-        degrees = rasterio.Affine(0.0002, 0, -161, 0, -0.0002, 23)
-        name = f"N23W161_20_sl_{polarization}_F02DAR.tif"
-        write_geotiff(tmp_path / name, np.full((20, 30), value), degrees, crs="EPSG:4326")
-    by_file, by_folder = open_product(tmp_path / "N23W161_20_sl_HV_F02DAR.tif"), open_product(tmp_path)
-    assert (by_file.read_dn()[0, 0], by_folder.read_dn()[0, 0], by_file.read_dn(polarization="HH")[0, 0]) == (
-        50,
-        100,
-        100,
-    )
-    assert (by_file.name, by_folder.name) == ("N23W161_20_HV", "N23W161_20_HH")
-
-
-@pytest.mark.parametrize("name", ["summary.txt", "BRS-HH-{id}.jpg", "{scene}_UBSR2.1GUD.kml"])
-def test_what_comes_with_a_product_stands_for_its_folder(copy, small, tmp_path, name):
-    identity = image_of(copy).name.removeprefix("IMG-HH-")
-    companion = copy / name.format(id=identity, scene=small.scene_id)
-    companion.touch()
-    assert open_product(companion).name == small.name
-    alone = Path(shutil.copyfile(companion, tmp_path / companion.name))
-    with pytest.raises(Alos2TutError, match="no ALOS-2 product"):
-        open_product(alone)
-
-
-def test_both_formats_of_a_product_in_one_folder_are_told_apart(copy, tiff):
-    ceos_image = image_of(copy)
-    both = Path(shutil.copyfile(tiff, copy / f"{ceos_image.name}.tif"))
-    named = [ceos_image, leader_of(copy), copy / "summary.txt", copy, both]
-    assert [open_product(path).kind for path in named] == 4 * ["CEOS"] + ["GeoTIFF"]
-    assert open_product(both).files == (both,)
-
-
-def test_a_simulated_product_says_so_without_its_summary(copy):
-    (copy / "summary.txt").unlink()
-    assert open_product(copy).simulated
-    write_field(image_of(copy), "image_descriptor", "software", "SIGMA SAR")
-    assert not open_product(copy).simulated
 
 
 # --- windows and looks
@@ -462,18 +278,139 @@ def test_looks_far_larger_than_the_product_cost_nothing(small):
         tracemalloc.stop()
 
 
-def test_another_quantity_is_converted_by_the_scene_centre_and_warned_of(small):
-    window = (100, 100, 20, 20)
-    with pytest.warns(Alos2TutWarning, match=r"36\.30°.*0\.12 dB"):
-        gamma0 = small.read_db(window, quantity="gamma0")
-    offset = -10 * np.log10(np.cos(np.deg2rad(36.3)))
-    np.testing.assert_allclose(gamma0, small.read_db(window) + offset, atol=1e-4)
+@pytest.mark.parametrize("scale", ["read_dn", "blocks", "to_cog"])
+def test_an_unknown_polarisation_is_refused_with_those_there_are(small, tmp_path, scale):
+    read = {"read_dn": small.read_dn, "blocks": lambda **o: next(small.blocks(**o)),
+            "to_cog": lambda **o: small.to_cog(tmp_path / "x.tif", **o)}[scale]  # fmt: skip
+    with pytest.raises(Alos2TutError, match=r"'HV'.*It holds HH"):
+        read(polarization="HV")
 
 
-def test_the_products_own_quantity_needs_no_warning(small):
+# --- incidence and conversion
+
+
+def incidence(range_m: np.ndarray, center_m: float, center_deg: float) -> np.ndarray:
+    """Degrees by plane vectors: the radar above the Earth's circle, and the point on it that is so far away."""
+    theta = np.radians(center_deg)
+    height = np.hypot(center_m * np.sin(theta), EARTH_M + center_m * np.cos(theta))
+    psi = np.arccos((height**2 + EARTH_M**2 - range_m**2) / (2 * height * EARTH_M))
+    up = np.stack([np.sin(psi), np.cos(psi)])
+    sight = np.array([0, height]).reshape(2, *(1,) * range_m.ndim) - EARTH_M * up
+    return np.degrees(np.arccos((sight * up).sum(axis=0) / range_m))
+
+
+def stated_ranges(image: Path) -> np.ndarray:
+    """Slant ranges of the first, middle and last pixel of every line of Level 1.5 and 2.1, as JAXA places them."""
+    data = image.read_bytes()
+    length = struct.unpack_from(">I", data, 720 + 8)[0]
+    return np.array([struct.unpack_from(">3I", data, at + 64) for at in range(720, len(data), length)], dtype=float)
+
+
+def range_per_pixel(image: Path, width: int) -> np.ndarray:
+    ends = [0, (width - 1) / 2, width - 1]
+    return np.stack([np.polyval(np.polyfit(ends, line, 2), np.arange(width)) for line in stated_ranges(image)])
+
+
+@pytest.fixture(scope="session")
+def coarse(tmp_path_factory) -> Product:
+    """40 × 150 pixels of 100 m, dark and bright in turns of 37 or 38 columns."""
+    dn = np.where(np.arange(150) % 75 < 37, 100, 3000) * np.ones((40, 1), dtype=int)
+    dn[:8, :20] = 0
+    folder = tmp_path_factory.mktemp("coarse") / "product"
+    return open_product(write_ceos(folder, {"HH": dn.astype(np.uint16)}, "WBDR1.5GUD", transform=COARSE))
+
+
+def coarse_incidence(coarse: Product) -> np.ndarray:
+    ranges = range_per_pixel(image_of(coarse.path), 150)
+    return incidence(ranges, ranges[20, 75], 36.3)
+
+
+def test_incidence_by_slant_range_is_that_of_a_sphere(coarse):
+    found, expected = coarse.read_incidence(), coarse_incidence(coarse)
+    assert found.dtype == np.float32 and np.ptp(expected) > 1
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_incidence_of_level_11_is_that_of_a_sphere(tmp_path):
+    folder = write_ceos(tmp_path, {"HH": complex_numbers((30, 300))}, "UBSR1.1__D", spacing_m=(3.0, 20.0))
+    product = open_product(folder)
+    ranges = 760_000 + 20.0 * (np.arange(300) - 299 / 2) * np.ones((30, 1))
+    expected = incidence(ranges, 760_000, 36.3)
+    assert np.ptp(expected) > 0.5
+    np.testing.assert_allclose(product.read_incidence(), expected, atol=2e-3)
+
+
+def test_incidence_between_the_pixels_where_it_is_computed_is_close(tmp_path):
+    """At 64 pixels of 2.5 m a straight line is as good as the angles themselves."""
+    folder = write_ceos(tmp_path, {"HH": amplitudes((3, 600))})
+    ranges = range_per_pixel(image_of(folder), 600)
+    expected = incidence(ranges, ranges[1, 300], 36.3)
+    np.testing.assert_allclose(open_product(folder).read_incidence(), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("window", [(3, 5, 20, 140), (39, 149, 1, 1), (0, 64, 2, 1), (7, 10, 1, 65), (7, 10, 1, 66)])
+def test_incidence_of_a_window_is_a_part_of_the_whole(coarse, window):
+    row, col, height, width = window
+    part = coarse.read_incidence(window)
+    np.testing.assert_allclose(part, coarse.read_incidence()[row : row + height, col : col + width], atol=1e-3)
+
+
+def test_sigma0_becomes_gamma0_pixel_by_pixel(coarse):
+    expected = with_gaps(read_by_gdal(image_of(coarse.path))[0]).astype(float) ** 2 * 10**-8.3
+    expected /= np.cos(np.radians(coarse_incidence(coarse)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        small.read_db((100, 100, 5, 5), quantity="sigma0")
+        np.testing.assert_allclose(coarse.read_power(quantity="gamma0"), expected, rtol=1e-4)
+        np.testing.assert_allclose(coarse.read_db(quantity="gamma0"), 10 * np.log10(expected), atol=1e-3)
+
+
+def test_conversion_goes_before_averaging(coarse):
+    dn2 = with_gaps(read_by_gdal(image_of(coarse.path))[0]).astype(float) ** 2
+    gamma0 = (dn2 / np.cos(np.radians(coarse_incidence(coarse)))).reshape(10, 4, 2, 75)
+    expected = np.nanmean(gamma0, axis=(1, 3)) * 10**-8.3
+    found = coarse.read_power(quantity="gamma0", looks=(4, 75))
+    np.testing.assert_allclose(found, expected, rtol=2e-4)
+    # the blocks' mean angle would give another number
+    angles = coarse_incidence(coarse).reshape(10, 4, 2, 75).mean(axis=(1, 3))
+    averaged = np.nanmean(dn2.reshape(10, 4, 2, 75), axis=(1, 3)) / np.cos(np.radians(angles)) * 10**-8.3
+    assert (np.abs(averaged / expected - 1) > 1e-3).all()
+
+
+@pytest.mark.parametrize("looks", [1, (3, 7)])
+def test_a_converted_window_is_a_part_of_the_whole(coarse, looks):
+    rows, cols = (looks, looks) if looks == 1 else looks
+    part = coarse.read_power((12, 14, 9, 21), looks=looks, quantity="gamma0")
+    whole = coarse.read_power(looks=looks, quantity="gamma0")
+    expected = whole[12 // rows : -(-21 // rows), 14 // cols : -(-35 // cols)]
+    np.testing.assert_allclose(part, expected, rtol=1e-5)
+
+
+@pytest.fixture(scope="session")
+def centered(tmp_path_factory) -> Product:
+    """The product of known numbers, whose lines state no slant range."""
+    folder = write_ceos(tmp_path_factory.mktemp("centered") / "product", {"HH": amplitudes()})
+    data = bytearray(image_of(folder).read_bytes())
+    for line in range(720, len(data), 192 + 2 * 40):
+        data[line + 64 : line + 76] = bytes(12)
+    image_of(folder).write_bytes(data)
+    return open_product(folder)
+
+
+@pytest.mark.parametrize("looks", [1, 3])
+def test_without_slant_ranges_the_scene_centre_converts_with_a_warning(centered, looks):
+    assert centered.incidence_source == "scene centre"
+    with pytest.warns(Alos2TutWarning, match=r"36\.30°.*0\.12 dB"):
+        gamma0 = centered.read_db(quantity="gamma0", looks=looks)
+    offset = -10 * np.log10(np.cos(np.deg2rad(36.3)))
+    np.testing.assert_allclose(gamma0, centered.read_db(looks=looks) + offset, atol=1e-4)
+    with pytest.raises(Alos2TutError, match=r"no incidence angle per pixel.*only 36\.30° at the scene's centre"):
+        centered.read_incidence()
+
+
+def test_the_products_own_quantity_needs_no_warning(centered):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert centered.read_db(quantity="sigma0").tobytes() == centered.read_db().tobytes()
 
 
 def test_an_unknown_quantity_is_refused(small):
@@ -481,204 +418,374 @@ def test_an_unknown_quantity_is_refused(small):
         small.read_db((0, 0, 5, 5), quantity="beta0")
 
 
-def test_a_conversion_without_incidence_is_refused(tiff):
-    with pytest.raises(Alos2TutError, match="no incidence"):
-        open_product(tiff).read_db((0, 0, 5, 5), quantity="gamma0")
+def test_a_conversion_without_incidence_is_refused(tmp_path):
+    product = open_product(write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54))
+    with pytest.raises(Alos2TutError, match=r"cannot turn sigma0 into gamma0.*no incidence.*Read sigma0"):
+        product.read_db((0, 0, 5, 5), quantity="gamma0")
 
 
-def test_an_unknown_polarisation_is_refused_with_those_there_are(small):
-    with pytest.raises(Alos2TutError, match=r"'HV'.*It holds HH"):
-        small.read_db(polarization="HV")
+def test_gamma0_of_the_real_mosaic_becomes_sigma0_by_its_local_incidence(mosaic):
+    window = (13, 470, 77, 190)
+    product = open_product(mosaic)
+    bands = {}
+    for name in ("sl_HV", "linci"):
+        with rasterio.open(mosaic / f"crop_N23W161_20_{name}_F02DAR.tif") as band:
+            bands[name] = band.read(1).astype(float)[13:90, 470:660]
+    expected = bands["sl_HV"] ** 2 * 10**-8.3 * np.cos(np.radians(bands["linci"]))
+    expected[bands["sl_HV"] <= 1] = np.nan
+    assert np.isfinite(expected).any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = product.read_power(window, polarization="HV", quantity="sigma0")
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-# --- bad input
+def test_gamma0_of_level_22_becomes_sigma0_before_averaging(tmp_path):
+    draw = np.random.default_rng(5)
+    dn, angle = draw.integers(1, 5000, (48, 40)), draw.integers(1500, 7500, (48, 40))
+    name = f"{SCENE_ID}_WBDR2.2GUD"
+    write_geotiff(tmp_path / f"{name}_HH_SLP.tif", dn, UTM54)
+    write_geotiff(tmp_path / f"{name}_LIN.tif", angle, UTM54)
+    power = dn**2 * 10**-8.3 * np.cos(np.radians(0.01 * angle))
+    found = open_product(tmp_path).read_power(quantity="sigma0", looks=(6, 5))
+    np.testing.assert_allclose(found, power.reshape(8, 6, 8, 5).mean(axis=(1, 3)), rtol=1e-5)
 
 
-def test_a_missing_leader_is_named(copy):
-    name = leader_of(copy).name
-    leader_of(copy).unlink()
-    with pytest.raises(Alos2TutError, match=rf"{name}.*missing.*again"):
-        open_product(copy)
+@pytest.mark.xfail(strict=True, reason="an angle that is missing takes its whole block with it")
+def test_pixels_whose_angle_is_missing_do_not_count(tmp_path):
+    dn, angle = np.full((4, 8), 100), np.full((4, 8), 6000)
+    # one of four, three of four
+    angle[0, 0] = angle[0, 4] = angle[0, 5] = angle[1, 4] = 0
+    name = f"{SCENE_ID}_WBDR2.2GUD"
+    write_geotiff(tmp_path / f"{name}_HH_SLP.tif", dn, UTM54)
+    write_geotiff(tmp_path / f"{name}_LIN.tif", angle, UTM54)
+    product = open_product(tmp_path)
+    np.testing.assert_array_equal(np.isnan(product.read_power(quantity="sigma0")), angle == 0)
+    blocks = product.read_power(quantity="sigma0", looks=2)
+    np.testing.assert_array_equal(np.isnan(blocks), [[False, False, True, False], 4 * [False]])
+    np.testing.assert_allclose(blocks[0, 0], 1e4 * 10**-8.3 * 0.5, rtol=1e-5)
 
 
-def test_a_product_without_an_image_is_refused(copy):
-    image_of(copy).unlink()
-    with pytest.raises(Alos2TutError, match="no image"):
-        open_product(copy)
+# --- layers
 
 
-@pytest.mark.parametrize("cut", [1, 1472, 100_000], ids=["one byte", "one line", "many lines"])
-def test_a_short_image_states_the_missing_bytes(copy, cut):
-    data = image_of(copy).read_bytes()
-    image_of(copy).write_bytes(data[:-cut])
-    with pytest.raises(Alos2TutError, match=f"{cut} of {len(data)} bytes are missing"):
-        open_product(copy)
+def test_layers_of_the_real_mosaic(mosaic):
+    product = open_product(mosaic)
+    assert product.incidence_source == "delivered layer (local, with terrain)"
+    bands = {}
+    for name in ("sl_HH", "linci", "mask", "date"):
+        with rasterio.open(mosaic / f"crop_N23W161_20_{name}_F02DAR.tif") as band:
+            bands[name] = band.read(1)
+    missing = bands["sl_HH"] == 1
+    assert 10_000 < missing.sum() < 50_000
+    angles = product.read_layer("local_incidence")
+    np.testing.assert_array_equal(angles, np.where(missing, np.nan, bands["linci"]))
+    assert angles.dtype == np.float32
+    np.testing.assert_array_equal(product.read_incidence(), angles)
+    mask = product.read_layer("mask")
+    np.testing.assert_array_equal(mask, bands["mask"])
+    assert {product.layers["mask"].meaning[code] for code in np.unique(mask)} == {
+        "no data", "ocean and water", "shadow", "land",
+    }  # fmt: skip
+    dates = product.read_layer("date")
+    assert dates.dtype == "datetime64[D]"
+    np.testing.assert_array_equal(np.isnat(dates), missing)
+    assert set(dates[~missing]) == {np.datetime64("2020-09-09")}
 
 
-@pytest.mark.parametrize("kept", [0, 8, 700, 3000, 10_000], ids=["empty", "8", "700", "3000", "10000"])
-def test_a_short_leader_is_refused(copy, kept):
-    leader_of(copy).write_bytes(leader_of(copy).read_bytes()[:kept])
-    with pytest.raises(Alos2TutError, match="LED-"):
-        open_product(copy)
+def test_a_window_of_a_layer_is_a_part_of_it(mosaic):
+    product = open_product(mosaic)
+    for name in product.layers:
+        part, whole = product.read_layer(name, (13, 470, 77, 190)), product.read_layer(name)
+        np.testing.assert_array_equal(part, whole[13:90, 470:660])
 
 
-@pytest.mark.parametrize(
-    ("field", "text", "message"),
-    [
-        pytest.param("projection", "MERCATOR", "not UTM", id="another projection"),
-        pytest.param("utm_zone", "99", "zone", id="a zone beyond 60"),
-        pytest.param("utm_zone", "0", "zone", id="zone zero"),
-        pytest.param("top_left_easting_km", "", "corners", id="no corner"),
-        pytest.param("top_left_easting_km", "0.0", "spacing", id="a corner elsewhere"),
-        pytest.param("top_left_easting_km", "1e307", "spacing", id="a corner beyond numbers"),
-        pytest.param("line_spacing_m", "-2.5", "spacing", id="negative spacing"),
-    ],
-)
-def test_a_map_projection_that_cannot_be_is_refused(copy, field, text, message):
-    write_field(leader_of(copy), "map_projection", field, text)
-    with pytest.raises(Alos2TutError, match=rf"LED-.*{message}"):
-        open_product(copy)
+def test_layers_and_no_data_of_the_real_level_22():
+    from conftest import real_data
+
+    folder = real_data("palsar2_l22_scansar")
+    product, window = open_product(folder), (9000, 200, 400, 1500)
+    with rasterio.open(folder / "ALOS2437590500-220630_WWDR2.2GUA_LIN.tif") as band:
+        angle = band.read(1, window=Window(200, 9000, 1500, 400))
+    mask = product.read_layer("mask", window)
+    assert set(np.unique(mask)) == {0, 4} and product.layers["mask"].meaning[4] == "ocean and water"
+    found = product.read_layer("local_incidence", window)
+    np.testing.assert_allclose(found, np.where(angle == 0, np.nan, 0.01 * angle), rtol=1e-6)
+    # DN 0 is no data, exactly where the mask says so
+    np.testing.assert_array_equal(np.isnan(product.read_dn(window)), mask == 0)
+    assert np.nanmax(product.read_db(window)) == pytest.approx(20 * np.log10(65535) - 83, abs=1e-4)
 
 
-@pytest.mark.parametrize("factor", ["1e300", "830.0", "-8300.0"])
-def test_a_calibration_factor_that_cannot_be_is_refused(copy, factor):
-    write_field(leader_of(copy), "radiometric", "calibration_factor_db", factor)
-    with pytest.raises(Alos2TutError, match=r"LED-.*calibration factor"):
-        open_product(copy)
+def test_an_unknown_layer_is_refused_with_those_there_are(mosaic, plain):
+    with pytest.raises(Alos2TutError, match=r"no layer 'masks'.*'mask'"):
+        open_product(mosaic).read_layer("masks")
+    with pytest.raises(Alos2TutError, match=r"no layer 'mask'.*without layers"):
+        plain.read_layer("mask")
 
 
-@pytest.mark.parametrize(
-    ("field", "text", "message"),
-    [
-        pytest.param("lines", "99999999", "truncated", id="too many lines"),
-        pytest.param("lines", "-5", "lines", id="negative lines"),
-        pytest.param("pixels", "99999999", "cannot hold", id="too many pixels"),
-        pytest.param("pixels", "", "pixels", id="no pixels"),
-        pytest.param("record_bytes", "0", "record_bytes", id="no bytes"),
-        pytest.param("prefix_bytes", "12", "prefix", id="a prefix too short"),
-        pytest.param("sample_code", "C*8", "C\\*8", id="complex samples"),
-    ],
-)
-def test_an_image_descriptor_that_cannot_be_is_refused(copy, field, text, message):
-    write_field(image_of(copy), "image_descriptor", field, text)
-    with pytest.raises(Alos2TutError, match=rf"IMG-HH.*{message}"):
-        open_product(copy)
+# --- blocks
 
 
-@pytest.mark.parametrize("name", ["", "notes.txt", "IMG-HH-wrong.tif"], ids=["empty", "text", "another name"])
-def test_a_folder_without_a_product_is_refused(tmp_path, name):
-    if name:
-        (tmp_path / name).write_text("hello")
-    with pytest.raises(Alos2TutError, match=r"no ALOS-2 product.*Expected IMG-HH"):
-        open_product(tmp_path)
+@pytest.mark.parametrize("rows", [None, 1, 7, 20, 1000])
+@pytest.mark.parametrize("looks", [1, 2, (3, 7), (50, 1)])
+@pytest.mark.parametrize("scale", ["db", "power", "dn"])
+def test_blocks_tile_the_result_and_change_no_bit(plain, scale, looks, rows):
+    window = (5, 7, 40, 30)
+    whole = getattr(plain, f"read_{scale}")(window, looks=looks)
+    # all are kept until the last has come
+    blocks = list(plain.blocks(scale, window=window, looks=looks, rows=rows))
+    place = 0
+    for area, values in blocks:
+        assert (area.col_off, area.row_off, area.width, area.height) == (0, place, *values.shape[::-1])
+        assert values.dtype == np.float32 and (rows is None or len(values) <= rows)
+        place += len(values)
+    assert np.concatenate([values for _, values in blocks]).tobytes() == whole.tobytes()
+    assert rows is None or len(blocks) == -(-len(whole) // rows)
 
 
-def test_a_missing_path_is_refused(tmp_path):
-    with pytest.raises(Alos2TutError, match="no such file or folder"):
-        open_product(tmp_path / "nothing")
+def test_blocks_of_many_strips_change_no_bit(uneven, monkeypatch):
+    monkeypatch.setattr(products, "_STRIP_PX", 20_000)
+    blocks = list(uneven.blocks(looks=3, rows=64))
+    assert [len(values) for _, values in blocks] == [64] * 15 + [41]
+    assert np.concatenate([values for _, values in blocks]).tobytes() == uneven.read_db(looks=3).tobytes()
 
 
-def test_two_products_in_one_folder_are_named(tiff, copy):
-    shutil.copyfile(tiff, copy / TIFF_NAME)
-    with pytest.raises(Alos2TutError, match=r"holds 2 products.*ALOS2237752900.*Name a file"):
-        open_product(copy)
-    assert open_product(copy / TIFF_NAME).kind == "GeoTIFF"
-    assert open_product(image_of_scene(copy)).kind == "CEOS"
+def test_converted_blocks_equal_what_is_read(coarse):
+    blocks = [values for _, values in coarse.blocks("power", quantity="gamma0", looks=2, rows=6)]
+    np.testing.assert_array_equal(np.concatenate(blocks), coarse.read_power(quantity="gamma0", looks=2))
 
 
-def image_of_scene(folder: Path) -> Path:
-    return next(p for p in folder.glob("IMG-*") if p.suffix != ".tif")
-
-
-@pytest.mark.parametrize("level", ["UBSL1.1__A", "WWDR2.2GUA"])
-def test_other_levels_are_refused(tmp_path, level):
-    (tmp_path / f"IMG-HH-ALOS2237752900-181018-{level}").write_bytes(b"")
-    with pytest.raises(Alos2TutError, match=r"level (1\.1|2\.2).*are read"):
-        open_product(tmp_path)
-
-
-def test_images_of_two_sizes_are_refused(copy):
-    second = copy / image_of(copy).name.replace("-HH-", "-HV-")
-    shutil.copyfile(image_of(copy), second)
-    write_field(second, "image_descriptor", "lines", "500")
-    with pytest.raises(Alos2TutError, match="500 × 640"):
-        open_product(copy)
-
-
-def mutate(folder: Path, draw: random.Random) -> None:
-    """Damage one to four places of the files that are read."""
-    for _ in range(draw.randint(1, 4)):
-        file = draw.choice([image_of(folder), leader_of(folder), leader_of(folder), folder / "summary.txt"])
-        data = bytearray(file.read_bytes())
-        head = 720 if file.name.startswith("IMG") else len(data)
-        kind = draw.choice(["flip", "digit", "field", "field", "field", "truncate", "grow"])
-        place = draw.randrange(max(min(head, len(data)), 1))
-        if kind == "truncate":
-            data = data[: draw.choice([0, place, len(data) - draw.randint(1, 3000)])]
-        elif kind == "grow":
-            data += bytes(draw.randint(1, 3000))
-        elif kind == "field" and not file.name.endswith("txt") and head <= len(data):
-            _mutate_field(data, file, draw)
-        elif data:
-            data[place] = draw.randrange(256) if kind == "flip" else ord(draw.choice("0123456789 -.eE+"))
-        file.write_bytes(data)
-
-
-def _mutate_field(data: bytearray, file: Path, draw: random.Random) -> None:
-    kind = "image_descriptor" if file.name.startswith("IMG") else draw.choice(["map_projection", "radiometric"])
-    kind = draw.choice([kind, kind, "leader_descriptor"]) if kind != "image_descriptor" else kind
-    start, form = draw.choice(list(ceos.RECORDS[kind][1].values()))
-    base = {"image_descriptor": 0, "leader_descriptor": 0, "map_projection": 4816, "radiometric": 27500}[kind]
-    width = int(form[1:].split(".")[0])
-    values = ["", "0", "-1", "1", "9" * width, "nan", "inf", "1e308", "-1e308", "1e-300", "1_0", "12", "61", "*" * 9]
-    at = base + start - 1
-    if at + width <= len(data):
-        data[at : at + width] = draw.choice(values)[:width].rjust(width).encode("ascii")
-
-
-def open_damaged(small_scene: Path, folder: Path, cases: int, seed: int) -> dict[str, int]:
-    """Open damaged products: each is a product whose pixels can be read, or is refused by our own error."""
-    files = {p.name: p.read_bytes() for p in small_scene.iterdir() if p.is_file() and p.name != "simulation.json"}
-    files = {n: b[: 720 + 40 * 1472] if n.startswith("IMG") else b for n, b in files.items()}
-    outcomes = {"read": 0, "refused": 0}
-    for case in range(cases):
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-        write_field(image_of(folder), "image_descriptor", "lines", "40")
-        for corner in ("bottom_left", "bottom_right"):
-            _move_up(leader_of(folder), corner)
-        mutate(folder, random.Random(f"{seed}-{case}"))
-        outcomes[_outcome(folder)] += 1
-    return outcomes
-
-
-def _move_up(leader: Path, corner: str) -> None:
-    """The product cut to 40 lines: its lower corners lie 472 lines higher."""
-    north = ceos.read_leader(leader)["map_projection"][f"{corner}_northing_km"]
-    write_field(leader, "map_projection", f"{corner}_northing_km", f"{north + 472 * 0.0025:.7f}")
-
-
-def _outcome(folder: Path) -> str:
-    try:
-        product = open_product(folder)
-        json.dumps(product.to_dict(), allow_nan=False)
-        assert product.read_db(looks=2).size <= 40 * 640
-    except Alos2TutError:
-        return "refused"
-    return "read"
-
-
-def test_damaged_products_are_read_or_refused(small_scene, tmp_path):
+def test_blocks_take_the_memory_of_one(uneven):
     tracemalloc.start()
     try:
-        outcomes = open_damaged(small_scene, tmp_path, cases=300, seed=1)
-        assert tracemalloc.get_traced_memory()[1] < 50e6
+        for _ in uneven.blocks("power", rows=100):
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 12e6
     finally:
         tracemalloc.stop()
-    # damage that matters and damage that does not both occur
-    assert outcomes["read"] > 30 and outcomes["refused"] > 30
 
 
-@pytest.mark.soak
-def test_many_damaged_products_are_read_or_refused(small_scene, tmp_path):
-    open_damaged(small_scene, tmp_path, cases=10_000, seed=2)
+@pytest.mark.parametrize("rows", [0, -3, 2.5, "4"])
+def test_rows_of_a_block_are_a_whole_number(plain, rows):
+    with pytest.raises(Alos2TutError, match="rows="):
+        next(plain.blocks(rows=rows))
+
+
+@pytest.mark.parametrize("read", ["blocks", "to_cog"])
+def test_an_unknown_scale_is_refused(plain, tmp_path, read):
+    with pytest.raises(Alos2TutError, match=r"unknown scale 'decibel'.*Known: db, dn, power"):
+        next(plain.blocks("decibel")) if read == "blocks" else plain.to_cog(tmp_path / "x.tif", scale="decibel")
+
+
+def test_digital_numbers_are_not_converted(plain, tmp_path):
+    with pytest.raises(Alos2TutError, match=r"quantity.*not converted"):
+        plain.to_cog(tmp_path / "x.tif", scale="dn", quantity="gamma0")
+    assert not list(tmp_path.iterdir())
+
+
+# --- Cloud-Optimized GeoTIFFs
+
+
+@pytest.mark.parametrize("scale", ["db", "power", "dn"])
+def test_a_cog_has_the_pixels_and_their_place(plain, tmp_path, scale):
+    path = plain.to_cog(tmp_path / "x.tif", scale=scale)
+    with rasterio.open(path) as cog:
+        assert cog.read(1).tobytes() == getattr(plain, f"read_{scale}")().tobytes()
+        assert (cog.crs, cog.dtypes, cog.count) == (plain.crs, ("float32",), 1) and np.isnan(cog.nodata)
+        assert tuple(cog.transform) == pytest.approx(tuple(UTM54), abs=1e-3)
+
+
+def test_a_cog_of_a_window_by_looks_lies_in_its_place(plain, tmp_path):
+    window, looks = (5, 7, 30, 20), (3, 2)
+    path = plain.to_cog(tmp_path / "x.tif", window=window, looks=looks)
+    with rasterio.open(path) as cog:
+        assert cog.read(1).tobytes() == plain.read_db(window, looks=looks).tobytes()
+        # the window grown to whole blocks begins in row 3, column 6
+        assert cog.transform * (0, 0) == pytest.approx((350_000 + 6 * 2.5, 3_900_000 - 3 * 2.5), abs=1e-3)
+        assert cog.res == pytest.approx((5.0, 7.5), abs=1e-4) and cog.shape == (11, 11)
+
+
+def test_a_cog_of_a_rotated_product_is_rotated(tmp_path):
+    transform = UTM54 * rasterio.Affine.rotation(10)
+    product = open_product(write_ceos(tmp_path / "p", {"HH": amplitudes()}, "UBSR1.5RUD", transform=transform))
+    with rasterio.open(product.to_cog(tmp_path / "x.tif")) as cog:
+        assert tuple(cog.transform) == pytest.approx(tuple(transform), abs=1e-3)
+
+
+def test_the_tags_of_a_cog_say_what_its_numbers_are(coarse, tmp_path):
+    with rasterio.open(coarse.to_cog(tmp_path / "x.tif", scale="power", looks=(2, 1), quantity="gamma0")) as cog:
+        tags = cog.tags()
+    expected = {
+        "PRODUCT": f"IMG-HH-{SCENE_ID}-WBDR1.5GUD",
+        "POLARIZATION": "HH",
+        "SCALE": "linear power",
+        "QUANTITY": "gamma0",
+        "CALIBRATION": "-83 dB (leader file)",
+        "CONVERSION": "from sigma0 by incidence: slant range of the lines (smooth Earth)",
+        "LOOKS": "2 x 1",
+        "ACQUIRED": "2018-10-18T03:04:05.000Z",
+        "SOURCE": "ALOS-2 PALSAR-2, (c) JAXA",
+    }
+    assert {key: tags.get(key) for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "there", "absent"),
+    [
+        pytest.param({}, {"SCALE": "dB", "QUANTITY": "sigma0"}, {"CONVERSION"}, id="own quantity"),
+        pytest.param({"quantity": "sigma0"}, {"QUANTITY": "sigma0"}, {"CONVERSION"}, id="own quantity by name"),
+        pytest.param(
+            {"scale": "dn"}, {"SCALE": "amplitude, not calibrated"}, {"QUANTITY", "CALIBRATION"}, id="digital numbers"
+        ),
+    ],
+)
+def test_tags_of_a_cog_say_no_more_than_is_so(plain, tmp_path, options, there, absent):
+    with rasterio.open(plain.to_cog(tmp_path / "x.tif", **options)) as cog:
+        tags = cog.tags()
+    assert {key: tags[key] for key in there} == there and not absent & set(tags)
+
+
+def test_a_cog_of_a_simulated_product_says_so(small, tmp_path):
+    with rasterio.open(small.to_cog(tmp_path / "x.tif", window=(0, 0, 9, 9))) as cog:
+        assert cog.tags()["SOURCE"] == "simulated"
+
+
+@pytest.mark.parametrize(
+    ("options", "compression", "levels"),
+    [
+        pytest.param({}, "DEFLATE", [2], id="as it is"),
+        pytest.param({"compress": "lzw"}, "LZW", [2], id="another compression"),
+        pytest.param({"compress": None}, None, [2], id="no compression"),
+        pytest.param({"overviews": False}, "DEFLATE", [], id="no overviews"),
+    ],
+)
+def test_compression_and_overviews_of_a_cog(small, tmp_path, options, compression, levels):
+    with rasterio.open(small.to_cog(tmp_path / "x.tif", **options)) as cog:
+        assert cog.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION") == compression
+        assert cog.overviews(1) == levels and cog.read(1).tobytes() == small.read_db().tobytes()
+        assert ("COG" in cog.tags(ns="IMAGE_STRUCTURE").get("LAYOUT", "")) == bool(levels)
+
+
+def test_a_file_of_the_product_is_not_overwritten(tmp_path):
+    folder = write_ceos(tmp_path / "product", {"HH": amplitudes()})
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    product = open_product(folder)
+    for file in product.files:
+        with pytest.raises(Alos2TutError, match=rf"{re.escape(file.name)}.*of the product itself"):
+            product.to_cog(folder / ".." / "product" / file.name)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_an_archive_is_not_overwritten_by_its_product(tmp_path):
+    path = archived(write_ceos(tmp_path / "product", {"HH": amplitudes()}), tmp_path / "stored.zip")
+    with pytest.raises(Alos2TutError, match="of the product itself"):
+        open_product(path).to_cog(path)
+
+
+def test_slant_range_is_no_map(slc, tmp_path):
+    with pytest.raises(Alos2TutError, match="slant range"):
+        slc.to_cog(tmp_path / "x.tif")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_older_file_stays_if_writing_fails(tmp_path, monkeypatch):
+    product = open_product(write_ceos(tmp_path / "product", {"HH": amplitudes((1100, 40))}))
+    target = tmp_path / "x.tif"
+    target.write_bytes(b"older")
+    data = image_of(product.path).read_bytes()
+    image_of(product.path).write_bytes(data[: len(data) // 2])
+    with pytest.raises(Alos2TutError, match="truncated"):
+        product.to_cog(target)
+    assert target.read_bytes() == b"older" and sorted(p.name for p in tmp_path.iterdir()) == ["product", "x.tif"]
+
+
+def test_a_cog_needs_a_folder(plain, tmp_path):
+    with pytest.raises(Alos2TutError, match="does not exist"):
+        plain.to_cog(tmp_path / "nowhere" / "x.tif")
+
+
+# --- pictures
+
+
+def picture_in(text: str) -> tuple[str, bytes]:
+    """Kind and content of the one picture in a piece of HTML."""
+    ((kind, content),) = re.findall(r"<img [^>]*src='data:([^;]+);base64,([^']+)'", text)
+    return kind, base64.b64decode(content)
+
+
+def no_pixels(*_: object) -> None:
+    raise AssertionError("pixels are read")
+
+
+@pytest.mark.parametrize("shape", [(48, 40), (40, 700), (700, 40), (1, 5)])
+def test_a_picture_has_the_products_proportions(tmp_path, shape):
+    dn = np.tile(np.linspace(100, 60_000, shape[1]).astype(np.uint16), (shape[0], 1))
+    product = open_product(write_geotiff(tmp_path / TIFF_NAME, dn, UTM54))
+    kind, content = picture_in(product._repr_html_())
+    assert kind == "image/png"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(io.BytesIO(content)) as picture:
+            grey = picture.read(1).astype(int)
+    scale = max(1, -(-max(shape) // 320))
+    assert grey.shape == (-(-shape[0] // scale), -(-shape[1] // scale))
+    # brighter to the right, nothing missing
+    assert (np.diff(grey, axis=1) >= 0).all() and grey.min() == 1 and grey.max() == 255
+
+
+def test_what_is_missing_is_darkest_in_a_picture(plain, slc):
+    for product, missing in ((plain, amplitudes() == 0), (slc, ~np.isfinite(slc.read_db()))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(io.BytesIO(products.quicklook_png(product))) as picture:
+                np.testing.assert_array_equal(picture.read(1) == 0, missing)
+
+
+def test_texts_of_files_are_escaped(tmp_path):
+    folder = write_ceos(tmp_path, {"HH": amplitudes()}, software="<b>&'\"x</b>")
+    text = open_product(folder)._repr_html_()
+    assert "<b>" not in text and "&lt;b&gt;&amp;&#x27;&quot;x&lt;/b&gt;" in text
+
+
+@pytest.mark.parametrize("kind", ["CEOS", "GeoTIFF"])
+def test_a_product_whose_pixels_are_damaged_still_shows(tmp_path, kind):
+    if kind == "CEOS":
+        path = image_of(write_ceos(tmp_path, {"HH": amplitudes()}))
+    else:
+        path = write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54, compress="deflate")
+    product = open_product(tmp_path)
+    path.write_bytes(path.read_bytes()[:900])
+    text = product._repr_html_()
+    assert "<img" not in text and path.name in text and SCENE_ID in text and "<table>" in text
+
+
+@pytest.mark.parametrize("archive", [name for name, packed in ARCHIVES.items() if packed])
+@pytest.mark.parametrize("kind", ["CEOS", "GeoTIFF"])
+@pytest.mark.parametrize("has_jpeg", [True, False], ids=["with a JPEG", "without"])
+def test_no_picture_is_drawn_by_unpacking(tmp_path, monkeypatch, archive, kind, has_jpeg):
+    folder = tmp_path / "product"
+    if kind == "CEOS":
+        write_ceos(folder, {"HH": amplitudes()})
+    else:
+        write_geotiff(folder / TIFF_NAME, amplitudes(), UTM54)
+    if has_jpeg:
+        (folder / f"BRS-HH-{SCENE_ID}-UBSR2.1GUD.jpg").write_bytes(b"\xff\xd8 JAXA's own")
+    product = open_product(archived(folder, tmp_path / archive))
+    monkeypatch.setattr(type(product.bands["HH"]), "strips", no_pixels)
+    text = product._repr_html_()
+    if has_jpeg:
+        assert picture_in(text) == ("image/jpeg", b"\xff\xd8 JAXA's own")
+    else:
+        assert "<img" not in text and SCENE_ID in text
+
+
+@pytest.mark.parametrize("archive", [name for name, packed in ARCHIVES.items() if not packed])
+def test_a_picture_is_drawn_of_what_lies_unpacked_in_an_archive(plain, tmp_path, archive):
+    product = open_product(archived(plain.path, tmp_path / archive))
+    assert picture_in(product._repr_html_()) == picture_in(plain._repr_html_())
+
+
+def test_opening_and_describing_read_no_pixels(plain, monkeypatch):
+    monkeypatch.setattr(ImageFile, "strips", no_pixels)
+    product = open_product(plain.path)
+    assert product.to_dict() and repr(product) and product.footprint and product.fingerprint

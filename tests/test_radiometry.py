@@ -133,3 +133,49 @@ def test_real_ocean_and_land_have_the_levels_that_were_measured(mosaic):
         mask = layer.read(1)
     assert radiometry.to_db(power[mask == 50].mean()) == pytest.approx(-18.10, abs=0.01)
     assert radiometry.to_db(power[mask == 255].mean()) == pytest.approx(-7.90, abs=0.01)
+
+
+# --- squares of what a file holds
+
+
+@pytest.mark.parametrize("dtype", [">u2", "<u2", "u2"])
+@pytest.mark.parametrize("no_data", [(0,), (0, 1), (0, 7, 65535)])
+def test_mean_squares_leave_out_the_numbers_for_no_data(dtype, no_data):
+    dn = np.random.default_rng(1).choice([0, 1, 7, 1000, 65535], (6, 8)).astype(dtype)
+    expected = np.where(np.isin(dn, no_data), np.nan, dn.astype(float) ** 2)
+    np.testing.assert_allclose(radiometry.mean_square(dn, (1, 1), no_data=no_data), expected, rtol=1e-6)
+    blocks = radiometry.multilook(expected, (2, 4))
+    np.testing.assert_allclose(radiometry.mean_square(dn, (2, 4), no_data=no_data), blocks, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [">c8", "<c8"])
+def test_mean_squares_of_complex_numbers_are_of_their_moduli(dtype):
+    z = np.array([[3 + 4j, 0, 6j, -8], [complex(np.nan, 1), complex(1, np.inf), 1e30, 1e-3]]).astype(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = radiometry.mean_square(z, (1, 1))
+        looked = radiometry.mean_square(z, (2, 2))
+    # 1e60 goes into no float32
+    np.testing.assert_allclose(found, [[25, np.nan, 36, 64], [np.nan, np.nan, np.nan, 1e-6]], rtol=1e-6)
+    np.testing.assert_allclose(looked, [[np.nan, (36 + 64 + 1e-6) / 3]], rtol=1e-6)
+
+
+def test_a_part_of_every_line_of_complex_numbers_is_squared():
+    z = np.arange(60).reshape(6, 10) * (1 - 1j)
+    part = z.astype(">c8")[:, 3:8]
+    np.testing.assert_allclose(radiometry.mean_square(part + 0, (1, 1)), radiometry.mean_square(part, (1, 1)))
+    np.testing.assert_allclose(radiometry.mean_square(part, (1, 1)), 2.0 * np.arange(60).reshape(6, 10)[:, 3:8] ** 2)
+
+
+def test_weights_go_before_averaging():
+    dn, weight = np.array([[10, 20], [0, 40]], dtype=np.uint16), np.array([[1, 2], [100, 0.5]], dtype=np.float32)
+    found = radiometry.mean_square(dn, (2, 2), weight=weight)
+    assert found == pytest.approx(np.array([[(100 + 800 + 800) / 3]]))
+
+
+def test_what_is_squared_stays_as_it_is():
+    dn, z = np.array([[3, 0]], dtype=np.uint16), np.array([[3j, 0]], dtype=np.complex64)
+    for numbers in (dn, z):
+        before = numbers.copy()
+        radiometry.mean_square(numbers, (1, 2), weight=np.full((1, 2), 2.0))
+        assert numbers.tobytes() == before.tobytes()
