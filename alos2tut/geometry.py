@@ -52,6 +52,11 @@ def corner_places(shape: tuple[int, int]) -> dict[str, tuple[float, float]]:
     return dict(zip(CORNERS, ((0.5, 0.5), (right, 0.5), (right, bottom), (0.5, bottom)), strict=True))
 
 
+def on_earth(places: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    """These (longitude, latitude) in degrees; none of them if one cannot be."""
+    return places if all(abs(x) <= 180 and abs(y) <= 90 for x, y in places) else ()
+
+
 def satellite_radius_m(slant_range_m: float, incidence_deg: float) -> float:
     """Distance of the radar from the Earth's centre, by the law of cosines on a sphere.
 

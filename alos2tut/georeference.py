@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.warp import transform as reproject_points
@@ -27,12 +28,15 @@ def parsed_crs(crs: str | CRS, where: str | Path) -> CRS:
     """A coordinate system that the user named.
 
     Raises:
-        Alos2TutError: one that PROJ does not know.
+        Alos2TutError: one that PROJ does not know, or that says nothing of the place on Earth.
     """
     try:
-        return CRS.from_user_input(crs)
+        system = CRS.from_user_input(crs)
     except CRSError as error:
         raise Alos2TutError(f"crs={crs!r} is no coordinate system ({error})", where=where) from None
+    if not (system.is_geographic or system.is_projected):
+        raise Alos2TutError(f"crs={crs!r} is no coordinate system of a map", where=where)
+    return system
 
 
 def ceos_grid(
@@ -137,7 +141,10 @@ def _corners_by_lines(image: ImageFile, crs: CRS) -> dict[str, tuple[float, floa
     places = _line_places(image)
     if places is None or min(image.shape) < 2:
         return None
-    xs, ys = reproject_points(CRS.from_epsg(4326), crs, *zip(*places.values(), strict=True))
+    try:
+        xs, ys = reproject_points(CRS.from_epsg(4326), crs, *zip(*places.values(), strict=True))
+    except CPLE_BaseError:  # PROJ knows no way to this system
+        return None
     corners = dict(zip(places, zip(xs, ys, strict=True), strict=True))
     return corners if np.isfinite(list(corners.values())).all() else None
 

@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 from rasterio.crs import CRS
 
-from . import radiometry
+from . import geometry, radiometry
 from .ceos import ImageFile, read_leader, read_summary
 from .errors import Alos2TutError, Alos2TutWarning
 from .georeference import ceos_grid, line_footprint, parsed_crs, slant_range_incidence
@@ -299,12 +299,7 @@ def _summary_footprint(summary: Mapping[str, str]) -> tuple[tuple[float, float],
         if pair[0] is None or pair[1] is None:
             return ()
         corners.append((pair[0], pair[1]))
-    return _on_earth(tuple(corners))
-
-
-def _on_earth(corners: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-    """These (longitude, latitude), or none if one of them cannot be."""
-    return corners if all(abs(x) <= 180 and abs(y) <= 90 for x, y in corners) else ()
+    return geometry.on_earth(tuple(corners))
 
 
 def _number(text: str | None) -> float | None:
@@ -581,7 +576,7 @@ def _card4l_xml(source: FileSource) -> dict[str, Any]:
 def _wkt_polygon(text: str | None) -> tuple[tuple[float, float], ...]:
     """Corners of ``Polygon ((lon lat, lon lat, …))`` without the repeated last one."""
     pairs = re.findall(r"(-?\d+(?:\.\d+)?) (-?\d+(?:\.\d+)?)", text or "")
-    corners = _on_earth(tuple((float(x), float(y)) for x, y in pairs))
+    corners = geometry.on_earth(tuple((float(x), float(y)) for x, y in pairs))
     return corners[:-1] if len(corners) > 3 and corners[0] == corners[-1] else corners
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.warp import transform as reproject_points
@@ -28,7 +29,7 @@ from . import geometry, radiometry
 from .artifacts import fingerprint
 from .errors import Alos2TutError, Alos2TutWarning, closest
 from .progress import progress_bar
-from .rasters import write_cog
+from .rasters import RasterBand, write_cog
 
 if TYPE_CHECKING:
     import xarray
@@ -97,7 +98,7 @@ class SlantRangeIncidence:
     radius_m: float
 
     def degrees(self, rows: slice, cols: slice) -> FloatArray:
-        """Degrees, (rows, columns); computed at every 64th pixel and linear between: off by 4e-5° for pixels of 25 m."""
+        """Degrees, (rows, columns); at every 64th pixel and linear between: off by 4e-5° for pixels of 25 m."""
         nodes = np.append(np.arange(cols.start, cols.stop - 1, _NODE_PX), cols.stop - 1)
         angles = geometry.incidence_by_slant_range_deg(self.ranges.slant_range_m(rows, nodes), self.radius_m)
         if len(nodes) == 1:
@@ -213,12 +214,16 @@ class Product:
     def footprint(self) -> tuple[tuple[float, float], ...]:
         """Corners of the imaged ground as (longitude, latitude), in order around it.
 
-        As the product states them; where it does not, those of the raster, whose margins may hold no data.
+        As the product states them; where it does not, those of the raster, whose margins may hold no data. None in
+        slant range, or where its coordinate system leads to no place on Earth.
         """
         if self.stated_footprint or self.grid is None:
             return self.stated_footprint
-        longitude, latitude = reproject_points(self.crs, _LONLAT, *zip(*self._corners(), strict=True))
-        return tuple(zip(longitude, latitude, strict=True))
+        try:
+            longitude, latitude = reproject_points(self.crs, _LONLAT, *zip(*self._corners(), strict=True))
+        except CPLE_BaseError:  # PROJ knows no way from this system
+            return ()
+        return geometry.on_earth(tuple(zip(longitude, latitude, strict=True)))
 
     @property
     def incidence_source(self) -> str | None:
@@ -712,14 +717,13 @@ class Product:
 
 
 def quicklook_png(product: Product, max_px: int = 320) -> bytes:
-    """A small grey picture of a product as PNG: dB from a few lines of every block, darkest where there is no data."""
-    looks, rows = max(1, math.ceil(max(product.shape) / max_px)), []
-    band, lines = product.bands[product.choose_polarization()], min(looks, 4)
-    for first in range(0, product.shape[0], looks):
-        height = min(lines, product.shape[0] - first)
-        strip = next(iter(band.strips(slice(first, first + height), slice(0, product.shape[1]), height)))
-        rows.append(radiometry.mean_square(strip, (height, looks), no_data=product.no_data_dn)[0])
-    db = radiometry.to_db(np.stack(rows))
+    """A small grey picture of a product as PNG, from some of its pixels: dB, black where there is no data."""
+    band = product.bands[product.choose_polarization()]
+    if isinstance(band, RasterBand):
+        mean_square = radiometry.mean_square(band.thumbnail(max_px), (1, 1), no_data=product.no_data_dn)
+    else:
+        mean_square = _sampled(band, product, -(-max(product.shape) // max_px))
+    db = radiometry.to_db(mean_square)
     known = db[np.isfinite(db)]
     low, high = np.percentile(known, [1, 99]) if known.size else (0.0, 1.0)
     grey = np.where(np.isfinite(db), 1 + 254 * np.clip((db - low) / max(high - low, 1e-6), 0, 1), 0).astype(np.uint8)
@@ -729,6 +733,16 @@ def quicklook_png(product: Product, max_px: int = 320) -> bytes:
         with memory.open(**profile, height=grey.shape[0], width=grey.shape[1]) as picture:
             picture.write(grey, 1)
         return bytes(memory.read())
+
+
+def _sampled(band: Band, product: Product, looks: int) -> FloatArray:
+    """⟨DN²⟩ of the first lines of every block of so many looks; all of them would take as long as reading it all."""
+    (height, width), means = product.shape, []
+    for first in range(0, height, looks):
+        lines = min(looks, 4, height - first)
+        strip = next(iter(band.strips(slice(first, first + lines), slice(0, width), lines)))
+        means.append(radiometry.mean_square(strip, (lines, looks), no_data=product.no_data_dn)[0])
+    return np.stack(means)
 
 
 def _layer_told(layer: Layer) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from .artifacts import atomic_path
 from .errors import Alos2TutError
 from .sources import FileSource
 
-#: pixels along a side; the finest product of the widest swath has half of it
+#: pixels along a side, several times those of any product
 _LARGEST_SIDE = 2**17
 #: unpacked bytes of one strip or tile, which is read whole; also of those that GDAL may keep
 _LARGEST_BLOCK = 2**28
@@ -144,8 +144,23 @@ class RasterBand:
                 top = height - last if self.flip[0] else first
                 with _gdal(self.source.where, "pixels cannot be read", "Download it again."):
                     pixels = raster.read(1, window=Window(left, top, cols.stop - cols.start, last - first))
-                across = np.s_[:: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1]
-                yield np.ascontiguousarray(pixels[across])
+                yield self._turned(pixels)
+
+    def thumbnail(self, most_px: int) -> NDArray[Any]:
+        """The whole band at no more than ``most_px`` pixels a side: some of its pixels, or those of its overviews.
+
+        Raises:
+            Alos2TutError: as :meth:`strips`.
+        """
+        step = -(-max(self.shape) // most_px)
+        shape = tuple(-(-side // step) for side in self.shape)
+        with _closing(_opened(self.source, self.driver)) as raster, _gdal(self.source.where, "pixels cannot be read"):
+            return self._turned(raster.read(1, out_shape=shape))
+
+    def _turned(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Stored pixels upright."""
+        across = np.s_[:: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1]
+        return np.ascontiguousarray(pixels[across])
 
 
 def write_cog(

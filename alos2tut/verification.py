@@ -7,6 +7,7 @@ cannot be read is a line of the report. Tolerances stand at each comparison and 
 
 from __future__ import annotations
 
+import html
 import math
 import re
 import warnings
@@ -124,6 +125,24 @@ class Report:
                 told += [check.note] if check.note else []
                 lines.append(f"  {check.verdict:<10}  {check.name:<{width}}  {'; '.join(told)}".rstrip())
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """A table per subject, open where something does not agree."""
+        parts = []
+        for subject in dict.fromkeys(check.subject for check in self.checks):
+            checks = [check for check in self.checks if check.subject == subject]
+            rows = "".join(_html_row(check) for check in checks)
+            counts = Counter(check.verdict for check in checks)
+            told = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+            is_open = " open" if counts["differs"] or counts["unreadable"] else ""
+            parts.append(f"<details{is_open}><summary>{html.escape(subject)}: {told}</summary><table>{rows}</table>")
+        return f"<b>{html.escape(self.path)} ({html.escape(self.kind)})</b>{'</details>'.join(parts)}</details>"
+
+
+def _html_row(check: Check) -> str:
+    told = "; ".join(f"{source}: {text}" for source, text in check.values.items())
+    cells = (check.verdict, check.name, told, check.note)
+    return "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def _versions() -> dict[str, str]:

@@ -175,7 +175,7 @@ ARCHIVES = {"stored.zip": False, "deflated.zip": True, "plain.tar": False, "pack
 
 
 def archived(folder: Path, archive: Path, inner: str = "") -> Path:
-    """All files below a folder in an archive, whose name is one of ``ARCHIVES``; with ``inner``, in that folder of it."""
+    """All files below a folder in an archive named as one of ``ARCHIVES``; with ``inner``, in that folder of it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     members = {f"{inner}/{path.relative_to(folder)}".lstrip("/"): path.read_bytes() for path in files}
     if archive.suffix == ".zip":

@@ -120,7 +120,7 @@ def write_mosaic(folder: Path, year: int = 20, *, envi: bool = False) -> Path:
     for name, pixels, dtype in [
         ("sl_HH", counting, "uint16"),
         ("sl_HV", counting[::-1], "uint16"),
-        ("linci", 30 + counting % 20, "uint8"),
+        ("linci", np.where(counting < 2, counting, 30 + counting % 20), "uint8"),
         ("mask", np.where(counting < 2, 0, 255), "uint8"),
         ("date", np.where(counting < 2, counting, 2300), "uint16"),
     ]:
@@ -896,10 +896,29 @@ def test_a_given_system_replaces_a_wrong_one(packaged, packaging):
     assert tuple(product.transform) == pytest.approx(tuple(open_product(packaged(packaging)).transform), abs=1e-3)
 
 
-@pytest.mark.parametrize("crs", ["EPSG:1", "Tokyo", 10**9, ""])
-def test_a_system_that_is_none_is_refused(packaged, crs):
+@pytest.mark.parametrize("packaging", ["GeoTIFF 2.1", "CEOS 2.1"])
+@pytest.mark.parametrize("crs", ["EPSG:1", "Tokyo", 10**9, "", "EPSG:5773", 'LOCAL_CS["mine",UNIT["metre",1]]'])
+def test_a_system_that_is_none_of_a_map_is_refused(packaged, packaging, crs):
     with pytest.raises(Alos2TutError, match="no coordinate system"):
-        open_product(packaged("GeoTIFF 2.1"), crs=crs)
+        open_product(packaged(packaging), crs=crs)
+
+
+@pytest.mark.parametrize("packaging", ["GeoTIFF 2.1", "CEOS 2.1"])
+@pytest.mark.parametrize(
+    "crs",
+    [
+        pytest.param("+proj=longlat +R=1737400 +no_defs", id="of the Moon"),
+        pytest.param("EPSG:4326", id="metres taken for degrees"),
+    ],
+)
+def test_a_system_that_leads_nowhere_gives_no_footprint(copied, packaging, crs):
+    folder = copied(packaging)
+    (folder / "summary.txt").unlink(missing_ok=True)
+    if packaging == "CEOS 2.1":
+        zero_in_lines(image_of(folder), first_byte=133, count=24)
+    product = open_product(folder, crs=crs)
+    assert product.footprint == () and json.dumps(product.to_dict(), allow_nan=False)
+    assert np.isfinite(product.read_db()).any()
 
 
 def test_a_geotiff_without_georeference_is_refused(tmp_path):
@@ -967,6 +986,15 @@ def test_real_level_22_is_what_its_files_say(level22):
                                  (125.285874, 27.889129))  # fmt: skip
     assert (product.orbit, product.frame, product.mode, product.orbit_direction) == (43759, 500, "WWD", "ascending")
     assert product.gaps == () and len(product.files) == 4
+
+
+def test_layers_of_level_22(packaged):
+    product, dn = open_product(packaged("2.2")), amplitudes()
+    angles = product.read_layer("local_incidence")
+    np.testing.assert_allclose(angles, np.where(dn, 0.01 * (3000 + dn // 50), np.nan), rtol=1e-6)
+    np.testing.assert_array_equal(product.read_incidence(), angles)
+    assert product.layers["mask"].meaning[1] == "valid"
+    np.testing.assert_array_equal(product.read_layer("mask"), dn > 0)
 
 
 def test_level_22_without_its_xml_knows_less_and_says_so(tmp_path):
@@ -1080,6 +1108,10 @@ def test_the_mosaics_number_for_no_data_depends_on_its_year(tmp_path, year, miss
     product = open_product(write_mosaic(tmp_path, year))
     assert product.no_data_dn == missing and product.acquired == f"20{year}"
     assert np.flatnonzero(np.isnan(product.read_dn())).tolist() == list(missing)
+    assert np.flatnonzero(np.isnan(product.read_layer("local_incidence"))).tolist() == list(missing)
+    dates = product.read_layer("date")
+    assert np.flatnonzero(np.isnat(dates)).tolist() == list(missing)
+    assert dates[0, 2] == np.datetime64("2020-09-09") and (1 in missing or dates[0, 1] == np.datetime64("2014-05-25"))
 
 
 def test_no_data_that_the_files_tag_says_counts_too(tmp_path):

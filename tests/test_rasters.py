@@ -152,6 +152,17 @@ def test_windows_are_those_of_the_whole(stored, data, orientation, step):
     np.testing.assert_array_equal(np.concatenate(pieces), expected[slice(*rows), slice(*cols)])
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 4])
+@pytest.mark.parametrize("most_px", [7, 10_000], ids=["smaller", "no larger than it is"])
+def test_a_thumbnail_shows_the_whole_band_upright(stored, orientation, most_px):
+    thumbnail, pixels = stored[orientation].thumbnail(most_px), whole(stored[orientation])
+    assert max(thumbnail.shape) == min(most_px, max(SHAPE))
+    # numbers grow to the right and downwards where nothing is turned: corners tell which way up it is
+    near = [[thumbnail[r, c] for c in (0, -1)] for r in (0, -1)]
+    assert np.array_equal(np.argsort(near, axis=None), np.argsort(pixels[[0, 0, -1, -1], [0, -1, 0, -1]]))
+    assert np.isin(thumbnail, pixels).all()
+
+
 def test_bands_are_read_side_by_side_and_travel(stored):
     """Each has its own handle, left in any order, also inside a GDAL environment of the user's."""
     copy = pickle.loads(pickle.dumps(stored[3]))
@@ -347,10 +358,9 @@ def test_a_strip_that_no_tag_bounds_is_held_to_its_length(tmp_path):
 
 def test_uncompressed_tiles_are_held_to_their_length_whatever_is_stated(tmp_path):
     file = write_tiff(tmp_path / NAME, numbered(), **TILED | {"blockxsize": 128, "blockysize": 128})
-    file = patched(file, {325: (4, 5)})
-    file.path.write_bytes(file.path.read_bytes()[:20_000])
-    with pytest.raises(Alos2TutError, match=r"truncated: 13,\d\d\d of 33,"):
-        RasterBand.open(source(file.path), ["uint16"])
+    file = patched(file, {324: (4, file.size - 20_000), 325: (4, 5)})
+    with pytest.raises(Alos2TutError, match=r"truncated: 12,\d\d\d of 45,"):
+        RasterBand.open(file, ["uint16"])
     # libtiff takes a list that is too short for empty tiles
     file = patched(write_tiff(tmp_path / NAME, numbered(), **TILED), {325: (4, 1024)})
     with pytest.raises(Alos2TutError, match="where 1 of its 15 strips or tiles lie"):

@@ -617,6 +617,14 @@ def test_text_that_was_delivered_is_made_harmless(product):
     assert "\x1b" not in value and len(value) < 200
 
 
+def test_in_a_notebook_what_differs_stands_open(product):
+    summary_writer("Pds_ProductID", "<script>")(product)
+    shown = verify_product(product)._repr_html_()
+    assert "<script>" not in shown and "&lt;script&gt;" in shown
+    assert shown.count("<details") == shown.count("</details>") > 3
+    assert shown.count("<details open>") == 1 and "1 differs" in shown
+
+
 # --- fuzz
 
 
