@@ -505,6 +505,9 @@ def _extent(product: Product, window: tuple[int, int, int, int] | None = None) -
 
 
 def _axes_units(product: Product) -> Any:
+    """From (row, column) to the axes: degrees, kilometres, or in slant range the numbers of pixel and line."""
+    if product.grid is None:
+        return lambda row, col: (col, row)
     scale = 1 if product.crs.is_geographic else 1000
 
     def convert(row: float, col: float) -> tuple[float, float]:
@@ -515,14 +518,17 @@ def _axes_units(product: Product) -> Any:
 
 
 def _map_axes(ax: Axes, product: Product, *, label_y: bool = True) -> None:
-    geographic = product.crs.is_geographic
-    ax.set_xlabel("longitude (°)" if geographic else "easting (km)")
+    labels = ("easting (km)", "northing (km)")
+    if product.grid is None:
+        labels = ("slant range (pixel)", "azimuth (line)")
+    elif product.crs.is_geographic:
+        labels = ("longitude (°)", "latitude (°)")
+        ax.set_aspect(product.spacing_m[0] / product.spacing_m[1] * abs(product.transform.a / product.transform.e))
+    ax.set_xlabel(labels[0])
     if label_y:
-        ax.set_ylabel("latitude (°)" if geographic else "northing (km)")
+        ax.set_ylabel(labels[1])
     ax.ticklabel_format(useOffset=False)
     ax.locator_params(nbins=5)
-    if geographic:
-        ax.set_aspect(product.spacing_m[0] / product.spacing_m[1] * abs(product.transform.a / product.transform.e))
 
 
 def _limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:

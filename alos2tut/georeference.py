@@ -168,7 +168,7 @@ def _warn_of_other_place(grid: MapGrid, image: ImageFile) -> None:
             f"{image.source.where}: the leader and the lines place corners {apart:.0f} m apart; the leader is "
             "believed. `alos2tut verify` shows both.",
             Alos2TutWarning,
-            stacklevel=2,
+            stacklevel=6,
         )
 
 

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 from rasterio.crs import CRS
 
 from . import geometry, radiometry
-from .ceos import ImageFile, read_leader, read_summary
+from .ceos import ImageFile, read_leader, read_summary, read_volume
 from .errors import Alos2TutError, Alos2TutWarning
 from .georeference import ceos_grid, line_footprint, parsed_crs, slant_range_incidence
 from .products import POLARIZATIONS, Layer, MapGrid, Product
@@ -170,7 +170,9 @@ def _products_in(files: Mapping[str, FileSource]) -> list[tuple[Any, str, dict[s
 
 def _elsewhere(delivery: Delivery) -> str:
     """Where else to look: users often name the folder above the one they mean."""
-    return f" Folders in it: {', '.join(delivery.subfolders[:5])}." if delivery.subfolders else ""
+    nearby = [name for files in delivery.folders.values() for name in files if name.lower().endswith(_ARCHIVE_ENDS)]
+    nearby += delivery.subfolders
+    return f" Look into {', '.join(nearby[:5])}." if nearby else ""
 
 
 # --- Levels 1.1, 1.5, 2.1 and 3.1
@@ -292,6 +294,17 @@ def _processed(text: str | None) -> str | None:
     return "{}-{}-{}T{}:{}:{}Z".format(*match.groups()) if match else None
 
 
+def _created(found: Found) -> str | None:
+    """When the volume directory was made, which is when the product was processed."""
+    source = found.folder.get(f"VOL-{found.identity}")
+    try:
+        volume = read_volume(source).get("volume_descriptor", {}) if source else {}
+    except Alos2TutError:  # nothing else is needed of it
+        return None
+    match = re.fullmatch(r"(\d{8})(\d{6})\d*", f"{volume.get('created_date')}{volume.get('created_time')}")
+    return _processed(f"{match[1]} {match[2]}") if match else None
+
+
 def _summary_footprint(summary: Mapping[str, str]) -> tuple[tuple[float, float], ...]:
     corners = []
     for corner in ("LeftTop", "RightTop", "RightBottom", "LeftBottom"):
@@ -334,11 +347,14 @@ def _open_ceos(
     first = _of_one_shape(list(bands.values()))
     _check_sample_type(first, common["level"])
     leader = read_leader(leader_source)
+    common["processed"] = common["processed"] or _created(found)
     scene, projection = leader.get("dataset_summary", {}), leader.get("map_projection", {})
     factor, factor_source, notes = _calibration(leader, common, scene, leader_source)
     grid: MapGrid | None = None
     gaps: list[str] = []
-    if common["level"] != "1.1":
+    if common["level"] == "1.1":
+        _refuse_crs(crs, found)
+    else:
         grid, gaps = ceos_grid(projection, first, leader_source, summary, crs)
     looks: Any = (scene.get("azimuth_looks"), scene.get("range_looks"))
     resolution: Any = (scene.get("azimuth_resolution_m"), scene.get("range_resolution_m"))
@@ -369,6 +385,15 @@ def _open_ceos(
         software=first.software,
         gaps=tuple(gaps),
     )
+
+
+def _refuse_crs(crs: str | CRS | None, found: Found) -> None:
+    if crs is not None:
+        raise Alos2TutError(
+            f"lies in slant range: crs={str(crs)!r} cannot place it on a map",
+            where=found.delivery.path,
+            remedy="Leave it out, or order the scene as Level 2.1.",
+        )
 
 
 def _of_one_shape(images: Sequence[Any]) -> Any:
@@ -416,7 +441,7 @@ def _calibration(
     if _is_old_w2(common, scene) and factor == radiometry.CALIBRATION_FACTOR_DB:
         factor, told = radiometry.OLD_W2_FACTOR_DB, "JAXA's exception for ScanSAR beam W2 before 2016-09-28T07:00Z"
         notes.append(
-            f"calibrated by {factor:g} dB, not the leader's −83 dB: {told}; time of processing for that of order"
+            f"calibrated by {factor:g} dB, not −83 dB: {told}; the time of processing stands for that of order"
         )
     if common["level"] == "1.1":
         factor += radiometry.SLC_OFFSET_DB
@@ -447,6 +472,8 @@ def _open_tiffs(
     found: Found, images: dict[str, FileSource], common: dict[str, Any], summary: dict[str, str], crs: str | CRS | None
 ) -> Product:
     is_slc = common["level"] == "1.1"
+    if is_slc:
+        _refuse_crs(crs, found)
     types = ("complex64", "complex_int16", "complex128") if is_slc else ("uint16",)
     bands = {pol: RasterBand.open(source, types) for pol, source in images.items()}
     first = _of_one_shape(list(bands.values()))
@@ -559,11 +586,7 @@ def _card4l_xml(source: FileSource) -> dict[str, Any]:
         "looks": tuple(looks) if all(looks) else None,
         "resolution_m": tuple(resolution) if all(resolution) else None,
         "stated_footprint": _wkt_polygon(text.get("SourceDataGeometry")),
-        "noise_floor_db": {
-            element.get("pol", "?"): value
-            for element in root.iter("PerformanceIndicators")
-            if (value := _number(next((e.text for e in element.iter("Estimates")), None))) is not None
-        },
+        "noise_floor_db": _noise_floor(root, "PerformanceIndicators"),
     }
     if text.get("StartTime"):
         told["acquired"] = text["StartTime"]
@@ -571,6 +594,13 @@ def _card4l_xml(source: FileSource) -> dict[str, Any]:
         told["factor"] = _checked_factor(float("".join(equation[1].split())), source)
         told["factor_source"] = "summary XML"
     return told
+
+
+def _noise_floor(root: ElementTree.Element | None, name: str) -> dict[str, float]:
+    """Noise-equivalent backscatter in dB by polarisation, from elements that bear it as an attribute."""
+    elements = () if root is None else root.iter(name)
+    texts = {element.get("pol", "?"): "".join(element.itertext()).strip() for element in elements}
+    return {pol: value for pol, text in texts.items() if (value := _number(text)) is not None}
 
 
 def _wkt_polygon(text: str | None) -> tuple[tuple[float, float], ...]:
@@ -621,7 +651,8 @@ def _open_mosaic(found: Found, crs: str | CRS | None) -> Product:
     if bands and first.no_data is not None:
         by_year = tuple(sorted({*by_year, int(first.no_data)}))
     xml = found.folder.get(f"{match['tile']}_{match['year']}_{match['beam']}.xml")
-    told = _texts(read_xml(xml)) if xml else {}
+    root = read_xml(xml) if xml else None
+    told = _texts(root)
     return Product(
         path=found.delivery.path,
         kind="25 m mosaic" if images else "forest map",
@@ -645,6 +676,7 @@ def _open_mosaic(found: Found, crs: str | CRS | None) -> Product:
         look_side=_LOOK_SIDES[match["beam"][5]],
         orbit_direction=_ORBITS[match["beam"][4]],
         software=told.get("SoftwareVersion"),
+        noise_floor_db=_noise_floor(root, "NoiseEquivalentSigma0"),
         notes=("classes of the forest map are those of its year's edition",) if "forest" in layers else (),
     )
 

@@ -249,10 +249,13 @@ class Product:
     def image_name(self, polarization: str | None = None) -> str:
         """What the image of a polarisation is called, and patches of it begin with.
 
-        ``IMG-HV-<scene>-<product>`` as JAXA has it, with ``-F1`` for a scan; ``N23W161_20_HV`` for a tile of the
-        mosaic, ``N23W161_20_forest`` for one of the forest map.
+        As JAXA has it: ``IMG-HV-<scene>-<product>``, with ``-F1`` for a scan, or ``<scene>_<product>_HV_SLP`` for
+        Level 2.2. Shorter than that ``N23W161_20_HV`` for a tile of the mosaic, ``N23W161_20_forest`` for one of the
+        forest map.
         """
         polarization = self.choose_polarization(polarization) if self.polarizations else next(iter(self.layers), "")
+        if self.product_id and self.level == "2.2":
+            return f"{self.scene_id}_{self.product_id}_{polarization}_SLP"
         if self.product_id:
             return f"IMG-{polarization}-{self.scene_id}-{self.product_id}"
         return f"{self.scene_id or self.path.name}_{polarization}"
@@ -581,6 +584,8 @@ class Product:
             angle: Any = self.incidence_deg
             if self.incidence_source != "scene centre":
                 angle = self.read_incidence((rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start))
+                # local angles of slopes that the radar does not see mean no backscatter of either kind
+                angle = np.where(angle < 90, angle, np.nan)
             return np.asarray(convert(1.0, angle), dtype=np.float32)
 
         return weigh

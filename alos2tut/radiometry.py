@@ -94,7 +94,7 @@ def mean_square(
         dn: amplitudes (H, W) of any byte order, or complex numbers, of which |DN|² is meant.
         looks: (rows, columns) per block, as for :func:`multilook`.
         no_data: amplitudes that stand for "no data"; of complex numbers, zero and what is not finite.
-        weight: (H, W), multiplied into DN² before averaging.
+        weight: (H, W), multiplied into DN² before averaging; a pixel where it is not finite counts as missing.
         scratch: (H, W), overwritten; saves the time of asking for memory. The result may be a view of it.
 
     Returns:
@@ -108,6 +108,9 @@ def mean_square(
         np.multiply(square, square, out=square)
     if weight is not None:
         square *= weight
+        known = np.isfinite(weight)
+        if not known.all():
+            valid = known if valid is None else valid & known
     if valid is not None:
         square[~valid] = 0
     return block_means(square, valid, looks)

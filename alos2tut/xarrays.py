@@ -46,6 +46,8 @@ def to_dataset(product: Product, scale: str, looks: tuple[int, int], quantity: s
         for name in product.polarizations
     }
     told = {key: value for key, value in product.to_dict().items() if isinstance(value, (str, int, float))}
+    # an attribute "mode" is taken by some writers of netCDF
+    told["observation_mode"] = told.pop("mode", "unknown")
     return xarray.Dataset(variables, coords=coordinates, attrs=told)
 
 
@@ -87,9 +89,9 @@ class _Pixels(BackendArray):  # type: ignore[misc]
             if not len(wanted):
                 kept = [len(range(s)[k]) for k, s in zip(key, self.shape, strict=True) if isinstance(k, slice)]
                 return np.empty(kept, dtype=self.dtype)
-            low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
-            starts.append(low * n)
-            sizes.append(min((high + 1) * n, full) - low * n)
+            # xarray turns steps backwards around before it asks
+            starts.append(wanted[0] * n)
+            sizes.append(min((wanted[-1] + 1) * n, full) - starts[-1])
             picks.append(slice(None, None, wanted.step) if isinstance(part, slice) else 0)
         return np.asarray(self._read((starts[0], starts[1], sizes[0], sizes[1]))[tuple(picks)])
 

@@ -803,6 +803,25 @@ def test_a_leader_and_lines_that_disagree_are_warned_of(copied):
     assert product.transform * (0, 0) == pytest.approx((353_000, 3_900_000))
 
 
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        pytest.param((0, 0, 0), id="none"),
+        pytest.param((1000, 1000, 1000), id="far below any orbit"),
+        pytest.param((2**32 - 1,) * 3, id="beyond the Moon"),
+        pytest.param((760_000, 760_000, 7_600_000), id="one beyond the horizon"),
+        pytest.param((600_000, 760_000, 760_100), id="one nearer than the ground below"),
+    ],
+)
+def test_slant_ranges_that_cannot_be_leave_the_scene_centre(copied, ranges):
+    folder = copied("CEOS 2.1")
+    data = bytearray(image_of(folder).read_bytes())
+    for line in range(720, len(data), 192 + 2 * 40):
+        struct.pack_into(">3I", data, line + 64, *ranges)
+    image_of(folder).write_bytes(data)
+    assert open_product(folder).incidence_source == "scene centre"
+
+
 def test_a_missing_leader_is_named(copied):
     folder = copied("CEOS 2.1")
     name = leader_of(folder).name
@@ -901,6 +920,13 @@ def test_a_given_system_replaces_a_wrong_one(packaged, packaging):
 def test_a_system_that_is_none_of_a_map_is_refused(packaged, packaging, crs):
     with pytest.raises(Alos2TutError, match="no coordinate system"):
         open_product(packaged(packaging), crs=crs)
+
+
+def test_lines_that_no_way_leads_from_are_left_alone(packaged):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Alos2TutWarning)
+        product = open_product(packaged("CEOS 2.1"), crs="+proj=tmerc +R=1737400 +no_defs")
+    assert product.transform * (0, 0) == pytest.approx((350_000, 3_900_000))
 
 
 @pytest.mark.parametrize("packaging", ["GeoTIFF 2.1", "CEOS 2.1"])

@@ -451,7 +451,18 @@ def test_gamma0_of_level_22_becomes_sigma0_before_averaging(tmp_path):
     np.testing.assert_allclose(found, power.reshape(8, 6, 8, 5).mean(axis=(1, 3)), rtol=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="an angle that is missing takes its whole block with it")
+def test_slopes_turned_away_from_the_radar_have_no_other_quantity(tmp_path):
+    name = f"{SCENE_ID}_WBDR2.2GUD"
+    write_geotiff(tmp_path / f"{name}_HH_SLP.tif", np.full((1, 4), 100), UTM54)
+    write_geotiff(tmp_path / f"{name}_LIN.tif", np.array([[8999, 9000, 9500, 65535]]), UTM54)
+    product = open_product(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found = product.read_db(quantity="sigma0")
+    np.testing.assert_array_equal(np.isnan(found), [[False, True, True, True]])
+    assert np.isfinite(product.read_db()).all()
+
+
 def test_pixels_whose_angle_is_missing_do_not_count(tmp_path):
     dn, angle = np.full((4, 8), 100), np.full((4, 8), 6000)
     # one of four, three of four
