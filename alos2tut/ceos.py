@@ -742,16 +742,19 @@ class ImageFile:
         if step < 1:
             raise ValueError(f"step={step} is less than 1")
         if 2 * (cols.stop - cols.start) * self.dtype.itemsize >= self.record_bytes:
-            # whole lines into one buffer for all pieces: a memory map would pay for a page fault every 4 kB
             return self._streamed(rows, cols, step)
-        return self._streamed_narrow(rows, cols, step) if self.source.packed else self._mapped(rows, cols, step)
+        return self._streamed_narrow(rows, cols, step) if self.source.packed else self._gathered(rows, cols, step)
 
-    def _mapped(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
-        strides = (self.record_bytes, self.dtype.itemsize)
-        offset = DESCRIPTOR_BYTES + self.prefix_bytes
-        pixels: NDArray[Any] = np.ndarray(self.shape, self.dtype, self.source.mapped(), offset, strides)
-        for first in range(rows.start, rows.stop, step):
-            yield pixels[first : min(first + step, rows.stop), cols]
+    def _gathered(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
+        """What is wanted of each line. A memory map is little faster, but a file cut meanwhile ends the process."""
+        step = min(step, rows.stop - rows.start)
+        pixels = np.empty((step, cols.stop - cols.start), dtype=self.dtype)
+        start = DESCRIPTOR_BYTES + self.prefix_bytes + cols.start * self.dtype.itemsize
+        with self.source.stream() as stream:
+            for first in range(rows.start, rows.stop, step):
+                lines = np.arange(first, min(first + step, rows.stop))
+                stream.read_rows(pixels[: len(lines)].view(np.uint8), start + lines * self.record_bytes)
+                yield pixels[: len(lines)]
 
     def _streamed(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
         step = min(step, rows.stop - rows.start)
@@ -800,18 +803,8 @@ class ImageFile:
         dtype = prefix_dtype(self.sample_code)
         raw = np.empty((len(wanted), dtype.itemsize), dtype=np.uint8)
         starts = DESCRIPTOR_BYTES + wanted * self.record_bytes
-        if self.source.packed:
-            with self.source.stream() as stream:
-                before = 0
-                for line, start in zip(raw, starts.tolist(), strict=True):
-                    stream.skip(start - before)
-                    stream.readinto(line)
-                    before = start + dtype.itemsize
-        elif wanted.size:
-            every = np.ndarray(
-                (self.lines, dtype.itemsize), np.uint8, self.source.mapped(), DESCRIPTOR_BYTES, (self.record_bytes, 1)
-            )
-            raw[:] = every[wanted]
+        with self.source.stream() as stream:
+            stream.read_rows(raw, starts)
         found = raw[places].reshape(-1).view(dtype)
         native = np.empty(found.shape, [(name, dtype[name].newbyteorder("=")) for name in dtype.names or ()])
         for name in dtype.names or ():

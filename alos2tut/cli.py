@@ -197,8 +197,10 @@ def _info(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
         return
-    width = max(len(key) for key in content)
-    for key, value in content.items():
+    # what is not known is in the JSON, and named under gaps
+    known = {key: value for key, value in content.items() if value not in (None, [], {})}
+    width = max(len(key) for key in known)
+    for key, value in known.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         print(f"{key:<{width}}  {text}")
 

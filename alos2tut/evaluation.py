@@ -255,8 +255,7 @@ def _check_out_path(out_path: Path, product: Product) -> None:
         raise Alos2TutError("is a folder", where=out_path, remedy="Name the file to write, as in map.tif.")
     if not out_path.parent.is_dir():
         raise Alos2TutError("the folder does not exist", where=out_path.parent, remedy="Create it first.")
-    if out_path.resolve() in {file.resolve() for file in product.files}:
-        raise Alos2TutError("is a file of the product itself", where=out_path, remedy="Name another file to write.")
+    product.check_target(out_path)
 
 
 def _matching_polarization(product: Product, segmenter: Segmenter, wanted: str | None, allow_other: bool) -> str:

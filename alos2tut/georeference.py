@@ -23,6 +23,9 @@ from .errors import Alos2TutError, Alos2TutWarning
 from .products import MapGrid, SlantRangeIncidence
 from .sources import FileSource
 
+#: of the satellite over a sphere: 628 km, and some for the shape of the Earth and of the orbit
+_HEIGHTS_M = (560_000.0, 700_000.0)
+
 
 def parsed_crs(crs: str | CRS, where: str | Path) -> CRS:
     """A coordinate system that the user named.
@@ -39,18 +42,28 @@ def parsed_crs(crs: str | CRS, where: str | Path) -> CRS:
     return system
 
 
+def lies_on_earth(grid: MapGrid, shape: tuple[int, int]) -> bool:
+    """Whether the corners of an image of that shape have a latitude and longitude."""
+    points = [grid.transform * place for place in geometry.corner_places(shape).values()]
+    try:
+        places = reproject_points(grid.crs, CRS.from_epsg(4326), *zip(*points, strict=True))
+    except CPLE_BaseError:  # PROJ knows no way from this system
+        return False
+    return bool(geometry.on_earth(tuple(zip(*places, strict=True))))
+
+
 def ceos_grid(
     projection: Mapping[str, Any],
     image: ImageFile,
     leader: FileSource,
     summary: Mapping[str, str],
-    crs: str | CRS | None,
+    crs: CRS | None,
 ) -> tuple[MapGrid, list[str]]:
     """The map grid, from the leader's corners; where it lacks them, from the lines' latitudes and longitudes."""
     if crs is not None:
-        system = parsed_crs(crs, leader.where)
+        system = crs
     elif projection:
-        system = _utm(projection, leader)
+        system = utm(projection, leader)
     else:
         system = _utm_by_summary(summary, image, leader)
     corners: Any = {
@@ -58,7 +71,7 @@ def ceos_grid(
         for corner in geometry.CORNERS
     }
     spacing: Any = (projection.get("line_spacing_m"), projection.get("pixel_spacing_m"))
-    if projection and min(image.shape) > 1:
+    if projection:
         if any(value is None for corner in corners.values() for value in corner) or not all(spacing):
             raise Alos2TutError("the map projection record lacks corners or spacing", where=leader.where)
         corners = {name: (1000 * x, 1000 * y) for name, (x, y) in corners.items()}
@@ -76,7 +89,7 @@ def ceos_grid(
     return MapGrid(system, transform), ["leader: map projection record (placed by the lines' latitudes and longitudes)"]
 
 
-def _utm(projection: Mapping[str, Any], leader: FileSource) -> CRS:
+def utm(projection: Mapping[str, Any], leader: FileSource) -> CRS:
     """UTM, north or south by the false northing; WGS 84 stands for JAXA's GRS 80 frame."""
     zone = str(projection.get("utm_zone"))
     if projection.get("projection") != "UTM-PROJECTION" or not zone.isdigit() or not 1 <= int(zone) <= 60:
@@ -91,7 +104,7 @@ def _utm(projection: Mapping[str, Any], leader: FileSource) -> CRS:
 
 def _utm_by_summary(summary: Mapping[str, str], image: ImageFile, leader: FileSource) -> CRS:
     """UTM by ``summary.txt``'s zone and the sign of the lines' latitudes."""
-    zone, places = summary.get("Pds_UTM_ZoneNo", ""), _line_places(image)
+    zone, places = summary.get("Pds_UTM_ZoneNo", ""), line_places(image)
     if not zone.isdigit() or not 1 <= int(zone) <= 60 or places is None:
         raise Alos2TutError(
             "has no map projection record, and summary.txt states no UTM zone",
@@ -107,6 +120,9 @@ def _checked_affine(
     """The affine by the corner pixels' centres, so that rotated products come out right, too."""
     if not all(abs(value) < 1e9 for corner in corners.values() for value in corner):
         raise Alos2TutError("corners of the map projection, and so the spacing, cannot be", where=leader.where)
+    if min(image.shape) < 2:  # one line or column has no direction of its own: north is up
+        (x, y), (dy, dx) = corners["top_left"], spacing
+        return Affine(dx, 0.0, x - dx / 2, 0.0, -dy, y + dy / 2)
     transform, residual = geometry.affine_from_corners(corners, image.shape)
     found = (math.hypot(transform.b, transform.e), math.hypot(transform.a, transform.d))
     for name, by_corners, stated in zip(("line", "pixel"), found, spacing, strict=True):
@@ -123,7 +139,7 @@ def _checked_affine(
     return transform
 
 
-def _line_places(image: ImageFile) -> dict[str, tuple[float, float]] | None:
+def line_places(image: ImageFile) -> dict[str, tuple[float, float]] | None:
     """(longitude, latitude) of the corner pixels as the first and last line state them, if they do."""
     if image.source.packed:  # the last line is behind all others
         return None
@@ -138,7 +154,7 @@ def _line_places(image: ImageFile) -> dict[str, tuple[float, float]] | None:
 
 
 def _corners_by_lines(image: ImageFile, crs: CRS) -> dict[str, tuple[float, float]] | None:
-    places = _line_places(image)
+    places = line_places(image)
     if places is None or min(image.shape) < 2:
         return None
     try:
@@ -147,12 +163,6 @@ def _corners_by_lines(image: ImageFile, crs: CRS) -> dict[str, tuple[float, floa
         return None
     corners = dict(zip(places, zip(xs, ys, strict=True), strict=True))
     return corners if np.isfinite(list(corners.values())).all() else None
-
-
-def line_footprint(image: ImageFile) -> tuple[tuple[float, float], ...]:
-    """Corners as (longitude, latitude) as the first and last line state them; none where they do not."""
-    places = _line_places(image)
-    return () if places is None else tuple(places.values())
 
 
 def _warn_of_other_place(grid: MapGrid, image: ImageFile) -> None:
@@ -180,7 +190,7 @@ class LineRanges:
     #: of Level 1.1, whose lines state that of the first pixel only
     range_spacing_m: float | None = None
 
-    def slant_range_m(self, rows: slice, cols: NDArray[np.int64]) -> NDArray[np.float64]:
+    def slant_range_m(self, rows: slice, cols: NDArray[Any]) -> NDArray[np.float64]:
         """Metres at these column numbers of consecutive lines, (rows, columns)."""
         stated = self.image.prefixes(np.arange(rows.start, rows.stop))["slant_range_m"].astype(np.float64)
         if stated.ndim == 1:
@@ -189,18 +199,31 @@ class LineRanges:
 
 
 def slant_range_incidence(
-    image: ImageFile, incidence_deg: float | None, range_spacing_m: float | None
+    image: ImageFile, incidence_deg: float | None, range_spacing_m: float | None, *, is_one_of_scans: bool
 ) -> SlantRangeIncidence | None:
-    """Incidence from the lines' slant ranges; None where they, or the angle at the centre, are not stated."""
+    """Incidence from the lines' slant ranges; None where the files do not state enough of it, or what cannot be.
+
+    Args:
+        image: whose lines state slant ranges.
+        incidence_deg: at the centre of the scene.
+        range_spacing_m: of Level 1.1.
+        is_one_of_scans: whether the image is one of several scans. The scene's centre is not that of the scan then, and
+            the height of the satellite counts, which lines of Level 1.1 state.
+    """
     is_slc = image.sample_code == "C*8"
-    if not incidence_deg or not 0 < incidence_deg < 89 or image.source.packed or (is_slc and not range_spacing_m):
+    if image.source.packed or (is_slc and not range_spacing_m):
         return None
     ranges = LineRanges(image, range_spacing_m if is_slc else None)
-    middle, ends = image.lines // 2, np.array([0, image.pixels // 2, image.pixels - 1])
+    middle, ends = image.lines // 2, np.array([0, (image.pixels - 1) / 2, image.pixels - 1])
     center_m = float(ranges.slant_range_m(slice(middle, middle + 1), ends)[0, 1])
-    if not 3e5 < center_m < 3e6:  # the orbit is 630 km high
+    if is_slc and is_one_of_scans:
+        radius_m = geometry.EARTH_RADIUS_M + float(image.prefixes([middle])["platform_altitude_m"][0])
+    elif incidence_deg and 0 < incidence_deg < 89 and center_m > 0:
+        radius_m = geometry.satellite_radius_m(center_m, incidence_deg)
+    else:
         return None
-    radius_m = geometry.satellite_radius_m(center_m, incidence_deg)
+    if not _HEIGHTS_M[0] < radius_m - geometry.EARTH_RADIUS_M < _HEIGHTS_M[1]:
+        return None
     corners = [ranges.slant_range_m(slice(row, row + 1), ends) for row in (0, image.lines - 1)]
     angles = geometry.incidence_by_slant_range_deg(np.concatenate(corners), radius_m)
     return SlantRangeIncidence(ranges, radius_m) if ((angles > 5) & (angles < 80)).all() else None

@@ -1,62 +1,51 @@
-"""From what JAXA delivers to a :class:`~alos2tut.Product`: names, packagings, metadata.
+"""From what JAXA delivers to a :class:`~alos2tut.Product`: levels, packagings, metadata.
 
-A delivery is a folder, any of its files, or a zip or tar as it came. Its files' names say what they are; everything
-else is taken from the leader, the image files, ``summary.txt`` or the XML, and what they do not say is named, not
-guessed. Names and levels: JAXA's "ALOS-2/PALSAR-2 Level 1.1/1.5/2.1/3.1 CEOS SAR product format description" (rev. F);
-the rules of the mosaic and of Level 2.2 were checked on real files.
+What files are called says which of them make a product (:mod:`alos2tut.deliveries`); everything else is taken from the
+leader, the image files, ``summary.txt`` or the XML, and what they do not say is named, not guessed. Levels: JAXA's
+"ALOS-2/PALSAR-2 Level 1.1/1.5/2.1/3.1 CEOS SAR product format description" (rev. F); the rules of the mosaic and of
+Level 2.2 were checked on real files.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from rasterio.crs import CRS
 
 from . import geometry, radiometry
 from .ceos import ImageFile, read_leader, read_summary, read_volume
+from .deliveries import (
+    LOOK_SIDES,
+    ORBITS,
+    PRODUCT_ID,
+    Found,
+    day_of,
+    factor_of_equation,
+    find_product,
+    iso_time,
+    noise_floor,
+    number,
+    read_xml,
+    wkt_polygon,
+    xml_texts,
+)
 from .errors import Alos2TutError, Alos2TutWarning
-from .georeference import ceos_grid, line_footprint, parsed_crs, slant_range_incidence
-from .products import POLARIZATIONS, Layer, MapGrid, Product
+from .georeference import ceos_grid, lies_on_earth, line_places, parsed_crs, slant_range_incidence
+from .products import Layer, MapGrid, Product
 from .rasters import RasterBand
-from .sources import Delivery, FileSource, find_files
+from .sources import FileSource
 
 LEVELS = ("1.1", "1.5", "2.1", "3.1")
-# product id, 10 characters: mode, look side, level, option, projection, orbit direction (JAXA naming)
-PRODUCT_ID = re.compile(
-    r"(?P<mode>[SUHFWV][BW][SDQ])(?P<look>[LR])(?P<level>\d\.\d)(?P<option>[GR_])(?P<projection>[UPML_])(?P<orbit>[AD])"
-)
-_SCENE = r"(?P<scene>ALOS2(?P<orbit_number>\d{5})(?P<frame>\d{4})-(?P<date>\d{6}))"
-#: Levels 1.1 to 3.1; F and B number the scans of a ScanSAR, processed with full aperture or burst by burst
-DELIVERED = re.compile(
-    rf"(?P<kind>VOL|LED|TRL|IMG)-(?:(?P<pol>HH|HV|VH|VV)-)?{_SCENE}-(?P<product>[0-9A-Z._]{{10}})"
-    r"(?:-(?P<method>[BF])(?P<scan>\d))?(?P<suffix>\.tiff?)?",
-    re.IGNORECASE,
-)
-#: Level 2.2
-_CARD4L = re.compile(
-    rf"{_SCENE}_(?P<product>[0-9A-Z._]{{10}})_"
-    r"(?:(?P<pol>HH|HV|VH|VV)_SLP\.tif|(?P<layer>LIN|MSK)\.tif|(?P<xml>summary\.xml))"
-)
-#: 25 m mosaic and forest map: 1° tiles, named by their upper left corner
-_MOSAIC = re.compile(
-    r"(?P<stem>.*(?P<tile>[NS]\d{2}[EW]\d{3})_(?P<year>\d{2})(?:_MOS|_FNF)?)_"
-    r"(?:sl_(?P<pol>HH|HV)|(?P<layer>linci|mask|date|C))_(?P<beam>[A-Z]\d{2}[SDQ][AD][LR])(?:\.tif)?"
-)
-#: files that come with a product and stand for its folder
-_COMPANION = re.compile(r"summary\.txt|(BRS-|ALOS2\d{9}-).*\.(jpg|kml)|.*_[A-Z]\d{2}[SDQ][AD][LR]\.(xml|hdr)")
-_ARCHIVE_ENDS = (".zip", ".tar", ".tgz", ".gz")
-_LOOK_SIDES, _ORBITS = {"L": "left", "R": "right"}, {"A": "ascending", "D": "descending"}
 _ALTERED_RANGE = "Level 3.1 has noise reduced and its dynamic range compressed: σ0 is not what Level 1.5 would give"
 _ASSUMED_FACTOR = "assumed: JAXA's published constant"
-#: JAXA's factors lie between −115 and −79 dB; beyond this the field is damaged
-_LARGEST_FACTOR_DB = 200.0
+#: JAXA has published −83 and −79 dB; a factor far from them is no factor
+_FACTORS_DB = (-100.0, -60.0)
+#: of ScanSAR; the others have 25 to 70 km
+_WIDE_MODES = ("W", "V")
 #: the mosaic writes 1 for "no data" from 2017 on, 0 before
 _MOSAIC_NO_DATA_ONE_SINCE = 2017
 _MASK_MOSAIC = {0: "no data", 50: "ocean and water", 100: "layover", 150: "shadow", 255: "land"}
@@ -64,33 +53,6 @@ _MASK_CARD4L = {0: "no data", 1: "valid", 2: "layover", 3: "shadow", 4: "ocean a
 _FOREST = {0: "no data", 1: "forest", 2: "non-forest", 3: "water"}
 #: four classes from 2017 on; JAXA's codes as Google Earth Engine's catalogue lists them
 _FOREST_SINCE_2017 = {0: "no data", 1: "dense forest", 2: "non-dense forest", 3: "non-forest", 4: "water"}
-_LARGEST_XML = 4 * 2**20
-
-
-@dataclass(frozen=True)
-class Found:
-    """The files of one product."""
-
-    delivery: Delivery
-    identity: str
-    #: of its folder, all files; of the product, the matches of their names
-    folder: Mapping[str, FileSource]
-    matches: Mapping[str, re.Match[str]]
-    named: re.Match[str] | None
-
-    @property
-    def any_match(self) -> re.Match[str]:
-        """The file the user named, else the first one."""
-        return self.named or next(iter(self.matches.values()))
-
-    def images(self) -> dict[str, FileSource]:
-        """Image files by polarisation, in the usual order."""
-        by_pol = {m["pol"].upper(): self.folder[name] for name, m in self.matches.items() if m["pol"]}
-        return {pol: by_pol[pol] for pol in POLARIZATIONS if pol in by_pol}
-
-    def files(self, sources: Sequence[FileSource]) -> tuple[Path, ...]:
-        """Files on disk whose content makes the product: the archive, or these."""
-        return (self.delivery.archive,) if self.delivery.archive else tuple(source.path for source in sources)
 
 
 def open_product(path: str | Path, *, crs: str | CRS | None = None, scan: int | None = None) -> Product:
@@ -110,75 +72,33 @@ def open_product(path: str | Path, *, crs: str | CRS | None = None, scan: int | 
         Alos2TutError: nothing there that is a product, several products, a missing or damaged file, a level or
             projection that is not read, an archive that is not safe to read.
     """
-    found, opener = find_product(path)
-    if scan is not None and opener is not _open_delivered:
-        raise Alos2TutError(f"scan={scan} is asked for, but only Level 1.1 has scans", where=path)
-    product: Product = _open_delivered(found, crs, scan) if opener is _open_delivered else opener(found, crs)
+    return open_found(find_product(path), crs=crs, scan=scan)
+
+
+def open_found(found: Found, *, crs: str | CRS | None = None, scan: int | None = None) -> Product:
+    """Open a product whose files were found; arguments and errors as for :func:`open_product`."""
+    system = None if crs is None else parsed_crs(crs, found.delivery.path)
+    if scan is not None and (isinstance(scan, bool) or not isinstance(scan, int)):
+        raise Alos2TutError(f"scan={scan!r} is no whole number", where=found.delivery.path)
+    if found.kind == "delivered":
+        product = _open_delivered(found, system, scan)
+    elif scan is not None:
+        raise Alos2TutError(f"scan={scan} is asked for, but only Level 1.1 has scans", where=found.delivery.path)
+    else:
+        product = (_open_card4l if found.kind == "card4l" else _open_mosaic)(found, system)
+    if product.grid is not None and not lies_on_earth(product.grid, product.shape):
+        raise Alos2TutError(
+            f"with the coordinate system {product.crs.to_string()} the product lies nowhere on Earth",
+            where=found.delivery.path,
+            remedy="Give the right one: open_product(path, crs='EPSG:32654').",
+        )
     return product
-
-
-def find_product(path: str | Path) -> tuple[Found, Any]:
-    """The one product that a path means, and what opens its kind.
-
-    Raises:
-        Alos2TutError: none, or several.
-    """
-    delivery = find_files(path)
-    candidates = {
-        (folder, identity): (opener, matches)
-        for folder, files in delivery.folders.items()
-        for opener, identity, matches in _products_in(files)
-    }
-    named = delivery.named
-    if delivery.archive is None and named is not None and named.lower().endswith(_ARCHIVE_ENDS):
-        raise Alos2TutError(
-            "is no archive, whatever its name says", where=path, remedy="Look into it: it may be a page of an error."
-        )
-    if named is not None and not _COMPANION.fullmatch(named):
-        candidates = {key: value for key, value in candidates.items() if named in value[1]}
-    if not candidates:
-        raise Alos2TutError(
-            "is no ALOS-2 product: no file here is named as JAXA names them",
-            where=path,
-            remedy="Expected IMG-HH-ALOS2…-… (CEOS, or GeoTIFF with .tif), ALOS2…_HH_SLP.tif of Level 2.2, or "
-            "…_sl_HH_F02DAR.tif of the 25 m mosaic." + _elsewhere(delivery),
-        )
-    if len(candidates) > 1:
-        names = ", ".join(sorted(f"{folder}/{identity}".lstrip("/") for folder, identity in candidates))
-        raise Alos2TutError(f"holds {len(candidates)} products: {names}", where=path, remedy="Name a file of one.")
-    ((folder, identity), (opener, matches)) = candidates.popitem()
-    return Found(delivery, identity, delivery.folders[folder], matches, matches.get(named or "")), opener
-
-
-def _products_in(files: Mapping[str, FileSource]) -> list[tuple[Any, str, dict[str, re.Match[str]]]]:
-    """Products of one folder: what opens them, what their files' names share, and those names."""
-    kinds: list[tuple[Any, re.Pattern[str], tuple[str, ...]]] = [
-        (_open_delivered, DELIVERED, ("scene", "product")),
-        (_open_card4l, _CARD4L, ("scene", "product")),
-        (_open_mosaic, _MOSAIC, ("stem",)),
-    ]
-    products = []
-    for opener, pattern, shared in kinds:
-        by_identity: dict[str, dict[str, re.Match[str]]] = {}
-        for name in files:
-            match = pattern.fullmatch(name)
-            if match and not name.endswith(".hdr"):
-                by_identity.setdefault("-".join(match[part] for part in shared), {})[name] = match
-        products += [(opener, identity, matches) for identity, matches in by_identity.items()]
-    return products
-
-
-def _elsewhere(delivery: Delivery) -> str:
-    """Where else to look: users often name the folder above the one they mean."""
-    nearby = [name for files in delivery.folders.values() for name in files if name.lower().endswith(_ARCHIVE_ENDS)]
-    nearby += delivery.subfolders
-    return f" Look into {', '.join(nearby[:5])}." if nearby else ""
 
 
 # --- Levels 1.1, 1.5, 2.1 and 3.1
 
 
-def _open_delivered(found: Found, crs: str | CRS | None, scan: int | None) -> Product:
+def _open_delivered(found: Found, crs: CRS | None, scan: int | None) -> Product:
     product_id = PRODUCT_ID.fullmatch(found.any_match["product"])
     if product_id is None:
         raise Alos2TutError(f"the product id '{found.any_match['product']}' cannot be read", where=found.delivery.path)
@@ -188,37 +108,48 @@ def _open_delivered(found: Found, crs: str | CRS | None, scan: int | None) -> Pr
             where=found.delivery.path,
             remedy=f"Levels {', '.join(LEVELS)}, 2.2 and the mosaic are read.",
         )
+    if crs is not None and product_id["level"] == "1.1":
+        raise Alos2TutError(
+            f"lies in slant range: {crs.to_string()} cannot place it on a map",
+            where=found.delivery.path,
+            remedy="Leave crs out, or order the scene as Level 2.1.",
+        )
     found, is_tiff = _of_one_format(found)
-    found, scan, scans = _of_one_scan(found, scan)
+    found, label, scans = _of_one_scan(found, scan)
     images = found.images()
     if not images:
         raise Alos2TutError(
             f"has no image file IMG-HH-{found.identity}", where=found.delivery.path, remedy="Download it again."
         )
-    summary = _summary(found)
-    named = found.named
+    summary, gaps, notes = _summary(found)
+    gaps += _missing_images(found, images, summary, label)
+    if product_id["level"] == "3.1":
+        warnings.warn(f"{found.delivery.path}: {_ALTERED_RANGE}", Alos2TutWarning, stacklevel=4)
+        notes.append(_ALTERED_RANGE)
     common = {
         "path": found.delivery.path,
         "level": product_id["level"],
         "polarizations": tuple(images),
-        "default_polarization": named["pol"].upper() if named is not None and named["pol"] else None,
+        "default_polarization": found.named_polarization,
         "quantity": "sigma0",
         "scene_id": found.any_match["scene"],
-        "product_id": found.any_match["product"] + _scan_suffix(found),
+        "product_id": found.any_match["product"] + (f"-{label}" if label else ""),
         "mode": product_id["mode"],
-        "look_side": _LOOK_SIDES[product_id["look"]],
-        "orbit_direction": _ORBITS[product_id["orbit"]],
+        "look_side": LOOK_SIDES[product_id["look"]],
+        "orbit_direction": ORBITS[product_id["orbit"]],
         "orbit": int(found.any_match["orbit_number"]),
         "frame": int(found.any_match["frame"]),
-        "scan": scan,
+        "scan": int(label[1]) if label else None,
         "scans": scans,
         "browse_jpeg": _browse(found, next(iter(images))),
-        **_told_by_summary(summary, found.any_match["date"]),
+        "gaps": gaps,
+        "notes": notes,
+        **_told_by_summary(summary),
     }
-    if product_id["level"] == "3.1":
-        warnings.warn(f"{found.delivery.path}: {_ALTERED_RANGE}", Alos2TutWarning, stacklevel=3)
-        common["notes"] = (_ALTERED_RANGE,)
-    return (_open_tiffs if is_tiff else _open_ceos)(found, images, common, summary, crs)
+    parts = (_tiff_parts if is_tiff else _ceos_parts)(found, images, common, summary, crs)
+    fields = common | parts
+    fields["acquired"] = fields["acquired"] or day_of(found.any_match["date"])
+    return Product(**fields | {name: tuple(fields[name]) for name in ("gaps", "notes")})
 
 
 def _of_one_format(found: Found) -> tuple[Found, bool]:
@@ -227,71 +158,80 @@ def _of_one_format(found: Found) -> tuple[Found, bool]:
     has_ceos = any(m["suffix"] is None for m in images.values())
     is_tiff = not has_ceos or (found.named is not None and found.named["suffix"] is not None)
     is_tiff &= any(m["suffix"] for m in images.values())
-    kept = {name: m for name, m in found.matches.items() if m["kind"] != "IMG" or bool(m["suffix"]) == is_tiff}
-    return Found(found.delivery, found.identity, found.folder, kept, found.named), is_tiff
+    kept = [name for name, m in found.matches.items() if m["kind"] != "IMG" or bool(m["suffix"]) == is_tiff]
+    return found.of(*kept), is_tiff
 
 
-def _of_one_scan(found: Found, scan: int | None) -> tuple[Found, int | None, tuple[int, ...]]:
-    """With the images of one scan only, its number, and the numbers that there are."""
-    scans = tuple(sorted({int(m["scan"]) for m in found.matches.values() if m["scan"] and m["kind"] == "IMG"}))
-    named = found.named
-    if scan is None and named is not None and named["scan"]:
-        scan = int(named["scan"])
-    if not scans or (scan is not None and scan not in scans):
-        if scan is not None:
-            told = f"Scans: {', '.join(map(str, scans))}." if scans else "It has no scans."
-            raise Alos2TutError(f"has no scan {scan}", where=found.delivery.path, remedy=told)
-        return found, None, scans
-    if scan is None:
-        scan = scans[0]
-        if len(scans) > 1:
-            message = (
-                f"{found.delivery.path}: scan {scan} of {', '.join(map(str, scans))} is open; scan=… opens another"
-            )
-            warnings.warn(message, Alos2TutWarning, stacklevel=4)
-    kept = {n: m for n, m in found.matches.items() if m["kind"] != "IMG" or m["scan"] == str(scan)}
-    return Found(found.delivery, found.identity, found.folder, kept, found.named), scan, scans
+def _of_one_scan(found: Found, scan: int | None) -> tuple[Found, str | None, tuple[int, ...]]:
+    """With the images of one scan only, its label (``F1``), and the numbers that there are."""
+    labels = sorted({m["scan"] for m in found.matches.values() if m["scan"] and m["kind"] == "IMG"})
+    scans = tuple(sorted({int(label[1]) for label in labels}))
+    named = found.named["scan"] if found.named is not None else None
+    if scan is None and not labels:
+        return found, None, ()
+    wanted = [label for label in labels if int(label[1]) == (scan if scan is not None else scans[0])]
+    if named and (scan is None or scan == int(named[1])):
+        wanted = [named]
+    if not wanted:
+        told = f"Scans: {', '.join(map(str, scans))}." if scans else "It has no scans."
+        raise Alos2TutError(f"has no scan {scan}", where=found.delivery.path, remedy=told)
+    if len(wanted) > 1:
+        raise Alos2TutError(
+            f"holds one scan twice: {' and '.join(wanted)}", where=found.delivery.path, remedy="Name the file you mean."
+        )
+    if scan is None and named is None and len(scans) > 1:
+        message = (
+            f"{found.delivery.path}: scan {scans[0]} of {', '.join(map(str, scans))} is open; scan=… opens another"
+        )
+        warnings.warn(message, Alos2TutWarning, stacklevel=5)
+    kept = [name for name, m in found.matches.items() if m["kind"] != "IMG" or m["scan"] == wanted[0]]
+    return found.of(*kept), wanted[0], scans
 
 
-def _scan_suffix(found: Found) -> str:
-    """``-F1``, as the names of a scan's images end."""
-    return next((f"-{m['method']}{m['scan']}" for m in found.matches.values() if m["scan"] and m["pol"]), "")
-
-
-def _summary(found: Found) -> dict[str, str]:
-    """``summary.txt``, unless it is that of another scene."""
+def _summary(found: Found) -> tuple[dict[str, str], list[str], list[str]]:
+    """``summary.txt``, unless it is that of another product; gaps and notes that it gives rise to."""
     source = found.folder.get("summary.txt")
-    summary = read_summary(source) if source else {}
-    return summary if summary.get("Scs_SceneID") in (None, found.any_match["scene"]) else {}
+    if source is None:
+        return {}, ["summary.txt"], []
+    try:
+        summary = read_summary(source)
+    except Alos2TutError as error:  # a product is read without it, too
+        return {}, ["summary.txt"], [f"summary.txt {error.problem}"]
+    match = found.any_match
+    for key, own in (("Scs_SceneID", match["scene"]), ("Pds_ProductID", match["product"])):
+        if summary.get(key) not in (None, own):
+            return {}, ["summary.txt"], [f"summary.txt is that of another product, {summary[key]}, and was not used"]
+    return summary, [], []
 
 
-def _told_by_summary(summary: Mapping[str, str], yymmdd: str) -> dict[str, Any]:
-    """Times, footprint, and who made it; the day at least is in the scene id."""
+def _missing_images(
+    found: Found, images: Mapping[str, FileSource], summary: Mapping[str, str], label: str | None
+) -> list[str]:
+    """Polarisations that the summary lists and that are not here."""
+    pattern = re.compile(rf"IMG-(HH|HV|VH|VV)-{re.escape(found.identity)}{f'-{label}' if label else ''}(?i:\.tiff?)?")
+    listed = [pattern.fullmatch(text) for key, text in summary.items() if "ProductFileName" in key]
+    missing = sorted({match[1] for match in listed if match} - images.keys())
+    if missing:
+        warnings.warn(
+            f"{found.delivery.path}: the images of {', '.join(missing)}, which summary.txt lists, are not here",
+            Alos2TutWarning,
+            stacklevel=5,
+        )
+    return [f"image {pol}" for pol in missing]
+
+
+def _told_by_summary(summary: Mapping[str, str]) -> dict[str, Any]:
+    """Times, footprint, and who made it."""
     maker = summary.get("Odi_SiteDateTime", "") + summary.get("Lbi_ProcessFacility", "")
     return {
-        "acquired": _iso_time(summary.get("Img_SceneCenterDateTime")) or _day(yymmdd),
-        "started": _iso_time(summary.get("Img_SceneStartDateTime")),
-        "ended": _iso_time(summary.get("Img_SceneEndDateTime")),
-        "processed": _processed(summary.get("Odi_SiteDateTime")),
+        "acquired": iso_time(summary.get("Img_SceneCenterDateTime")),
+        "started": iso_time(summary.get("Img_SceneStartDateTime")),
+        "ended": iso_time(summary.get("Img_SceneEndDateTime")),
+        # PROCESS:JAPAN-JAXA-ALOS2-EICS  20150320 080952
+        "processed": iso_time(" ".join(summary.get("Odi_SiteDateTime", "").split()[-2:])),
         "stated_footprint": _summary_footprint(summary),
         "simulated": _says_simulated(maker),
-        "notes": (),
     }
-
-
-def _day(yymmdd: str) -> str:
-    return f"20{yymmdd[:2]}-{yymmdd[2:4]}-{yymmdd[4:]}"
-
-
-def _iso_time(text: str | None) -> str | None:
-    match = re.fullmatch(r"(\d{4})(\d\d)(\d\d) ?(\d\d:\d\d:\d\d(?:\.\d+)?)", (text or "").strip())
-    return f"{match[1]}-{match[2]}-{match[3]}T{match[4]}Z" if match else None
-
-
-def _processed(text: str | None) -> str | None:
-    """When it was processed: ``PROCESS:JAPAN-JAXA-ALOS2-EICS  20150320 080952``."""
-    match = re.search(r"(\d{4})(\d\d)(\d\d) (\d\d)(\d\d)(\d\d)$", (text or "").strip())
-    return "{}-{}-{}T{}:{}:{}Z".format(*match.groups()) if match else None
 
 
 def _created(found: Found) -> str | None:
@@ -301,26 +241,17 @@ def _created(found: Found) -> str | None:
         volume = read_volume(source).get("volume_descriptor", {}) if source else {}
     except Alos2TutError:  # nothing else is needed of it
         return None
-    match = re.fullmatch(r"(\d{8})(\d{6})\d*", f"{volume.get('created_date')}{volume.get('created_time')}")
-    return _processed(f"{match[1]} {match[2]}") if match else None
+    return iso_time(f"{volume.get('created_date')}{str(volume.get('created_time'))[:6]}")
 
 
 def _summary_footprint(summary: Mapping[str, str]) -> tuple[tuple[float, float], ...]:
     corners = []
     for corner in ("LeftTop", "RightTop", "RightBottom", "LeftBottom"):
-        pair = [_number(summary.get(f"Img_ImageScene{corner}{axis}")) for axis in ("Longitude", "Latitude")]
+        pair = [number(summary.get(f"Img_ImageScene{corner}{axis}")) for axis in ("Longitude", "Latitude")]
         if pair[0] is None or pair[1] is None:
             return ()
         corners.append((pair[0], pair[1]))
     return geometry.on_earth(tuple(corners))
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _browse(found: Found, polarization: str) -> Any:
@@ -333,9 +264,10 @@ def _says_simulated(text: str | None) -> bool:
     return "simulat" in (text or "").lower()
 
 
-def _open_ceos(
-    found: Found, images: dict[str, FileSource], common: dict[str, Any], summary: dict[str, str], crs: str | CRS | None
-) -> Product:
+def _ceos_parts(
+    found: Found, images: dict[str, FileSource], common: Mapping[str, Any], summary: Mapping[str, str], crs: CRS | None
+) -> dict[str, Any]:
+    """What leader and image files say, as fields of a product."""
     leader_source = found.folder.get(f"LED-{found.identity}")
     if leader_source is None:
         raise Alos2TutError(
@@ -347,13 +279,14 @@ def _open_ceos(
     first = _of_one_shape(list(bands.values()))
     _check_sample_type(first, common["level"])
     leader = read_leader(leader_source)
-    common["processed"] = common["processed"] or _created(found)
     scene, projection = leader.get("dataset_summary", {}), leader.get("map_projection", {})
-    factor, factor_source, notes = _calibration(leader, common, scene, leader_source)
+    _warn_of_other_names(bands, scene, common)
+    processed = common["processed"] or _created(found)
+    factor, told, notes = _calibration(leader, common["mode"], scene.get("beam"), processed, leader_source)
     grid: MapGrid | None = None
     gaps: list[str] = []
     if common["level"] == "1.1":
-        _refuse_crs(crs, found)
+        factor += radiometry.SLC_OFFSET_DB
     else:
         grid, gaps = ceos_grid(projection, first, leader_source, summary, crs)
     looks: Any = (scene.get("azimuth_looks"), scene.get("range_looks"))
@@ -361,38 +294,59 @@ def _open_ceos(
     spacing: Any = (scene.get("line_spacing_m"), scene.get("pixel_spacing_m"))
     gaps += _absent({"radiometric record": leader.get("radiometric", {}).get("calibration_factor_db"),
                      "scene incidence": scene.get("incidence_deg"), "looks": looks[0]}, "leader: ")  # fmt: skip
-    incidence = slant_range_incidence(first, scene.get("incidence_deg"), spacing[1])
-    # summary.txt may be missing
-    common["simulated"] |= any(_says_simulated(band.software) for band in bands.values())
-    common["notes"] = (*common["notes"], *notes)
-    common["stated_footprint"] = common["stated_footprint"] or line_footprint(first)
     extra = [found.folder["summary.txt"]] if summary else []
-    return Product(
-        **common,
-        kind="CEOS",
-        shape=first.shape,
-        grid=grid,
-        calibration_factor_db=factor,
-        calibration_source=factor_source,
-        bands=bands,
-        files=found.files([leader_source, *images.values(), *extra]),
-        beam=_beam(common["mode"], scene.get("beam")),
-        incidence_deg=scene.get("incidence_deg") or None,
-        slant_range_incidence=incidence,
-        looks=looks if looks[0] and looks[1] else None,
-        resolution_m=resolution if resolution[0] and resolution[1] else None,
-        stated_spacing_m=spacing if spacing[0] and spacing[1] else None,
-        software=first.software,
-        gaps=tuple(gaps),
-    )
+    return {
+        "kind": "CEOS",
+        "shape": first.shape,
+        "grid": grid,
+        "calibration_factor_db": factor,
+        "calibration_source": told,
+        "bands": bands,
+        "files": found.files([leader_source, *images.values(), *extra]),
+        "beam": _beam(common["mode"], scene.get("beam")),
+        "acquired": common["acquired"] or iso_time(scene.get("center_time")),
+        "processed": processed,
+        "incidence_deg": scene.get("incidence_deg") or None,
+        "slant_range_incidence": slant_range_incidence(
+            first, scene.get("incidence_deg"), spacing[1], is_one_of_scans=common["scan"] is not None
+        ),
+        "looks": looks if looks[0] and looks[1] else None,
+        "resolution_m": resolution if resolution[0] and resolution[1] else None,
+        "stated_spacing_m": spacing if spacing[0] and spacing[1] else None,
+        "stated_footprint": common["stated_footprint"] or tuple((line_places(first) or {}).values()),
+        "software": first.software,
+        # summary.txt may be missing
+        "simulated": common["simulated"] or any(_says_simulated(band.software) for band in bands.values()),
+        "gaps": [*common["gaps"], *gaps],
+        "notes": [*common["notes"], *notes],
+    }
 
 
-def _refuse_crs(crs: str | CRS | None, found: Found) -> None:
-    if crs is not None:
-        raise Alos2TutError(
-            f"lies in slant range: crs={str(crs)!r} cannot place it on a map",
-            where=found.delivery.path,
-            remedy="Leave it out, or order the scene as Level 2.1.",
+def _warn_of_other_names(bands: Mapping[str, ImageFile], scene: Mapping[str, Any], common: Mapping[str, Any]) -> None:
+    """Files may have been renamed or mixed up: what is in them should be what their names say."""
+    stated = {
+        "scene": (scene.get("scene_id"), common["scene_id"]),
+        "level": (scene.get("level"), common["level"]),
+        "orbit direction": ((scene.get("orbit_direction") or "")[:1] or None, common["orbit_direction"][0].upper()),
+    }
+    differ = [
+        f"{name} {inside} in the leader, {named} by name"
+        for name, (inside, named) in stated.items()
+        if inside not in (None, named)
+    ]
+    for pol, band in bands.items():
+        if band.source.packed:  # all that lies before it would have to be unpacked
+            continue
+        line = band.prefixes([0])[0]
+        inside = "".join("HV"[int(line[way])] for way in ("transmitted", "received") if int(line[way]) < 2)
+        # lines that state no number of channels state no polarisation either
+        if line["channel"] and len(inside) == 2 and inside != pol:
+            differ.append(f"polarisation {inside} in the first line, {pol} by name")
+    if differ:
+        warnings.warn(
+            f"{common['path']}: files and names disagree ({'; '.join(differ)}). `alos2tut verify` shows more.",
+            Alos2TutWarning,
+            stacklevel=6,
         )
 
 
@@ -428,77 +382,93 @@ def _beam(mode: str, number: int | None) -> str | None:
 
 
 def _calibration(
-    leader: Mapping[str, Mapping[str, Any]], common: Mapping[str, Any], scene: Mapping[str, Any], source: FileSource
+    leader: Mapping[str, Mapping[str, Any]],
+    mode: str,
+    beam: int | None,
+    processed: str | None,
+    source: FileSource,
 ) -> tuple[float, str, list[str]]:
-    """What is added to 10·log10⟨DN²⟩, where it is from, and what to know of it."""
+    """The factor of amplitudes, where it is from, and what to know of it."""
     factor = leader.get("radiometric", {}).get("calibration_factor_db")
-    if factor is not None:
-        factor = _checked_factor(factor, source)
-    told = "leader file" if factor is not None else _ASSUMED_FACTOR
-    notes = []
+    told, notes = "leader file", []
     if factor is None:
-        factor = radiometry.CALIBRATION_FACTOR_DB
-    if _is_old_w2(common, scene) and factor == radiometry.CALIBRATION_FACTOR_DB:
-        factor, told = radiometry.OLD_W2_FACTOR_DB, "JAXA's exception for ScanSAR beam W2 before 2016-09-28T07:00Z"
-        notes.append(
-            f"calibrated by {factor:g} dB, not −83 dB: {told}; the time of processing stands for that of order"
-        )
-    if common["level"] == "1.1":
-        factor += radiometry.SLC_OFFSET_DB
+        factor, told = radiometry.CALIBRATION_FACTOR_DB, _ASSUMED_FACTOR
+    factor = _checked_factor(factor, source)
+    if factor == radiometry.CALIBRATION_FACTOR_DB and _beam(mode, beam) == "W2":
+        if processed is None:
+            notes.append("if it was ordered before 2016-09-28, this ScanSAR beam has −79 dB; no file says when")
+        elif is_w2_before_correction(mode, beam, processed):
+            factor, told = radiometry.OLD_W2_FACTOR_DB, "JAXA's exception for ScanSAR beam W2 before 2016-09-28T07:00Z"
+            notes.append(
+                f"calibrated by {factor:g} dB, not −83 dB: {told}; the time of processing stands for that of order"
+            )
+    elif factor not in (radiometry.CALIBRATION_FACTOR_DB, radiometry.OLD_W2_FACTOR_DB):
+        notes.append(f"the calibration factor of {factor:g} dB is none that JAXA has published (−83; −79 dB once)")
     return float(factor), told, notes
 
 
 def _checked_factor(factor_db: float, source: FileSource) -> float:
-    if not -_LARGEST_FACTOR_DB <= factor_db <= _LARGEST_FACTOR_DB:
+    low, high = _FACTORS_DB
+    if not low <= factor_db <= high:
         raise Alos2TutError(
             f"the calibration factor of {factor_db:g} dB cannot be", where=source.where, remedy="Download it again."
         )
     return factor_db
 
 
-def _is_old_w2(common: Mapping[str, Any], scene: Mapping[str, Any]) -> bool:
+def is_w2_before_correction(mode: str, beam: int | None, processed: str | None) -> bool:
     """JAXA (calibration results of PALSAR-2): ScanSAR beam W2, ordered before 2016-09-28 07:00 UT, has −79 dB.
 
     The files do not state the time of order: that of processing stands for it, which is a little later.
+
+    Args:
+        mode: as in the product id, ``WBD``.
+        beam: the leader's beam number.
+        processed: ISO time.
     """
-    processed = common["processed"]
-    return _beam(common["mode"], scene.get("beam")) == "W2" and bool(processed) and processed < "2016-09-28T07:00"
+    return _beam(mode, beam) == "W2" and bool(processed) and str(processed) < "2016-09-28T07:00"
 
 
 # --- GeoTIFF
 
 
-def _open_tiffs(
-    found: Found, images: dict[str, FileSource], common: dict[str, Any], summary: dict[str, str], crs: str | CRS | None
-) -> Product:
+def _tiff_parts(
+    found: Found, images: dict[str, FileSource], common: Mapping[str, Any], summary: Mapping[str, str], crs: CRS | None
+) -> dict[str, Any]:
+    """What GeoTIFFs say, as fields of a product: nothing of calibration and view."""
     is_slc = common["level"] == "1.1"
-    if is_slc:
-        _refuse_crs(crs, found)
     types = ("complex64", "complex_int16", "complex128") if is_slc else ("uint16",)
     bands = {pol: RasterBand.open(source, types) for pol, source in images.items()}
     first = _of_one_shape(list(bands.values()))
-    factor = radiometry.CALIBRATION_FACTOR_DB + (radiometry.SLC_OFFSET_DB if is_slc else 0.0)
-    spacing = _number(summary.get("Pds_PixelSpacing"))
     extra = [found.folder["summary.txt"]] if summary else []
-    return Product(
-        **common,
-        kind="GeoTIFF",
-        shape=first.shape,
-        grid=None if is_slc else _tiff_grid(first, crs),
-        calibration_factor_db=factor,
-        calibration_source=f"{_ASSUMED_FACTOR} (GeoTIFF carries none)",
-        bands=bands,
-        files=found.files([*images.values(), *extra]),
-        stated_spacing_m=(spacing, spacing) if spacing and not is_slc else None,
-        gaps=("calibration factor", "scene incidence"),
-    )
+    notes = []
+    if common["mode"][0] in _WIDE_MODES and day_of(found.any_match["date"]) < "2016-09-28":
+        notes.append("if this is beam W2 and was ordered before 2016-09-28, its factor is −79 dB; GeoTIFF does not say")
+    return {
+        "kind": "GeoTIFF",
+        "shape": first.shape,
+        "grid": None if is_slc else _tiff_grid(first, crs),
+        "calibration_factor_db": radiometry.CALIBRATION_FACTOR_DB + (radiometry.SLC_OFFSET_DB if is_slc else 0.0),
+        "calibration_source": f"{_ASSUMED_FACTOR} (GeoTIFF carries none)",
+        "bands": bands,
+        "files": found.files([*images.values(), *extra]),
+        "no_data_dn": _no_data_dn((0,), bands),
+        "gaps": [*common["gaps"], "calibration factor", "scene incidence", "looks", *(["spacing"] if is_slc else [])],
+        "notes": [*common["notes"], *notes],
+    }
 
 
-def _tiff_grid(band: RasterBand, crs: str | CRS | None) -> MapGrid:
+def _no_data_dn(known: Sequence[int], bands: Mapping[str, RasterBand]) -> tuple[int, ...]:
+    """Amplitudes that stand for no data: those that are known, and what the files' own tags say."""
+    tags = {band.no_data for band in bands.values() if band.no_data is not None}
+    return tuple(sorted({*known, *(int(tag) for tag in tags if tag.is_integer() and 0 <= tag <= 65535)}))
+
+
+def _tiff_grid(band: RasterBand, crs: CRS | None) -> MapGrid:
     if band.transform is None:
         raise Alos2TutError("has no georeference", where=band.source.where, remedy="Use the file as JAXA delivered it.")
     if crs is not None:
-        return MapGrid(parsed_crs(crs, band.source.where), band.transform)
+        return MapGrid(crs, band.transform)
     if band.crs is None:
         raise Alos2TutError(
             "states no coordinate system, or one that only its maker knows",
@@ -511,7 +481,7 @@ def _tiff_grid(band: RasterBand, crs: str | CRS | None) -> MapGrid:
 # --- Level 2.2
 
 
-def _open_card4l(found: Found, crs: str | CRS | None) -> Product:
+def _open_card4l(found: Found, crs: CRS | None) -> Product:
     """CEOS-ARD Normalised Radar Backscatter: γ0, terrain-corrected, with local incidence and mask."""
     images, match = found.images(), found.any_match
     if not images:
@@ -527,6 +497,7 @@ def _open_card4l(found: Found, crs: str | CRS | None) -> Product:
     xml = next((found.folder[name] for name, m in found.matches.items() if m["xml"]), None)
     told = _card4l_xml(xml) if xml else {}
     delivered = {"local incidence": "local_incidence" in layers, "mask": "mask" in layers, "summary XML": bool(told)}
+    delivered["calibration equation"] = "factor" in told
     return Product(
         path=found.delivery.path,
         kind="CEOS-ARD NRB",
@@ -535,19 +506,20 @@ def _open_card4l(found: Found, crs: str | CRS | None) -> Product:
         # no file states a no-data value; DN 0 it is, exactly where the mask is 0
         grid=_tiff_grid(first, crs),
         polarizations=tuple(images),
-        default_polarization=match["pol"] if found.named is not None else None,
+        default_polarization=found.named_polarization,
         quantity="gamma0",
         bands=bands,
         layers=layers,
+        no_data_dn=_no_data_dn((0,), bands),
         files=found.files([*images.values(), *layer_sources, *([xml] if xml else [])]),
         scene_id=match["scene"],
         product_id=match["product"],
         mode=product_id["mode"] if product_id else None,
-        look_side=_LOOK_SIDES[product_id["look"]] if product_id else None,
-        orbit_direction=_ORBITS[product_id["orbit"]] if product_id else None,
+        look_side=LOOK_SIDES[product_id["look"]] if product_id else None,
+        orbit_direction=ORBITS[product_id["orbit"]] if product_id else None,
         orbit=int(match["orbit_number"]),
         frame=int(match["frame"]),
-        acquired=told.pop("acquired", _day(match["date"])),
+        acquired=told.pop("acquired", day_of(match["date"])),
         calibration_factor_db=told.pop("factor", radiometry.CALIBRATION_FACTOR_DB),
         calibration_source=told.pop("factor_source", _ASSUMED_FACTOR),
         gaps=tuple(name for name, is_there in delivered.items() if not is_there),
@@ -573,10 +545,9 @@ def _card4l_layers(found: Found, like: RasterBand) -> tuple[dict[str, Layer], li
 def _card4l_xml(source: FileSource) -> dict[str, Any]:
     """What the summary XML says beyond the GeoTIFFs; its counts of lines and pixels are swapped and not used."""
     root = read_xml(source)
-    text, made = _texts(root), _texts(root.find("CARD4LProductAttributes"))
-    looks = [_number(text.get(f"{axis}NumberOfLooks")) for axis in ("Azimuth", "Range")]
-    resolution = [_number(text.get(f"{axis}Resolution")) for axis in ("Azimuth", "Range")]
-    equation = re.fullmatch(r"10\*log10\(DN\^2\)\s*([-+]\s*\d+(?:\.\d+)?)", text.get("BackscatterConversionEq", ""))
+    text, made = xml_texts(root), xml_texts(root.find("CARD4LProductAttributes"))
+    looks = [number(text.get(f"{axis}NumberOfLooks")) for axis in ("Azimuth", "Range")]
+    resolution = [number(text.get(f"{axis}Resolution")) for axis in ("Azimuth", "Range")]
     told: dict[str, Any] = {
         "beam": text.get("BeamID"),
         "started": text.get("StartTime"),
@@ -585,74 +556,35 @@ def _card4l_xml(source: FileSource) -> dict[str, Any]:
         "software": made.get("SoftwareVersion"),
         "looks": tuple(looks) if all(looks) else None,
         "resolution_m": tuple(resolution) if all(resolution) else None,
-        "stated_footprint": _wkt_polygon(text.get("SourceDataGeometry")),
-        "noise_floor_db": _noise_floor(root, "PerformanceIndicators"),
+        "stated_footprint": geometry.on_earth(wkt_polygon(text.get("SourceDataGeometry"))),
+        "noise_floor_db": noise_floor(root, "PerformanceIndicators"),
     }
     if text.get("StartTime"):
         told["acquired"] = text["StartTime"]
-    if equation:
-        told["factor"] = _checked_factor(float("".join(equation[1].split())), source)
-        told["factor_source"] = "summary XML"
+    factor = factor_of_equation(text.get("BackscatterConversionEq"))
+    if factor is not None:
+        told["factor"], told["factor_source"] = _checked_factor(factor, source), "summary XML"
     return told
-
-
-def _noise_floor(root: ElementTree.Element | None, name: str) -> dict[str, float]:
-    """Noise-equivalent backscatter in dB by polarisation, from elements that bear it as an attribute."""
-    elements = () if root is None else root.iter(name)
-    texts = {element.get("pol", "?"): "".join(element.itertext()).strip() for element in elements}
-    return {pol: value for pol, text in texts.items() if (value := _number(text)) is not None}
-
-
-def _wkt_polygon(text: str | None) -> tuple[tuple[float, float], ...]:
-    """Corners of ``Polygon ((lon lat, lon lat, …))`` without the repeated last one."""
-    pairs = re.findall(r"(-?\d+(?:\.\d+)?) (-?\d+(?:\.\d+)?)", text or "")
-    corners = geometry.on_earth(tuple((float(x), float(y)) for x, y in pairs))
-    return corners[:-1] if len(corners) > 3 and corners[0] == corners[-1] else corners
-
-
-def read_xml(source: FileSource) -> ElementTree.Element:
-    """A small XML file of JAXA's. It needs no entities, so that one which defines any is refused.
-
-    Raises:
-        Alos2TutError: one that is too large, no XML, or not of that kind.
-    """
-    content = source.read_all(_LARGEST_XML)
-    try:
-        # whatever encoding it claims: in another one entities would not be seen
-        text = content.decode("utf-8-sig")
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise Alos2TutError("defines XML entities, which JAXA's files do not", where=source.where)
-        return ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise Alos2TutError(f"is no XML ({error})", where=source.where, remedy="Download it again.") from None
-
-
-def _texts(root: ElementTree.Element | None) -> dict[str, str]:
-    """The text of the first element of each name; names in these files are unique where it matters."""
-    texts: dict[str, str] = {}
-    for element in () if root is None else root.iter():
-        if element.text and element.text.strip():
-            texts.setdefault(str(element.tag), element.text.strip())
-    return texts
 
 
 # --- 25 m mosaic and forest map
 
 
-def _open_mosaic(found: Found, crs: str | CRS | None) -> Product:
+def _open_mosaic(found: Found, crs: CRS | None) -> Product:
     """A 1° tile (or a window of one) of JAXA's global 25 m mosaic: γ0, terrain-corrected; or of its forest map."""
-    match = found.any_match
+    match, beam = found.any_match, found.any_match["beam"]
     images, year = found.images(), 2000 + int(match["year"])
     bands = {pol: RasterBand.open(source, ("uint16",)) for pol, source in images.items()}
     by_year = (0, 1) if year >= _MOSAIC_NO_DATA_ONE_SINCE else (0,)
     layers, layer_sources = _mosaic_layers(found, year, by_year)
-    rasters = [*bands.values(), *(layer.band for layer in layers.values())]
-    first = _of_one_shape(rasters)
-    if bands and first.no_data is not None:
-        by_year = tuple(sorted({*by_year, int(first.no_data)}))
-    xml = found.folder.get(f"{match['tile']}_{match['year']}_{match['beam']}.xml")
+    first = _of_one_shape([*bands.values(), *(layer.band for layer in layers.values())])
+    xml = found.folder.get(f"{match['tile']}_{match['year']}_{beam}.xml")
     root = read_xml(xml) if xml else None
-    told = _texts(root)
+    told = xml_texts(root)
+    factor = factor_of_equation(told.get("BackscatterConversionEq"))
+    gaps: dict[str, Any] = {"tile's XML": xml, "observation mode": told.get("ObservationMode")}
+    if images:
+        gaps |= {"calibration equation": factor, "local incidence": layers.get("local_incidence")}
     return Product(
         path=found.delivery.path,
         kind="25 m mosaic" if images else "forest map",
@@ -660,23 +592,26 @@ def _open_mosaic(found: Found, crs: str | CRS | None) -> Product:
         shape=first.shape,
         grid=_tiff_grid(first, crs),
         polarizations=tuple(images),
-        default_polarization=match["pol"] if found.named is not None else None,
+        default_polarization=found.named_polarization,
         quantity="gamma0",
-        calibration_factor_db=radiometry.CALIBRATION_FACTOR_DB,
-        calibration_source="JAXA's published constant for the mosaic",
+        calibration_factor_db=(
+            radiometry.CALIBRATION_FACTOR_DB if factor is None or xml is None else _checked_factor(factor, xml)
+        ),
+        calibration_source="JAXA's published constant for the mosaic" if factor is None else "the tile's XML",
         bands=bands,
         layers=layers,
         files=found.files([*images.values(), *layer_sources, *([xml] if xml else [])]),
-        no_data_dn=by_year,
+        no_data_dn=_no_data_dn(by_year, bands),
         scene_id=f"{match['tile']}_{match['year']}",
         acquired=told.get("FirstAcquistionDate") or told.get("FirstAcquisitionDate") or str(year),
         processed=told.get("ProcessingTime"),
-        mode=told.get("ObservationMode") or "FBD",
+        mode=told.get("ObservationMode"),
         beam=told.get("BeamID"),
-        look_side=_LOOK_SIDES[match["beam"][5]],
-        orbit_direction=_ORBITS[match["beam"][4]],
+        look_side=LOOK_SIDES[beam[5]] if beam else None,
+        orbit_direction=ORBITS[beam[4]] if beam else None,
         software=told.get("SoftwareVersion"),
-        noise_floor_db=_noise_floor(root, "NoiseEquivalentSigma0"),
+        noise_floor_db=noise_floor(root, "NoiseEquivalentSigma0"),
+        gaps=tuple(_absent(gaps, "")),
         notes=("classes of the forest map are those of its year's edition",) if "forest" in layers else (),
     )
 

@@ -48,6 +48,12 @@ _BLOCK_PX = 2**22
 _COG_ROWS = 512
 #: pixels between those at which incidence is computed
 _NODE_PX = 64
+#: height of ALOS-2's orbit: the slant range on flat ground is this over the cosine of the incidence angle
+_ORBIT_HEIGHT_M = 628e3
+#: units of layers that are more than a factor
+_DEGREE, _DAYS = "degree", "days since 2014-05-24"
+#: from this local incidence angle on a slope is not seen by the radar
+_GRAZING_DEG = 90
 _LONLAT = CRS.from_epsg(4326)
 
 
@@ -111,9 +117,9 @@ class SlantRangeIncidence:
         return degrees
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Product:
-    """One ALOS-2 product, as :func:`alos2tut.open_product` found it.
+    """One ALOS-2 product, as :func:`alos2tut.open_product` found it; equal to itself only, and hashable.
 
     ``calibration_factor_db`` is what is added to 10·log10⟨DN²⟩ to give ``quantity`` in dB. ``grid`` is None in slant
     range (Level 1.1), where ``stated_spacing_m`` is along track × slant range. ``default_polarization`` is that of the
@@ -185,16 +191,17 @@ class Product:
 
     @property
     def spacing_m(self) -> tuple[float, float]:
-        """Pixel spacing in metres, (rows, columns); for geographic coordinates at the centre of the product.
+        """Pixel spacing in metres, (rows, columns), also where the map's unit is another.
 
-        In slant range: along track × slant range.
+        For geographic coordinates at the centre of the product; in slant range along track × slant range.
         """
         if self.grid is None:
             return self.stated_spacing_m or (math.nan, math.nan)
         t = self.transform
         dx, dy = math.hypot(t.a, t.d), math.hypot(t.b, t.e)
         if not self.crs.is_geographic:
-            return dy, dx
+            metres = self.crs.linear_units_factor[1] if self.crs.is_projected else 1.0
+            return dy * metres, dx * metres
         latitude = (t * (self.shape[1] / 2, self.shape[0] / 2))[1]
         per_degree = geometry.metres_per_degree(latitude)
         return dy * per_degree[0], dx * per_degree[1]
@@ -214,8 +221,8 @@ class Product:
     def footprint(self) -> tuple[tuple[float, float], ...]:
         """Corners of the imaged ground as (longitude, latitude), in order around it.
 
-        As the product states them; where it does not, those of the raster, whose margins may hold no data. None in
-        slant range, or where its coordinate system leads to no place on Earth.
+        As the product states them; where it does not, those of the raster, whose margins may hold no data. Empty
+        in slant range without stated corners, or where the coordinate system leads to no place on Earth.
         """
         if self.stated_footprint or self.grid is None:
             return self.stated_footprint
@@ -243,8 +250,56 @@ class Product:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the product's files; see :func:`alos2tut.artifacts.fingerprint`."""
-        return fingerprint(*self.files)
+        """A hash of ``files``: those that pixels and their meaning come from, or the archive they lie in.
+
+        Of a folder of CEOS files that is without the volume directory and the trailer. See
+        :func:`alos2tut.artifacts.fingerprint`.
+
+        Raises:
+            Alos2TutError: a file that is no longer there, or cannot be read.
+        """
+        try:
+            return fingerprint(*self.files)
+        except OSError as error:
+            raise Alos2TutError(
+                f"cannot be read ({error.strerror or error})",
+                where=error.filename or self.path,
+                remedy="If the product was moved, open it where it lies now.",
+            ) from error
+
+    def owns(self, path: str | Path) -> bool:
+        """Whether a path is, or looks like, a file of the delivery, so that nothing may be written there.
+
+        That is one of ``files``, and in a folder that holds any of them whatever has the scene's identity in its
+        name, and ``summary.txt``. The file need not exist. Beside an archive only the archive itself counts.
+        """
+        path = Path(path)
+        if path.resolve() in {file.resolve() for file in self.files}:
+            return True
+        sources = (getattr(band, "source", None) for band in self._all_bands())
+        if any(getattr(source, "member", None) for source in sources):
+            return False
+        folders = {folder for file in self.files for folder in (file.parent.resolve(), file.resolve().parent)}
+        # to some file systems names that differ in case are one
+        name, scene = path.name.lower(), (self.scene_id or "").lower()
+        is_named_so = name == "summary.txt" or (bool(scene) and scene in name)
+        return is_named_so and not folders.isdisjoint((path.parent.resolve(), path.resolve().parent))
+
+    def check_target(self, path: str | Path) -> None:
+        """Refuse to write where a file of the product lies, or one of its name could.
+
+        Raises:
+            Alos2TutError: a path that the product :meth:`owns`.
+        """
+        if self.owns(path):
+            raise Alos2TutError(
+                "is a file of the product itself, or is named like one beside it",
+                where=path,
+                remedy="Name another file, or one in another folder.",
+            )
+
+    def _all_bands(self) -> tuple[Band, ...]:
+        return (*self.bands.values(), *(layer.band for layer in self.layers.values()))
 
     def image_name(self, polarization: str | None = None) -> str:
         """What the image of a polarisation is called, and patches of it begin with.
@@ -321,7 +376,10 @@ class Product:
         return any(getattr(getattr(band, "source", None), "packed", False) for band in self.bands.values())
 
     def choose_polarization(self, wanted: str | None = None) -> str:
-        """The polarisation that is read: the one named, else that of the image file opened, else the only one, else HH.
+        """The polarisation that is read: ``wanted``, or which one it is where none is named.
+
+        That of the image file by which the product was opened, else the only one, else HH, else VV, else the first
+        of ``polarizations``.
 
         Raises:
             Alos2TutError: one that the product does not hold.
@@ -331,7 +389,7 @@ class Product:
         if not self.polarizations:
             raise Alos2TutError("holds no backscatter images", where=self.path, remedy=self._layers_told())
         if wanted is None:
-            return self.polarizations[0] if len(self.polarizations) == 1 or "HH" not in self.polarizations else "HH"
+            return next((name for name in ("HH", "VV") if name in self.polarizations), self.polarizations[0])
         if wanted not in self.polarizations:
             raise Alos2TutError(
                 f"has no polarisation '{wanted}'",
@@ -374,8 +432,8 @@ class Product:
         """Calibrated linear power; arguments as for :meth:`read_dn`.
 
         ``quantity`` "sigma0" or "gamma0" other than the product's own converts pixel by pixel (γ0 = σ0 / cos θ) by
-        :meth:`read_incidence`. Where only the angle at the scene's centre is known, that is used, which is off by
-        up to about 0.12 dB over a 55 km swath; a warning says so.
+        :meth:`read_incidence`. Where only the angle at the scene's centre is known, that is used; a warning says how
+        far that is off at the edges of the swath (0.12 dB for one of 70 km at 40.6°).
         """
         return self._read("power", window, polarization, looks, quantity)
 
@@ -409,18 +467,22 @@ class Product:
 
         Yields:
             Where the block lies in the result (a rasterio ``Window``, ready for writing), and its values, float32.
+
+        Raises:
+            Alos2TutError: an unknown scale, rows that are no whole number of at least 1; otherwise as :meth:`read_dn`.
         """
         area, pair = self._area(window, looks)
-        width = -(-(area[1].stop - area[1].start) // pair[1])
+        height, width = (-(-(side.stop - side.start) // n) for side, n in zip(area, pair, strict=True))
         rows = max(_BLOCK_PX // width, 1) if rows is None else rows
-        if not isinstance(rows, int) or rows < 1:
+        if not radiometry.is_count(rows):
             raise Alos2TutError(f"rows={rows!r} is not a whole number of at least 1", where="blocks")
+        rows = min(int(rows), height)
         if scale == "dn" and quantity not in (None, self.quantity):
             raise Alos2TutError("digital numbers are not converted", where="quantity", remedy="Use db or power.")
         finish = self._finish(scale)
         result: FloatArray | None = None
         filled = first = 0
-        for strip in self._mean_squares(area, pair, polarization, quantity, rows):
+        for strip in self._mean_squares(area, pair, polarization, quantity, rows if rows < height else None):
             if result is None:
                 result = np.empty((rows, width), dtype=np.float32)
             finish(strip, result[filled : filled + len(strip)])
@@ -443,7 +505,7 @@ class Product:
                 f"Level {self.level} holds amplitudes, not complex numbers", where=self.path, remedy="Use read_dn."
             )
         (rows, cols), _ = self._area(window, 1)
-        step = max(_STRIP_PX // (cols.stop - cols.start), 1)
+        step = _strip_rows(cols)
         result = np.empty((rows.stop - rows.start, cols.stop - cols.start), dtype=np.complex64)
         for index, strip in enumerate(band.strips(rows, cols, step)):
             result[index * step : (index + 1) * step] = strip
@@ -453,26 +515,24 @@ class Product:
         """A raster that is delivered beside the images, one of ``layers``.
 
         Args:
-            name: "local_incidence" (float32 degrees, NaN without data), "mask" or "forest" (uint8 codes, explained by
-                ``layers[name].meaning``), or "date" (datetime64[D] of acquisition, NaT without data).
+            name: "local_incidence" (float32 degrees, NaN without data and from 90° on, where the radar does not
+                see the ground), "mask" or "forest" (uint8 codes, explained by ``layers[name].meaning``), or "date"
+                (datetime64[D] of acquisition, NaT without data).
             window: as for :meth:`read_dn`.
 
         Raises:
             Alos2TutError: a layer that the product does not hold; a window outside.
         """
-        if name not in self.layers:
-            raise Alos2TutError(f"has no layer '{name}'", where=self.path, remedy=self._layers_told(name))
+        if not isinstance(name, str) or name not in self.layers:
+            raise Alos2TutError(f"has no layer '{name}'", where=self.path, remedy=self._layers_told(str(name)))
         layer = self.layers[name]
         (rows, cols), _ = self._area(window, 1)
-        step = max(_BLOCK_PX // (cols.stop - cols.start), 1)
-        codes = np.concatenate([strip.copy() for strip in layer.band.strips(rows, cols, step)])
-        missing = np.isin(codes, layer.no_data)
-        if layer.unit == "code":
-            return codes
-        if layer.unit == "days since 2014-05-24":
-            days = np.datetime64("2014-05-24") + codes.astype("timedelta64[D]")
-            return np.where(missing, np.datetime64("NaT"), days)
-        return np.where(missing, np.float32(np.nan), (codes * layer.scale).astype(np.float32))
+        result = np.empty((rows.stop - rows.start, cols.stop - cols.start), dtype=_layer_dtype(layer))
+        filled = 0
+        for strip in layer.band.strips(rows, cols, _strip_rows(cols)):
+            result[filled : filled + len(strip)] = _layer_values(layer, strip)
+            filled += len(strip)
+        return result
 
     def read_incidence(self, window: WindowLike | None = None) -> FloatArray:
         """Incidence angle in degrees, float32 (rows, columns): the delivered local one, else that of a smooth Earth.
@@ -484,12 +544,17 @@ class Product:
             Alos2TutError: neither is there; a window outside.
         """
         if "local_incidence" in self.layers:
-            return self.read_layer("local_incidence", window).astype(np.float32)
+            return self.read_layer("local_incidence", window)
         if self.slant_range_incidence is None:
             only = "" if self.incidence_deg is None else f" (only {self.incidence_deg:.2f}° at the scene's centre)"
             raise Alos2TutError(f"no incidence angle per pixel is delivered or derivable{only}", where=self.path)
         (rows, cols), _ = self._area(window, 1)
-        return self.slant_range_incidence.degrees(rows, cols).astype(np.float32)
+        result = np.empty((rows.stop - rows.start, cols.stop - cols.start), dtype=np.float32)
+        step = _strip_rows(cols)
+        for first in range(rows.start, rows.stop, step):
+            strip = slice(first, min(first + step, rows.stop))
+            result[first - rows.start : strip.stop - rows.start] = self.slant_range_incidence.degrees(strip, cols)
+        return result
 
     def _read(
         self,
@@ -522,7 +587,7 @@ class Product:
             np.add(out, factor_db, out=out)
 
         known = {"db": to_db, "power": to_power, "dn": lambda mean_square, out: np.sqrt(mean_square, out=out)}
-        if scale not in known:
+        if not isinstance(scale, str) or scale not in known:
             raise Alos2TutError(f"unknown scale '{scale}'", where="scale", remedy=closest(str(scale), SCALES))
         return known[scale]
 
@@ -536,7 +601,8 @@ class Product:
     ) -> Iterator[FloatArray]:
         """⟨DN²⟩, already of the wanted quantity, in strips of a few rows of look blocks.
 
-        With ``most`` no strip crosses a multiple of so many rows of the result.
+        With ``most`` no strip crosses a multiple of so many rows of the result. Blocks too large to lie in memory are
+        summed up in pieces; the result is the same to the last bit.
         """
         rows, cols = area
         band = self.bands[self.choose_polarization(polarization)]
@@ -546,6 +612,10 @@ class Product:
         if most is not None:
             # the largest divisor of a block's rows that is small enough
             step = next(n for n in range(min(step, most), 0, -1) if most % n == 0)
+        most_lines = max(_strip_rows(cols), radiometry.MOST_SUMMED_IN_FLOAT32)
+        if looks[0] > most_lines:
+            yield from self._large_blocks(band, area, looks, weigh, most_lines)
+            return
         first = rows.start
         scratch = np.empty((min(step * looks[0], rows.stop - rows.start), width), dtype=np.float32)
         for strip in band.strips(rows, cols, step * looks[0]):
@@ -559,10 +629,54 @@ class Product:
             )
             first = lines.stop
 
+    def _large_blocks(
+        self,
+        band: Band,
+        area: tuple[slice, slice],
+        looks: tuple[int, int],
+        weigh: Callable[[slice, slice], FloatArray] | None,
+        step: int,
+    ) -> Iterator[FloatArray]:
+        """⟨DN²⟩ of one row of look blocks after the other, of which at most ``step`` lines are worked on at once."""
+        rows, cols = area
+        block, first = radiometry.BlockRow(looks), rows.start
+        scratch = np.empty((min(step, rows.stop - rows.start), cols.stop - cols.start), dtype=np.float32)
+        for strip in band.strips(rows, cols, step):
+            while len(strip):
+                end = min((first // looks[0] + 1) * looks[0], rows.stop)
+                part, strip = strip[: end - first], strip[end - first :]
+                weight = None if weigh is None else weigh(slice(first, first + len(part)), cols)
+                block.add(part, no_data=self.no_data_dn, weight=weight, scratch=scratch[: len(part)])
+                first += len(part)
+                if first == end:
+                    yield block.means()
+                    block = radiometry.BlockRow(looks)
+
     def _conversion(self, quantity: str | None) -> Callable[[slice, slice], FloatArray] | None:
         """Factors by which power becomes another quantity, per pixel; warns where that is approximate."""
-        if quantity is None or quantity == self.quantity:
+        if not self.is_converted(quantity):
             return None
+        if self.incidence_source == "scene centre":
+            warnings.warn(f"{quantity} {self.conversion_told()}", Alos2TutWarning, stacklevel=4)
+        # neither kind of angle reaches 90°, where one quantity is no multiple of the other
+        convert = radiometry.sigma0_to_gamma0 if quantity == "gamma0" else radiometry.gamma0_to_sigma0
+
+        def weigh(rows: slice, cols: slice) -> FloatArray:
+            angle: Any = self.incidence_deg
+            if self.incidence_source != "scene centre":
+                angle = self.read_incidence((rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start))
+            return np.asarray(convert(1.0, angle), dtype=np.float32)
+
+        return weigh
+
+    def is_converted(self, quantity: str | None) -> bool:
+        """Whether reading this quantity converts: it is another than the product's (None: its own).
+
+        Raises:
+            Alos2TutError: no quantity, or one to which no incidence angle leads.
+        """
+        if quantity is None or quantity == self.quantity:
+            return False
         if quantity not in ("sigma0", "gamma0"):
             raise Alos2TutError(f"unknown quantity '{quantity}'", where="quantity", remedy="Known: gamma0, sigma0.")
         if self.incidence_source is None:
@@ -571,24 +685,28 @@ class Product:
                 where=self.path,
                 remedy=f"Read {self.quantity}.",
             )
-        if self.incidence_source == "scene centre":
-            warnings.warn(
-                f"{quantity} by the scene-centre incidence {self.incidence_deg:.2f}°: about ±0.12 dB over a 55 km "
-                "swath",
-                Alos2TutWarning,
-                stacklevel=4,
-            )
-        convert = radiometry.sigma0_to_gamma0 if quantity == "gamma0" else radiometry.gamma0_to_sigma0
+        return True
 
-        def weigh(rows: slice, cols: slice) -> FloatArray:
-            angle: Any = self.incidence_deg
-            if self.incidence_source != "scene centre":
-                angle = self.read_incidence((rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start))
-                # local angles of slopes that the radar does not see mean no backscatter of either kind
-                angle = np.where(angle < 90, angle, np.nan)
-            return np.asarray(convert(1.0, angle), dtype=np.float32)
+    def conversion_told(self) -> str:
+        """What another quantity is made from, and how far that is off where one angle stands for all."""
+        told = f"from {self.quantity} by incidence: {self.incidence_source}"
+        if self.incidence_source != "scene centre":
+            return told
+        error_db = self._error_of_one_angle_db()
+        size = "an unknown amount" if math.isnan(error_db) else f"about ±{max(error_db, 0.01):.2f} dB"
+        return f"{told} {self.incidence_deg:.2f}°, off by {size} at the edges of the swath"
 
-        return weigh
+    def _error_of_one_angle_db(self) -> float:
+        """How much the cosine of the incidence changes from the scene's centre to its edges; NaN if that is unknown.
+
+        On flat ground, to first order: half the width w is seen under an angle of w · cos θ / R, R the slant range.
+        """
+        theta = math.radians(self.incidence_deg or math.nan)
+        half_m = self.shape[1] * self.spacing_m[1] / 2
+        if self.grid is None:
+            half_m /= math.sin(theta)
+        slant_range_m = _ORBIT_HEIGHT_M / math.cos(theta)
+        return 10 / math.log(10) * math.tan(theta) * half_m * math.cos(theta) / slant_range_m
 
     def _area(
         self, window: WindowLike | None, looks: int | tuple[int, int]
@@ -658,11 +776,10 @@ class Product:
             ``path``.
 
         Raises:
-            Alos2TutError: a product in slant range, an unknown argument, a path that cannot be written or is a file of
-                the product.
+            Alos2TutError: a product in slant range, an unknown argument, a path that cannot be written or that the
+                product :meth:`owns`.
         """
-        if Path(path).resolve() in {file.resolve() for file in self.files}:
-            raise Alos2TutError("is a file of the product itself", where=path, remedy="Name another file to write.")
+        self.check_target(path)
         self._finish(scale)
         (rows, cols), pair = self._area(window, looks)
         shape = (-(-(rows.stop - rows.start) // pair[0]), -(-(cols.stop - cols.start) // pair[1]))
@@ -696,7 +813,7 @@ class Product:
             tags["QUANTITY"] = quantity or self.quantity
             tags["CALIBRATION"] = f"{self.calibration_factor_db:g} dB ({self.calibration_source})"
         if quantity not in (None, self.quantity) and scale != "dn":
-            tags["CONVERSION"] = f"from {self.quantity} by incidence: {self.incidence_source}"
+            tags["CONVERSION"] = self.conversion_told()
         return tags
 
     def to_xarray(
@@ -711,10 +828,15 @@ class Product:
 
         Returns:
             Variables named HH, HV, … over (y, x), coordinates of pixel centres, ``spatial_ref`` with the CRS (CF
-            conventions, as rioxarray reads it); over (row, col) in slant range. All metadata as attributes.
+            conventions, as rioxarray reads it); over (row, col) in slant range. Layers are variables of their own
+            name, read as by :meth:`read_layer`, unless pixels are averaged, which codes cannot be. Attributes are
+            what :meth:`to_dict` says but for ``transform``, which ``spatial_ref`` has: texts and numbers as they
+            are, yes and no as 1 and 0, lists and mappings as JSON, ``mode`` as ``observation_mode``, and nothing of
+            what is not known. A converted variable says so in ``conversion``. So every engine of netCDF can write
+            it, but for the complex numbers of "slc", which few can.
 
         Raises:
-            Alos2TutError: xarray is not installed; an unknown argument.
+            Alos2TutError: xarray is not installed; an unknown argument; a quantity to which no angle leads.
         """
         from .xarrays import to_dataset
 
@@ -748,6 +870,33 @@ def _sampled(band: Band, product: Product, looks: int) -> FloatArray:
         strip = next(iter(band.strips(slice(first, first + lines), slice(0, width), lines)))
         means.append(radiometry.mean_square(strip, (lines, looks), no_data=product.no_data_dn)[0])
     return np.stack(means)
+
+
+def _strip_rows(cols: slice) -> int:
+    """Rows of a strip that stays in a core's cache."""
+    width: int = cols.stop - cols.start
+    return max(_STRIP_PX // width, 1)
+
+
+def _layer_dtype(layer: Layer) -> np.dtype[Any]:
+    if layer.unit == "code":
+        return layer.band.dtype
+    return np.dtype("datetime64[D]" if layer.unit == _DAYS else np.float32)
+
+
+def _layer_values(layer: Layer, stored: NDArray[Any]) -> NDArray[Any]:
+    """What the numbers of a layer mean."""
+    if layer.unit == "code":
+        return stored
+    missing = np.isin(stored, layer.no_data)
+    if layer.unit == _DAYS:
+        days = np.datetime64("2014-05-24") + stored.astype("timedelta64[D]")
+        return np.where(missing, np.datetime64("NaT"), days)
+    values = (stored * layer.scale).astype(np.float32)
+    if layer.unit == _DEGREE:
+        missing |= values >= _GRAZING_DEG
+    values[missing] = np.nan
+    return values
 
 
 def _layer_told(layer: Layer) -> dict[str, Any]:

@@ -21,7 +21,7 @@ OLD_W2_FACTOR_DB = -79.0
 #: What is added for complex Level 1.1 numbers: σ0 [dB] = 10·log10⟨I² + Q²⟩ − 83.0 − 32.0 (the same source).
 SLC_OFFSET_DB = -32.0
 #: Blocks of at most so many pixels are summed in float32, whose error then stays below 1e-6
-_MOST_SUMMED_IN_FLOAT32 = 16
+MOST_SUMMED_IN_FLOAT32 = 16
 
 
 def to_db(power: ArrayLike) -> NDArray[np.floating[Any]]:
@@ -100,6 +100,52 @@ def mean_square(
     Returns:
         As for :func:`multilook`.
     """
+    return block_means(*_squares(dn, no_data, weight, scratch), looks)
+
+
+class BlockRow:
+    """:func:`mean_square` of one row of blocks that is too large for memory: its lines come in pieces.
+
+    Lines are added in their order, as :func:`mean_square` does, so that the result is the same to the last bit however
+    they are cut.
+
+    Args:
+        looks: (rows, columns) per block; more than ``MOST_SUMMED_IN_FLOAT32`` pixels.
+    """
+
+    def __init__(self, looks: tuple[int, int]):
+        self._looks, self._lines = looks, 0
+        self._sums, self._counts = np.zeros(0), np.zeros(0)
+
+    def add(
+        self,
+        dn: NDArray[Any],
+        *,
+        no_data: Sequence[int] = (0,),
+        weight: NDArray[Any] | None = None,
+        scratch: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Add the next lines, at least one; arguments as for :func:`mean_square`."""
+        square, valid = _squares(dn, no_data, weight, scratch)
+        if not self._lines:
+            self._sums, self._counts = np.zeros((2, dn.shape[1]))
+        for line in square:
+            self._sums += line
+        self._counts += len(square) if valid is None else np.count_nonzero(valid, axis=0)
+        self._lines += len(square)
+
+    def means(self) -> NDArray[np.float32]:
+        """float32 (1, ⌈W/columns⌉), as of :func:`multilook`, of the lines added so far, which are the block's."""
+        shape = self._lines, len(self._sums)
+        cols = min(self._looks[1], shape[1])
+        sums, counts = (_sums_of_neighbours(of[:, None], cols, np.float64).T for of in (self._sums, self._counts))
+        return _means(sums, counts, _block_sizes(shape, (self._lines, cols)))
+
+
+def _squares(
+    dn: NDArray[Any], no_data: Sequence[int], weight: NDArray[Any] | None, scratch: NDArray[np.float32] | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """DN², weighted, 0 where it is missing; and where it is not, or None for everywhere."""
     is_complex = np.iscomplexobj(dn)
     square = np.empty(dn.shape, dtype=np.float32) if scratch is None else scratch
     square[...] = _squared_moduli(dn) if is_complex else dn
@@ -113,7 +159,7 @@ def mean_square(
             valid = known if valid is None else valid & known
     if valid is not None:
         square[~valid] = 0
-    return block_means(square, valid, looks)
+    return square, valid
 
 
 def _squared_moduli(z: NDArray[Any]) -> NDArray[np.float32]:
@@ -153,16 +199,25 @@ def block_means(values: NDArray[Any], valid: NDArray[np.bool_] | None, looks: tu
     if (rows, cols) == (1, 1):
         same = values.astype(np.float32, copy=False)
         return same if valid is None else np.where(valid, same, np.float32(np.nan))
-    dtype = np.float32 if looks[0] * looks[1] <= _MOST_SUMMED_IN_FLOAT32 else np.float64
+    dtype = np.float32 if looks[0] * looks[1] <= MOST_SUMMED_IN_FLOAT32 else np.float64
     sums = _block_sums(values, rows, cols, dtype)
     sizes = _block_sizes(values.shape, (rows, cols)).astype(dtype)
     if valid is None:
         np.divide(sums, sizes, out=sums)
         means: NDArray[np.float32] = sums.astype(np.float32, copy=False)
         return means
-    counts = _block_sums(valid, rows, cols, dtype)
+    return _means(sums, _block_sums(valid, rows, cols, dtype), sizes)
+
+
+def _means(sums: NDArray[Any], counts: NDArray[Any], sizes: NDArray[Any]) -> NDArray[np.float32]:
+    """Means over blocks of which at least half has data, NaN of others."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(2 * counts >= sizes, sums / counts, np.nan).astype(np.float32)
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number of at least 1; True is none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1
 
 
 def look_pair(looks: int | tuple[int, int]) -> tuple[int, int]:
@@ -172,7 +227,7 @@ def look_pair(looks: int | tuple[int, int]) -> tuple[int, int]:
         Alos2TutError: anything but one or two whole numbers of at least 1.
     """
     pair = tuple(looks) if isinstance(looks, (tuple, list)) else (looks, looks)
-    if len(pair) != 2 or any(not isinstance(n, (int, np.integer)) or n < 1 for n in pair):
+    if len(pair) != 2 or not all(map(is_count, pair)):
         raise Alos2TutError(f"looks={looks!r} is not a whole number of at least 1, or a pair of them", where="looks")
     return int(pair[0]), int(pair[1])
 

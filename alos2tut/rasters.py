@@ -1,8 +1,10 @@
 """Rasters by GDAL: one band of a GeoTIFF or ENVI raster in, Cloud-Optimized GeoTIFFs out.
 
-Files come from anywhere, so that what a raster claims of its size is checked before any pixel is read. Three things
-that GDAL passes over are seen to: the orientation of a TIFF, pixels that a cut file lacks (GDAL may read zeros for
-them), and a disk that is full when a file is closed, which is why what was written is read back.
+Files come from anywhere, so that what a raster claims of its size is checked before its pixels are read, and what its
+overviews claim before they are used. GDAL is kept from files that merely lie beside a TIFF (overviews, world files,
+``.aux.xml``): only what was delivered in the TIFF counts. Three things that GDAL passes over are seen to: the
+orientation of a TIFF, pixels that a cut file lacks (GDAL may read zeros for them), and a disk that is full when a file
+is closed, which is why what was written is read back.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import math
 import os
 import struct
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from affine import Affine
 from numpy.typing import DTypeLike, NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
@@ -39,8 +41,8 @@ _LARGEST_SIDE = 2**17
 _LARGEST_BLOCK = 2**28
 #: unpacked bytes per byte of the file; deflate reaches 1,032
 _LARGEST_RATIO = 1_100
-#: strips or tiles of a file; tags of a directory, which is libtiff's own limit
-_MOST_BLOCKS, _MOST_TAGS = 2**22, 4096
+#: strips or tiles of a file; tags of a directory, which is libtiff's own limit; halvings of the largest side
+_MOST_BLOCKS, _MOST_TAGS, _MOST_OVERVIEWS = 2**22, 4096, 17
 #: what GDAL and rasterio raise where a file or disk is not as it should be: ValueError for coordinate systems and
 #: texts, SystemError where GDAL gives no reason
 _GDAL_ERRORS = (RasterioError, CPLE_BaseError, ValueError, SystemError)
@@ -48,6 +50,12 @@ _GDAL_ERRORS = (RasterioError, CPLE_BaseError, ValueError, SystemError)
 _GDAL_OPTIONS = {"CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO"} | (
     {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": _LARGEST_BLOCK}
 )
+
+#: types of pixels that NumPy does not know
+_READ_AS = {"complex_int16": "complex64"}
+#: what GDAL packs without loss, and how it makes overviews
+_COMPRESSIONS = ("deflate", "lzw", "zstd")
+_RESAMPLINGS = ("nearest", "average", "mode", "rms", "bilinear", "cubic", "cubicspline", "lanczos")
 
 # TIFF 6.0, section 2; BigTIFF is the same with wider numbers
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -105,7 +113,7 @@ class RasterBand:
         driver = "ENVI" if tags is None else "GTiff"
         with _closing(_opened(source, driver)) as raster, _gdal(source.where, "cannot be read as a raster"):
             shape, stored = raster.shape, raster.dtypes[0]
-            read_as = "complex64" if stored == "complex_int16" else stored
+            read_as = _READ_AS.get(stored, stored)
             if raster.count != 1 or not {stored, read_as} & set(dtypes):
                 problem = f"holds {raster.count} band(s) of {stored}, not one of {' or '.join(sorted(dtypes))}"
                 raise Alos2TutError(problem, where=source.where)
@@ -136,9 +144,7 @@ class RasterBand:
         """
         height, width = self.shape
         left = width - cols.stop if self.flip[1] else cols.start
-        with _closing(_opened(self.source, self.driver)) as raster:
-            if raster.shape != self.shape:
-                raise Alos2TutError("has changed since it was opened", where=self.source.where)
+        with self._reopened() as raster:
             for first in range(rows.start, rows.stop, step):
                 last = min(first + step, rows.stop)
                 top = height - last if self.flip[0] else first
@@ -150,12 +156,32 @@ class RasterBand:
         """The whole band at no more than ``most_px`` pixels a side: some of its pixels, or those of its overviews.
 
         Raises:
-            Alos2TutError: as :meth:`strips`.
+            Alos2TutError: as :meth:`strips`; or overviews of sizes that cannot be.
         """
         step = -(-max(self.shape) // most_px)
+        if self.driver != "GTiff":
+            # GDAL would take overviews of any format from a file beside it
+            rows, cols = (slice(0, side) for side in self.shape)
+            return np.concatenate([strip[:1, ::step] for strip in self.strips(rows, cols, step)])
         shape = tuple(-(-side // step) for side in self.shape)
-        with _closing(_opened(self.source, self.driver)) as raster, _gdal(self.source.where, "pixels cannot be read"):
-            return self._turned(raster.read(1, out_shape=shape))
+        with self._reopened() as raster:
+            with _gdal(self.source.where, "its overviews cannot be read"):
+                count = len(raster.overviews(1))
+            if count > _MOST_OVERVIEWS:
+                raise Alos2TutError(f"claims {count:,} overviews", where=self.source.where)
+            for level in range(count):
+                with _closing(_opened(self.source, self.driver, overview_level=level)) as overview:
+                    itemsize = np.dtype(_READ_AS.get(overview.dtypes[0], overview.dtypes[0])).itemsize
+                    _check_sizes(self.source, overview.shape, overview.block_shapes[0], itemsize, "its overview ")
+            with _gdal(self.source.where, "pixels cannot be read"):
+                return self._turned(raster.read(1, out_shape=shape))
+
+    @contextmanager
+    def _reopened(self) -> Iterator[Any]:
+        with _closing(_opened(self.source, self.driver)) as raster:
+            if raster.shape != self.shape:
+                raise Alos2TutError("has changed since it was opened", where=self.source.where)
+            yield raster
 
     def _turned(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Stored pixels upright."""
@@ -199,9 +225,12 @@ def write_cog(
         ``path``.
 
     Raises:
-        Alos2TutError: the folder is missing, or the disk is full or fails. What ``blocks`` raises passes through.
+        Alos2TutError: before any block is asked for: the folder is missing, ``path`` is a folder or not UTF-8, or there
+            is no such ``compress`` or ``resampling``; later: the disk is full or fails. What ``blocks`` raises passes
+            through.
         ValueError: a block that does not fit its window or ``dtype``.
     """
+    _check_target(path, compress, resampling)
     dtype = np.dtype(dtype)
     profile = {"driver": "GTiff", "count": 1, "height": shape[0], "width": shape[1], "dtype": dtype.name}
     profile |= {"crs": crs, "transform": transform, "nodata": no_data, "compress": compress or "none"}
@@ -211,7 +240,7 @@ def write_cog(
     with atomic_path(path) as temporary:
         scratch = temporary.with_name("scratch.tif") if overviews else temporary
         with writing():
-            raster = _rasterio_open(scratch, "w", **profile)
+            raster = _Writer(scratch, "w", **profile)
         with _closing(raster):
             with writing():
                 if colormap is not None:
@@ -228,11 +257,31 @@ def write_cog(
             options = {"compress": (compress or "none").upper(), "overview_resampling": resampling.upper()}
             with writing():
                 copy_raster(scratch, temporary, driver="COG", blocksize=512, bigtiff="if_safer", **options)
-        with writing(), _rasterio_open(temporary, driver="GTiff") as raster:
+        with writing(), _Reader(temporary, driver="GTiff") as raster:
             # when the disk is full GDAL leaves out what it kept until the file was closed, and says nothing
             if any(crc32(raster.read(1, window=window).data) != checksum for window, checksum in written):
                 raise RasterioError("the disk does not hold what was written to it")
     return Path(path)
+
+
+def _check_target(path: str | Path, compress: str | None, resampling: str) -> None:
+    """Refuse at once what GDAL would refuse when all was computed, or pass over."""
+    choices: dict[str, tuple[str | None, Collection[str | None]]]
+    choices = {"compress": (compress, (*_COMPRESSIONS, None)), "resampling": (resampling, _RESAMPLINGS)}
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise Alos2TutError(f"{name}={value!r} is not one of {', '.join(map(str, known))}", where=name)
+    if Path(path).is_dir():
+        raise Alos2TutError("is a folder", where=path, remedy="Name a file to write.")
+    _check_name(path, path)
+
+
+def _check_name(name: str | Path, where: str | Path) -> None:
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        problem = "its path is not UTF-8, the only one that GDAL knows"
+        raise Alos2TutError(problem, where=where, remedy="Rename the file or the folder.") from None
 
 
 @contextmanager
@@ -248,13 +297,17 @@ def _gdal(where: str | Path, problem: str, remedy: str | None = None) -> Iterato
             raise Alos2TutError(f"{problem} ({error.__cause__ or error})", where=where, remedy=remedy) from None
 
 
-def _opened(source: FileSource, driver: str) -> Any:
+def _opened(source: FileSource, driver: str, **options: Any) -> Any:
     """The raster as a dataset of rasterio, to be closed by the caller."""
     # a relative path may look like an address, as in "file:x.tif"
     path = source.path.absolute() if source.member is None else source.gdal_path
     problem = "cannot be opened" if driver == "GTiff" else "is no TIFF, and no ENVI raster with its .hdr beside it"
-    with _gdal(source.where, problem):
-        return _rasterio_open(path, driver=driver)
+    _check_name(path, source.where)
+    # only an ENVI raster needs a file beside it. GDAL looks at this when it opens a dataset; it is said in both cases,
+    # as what the main thread sets is seen by those threads that set nothing
+    beside = "EMPTY_DIR" if driver == "GTiff" else "FALSE"
+    with _gdal(source.where, problem), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=beside):
+        return _Reader(path, driver=driver, **options)
 
 
 @contextmanager
@@ -267,11 +320,23 @@ def _closing(raster: Any) -> Iterator[Any]:
             raster.close()
 
 
-def _rasterio_open(*args: Any, **options: Any) -> Any:
-    """``rasterio.open``, silent about a missing georeference, which is for the caller to judge."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(*args, **options)
+class _Silent:
+    """A dataset of rasterio that does not warn of a missing georeference, which is for the caller to judge.
+
+    Filters of warnings belong to the whole process: threads that change them and put them back leave them changed.
+    """
+
+    def _has_gcps_or_rpcs(self) -> bool:
+        # what rasterio asks before it warns, and for nothing else
+        return True
+
+
+class _Reader(_Silent, DatasetReader):  # type: ignore[misc]
+    pass
+
+
+class _Writer(_Silent, DatasetWriter):  # type: ignore[misc]
+    pass
 
 
 def _upright(source: FileSource, transform: Affine, shape: tuple[int, int], flip: tuple[bool, bool]) -> Affine | None:
@@ -285,7 +350,9 @@ def _upright(source: FileSource, transform: Affine, shape: tuple[int, int], flip
     return transform * rows * cols
 
 
-def _check_sizes(source: FileSource, shape: tuple[int, int], block: tuple[int, int], itemsize: int) -> None:
+def _check_sizes(
+    source: FileSource, shape: tuple[int, int], block: tuple[int, int], itemsize: int, part: str = ""
+) -> None:
     """Refuse what would only fill memory, or what a file of these bytes cannot hold."""
     claimed, block_bytes = math.prod(shape) * itemsize, math.prod(block) * itemsize
     problem = None
@@ -296,7 +363,7 @@ def _check_sizes(source: FileSource, shape: tuple[int, int], block: tuple[int, i
     elif block_bytes > _LARGEST_BLOCK:
         problem = f"in blocks of {block_bytes:,} bytes, of which each is read whole"
     if problem:
-        raise Alos2TutError(f"claims {shape[0]:,} × {shape[1]:,} pixels, {problem}", where=source.where)
+        raise Alos2TutError(f"{part}claims {shape[0]:,} × {shape[1]:,} pixels, {problem}", where=source.where)
 
 
 def _flip(source: FileSource, tags: _Tags) -> tuple[bool, bool]:

@@ -16,9 +16,9 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -39,6 +39,8 @@ _LARGEST_TABLE = 4 * 2**20
 _MOST_EXTENSIONS, _LARGEST_EXTENSION = 4, 2**16
 #: bytes that are read or unpacked at once, and how many such pieces may follow the end of a tar
 _PIECE, _MOST_PADDING = 2**20, 64
+#: bytes that are kept of the members of a packed tar: small ones whole, of others the beginning; and of all together
+_SMALL_MEMBER, _BEGINNING, _MOST_KEPT = 4 * 2**20, 2**16, 64 * 2**20
 #: what the parsers of zip, gzip and tar raise where the bytes are not as they should be
 _DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, gzip.BadGzipFile, tarfile.TarError, zlib.error, EOFError)
 _DAMAGE += (struct.error, KeyError, OverflowError, RuntimeError, ValueError)
@@ -87,10 +89,38 @@ class ByteStream:
         """
         target = np.frombuffer(buffer, np.uint8).data
         self._advance(len(target))
+        with _errors_named(self._where):
+            self._fill(target)
+
+    def read_rows(self, rows: NDArray[np.uint8], places: Sequence[int] | NDArray[np.integer[Any]]) -> None:
+        """Fill each row of an array with the bytes from a place on, and leave out those between.
+
+        Args:
+            rows: (n, length), writable, each row C-contiguous.
+            places: n of them, counted from the file's first byte; they ascend, so that no byte is wanted twice.
+
+        Raises:
+            Alos2TutError: a file that ends before or is damaged.
+            ValueError: places that go backwards.
+        """
+        starts, length = np.asarray(places, dtype=np.int64), rows.shape[1]
+        gaps = np.diff(starts, prepend=self.position - length) - length
+        if gaps.min(initial=0) < 0:
+            raise ValueError("a stream goes forwards only")
+        self._advance(int(gaps.sum()) + rows.size)
+        # a row takes about a microsecond: little else can be done for each
+        seek, readinto = self._handle.seek, self._handle.readinto
+        with _errors_named(self._where):
+            for row, gap in zip(rows, gaps.tolist(), strict=True):
+                seek(gap, os.SEEK_CUR)
+                filled = readinto(row)
+                if filled != length:
+                    self._fill(row[filled:].data)
+
+    def _fill(self, target: memoryview) -> None:
         filled = 0
         while filled < len(target):
-            with _errors_named(self._where):
-                count = self._handle.readinto(target[filled : filled + _PIECE])
+            count = self._handle.readinto(target[filled : filled + _PIECE])
             if not count:
                 raise self._truncated(len(target) - filled)
             filled += count
@@ -135,6 +165,8 @@ class FileSource:
         member: the full name inside the archive; None for a plain file.
         packed: whether the bytes are compressed, so that they can be read from the start onwards only.
         container: "zip" or "tar" for a member of an archive.
+        head: the first bytes of a packed tar's member, or all of a small one, kept since it was listed: each look at
+            them would unpack the tar from its beginning anew. It does not travel between processes.
     """
 
     name: str
@@ -144,6 +176,10 @@ class FileSource:
     member: str | None = None
     packed: bool = False
     container: str | None = None
+    head: bytes = field(default=b"", repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "head": b""}
 
     @property
     def where(self) -> str:
@@ -171,6 +207,8 @@ class FileSource:
         length = min(length, self.size - start)
         if length <= 0:
             return b""
+        if start + length <= len(self.head):
+            return self.head[start : start + length]
         with self.stream(start) as stream:
             return stream.read(length)
 
@@ -203,6 +241,8 @@ class FileSource:
 
     def _open(self, handles: ExitStack) -> io.RawIOBase | io.BufferedIOBase:
         """A handle at the file's first byte."""
+        if self.head and len(self.head) == self.size:
+            return io.BytesIO(self.head)
         if self.packed and self.container == "zip":
             archive = handles.enter_context(_open_zip(self.path))
             members = {_plain_name(info.filename): info for info in archive.infolist()}
@@ -213,20 +253,6 @@ class FileSource:
         handle.seek(self.offset)
         return handle
 
-    def mapped(self) -> NDArray[np.uint8]:
-        """The file's bytes as a read-only memory map, uint8 (size,).
-
-        Raises:
-            ValueError: a packed file.
-            Alos2TutError: a file that cannot be mapped, or has become shorter.
-        """
-        if self.packed:
-            raise ValueError(f"{self.where} is packed and cannot be mapped")
-        if not self.size:
-            return np.empty(0, np.uint8)
-        with _errors_named(self.where):
-            return np.memmap(self.path, np.uint8, mode="r", offset=self.offset, shape=(self.size,))
-
 
 @dataclass(frozen=True)
 class Delivery:
@@ -235,8 +261,9 @@ class Delivery:
     Attributes:
         path: as the user named it.
         named: the base name of the file that the user named, if it is one of the files.
-        folders: files by folder and base name, both sorted. "" is the folder itself, or the top of the archive; other
-            folders are inside the archive, by their full name in it. An archive's folder holds at least one file.
+        folders: files by folder and base name, both sorted; their paths are absolute. "" is the folder itself, or the
+            top of the archive; other folders are inside the archive, by their full name in it. An archive's folder
+            holds at least one file.
         archive: the archive, if it is one.
         subfolders: of a folder on disk: the names of the folders in it, which are not searched.
     """
@@ -261,18 +288,20 @@ def find_files(path: str | Path) -> Delivery:
     """
     path = Path(path)
     with _errors_named(path):
-        if path.is_dir():
-            return _folder(path, path, None)
-        on_disk = next((place for place in (path, *path.parents) if place.exists()), path.parent)
+        # a relative path would name another file once the process has gone to another folder
+        place = path.absolute()
+        if place.is_dir():
+            return _folder(path, place, None)
+        on_disk = next((parent for parent in (place, *place.parents) if parent.exists()), place.parent)
         container = _container(on_disk) if on_disk.is_file() else None
-        if container is None and path.is_file():
-            return _folder(path, path.parent, path.name)
+        if container is None and place.is_file():
+            return _folder(path, place.parent, place.name)
     if container is None:
-        problem = "is neither a file nor a folder" if on_disk == path else "there is no such file or folder"
+        problem = "is neither a file nor a folder" if on_disk == place else "there is no such file or folder"
         raise Alos2TutError(problem, where=path)
     with _errors_named(on_disk):
         files = _archived_files(on_disk, container)
-    return _inside(path, on_disk, files)
+    return _inside(path, place.relative_to(on_disk), on_disk, files)
 
 
 def _folder(path: Path, folder: Path, named: str | None) -> Delivery:
@@ -285,9 +314,9 @@ def _folder(path: Path, folder: Path, named: str | None) -> Delivery:
     return Delivery(path, named, {"": files}, None, tuple(subfolders))
 
 
-def _inside(path: Path, archive: Path, files: Mapping[str, FileSource]) -> Delivery:
-    """The files of an archive, or those that a path into it names."""
-    inner = "" if path == archive else path.relative_to(archive).as_posix()
+def _inside(path: Path, into: Path, archive: Path, files: Mapping[str, FileSource]) -> Delivery:
+    """The files of an archive, or those that the part of the path that leads into it names."""
+    inner = "/".join(into.parts)
     named = files[inner].name if inner in files else None
     root = inner if named is None else inner.rpartition("/")[0]
     folders: dict[str, dict[str, FileSource]] = {}
@@ -312,13 +341,17 @@ def _plain_name(name: str) -> str:
 
 
 class _Entry(NamedTuple):
-    """What an archive states of one member; a folder's name ends in "/", ``oddity`` is what no product's file is."""
+    """What an archive states of one member; a folder's name ends in "/", ``oddity`` is what no product's file is.
+
+    ``stream`` is where a packed tar is being unpacked: at the member's first byte, until the next one is asked for.
+    """
 
     name: str
     size: int
     offset: int
     packed: bool
     oddity: str | None
+    stream: ByteStream | None = None
 
 
 def _container(path: Path) -> str | None:
@@ -338,7 +371,7 @@ def _archived_files(archive: Path, container: str) -> dict[str, FileSource]:
     size = archive.stat().st_size
     allowed = min(max(_ALWAYS_ALLOWED, _LARGEST_RATIO * size), _NEVER_ALLOWED)
     files: dict[str, FileSource] = {}
-    claimed, problem = 0, None
+    claimed, room, problem = 0, _MOST_KEPT, None
     for count, entry in enumerate(_zip_entries(archive) if container == "zip" else _tar_entries(archive), start=1):
         name = _plain_name(entry.name)
         claimed += entry.size
@@ -356,7 +389,10 @@ def _archived_files(archive: Path, container: str) -> dict[str, FileSource]:
             raise Alos2TutError(problem, where=archive, remedy="No product comes like this: it is not opened.")
         base = name.rpartition("/")[2]
         if base and not _is_rubbish(name):
-            files[name] = FileSource(base, archive, entry.size, entry.offset, name, entry.packed, container)
+            length = entry.size if entry.size <= _SMALL_MEMBER else _BEGINNING
+            head = entry.stream.read(length) if entry.stream and length <= room else b""
+            room -= len(head)
+            files[name] = FileSource(base, archive, entry.size, entry.offset, name, entry.packed, container, head)
     return files
 
 
@@ -419,9 +455,9 @@ def _tar_entries(path: Path) -> Iterator[_Entry]:
                 if header.type in _TAR_EXTENSIONS:
                     stated |= _tar_extension(header, stream)
                     header = tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "replace")
-            entry = _tar_entry(header, stated, stream.position, packed)
-            yield entry
-            stream.skip(_whole_blocks(entry.size))
+            entry, start = _tar_entry(header, stated, stream.position, packed), stream.position
+            yield entry._replace(stream=stream if packed else None)
+            stream.skip(start + _whole_blocks(entry.size) - stream.position)
         # the checksum of all that was packed comes last, and is compared there
         for _ in range(_MOST_PADDING):
             if not packed or not tar.read(_PIECE):

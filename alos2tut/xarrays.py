@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from affine import Affine
@@ -23,11 +26,12 @@ if TYPE_CHECKING:
     from .products import Product
 
 _SCALES = ("db", "power", "dn", "slc")
+_Attributes: TypeAlias = dict[str, str | int | float]
 
 
 def to_dataset(product: Product, scale: str, looks: tuple[int, int], quantity: str | None) -> xarray.Dataset:
     """What :meth:`alos2tut.Product.to_xarray` returns."""
-    if scale not in _SCALES:
+    if not isinstance(scale, str) or scale not in _SCALES:
         raise Alos2TutError(f"unknown scale '{scale}'", where="scale", remedy=closest(str(scale), _SCALES))
     if scale in ("dn", "slc") and quantity not in (None, product.quantity):
         raise Alos2TutError("digital numbers are not converted", where="quantity", remedy="Use db or power.")
@@ -36,19 +40,55 @@ def to_dataset(product: Product, scale: str, looks: tuple[int, int], quantity: s
     if scale == "slc" and product.polarizations:
         product.read_slc((0, 0, 1, 1))  # tells a product of amplitudes apart at once
     coordinates, dims = _coordinates(product, looks)
-    attributes = {"units": {"db": "dB", "power": "1", "dn": "1", "slc": "1"}[scale]}
+    place: _Attributes = {} if product.grid is None else {"grid_mapping": "spatial_ref"}
+    attributes: _Attributes = {"units": "dB" if scale == "db" else "1"}
     if scale in ("db", "power"):
         attributes["quantity"] = quantity or product.quantity
-    if product.grid is not None:
-        attributes["grid_mapping"] = "spatial_ref"
-    variables = {
-        name: (dims, indexing.LazilyIndexedArray(_Pixels(product, name, scale, looks, quantity)), attributes)
-        for name in product.polarizations
-    }
-    told = {key: value for key, value in product.to_dict().items() if isinstance(value, (str, int, float))}
+        if product.is_converted(quantity):
+            attributes["conversion"] = product.conversion_told()
+    variables: dict[str, Any] = {}
+    for name in product.polarizations:
+        read = partial(_read_pixels, product, name, scale, looks, quantity)
+        dtype = np.dtype(np.complex64 if scale == "slc" else np.float32)
+        variables[name] = (dims, _lazy(read, product, looks, dtype), attributes | place)
+    if looks == (1, 1):
+        variables |= {name: (dims, *_layer(product, name, place)) for name in product.layers}
+    return xarray.Dataset(variables, coords=coordinates, attrs=_attributes(product.to_dict()))
+
+
+def _attributes(told: Mapping[str, Any]) -> _Attributes:
+    """What every kind of netCDF can hold: texts and numbers; lists and mappings as JSON; nothing for None."""
+    attributes: _Attributes = {}
+    for name, value in told.items():
+        if isinstance(value, bool):
+            attributes[name] = int(value)
+        elif isinstance(value, (str, int, float)):
+            attributes[name] = value
+        elif value is not None:
+            attributes[name] = json.dumps(value, ensure_ascii=False)
+    # that of whole pixels; spatial_ref has that of averaged ones, and readers look for either
+    attributes.pop("transform", None)
     # an attribute "mode" is taken by some writers of netCDF
-    told["observation_mode"] = told.pop("mode", "unknown")
-    return xarray.Dataset(variables, coords=coordinates, attrs=told)
+    if "mode" in attributes:
+        attributes["observation_mode"] = attributes.pop("mode")
+    return attributes
+
+
+def _layer(product: Product, name: str, place: _Attributes) -> tuple[Any, _Attributes, dict[str, str]]:
+    """A layer as an array that is read when it is used, its attributes, and how it is saved."""
+    layer = product.layers[name]
+    read, attributes, saved = partial(product.read_layer, name), dict(place), {}
+    dtype: np.dtype[Any] = np.dtype(np.float32)
+    if layer.unit == "code":
+        dtype = layer.band.dtype
+        attributes["meaning"] = json.dumps(dict(layer.meaning), ensure_ascii=False)
+        saved["dtype"] = "int16"  # netCDF 3 has no unsigned numbers
+    elif layer.unit.startswith("days"):
+        # all versions of xarray know nanoseconds, and each chooses units of its own when it saves dates
+        read, dtype = partial(_read_dates, product, name), np.dtype("datetime64[ns]")
+    else:
+        attributes["units"] = layer.unit
+    return _lazy(read, product, (1, 1), dtype), attributes, saved
 
 
 def _coordinates(product: Product, looks: tuple[int, int]) -> tuple[dict[str, Any], tuple[str, str]]:
@@ -65,14 +105,41 @@ def _coordinates(product: Product, looks: tuple[int, int]) -> tuple[dict[str, An
     return coordinates, ("y", "x")
 
 
-class _Pixels(BackendArray):  # type: ignore[misc]
-    """One polarisation of a product; a slice of it is a window that is read."""
+_Read: TypeAlias = Callable[[tuple[int, int, int, int]], NDArray[Any]]
 
-    def __init__(self, product: Product, polarization: str, scale: str, looks: tuple[int, int], quantity: str | None):
-        self._product, self._polarization, self._scale = product, polarization, scale
-        self._looks, self._quantity = looks, quantity
-        self.shape = tuple(-(-size // n) for size, n in zip(product.shape, looks, strict=True))
-        self.dtype = np.dtype(np.complex64 if scale == "slc" else np.float32)
+
+def _read_pixels(
+    product: Product,
+    polarization: str,
+    scale: str,
+    looks: tuple[int, int],
+    quantity: str | None,
+    area: tuple[int, int, int, int],
+) -> NDArray[Any]:
+    if scale == "slc":
+        return product.read_slc(area, polarization=polarization)
+    if scale == "dn":
+        return product.read_dn(area, polarization=polarization, looks=looks)
+    read = product.read_db if scale == "db" else product.read_power
+    return read(area, polarization=polarization, looks=looks, quantity=quantity)
+
+
+def _read_dates(product: Product, name: str, area: tuple[int, int, int, int]) -> NDArray[Any]:
+    """Days, NaT without data, as datetime64[ns]."""
+    return product.read_layer(name, area).astype("datetime64[ns]")
+
+
+def _lazy(read: _Read, product: Product, looks: tuple[int, int], dtype: np.dtype[Any]) -> Any:
+    return indexing.LazilyIndexedArray(_Windows(read, product.shape, looks, dtype))
+
+
+class _Windows(BackendArray):  # type: ignore[misc]
+    """A raster of a product; a slice of it is a window that is read."""
+
+    def __init__(self, read: _Read, full_shape: tuple[int, int], looks: tuple[int, int], dtype: np.dtype[Any]):
+        self._read, self._full_shape, self._looks = read, full_shape, looks
+        self.shape = tuple(-(-size // n) for size, n in zip(full_shape, looks, strict=True))
+        self.dtype = dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> NDArray[Any]:
         values: NDArray[Any] = indexing.explicit_indexing_adapter(
@@ -84,7 +151,7 @@ class _Pixels(BackendArray):  # type: ignore[misc]
         """Values of one row and column index or slice each: the window around them is read, then picked from."""
         picks: list[int | slice] = []
         starts, sizes = [], []
-        for part, size, n, full in zip(key, self.shape, self._looks, self._product.shape, strict=True):
+        for part, size, n, full in zip(key, self.shape, self._looks, self._full_shape, strict=True):
             wanted = range(size)[part] if isinstance(part, slice) else range(int(part), int(part) + 1)
             if not len(wanted):
                 kept = [len(range(s)[k]) for k, s in zip(key, self.shape, strict=True) if isinstance(k, slice)]
@@ -94,13 +161,3 @@ class _Pixels(BackendArray):  # type: ignore[misc]
             sizes.append(min((wanted[-1] + 1) * n, full) - starts[-1])
             picks.append(slice(None, None, wanted.step) if isinstance(part, slice) else 0)
         return np.asarray(self._read((starts[0], starts[1], sizes[0], sizes[1]))[tuple(picks)])
-
-    def _read(self, area: tuple[int, int, int, int]) -> NDArray[Any]:
-        options: dict[str, Any] = {"polarization": self._polarization}
-        if self._scale == "slc":
-            return self._product.read_slc(area, **options)
-        options["looks"] = self._looks
-        if self._scale == "dn":
-            return self._product.read_dn(area, **options)
-        read = self._product.read_db if self._scale == "db" else self._product.read_power
-        return read(area, **options, quantity=self._quantity)

@@ -3,6 +3,8 @@
 import datetime as dt
 import math
 import struct
+import subprocess
+import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -581,6 +583,37 @@ def test_windows_outside_are_refused_at_once(tmp_path, window):
         ceos.ImageFile.open(file_in(tmp_path, "IMG")).strips(*window)
 
 
+CUT_WHILE_READ = """
+import os, sys
+from pathlib import Path
+from alos2tut import Alos2TutError, ceos
+from alos2tut.sources import FileSource
+
+path = Path(sys.argv[1])
+image = ceos.ImageFile.open(FileSource(path.name, path, path.stat().st_size))
+strips = image.strips(slice(0, 400), slice(0, 3), 100)
+first = next(strips).copy()
+os.truncate(path, 20_000)
+for read in (lambda: next(strips), lambda: image.prefixes([399])):
+    try:
+        read()
+    except Alos2TutError as error:
+        print(error)
+print(first.sum())
+"""
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_an_error_not_the_end_of_the_process(tmp_path):
+    """The system ends a process that reads a memory map where its file has gone."""
+    images = write(tmp_path, describe(shape=(400, 300)))
+    path = file_in(tmp_path, "IMG").path
+    done = subprocess.run([sys.executable, "-c", CUT_WHILE_READ, path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    *errors, total = done.stdout.splitlines()
+    assert len(errors) == 2 and all(f"{path.name}: is truncated" in error for error in errors)
+    assert int(total) == images["HH"][:100, :3].sum()
+
+
 def test_a_step_beyond_the_image_costs_nothing(tmp_path):
     image = write(tmp_path, describe())["HH"]
     for source in packings(file_in(tmp_path, "IMG").path):
@@ -647,7 +680,8 @@ def test_a_file_that_shrinks_after_it_was_opened_is_an_error(tmp_path):
     source = file_in(tmp_path, "IMG")
     image = ceos.ImageFile.open(source)
     with open(source.path, "r+b") as handle:
-        handle.truncate(source.size - 1)
+        # the pixels of the last line, and the end of its prefix
+        handle.truncate(source.size - 70)
     for cols in (slice(0, 30), slice(0, 2)):
         with pytest.raises(Alos2TutError, match=r"IMG-HH.*truncated"):
             list(image.strips(slice(0, 40), cols, 10))

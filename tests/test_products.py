@@ -1,6 +1,7 @@
 """Pixels of products: against GDAL and known numbers, windows, looks, conversions, layers, exports, pictures."""
 
 import base64
+import dataclasses
 import io
 import re
 import struct
@@ -34,6 +35,7 @@ from alos2tut.ceos import ImageFile
 #: pixels of 100 m, so that incidence varies by more than a degree
 COARSE = rasterio.Affine(100, 0, 350_000, 0, -100, 3_900_000)
 EARTH_M = 6_371_000.0
+UTM_CRS = rasterio.crs.CRS.from_epsg(32654)
 
 
 def image_of(folder: Path) -> Path:
@@ -174,7 +176,7 @@ def uneven(tmp_path_factory) -> Product:
     return open_product(write_geotiff(folder / TIFF_NAME, dn, UTM54))
 
 
-@pytest.mark.parametrize("looks", [(1, 1), (2, 2), (3, 7), (1, 6), (50, 1)])
+@pytest.mark.parametrize("looks", [(1, 1), (2, 2), (3, 7), (1, 6), (50, 1), (70, 33), (10**9, 10**9)])
 @pytest.mark.parametrize("strip_px", [1, 100_000], ids=["strips of one block", "strips of many"])
 def test_strips_change_no_bit(uneven, monkeypatch, looks, strip_px):
     window = (13, 17, 400, 2000)
@@ -269,6 +271,23 @@ def test_windows_outside_are_refused(small, window, looks):
         small.read_db(window, looks=looks)
 
 
+def test_huge_looks_are_summed_without_loading_the_image(uneven):
+    tracemalloc.start()
+    try:
+        (mean,) = uneven.read_power(looks=(10**9, 3011))[0]
+        # the numbers of the image alone are 18 MB
+        assert tracemalloc.get_traced_memory()[1] < 6e6
+    finally:
+        tracemalloc.stop()
+    assert mean == pytest.approx(np.nanmean(uneven.read_dn().astype(float) ** 2) * 10**-8.3, rel=1e-6)
+
+
+def test_converted_huge_looks_do_not_depend_on_strips(coarse, monkeypatch):
+    whole = coarse.read_power(quantity="gamma0", looks=(30, 50))
+    monkeypatch.setattr(products, "_STRIP_PX", 1)
+    np.testing.assert_array_equal(coarse.read_power(quantity="gamma0", looks=(30, 50)), whole)
+
+
 def test_looks_far_larger_than_the_product_cost_nothing(small):
     tracemalloc.start()
     try:
@@ -322,7 +341,7 @@ def coarse(tmp_path_factory) -> Product:
 
 def coarse_incidence(coarse: Product) -> np.ndarray:
     ranges = range_per_pixel(image_of(coarse.path), 150)
-    return incidence(ranges, ranges[20, 75], 36.3)
+    return incidence(ranges, ranges[20, 74:76].mean(), 36.3)
 
 
 def test_incidence_by_slant_range_is_that_of_a_sphere(coarse):
@@ -344,7 +363,7 @@ def test_incidence_between_the_pixels_where_it_is_computed_is_close(tmp_path):
     """At 64 pixels of 2.5 m a straight line is as good as the angles themselves."""
     folder = write_ceos(tmp_path, {"HH": amplitudes((3, 600))})
     ranges = range_per_pixel(image_of(folder), 600)
-    expected = incidence(ranges, ranges[1, 300], 36.3)
+    expected = incidence(ranges, ranges[1, 299:301].mean(), 36.3)
     np.testing.assert_allclose(open_product(folder).read_incidence(), expected, atol=2e-5)
 
 
@@ -399,12 +418,42 @@ def centered(tmp_path_factory) -> Product:
 @pytest.mark.parametrize("looks", [1, 3])
 def test_without_slant_ranges_the_scene_centre_converts_with_a_warning(centered, looks):
     assert centered.incidence_source == "scene centre"
-    with pytest.warns(Alos2TutWarning, match=r"36\.30°.*0\.12 dB"):
+    with pytest.warns(Alos2TutWarning, match=r"gamma0 from sigma0 .*scene centre 36\.30°.*±0\.01 dB"):
         gamma0 = centered.read_db(quantity="gamma0", looks=looks)
     offset = -10 * np.log10(np.cos(np.deg2rad(36.3)))
     np.testing.assert_allclose(gamma0, centered.read_db(looks=looks) + offset, atol=1e-4)
     with pytest.raises(Alos2TutError, match=r"no incidence angle per pixel.*only 36\.30° at the scene's centre"):
         centered.read_incidence()
+
+
+@pytest.mark.parametrize(
+    ("width", "incidence_deg", "error"),
+    [
+        pytest.param(28_000, 40.6, "±0.12 dB", id="70 km"),
+        pytest.param(140_000, 40.6, "±0.60 dB", id="350 km, as of ScanSAR"),
+        pytest.param(28_000, 25.0, "±0.09 dB", id="steep"),
+    ],
+)
+def test_the_error_of_one_angle_is_that_of_the_products_width(centered, width, incidence_deg, error):
+    product = dataclasses.replace(centered, shape=(48, width), incidence_deg=incidence_deg)
+    told = (
+        f"from sigma0 by incidence: scene centre {incidence_deg:.2f}°, off by about {error} at the edges of the swath"
+    )
+    assert product.conversion_told() == told
+    # to first order it is the change of the cosine
+    slant = 628e3 / np.cos(np.radians(incidence_deg))
+    edge = np.radians(incidence_deg) + 2.5 * width / 2 * np.cos(np.radians(incidence_deg)) / slant
+    change = 10 * np.log10(np.cos(np.radians(incidence_deg)) / np.cos(edge))
+    assert float(error[1:5]) == pytest.approx(change, rel=0.25)
+
+
+def test_the_error_of_one_angle_in_slant_range_is_that_of_the_ground(slc):
+    one_angle = dataclasses.replace(slc, slant_range_incidence=None, shape=(48, 10_000), incidence_deg=36.3)
+    ground = one_angle.spacing_m[1] / np.sin(np.radians(36.3))
+    on_a_map = dataclasses.replace(one_angle, grid=products.MapGrid(UTM_CRS, rasterio.Affine.scale(ground)))
+    assert one_angle.conversion_told() == on_a_map.conversion_told() and "0.00" not in one_angle.conversion_told()
+    unknown = dataclasses.replace(one_angle, stated_spacing_m=None)
+    assert "off by an unknown amount" in unknown.conversion_told()
 
 
 def test_the_products_own_quantity_needs_no_warning(centered):
@@ -461,6 +510,8 @@ def test_slopes_turned_away_from_the_radar_have_no_other_quantity(tmp_path):
         found = product.read_db(quantity="sigma0")
     np.testing.assert_array_equal(np.isnan(found), [[False, True, True, True]])
     assert np.isfinite(product.read_db()).all()
+    for angles in (product.read_layer("local_incidence"), product.read_incidence()):
+        np.testing.assert_array_equal(angles, np.float32([[89.99, np.nan, np.nan, np.nan]]))
 
 
 def test_pixels_whose_angle_is_missing_do_not_count(tmp_path):
@@ -521,10 +572,32 @@ def test_layers_and_no_data_of_the_real_level_22():
     mask = product.read_layer("mask", window)
     assert set(np.unique(mask)) == {0, 4} and product.layers["mask"].meaning[4] == "ocean and water"
     found = product.read_layer("local_incidence", window)
-    np.testing.assert_allclose(found, np.where(angle == 0, np.nan, 0.01 * angle), rtol=1e-6)
+    assert angle.max() == 65535  # no angle
+    np.testing.assert_allclose(found, np.where((angle == 0) | (angle >= 9000), np.nan, 0.01 * angle), rtol=1e-6)
     # DN 0 is no data, exactly where the mask says so
     np.testing.assert_array_equal(np.isnan(product.read_dn(window)), mask == 0)
     assert np.nanmax(product.read_db(window)) == pytest.approx(20 * np.log10(65535) - 83, abs=1e-4)
+
+
+def test_layers_take_little_more_memory_than_their_result(tmp_path):
+    shape, name = (2000, 2000), f"{SCENE_ID}_WBDR2.2GUD"
+    for layer, value, dtype in [("HH_SLP", 100, "uint16"), ("LIN", 3000, "uint16"), ("MSK", 1, "uint8")]:
+        write_geotiff(tmp_path / f"{name}_{layer}.tif", np.full(shape, value), UTM54, dtype=dtype)
+    level22 = open_product(tmp_path)
+    level21 = open_product(write_ceos(tmp_path / "ceos", {"HH": np.ones(shape, dtype=np.uint16)}))
+    for read, bytes_per_px in [
+        (lambda: level22.read_layer("local_incidence"), 4),
+        (level22.read_incidence, 4),
+        (lambda: level22.read_layer("mask"), 1),
+        (level21.read_incidence, 4),
+    ]:
+        tracemalloc.start()
+        try:
+            assert read().nbytes == bytes_per_px * 4e6
+            # and a strip, whose numbers are worked on in double precision
+            assert tracemalloc.get_traced_memory()[1] < bytes_per_px * 4e6 + 7e6
+        finally:
+            tracemalloc.stop()
 
 
 def test_an_unknown_layer_is_refused_with_those_there_are(mosaic, plain):
@@ -532,6 +605,8 @@ def test_an_unknown_layer_is_refused_with_those_there_are(mosaic, plain):
         open_product(mosaic).read_layer("masks")
     with pytest.raises(Alos2TutError, match=r"no layer 'mask'.*without layers"):
         plain.read_layer("mask")
+    with pytest.raises(Alos2TutError, match="no layer"):
+        open_product(mosaic).read_layer(["mask"])
 
 
 # --- blocks
@@ -576,16 +651,31 @@ def test_blocks_take_the_memory_of_one(uneven):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("rows", [0, -3, 2.5, "4"])
+@pytest.mark.parametrize("rows", [0, -3, 2.5, "4", True])
 def test_rows_of_a_block_are_a_whole_number(plain, rows):
     with pytest.raises(Alos2TutError, match="rows="):
         next(plain.blocks(rows=rows))
+
+
+def test_whole_numbers_of_numpy_are_rows(plain):
+    assert [len(values) for _, values in plain.blocks(rows=np.int64(20))] == [20, 20, 8]
+
+
+def test_a_block_is_no_larger_than_the_result(plain):
+    ((area, values),) = plain.blocks(rows=10**10, looks=2)
+    assert (area.height, area.width) == values.shape == (24, 20)
+    np.testing.assert_array_equal(values, plain.read_db(looks=2))
 
 
 @pytest.mark.parametrize("read", ["blocks", "to_cog"])
 def test_an_unknown_scale_is_refused(plain, tmp_path, read):
     with pytest.raises(Alos2TutError, match=r"unknown scale 'decibel'.*Known: db, dn, power"):
         next(plain.blocks("decibel")) if read == "blocks" else plain.to_cog(tmp_path / "x.tif", scale="decibel")
+
+
+def test_a_scale_is_a_text(plain):
+    with pytest.raises(Alos2TutError, match=r"unknown scale '\['db'\]'"):
+        next(plain.blocks(["db"]))
 
 
 def test_digital_numbers_are_not_converted(plain, tmp_path):
@@ -640,6 +730,15 @@ def test_the_tags_of_a_cog_say_what_its_numbers_are(coarse, tmp_path):
     assert {key: tags.get(key) for key in expected} == expected
 
 
+def test_a_cog_says_how_far_a_conversion_by_one_angle_is_off(centered, tmp_path):
+    with pytest.warns(Alos2TutWarning, match="scene centre") as warned:
+        path = centered.to_cog(tmp_path / "x.tif", quantity="gamma0")
+    with rasterio.open(path) as cog:
+        told = cog.tags()["CONVERSION"]
+    assert told == centered.conversion_told() and "off by about ±0.01 dB" in told
+    assert f"gamma0 {told}" in [str(warning.message) for warning in warned]
+
+
 @pytest.mark.parametrize(
     ("options", "there", "absent"),
     [
@@ -685,6 +784,46 @@ def test_a_file_of_the_product_is_not_overwritten(tmp_path):
         with pytest.raises(Alos2TutError, match=rf"{re.escape(file.name)}.*of the product itself"):
             product.to_cog(folder / ".." / "product" / file.name)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "name", [f"VOL-{SCENE_ID}-UBSR2.1GUD", "summary.txt", f"IMG-HV-{SCENE_ID}-UBSR2.1GUD", f"{SCENE_ID}.tif".lower()]
+)
+def test_nothing_is_written_that_looks_like_a_file_of_the_delivery(tmp_path, name):
+    from alos2tut.evaluation import _check_out_path
+
+    folder = write_ceos(tmp_path / "product", {"HH": amplitudes()})
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    product = open_product(image_of(folder))
+    assert product.owns(folder / name) and not product.owns(tmp_path / name)
+    for write in (product.to_cog, lambda path: _check_out_path(path, product)):
+        with pytest.raises(Alos2TutError, match=rf"{re.escape(name)}.*of the product itself.*another folder"):
+            write(folder / name)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_files_behind_links_are_not_overwritten(tmp_path):
+    folder = write_ceos(tmp_path / "store", {"HH": amplitudes()})
+    links = tmp_path / "links"
+    links.mkdir()
+    for file in folder.iterdir():
+        (links / file.name).symlink_to(file)
+    product = open_product(links)
+    for place in (folder, links):
+        assert product.owns(place / f"VOL-{SCENE_ID}-UBSR2.1GUD") and product.owns(place / f"{SCENE_ID}.tif")
+    assert not product.owns(links / "map.tif")
+
+
+def test_other_names_are_free_beside_a_product(tmp_path):
+    product = open_product(write_ceos(tmp_path, {"HH": amplitudes()}))
+    assert product.to_cog(tmp_path / "sigma0.tif").is_file()
+
+
+@pytest.mark.parametrize("archive", ARCHIVES)
+def test_beside_an_archive_names_are_free(plain, tmp_path, archive):
+    path = archived(plain.path, tmp_path / archive)
+    product = open_product(path)
+    assert product.owns(path) and not product.owns(tmp_path / f"{SCENE_ID}.tif")
 
 
 def test_an_archive_is_not_overwritten_by_its_product(tmp_path):
@@ -800,3 +939,56 @@ def test_opening_and_describing_read_no_pixels(plain, monkeypatch):
     monkeypatch.setattr(ImageFile, "strips", no_pixels)
     product = open_product(plain.path)
     assert product.to_dict() and repr(product) and product.footprint and product.fingerprint
+
+
+# --- what it is
+
+
+@pytest.mark.parametrize(
+    ("held", "named", "chosen"),
+    [
+        pytest.param(("HH", "HV", "VH", "VV"), None, "HH", id="HH"),
+        pytest.param(("VH", "VV"), None, "VV", id="VV before VH"),
+        pytest.param(("HV", "VH"), None, "HV", id="the first"),
+        pytest.param(("HV",), None, "HV", id="the only one"),
+        pytest.param(("HH", "HV"), "HV", "HV", id="the image that was opened"),
+    ],
+)
+def test_a_polarisation_is_chosen_where_none_is_named(plain, held, named, chosen):
+    product = dataclasses.replace(plain, polarizations=held, default_polarization=named)
+    assert product.choose_polarization() == chosen and f"IMG-{chosen}-" in product.name
+
+
+@pytest.mark.parametrize(("crs", "metres"), [("EPSG:2263", 1200 / 3937), ("EPSG:32654", 1.0)])
+def test_spacing_is_in_metres_whatever_the_unit_of_the_map(plain, crs, metres):
+    grid = products.MapGrid(rasterio.crs.CRS.from_user_input(crs), rasterio.Affine(10, 0, 9e5, 0, -20, 2e5))
+    assert dataclasses.replace(plain, grid=grid).spacing_m == pytest.approx((20 * metres, 10 * metres))
+
+
+def test_a_fingerprint_is_of_the_files_that_are_named(tmp_path):
+    folder = write_ceos(tmp_path / "product", {"HH": amplitudes()})
+    product = open_product(folder)
+    before = product.fingerprint
+    for name in ("VOL", "TRL"):
+        (path,) = folder.glob(f"{name}-*")
+        path.write_bytes(path.read_bytes() + b"x")
+    assert product.fingerprint == before and not {"VOL", "TRL"} & {file.name[:3] for file in product.files}
+    image_of(folder).write_bytes(image_of(folder).read_bytes() + b"x")
+    assert product.fingerprint != before
+
+
+def test_a_fingerprint_of_moved_files_says_what_is_missing(tmp_path):
+    folder = write_ceos(tmp_path / "product", {"HH": amplitudes()})
+    product = open_product(folder)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(Alos2TutError, match=r"-UBSR2\.1GUD: cannot be read \(No such file.*moved"):
+        _ = product.fingerprint
+
+
+def test_a_footprint_in_slant_range_is_what_is_stated(slc):
+    assert len(slc.footprint) == 4 and dataclasses.replace(slc, stated_footprint=()).footprint == ()
+
+
+def test_products_go_into_sets(plain):
+    again = open_product(plain.path)
+    assert {plain, plain, again} == {plain, again} and len({plain, again}) == 2 and plain != again

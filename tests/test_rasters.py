@@ -1,5 +1,6 @@
 """Rasters in: upright, in their place, never more than they hold. Cloud-Optimized GeoTIFFs out: whole or not at all."""
 
+import concurrent.futures
 import itertools
 import os
 import pickle
@@ -12,6 +13,7 @@ import tracemalloc
 import warnings
 import zipfile
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window
 
+from alos2tut import rasters
 from alos2tut.errors import Alos2TutError
 from alos2tut.rasters import RasterBand, write_cog
 from alos2tut.sources import FileSource, find_files
@@ -175,6 +178,38 @@ def test_bands_are_read_side_by_side_and_travel(stored):
         assert rasterio.env.hasenv()
 
 
+def no_place(path: Path) -> RasterBand:
+    return RasterBand.open(write_tiff(path, numbered(), crs=None, transform=None), ["uint16"])
+
+
+def test_threads_leave_the_filters_of_warnings_alone(tmp_path):
+    """They belong to the whole process; threads that put them back in another order than they changed them do not."""
+    band, before = no_place(tmp_path / NAME), list(warnings.filters)
+    out = {"shape": SHAPE, "dtype": "uint16", "crs": None, "transform": None, "no_data": 0, "tags": {}}
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            whole(band)
+            RasterBand.open(band.source, ["uint16"]).thumbnail(9)
+        write_cog(tmp_path / f"{number}.tif", in_blocks(numbered(), 30), **out)
+
+    changing = patch.object(warnings, "catch_warnings", side_effect=AssertionError("the filters are changed"))
+    with changing, concurrent.futures.ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(16)))
+    assert list(warnings.filters) == before
+
+
+def test_others_are_warned_of_a_missing_place_as_before(tmp_path):
+    band = no_place(tmp_path / NAME)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        whole(band)
+        assert not caught
+        with rasterio.open(band.source.path):
+            pass
+    assert [warning.category for warning in caught] == [rasterio.errors.NotGeoreferencedWarning]
+
+
 @pytest.mark.parametrize("kind", ["stored zip", "deflated zip", "tar", "tar.gz"])
 @pytest.mark.parametrize("orientation", [1, 3])
 def test_members_of_archives_are_read_where_they_are(tmp_path, kind, orientation):
@@ -201,6 +236,28 @@ def test_odd_names_are_names_of_files(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     for path in (tmp_path / name, Path(name)):
         np.testing.assert_array_equal(whole(RasterBand.open(source(path), ["uint16"])), numbered())
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names of files are UTF-8 there")
+def test_a_path_that_is_not_utf_8_is_named_as_the_reason(tmp_path):
+    pixels = write_tiff(tmp_path / NAME, numbered()).path.read_bytes()
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / NAME).write_bytes(pixels)
+    asked = []
+
+    def blocks():
+        asked.append(1)
+        yield from in_blocks(numbered(), 30)
+
+    for use in (
+        lambda: RasterBand.open(find_files(folder).folders[""][NAME], ["uint16"]),
+        lambda: write_cog(folder / "a.tif", blocks(), shape=SHAPE, dtype="uint16", **BASICS),
+    ):
+        with pytest.raises(Alos2TutError, match=r"is not UTF-8.*Rename the file or the folder") as caught:
+            use()
+        assert "disk" not in str(caught.value)
+    assert not asked and [file.name for file in folder.iterdir()] == [NAME]
 
 
 def test_a_raster_without_a_place_says_so_and_nothing_is_printed(tmp_path, capfd):
@@ -317,6 +374,82 @@ def test_tags_that_lie_are_refused(tmp_path, tags, message):
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
+
+
+def with_overviews(path: Path, tags: dict[int, tuple[int, int]]) -> FileSource:
+    """A tiled TIFF of 1s with an overview inside whose directory, the second one, has other values of these tags."""
+    file = write_tiff(path, np.ones((256, 256), np.uint16), compress="deflate", **TILED)
+    with rasterio.open(path, "r+") as raster:
+        raster.build_overviews([2], rasterio.enums.Resampling.nearest)
+    data = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    (second,) = struct.unpack_from("<I", data, start + 2 + 12 * count)
+    (count,) = struct.unpack_from("<H", data, second)
+    for at in range(second + 2, second + 2 + 12 * count, 12):
+        tag = struct.unpack_from("<H", data, at)[0]
+        if tag in tags:
+            kind, value = tags[tag]
+            struct.pack_into({3: "<HIHH", 4: "<HII"}[kind], data, at + 2, kind, 1, value, *([0] if kind == 3 else []))
+    path.write_bytes(data)
+    assert file.path == path
+    return source(path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        pytest.param(
+            {322: (4, 24_576), 323: (4, 24_576)}, "its overview claims .*in blocks of 1,207,959,552", id="tile"
+        ),
+        pytest.param({256: (4, 2**17 + 1)}, "its overview claims .*more than 131,072", id="width"),
+    ],
+)
+def test_overviews_that_lie_are_refused_before_they_are_used(tmp_path, tags, message):
+    fine = RasterBand.open(with_overviews(tmp_path / "fine.tif", {}), ["uint16"])
+    assert (fine.thumbnail(100) == 1).all()
+    with patch.object(rasters, "_MOST_OVERVIEWS", 0), pytest.raises(Alos2TutError, match="claims 1 overviews"):
+        fine.thumbnail(100)
+    band = RasterBand.open(with_overviews(tmp_path / NAME, tags), ["uint16"])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Alos2TutError, match=rf"{NAME}: {message}"):
+        band.thumbnail(100)
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024 < 50e6
+
+
+def test_complex_whole_numbers_have_overviews(tmp_path):
+    file = write_tiff(tmp_path / NAME, np.full((256, 256), 3 - 4j, np.complex64), dtype="complex_int16")
+    with rasterio.open(file.path, "r+") as raster:
+        raster.build_overviews([2], rasterio.enums.Resampling.nearest)
+    thumbnail = RasterBand.open(source(file.path), ["complex64"]).thumbnail(100)
+    assert thumbnail.dtype == np.complex64 and (thumbnail == 3 - 4j).all()
+
+
+@pytest.mark.parametrize("is_envi", [False, True], ids=["TIFF", "ENVI"])
+def test_overviews_beside_a_raster_are_not_used(tmp_path, is_envi):
+    """Nobody delivers them, and they may be of any format and size."""
+    pixels = np.ones((256, 256), np.uint16)
+    file = write_envi(tmp_path, pixels) if is_envi else write_tiff(tmp_path / NAME, pixels)
+    tile = {"tiled": True, "blockxsize": 24_576, "blockysize": 24_576, "compress": "deflate", "sparse_ok": True}
+    beside = {"driver": "GTiff", "count": 1, "height": 128, "width": 128, "dtype": "uint16", "nodata": 7, **tile}
+    with rasterio.open(f"{file.path}.ovr", "w", **beside, crs="EPSG:32654", transform=FRAME):
+        pass
+    with rasterio.open(file.path) as raster:
+        assert raster.overviews(1) == [2]
+    band = RasterBand.open(file, ["uint16"])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    thumbnail = band.thumbnail(100)
+    assert thumbnail.shape == (86, 86) and (thumbnail == 1).all()
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024 < 50e6
+
+
+def test_a_place_beside_a_tiff_does_not_count(tmp_path):
+    """The product is what its file says; nothing beside it changes its fingerprint."""
+    file = write_tiff(tmp_path / NAME, numbered(), crs=None, transform=None)
+    file.path.with_suffix(".tfw").write_text("5\n0\n0\n-5\n100\n200\n")
+    with rasterio.open(file.path) as raster:
+        assert raster.transform.a == 5
+    assert RasterBand.open(file, ["uint16"]).transform is None
 
 
 def test_other_types_and_several_bands_are_named(tmp_path):
@@ -603,6 +736,36 @@ def test_a_missing_folder_is_named_before_any_block_is_asked_for(tmp_path):
     with pytest.raises(Alos2TutError, match="nowhere: the folder to write into does not exist"):
         write_cog(tmp_path / "nowhere" / "a.tif", blocks, shape=SHAPE, dtype="uint16", **BASICS)
     assert len(list(blocks)) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"compress": "foo"}, "compress='foo' is not one of deflate, lzw, zstd, None", id="unknown"),
+        pytest.param({"compress": "jpeg"}, "compress='jpeg' is not one of", id="with loss"),
+        pytest.param({"compress": 3}, "compress=3 is not one of", id="a number"),
+        pytest.param({"resampling": "best"}, "resampling='best' is not one of nearest, average", id="resampling"),
+        pytest.param({"path": "folder"}, "folder: is a folder", id="a folder"),
+    ],
+)
+@pytest.mark.parametrize("overviews", [True, False])
+def test_what_cannot_be_is_refused_before_any_block_is_asked_for(tmp_path, changes, message, overviews):
+    (tmp_path / "folder").mkdir()
+    blocks = in_blocks(numbered(), 30)
+    options = BASICS | {"path": "a.tif", "shape": SHAPE, "dtype": "uint16", "overviews": overviews} | changes
+    with pytest.raises(Alos2TutError, match=message) as caught:
+        write_cog(tmp_path / options.pop("path"), blocks, **options)
+    assert "disk" not in str(caught.value)
+    assert len(list(blocks)) == 3 and [file.name for file in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("resampling", rasters._RESAMPLINGS)
+def test_all_ways_of_making_overviews_are_known_to_gdal(tmp_path, resampling):
+    pixels = np.full((600, 600), 6, np.uint8)
+    options = BASICS | {"resampling": resampling}
+    path = write_cog(tmp_path / "a.tif", in_blocks(pixels, 64), shape=pixels.shape, dtype="uint8", **options)
+    with rasterio.open(path, overview_level=0) as raster:
+        assert (raster.read(1) == 6).all()
 
 
 def run_apart(script: str, folder: Path) -> str:

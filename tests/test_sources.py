@@ -18,6 +18,7 @@ import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alos2tut import sources
 from alos2tut.errors import Alos2TutError
 from alos2tut.sources import Delivery, FileSource, find_files
 
@@ -84,6 +85,12 @@ def contents(path: Path) -> dict[str, bytes]:
     """All files of a delivery by full name, read."""
     folders = find_files(path).folders
     return {f"{folder}/{name}": file.read_all() for folder, files in folders.items() for name, file in files.items()}
+
+
+def travelled(file: FileSource) -> FileSource:
+    """The file as another process has it, which must read it from the disk."""
+    copy: FileSource = pickle.loads(pickle.dumps(file))
+    return copy
 
 
 def refusal(path: Path) -> str:
@@ -295,21 +302,39 @@ def test_errors_of_those_who_read_are_left_as_they_are(error, tmp_path):
         raise error
 
 
-@pytest.mark.parametrize("kind", UNPACKED)
-def test_unpacked_files_are_mapped(kind, tmp_path):
-    file = only_folder(find_files(WRITERS[kind](tmp_path, {**FILES, "empty": b""})))
-    assert not file["IMG-HH"].packed
-    assert file["IMG-HH"].mapped().tobytes() == IMAGE
-    assert not file["IMG-HH"].mapped().flags.writeable
-    assert file["empty"].mapped().shape == (0,)
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_are_read_from_their_places(kind, tmp_path):
+    """After what was read before, side by side, with gaps, and in several streams."""
+    file = travelled(only_folder(find_files(WRITERS[kind](tmp_path, FILES)))["IMG-HH"])
+    assert file.packed == (kind in PACKED or "tgz" in kind)
+    rows = np.zeros((5, 9), np.uint8)
+    places = [7, 16, 100, 1_200_000, len(IMAGE) - 9]
+    with file.stream() as stream:
+        assert stream.read(7) == IMAGE[:7]
+        stream.read_rows(rows[:2], places[:2])
+        stream.read_rows(rows[:0], [])
+        stream.read_rows(rows[2:], np.array(places[2:]))
+        assert stream.position == len(IMAGE)
+    assert [row.tobytes() for row in rows] == [IMAGE[place : place + 9] for place in places]
 
 
-@pytest.mark.parametrize("kind", PACKED)
-def test_packed_files_cannot_be_mapped(kind, tmp_path):
-    file = only_folder(find_files(WRITERS[kind](tmp_path, FILES)))["IMG-HH"]
-    assert file.packed
-    with pytest.raises(ValueError, match="IMG-HH is packed"):
-        file.mapped()
+@pytest.mark.parametrize("places", [[6], [7, 15], [7, 30, 20]], ids=["before", "overlapping", "backwards"])
+def test_rows_do_not_go_backwards(places, tmp_path):
+    with (
+        only_folder(find_files(write_folder(tmp_path, FILES)))["IMG-HH"].stream(7) as stream,
+        pytest.raises(ValueError, match="forwards"),
+    ):
+        stream.read_rows(np.empty((len(places), 9), np.uint8), places)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_beyond_the_end_are_an_error_that_counts_the_missing_bytes(kind, tmp_path):
+    file = only_folder(find_files(WRITERS[kind](tmp_path, SMALL)))["IMG-HH"]
+    with (
+        pytest.raises(Alos2TutError, match=r"IMG-HH.* is truncated: 4 bytes are missing"),
+        file.stream() as stream,
+    ):
+        stream.read_rows(np.empty((2, 9), np.uint8), [0, 695])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -317,6 +342,77 @@ def test_a_source_travels_between_processes(kind, tmp_path):
     file = only_folder(find_files(WRITERS[kind](tmp_path, FILES)))["LED"]
     assert pickle.loads(pickle.dumps(file)) == file
     assert pickle.loads(pickle.dumps(file)).read_all() == b"leader"
+
+
+@pytest.mark.parametrize("kind", ["folder", "stored zip", "tar.gz"])
+def test_a_relative_path_means_the_same_file_from_every_folder(kind, tmp_path, monkeypatch):
+    path = WRITERS[kind](tmp_path, SMALL)
+    (tmp_path / "elsewhere").mkdir()
+    WRITERS[kind](tmp_path / "elsewhere", {"IMG-HH": b"another image", "LED": b"another leader"})
+    monkeypatch.chdir(tmp_path)
+    found = [find_files(Path(path.name)), find_files(Path(path.name) / "LED")]
+    assert [delivery.path for delivery in found] == [Path(path.name), Path(path.name) / "LED"]
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for delivery in found:
+        read = {name: travelled(file).read_all() for name, file in only_folder(delivery).items()}
+        assert read == SMALL
+        assert delivery.archive in (None, path)
+
+
+# --- what is kept of packed tars
+
+
+def unpacked_bytes(work: Callable[[], object]) -> int:
+    """How many bytes are taken out of gzip files meanwhile, or passed over in them."""
+    count, plain = 0, gzip.GzipFile.read
+
+    def counting(self: gzip.GzipFile, size: int = -1) -> bytes:
+        nonlocal count
+        data = plain(self, size)
+        count += len(data)
+        return data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gzip.GzipFile, "read", counting)
+        patch.setattr(gzip.GzipFile, "seek", lambda self, *place: pytest.fail("it is unpacked up to the place"))
+        work()
+    return count
+
+
+def test_small_members_of_a_packed_tar_are_not_unpacked_again(tmp_path):
+    files = {"A-IMG": bytes(5 * 2**20), "LED": IMAGE, "VOL": b"volume", "nothing": b""}
+    found = only_folder(find_files(WRITERS["tar.gz"](tmp_path, files)))
+
+    def read():
+        assert found["LED"].read_all() == IMAGE and found["VOL"].read(2, 99) == b"lume"
+        assert found["A-IMG"].read(0, 2**16) == bytes(2**16)
+        with found["LED"].stream(5) as stream:
+            assert stream.read(9) == IMAGE[5:14]
+
+    assert unpacked_bytes(read) == 0
+    assert found["A-IMG"].read(2**16 - 1, 2) == bytes(2) and found["nothing"].read_all() == b""
+    assert found["A-IMG"].read_all() == files["A-IMG"]
+
+
+def test_what_is_kept_of_a_packed_tar_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_SMALL_MEMBER", 100)
+    monkeypatch.setattr(sources, "_BEGINNING", 10)
+    monkeypatch.setattr(sources, "_MOST_KEPT", 125)
+    sizes = {"a": 101, "b": 100, "c": 100, "d": 15, "e": 1}
+    files = {name: IMAGE[:size] for name, size in sizes.items()}
+    found = only_folder(find_files(WRITERS["tar.gz"](tmp_path, files)))
+    assert [len(file.head) for file in found.values()] == [10, 100, 0, 15, 0]
+    assert {name: file.read_all() for name, file in found.items()} == files
+    assert not any(file.head for file in only_folder(find_files(WRITERS["deflated zip"](tmp_path, files))).values())
+
+
+def test_what_is_kept_does_not_travel(tmp_path):
+    file = only_folder(find_files(WRITERS["tar.gz"](tmp_path, FILES)))["IMG-HH"]
+    assert file.head == IMAGE and "head" not in repr(file)
+    assert len(pickle.dumps(file)) < 1000
+    copy = travelled(file)
+    assert copy == file and hash(copy) == hash(file) and not copy.head
+    assert copy.read_all() == IMAGE
 
 
 def test_a_whole_file_is_read_up_to_a_limit(tmp_path):
@@ -696,17 +792,17 @@ def test_a_packed_file_that_is_no_tar_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("kind", UNPACKED)
-@pytest.mark.parametrize("use", [FileSource.read_all, FileSource.mapped], ids=["read", "map"])
+@pytest.mark.parametrize("use", ["read", "rows"])
 def test_a_file_that_has_become_shorter_is_an_error(kind, use, tmp_path):
     file = only_folder(find_files(WRITERS[kind](tmp_path, {"IMG": IMAGE})))["IMG"]
     os.truncate(file.path, file.offset + 1000)
-    with pytest.raises(Alos2TutError, match=r"IMG: is (damaged or )?truncated"):
-        use(file)
+    with pytest.raises(Alos2TutError, match=r"IMG: is truncated"), file.stream() as stream:
+        stream.read(len(IMAGE)) if use == "read" else stream.read_rows(np.empty((2, 600), np.uint8), [0, 700])
 
 
 @pytest.mark.parametrize("kind", ["folder", *PACKED])
 def test_a_file_that_has_gone_is_an_error(kind, tmp_path):
-    file = only_folder(find_files(WRITERS[kind](tmp_path, FILES)))["LED"]
+    file = travelled(only_folder(find_files(WRITERS[kind](tmp_path, FILES)))["LED"])
     file.path.unlink()
     with pytest.raises(Alos2TutError, match=r"LED: cannot be read \(No such file"):
         file.read_all()

@@ -1,5 +1,6 @@
 """Verifying products: what agrees, what every kind of damage shows, and that nothing private is told."""
 
+import gzip
 import json
 import random
 import re
@@ -26,7 +27,7 @@ from conftest import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alos2tut import Alos2TutError, ceos, verification
+from alos2tut import Alos2TutError, ceos, checks_ceos, verification
 from alos2tut.cli import main
 from alos2tut.geometry import incidence_by_slant_range_deg
 from alos2tut.verification import Report, verify_product
@@ -160,9 +161,30 @@ def test_all_scans_are_looked_at(tmp_path):
     report = verify_product(tmp_path)
     assert wrong(report) == set()
     for scan in (1, 2, 3):
-        checks = {check.name: check for check in report.checks if check.subject == f"image HH scan {scan}"}
+        checks = {check.name: check for check in report.checks if check.subject == f"image HH scan B{scan}"}
         assert set(checks["lines"].values.values()) == {str(40 + scan)} and len(checks["lines"].values) == 4
         assert checks["scan"].values == {"name": str(scan), "lines": str(scan)}
+
+
+def test_two_images_of_one_scan_are_told_apart(tmp_path):
+    for method in "BF":
+        write_ceos(tmp_path, {"HH": complex_numbers()}, "WBSR1.1__D", scan=(method, 1))
+    report = verify_product(tmp_path)
+    assert {"image HH scan B1", "image HH scan F1"} <= {check.subject for check in report.checks}
+    names = [check.name for check in report.checks if check.subject in ("time", "view")]
+    assert len(set(names)) == len(names)
+    assert "holds one scan twice" in check_of(report, "open_product").note
+
+
+def test_a_packed_tar_is_unpacked_once(tmp_path, monkeypatch):
+    """Its files are small: each of them would otherwise mean to unpack all that lies before it anew."""
+    write_ceos(tmp_path / "product", {"HH": amplitudes(), "HV": amplitudes(seed=1)}, "UBDR2.1GUD")
+    archive = archived(tmp_path / "product", tmp_path / "packed.tar.gz")
+    unpacked = []
+    monkeypatch.setattr(gzip, "GzipFile", lambda *args, real=gzip.GzipFile: unpacked.append(args) or real(*args))
+    report = verify_product(archive)
+    assert wrong(report) == set() and report.agree > 35
+    assert len(unpacked) == 1
 
 
 @pytest.mark.parametrize("archive", ARCHIVES)
@@ -239,6 +261,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], set[str]]] = {
         {"place: hemisphere", "place: map corners", "place: centre"},
     ),
     "signs of latitudes": (line_writer("latitudes", np.negative), LATITUDES),
+    "latitudes beyond the pole": (line_writer("latitudes", 95_000_000), {"place: corners"}),
     "a corner in metres": (
         field_writer("LED", "map_projection", "top_right_easting_km", "351.6067500"),
         {"place: map corners", "place: parallelogram", "place: spacing of lines, pixels"},
@@ -324,15 +347,37 @@ def test_a_value_of_one_line_is_shown(product):
     assert "1 differ, the first of them says 999, not 512" in check_of(verify_product(product), "line numbers").note
 
 
-@pytest.mark.parametrize(("factor", "processed"), [(-79.0, 2018), (-83.0, 2018), (-83.0, 2015)])
-def test_the_exception_of_beam_w2_agrees(tmp_path, factor, processed):
+@pytest.mark.parametrize(
+    ("beam", "processed", "factor", "right", "is_good"),
+    [
+        (2, 2015, -79.0, -79, True),
+        (2, 2015, -83.0, -79, True),
+        (2, 2018, -83.0, -83, True),
+        (2, 2018, -79.0, -83, False),
+        (1, 2015, -83.0, -83, True),
+        (1, 2015, -79.0, -83, False),
+        (2, 2015, -80.0, -79, False),
+    ],
+)
+def test_the_factor_is_judged_by_beam_and_date(tmp_path, beam, processed, factor, right, is_good):
     """JAXA: −79 dB for beam W2 before 2016-09-28, whatever the leader says."""
-    changes = {"beam": 2, "calibration_factor_db": factor, "processed": datetime(processed, 1, 1)}
+    changes = {"beam": beam, "calibration_factor_db": factor, "processed": datetime(processed, 1, 1)}
     report = verify_product(write_ceos(tmp_path, {"HH": amplitudes()}, "WBSR2.1GUD", **changes))
-    assert wrong(report) == set()
+    assert wrong(report) == (set() if is_good else {"radiometry: calibration factor in dB"})
     values = check_of(report, "calibration factor in dB").values
-    used = -79 if processed == 2015 else factor
-    assert values == {"leader": f"{factor:g}", "JAXA's publication": "-83, -79", "open_product": f"{used:g}"}
+    used = right if factor == -83 else factor
+    assert values == {"leader": f"{factor:g}", "JAXA's publication": f"{right}", "open_product": f"{used:g}"}
+
+
+@pytest.mark.parametrize(("factor", "is_good"), [(-79.0, True), (-83.0, True), (-81.0, False)])
+def test_where_no_file_says_when_both_factors_of_beam_w2_agree(tmp_path, factor, is_good):
+    write_ceos(tmp_path, {"HH": amplitudes()}, "WBSR2.1GUD", beam=2, calibration_factor_db=factor)
+    for kind in ("summary", "VOL"):
+        file_of(tmp_path, kind).unlink()
+    verdict = "agrees" if is_good else "differs"
+    assert check_of(verify_product(tmp_path), "calibration factor in dB").verdict == verdict
+    cutter("IMG", 1000)(tmp_path)
+    assert check_of(verify_product(tmp_path), "calibration factor in dB").verdict == verdict
 
 
 def test_level_11_has_one_look(tmp_path):
@@ -457,7 +502,7 @@ def write_card4l(folder: Path, **changes: object) -> Path:
         "pixels": 60,
         "east": 374_625,
         "epsg": 32651,
-        "factor": -83.0,
+        "equation": "10*log10(DN^2)-83.0",
         "spacing": 25,
         "pass": "Ascending",
     }
@@ -477,7 +522,7 @@ def write_card4l(folder: Path, **changes: object) -> Path:
           <Northing>3087000</Northing><Easting>{told["east"]}</Easting></ProductBoundingBox>
         <NumberLines>{told["lines"]}</NumberLines><NumPixelsPerLine>{told["pixels"]}</NumPixelsPerLine>
         <CoordinateReferenceSystem type="EPSG">{told["epsg"]}</CoordinateReferenceSystem>
-        <BackscatterConversionEq>10*log10(DN^2){told["factor"]}</BackscatterConversionEq></Product>"""
+        <BackscatterConversionEq>{told["equation"]}</BackscatterConversionEq></Product>"""
     )
     return folder
 
@@ -491,7 +536,10 @@ def write_card4l(folder: Path, **changes: object) -> Path:
         ({"east": 374_612.5}, {"place: centre of the first pixel"}),
         ({"epsg": 32652}, {"place: EPSG code"}),
         ({"spacing": 12.5}, {"place: spacing of lines, pixels"}),
-        ({"factor": -79.0}, {"radiometry: calibration factor in dB"}),
+        ({"equation": "10 * log10(DN^2) - 83.0"}, set()),
+        ({"equation": "10*log10(DN^2)-79.0"}, {"radiometry: calibration factor in dB"}),
+        ({"equation": "10*log10(DN)-83.0"}, {"radiometry: calibration factor in dB"}),
+        ({"equation": "DN-83.0"}, {"radiometry: calibration factor in dB"}),
         ({"pass": "Descending"}, {"identity: orbit direction"}),
         ({"name": "HV_SLP"}, {"files: named by the XML"}),
         ({"hole": 0}, {"rasters: no data of HH and the mask"}),
@@ -504,7 +552,9 @@ def test_level_22_is_compared_with_its_xml(tmp_path, changes, expected):
     assert check_of(report, "lines, pixels").note == ("" if "lines" in changes else "swapped, as JAXA writes them")
 
 
-def write_mosaic(folder: Path, year: int = 20, west: float = -160.2, no_data: int = 1, day: int = 2300) -> Path:
+def write_mosaic(
+    folder: Path, year: int = 20, west: float = -160.2, no_data: int = 1, day: int = 2300, dn: str = "DN^2"
+) -> Path:
     degrees = rasterio.Affine(1 / 4500, 0, west, 0, -1 / 4500, 22.5)
     for name, value, dtype in (("sl_HH", 500, "uint16"), ("linci", 35, "uint8"), ("date", day, "uint16")):
         pixels = np.full((40, 50), value)
@@ -514,7 +564,8 @@ def write_mosaic(folder: Path, year: int = 20, west: float = -160.2, no_data: in
     (folder / f"N23W161_{year}_F02DAR.xml").write_text(
         "<M><FirstAcquistionDate>2020-09-09</FirstAcquistionDate>"
         "<LastAcquistitionDate>2020-09-10</LastAcquistitionDate>"
-        f"<FileName>N23W161_{year}_sl_HH_F02DAR.tif</FileName></M>"
+        f"<FileName>N23W161_{year}_sl_HH_F02DAR.tif</FileName>"
+        f'<BackscatterConversionEq Units ="dB">10 * log10({dn}) - 83.0</BackscatterConversionEq></M>'
     )
     return folder
 
@@ -525,6 +576,7 @@ def write_mosaic(folder: Path, year: int = 20, west: float = -160.2, no_data: in
         ({}, set()),
         ({"west": -159.9}, {"place: inside its tile"}),
         ({"day": 2290}, {"time: days"}),
+        ({"dn": "DN"}, {"radiometry: calibration factor in dB"}),
         ({"no_data": 0}, {f"rasters: no data of {name}" for name in ("HH", "linci", "date")}),
         ({"year": 15}, {f"rasters: no data of {name}" for name in ("HH", "linci", "date")}),
     ],
@@ -603,8 +655,8 @@ def test_info_takes_a_scan(capsys, tmp_path):
 
 
 def test_a_fault_in_one_group_leaves_the_others(monkeypatch, small_scene):
-    monkeypatch.setattr(verification, "_slant_ranges", lambda *_: 1 / 0)
-    monkeypatch.setattr(verification, "open_product", lambda *_, **options: [][0])
+    monkeypatch.setattr(checks_ceos, "_slant_ranges", lambda *_: 1 / 0)
+    monkeypatch.setattr(verification, "open_found", lambda *_, **options: [][0])
     report = verify_product(small_scene)
     assert wrong(report) == {"files: checks of view", OPENING}
     assert "please report it: ZeroDivisionError" in check_of(report, "checks of view").note

@@ -1,5 +1,7 @@
 """Products as xarray sees them: labelled, lazy, and equal to what is read."""
 
+import dataclasses
+import json
 import sys
 
 import numpy as np
@@ -44,7 +46,82 @@ def test_values_equal_what_is_read(plain, scale, looks):
 def test_another_quantity_is_converted(plain):
     dataset = plain.to_xarray(quantity="gamma0")
     assert dataset["HH"].attrs["quantity"] == "gamma0"
+    assert dataset["HH"].attrs["conversion"] == "from sigma0 by incidence: slant range of the lines (smooth Earth)"
     np.testing.assert_array_equal(dataset["HH"].values, plain.read_db(quantity="gamma0"))
+
+
+def test_a_conversion_by_one_angle_says_how_far_it_is_off(plain):
+    product = dataclasses.replace(plain, slant_range_incidence=None, incidence_deg=36.3)
+    told = product.to_xarray(quantity="gamma0")["HH"].attrs["conversion"]
+    assert told == product.conversion_told() and "36.30°, off by about ±0.01 dB" in told
+
+
+@pytest.mark.parametrize(("quantity", "message"), [("beta0", "unknown quantity"), ("gamma0", "no incidence angle")])
+def test_a_quantity_that_cannot_be_is_refused_at_once(tmp_path, quantity, message):
+    product = open_product(write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54))
+    with pytest.raises(Alos2TutError, match=message):
+        product.to_xarray(quantity=quantity)
+
+
+def test_attributes_are_all_that_is_known(plain):
+    told, attributes = plain.to_dict(), plain.to_xarray().attrs
+    assert set(attributes) - {"observation_mode"} == {key for key, value in told.items() if value is not None} - {
+        "mode", "transform",
+    }  # fmt: skip
+    for name in ("gaps", "notes", "looks", "shape", "footprint_lonlat", "files", "noise_floor_db"):
+        assert json.loads(attributes[name]) == told[name]
+    assert attributes["simulated"] == 0 and attributes["observation_mode"] == told["mode"]
+
+
+#: attributes that netCDF, its libraries or xarray keep for themselves
+RESERVED = {"_FillValue", "_NCProperties", "_Netcdf4Dimid", "_nc3_strict", "CLASS", "NAME", "DIMENSION_LIST"}
+RESERVED |= {"REFERENCE_LIST", "coordinates", "mode", "dimensions", "variables", "filename", "fp", "transform"}
+
+
+@pytest.fixture(scope="module")
+def mosaic_dataset(mosaic):
+    return open_product(mosaic).to_xarray()
+
+
+def test_attributes_go_into_netcdf(plain, slc, mosaic_dataset):
+    for dataset in (plain.to_xarray(quantity="gamma0"), slc.to_xarray(), mosaic_dataset):
+        for part in (dataset, *dataset.variables.values()):
+            assert {type(value) for value in part.attrs.values()} <= {str, int, float}
+            assert not RESERVED & set(part.attrs)
+
+
+def test_a_dataset_with_layers_survives_a_file(mosaic_dataset, tmp_path):
+    pytest.importorskip("scipy")
+    mosaic_dataset.to_netcdf(tmp_path / "x.nc", engine="scipy")
+    with xarray.open_dataset(tmp_path / "x.nc", engine="scipy") as read:
+        assert set(read.variables) == set(mosaic_dataset.variables)
+        for name in read.data_vars:
+            np.testing.assert_array_equal(read[name].values, mosaic_dataset[name].values)
+        assert set(read.attrs) == set(mosaic_dataset.attrs)
+
+
+def test_layers_are_variables_that_are_read_when_they_are_used(mosaic, monkeypatch):
+    product, read = open_product(mosaic), []
+    original = Product.read_layer
+    monkeypatch.setattr(
+        Product,
+        "read_layer",
+        lambda self, name, window=None: read.append((name, window)) or original(self, name, window),
+    )
+    dataset = product.to_xarray()
+    assert set(dataset.data_vars) == {"HH", "HV", "local_incidence", "mask", "date"} and repr(dataset)
+    assert read == []
+    mask = dataset["mask"][13:90, 470:660]
+    np.testing.assert_array_equal(mask.values, original(product, "mask", (13, 470, 77, 190)))
+    assert read == [("mask", (13, 470, 77, 190))] and mask.dtype == np.uint8
+    np.testing.assert_array_equal(dataset["local_incidence"], original(product, "local_incidence"))
+    np.testing.assert_array_equal(dataset["date"][5:9:2, ::-3], original(product, "date")[5:9:2, ::-3])
+    assert dataset["local_incidence"].attrs == {"units": "degree", "grid_mapping": "spatial_ref"}
+    assert json.loads(mask.attrs["meaning"])["255"] == "land"
+
+
+def test_layers_are_not_averaged(mosaic):
+    assert set(open_product(mosaic).to_xarray(looks=2).data_vars) == {"HH", "HV"}
 
 
 @pytest.mark.parametrize(
@@ -165,6 +242,7 @@ def test_a_geotiff_is_the_same_to_xarray(plain, tmp_path):
     ("options", "message"),
     [
         pytest.param({"scale": "decibel"}, "unknown scale 'decibel'", id="scale"),
+        pytest.param({"scale": ["db"]}, "unknown scale", id="a list of scales"),
         pytest.param({"scale": "slc"}, "holds amplitudes", id="complex numbers of amplitudes"),
         pytest.param({"looks": 0}, "looks=0", id="looks"),
         pytest.param({"scale": "dn", "quantity": "gamma0"}, "not converted", id="digital numbers of another quantity"),
