@@ -10,10 +10,11 @@ import base64
 import html
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 import rasterio
@@ -39,6 +40,7 @@ POLARIZATIONS = ("HH", "HV", "VH", "VV")
 SCALES = ("db", "power", "dn")
 WindowLike: TypeAlias = Window | tuple[int, int, int, int]
 FloatArray: TypeAlias = NDArray[np.float32]
+T = TypeVar("T")
 
 #: full-resolution pixels that are worked on at once: few enough to stay in a core's cache
 _STRIP_PX = 2**18
@@ -460,6 +462,8 @@ class Product:
     ) -> Iterator[tuple[Window, FloatArray]]:
         """The pixels from top to bottom in blocks of whole rows, for work on products larger than memory.
 
+        A second thread makes the next block while one is worked on.
+
         Args:
             scale: "db", "power" or "dn".
             window: as for :meth:`read_dn`, like ``polarization``, ``looks`` and ``quantity``.
@@ -479,19 +483,8 @@ class Product:
         rows = min(int(rows), height)
         if scale == "dn" and quantity not in (None, self.quantity):
             raise Alos2TutError("digital numbers are not converted", where="quantity", remedy="Use db or power.")
-        finish = self._finish(scale)
-        result: FloatArray | None = None
-        filled = first = 0
-        for strip in self._mean_squares(area, pair, polarization, quantity, rows if rows < height else None):
-            if result is None:
-                result = np.empty((rows, width), dtype=np.float32)
-            finish(strip, result[filled : filled + len(strip)])
-            filled += len(strip)
-            if filled == rows:
-                yield Window(0, first, width, filled), result
-                first, filled, result = first + filled, 0, None
-        if result is not None:
-            yield Window(0, first, width, filled), result[:filled]
+        strips = self._mean_squares(area, pair, polarization, quantity, rows if rows < height else None)
+        return _one_ahead(_gathered(strips, self._finish(scale), (rows, width)))
 
     def read_slc(self, window: WindowLike | None = None, *, polarization: str | None = None) -> NDArray[np.complex64]:
         """Complex numbers of a Level 1.1 product, complex64 (rows, columns), as delivered (not calibrated).
@@ -841,6 +834,39 @@ class Product:
         from .xarrays import to_dataset
 
         return to_dataset(self, scale, radiometry.look_pair(looks), quantity)
+
+
+def _gathered(
+    strips: Iterator[FloatArray], finish: Callable[[FloatArray, FloatArray], object], shape: tuple[int, int]
+) -> Generator[tuple[Window, FloatArray], None, None]:
+    """Finished strips put together to blocks of that shape; the last one may be lower. No strip crosses two blocks."""
+    rows, width = shape
+    block: FloatArray | None = None
+    filled = first = 0
+    for strip in strips:
+        if block is None:
+            block = np.empty(shape, dtype=np.float32)
+        finish(strip, block[filled : filled + len(strip)])
+        filled += len(strip)
+        if filled == rows:
+            yield Window(0, first, width, filled), block
+            first, filled, block = first + filled, 0, None
+    if block is not None:
+        yield Window(0, first, width, filled), block[:filled]
+
+
+def _one_ahead(items: Generator[T, None, None]) -> Iterator[T]:
+    """The items in their order; a second thread makes each while the one before it is worked on."""
+    end = object()
+    with ThreadPoolExecutor(1) as second:
+        try:
+            coming = second.submit(next, items, end)
+            while (item := coming.result()) is not end:
+                coming = second.submit(next, items, end)
+                yield cast(T, item)
+        finally:
+            # whoever stops early leaves a file open in the second thread
+            second.submit(items.close)
 
 
 def quicklook_png(product: Product, max_px: int = 320) -> bytes:

@@ -3,8 +3,11 @@
 import base64
 import dataclasses
 import io
+import os
 import re
+import shutil
 import struct
+import threading
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -992,3 +995,22 @@ def test_a_footprint_in_slant_range_is_what_is_stated(slc):
 def test_products_go_into_sets(plain):
     again = open_product(plain.path)
     assert {plain, plain, again} == {plain, again} and len({plain, again}) == 2 and plain != again
+
+
+def test_blocks_that_nobody_wants_end_their_thread(small):
+    before = threading.active_count()
+    blocks = small.blocks(rows=10)
+    next(blocks)
+    assert threading.active_count() == before + 1
+    blocks.close()
+    assert threading.active_count() == before
+
+
+def test_a_file_that_ends_between_blocks_is_told(small_scene, tmp_path):
+    folder = shutil.copytree(small_scene, tmp_path / "product")
+    blocks = open_product(folder).blocks(rows=10)
+    next(blocks)
+    image = next(folder.glob("IMG-*"))
+    os.truncate(image, 100_000)
+    with pytest.raises(Alos2TutError, match=rf"{image.name}.*truncated"):
+        list(blocks)
