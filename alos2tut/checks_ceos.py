@@ -16,9 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.warp import transform as reproject_points
 
 from . import ceos, geometry, radiometry
 from .checks import (
@@ -40,7 +38,7 @@ from .errors import Alos2TutError
 from .georeference import LineRanges, line_places, utm
 from .opening import is_w2_before_correction
 from .products import Product
-from .rasters import RasterBand
+from .rasters import RasterBand, reprojected
 from .sources import FileSource
 
 #: lines of an image that are looked at, spread evenly from the first to the last; of a packed image the first ones
@@ -419,10 +417,7 @@ def _system(case: _Case, raster: RasterBand | None) -> CRS | None:
 
 def _lonlat(crs: CRS, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Longitude and latitude of points (n, 2); NaN where the projection has no such points."""
-    try:
-        return np.round(np.array(reproject_points(crs, _LONLAT, *points.T), dtype=np.float64).T, 7)
-    except CPLE_BaseError:
-        return np.full(points.shape, np.nan)
+    return np.round(reprojected(points, crs, _LONLAT), 7)
 
 
 def _map_corners(record: Mapping[str, Any]) -> NDArray[np.float64] | None:

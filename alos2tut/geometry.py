@@ -52,9 +52,12 @@ def corner_places(shape: tuple[int, int]) -> dict[str, tuple[float, float]]:
     return dict(zip(CORNERS, ((0.5, 0.5), (right, 0.5), (right, bottom), (0.5, bottom)), strict=True))
 
 
-def on_earth(places: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-    """These (longitude, latitude) in degrees; none of them if one cannot be."""
-    return places if all(abs(x) <= 180 and abs(y) <= 90 for x, y in places) else ()
+def on_earth(places: ArrayLike) -> tuple[tuple[float, float], ...]:
+    """These (longitude, latitude) in degrees, (n, 2); none of them if one cannot be."""
+    given = np.asarray(places, dtype=np.float64).reshape(-1, 2)
+    # NaN is refused, too
+    is_there = (np.abs(given) <= (180, 90)).all()
+    return tuple((float(x), float(y)) for x, y in given) if is_there else ()
 
 
 def satellite_radius_m(slant_range_m: float, incidence_deg: float) -> float:

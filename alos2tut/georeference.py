@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
-from rasterio.warp import transform as reproject_points
 
 from . import geometry
 from .ceos import ImageFile
 from .errors import Alos2TutError, Alos2TutWarning
 from .products import MapGrid, SlantRangeIncidence
+from .rasters import reprojected
 from .sources import FileSource
 
+_LONLAT = CRS.from_epsg(4326)
 #: of the satellite over a sphere: 628 km, and some for the shape of the Earth and of the orbit
 _HEIGHTS_M = (560_000.0, 700_000.0)
 
@@ -45,11 +45,7 @@ def parsed_crs(crs: str | CRS, where: str | Path) -> CRS:
 def lies_on_earth(grid: MapGrid, shape: tuple[int, int]) -> bool:
     """Whether the corners of an image of that shape have a latitude and longitude."""
     points = [grid.transform * place for place in geometry.corner_places(shape).values()]
-    try:
-        places = reproject_points(grid.crs, CRS.from_epsg(4326), *zip(*points, strict=True))
-    except CPLE_BaseError:  # PROJ knows no way from this system
-        return False
-    return bool(geometry.on_earth(tuple(zip(*places, strict=True))))
+    return bool(geometry.on_earth(reprojected(points, grid.crs, _LONLAT)))
 
 
 def ceos_grid(
@@ -157,12 +153,10 @@ def _corners_by_lines(image: ImageFile, crs: CRS) -> dict[str, tuple[float, floa
     places = line_places(image)
     if places is None or min(image.shape) < 2:
         return None
-    try:
-        xs, ys = reproject_points(CRS.from_epsg(4326), crs, *zip(*places.values(), strict=True))
-    except CPLE_BaseError:  # PROJ knows no way to this system
+    corners = reprojected(list(places.values()), _LONLAT, crs)
+    if not np.isfinite(corners).all():
         return None
-    corners = dict(zip(places, zip(xs, ys, strict=True), strict=True))
-    return corners if np.isfinite(list(corners.values())).all() else None
+    return {name: (float(x), float(y)) for name, (x, y) in zip(places, corners, strict=True)}
 
 
 def _warn_of_other_place(grid: MapGrid, image: ImageFile) -> None:

@@ -20,17 +20,15 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
-from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
 
 from . import geometry, radiometry
 from .artifacts import fingerprint
 from .errors import Alos2TutError, Alos2TutWarning, closest
 from .progress import progress_bar
-from .rasters import RasterBand, write_cog
+from .rasters import RasterBand, reprojected, write_cog
 
 if TYPE_CHECKING:
     import xarray
@@ -228,11 +226,7 @@ class Product:
         """
         if self.stated_footprint or self.grid is None:
             return self.stated_footprint
-        try:
-            longitude, latitude = reproject_points(self.crs, _LONLAT, *zip(*self._corners(), strict=True))
-        except CPLE_BaseError:  # PROJ knows no way from this system
-            return ()
-        return geometry.on_earth(tuple(zip(longitude, latitude, strict=True)))
+        return geometry.on_earth(reprojected(self._corners(), self.crs, _LONLAT))
 
     @property
     def incidence_source(self) -> str | None:

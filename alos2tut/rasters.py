@@ -23,12 +23,13 @@ from zlib import crc32
 import numpy as np
 import rasterio
 from affine import Affine
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.shutil import copy as copy_raster
+from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
 
 from .artifacts import atomic_path
@@ -187,6 +188,16 @@ class RasterBand:
         """Stored pixels upright."""
         across = np.s_[:: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1]
         return np.ascontiguousarray(pixels[across])
+
+
+def reprojected(points: ArrayLike, source: CRS, target: CRS) -> NDArray[np.float64]:
+    """Points (n, 2) of one coordinate system in another; NaN where they have no place there, or PROJ knows no way."""
+    given = np.asarray(points, dtype=np.float64)
+    try:
+        found = np.array(reproject_points(source, target, *given.T), dtype=np.float64).T
+    except CPLE_BaseError:
+        return np.full(given.shape, np.nan)
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def write_cog(

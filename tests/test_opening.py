@@ -931,6 +931,7 @@ def test_a_system_that_is_none_of_a_map_is_refused(packaged, packaging, crs):
         pytest.param("EPSG:4326", id="metres taken for degrees"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*leader and the lines place corners")
 def test_a_system_that_leads_nowhere_is_refused(copied, packaging, crs):
     with pytest.raises(Alos2TutError, match=r"nowhere on Earth.*crs='EPSG:32654'"):
         open_product(copied(packaging), crs=crs)
