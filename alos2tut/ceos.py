@@ -587,16 +587,8 @@ def _descriptor(source: FileSource, kind: str, what: str) -> bytes:
 
 
 def _known_records(source: FileSource, first: str) -> dict[str, dict[str, Any]]:
-    names: dict[tuple[int, ...], str] = {
-        record.codes: name for name, record in RECORDS.items() if not name.startswith("facility_")
-    }
     records: dict[str, dict[str, Any]] = {}
-    for codes, record in _walk(source, first):
-        if codes == _FACILITY_CODES:
-            number = unpack(record, FACILITY)["sequence"]
-            name = f"facility_{number}" if f"facility_{number}" in RECORDS else None
-        else:
-            name = names.get(codes)
+    for name, record in walk_records(source, first):
         if name is None:
             continue
         fields = unpack(record, RECORDS[name].layout)
@@ -606,8 +598,20 @@ def _known_records(source: FileSource, first: str) -> dict[str, dict[str, Any]]:
     return records
 
 
-def _walk(source: FileSource, first: str) -> Iterator[tuple[tuple[int, ...], bytes]]:
-    """All records of a file that begins with one of this kind: the codes and the bytes of each."""
+def walk_records(source: FileSource, first: str) -> Iterator[tuple[str | None, bytes]]:
+    """All records of a leader file or a volume directory, in their order.
+
+    Args:
+        source: the file.
+        first: the kind of record it must begin with, ``leader_descriptor`` or ``volume_descriptor``.
+
+    Yields:
+        The record's name in :data:`RECORDS`, None if it is not there, and its bytes, header included.
+
+    Raises:
+        Alos2TutError: a file that begins otherwise, is larger than 64 MiB, has more than 1000 records, or one that
+            does not fit into it.
+    """
     data = source.read_all(limit=LARGEST_LEADER_BYTES)
     if len(data) < HEADER.size or tuple(data[4:8]) != RECORDS[first].codes:
         what = first.removesuffix("_descriptor")
@@ -626,8 +630,16 @@ def _walk(source: FileSource, first: str) -> Iterator[tuple[tuple[int, ...], byt
             problem = f"is truncated: the record at byte {position} states {length} bytes, {left} are left"
         if problem:
             raise Alos2TutError(problem, where=source.where, remedy="Download the product again.")
-        yield tuple(codes), data[position : position + length]
+        record = data[position : position + length]
+        yield _name_of(tuple(codes), record), record
         position += length
+
+
+def _name_of(codes: tuple[int, ...], record: bytes) -> str | None:
+    if codes == _FACILITY_CODES:
+        name = f"facility_{unpack(record, FACILITY)['sequence']}"
+        return name if name in RECORDS else None
+    return next((name for name, known in RECORDS.items() if known.codes == codes), None)
 
 
 def _check_length(source: FileSource, expected: int, needed_by: str) -> None:

@@ -17,7 +17,7 @@ from .errors import Alos2TutError
 from .rasters import RasterBand
 from .sources import FileSource
 
-Verdict: TypeAlias = Literal["agrees", "differs", "absent", "unreadable"]
+Verdict: TypeAlias = Literal["agrees", "differs", "stated once", "absent", "unreadable"]
 _Case = TypeVar("_Case")
 #: so that a second may be added to a time
 _YEARS = (1900, 2200)
@@ -27,7 +27,8 @@ _YEARS = (1900, 2200)
 class Check:
     """One thing that was compared: ``values`` is what each source says of it, as text.
 
-    The verdict is "absent" where fewer than two sources say something, "unreadable" for a source that is damaged.
+    The verdict is "stated once" where one source alone says something, "absent" where none does, "unreadable" for a
+    source that is damaged.
     """
 
     subject: str
@@ -82,7 +83,7 @@ def compared(
     notes = [f"to within {within:g}{unit}"] if within else []
     verdict: Verdict
     if len(known) < 2:
-        verdict, notes = "absent", []
+        verdict, notes = _not_compared(texts), []
     elif any(isinstance(value, (str, date)) for value in known.values()):
         verdict = "agrees" if len(set(texts.values())) == 1 else "differs"
     else:
@@ -100,10 +101,14 @@ def table(subject: str, sources: Iterable[str], rows: Mapping[str, tuple[Any, ..
 
 
 def judged(subject: str, name: str, is_good: bool | None, values: Mapping[str, Any], note: str = "") -> Check:
-    """A check by a rule of its own; None: there is nothing to judge."""
-    verdict: Verdict = "absent" if is_good is None else "agrees" if is_good else "differs"
+    """A check by a rule of its own; None: too little is stated to judge."""
     texts = {source: _text(value) for source, value in values.items() if value is not None}
+    verdict: Verdict = _not_compared(texts) if is_good is None else "agrees" if is_good else "differs"
     return Check(subject, name, verdict, texts, note)
+
+
+def _not_compared(texts: Mapping[str, str]) -> Verdict:
+    return "stated once" if texts else "absent"
 
 
 def all_there(source: str, named: list[str], missing: list[str]) -> Check:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,6 @@ from .sources import FileSource
 
 #: lines of an image that are looked at, spread evenly from the first to the last; of a packed image the first ones
 _MOST_LINES = 64
-_MOST_RECORDS = 10_000
 _LONLAT = CRS.from_epsg(4326)
 #: the orbit's height where the leader does not state it
 _ORBIT_HEIGHT_M = 628_000.0
@@ -247,16 +245,18 @@ def _times(case: _Case) -> Iterator[Check]:
     note = "" if apart is None else f"{apart:.3f} s apart, 0.002 s allowed"
     both = {"leader": leader, "summary.txt": center}
     yield judged("time", "centre", None if apart is None else apart <= 0.002, both, note)
-    in_order = start <= center <= end if start and center and end else None
+    known = [time for time in (start, center, end) if time]
+    in_order = known == sorted(known) if len(known) > 1 else None
     yield judged("time", "start, centre, end", in_order, {"start": start, "centre": center, "end": end})
     for image in case.images:
         if image.seen is not None and image.stated("year") is not None:
             times = [_line_time(line) for line in image.seen.headers]
-            is_good = None
+            is_good, scene = None, None
             if start and end:
+                scene = f"{start} … {end}"
                 first, last = start - timedelta(seconds=1), end + timedelta(seconds=1)
                 is_good = all(time is not None and first <= time <= last for time in times)
-            values = {"lines": f"{times[0]} … {times[-1]}", "summary.txt": f"{start} … {end}"}
+            values = {"lines": f"{times[0]} … {times[-1]}", "summary.txt": scene}
             yield judged("time", f"lines of {image.label}", is_good, values, "1 s allowed")
 
 
@@ -346,10 +346,12 @@ def _tiff_files(case: _Case) -> Iterator[Check]:
     stated = numbers(*(case.summary.get(f"Pdi_NoOf{name}_0") for name in ("Lines", "Pixels")))
     bands = {image.label: image.raster for image in case.images if image.raster is not None}
     for label, band in bands.items():
-        subject, system = f"image {label}", None if band.crs is None else band.crs.to_string()
+        subject, systems = f"image {label}", {"CRS": band.crs, "given": case.crs}
+        known = [system for system in systems.values() if system is not None]
         yield compared(subject, "lines, pixels", {"GeoTIFF": band.shape, "summary.txt": stated})
-        is_placed = None if system is None or band.transform is None else True
-        yield judged(subject, "georeference", is_placed, {"CRS": system, "transform": six_numbers(band)})
+        is_placed = all(system == known[0] for system in known) if known and band.transform is not None else None
+        values = {source: system and system.to_string() for source, system in systems.items()}
+        yield judged(subject, "georeference", is_placed, values | {"transform": six_numbers(band)})
         yield judged(subject, "orientation", True, {"TIFF tag 274": turned[band.flip]})
     yield from alike(bands)
 
@@ -536,7 +538,8 @@ def _factor(case: _Case) -> Check:
         used = product.calibration_factor_db - (radiometry.SLC_OFFSET_DB if product.level == "1.1" else 0.0)
         note = f"open_product: {product.calibration_source}"
     is_right = factor in (right, usual) and (used in (None, right) or (processed is None and used == usual))
-    values = {"leader": factor, "JAXA's publication": right, "open_product": used}
+    # what was assumed for want of a factor confirms none
+    values = {"leader": factor, "JAXA's publication": right, "open_product": None if factor is None else used}
     return judged("radiometry", "calibration factor in dB", None if factor is None else is_right, values, note)
 
 
@@ -544,7 +547,7 @@ def _records(case: _Case) -> Iterator[Check]:
     """How many records of which length leader and trailer state, and have."""
     source, descriptor = case.file("LED"), case.record("leader_descriptor")
     if source is not None and descriptor:
-        met = list(islice(_walk(source.read_all(ceos.LARGEST_LEADER_BYTES)), _MOST_RECORDS))
+        met = [(name, len(record)) for name, record in ceos.walk_records(source, "leader_descriptor")]
         wrong = []
         for kind in ceos.COUNTED:
             count, length = descriptor[f"{kind}_count"] or 0, descriptor[f"{kind}_bytes"]
@@ -563,16 +566,3 @@ def _records(case: _Case) -> Iterator[Check]:
         values = {"descriptor": fields["image_bytes"], "columns × rows × bytes": parts and math.prod(parts)}
         values["file"] = source.size - ceos.DESCRIPTOR_BYTES
         yield compared("records", "bytes of the trailer's image", values)
-
-
-def _walk(data: bytes) -> Iterator[tuple[str, int]]:
-    """Kind and length of each record of a leader, up to the first that does not fit."""
-    names = {record.codes: name for name, record in ceos.RECORDS.items() if not name.startswith("facility")}
-    position = 0
-    while position + ceos.HEADER.size <= len(data):
-        _, *codes, length = ceos.HEADER.unpack_from(data, position)
-        if not ceos.HEADER.size <= length <= len(data) - position:
-            return
-        kind = ceos.unpack(data[position : position + 16], ceos.FACILITY)["sequence"]
-        yield names.get((codes[0], codes[1], codes[2], codes[3]), f"facility_{kind}"), length
-        position += length

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -47,12 +47,16 @@ def checks_of(found: Found) -> tuple[str, list[Check]]:
         for name, label in labels.items()
         if label
     }
+    groups: tuple[Callable[[_Case], Iterator[Check]], ...]
     if found.kind == "card4l":
         kind, xml = "CEOS-ARD, Level 2.2", next((name for name, label in labels.items() if not label), "summary.xml")
         groups = (_files, _conversion, _identity, _place, _no_data)
+    elif "C" in bands:
+        kind, xml = "forest map", _xml_of_tile(found.any_match)
+        groups = (_files, _tile, _layers)
     else:
-        kind, xml = "forest map" if "C" in bands else "25 m mosaic", _xml_of_tile(found.any_match)
-        groups = (_files, *(() if "C" in bands else (_conversion,)), _tile, _layers)
+        kind, xml = "25 m mosaic", _xml_of_tile(found.any_match)
+        groups = (_files, _conversion, _tile, _layers)
     root = tried(found.folder, xml, read_xml, problems)
     case = _Case(found, {label: band for label, band in bands.items() if band is not None}, root)
     return kind, [*problems, *run(groups, case)]
@@ -173,7 +177,9 @@ def _layers(case: _Case) -> Iterator[Check]:
     for label, band in case.bands.items():
         if label not in ("mask", "C"):
             # 1 stands for no data from 2017 on
-            yield compared("rasters", f"no data of {label}", {"tag": band.no_data, "year": int(year >= 2017)})
+            yield compared(
+                "rasters", f"no data of {label}", {"tag": band.no_data, "rule of its year": int(year >= 2017)}
+            )
     if "date" in case.bands:
         # as JAXA spells them, and as they are spelt
         first = _day(say("FirstAcquistionDate") or say("FirstAcquisitionDate"))

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 from xml.etree import ElementTree
@@ -56,9 +57,9 @@ _KINDS: dict[Kind, tuple[re.Pattern[str], tuple[str, ...]]] = {
     ),
 }
 #: files that come with a product and stand for its folder
-_COMPANION = re.compile(
-    r"summary\.txt|(BRS-|ALOS2\d{9}-).*\.(jpg|kml)|.*_[A-Z][A-Z0-9]{2}[SDQ][AD][LR]\.(xml|hdr)|.*_C\.hdr"
-)
+_COMPANION = re.compile(rf"summary\.txt|(BRS-|ALOS2\d{{9}}-).*\.(jpg|kml)|.*_{_TILE_BEAM}\.(xml|hdr)|.*_C\.hdr")
+#: an image's name inside a longer one, as browsers and users make them
+_INNER_NAME = re.compile(r"IMG-(HH|HV|VH|VV)-ALOS2\d{9}-\d{6}-[0-9A-Z._]{10}")
 _ARCHIVE_ENDS = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".7z", ".rar")
 _LARGEST_XML = 4 * 2**20
 
@@ -176,7 +177,12 @@ def _products_in(delivery: Delivery, files: Mapping[str, FileSource]) -> dict[st
 
 
 def _elsewhere(delivery: Delivery) -> str:
-    """Where else to look: users often name the folder above the one they mean."""
+    """Where else to look: users often name the folder above the one they mean, or have renamed a file."""
+    name = _INNER_NAME.search(delivery.named or "")
+    if name:
+        return f" Rename it to {name[0]}{Path(delivery.named or '').suffix}."
+    if delivery.archive is not None and (delivery.named or "").lower().endswith(_ARCHIVE_ENDS):
+        return f" Unpack {delivery.archive.name}: archives in archives are not read."
     nearby = [name for files in delivery.folders.values() for name in files if name.lower().endswith(_ARCHIVE_ENDS)]
     nearby += delivery.subfolders
     return f" Look into {', '.join(nearby[:5])}." if nearby else ""
@@ -202,6 +208,16 @@ def iso_time(text: str | None) -> str | None:
     if match is None:
         return None
     return "{}-{}-{}T{}:{}:{}{}Z".format(*match.groups()[:6], f".{match[7]}" if match[7] else "")
+
+
+def middle_of(start: str | None, end: str | None) -> str | None:
+    """ISO time half way between two of them; the first one where there is no second."""
+    try:
+        times = [datetime.fromisoformat(text) for text in (start, end) if text]
+        middle = times[0] + (times[-1] - times[0]) / 2
+    except (ValueError, TypeError, IndexError):
+        return start
+    return middle.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def read_xml(source: FileSource) -> ElementTree.Element:

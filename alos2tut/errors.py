@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 class Alos2TutError(Exception):
@@ -24,6 +28,18 @@ class Alos2TutError(Exception):
 
 class Alos2TutWarning(UserWarning):
     """Something the user should know that does not stop the work."""
+
+
+def warn(message: str) -> None:
+    """Give an :class:`Alos2TutWarning` that names the line by which the package was called, however deep it arose.
+
+    Args:
+        message: what the user should know.
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith(f"{_PACKAGE}."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, Alos2TutWarning, stacklevel=level)
 
 
 def closest(name: str, known: Iterable[str]) -> str:

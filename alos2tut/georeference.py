@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from rasterio.errors import CRSError
 
 from . import geometry
 from .ceos import ImageFile
-from .errors import Alos2TutError, Alos2TutWarning
+from .errors import Alos2TutError, warn
 from .products import MapGrid, SlantRangeIncidence
 from .rasters import reprojected
 from .sources import FileSource
@@ -58,6 +57,8 @@ def ceos_grid(
     """The map grid, from the leader's corners; where it lacks them, from the lines' latitudes and longitudes."""
     if crs is not None:
         system = crs
+        if projection.get("projection") == "UTM-PROJECTION" and utm(projection, leader) != crs:
+            warn(f"{leader.where}: states {utm(projection, leader).to_string()}, is placed by {crs.to_string()}")
     elif projection:
         system = utm(projection, leader)
     else:
@@ -92,7 +93,7 @@ def utm(projection: Mapping[str, Any], leader: FileSource) -> CRS:
         raise Alos2TutError(
             f"map projection '{projection.get('projection')}' (zone {zone}) is absent or not UTM",
             where=leader.where,
-            remedy="Give the coordinate system: open_product(path, crs='EPSG:…').",
+            remedy="Give the coordinate system: open_product(path, crs='EPSG:…'), or --crs on the command line.",
         )
     south = (projection.get("false_northing_m") or 0) > 0
     return CRS.from_epsg((32700 if south else 32600) + int(zone))
@@ -105,7 +106,7 @@ def _utm_by_summary(summary: Mapping[str, str], image: ImageFile, leader: FileSo
         raise Alos2TutError(
             "has no map projection record, and summary.txt states no UTM zone",
             where=leader.where,
-            remedy="Give the coordinate system: open_product(path, crs='EPSG:…').",
+            remedy="Give the coordinate system: open_product(path, crs='EPSG:…'), or --crs on the command line.",
         )
     return CRS.from_epsg((32700 if places["top_left"][1] < 0 else 32600) + int(zone))
 
@@ -168,11 +169,9 @@ def _warn_of_other_place(grid: MapGrid, image: ImageFile) -> None:
     apart = max(math.dist(by_lines[corner], grid.transform * place) for corner, place in places.items())
     limit = max(100.0, 5 * math.hypot(grid.transform.a, grid.transform.d))
     if apart > limit:
-        warnings.warn(
+        warn(
             f"{image.source.where}: the leader and the lines place corners {apart:.0f} m apart; the leader is "
-            "believed. `alos2tut verify` shows both.",
-            Alos2TutWarning,
-            stacklevel=6,
+            "believed. `alos2tut verify` shows both."
         )
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from .dataset import PatchDataset
     from .products import Product
+    from .verification import Report
 
 #: how the parameters cell begins, and the cell that papermill puts after it
 _OURS, _INJECTED = "# Parameters:", "# Parameters\n"
@@ -116,6 +117,13 @@ class Tutorial:
         from .opening import open_product
 
         return open_product(self.product_path, crs=self.config("dataset").crs)
+
+    @cached_property
+    def verified(self) -> Report:
+        """What the product's files say of each other."""
+        from .verification import verify_product
+
+        return verify_product(self.product_path, crs=self.config("dataset").crs)
 
     @cached_property
     def dataset_path(self) -> Path:

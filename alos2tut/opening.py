@@ -9,10 +9,10 @@ Level 2.2 were checked on real files.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from rasterio.crs import CRS
 
@@ -27,13 +27,14 @@ from .deliveries import (
     factor_of_equation,
     find_product,
     iso_time,
+    middle_of,
     noise_floor,
     number,
     read_xml,
     wkt_polygon,
     xml_texts,
 )
-from .errors import Alos2TutError, Alos2TutWarning
+from .errors import Alos2TutError, warn
 from .georeference import ceos_grid, lies_on_earth, line_places, parsed_crs, slant_range_incidence
 from .products import Layer, MapGrid, Product
 from .rasters import RasterBand
@@ -42,10 +43,9 @@ from .sources import FileSource
 LEVELS = ("1.1", "1.5", "2.1", "3.1")
 _ALTERED_RANGE = "Level 3.1 has noise reduced and its dynamic range compressed: σ0 is not what Level 1.5 would give"
 _ASSUMED_FACTOR = "assumed: JAXA's published constant"
+_ASSUMED_NOTE = "calibrated by −83 dB, which no file states: JAXA's published constant is assumed"
 #: JAXA has published −83 and −79 dB; a factor far from them is no factor
 _FACTORS_DB = (-100.0, -60.0)
-#: of ScanSAR; the others have 25 to 70 km
-_WIDE_MODES = ("W", "V")
 #: the mosaic writes 1 for "no data" from 2017 on, 0 before
 _MOSAIC_NO_DATA_ONE_SINCE = 2017
 _MASK_MOSAIC = {0: "no data", 50: "ocean and water", 100: "layover", 150: "shadow", 255: "land"}
@@ -90,7 +90,7 @@ def open_found(found: Found, *, crs: str | CRS | None = None, scan: int | None =
         raise Alos2TutError(
             f"with the coordinate system {product.crs.to_string()} the product lies nowhere on Earth",
             where=found.delivery.path,
-            remedy="Give the right one: open_product(path, crs='EPSG:32654').",
+            remedy="Give the right one: open_product(path, crs='EPSG:32654'), or --crs on the command line.",
         )
     return product
 
@@ -124,7 +124,7 @@ def _open_delivered(found: Found, crs: CRS | None, scan: int | None) -> Product:
     summary, gaps, notes = _summary(found)
     gaps += _missing_images(found, images, summary, label)
     if product_id["level"] == "3.1":
-        warnings.warn(f"{found.delivery.path}: {_ALTERED_RANGE}", Alos2TutWarning, stacklevel=4)
+        warn(f"{found.delivery.path}: {_ALTERED_RANGE}")
         notes.append(_ALTERED_RANGE)
     common = {
         "path": found.delivery.path,
@@ -180,10 +180,7 @@ def _of_one_scan(found: Found, scan: int | None) -> tuple[Found, str | None, tup
             f"holds one scan twice: {' and '.join(wanted)}", where=found.delivery.path, remedy="Name the file you mean."
         )
     if scan is None and named is None and len(scans) > 1:
-        message = (
-            f"{found.delivery.path}: scan {scans[0]} of {', '.join(map(str, scans))} is open; scan=… opens another"
-        )
-        warnings.warn(message, Alos2TutWarning, stacklevel=5)
+        warn(f"{found.delivery.path}: scan {scans[0]} of {', '.join(map(str, scans))} is open; scan=… opens another")
     kept = [name for name, m in found.matches.items() if m["kind"] != "IMG" or m["scan"] == wanted[0]]
     return found.of(*kept), wanted[0], scans
 
@@ -212,11 +209,7 @@ def _missing_images(
     listed = [pattern.fullmatch(text) for key, text in summary.items() if "ProductFileName" in key]
     missing = sorted({match[1] for match in listed if match} - images.keys())
     if missing:
-        warnings.warn(
-            f"{found.delivery.path}: the images of {', '.join(missing)}, which summary.txt lists, are not here",
-            Alos2TutWarning,
-            stacklevel=5,
-        )
+        warn(f"{found.delivery.path}: the images of {', '.join(missing)}, which summary.txt lists, are not here")
     return [f"image {pol}" for pol in missing]
 
 
@@ -294,6 +287,9 @@ def _ceos_parts(
     spacing: Any = (scene.get("line_spacing_m"), scene.get("pixel_spacing_m"))
     gaps += _absent({"radiometric record": leader.get("radiometric", {}).get("calibration_factor_db"),
                      "scene incidence": scene.get("incidence_deg"), "looks": looks[0]}, "leader: ")  # fmt: skip
+    if first.source.packed:
+        notes.append("packed in its archive: no incidence per pixel is derived, and a window unpacks all before it")
+    footprint, is_scan = tuple((line_places(first) or {}).values()), common["scan"] is not None
     extra = [found.folder["summary.txt"]] if summary else []
     return {
         "kind": "CEOS",
@@ -308,12 +304,15 @@ def _ceos_parts(
         "processed": processed,
         "incidence_deg": scene.get("incidence_deg") or None,
         "slant_range_incidence": slant_range_incidence(
-            first, scene.get("incidence_deg"), spacing[1], is_one_of_scans=common["scan"] is not None
+            first, scene.get("incidence_deg"), spacing[1], is_one_of_scans=is_scan
         ),
         "looks": looks if looks[0] and looks[1] else None,
         "resolution_m": resolution if resolution[0] and resolution[1] else None,
         "stated_spacing_m": spacing if spacing[0] and spacing[1] else None,
-        "stated_footprint": common["stated_footprint"] or tuple((line_places(first) or {}).values()),
+        # summary.txt tells of the scene, not of a scan
+        "stated_footprint": footprint if is_scan else common["stated_footprint"] or footprint,
+        "started": None if is_scan else common["started"],
+        "ended": None if is_scan else common["ended"],
         "software": first.software,
         # summary.txt may be missing
         "simulated": common["simulated"] or any(_says_simulated(band.software) for band in bands.values()),
@@ -343,11 +342,7 @@ def _warn_of_other_names(bands: Mapping[str, ImageFile], scene: Mapping[str, Any
         if line["channel"] and len(inside) == 2 and inside != pol:
             differ.append(f"polarisation {inside} in the first line, {pol} by name")
     if differ:
-        warnings.warn(
-            f"{common['path']}: files and names disagree ({'; '.join(differ)}). `alos2tut verify` shows more.",
-            Alos2TutWarning,
-            stacklevel=6,
-        )
+        warn(f"{common['path']}: files and names disagree ({'; '.join(differ)}). `alos2tut verify` shows more.")
 
 
 def _of_one_shape(images: Sequence[Any]) -> Any:
@@ -393,6 +388,7 @@ def _calibration(
     told, notes = "leader file", []
     if factor is None:
         factor, told = radiometry.CALIBRATION_FACTOR_DB, _ASSUMED_FACTOR
+        notes.append(_ASSUMED_NOTE)
     factor = _checked_factor(factor, source)
     if factor == radiometry.CALIBRATION_FACTOR_DB and _beam(mode, beam) == "W2":
         if processed is None:
@@ -441,8 +437,8 @@ def _tiff_parts(
     bands = {pol: RasterBand.open(source, types) for pol, source in images.items()}
     first = _of_one_shape(list(bands.values()))
     extra = [found.folder["summary.txt"]] if summary else []
-    notes = []
-    if common["mode"][0] in _WIDE_MODES and day_of(found.any_match["date"]) < "2016-09-28":
+    notes = [_ASSUMED_NOTE]
+    if common["mode"][0] == "W" and day_of(found.any_match["date"]) < "2016-09-28":
         notes.append("if this is beam W2 and was ordered before 2016-09-28, its factor is −79 dB; GeoTIFF does not say")
     return {
         "kind": "GeoTIFF",
@@ -468,12 +464,16 @@ def _tiff_grid(band: RasterBand, crs: CRS | None) -> MapGrid:
     if band.transform is None:
         raise Alos2TutError("has no georeference", where=band.source.where, remedy="Use the file as JAXA delivered it.")
     if crs is not None:
+        if band.crs is not None and band.crs != crs:
+            warn(
+                f"{band.source.where}: states {band.crs.to_string()}, is placed by {crs.to_string()}, as was asked for"
+            )
         return MapGrid(crs, band.transform)
     if band.crs is None:
         raise Alos2TutError(
             "states no coordinate system, or one that only its maker knows",
             where=band.source.where,
-            remedy="Give it: open_product(path, crs='EPSG:32654').",
+            remedy="Give it: open_product(path, crs='EPSG:32654'), or --crs on the command line.",
         )
     return MapGrid(band.crs, band.transform)
 
@@ -498,6 +498,9 @@ def _open_card4l(found: Found, crs: CRS | None) -> Product:
     told = _card4l_xml(xml) if xml else {}
     delivered = {"local incidence": "local_incidence" in layers, "mask": "mask" in layers, "summary XML": bool(told)}
     delivered["calibration equation"] = "factor" in told
+    delivered |= dict.fromkeys(
+        (f"image {pol}" for pol in sorted(_listed_images(told.pop("root", None)) - images.keys())), False
+    )
     return Product(
         path=found.delivery.path,
         kind="CEOS-ARD NRB",
@@ -527,6 +530,12 @@ def _open_card4l(found: Found, crs: CRS | None) -> Product:
     )
 
 
+def _listed_images(root: ElementTree.Element | None) -> set[str]:
+    """Polarisations whose images an XML lists."""
+    names = [element.text or "" for element in (() if root is None else root.iter("FileName"))]
+    return {match[1] for name in names if (match := re.search(r"_(HH|HV|VH|VV)_", name))}
+
+
 def _card4l_layers(found: Found, like: RasterBand) -> tuple[dict[str, Layer], list[FileSource]]:
     layers, sources = {}, []
     for name, match in found.matches.items():
@@ -549,6 +558,7 @@ def _card4l_xml(source: FileSource) -> dict[str, Any]:
     looks = [number(text.get(f"{axis}NumberOfLooks")) for axis in ("Azimuth", "Range")]
     resolution = [number(text.get(f"{axis}Resolution")) for axis in ("Azimuth", "Range")]
     told: dict[str, Any] = {
+        "root": root,
         "beam": text.get("BeamID"),
         "started": text.get("StartTime"),
         "ended": text.get("EndTime"),
@@ -559,8 +569,9 @@ def _card4l_xml(source: FileSource) -> dict[str, Any]:
         "stated_footprint": geometry.on_earth(wkt_polygon(text.get("SourceDataGeometry"))),
         "noise_floor_db": noise_floor(root, "PerformanceIndicators"),
     }
-    if text.get("StartTime"):
-        told["acquired"] = text["StartTime"]
+    middle = middle_of(text.get("StartTime"), text.get("EndTime"))
+    if middle:
+        told["acquired"] = middle
     factor = factor_of_equation(text.get("BackscatterConversionEq"))
     if factor is not None:
         told["factor"], told["factor_source"] = _checked_factor(factor, source), "summary XML"
@@ -585,15 +596,16 @@ def _open_mosaic(found: Found, crs: CRS | None) -> Product:
     gaps: dict[str, Any] = {"tile's XML": xml, "observation mode": told.get("ObservationMode")}
     if images:
         gaps |= {"calibration equation": factor, "local incidence": layers.get("local_incidence")}
+        gaps |= dict.fromkeys(f"image {pol}" for pol in sorted(_listed_images(root) - images.keys()))
     return Product(
         path=found.delivery.path,
-        kind="25 m mosaic" if images else "forest map",
+        kind="forest map" if "forest" in layers and not images else "25 m mosaic",
         level="mosaic",
         shape=first.shape,
         grid=_tiff_grid(first, crs),
         polarizations=tuple(images),
         default_polarization=found.named_polarization,
-        quantity="gamma0",
+        quantity="gamma0" if images else "",
         calibration_factor_db=(
             radiometry.CALIBRATION_FACTOR_DB if factor is None or xml is None else _checked_factor(factor, xml)
         ),

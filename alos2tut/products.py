@@ -26,7 +26,7 @@ from rasterio.windows import Window
 
 from . import geometry, radiometry
 from .artifacts import fingerprint
-from .errors import Alos2TutError, Alos2TutWarning, closest
+from .errors import Alos2TutError, closest, warn
 from .progress import progress_bar
 from .rasters import RasterBand, reprojected, write_cog
 
@@ -38,6 +38,8 @@ POLARIZATIONS = ("HH", "HV", "VH", "VV")
 SCALES = ("db", "power", "dn")
 WindowLike: TypeAlias = Window | tuple[int, int, int, int]
 FloatArray: TypeAlias = NDArray[np.float32]
+#: factors of the pixels at these rows and columns, (rows, columns)
+Weigh: TypeAlias = Callable[[slice, slice], FloatArray]
 T = TypeVar("T")
 
 #: full-resolution pixels that are worked on at once: few enough to stay in a core's cache
@@ -121,10 +123,49 @@ class SlantRangeIncidence:
 class Product:
     """One ALOS-2 product, as :func:`alos2tut.open_product` found it; equal to itself only, and hashable.
 
-    ``calibration_factor_db`` is what is added to 10·log10⟨DN²⟩ to give ``quantity`` in dB. ``grid`` is None in slant
-    range (Level 1.1), where ``stated_spacing_m`` is along track × slant range. ``default_polarization`` is that of the
-    image file by which the product was opened, if it was. ``gaps`` names what the files did not say, ``notes`` what was
-    assumed or is out of the ordinary.
+    Attributes:
+        path: what was opened, as it was named: a folder, a file or an archive.
+        kind: product and packaging in words.
+        level: "1.1", "1.5", "2.1", "2.2" or "mosaic".
+        shape: pixels, (rows, columns).
+        grid: where pixels lie on a map; None in slant range (Level 1.1).
+        polarizations: of the images, as "HH"; empty where the product holds none.
+        quantity: "sigma0" or "gamma0", which the calibration gives; an empty text where the product holds no images.
+        calibration_factor_db: dB, added to 10·log10⟨DN²⟩ to give ``quantity``; without images it means nothing.
+        calibration_source: where that factor is from, in words.
+        files: the files that pixels and their meaning come from, as absolute paths, or the archive they lie in.
+        bands: the images by polarisation, from which the ``read_…`` methods take pixels.
+        layers: rasters that are delivered beside the images, by name, with unit and meaning.
+        no_data_dn: digital numbers that stand for no data.
+        default_polarization: that of the image file by which the product was opened, if it was.
+        scene_id: JAXA's name of the scene, or of the tile of a mosaic.
+        product_id: JAXA's name of the processing, as "UBSR2.1GUD".
+        mode: JAXA's code of the observation mode, as "UBS" or "WBD".
+        beam: JAXA's name of the beam, as "W3" or "F2-6".
+        look_side: "right" or "left".
+        orbit_direction: "ascending" or "descending".
+        orbit: number of the orbit.
+        frame: number of the frame along the orbit.
+        scan: number of the ScanSAR scan that is read (Level 1.1); None where an image is the whole swath.
+        scans: numbers of all scans that are delivered.
+        acquired: ISO 8601, UTC: the centre of the scene; of a mosaic a day or a year; of Level 2.2 the middle of the
+            acquisition.
+        started: ISO 8601, UTC: the acquisition's beginning.
+        ended: ISO 8601, UTC: the acquisition's end.
+        processed: ISO 8601: when the product was made.
+        incidence_deg: degrees, at the centre of the scene, also of a scan that lies elsewhere in it.
+        slant_range_incidence: degrees per pixel on a smooth Earth, where the lines state slant ranges.
+        looks: of the processing, (azimuth, range). The argument ``looks`` of the readers is (rows, columns) instead,
+            which on a map whose north is up are not azimuth and range.
+        resolution_m: metres, (azimuth, range).
+        noise_floor_db: noise-equivalent σ0 in dB by polarisation, also where ``quantity`` is "gamma0".
+        stated_spacing_m: metres in slant range, (along track, slant range).
+        stated_footprint: corners (longitude, latitude) in degrees that the product states, in order around it.
+        software: what made the product, with its version.
+        simulated: whether the pixels are made up.
+        browse_jpeg: gives the quick-look that is delivered, as JPEG.
+        gaps: what the files do not say, in words.
+        notes: what was assumed or is out of the ordinary, in words.
     """
 
     path: Path
@@ -269,17 +310,21 @@ class Product:
         That is one of ``files``, and in a folder that holds any of them whatever has the scene's identity in its
         name, and ``summary.txt``. The file need not exist. Beside an archive only the archive itself counts.
         """
-        path = Path(path)
-        if path.resolve() in {file.resolve() for file in self.files}:
+        path = Path(path).absolute()
+        places = {path.parent.resolve() / path.name, path.resolve()}
+        files = {place for file in self.files for place in (file.parent.resolve() / file.name, file.resolve())}
+        if not places.isdisjoint(files):
             return True
         sources = (getattr(band, "source", None) for band in self._all_bands())
         if any(getattr(source, "member", None) for source in sources):
             return False
-        folders = {folder for file in self.files for folder in (file.parent.resolve(), file.resolve().parent)}
+        folders = {file.parent for file in files}
+        return any(place.parent in folders and self._is_named_so(place.name) for place in places)
+
+    def _is_named_so(self, name: str) -> bool:
         # to some file systems names that differ in case are one
-        name, scene = path.name.lower(), (self.scene_id or "").lower()
-        is_named_so = name == "summary.txt" or (bool(scene) and scene in name)
-        return is_named_so and not folders.isdisjoint((path.parent.resolve(), path.resolve().parent))
+        name, scene = name.lower(), (self.scene_id or "").lower()
+        return name == "summary.txt" or (bool(scene) and scene in name)
 
     def check_target(self, path: str | Path) -> None:
         """Refuse to write where a file of the product lies, or one of its name could.
@@ -312,9 +357,12 @@ class Product:
         return f"{self.scene_id or self.path.name}_{polarization}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything known about the product as plain values, ready for JSON."""
-        plain: tuple[str, ...]
-        plain = ("kind", "level", "quantity", "calibration_factor_db", "calibration_source", "scene_id", "product_id")
+        """Everything known about the product as plain values, ready for JSON; None for what is not known.
+
+        That is also quantity and calibration of a product that holds no images.
+        """
+        calibration = ("quantity", "calibration_factor_db", "calibration_source")
+        plain: tuple[str, ...] = ("kind", "level", *calibration, "scene_id", "product_id")
         plain += ("mode", "beam", "look_side", "orbit_direction", "orbit", "frame", "scan", "acquired", "started")
         plain += ("ended", "processed", "incidence_deg", "incidence_source", "software", "simulated")
         lists = ("shape", "polarizations", "looks", "resolution_m", "no_data_dn", "scans", "gaps", "notes")
@@ -324,6 +372,7 @@ class Product:
         return {
             "path": str(self.path),
             **{name: getattr(self, name) for name in plain},
+            **({} if self.polarizations else dict.fromkeys(calibration)),
             **{name: None if (value := getattr(self, name)) is None else list(value) for name in lists},
             "spacing_m": None if math.isnan(self.spacing_m[0]) else list(self.spacing_m),
             **grid,
@@ -431,6 +480,7 @@ class Product:
         :meth:`read_incidence`. Where only the angle at the scene's centre is known, that is used; a warning says how
         far that is off at the edges of the swath (0.12 dB for one of 70 km at 40.6°).
         """
+        self.warn_of_conversion(quantity)
         return self._read("power", window, polarization, looks, quantity)
 
     def read_db(
@@ -442,6 +492,7 @@ class Product:
         quantity: str | None = None,
     ) -> FloatArray:
         """Calibrated backscatter in dB; arguments as for :meth:`read_power`."""
+        self.warn_of_conversion(quantity)
         return self._read("db", window, polarization, looks, quantity)
 
     def blocks(
@@ -456,7 +507,8 @@ class Product:
     ) -> Iterator[tuple[Window, FloatArray]]:
         """The pixels from top to bottom in blocks of whole rows, for work on products larger than memory.
 
-        A second thread makes the next block while one is worked on.
+        A second thread makes the next block while one is worked on. Arguments are checked, and warnings given, at the
+        call; pixels are read when blocks are asked for.
 
         Args:
             scale: "db", "power" or "dn".
@@ -477,8 +529,11 @@ class Product:
         rows = min(int(rows), height)
         if scale == "dn" and quantity not in (None, self.quantity):
             raise Alos2TutError("digital numbers are not converted", where="quantity", remedy="Use db or power.")
-        strips = self._mean_squares(area, pair, polarization, quantity, rows if rows < height else None)
-        return _one_ahead(_gathered(strips, self._finish(scale), (rows, width)))
+        band, finish = self.bands[self.choose_polarization(polarization)], self._finish(scale)
+        weigh = self._conversion(quantity)
+        self.warn_of_conversion(quantity)
+        strips = self._mean_squares(band, area, pair, weigh, rows if rows < height else None)
+        return _one_ahead(_gathered(strips, finish, (rows, width)))
 
     def read_slc(self, window: WindowLike | None = None, *, polarization: str | None = None) -> NDArray[np.complex64]:
         """Complex numbers of a Level 1.1 product, complex64 (rows, columns), as delivered (not calibrated).
@@ -551,11 +606,13 @@ class Product:
         looks: int | tuple[int, int],
         quantity: str | None,
     ) -> FloatArray:
+        """What the public readers give, without their warnings."""
         area, pair = self._area(window, looks)
+        band, weigh = self.bands[self.choose_polarization(polarization)], self._conversion(quantity)
         height, width = (-(-(side.stop - side.start) // n) for side, n in zip(area, pair, strict=True))
         result = np.empty((height, width), dtype=np.float32)
         finish, first = self._finish(scale), 0
-        for strip in self._mean_squares(area, pair, polarization, quantity):
+        for strip in self._mean_squares(band, area, pair, weigh):
             finish(strip, result[first : first + len(strip)])
             first += len(strip)
         return result
@@ -580,20 +637,18 @@ class Product:
 
     def _mean_squares(
         self,
+        band: Band,
         area: tuple[slice, slice],
         looks: tuple[int, int],
-        polarization: str | None,
-        quantity: str | None,
+        weigh: Weigh | None,
         most: int | None = None,
     ) -> Iterator[FloatArray]:
-        """⟨DN²⟩, already of the wanted quantity, in strips of a few rows of look blocks.
+        """⟨DN²⟩ of a band, each pixel times its weight, in strips of a few rows of look blocks.
 
         With ``most`` no strip crosses a multiple of so many rows of the result. Blocks too large to lie in memory are
         summed up in pieces; the result is the same to the last bit.
         """
         rows, cols = area
-        band = self.bands[self.choose_polarization(polarization)]
-        weigh = self._conversion(quantity)
         width = cols.stop - cols.start
         step = max(_STRIP_PX // (looks[0] * width), 1)
         if most is not None:
@@ -621,7 +676,7 @@ class Product:
         band: Band,
         area: tuple[slice, slice],
         looks: tuple[int, int],
-        weigh: Callable[[slice, slice], FloatArray] | None,
+        weigh: Weigh | None,
         step: int,
     ) -> Iterator[FloatArray]:
         """⟨DN²⟩ of one row of look blocks after the other, of which at most ``step`` lines are worked on at once."""
@@ -639,12 +694,10 @@ class Product:
                     yield block.means()
                     block = radiometry.BlockRow(looks)
 
-    def _conversion(self, quantity: str | None) -> Callable[[slice, slice], FloatArray] | None:
-        """Factors by which power becomes another quantity, per pixel; warns where that is approximate."""
+    def _conversion(self, quantity: str | None) -> Weigh | None:
+        """Factors by which power becomes another quantity, per pixel; None where it is the product's own."""
         if not self.is_converted(quantity):
             return None
-        if self.incidence_source == "scene centre":
-            warnings.warn(f"{quantity} {self.conversion_told()}", Alos2TutWarning, stacklevel=4)
         # neither kind of angle reaches 90°, where one quantity is no multiple of the other
         convert = radiometry.sigma0_to_gamma0 if quantity == "gamma0" else radiometry.gamma0_to_sigma0
 
@@ -664,6 +717,7 @@ class Product:
         """
         if quantity is None or quantity == self.quantity:
             return False
+        self.choose_polarization()  # without images there is nothing to convert
         if quantity not in ("sigma0", "gamma0"):
             raise Alos2TutError(f"unknown quantity '{quantity}'", where="quantity", remedy="Known: gamma0, sigma0.")
         if self.incidence_source is None:
@@ -674,20 +728,28 @@ class Product:
             )
         return True
 
+    def warn_of_conversion(self, quantity: str | None) -> None:
+        """Warn if reading this quantity converts by one angle for all pixels; errors as of :meth:`is_converted`."""
+        if self.is_converted(quantity) and self.incidence_source == "scene centre":
+            warn(f"{quantity} {self.conversion_told()}")
+
     def conversion_told(self) -> str:
         """What another quantity is made from, and how far that is off where one angle stands for all."""
         told = f"from {self.quantity} by incidence: {self.incidence_source}"
         if self.incidence_source != "scene centre":
             return told
         error_db = self._error_of_one_angle_db()
-        size = "an unknown amount" if math.isnan(error_db) else f"about ±{max(error_db, 0.01):.2f} dB"
-        return f"{told} {self.incidence_deg:.2f}°, off by {size} at the edges of the swath"
+        size = f"about ±{max(error_db, 0.01):.2f} dB at the edges of the swath"
+        return f"{told} {self.incidence_deg:.2f}°, off by {'an unknown amount' if math.isnan(error_db) else size}"
 
     def _error_of_one_angle_db(self) -> float:
         """How much the cosine of the incidence changes from the scene's centre to its edges; NaN if that is unknown.
 
         On flat ground, to first order: half the width w is seen under an angle of w · cos θ / R, R the slant range.
+        A single scan of ScanSAR does not lie at the scene's centre.
         """
+        if self.scan is not None:
+            return math.nan
         theta = math.radians(self.incidence_deg or math.nan)
         half_m = self.shape[1] * self.spacing_m[1] / 2
         if self.grid is None:

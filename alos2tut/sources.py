@@ -399,8 +399,11 @@ def _archived_files(archive: Path, container: str) -> dict[str, FileSource]:
 class _ZipReader(io.BufferedReader):
     """A file whose table of contents is refused, not loaded, where it claims gigabytes."""
 
+    #: the table is read while the archive is opened; later reads are of members, which may be long
+    is_opening = True
+
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _LARGEST_TABLE:
+        if self.is_opening and size is not None and size > _LARGEST_TABLE:
             raise zipfile.BadZipFile(f"its table of contents claims {size:,} bytes")
         return super().read(size)
 
@@ -408,6 +411,7 @@ class _ZipReader(io.BufferedReader):
 @contextmanager
 def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     with _ZipReader(io.FileIO(path)) as handle, zipfile.ZipFile(handle) as archive:
+        handle.is_opening = False
         yield archive
 
 

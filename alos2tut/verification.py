@@ -13,7 +13,7 @@ import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import rasterio
 from rasterio.crs import CRS
@@ -28,13 +28,14 @@ from .products import Product
 from .sources import Delivery
 
 _LONGEST_VALUE, _LONGEST_NOTE = 160, 600
+_VERDICT_WIDTH = max(map(len, get_args(Verdict)))
 
 
 @dataclass(frozen=True)
 class Report:
-    """All checks of one product; ``path`` is what its files' names share, no folder of the user's is named."""
+    """All checks of one product; ``identity`` is what its files' names share, no folder of the user's is named."""
 
-    path: str
+    identity: str
     kind: str
     checks: tuple[Check, ...]
 
@@ -53,8 +54,13 @@ class Report:
         return self.count("differs")
 
     @property
+    def once(self) -> int:
+        """Checks of what one source alone states."""
+        return self.count("stated once")
+
+    @property
     def absent(self) -> int:
-        """Checks with nothing to compare."""
+        """Checks of what no source states."""
         return self.count("absent")
 
     @property
@@ -70,14 +76,15 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
-        counts = {name: getattr(self, name) for name in ("agree", "differ", "absent", "unreadable")}
+        counts = {name: getattr(self, name) for name in ("agree", "differ", "once", "absent", "unreadable")}
         checks = [asdict(check) for check in self.checks]
-        return {"path": self.path, "kind": self.kind, "versions": _versions(), **counts, "checks": checks}
+        return {"identity": self.identity, "kind": self.kind, "versions": _versions(), **counts, "checks": checks}
 
     def to_text(self) -> str:
         """A line per check, grouped by subject: verdict, what was checked, the values and who states them, a note."""
-        counts = f"{self.agree} agree, {self.differ} differ, {self.absent} absent, {self.unreadable} unreadable"
-        lines = [f"{self.path} ({self.kind})", counts, ", ".join(f"{a} {b}" for a, b in _versions().items())]
+        counts = f"{self.agree} agree, {self.differ} differ, {self.once} stated once, {self.absent} absent"
+        counts += f", {self.unreadable} unreadable"
+        lines = [f"{self.identity} ({self.kind})", counts, ", ".join(f"{a} {b}" for a, b in _versions().items())]
         width = max((len(check.name) for check in self.checks), default=0)
         for subject, checks in self._by_subject().items():
             lines += ["", subject]
@@ -87,7 +94,7 @@ class Report:
                     sources.setdefault(text, []).append(source)
                 told = [f"{text} ({', '.join(names)})" for text, names in sources.items()]
                 told += [check.note] if check.note else []
-                lines.append(f"  {check.verdict:<10}  {check.name:<{width}}  {'; '.join(told)}".rstrip())
+                lines.append(f"  {check.verdict:<{_VERDICT_WIDTH}}  {check.name:<{width}}  {'; '.join(told)}".rstrip())
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -99,7 +106,7 @@ class Report:
             told = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
             is_open = " open" if counts["differs"] or counts["unreadable"] else ""
             parts.append(f"<details{is_open}><summary>{html.escape(subject)}: {told}</summary><table>{rows}</table>")
-        return f"<b>{html.escape(self.path)} ({html.escape(self.kind)})</b>{'</details>'.join(parts)}</details>"
+        return f"<b>{html.escape(self.identity)} ({html.escape(self.kind)})</b>{'</details>'.join(parts)}</details>"
 
 
 def _html_row(check: Check) -> str:

@@ -46,6 +46,7 @@ def to_dataset(product: Product, scale: str, looks: tuple[int, int], quantity: s
         attributes["quantity"] = quantity or product.quantity
         if product.is_converted(quantity):
             attributes["conversion"] = product.conversion_told()
+            product.warn_of_conversion(quantity)
     variables: dict[str, Any] = {}
     for name in product.polarizations:
         read = partial(_read_pixels, product, name, scale, looks, quantity)
@@ -118,10 +119,8 @@ def _read_pixels(
 ) -> NDArray[Any]:
     if scale == "slc":
         return product.read_slc(area, polarization=polarization)
-    if scale == "dn":
-        return product.read_dn(area, polarization=polarization, looks=looks)
-    read = product.read_db if scale == "db" else product.read_power
-    return read(area, polarization=polarization, looks=looks, quantity=quantity)
+    # the warning of a conversion was given with the Dataset
+    return product._read(scale, area, polarization, looks, quantity)
 
 
 def _read_dates(product: Product, name: str, area: tuple[int, int, int, int]) -> NDArray[Any]:

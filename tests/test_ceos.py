@@ -116,6 +116,9 @@ def test_real_leader_records_in_walking_order(level15):
     assert [codes[1] for codes, _ in records] == [192, 10, 20, 30, 40, 50, 60, *[200] * 5]
     assert {name: ceos.RECORDS[name].length for name in LENGTHS} == LENGTHS
     assert list(ceos.read_leader(source)) == list(LENGTHS)
+    met = list(ceos.walk_records(source, "leader_descriptor"))
+    assert [(name, len(record)) for name, record in met] == list(LENGTHS.items())
+    assert [record for _, record in met] == [record for _, record in records]
 
 
 def test_real_leader_descriptor_counts(level15):

@@ -203,8 +203,9 @@ def contents(product: Product) -> dict[str, np.ndarray]:
 
 def told(product: Product) -> dict:
     """What is known of a product, but for where it lies; angles per pixel are not read from packed files."""
-    left_out = ("path", "files", "incidence_source")
-    return {key: value for key, value in product.to_dict().items() if key not in left_out}
+    left_out = ["path", "files", "incidence_source", *(["footprint_lonlat"] if product.scan else [])]
+    content = {key: value for key, value in product.to_dict().items() if key not in left_out}
+    return content | {"notes": [note for note in product.notes if not note.startswith("packed")]}
 
 
 # --- packagings
@@ -931,7 +932,7 @@ def test_a_system_that_is_none_of_a_map_is_refused(packaged, packaging, crs):
         pytest.param("EPSG:4326", id="metres taken for degrees"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*leader and the lines place corners")
+@pytest.mark.filterwarnings("ignore:.*leader and the lines place corners", "ignore:.*is placed by")
 def test_a_system_that_leads_nowhere_is_refused(copied, packaging, crs):
     with pytest.raises(Alos2TutError, match=r"nowhere on Earth.*crs='EPSG:32654'"):
         open_product(copied(packaging), crs=crs)
@@ -997,13 +998,13 @@ def test_real_level_22_is_what_its_files_say(level22):
     assert product.crs.to_epsg() == 32651 and product.no_data_dn == (0,)
     assert (product.calibration_factor_db, product.calibration_source) == (-83.0, "summary XML")
     assert (product.started, product.ended) == ("2022-06-30T15:58:00.078Z", "2022-06-30T15:58:56.442Z")
-    assert product.acquired == product.started and product.processed == "2022-08-12T17:21:22.312338Z"
+    assert product.acquired == "2022-06-30T15:58:28.260Z" and product.processed == "2022-08-12T17:21:22.312338Z"
     assert (product.looks, product.resolution_m, product.beam) == ((1.0, 1.0), (25.3, 13.3), "W3")
     assert product.noise_floor_db == {"HH": -30.0, "HV": -32.5}
     assert product.footprint == ((121.732262, 27.339137), (122.31674, 24.313445), (125.775968, 24.879538),
                                  (125.285874, 27.889129))  # fmt: skip
     assert (product.orbit, product.frame, product.mode, product.orbit_direction) == (43759, 500, "WWD", "ascending")
-    assert product.gaps == () and len(product.files) == 4
+    assert product.gaps == ("image HV",) and len(product.files) == 4
 
 
 def test_layers_of_level_22(packaged):
@@ -1043,7 +1044,7 @@ def test_the_xml_of_level_22_is_read(packaged):
     assert (product.calibration_factor_db, product.calibration_source) == (-82.5, "summary XML")
     assert (product.beam, product.looks, product.noise_floor_db) == ("W3", (2.0, 1.0), {"HH": -30.0})
     assert product.footprint == ((139.1, 35.9), (139.2, 34.3), (139.8, 34.9), (139.7, 36.1))
-    assert product.acquired == "2018-10-18T03:04:00.078Z" and product.gaps == ()
+    assert product.acquired == "2018-10-18T03:04:28.260Z" and product.gaps == ()
 
 
 ENTITIES = '<!DOCTYPE p [<!ENTITY a "boo"><!ENTITY b "&a;&a;&a;&a;">]><Product>&b;</Product>'
@@ -1678,3 +1679,79 @@ def test_what_cannot_be_meant_is_refused(tmp_path, monkeypatch, path, options, t
     (tmp_path / "delivery.tar.xz").write_bytes(b"x" * 100)
     with pytest.raises(Alos2TutError, match=told):
         open_product(path, **options)
+
+
+def test_what_a_packed_product_cannot_tell_is_noted(packaged, tmp_path):
+    for archive, is_packed in ARCHIVES.items():
+        product = opened(archived(packaged("CEOS 2.1"), tmp_path / archive))
+        assert any("no incidence per pixel" in note for note in product.notes) == is_packed
+        assert (product.incidence_source == "scene centre") == is_packed
+
+
+def test_footprint_and_times_of_a_scan_are_its_own(packaged):
+    one, two = (open_product(packaged("CEOS 1.1 ScanSAR"), scan=scan) for scan in (1, 2))
+    assert one.footprint != two.footprint and one.started is None and one.ended is None
+
+
+@pytest.mark.filterwarnings("ignore:.*leader and the lines place corners")
+@pytest.mark.parametrize("packaging", ["GeoTIFF 2.1", "CEOS 2.1"])
+def test_another_system_than_the_stated_one_is_told(packaged, packaging):
+    with pytest.warns(Alos2TutWarning, match="states EPSG:32654, is placed by EPSG:32653"):
+        open_product(packaged(packaging), crs="EPSG:32653")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Alos2TutWarning)
+        open_product(packaged(packaging), crs="EPSG:32654")
+
+
+def test_warnings_name_the_line_of_the_caller(packaged):
+    with pytest.warns(Alos2TutWarning) as told:
+        open_product(packaged("GeoTIFF 2.1"), crs="EPSG:32653")
+    assert [w.filename for w in told if w.category is Alos2TutWarning] == [__file__]
+
+
+def test_a_tile_with_layers_only_is_one_of_the_mosaic(tmp_path):
+    folder = write_mosaic(tmp_path)
+    for path in folder.glob("*_sl_*"):
+        path.unlink()
+    product = open_product(folder)
+    assert product.kind == "25 m mosaic" and product.to_dict()["quantity"] is None
+
+
+def test_an_assumed_factor_is_noted(packaged, copied):
+    assert any("assumed" in note for note in open_product(packaged("GeoTIFF 2.1")).notes)
+    folder = copied("CEOS 2.1")
+    without_records(leader_of(folder), "radiometric")
+    assert any("assumed" in note for note in open_product(folder).notes)
+
+
+def test_a_wide_mode_other_than_w_has_no_beam_w2(tmp_path):
+    write_geotiff(tmp_path / "IMG-HH-ALOS2037752900-150101-VBDR2.1GUD.tif", amplitudes(), UTM54)
+    assert not any("W2" in note for note in open_product(tmp_path).notes)
+
+
+def test_images_that_an_xml_lists_and_that_are_not_here_are_gaps(tmp_path):
+    names = "".join(f"<FileName>{LEVEL22}_{pol}_SLP.tif</FileName>" for pol in ("HH", "HV"))
+    folder = write_card4l(tmp_path, xml=CARD4L_XML.replace("</Product>", f"{names}</Product>"))
+    assert open_product(folder).gaps == ()
+    (folder / f"{LEVEL22}_HV_SLP.tif").unlink()
+    assert open_product(folder).gaps == ("image HV",)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        pytest.param(TIFF_NAME.replace(".tif", " (1).tif"), rf"Rename it to {TIFF_NAME}\.", id="by a browser"),
+        pytest.param(TIFF_NAME.replace(".tif", "_db.tif"), rf"Rename it to {TIFF_NAME}\.", id="by a user"),
+    ],
+)
+def test_a_renamed_file_is_told_how_it_should_be_called(tmp_path, name, told):
+    write_geotiff(tmp_path / name, amplitudes(), UTM54)
+    with pytest.raises(Alos2TutError, match=told):
+        open_product(tmp_path / name)
+
+
+def test_an_archive_in_an_archive_is_to_be_unpacked(packaged, tmp_path):
+    inner = archived(packaged("CEOS 2.1"), tmp_path / "stored.zip")
+    outer = archived(inner.parent, tmp_path / "plain.tar")
+    with pytest.raises(Alos2TutError, match=r"Unpack plain\.tar: archives in archives are not read"):
+        open_product(outer / "stored.zip")

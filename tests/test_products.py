@@ -34,6 +34,7 @@ from rasterio.windows import Window
 
 from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product, products
 from alos2tut.ceos import ImageFile
+from alos2tut.errors import warn
 
 #: pixels of 100 m, so that incidence varies by more than a degree
 COARSE = rasterio.Affine(100, 0, 350_000, 0, -100, 3_900_000)
@@ -302,7 +303,7 @@ def test_looks_far_larger_than_the_product_cost_nothing(small):
 
 @pytest.mark.parametrize("scale", ["read_dn", "blocks", "to_cog"])
 def test_an_unknown_polarisation_is_refused_with_those_there_are(small, tmp_path, scale):
-    read = {"read_dn": small.read_dn, "blocks": lambda **o: next(small.blocks(**o)),
+    read = {"read_dn": small.read_dn, "blocks": small.blocks,
             "to_cog": lambda **o: small.to_cog(tmp_path / "x.tif", **o)}[scale]  # fmt: skip
     with pytest.raises(Alos2TutError, match=r"'HV'.*It holds HH"):
         read(polarization="HV")
@@ -457,6 +458,51 @@ def test_the_error_of_one_angle_in_slant_range_is_that_of_the_ground(slc):
     assert one_angle.conversion_told() == on_a_map.conversion_told() and "0.00" not in one_angle.conversion_told()
     unknown = dataclasses.replace(one_angle, stated_spacing_m=None)
     assert "off by an unknown amount" in unknown.conversion_told()
+
+
+def test_the_error_of_one_angle_is_unknown_for_a_scan(centered):
+    told = dataclasses.replace(centered, scan=3).conversion_told()
+    assert told.endswith("scene centre 36.30°, off by an unknown amount")
+
+
+@pytest.mark.parametrize("read", ["read_power", "read_db", "blocks", "to_cog", "to_xarray"])
+def test_a_warning_comes_once_and_names_the_line_that_asked(centered, tmp_path, read):
+    if read == "to_xarray":
+        pytest.importorskip("xarray")
+    path = [tmp_path / "x.tif"] if read == "to_cog" else []
+    with pytest.warns(Alos2TutWarning, match="gamma0 from sigma0") as warned:
+        result = getattr(centered, read)(*path, quantity="gamma0")
+    # xarray and rasterio have warnings of their own
+    assert [w.filename for w in warned if w.category is Alos2TutWarning] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if read == "blocks":
+            assert len(list(result)) == 1
+        elif read == "to_xarray":
+            np.testing.assert_allclose(result["HH"].values, centered.read_db() + 0.937, atol=1e-3)
+
+
+def test_a_warning_names_the_caller_of_the_package_however_deep_it_arises():
+    names = {"__name__": "alos2tut.deeper", "warn": warn}
+    exec(compile("def call():\n    warn('told')", "deeper.py", "exec"), names)
+    exec(compile("def call_on():\n    call()", "deeper.py", "exec"), names)
+    with pytest.warns(Alos2TutWarning, match="^told$") as warned:
+        names["call_on"]()
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_a_package_that_is_called_alike_is_another():
+    names = {"__name__": "alos2tutor", "warn": warn}
+    exec(compile("def call():\n    warn('told')", "alike.py", "exec"), names)
+    with pytest.warns(Alos2TutWarning) as warned:
+        names["call"]()
+    assert [warning.filename for warning in warned] == ["alike.py"]
+
+
+def test_blocks_refuse_at_the_call(tmp_path):
+    product = open_product(write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54))
+    with pytest.raises(Alos2TutError, match="no incidence"):
+        product.blocks(quantity="gamma0")
 
 
 def test_the_products_own_quantity_needs_no_warning(centered):
@@ -657,7 +703,7 @@ def test_blocks_take_the_memory_of_one(uneven):
 @pytest.mark.parametrize("rows", [0, -3, 2.5, "4", True])
 def test_rows_of_a_block_are_a_whole_number(plain, rows):
     with pytest.raises(Alos2TutError, match="rows="):
-        next(plain.blocks(rows=rows))
+        plain.blocks(rows=rows)
 
 
 def test_whole_numbers_of_numpy_are_rows(plain):
@@ -673,12 +719,12 @@ def test_a_block_is_no_larger_than_the_result(plain):
 @pytest.mark.parametrize("read", ["blocks", "to_cog"])
 def test_an_unknown_scale_is_refused(plain, tmp_path, read):
     with pytest.raises(Alos2TutError, match=r"unknown scale 'decibel'.*Known: db, dn, power"):
-        next(plain.blocks("decibel")) if read == "blocks" else plain.to_cog(tmp_path / "x.tif", scale="decibel")
+        plain.blocks("decibel") if read == "blocks" else plain.to_cog(tmp_path / "x.tif", scale="decibel")
 
 
 def test_a_scale_is_a_text(plain):
     with pytest.raises(Alos2TutError, match=r"unknown scale '\['db'\]'"):
-        next(plain.blocks(["db"]))
+        plain.blocks(["db"])
 
 
 def test_digital_numbers_are_not_converted(plain, tmp_path):
@@ -803,6 +849,23 @@ def test_nothing_is_written_that_looks_like_a_file_of_the_delivery(tmp_path, nam
         with pytest.raises(Alos2TutError, match=rf"{re.escape(name)}.*of the product itself.*another folder"):
             write(folder / name)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_relative_paths_are_owned_from_wherever_they_are_named(tmp_path, monkeypatch):
+    folder = write_ceos(tmp_path / "product", {"HH": amplitudes()})
+    monkeypatch.chdir(tmp_path)
+    product = open_product("product")
+    names = (image_of(folder).name, f"VOL-{SCENE_ID}-UBSR2.1GUD")
+    assert all(product.owns(f"product/{name}") and not product.owns(name) for name in names)
+    monkeypatch.chdir(folder)
+    assert all(product.owns(name) and product.owns(f"../product/{name}") for name in names)
+    assert not product.owns("map.tif") and not product.owns(".") and not product.owns("..")
+
+
+def test_a_link_to_where_a_file_of_the_delivery_would_lie_is_owned(tmp_path):
+    folder = write_ceos(tmp_path / "product", {"HH": amplitudes()})
+    (tmp_path / "map.tif").symlink_to(folder / f"IMG-HV-{SCENE_ID}-UBSR2.1GUD")
+    assert open_product(folder).owns(tmp_path / "map.tif")
 
 
 def test_files_behind_links_are_not_overwritten(tmp_path):
@@ -990,6 +1053,22 @@ def test_a_fingerprint_of_moved_files_says_what_is_missing(tmp_path):
 
 def test_a_footprint_in_slant_range_is_what_is_stated(slc):
     assert len(slc.footprint) == 4 and dataclasses.replace(slc, stated_footprint=()).footprint == ()
+
+
+def test_a_product_without_images_has_no_quantity(plain):
+    calibration = {"quantity", "calibration_factor_db", "calibration_source"}
+    assert None not in [plain.to_dict()[name] for name in calibration]
+    product = dataclasses.replace(plain, polarizations=(), quantity="")
+    assert {product.to_dict()[name] for name in calibration} == {None}
+    assert "quantity" not in product._repr_html_() and isinstance(product.calibration_factor_db, float)
+    with pytest.raises(Alos2TutError, match="holds no backscatter images"):
+        product.is_converted("gamma0")
+
+
+def test_help_explains_every_field():
+    told = Product.__doc__ or ""
+    explained = re.findall(r"^        (\w+): ", told.partition("Attributes:")[2], re.MULTILINE)
+    assert sorted(explained) == sorted(field.name for field in dataclasses.fields(Product))
 
 
 def test_products_go_into_sets(plain):

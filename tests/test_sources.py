@@ -813,3 +813,13 @@ def test_an_archive_that_was_replaced_is_an_error(tmp_path):
     WRITERS["deflated zip"](tmp_path, {"TRL": b"trailer"})
     with pytest.raises(Alos2TutError, match="LED: is damaged"):
         file.read_all()
+
+
+def test_a_long_member_is_read_from_far_inside(tmp_path):
+    """Python's zipfile passes over 16 MiB at once, more than any table of contents may have."""
+    content = np.random.default_rng(0).integers(0, 256, 24 * 2**20, dtype=np.uint8).tobytes()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("long", content)
+    source = find_files(tmp_path / "a.zip").folders[""]["long"]
+    for start in (0, 5 * 2**20, 20 * 2**20):
+        assert source.packed and source.read(start, 1000) == content[start : start + 1000]

@@ -127,9 +127,9 @@ def product(small_scene, tmp_path) -> Path:
 def test_all_of_a_simulated_product_agrees(small_scene):
     report = verify_product(small_scene)
     assert wrong(report) == set() and report.kind == "CEOS, Level 2.1"
-    assert report.agree > 35 and report.agree + report.absent == len(report.checks)
+    assert report.agree > 35 and report.agree + report.once == len(report.checks)
     # Level 2.1 states no frame but in names
-    assert [check.name for check in report.checks if check.verdict == "absent"] == ["frame"]
+    assert [check.name for check in report.checks if check.verdict == "stated once"] == ["frame"]
 
 
 PRODUCTS = {
@@ -340,6 +340,7 @@ def test_without_leader_what_is_left_is_still_compared(product):
     report = verify_product(product)
     assert check_of(report, "lines").values.keys() == {"descriptor", "lines", "summary.txt", "volume directory"}
     assert check_of(report, "corners").verdict == "agrees" and check_of(report, "map corners").verdict == "absent"
+    assert check_of(report, "off-nadir angle").verdict == "stated once"
 
 
 def test_a_value_of_one_line_is_shown(product):
@@ -378,6 +379,23 @@ def test_where_no_file_says_when_both_factors_of_beam_w2_agree(tmp_path, factor,
     assert check_of(verify_product(tmp_path), "calibration factor in dB").verdict == verdict
     cutter("IMG", 1000)(tmp_path)
     assert check_of(verify_product(tmp_path), "calibration factor in dB").verdict == verdict
+
+
+def test_an_assumed_factor_confirms_none(product):
+    field_writer("LED", "radiometric", "calibration_factor_db", "")(product)
+    check = check_of(verify_product(product), "calibration factor in dB")
+    assert (check.verdict, check.values) == ("stated once", {"JAXA's publication": "-83"})
+    assert "assumed" in check.note
+
+
+def test_times_are_in_order_as_far_as_they_are_stated(product):
+    path = product / "summary.txt"
+    text = path.read_text()
+    path.write_text(re.sub(r"^Img_SceneStartDateTime=.*\n", "", text, flags=re.M))
+    report = verify_product(product)
+    assert check_of(report, "start, centre, end").verdict == "agrees"
+    lines = check_of(report, "lines of HH")
+    assert (lines.verdict, lines.values.keys()) == ("stated once", {"lines"})
 
 
 def test_level_11_has_one_look(tmp_path):
@@ -426,7 +444,8 @@ def test_real_headers_around_empty_lines_show_no_other_difference(level15, tmp_p
 
 def test_the_real_level_22_set_agrees_but_for_the_image_that_is_not_here():
     report = verify_product(real_data("palsar2_l22_scansar"))
-    assert wrong(report) == {"files: named by the XML"} and report.absent == 0
+    assert wrong(report) == {"files: named by the XML"} and report.once == 0
+    assert [check.values for check in report.checks if check.verdict == "absent"] == [{"open_product": "image HV"}]
     assert check_of(report, "named by the XML").note == "missing: ALOS2437590500-220630_WWDR2.2GUA_HV_SLP.tif"
     assert check_of(report, "lines, pixels").note == "swapped, as JAXA writes them"
     assert check_of(report, "centre of the first pixel").values["XML"] == "374625, 3087000"
@@ -434,7 +453,7 @@ def test_the_real_level_22_set_agrees_but_for_the_image_that_is_not_here():
 
 def test_all_of_the_real_mosaic_window_agrees(mosaic):
     report = verify_product(mosaic)
-    assert wrong(report) == set() and report.absent == 0 and report.agree >= 10
+    assert wrong(report) == set() and report.once == report.absent == 0 and report.agree >= 10
     assert check_of(report, "days").values["date layer"] == "2020-09-09 … 2020-09-09"
 
 
@@ -478,16 +497,30 @@ def test_a_geotiff_is_compared_with_its_summary(tmp_path, changes, expected):
 def test_a_lone_geotiff_has_little_to_compare(tmp_path):
     write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54)
     report = verify_product(tmp_path / TIFF_NAME)
-    assert wrong(report) == set() and report.absent > 10 and check_of(report, "georeference").verdict == "agrees"
+    assert wrong(report) == set() and report.once > 5 and check_of(report, "georeference").verdict == "agrees"
+    product_id = check_of(report, "product id")
+    assert (product_id.verdict, product_id.values) == ("stated once", {"name": "UBSR2.1GUD"})
+    assert check_of(report, "start, centre, end").verdict == "absent"
 
 
 def test_a_geotiff_without_system_or_cut_is_reported(tmp_path):
     path = write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54, crs=None)
     report = verify_product(tmp_path)
-    assert wrong(report) == {OPENING} and check_of(report, "georeference").verdict == "absent"
-    assert wrong(verify_product(tmp_path, crs="EPSG:32654")) == set()
+    assert wrong(report) == {OPENING} and check_of(report, "georeference").verdict == "stated once"
+    report = verify_product(tmp_path, crs="EPSG:32654")
+    georeference = check_of(report, "georeference")
+    assert wrong(report) == set() and georeference.verdict == "agrees"
+    assert georeference.values.keys() == {"given", "transform"} and georeference.values["given"] == "EPSG:32654"
     path.write_bytes(path.read_bytes()[:2000])
     assert wrong(verify_product(tmp_path)) == {f"files: {TIFF_NAME}", OPENING}
+
+
+def test_a_system_that_is_given_is_compared_with_the_geotiffs(tmp_path):
+    write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54)
+    assert wrong(verify_product(tmp_path, crs="EPSG:32654")) == set()
+    report = verify_product(tmp_path, crs="EPSG:32653")
+    assert wrong(report) == {"image HH: georeference"}
+    assert check_of(report, "georeference").values.items() >= {"CRS": "EPSG:32654", "given": "EPSG:32653"}.items()
 
 
 # --- Level 2.2 and the mosaic, made up
@@ -586,6 +619,21 @@ def test_a_tile_of_the_mosaic_is_compared_with_its_name_and_xml(tmp_path, change
     assert wrong(report) == expected and report.kind == "25 m mosaic"
 
 
+@pytest.mark.parametrize(("layer", "kind"), [("mask", "25 m mosaic"), ("C", "forest map")])
+def test_the_forest_map_is_told_by_its_layer(tmp_path, layer, kind):
+    degrees = rasterio.Affine(1 / 4500, 0, -160.2, 0, -1 / 4500, 22.5)
+    path = tmp_path / f"N23W161_20_{layer}_F02DAR.tif"
+    write_geotiff(path, np.full((40, 50), 1), degrees, "EPSG:4326", dtype="uint8")
+    report = verify_product(tmp_path)
+    assert report.kind == kind
+    assert any(check.subject == "radiometry" for check in report.checks) == (layer == "mask")
+
+
+def test_the_rule_of_the_year_is_a_source(tmp_path):
+    check = check_of(verify_product(write_mosaic(tmp_path)), "no data of HH")
+    assert check.values == {"tag": "1", "rule of its year": "1"}
+
+
 def test_layers_of_different_shape_differ(tmp_path):
     write_mosaic(tmp_path)
     degrees = rasterio.Affine(1 / 4500, 0, -160.2, 0, -1 / 4500, 22.5)
@@ -629,12 +677,15 @@ def test_json_and_text_tell_the_same(capsys, small_scene):
     assert (
         told["agree"] == report.agree
         and told["differ"] == 0
+        and (told["once"], told["absent"]) == (1, 0)
+        and told["identity"] == report.identity == SMALL
         and {"alos2tut", "GDAL", "rasterio"} <= told["versions"].keys()
     )
     text = report.to_text()
-    assert f"{report.agree} agree, 0 differ, 1 absent, 0 unreadable" in text and "GDAL" in text
+    assert f"{report.agree} agree, 0 differ, 1 stated once, 0 absent, 0 unreadable" in text and "GDAL" in text
     assert all(check.name in text and check.subject in text for check in report.checks)
-    assert re.search(r"^  agrees +lines +512 \(descriptor, lines, map projection, ", text, re.M)
+    assert re.search(r"^  stated once  frame +\d+ \(name\)$", text, re.M)
+    assert re.search(r"^  agrees {7}lines +512 \(descriptor, lines, map projection, ", text, re.M)
 
 
 def test_the_exit_status_says_whether_all_is_well(capsys, product, tmp_path):
@@ -672,6 +723,7 @@ def test_text_that_was_delivered_is_made_harmless(product):
 def test_in_a_notebook_what_differs_stands_open(product):
     summary_writer("Pds_ProductID", "<script>")(product)
     shown = verify_product(product)._repr_html_()
+    assert "1 stated once" in shown
     assert "<script>" not in shown and "&lt;script&gt;" in shown
     assert shown.count("<details") == shown.count("</details>") > 3
     assert shown.count("<details open>") == 1 and "1 differs" in shown
