@@ -51,7 +51,7 @@ def checks_of(found: Found) -> tuple[str, list[Check]]:
     if found.kind == "card4l":
         kind, xml = "CEOS-ARD, Level 2.2", next((name for name, label in labels.items() if not label), "summary.xml")
         groups = (_files, _conversion, _identity, _place, _no_data)
-    elif "C" in bands:
+    elif "C" in bands and not any(match["pol"] for match in found.matches.values()):
         kind, xml = "forest map", _xml_of_tile(found.any_match)
         groups = (_files, _tile, _layers)
     else:
