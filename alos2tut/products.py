@@ -126,7 +126,7 @@ class Product:
     Attributes:
         path: what was opened, as it was named: a folder, a file or an archive.
         kind: product and packaging in words.
-        level: "1.1", "1.5", "2.1", "2.2" or "mosaic".
+        level: "1.1", "1.5", "2.1", "2.2", "3.1" or "mosaic".
         shape: pixels, (rows, columns).
         grid: where pixels lie on a map; None in slant range (Level 1.1).
         polarizations: of the images, as "HH"; empty where the product holds none.
