@@ -43,8 +43,6 @@ from .sources import FileSource
 #: lines of an image that are looked at, spread evenly from the first to the last; of a packed image the first ones
 _MOST_LINES = 64
 _LONLAT = CRS.from_epsg(4326)
-#: the orbit's height where the leader does not state it
-_ORBIT_HEIGHT_M = 628_000.0
 _SLANT_RANGES_M = (500_000.0, 1_500_000.0)
 #: the middle of the band: 1236.5, 1257.5 and 1278.5 MHz
 _WAVELENGTH_M = 0.2385
@@ -469,7 +467,7 @@ def _view(case: _Case) -> Iterator[Check]:
     incidence, off_nadir = case.scene.get("incidence_deg") or None, case.scene.get("off_nadir_deg") or None
     by_off_nadir = None
     if off_nadir is not None:
-        sine = math.sin(math.radians(off_nadir)) * (1 + _ORBIT_HEIGHT_M / geometry.EARTH_RADIUS_M)
+        sine = math.sin(math.radians(off_nadir)) * (1 + geometry.ORBIT_HEIGHT_M / geometry.EARTH_RADIUS_M)
         by_off_nadir = math.degrees(math.asin(sine)) if abs(sine) < 1 else math.nan
     stated = {"leader": off_nadir, "summary.txt": number(case.summary.get("Img_OffNadirAngle"))}
     yield compared("view", "off-nadir angle", stated, within=0.06, unit="°")
@@ -489,7 +487,8 @@ def _ranges(case: _Case, image: _Image, incidence: float | None) -> Iterator[Che
     is_good = bool((steps > 0).all() or (steps < 0).all()) and near < ranges.min() and ranges.max() < far
     yield judged("view", name, is_good, {"lines": middle}, "500…1500 km, all rising or all falling, in m")
     stated_m = case.projection.get("platform_altitude_m") or 0.0
-    height_m = stated_m if _ORBIT_HEIGHT_M / 2 < stated_m < 2 * _ORBIT_HEIGHT_M else _ORBIT_HEIGHT_M
+    nominal_m = geometry.ORBIT_HEIGHT_M
+    height_m = stated_m if nominal_m / 2 < stated_m < 2 * nominal_m else nominal_m
     by_range = float(geometry.incidence_by_slant_range_deg(middle[1], geometry.EARTH_RADIUS_M + height_m))
     polynomial = case.scene.get("incidence_polynomial") or (0.0,)
     by_polynomial = math.degrees(np.polynomial.polynomial.polyval(middle[1] / 1000, polynomial))

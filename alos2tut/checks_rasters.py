@@ -30,6 +30,7 @@ from .checks import (
     tried,
 )
 from .deliveries import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, factor_of_equation, number, read_xml, xml_texts
+from .opening import MOSAIC_NO_DATA_ONE_SINCE
 from .products import POLARIZATIONS
 from .rasters import RasterBand
 
@@ -176,9 +177,10 @@ def _layers(case: _Case) -> Iterator[Check]:
     year, say = 2000 + int(case.found.any_match["year"]), case.told.get
     for label, band in case.bands.items():
         if label not in ("mask", "C"):
-            # 1 stands for no data from 2017 on
             yield compared(
-                "rasters", f"no data of {label}", {"tag": band.no_data, "rule of its year": int(year >= 2017)}
+                "rasters",
+                f"no data of {label}",
+                {"tag": band.no_data, "rule of its year": int(year >= MOSAIC_NO_DATA_ONE_SINCE)},
             )
     if "date" in case.bands:
         # as JAXA spells them, and as they are spelt

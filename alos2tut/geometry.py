@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 CORNERS = ("top_left", "top_right", "bottom_right", "bottom_left")
 #: mean radius; the incidence angle by slant range hardly depends on it (0.01° for 10 km)
 EARTH_RADIUS_M = 6_371_000.0
+#: nominal height of ALOS-2
+ORBIT_HEIGHT_M = 628_000.0
 
 
 def metres_per_degree(latitude_deg: float) -> tuple[float, float]:

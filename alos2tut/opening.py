@@ -46,12 +46,13 @@ _ASSUMED_FACTOR = "assumed: JAXA's published constant"
 _ASSUMED_NOTE = "calibrated by −83 dB, which no file states: JAXA's published constant is assumed"
 #: JAXA has published −83 and −79 dB; a factor far from them is no factor
 _FACTORS_DB = (-100.0, -60.0)
-#: the mosaic writes 1 for "no data" from 2017 on, 0 before
-_MOSAIC_NO_DATA_ONE_SINCE = 2017
+#: from this year on the mosaic writes 1 for "no data", 0 before
+MOSAIC_NO_DATA_ONE_SINCE = 2017
 _MASK_MOSAIC = {0: "no data", 50: "ocean and water", 100: "layover", 150: "shadow", 255: "land"}
 _MASK_CARD4L = {0: "no data", 1: "valid", 2: "layover", 3: "shadow", 4: "ocean and water", 5: "invalid"}
 _FOREST = {0: "no data", 1: "forest", 2: "non-forest", 3: "water"}
-#: four classes from 2017 on; JAXA's codes as Google Earth Engine's catalogue lists them
+_FOREST_FOUR_CLASSES_SINCE = 2017
+#: the four classes; JAXA's codes as Google Earth Engine's catalogue lists them
 _FOREST_SINCE_2017 = {0: "no data", 1: "dense forest", 2: "non-dense forest", 3: "non-forest", 4: "water"}
 
 
@@ -586,7 +587,7 @@ def _open_mosaic(found: Found, crs: CRS | None) -> Product:
     match, beam = found.any_match, found.any_match["beam"]
     images, year = found.images(), 2000 + int(match["year"])
     bands = {pol: RasterBand.open(source, ("uint16",)) for pol, source in images.items()}
-    by_year = (0, 1) if year >= _MOSAIC_NO_DATA_ONE_SINCE else (0,)
+    by_year = (0, 1) if year >= MOSAIC_NO_DATA_ONE_SINCE else (0,)
     layers, layer_sources = _mosaic_layers(found, year, by_year)
     first = _of_one_shape([*bands.values(), *(layer.band for layer in layers.values())])
     xml = found.folder.get(f"{match['tile']}_{match['year']}_{beam}.xml")
@@ -630,7 +631,7 @@ def _open_mosaic(found: Found, crs: CRS | None) -> Product:
 
 def _mosaic_layers(found: Found, year: int, missing: tuple[int, ...]) -> tuple[dict[str, Layer], list[FileSource]]:
     """Local incidence (whole degrees), mask, date (days since 2014-05-24), forest classes."""
-    forest = _FOREST_SINCE_2017 if year >= 2017 else _FOREST
+    forest = _FOREST_SINCE_2017 if year >= _FOREST_FOUR_CLASSES_SINCE else _FOREST
     kinds: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
         "linci": ("local_incidence", ("uint8",), {"unit": "degree", "no_data": missing}),
         "mask": ("mask", ("uint8",), {"unit": "code", "meaning": _MASK_MOSAIC}),

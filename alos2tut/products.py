@@ -50,8 +50,6 @@ _BLOCK_PX = 2**22
 _COG_ROWS = 512
 #: pixels between those at which incidence is computed
 _NODE_PX = 64
-#: height of ALOS-2's orbit: the slant range on flat ground is this over the cosine of the incidence angle
-_ORBIT_HEIGHT_M = 628e3
 #: units of layers that are more than a factor
 _DEGREE, _DAYS = "degree", "days since 2014-05-24"
 #: from this local incidence angle on a slope is not seen by the radar
@@ -754,7 +752,7 @@ class Product:
         half_m = self.shape[1] * self.spacing_m[1] / 2
         if self.grid is None:
             half_m /= math.sin(theta)
-        slant_range_m = _ORBIT_HEIGHT_M / math.cos(theta)
+        slant_range_m = geometry.ORBIT_HEIGHT_M / math.cos(theta)
         return 10 / math.log(10) * math.tan(theta) * half_m * math.cos(theta) / slant_range_m
 
     def _area(
@@ -816,7 +814,7 @@ class Product:
             path: the file to write, whole or not at all.
             scale: "db", "power" or "dn".
             window: as for :meth:`read_dn`, like ``polarization``, ``looks`` and ``quantity``.
-            compress: GDAL's name of a compression, or None.
+            compress: "deflate", "lzw", "zstd" or None.
             overviews: False: a plain tiled GeoTIFF, which is written once instead of twice. Overviews are averaged
                 in the scale that is written; for exact ones write power.
             progress: show a bar; None: only where someone watches.
@@ -829,7 +827,6 @@ class Product:
                 product :meth:`owns`.
         """
         self.check_target(path)
-        self._finish(scale)
         (rows, cols), pair = self._area(window, looks)
         shape = (-(-(rows.stop - rows.start) // pair[0]), -(-(cols.stop - cols.start) // pair[1]))
         blocks = self.blocks(
