@@ -1,39 +1,45 @@
 """A simulated Japan-like scene, delivered as JAXA would: a Level 2.1 CEOS product and a land-cover label tile.
 
-Everything is seeded. Land cover is a function of ground position, evaluated at each grid's own pixel centres, so image
-and labels agree. Backscatter is σ0 · T · S plus noise: class mean, gamma texture T, and one-look speckle S. The priors
-are in ``surfaces.yaml``; they are assumptions, and so is everything that is learned from this scene.
+Everything is seeded. Land cover is a function of ground position (:mod:`alos2tut.landcover`), evaluated at each grid's
+own pixel centres, so image and labels agree. Backscatter is σ0 · T · S plus noise: the mean σ0 of a surface at its
+angles, gamma texture T, and one-look speckle S whose correlation follows from resolution, spacing and spectral window.
+Random fields are drawn tile by tile of the pixel grid from counters, so no pixel depends on how the work was cut. The
+priors are in ``surfaces.yaml``; most are assumptions, and so is everything that is learned from this scene.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, lru_cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import rasterio
-import yaml
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
-from scipy import ndimage, stats
+from scipy import ndimage, optimize, stats
 
-from . import radiometry
-from .artifacts import atomic_path, make_folder, write_json
+from . import geometry, landcover, radiometry, speckle
+from .artifacts import atomic_path, make_folder, read_json, write_json
 from .ceos_writer import ProductDescription, write_ceos_product
 from .errors import Alos2TutError
+from .landcover import Ground, LandCover
 from .legend import load_legend
+from .opening import open_product
 from .progress import progress_bar
 
-RECIPE = "japansim-thin-2"
+#: names the priors and the recipe together; any change of a pixel is a new version
+RECIPE = "japansim-v1"
+SEASONS = ("autumn", "winter", "spring", "summer")
 SPACING_M = 2.5
 #: label tiles: 1° × 1° of 12000² pixels, as JAXA's HRLULC
 LABEL_PIXELS_PER_DEGREE = 12000
@@ -41,400 +47,762 @@ LABEL_PIXELS_PER_DEGREE = 12000
 _UTM_ZONE = 54
 _UTM = CRS.from_epsg(32600 + _UTM_ZONE)
 _WEST_M, _SOUTH_M = 350_000.0, 3_905_000.0
-_STRIP = 512
-_MARGIN_M = 600.0
 _LABEL_MARGIN_M = 50.0
 _INCIDENCE_DEG, _OFF_NADIR_DEG, _HEADING_DEG = 36.3, 32.4, 190.0
 #: direction of the right-looking radar's view, 90° right of the heading, counted from east towards north
 _LOOK_RAD = math.radians(90 - (_HEADING_DEG + 90))
+#: lines that are written at once, columns that are worked on at once, side of a tile of random numbers
+_STRIP, _BLOCK, _TILE = 256, 1024, 128
+#: streams of random numbers: two parts of the speckle field, and the texture's
+_SPECKLE, _TEXTURE = (101, 102), 103
+#: pixels around a block that its filters reach; half the length of the speckle's filter
+_HALO, _REACH = 8, 7
+_STRIPS_AHEAD = 8
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
+Floats: TypeAlias = NDArray[np.float32]
+
+
+# --- priors
 
 
 @dataclass(frozen=True)
 class Priors:
-    """The table in ``surfaces.yaml``; arrays are indexed by surface."""
+    """The table in ``surfaces.yaml`` for one season; arrays are indexed by surface.
 
-    names: list[str]
+    Attributes:
+        names, codes: of the surfaces; label codes.
+        sigma0_db: mean σ0 (HH) at the scene's centre.
+        texture_order: ν of the gamma texture; infinite: none.
+        texture_length_m: where the correlation of the texture's Gaussian field has fallen to 1/e; 0: no texture.
+        parcel_db: spread between parcels, stands, houses.
+        incidence_power: n of σ0 ∝ cosⁿθ.
+        row_resonance_db: what paddies gain whose rows resonate.
+        date: when such a scene is seen.
+        radar: the scalars of the table's section of this name.
+    """
+
+    names: tuple[str, ...]
     codes: NDArray[np.uint8]
-    sigma0_db: NDArray[np.float64]
-    texture_order: list[float | None]
-    parcel_db: NDArray[np.float64]
-    noise_floor_db: float
-    speckle_field_correlation: float
-    texture_length_m: float
-    building_orientation_db: float
-    paddy_resonance_db: float
+    sigma0_db: Floats
+    texture_order: Floats
+    texture_length_m: Floats
+    parcel_db: Floats
+    incidence_power: Floats
+    row_resonance_db: float
+    date: datetime
+    radar: dict[str, float]
+
+    @property
+    def noise_floor_db(self) -> float:
+        """Noise-equivalent σ0."""
+        return self.radar["noise_floor_db"]
+
+    def number(self, name: str) -> int:
+        """The surface of this name."""
+        return self.names.index(name)
 
 
 @cache
-def load_priors() -> Priors:
-    """The simulator's assumptions, from ``surfaces.yaml``."""
-    content = yaml.safe_load(files("alos2tut").joinpath("surfaces.yaml").read_text(encoding="utf-8"))
-    rows = content.pop("surfaces")
+def load_priors(season: str = "autumn") -> Priors:
+    """The simulator's assumptions, from ``surfaces.yaml``.
+
+    Raises:
+        Alos2TutError: an unknown season.
+    """
+    if season not in SEASONS:
+        raise Alos2TutError(f"season={season!r} is none of {', '.join(SEASONS)}", where="season")
+    table = landcover.load_table()
+    rows, at_season = table["surfaces"], table["seasons"][season]
+
+    def column(name: str, missing: float) -> Floats:
+        return np.array([missing if row[name] is None else row[name] for row in rows], dtype=np.float32)
+
+    offset = [at_season["offset_db"].get(row["name"], 0.0) for row in rows]
     return Priors(
-        names=[row["name"] for row in rows],
-        codes=np.array([row["code"] for row in rows], dtype=np.uint8),
-        sigma0_db=np.array([row["sigma0_db"] for row in rows]),
-        texture_order=[row["texture_order"] for row in rows],
-        parcel_db=np.array([row["parcel_db"] for row in rows]),
-        **content,
+        names=landcover.surface_names(),
+        codes=landcover.surface_codes(),
+        sigma0_db=column("sigma0_db", np.nan) + np.array(offset, dtype=np.float32),
+        texture_order=column("texture_order", np.inf),
+        texture_length_m=column("texture_length_m", 0.0),
+        parcel_db=column("parcel_db", 0.0),
+        incidence_power=column("incidence_power", 0.0),
+        row_resonance_db=float(at_season["row_resonance_db"]),
+        date=datetime.combine(at_season["date"], datetime.min.time()).replace(hour=2, minute=43),
+        radar={name: float(entry["value"]) for name, entry in table["radar"].items()},
     )
 
 
-class LandCover:
-    """Surfaces as a function of ground position, from a seed.
+# --- speckle from resolution, spacing and window
 
-    Smooth random fields (elevation, wetness, town density, …) are sampled every 50 m and interpolated; parcels, town
-    blocks and single buildings are cells of rotated grids whose properties are hashes of the cell's number. Shares of
-    the scene are set by quantiles of the fields, so every seed has sea, plain and hills.
+
+def bandwidth(resolution_m: float, pedestal: float) -> float:
+    """Cycles per metre of a spectrum whose impulse response is so wide at half its power.
+
+    Args:
+        resolution_m: that width.
+        pedestal: p of the spectral weight p + (1 − p)·cos(2πf/B), |f| < B/2; 1 is none, 0.54 Hamming's.
+
+    Returns:
+        B. Without a window it is 0.886 / resolution (derived here by root finding on the transform of the weight).
     """
 
-    _GRID_M = 50.0
-    #: shares of the scene that lie below sea level, and below the foot of the hills
-    _SEA, _PLAIN = 0.08, 0.50
-    #: correlation lengths of the fields
-    _FIELDS_M: ClassVar = {
-        "relief": 1600.0,
-        "ridges": 450.0,
-        "river": 1700.0,
-        "wetness": 500.0,
-        "town": 700.0,
-        "greenhouse": 350.0,
-        "solar": 250.0,
-        "pasture": 420.0,
-        "bare": 300.0,
-        "lake": 350.0,
-        "forest": 380.0,
-        "bamboo": 200.0,
-    }
+    def above_half(product: float) -> float:
+        amplitude = _transform(np.array([product / 2, 0.0]), (pedestal, (1 - pedestal) / 2))
+        return float((amplitude[0] / amplitude[1]) ** 2 - 0.5)
 
-    def __init__(self, seed: int, height_m: float, width_m: float):
-        self._seed = seed
-        shape = tuple(int((side + 2 * _MARGIN_M) / self._GRID_M) + 2 for side in (height_m, width_m))
-        self._fields = {
-            name: self._smooth_field(index, shape, length)
-            for index, (name, length) in enumerate(self._FIELDS_M.items())
-        }
-        rows, cols = np.indices(shape)
-        northward, westward = rows / shape[0], 1 - cols / shape[1]
-        elevation = northward + 0.7 * westward + 0.22 * self._fields.pop("relief") + 0.06 * self._fields.pop("ridges")
-        self._fields["elevation"] = _ranks(elevation)
-        river = self._fields.pop("river")
-        slope = np.hypot(*np.gradient(river, self._GRID_M))
-        self._fields["river_m"] = np.abs(river) / np.maximum(slope, 1e-5)
-        for name in ("wetness", "town", "greenhouse", "solar", "pasture", "bare", "lake", "forest", "bamboo"):
-            self._fields[name] = _ranks(self._fields[name])
+    return float(optimize.brentq(above_half, 0.5, 2.5)) / resolution_m
 
-    def _smooth_field(self, stream: int, shape: tuple[int, ...], length_m: float) -> NDArray[np.float64]:
-        pad = math.ceil(3 * length_m / self._GRID_M)
-        noise = np.random.default_rng([self._seed, 1, stream]).standard_normal([n + 2 * pad for n in shape])
-        smooth = ndimage.gaussian_filter(noise, length_m / self._GRID_M)[pad:-pad, pad:-pad]
-        return np.asarray((smooth - smooth.mean()) / smooth.std())
 
-    def _at(self, name: str, x_m: FloatArray, y_m: FloatArray) -> NDArray[np.float32]:
-        """A field at ground positions, bilinearly."""
-        coordinates = [(y_m + _MARGIN_M) / self._GRID_M, (x_m + _MARGIN_M) / self._GRID_M]
-        values: NDArray[np.float32] = ndimage.map_coordinates(
-            self._fields[name], coordinates, output=np.float32, order=1, mode="nearest"
-        )
-        return values
+def _transform(product: FloatArray, cosines: tuple[float, ...]) -> NDArray[np.float64]:
+    """Transform of c₀ + 2·Σ cₖ·cos(2πkf/B) over its band, where ``product`` is B times the distance."""
+    shifts = range(1 - len(cosines), len(cosines))
+    return np.asarray(sum(cosines[abs(k)] * np.sinc(product - k) for k in shifts))
 
-    def surfaces(self, x_m: FloatArray, y_m: FloatArray) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """What lies at ground positions.
 
-        Args:
-            x_m: metres east of the scene's south-west corner, any shape.
-            y_m: metres north of it.
+def speckle_correlation(distance_m: FloatArray, resolution_m: float, pedestal: float) -> NDArray[np.float64]:
+    """Correlation of the complex speckle field between points so far apart along one axis.
 
-        Returns:
-            The surface's index in ``surfaces.yaml`` (uint8), and the mean backscatter in dB there (float32) with its
-            differences between parcels, row directions, building orientations and point targets.
-        """
-        priors = load_priors()
-        index = {name: i for i, name in enumerate(priors.names)}
-        at = {name: self._at(name, x_m, y_m) for name in ("elevation", "river_m", "wetness", "town")}
-        surface = np.full(x_m.shape, index["grassland"], dtype=np.uint8)
-        offset_db = np.zeros(x_m.shape, dtype=np.float32)
-        plain = (at["elevation"] >= self._SEA) & (at["elevation"] < self._PLAIN)
-        hills = at["elevation"] >= self._PLAIN
-        if plain.any():
-            surface[plain], offset_db[plain] = self._plain(x_m[plain], y_m[plain], index, priors)
-        if hills.any():
-            surface[hills] = self._hills(x_m[hills], y_m[hills], at["elevation"][hills], index)
-        shore = at["elevation"] < self._SEA + 0.012
-        surface[shore] = index["bare"]
-        low = (at["elevation"] >= self._SEA) & (at["elevation"] < 0.30) & (at["wetness"] > 0.82) & (at["town"] < 0.6)
-        surface[low] = index["wetland"]
-        # rivers are 70 m wide in the plain and narrow to streams, which are not drawn, in the hills
-        half_width_m = 35 * np.clip((0.85 - at["elevation"]) / (0.85 - self._PLAIN), 0, 1)
-        river = (at["river_m"] < half_width_m) & (half_width_m > 8)
-        surface[river] = index["inland water"]
-        surface[at["elevation"] < self._SEA] = index["sea"]
-        offset_db[low | river | shore] = 0
-        return surface, (priors.sigma0_db[surface] + offset_db).astype(np.float32)
+    Of fully developed speckle it is the transform of the squared spectral weight (Wiener and Khinchin); intensities
+    correlate by its square (Goodman 1975).
 
-    def _plain(
-        self, x_m: FloatArray, y_m: FloatArray, index: dict[str, int], priors: Priors
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Fields, towns, greenhouses and solar farms; districts of 1.5 km share one orientation."""
-        # the border between districts wanders, so it is no visible square
-        wander = 1500 * (self._at("town", x_m, y_m) - 0.5)
-        district = (np.floor((x_m + wander) / 1500), np.floor((y_m + wander * np.sin(x_m / 700)) / 1500))
-        angle = (_hashed(*district, salt=1) - 0.5) * math.pi
-        along, across = x_m * np.cos(angle) + y_m * np.sin(angle), y_m * np.cos(angle) - x_m * np.sin(angle)
+    Args:
+        distance_m: any shape.
+        resolution_m, pedestal: see :func:`bandwidth`.
+    """
+    p, q = pedestal, 1 - pedestal
+    squared = (p * p + q * q / 2, p * q, q * q / 4)
+    product = bandwidth(resolution_m, pedestal) * np.append(np.ravel(distance_m), 0.0)
+    values = _transform(product, squared)
+    return np.reshape(values[:-1] / values[-1], np.shape(distance_m))
 
-        def at_center(name: str, cell: tuple[FloatArray, FloatArray], size: tuple[float, float]) -> FloatArray:
-            u, v = (cell[0] + 0.5) * size[0], (cell[1] + 0.5) * size[1]
-            return self._at(name, u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle))
 
-        # consolidated paddies are 100 × 30 m; the town's blocks 80 × 60 m
-        field_size, block_size = (100.0, 30.0), (80.0, 60.0)
-        parcel = (np.floor(along / field_size[0]), np.floor(across / field_size[1]))
-        block = (np.floor(along / block_size[0]), np.floor(across / block_size[1]))
-        draw, level = _hashed(*parcel, salt=2), _hashed(*parcel, salt=3) - 0.5
-        wet = at_center("wetness", parcel, field_size)
-        surface = np.where(draw < 0.25 + 0.55 * wet, index["paddy"], index["cropland"])
-        surface[draw > 0.90] = index["grassland"]
-        surface[(at_center("greenhouse", parcel, field_size) > 0.94) & (draw < 0.7)] = index["greenhouse"]
-        surface[at_center("solar", parcel, field_size) > 0.992] = index["solar panel"]
-        town = at_center("town", block, block_size) > 0.62
-        u, v = along - block[0] * block_size[0], across - block[1] * block_size[1]
-        park = _hashed(*block, salt=4) < 0.06
-        surface[town] = np.where((u < 8) | (v < 7), index["street"], index["buildings"])[town]
-        surface[town & park] = index["grassland"]
+def speckle_taps(resolution_m: float, spacing_m: float, pedestal: float, reach: int = _REACH) -> Floats:
+    """A filter that gives white noise the correlation of the speckle field sampled at a spacing.
 
-        offset_db = 2 * math.sqrt(3) * level * priors.parcel_db[surface]
-        # walls that face the radar, along either axis of the town, make corners with the ground; oblique ones do not
-        offset_db += np.where(
-            surface == index["buildings"], priors.building_orientation_db * np.cos(4 * (angle - _LOOK_RAD)), 0
-        )
-        # rows are planted along the field; those at right angles to the view add up in phase (Bragg)
-        resonant = (surface == index["paddy"]) & (np.abs(np.cos(angle - _LOOK_RAD)) < 0.2)
-        offset_db += np.where(resonant, priors.paddy_resonance_db, 0)
-        corner = (np.floor(along / 15), np.floor(across / 15))
-        bright = (np.abs(along / 15 % 1 - 0.5) < 0.1) & (np.abs(across / 15 % 1 - 0.5) < 0.1)
-        bright &= (surface == index["buildings"]) & (_hashed(*corner, salt=5) < 0.15)
-        return surface.astype(np.uint8), (offset_db + np.where(bright, 14.0, 0.0)).astype(np.float32)
+    The root of the squared weight's spectrum, folded at the sampling rate, gives the endless filter; it is cut at
+    ``reach``, and the taps that are left are fitted to the first lags by least squares (derived here).
 
-    def _hills(
-        self, x_m: FloatArray, y_m: FloatArray, elevation: FloatArray, index: dict[str, int]
-    ) -> NDArray[np.uint8]:
-        """Forest by elevation and stand, bamboo along the foot, pastures, slides, reservoirs and hill-top panels."""
-        stand = self._at("forest", x_m, y_m)
-        surface = np.where(stand > 0.45, index["evergreen needle-leaf"], index["deciduous broad-leaf"])
-        surface[(elevation < 0.68) & (stand < 0.30)] = index["evergreen broad-leaf"]
-        surface[(elevation > 0.93) & (stand < 0.40)] = index["deciduous needle-leaf"]
-        surface[(elevation < 0.60) & (self._at("bamboo", x_m, y_m) > 0.88)] = index["bamboo"]
-        surface[(self._at("pasture", x_m, y_m) > 0.90)] = index["grassland"]
-        surface[self._at("bare", x_m, y_m) > 0.972] = index["bare"]
-        surface[self._at("solar", x_m, y_m) > 0.994] = index["solar panel"]
-        surface[self._at("lake", x_m, y_m) > 0.985] = index["inland water"]
-        return surface.astype(np.uint8)
+    Returns:
+        (2 · reach + 1,), symmetric, of power 1.
+    """
+    lags = np.arange(-128, 128)
+    correlation = speckle_correlation(lags * spacing_m, resolution_m, pedestal)
+    spectrum = np.fft.fft(np.fft.ifftshift(correlation)).real
+    start = np.fft.ifft(np.sqrt(np.maximum(spectrum, 0))).real[: reach + 1]
+    wanted = correlation[128 : 128 + reach]
+
+    def whole(half: FloatArray) -> NDArray[np.float64]:
+        return np.concatenate([half[:0:-1], half])
+
+    def error(half: FloatArray) -> NDArray[np.float64]:
+        taps = whole(half)
+        return np.asarray(np.correlate(taps, taps, "full")[2 * reach : 3 * reach] - wanted)
+
+    taps = whole(optimize.least_squares(error, start).x)
+    return np.asarray(taps / np.sqrt(np.sum(taps**2)), dtype=np.float32)
+
+
+def multilook_enl(looks: tuple[int, int], resolution_m: float, spacing_m: float, pedestal: float) -> float:
+    """Equivalent number of looks of means over blocks of single-look pixels that correlate.
+
+    ENL = N² / Σ ρ over all pairs of the block's N pixels, ρ the correlation of intensities (derived here).
+    """
+    per_axis = 1.0
+    for n in looks:
+        lags = np.subtract.outer(np.arange(n), np.arange(n)) * spacing_m
+        per_axis *= n**2 / float(np.sum(speckle_correlation(lags, resolution_m, pedestal) ** 2))
+    return per_axis
 
 
 def simulate_product(
-    out_dir: str | Path, seed: int = 0, size_px: int | tuple[int, int] = 4096, *, progress: bool | None = None
+    out_dir: str | Path,
+    seed: int = 0,
+    size_px: int | tuple[int, int] = 4096,
+    *,
+    season: str = "autumn",
+    executor: Executor | None = None,
+    progress: bool | None = None,
 ) -> Path:
     """Write a simulated Level 2.1 product (UTM, 2.5 m, HH) and its label tile(s).
 
     Args:
         out_dir: a folder that does not exist yet or is empty; it becomes the product's folder (VOL, LED, IMG-HH, TRL,
             ``summary.txt``), with ``labels/LC_N35E139.tif`` (and neighbours where the scene reaches them) and
-            ``simulation.json`` (recipe, seed, shares, clipped pixels).
-        seed: equal seeds and sizes give equal bytes.
+            ``simulation.json`` (recipe, seed, season, shares asked and obtained, clipped pixels).
+        seed: equal seeds, sizes and seasons give equal bytes.
         size_px: rows and columns; one number for a square.
+        season: ``autumn``, ``winter``, ``spring`` or ``summer``. The ground is the same, its backscatter is not.
+        executor: who works on the strips; None: this thread. It changes no byte.
         progress: show a bar; None: only where someone watches.
 
     Returns:
         ``out_dir``.
 
     Raises:
-        Alos2TutError: a size outside 64…40000, a negative seed, or a folder that holds something.
+        Alos2TutError: a size outside 64…40000, a negative seed, an unknown season, or a folder that holds something.
     """
     out_dir = Path(out_dir)
-    sides = tuple(size_px) if isinstance(size_px, (tuple, list)) else (size_px, size_px)
-    if len(sides) != 2 or not all(isinstance(n, int) and 64 <= n <= 40_000 for n in sides):
-        raise Alos2TutError(f"size_px={size_px!r} is not one or two whole numbers in 64…40000", where="size_px")
-    height, width = sides
-    if not isinstance(seed, int) or seed < 0:
-        raise Alos2TutError(f"seed={seed!r} is not a whole number of at least 0", where="seed")
+    scene = _checked_scene(seed, size_px, season)
     if out_dir.is_file() or (out_dir.is_dir() and any(out_dir.iterdir())):
         raise Alos2TutError("exists and is not empty", where=out_dir, remedy="Name another folder, or remove it.")
     make_folder(out_dir.parent)
-    scene = _Scene(seed, height, width)
     with atomic_path(out_dir) as folder:
         folder.mkdir()
         (folder / "labels").mkdir()
-        strips = _Strips(scene, progress)
-        write_ceos_product(folder, _describe(scene), {"HH": strips})
+        strips = _Strips(scene, executor, progress)
+        write_ceos_product(folder, scene.description, {"HH": strips})
         label_files = _write_labels(folder / "labels", scene)
-        write_json(folder / "simulation.json", {**scene.describe(strips.counts()), "label_files": label_files})
+        write_json(folder / "simulation.json", {**scene.describe(strips), "label_files": label_files})
     return out_dir
 
 
+def _checked_scene(seed: int, size_px: int | tuple[int, int], season: str) -> Scene:
+    sides = tuple(size_px) if isinstance(size_px, (tuple, list)) else (size_px, size_px)
+    if len(sides) != 2 or not all(isinstance(n, int) and 64 <= n <= 40_000 for n in sides):
+        raise Alos2TutError(f"size_px={size_px!r} is not one or two whole numbers in 64…40000", where="size_px")
+    if not isinstance(seed, int) or seed < 0:
+        raise Alos2TutError(f"seed={seed!r} is not a whole number of at least 0", where="seed")
+    load_priors(season)
+    return Scene(seed, sides[0], sides[1], season)
+
+
+# --- the scene and its pixels
+
+
 @dataclass(frozen=True)
-class _Scene:
-    """Frame and identity of one simulated product."""
+class Scene:
+    """One simulated product: its frame and identity.
+
+    Attributes:
+        seed: of everything random.
+        height, width: pixels of 2.5 m.
+        season: see :func:`simulate_product`.
+    """
 
     seed: int
     height: int
     width: int
+    season: str = "autumn"
 
     @property
     def identity(self) -> str:
-        return f"ALOS2{90000 + self.seed % 10000:05d}2890-221119-UBSR2.1GUD"
+        """What the names of the product's files share."""
+        return f"ALOS2{90000 + self.seed % 10000:05d}2890-{self.priors.date:%y%m%d}-UBSR2.1GUD"
 
     @property
-    def north_m(self) -> float:
-        return _SOUTH_M + self.height * SPACING_M
+    def priors(self) -> Priors:
+        """The table for the scene's season."""
+        return load_priors(self.season)
 
     @property
     def transform(self) -> Affine:
-        return Affine(SPACING_M, 0, _WEST_M, 0, -SPACING_M, self.north_m)
+        """From (column, row), pixel corners, to UTM metres."""
+        return Affine(SPACING_M, 0, _WEST_M, 0, -SPACING_M, _SOUTH_M + self.height * SPACING_M)
 
+    @property
     def land_cover(self) -> LandCover:
-        return LandCover(self.seed, self.height * SPACING_M, self.width * SPACING_M)
+        """The ground."""
+        return _land_cover(self.seed, self.height * SPACING_M, self.width * SPACING_M)
 
-    def has_data(self, first_row: int, rows: int) -> NDArray[np.bool_]:
+    @property
+    def description(self) -> ProductDescription:
+        """The scene as a product of Level 2.1."""
+        scene_id, _, product_id = self.identity.rpartition("-")
+        return ProductDescription(
+            scene_id=scene_id,
+            product_id=product_id,
+            shape=(self.height, self.width),
+            spacing_m=(SPACING_M, SPACING_M),
+            center_time=self.priors.date,
+            incidence_deg=_INCIDENCE_DEG,
+            heading_deg=_HEADING_DEG,
+            off_nadir_deg=_OFF_NADIR_DEG,
+            transform=self.transform,
+            utm_zone=_UTM_ZONE,
+            noise_db=self.priors.noise_floor_db,
+            simulated=True,
+        )
+
+    def has_data(self, rows: slice, cols: slice) -> NDArray[np.bool_]:
         """The swath is slanted against the map grid: two thin corners have no data."""
-        down = (np.arange(first_row, first_row + rows) + 0.5)[:, None] / self.height
-        across = (np.arange(self.width) + 0.5)[None, :] / self.width
+        down = (np.arange(rows.start, rows.stop) + 0.5)[:, None] / self.height
+        across = (np.arange(cols.start, cols.stop) + 0.5)[None, :] / self.width
         return np.asarray((across > 0.04 * (1 - 2 * down)) & (across < 1 - 0.04 * (2 * down - 1)))
 
-    def describe(self, counts: dict[str, Any]) -> dict[str, Any]:
+    def ground(self, rows: slice, cols: slice) -> Ground:
+        """What lies at the centres of these pixels."""
+        x_m = (np.arange(cols.start, cols.stop) + 0.5) * SPACING_M
+        y_m = (self.height - np.arange(rows.start, rows.stop) - 0.5) * SPACING_M
+        return self.land_cover.surfaces(*np.meshgrid(x_m, y_m))
+
+    def mean_power(self, ground: Ground, rows: slice, cols: slice) -> Floats:
+        """Expected linear power of these pixels: σ0 at their angles and the noise floor."""
+        incidence = _incidence_rad(self, rows, cols)
+        floor = _power(np.float32(self.priors.noise_floor_db))
+        return np.asarray(_power(mean_db(ground, incidence, self.priors)) + floor, dtype=np.float32)
+
+    def digital_numbers(self, rows: slice, cols: slice) -> tuple[NDArray[np.uint16], NDArray[np.uint8], Clipped]:
+        """Pixels of a block, the surfaces under them, and how many did not fit 16 bits.
+
+        Args:
+            rows, cols: any block of the scene; its pixels do not depend on how blocks are cut.
+        """
+        ground = self.ground(rows, cols)
+        noise = _Noise(self.seed, rows, cols)
+        floor = _power(np.float32(self.priors.noise_floor_db))
+        # thermal noise is as Gaussian as the speckled field, and went through the same window: they share one draw
+        power = self.mean_power(ground, rows, cols) - floor
+        power *= noise.texture(ground.surface, self.priors)
+        power += floor
+        power *= noise.speckle(self.priors)
+        dn = np.rint(np.sqrt(power) * np.float32(10 ** (-radiometry.CALIBRATION_FACTOR_DB / 20)))
+        valid = self.has_data(rows, cols)
+        clipped = Clipped(int(np.count_nonzero((dn < 1) & valid)), int(np.count_nonzero((dn > 65535) & valid)))
+        numbers = np.where(valid, np.clip(dn, 1, 65535), 0).astype(np.uint16)
+        return numbers, np.where(valid, ground.surface, 255).astype(np.uint8), clipped
+
+    def describe(self, strips: _Strips) -> dict[str, Any]:
+        """What ``simulation.json`` says."""
+        shares = strips.surfaces / max(strips.surfaces.sum(), 1)
+        obtained = np.bincount(self.priors.codes, weights=shares, minlength=15)
         return {
             "simulated": True,
             "recipe": RECIPE,
             "seed": self.seed,
+            "season": self.season,
             "size_px": [self.height, self.width],
-            "noise_floor_db": load_priors().noise_floor_db,
-            **counts,
+            "noise_floor_db": self.priors.noise_floor_db,
+            "clipped_pixels": {"low": strips.clipped.low, "high": strips.clipped.high},
+            "surface_shares": dict(zip(self.priors.names, np.round(shares, 5).tolist(), strict=True)),
+            "code_shares": {
+                str(code): {"asked": round(asked, 5), "obtained": round(float(obtained[code]), 5)}
+                for code, asked in landcover.asked_shares().items()
+            },
         }
 
 
-def _describe(scene: _Scene) -> ProductDescription:
-    """The scene as a product of Level 2.1."""
-    scene_id, _, product_id = scene.identity.rpartition("-")
-    return ProductDescription(
-        scene_id=scene_id,
-        product_id=product_id,
-        shape=(scene.height, scene.width),
-        spacing_m=(SPACING_M, SPACING_M),
-        center_time=datetime(2022, 11, 19, 2, 43),
-        incidence_deg=_INCIDENCE_DEG,
-        heading_deg=_HEADING_DEG,
-        off_nadir_deg=_OFF_NADIR_DEG,
-        transform=scene.transform,
-        utm_zone=_UTM_ZONE,
-        noise_db=load_priors().noise_floor_db,
-        simulated=True,
-    )
+@dataclass(frozen=True)
+class Clipped:
+    """Pixels with data that no 16-bit number fits."""
+
+    low: int = 0
+    high: int = 0
+
+    def __add__(self, other: Clipped) -> Clipped:
+        return Clipped(self.low + other.low, self.high + other.high)
+
+
+@lru_cache(maxsize=2)
+def _land_cover(seed: int, height_m: float, width_m: float) -> LandCover:
+    return LandCover(seed, height_m, width_m)
 
 
 class _Strips:
     """The digital numbers of a scene, strip by strip; counts surfaces and clipped pixels on the way."""
 
-    def __init__(self, scene: _Scene, progress: bool | None):
-        self._scene, self._progress = scene, progress
-        self._surfaces = np.zeros(len(load_priors().names), dtype=np.int64)
-        self._clipped = {"low": 0, "high": 0}
-
-    def counts(self) -> dict[str, Any]:
-        """Shares of surfaces, and pixels that no 16-bit number fits."""
-        shares = np.round(self._surfaces / self._surfaces.sum(), 5).tolist()
-        return {
-            "clipped_pixels": self._clipped,
-            "surface_shares": dict(zip(load_priors().names, shares, strict=True)),
-        }
+    def __init__(self, scene: Scene, executor: Executor | None, progress: bool | None):
+        self._scene, self._executor, self._progress = scene, executor, progress
+        self.surfaces = np.zeros(len(scene.priors.names), dtype=np.int64)
+        self.clipped = Clipped()
 
     def __iter__(self) -> Iterator[NDArray[np.uint16]]:
-        scene = self._scene
-        land, backscatter = scene.land_cover(), _Backscatter(scene)
-        strips = range(0, scene.height, _STRIP)
-        for first in progress_bar(strips, "simulating", "strip", show=self._progress):
-            rows = min(_STRIP, scene.height - first)
-            x_m = np.broadcast_to((np.arange(scene.width) + 0.5) * SPACING_M, (rows, scene.width))
-            y_m = np.broadcast_to(
-                ((scene.height - first - np.arange(rows)) - 0.5)[:, None] * SPACING_M, (rows, scene.width)
-            )
-            surface, mean_db = land.surfaces(x_m, y_m)
-            power = backscatter.power(first, surface, mean_db)
-            dn = np.rint(radiometry.power_to_dn(power))
-            has_data = scene.has_data(first, rows)
-            self._clipped["low"] += int(np.count_nonzero((dn < 1) & has_data))
-            self._clipped["high"] += int(np.count_nonzero((dn > 65535) & has_data))
-            self._surfaces += np.bincount(surface[has_data], minlength=len(self._surfaces))
-            yield np.where(has_data, np.clip(dn, 1, 65535), 0).astype(np.uint16)
+        for numbers, surfaces, clipped in self._made():
+            self.surfaces += surfaces
+            self.clipped += clipped
+            yield numbers
+
+    def _made(self) -> Iterator[_Strip]:
+        starts = progress_bar(range(0, self._scene.height, _STRIP), "simulating", "strip", show=self._progress)
+        if self._executor is None:
+            yield from (_make_strip(self._scene, first) for first in starts)
+            return
+        waiting: deque[Future[_Strip]] = deque()
+        for first in starts:
+            waiting.append(self._executor.submit(_make_strip, self._scene, first))
+            if len(waiting) > _STRIPS_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
-class _Backscatter:
-    """Power from surfaces: texture and speckle drawn per strip of lines, so any reading order gives equal bytes."""
+_Strip: TypeAlias = tuple[NDArray[np.uint16], NDArray[np.int64], Clipped]
 
-    _HALO = 32
 
-    def __init__(self, scene: _Scene):
-        self._scene, self._priors = scene, load_priors()
-        self._noise = lru_cache(maxsize=8)(self._draw_strip)
-        grid = np.linspace(-5.5, 5.5, 2048)
-        self._grid = grid
-        self._texture_tables = [
-            None if order is None else stats.gamma.ppf(stats.norm.cdf(grid), order, scale=1 / order)
-            for order in self._priors.texture_order
-        ]
+def _make_strip(scene: Scene, first: int) -> _Strip:
+    """A strip of lines: its pixels, pixels per surface, pixels clipped."""
+    rows = slice(first, min(first + _STRIP, scene.height))
+    numbers = np.empty((rows.stop - first, scene.width), np.uint16)
+    surfaces, clipped = np.zeros(len(scene.priors.names), np.int64), Clipped()
+    for col in range(0, scene.width, _BLOCK):
+        cols = slice(col, min(col + _BLOCK, scene.width))
+        numbers[:, cols], surface, beyond = scene.digital_numbers(rows, cols)
+        surfaces += np.bincount(surface.ravel(), minlength=256)[: surfaces.size]
+        clipped += beyond
+    return numbers, surfaces, clipped
 
-    def power(self, first: int, surface: NDArray[np.uint8], mean_db: FloatArray) -> NDArray[np.float64]:
-        """Linear power of lines ``first``…: (σ0 · T + noise floor) · S, with exponential (one-look) speckle S."""
-        rows = len(surface)
-        mean = radiometry.to_power(mean_db)
-        field = self._texture_field(first, rows)
-        for index, table in enumerate(self._texture_tables):
-            here = surface == index
-            if table is not None and here.any():
-                mean[here] *= np.interp(field[here], self._grid, table)
-        # thermal noise is as Gaussian as the speckled field, so both share one complex normal draw
-        return np.asarray((mean + radiometry.to_power(self._priors.noise_floor_db)) * self._speckle(first, rows))
 
-    def _texture_field(self, first: int, rows: int) -> FloatArray:
-        """Correlated standard normal field that the gamma texture is made from."""
-        sigma = self._priors.texture_length_m / SPACING_M
-        impulse = np.zeros(2 * self._HALO + 1)
-        impulse[self._HALO] = 1
-        gain = np.sum(ndimage.gaussian_filter1d(impulse, sigma) ** 2)
-        noise = ndimage.gaussian_filter(self._rows(2, first, rows), sigma)
-        field: FloatArray = self._core(noise) / gain
-        return field
+# --- mean backscatter
 
-    def _speckle(self, first: int, rows: int) -> FloatArray:
-        """|z|² of a complex normal field whose neighbours correlate as stated in the priors."""
-        wanted = self._priors.speckle_field_correlation
-        # for taps (a, 1, a) the correlation at lag 1 is 2a / (1 + 2a²)
-        a = (1 - math.sqrt(1 - 2 * wanted**2)) / (2 * wanted)
-        taps = np.array([a, 1, a]) / math.sqrt(1 + 2 * a**2)
+
+def mean_db(ground: Ground, incidence_rad: Floats, priors: Priors) -> Floats:
+    """Mean σ0 in dB of a surface at its place: level of its parcel, incidence, slope, rows and walls.
+
+    Args:
+        ground: what lies there.
+        incidence_rad: incidence angle on level ground, in the shape of the ground's fields.
+        priors: the table.
+
+    Returns:
+        dB, in the shape of the ground's fields.
+    """
+    surface = ground.surface
+    db = priors.sigma0_db[surface] + priors.parcel_db[surface] * ground.level
+    cosine = np.cos(incidence_rad) / math.cos(math.radians(_INCIDENCE_DEG))
+    db += priors.incidence_power[surface] * (10 * np.log10(cosine))
+    db += _slope_gain_db(ground, incidence_rad, priors)
+    paddies, walls = (np.nonzero(surface == priors.number(name)) for name in ("paddy", "wall"))
+    db[paddies] += _row_gain_db(ground.direction_rad[paddies], incidence_rad[paddies], priors)
+    db[walls] += _wall_gain_db(ground.direction_rad[walls], priors)
+    return np.asarray(db, dtype=np.float32)
+
+
+def _slope_gain_db(ground: Ground, incidence_rad: Floats, priors: Priors) -> Floats:
+    """Slopes towards the radar are brighter: more ground falls into the same stretch of range.
+
+    With γ0 constant, σ0 per area of the level Earth is γ0 · sin θ / tan θ_local; over level ground that is
+    tan θ / tan θ_local (after Ulander 1996, for slopes along the view). Level 2.1 is put in its place with an elevation
+    model, as here, but keeps this brightness. Layover and shadow are not modelled; the gain is limited instead.
+    """
+    rise = ground.rise_east * np.float32(math.cos(_LOOK_RAD)) + ground.rise_north * np.float32(math.sin(_LOOK_RAD))
+    local = np.clip(incidence_rad - np.arctan(rise), np.float32(0.05), np.float32(1.45))
+    most = np.float32(priors.radar["slope_gain_db"])
+    return np.asarray(np.clip(10 * np.log10(np.tan(incidence_rad) / np.tan(local)), -most, most), dtype=np.float32)
+
+
+def _row_gain_db(rows_rad: Floats, incidence_rad: Floats, priors: Priors) -> Floats:
+    """Rows of rice echo in phase where their distance d, seen along the view, is half a wavelength: Bragg.
+
+    The condition is 2 · d · sin θ · |cos ψ| = λ, with ψ between the view and the direction across the rows. A cell of
+    the resolution r holds r/d rows, so the peak in sin θ · |cos ψ| is λ / (2r) wide (derived here).
+    """
+    radar = priors.radar
+    across = np.abs(np.sin(rows_rad - np.float32(_LOOK_RAD)))
+    resonant = radar["wavelength_m"] / (2 * radar["paddy_row_m"])
+    width = radar["wavelength_m"] / (2 * radar["resolution_m"])
+    away = (np.sin(incidence_rad) * across - resonant) / width
+    return np.asarray(priors.row_resonance_db * np.exp(-(away**2)), dtype=np.float32)
+
+
+def _wall_gain_db(normal_rad: Floats, priors: Priors) -> Floats:
+    """Walls that face the radar form corners with the ground; those that face away stand in their house's shadow."""
+    radar = priors.radar
+    turned = np.remainder(normal_rad - np.float32(_LOOK_RAD), np.float32(2 * math.pi)) - np.float32(math.pi)
+    gain = radar["double_bounce_db"] * np.exp(-((turned / math.radians(radar["double_bounce_width_deg"])) ** 2))
+    return np.asarray(np.where(np.abs(turned) < math.pi / 2, gain, radar["shadow_db"]), dtype=np.float32)
+
+
+@lru_cache(maxsize=2)
+def _incidence_polynomial(scene: Scene) -> tuple[float, ...]:
+    """Incidence in radians as c₀ + c₁x + c₂y + c₃x² + c₄xy + c₅y², x and y from 0 to 1 across columns and rows."""
+    y, x = (part.ravel() for part in np.mgrid[0:1:9j, 0:1:9j])
+    place = scene.description.scene
+    ranges = place.slant_ranges(y * (scene.height - 1), x * (scene.width - 1))
+    incidence = np.radians(geometry.incidence_by_slant_range_deg(ranges, place.radius_m))
+    terms = np.column_stack([np.ones_like(x), x, y, x * x, x * y, y * y])
+    return tuple(np.linalg.lstsq(terms, incidence, rcond=None)[0].tolist())
+
+
+def _incidence_rad(scene: Scene, rows: slice, cols: slice) -> Floats:
+    """Incidence angle on a level Earth, by the geometry that the product's leader tells."""
+    c = _incidence_polynomial(scene)
+    y = np.arange(rows.start, rows.stop)[:, None] / max(scene.height - 1, 1)
+    x = np.arange(cols.start, cols.stop)[None, :] / max(scene.width - 1, 1)
+    return np.asarray(c[0] + c[1] * x + c[2] * y + c[3] * x * x + c[4] * x * y + c[5] * y * y, dtype=np.float32)
+
+
+def _power(db: Any) -> Any:
+    """10^(dB/10) in single precision."""
+    return np.exp(db * np.float32(math.log(10) / 10))
+
+
+# --- texture and speckle
+
+
+class _Noise:
+    """Random fields of a block of pixels, cut from fields that cover the plane."""
+
+    def __init__(self, seed: int, rows: slice, cols: slice):
+        self._seed, self._rows, self._cols = seed, rows, cols
+
+    def speckle(self, priors: Priors) -> Floats:
+        """|z|² of a complex normal field: one look, mean 1, neighbours correlate by resolution and window."""
+        taps = _taps(priors.radar["resolution_m"], priors.radar["window_pedestal"])
         parts = []
-        for stream in (3, 4):
-            noise = self._rows(stream, first, rows)
+        for stream in _SPECKLE:
+            part = self._white(stream)
             for axis in (0, 1):
-                noise = ndimage.convolve1d(noise, taps, axis=axis)
-            parts.append(self._core(noise))
-        speckle: FloatArray = (parts[0] ** 2 + parts[1] ** 2) / 2
-        return speckle
+                part = ndimage.convolve1d(part, taps, axis=axis)
+            parts.append(self._core(part) ** 2)
+        return np.asarray((parts[0] + parts[1]) / 2, dtype=np.float32)
 
-    def _core(self, padded: FloatArray) -> FloatArray:
-        core: FloatArray = padded[self._HALO : -self._HALO, self._HALO : -self._HALO]
-        return core
+    def texture(self, surface: NDArray[np.uint8], priors: Priors) -> Floats:
+        """Gamma texture of mean 1: a correlated normal field, mapped to each surface's law.
 
-    def _rows(self, stream: int, first: int, rows: int) -> NDArray[np.float32]:
-        """White noise of these lines with a halo all around."""
-        top, bottom = first - self._HALO, first + rows + self._HALO
-        strips = range(top // _STRIP, -(-bottom // _STRIP))
-        noise = np.concatenate([self._noise(stream, strip) for strip in strips])
-        return noise[top - strips.start * _STRIP : bottom - strips.start * _STRIP]
+        Surfaces of another correlation length have another field of the same white noise.
+        """
+        length_m = priors.texture_length_m[surface]
+        white = self._white(_TEXTURE)
+        level = np.zeros(surface.shape, dtype=np.uint16)
+        for length in np.unique(length_m[length_m > 0]):
+            # a filter of width s leaves a correlation of exp(−(d/2s)²)
+            sigma = float(length) / 2 / SPACING_M
+            normal = self._core(ndimage.gaussian_filter(white, sigma)) / _gaussian_gain(sigma)
+            level = np.where(length_m == length, _quantised(normal), level)
+        return _texture_table(priors.texture_order.tobytes())[surface, level]
 
-    def _draw_strip(self, stream: int, strip: int) -> NDArray[np.float32]:
-        # strips above the scene have negative numbers; seeds may not
-        rng = np.random.default_rng([self._scene.seed, stream, strip + 1])
-        return rng.standard_normal((_STRIP, self._scene.width + 2 * self._HALO), dtype=np.float32)
+    def _core(self, padded: Floats) -> Floats:
+        return padded[_HALO:-_HALO, _HALO:-_HALO]
+
+    def _white(self, stream: int) -> Floats:
+        """White noise of the block with a halo, put together from tiles."""
+        (top, bottom), (left, right) = ((part.start - _HALO, part.stop + _HALO) for part in (self._rows, self._cols))
+        noise = np.empty((bottom - top, right - left), np.float32)
+        for row in range(top // _TILE, -(-bottom // _TILE)):
+            for col in range(left // _TILE, -(-right // _TILE)):
+                y, x = row * _TILE, col * _TILE
+                rows, cols = slice(max(y, top), min(y + _TILE, bottom)), slice(max(x, left), min(x + _TILE, right))
+                tile = _white_tile(self._seed, stream, row, col)
+                noise[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left] = tile[
+                    rows.start - y : rows.stop - y, cols.start - x : cols.stop - x
+                ]
+        return noise
+
+
+@lru_cache(maxsize=256)
+def _white_tile(seed: int, stream: int, row: int, col: int) -> Floats:
+    """Standard normal numbers of a tile of the pixel grid; neighbouring blocks ask for it again."""
+    return landcover.generator(seed, stream, (row, col)).standard_normal((_TILE, _TILE), dtype=np.float32)
+
+
+@cache
+def _taps(resolution_m: float, pedestal: float) -> Floats:
+    return speckle_taps(resolution_m, SPACING_M, pedestal)
+
+
+@cache
+def _gaussian_gain(sigma: float) -> np.float32:
+    """Spread that a Gaussian filter along both axes leaves of white noise."""
+    impulse = np.zeros(2 * _HALO + 1)
+    impulse[_HALO] = 1
+    return np.float32(np.sum(ndimage.gaussian_filter1d(impulse, sigma) ** 2))
+
+
+_LEVELS, _LARGEST = 4096, 5.5
+
+
+def _quantised(normal: Floats) -> NDArray[np.uint16]:
+    """Standard normal numbers as steps of the texture's table."""
+    step = np.float32((_LEVELS - 1) / (2 * _LARGEST))
+    return np.asarray(np.rint((np.clip(normal, -_LARGEST, _LARGEST) + np.float32(_LARGEST)) * step), dtype=np.uint16)
+
+
+@cache
+def _texture_table(orders: bytes) -> Floats:
+    """Gamma deviates of mean 1 for each surface and step of a standard normal number; 1 where there is no texture."""
+    probability = stats.norm.cdf(np.linspace(-_LARGEST, _LARGEST, _LEVELS))
+    order = np.frombuffer(orders, dtype=np.float32)
+    table = np.ones((order.size, _LEVELS), dtype=np.float32)
+    for row, nu in zip(table, order, strict=True):
+        if np.isfinite(nu):
+            row[:] = stats.gamma.ppf(probability, nu, scale=1 / nu)
+    return table
+
+
+# --- checking what was made
+
+
+@dataclass(frozen=True)
+class SurfaceCheck:
+    """One surface of a simulated scene: asked and found.
+
+    Attributes:
+        name, code: of the surface.
+        pixels: with data.
+        asked_db, found_db: mean σ0 without the noise floor, over its pixels as they lie.
+        asked_order, found_order: ν of the texture of a pixel; infinite: none.
+        asked_correlation, found_correlation: of the intensity at lag 2 (5 m) along columns, by texture and speckle;
+            NaN where there are too few pairs.
+        enl: equivalent number of looks, where there is no texture; else None. One is asked.
+    """
+
+    name: str
+    code: int
+    pixels: int
+    asked_db: float
+    found_db: float
+    asked_order: float
+    found_order: float
+    asked_correlation: float
+    found_correlation: float
+    enl: float | None
+
+
+@dataclass(frozen=True)
+class SimulationCheck:
+    """A simulated scene against what was asked of it; the numbers behind the validation figure.
+
+    Attributes:
+        surfaces: those with enough pixels.
+        code_shares: label code → (asked, obtained).
+        asked_speckle, found_speckle: correlation of the intensity at lags 0…4 pixels; found: along columns, along rows,
+            on the sea and on inland water. Empty, if there is none.
+        clipped: pixels that did not fit 16 bits.
+    """
+
+    surfaces: tuple[SurfaceCheck, ...]
+    code_shares: dict[int, tuple[float, float]]
+    asked_speckle: tuple[float, ...]
+    found_speckle: tuple[tuple[float, ...], ...]
+    clipped: Clipped
+
+
+_CHECK_LAG, _FEWEST = 2, 2000
+
+
+def check_simulation(folder: str | Path) -> SimulationCheck:
+    """Measure a simulated product against the table it was made from.
+
+    Each pixel is divided by its expected power, which leaves texture, speckle and noise; their moments give texture
+    order, looks and correlation. Pixels at the ends of the 16-bit range are counted, not mended.
+
+    Args:
+        folder: what :func:`simulate_product` left. At most 6000 × 6000 pixels of its middle are read.
+
+    Raises:
+        Alos2TutError: a folder that holds no ``simulation.json``, or one of another recipe.
+    """
+    facts = read_json(Path(folder) / "simulation.json")
+    if facts["recipe"] != RECIPE:
+        raise Alos2TutError(f"was made by {facts['recipe']}, not {RECIPE}", where=folder, remedy="Simulate it anew.")
+    scene = Scene(facts["seed"], facts["size_px"][0], facts["size_px"][1], facts["season"])
+    sums = _Sums(scene)
+    product = open_product(folder)
+    rows, cols = (slice(max(n // 2 - 3000, 0), min(n // 2 + 3000, n)) for n in (scene.height, scene.width))
+    for top in range(rows.start, rows.stop, 1000):
+        part = slice(top, min(top + 1000, rows.stop))
+        power = product.read_power((top, cols.start, part.stop - top, cols.stop - cols.start))
+        sums.add(power, part, cols)
+    return SimulationCheck(
+        surfaces=tuple(check for number in range(len(scene.priors.names)) if (check := sums.check(number))),
+        code_shares={int(code): (s["asked"], s["obtained"]) for code, s in facts["code_shares"].items()},
+        asked_speckle=tuple(_intensity_correlation(np.arange(5), scene.priors).tolist()),
+        found_speckle=sums.water_correlation(),
+        clipped=Clipped(**facts["clipped_pixels"]),
+    )
+
+
+def _intensity_correlation(lags: NDArray[Any], priors: Priors) -> NDArray[np.float64]:
+    """Correlation of intensities of pure speckle at lags in pixels along an axis."""
+    radar = priors.radar
+    return speckle_correlation(lags * SPACING_M, radar["resolution_m"], radar["window_pedestal"]) ** 2
+
+
+@dataclass
+class _Sums:
+    """Moments per surface, added up strip by strip."""
+
+    scene: Scene
+    totals: NDArray[np.float64] = field(init=False)
+    water: list[list[NDArray[np.float64]]] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        # pixels; power, expected; ratio, its square; (1 − share of noise)²; pairs, their product, texture's asked
+        self.totals = np.zeros((9, len(self.scene.priors.names)))
+
+    def add(self, power: FloatArray, rows: slice, cols: slice) -> None:
+        priors = self.scene.priors
+        ground = self.scene.ground(rows, cols)
+        expected = self.scene.mean_power(ground, rows, cols).astype(np.float64)
+        signal = 1 - radiometry.to_power(priors.noise_floor_db) / expected
+        ratio = np.where(np.isfinite(power), power / expected, np.nan)
+        known = np.isfinite(ratio)
+        surface = ground.surface
+
+        def total(values: Any, where: NDArray[np.bool_], of: NDArray[np.uint8]) -> NDArray[np.float64]:
+            weights = np.broadcast_to(values, where.shape)[where]
+            return np.bincount(of[where], weights=weights, minlength=len(priors.names)).astype(np.float64)
+
+        moments = (1.0, power, expected, ratio, ratio**2, signal**2)
+        self.totals[:6] += [total(values, known, surface) for values in moments]
+        left, right = np.s_[:, :-_CHECK_LAG], np.s_[:, _CHECK_LAG:]
+        pairs = known[left] & known[right] & (surface[left] == surface[right])
+        both = (1.0, ratio[left] * ratio[right], signal[left] * signal[right])
+        self.totals[6:] += [total(values, pairs, surface[left]) for values in both]
+        inner = np.isin(surface, [priors.number("sea"), priors.number("inland water")])
+        if inner.sum() > _FEWEST:
+            still = np.where(ndimage.binary_erosion(inner, iterations=2), ratio, np.nan)
+            self.water.append([np.array([np.isfinite(still).sum()]), *speckle.autocorrelation(still, 4)])
+
+    def check(self, number: int) -> SurfaceCheck | None:
+        priors, totals = self.scene.priors, self.totals[:, number]
+        pixels = totals[0]
+        if pixels < _FEWEST:
+            return None
+        _, power, expected, first, second, signal = totals[:6] / pixels
+        floor = float(radiometry.to_power(priors.noise_floor_db))
+        # of one look with noise: ⟨r²⟩ = 2 · (1 + (1 − noise)²/ν)
+        excess = (second / first**2 / 2 - 1) / signal
+        order, is_even = float(priors.texture_order[number]), not np.isfinite(priors.texture_order[number])
+        correlation = _intensity_correlation(np.array([_CHECK_LAG]), priors)[0]
+        asked = _texture_correlation(order, float(priors.texture_length_m[number]), _CHECK_LAG * SPACING_M)
+        enough = totals[6] > _FEWEST
+        both, shared = (totals[7:] / totals[6]) if enough else (np.nan, np.nan)
+        variance = second / first**2 - 1
+        return SurfaceCheck(
+            name=priors.names[number],
+            code=int(priors.codes[number]),
+            pixels=int(pixels),
+            asked_db=float(radiometry.to_db(expected - floor)),
+            found_db=float(radiometry.to_db(max(power - floor, 0.0))),
+            asked_order=order,
+            found_order=float("inf") if excess <= 0 else float(1 / excess),
+            asked_correlation=float(((1 + asked * shared) * (1 + correlation) - 1) / (1 + 2 * signal / order))
+            if enough
+            else float("nan"),
+            found_correlation=float((both / first**2 - 1) / variance),
+            enl=float(1 / variance) if is_even else None,
+        )
+
+    def water_correlation(self) -> tuple[tuple[float, ...], ...]:
+        """Correlation on water at lags 0…4, along columns and along rows, weighted by pixels."""
+        if not self.water:
+            return ()
+        weights = [int(part[0][0]) for part in self.water]
+        return tuple(tuple(np.average([p[axis] for p in self.water], axis=0, weights=weights)) for axis in (1, 2))
+
+
+def _texture_correlation(order: float, length_m: float, distance_m: float) -> float:
+    """Covariance of gamma texture so far apart: from the normal field's correlation.
+
+    Mapped from a normal field, gamma deviates correlate less than it; summing over both normal numbers gives by how
+    much (derived here).
+    """
+    if not np.isfinite(order):
+        return 0.0
+    rho = math.exp(-((distance_m / length_m) ** 2))
+    nodes = np.linspace(-5.5, 5.5, 111)
+    weights = stats.norm.pdf(nodes) / stats.norm.pdf(nodes).sum()
+
+    def texture(normal: FloatArray) -> NDArray[np.float64]:
+        inside = np.clip(normal, -_LARGEST, _LARGEST)
+        return np.asarray(stats.gamma.ppf(stats.norm.cdf(inside), order, scale=1 / order))
+
+    other = rho * nodes[:, None] + math.sqrt(1 - rho**2) * nodes[None, :]
+    return float(np.sum(weights[:, None] * weights[None, :] * texture(nodes)[:, None] * texture(other)) - 1)
+
+
+# --- labels
 
 
 def _lonlat(x_m: Any, y_m: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -443,14 +811,14 @@ def _lonlat(x_m: Any, y_m: Any) -> tuple[NDArray[np.float64], NDArray[np.float64
     return np.reshape(longitude, x_m.shape), np.reshape(latitude, x_m.shape)
 
 
-def _write_labels(folder: Path, scene: _Scene) -> list[str]:
+def _write_labels(folder: Path, scene: Scene) -> list[str]:
     """Label tiles in JAXA's form (1°, 1/12000°, named by the south-west corner); no data beyond the scene."""
     longitude, latitude = _lonlat(
         *(scene.transform * (np.array([0, scene.width, 0, scene.width]), np.array([0, 0, scene.height, scene.height])))
     )
     west, east = math.floor(longitude.min()), math.ceil(longitude.max())
     south, north = math.floor(latitude.min()), math.ceil(latitude.max())
-    land = scene.land_cover()
+    land = scene.land_cover
     names = []
     for tile_south in range(south, north):
         for tile_west in range(west, east):
@@ -459,7 +827,7 @@ def _write_labels(folder: Path, scene: _Scene) -> list[str]:
     return names
 
 
-def _write_label_tile(path: Path, south: int, west: int, scene: _Scene, land: LandCover) -> None:
+def _write_label_tile(path: Path, south: int, west: int, scene: Scene, land: LandCover) -> None:
     n = LABEL_PIXELS_PER_DEGREE
     transform = Affine(1 / n, 0, west, 0, -1 / n, south + 1)
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": n, "width": n, "nodata": 255}
@@ -474,14 +842,14 @@ def _write_label_tile(path: Path, south: int, west: int, scene: _Scene, land: La
             x_m, y_m = reproject_points(CRS.from_epsg(4326), _UTM, longitude.ravel(), latitude.ravel())
             x_m = np.reshape(x_m, longitude.shape) - _WEST_M
             y_m = np.reshape(y_m, longitude.shape) - _SOUTH_M
-            codes = load_priors().codes[land.surfaces(x_m, y_m)[0]]
+            codes = scene.priors.codes[land.surfaces(x_m, y_m).surface]
             # a little beyond the scene, whose outermost pixels lie in label pixels centred outside
             low, high_x, high_y = -_LABEL_MARGIN_M, scene.width * SPACING_M, scene.height * SPACING_M
             outside = (x_m < low) | (y_m < low) | (x_m > high_x - low) | (y_m > high_y - low)
             tile.write(np.where(outside, 255, codes).astype(np.uint8), 1, window=window)
 
 
-def _label_windows(scene: _Scene, transform: Affine, n: int) -> Iterator[Window]:
+def _label_windows(scene: Scene, transform: Affine, n: int) -> Iterator[Window]:
     """The blocks of the tile that the scene touches."""
     margin = _LABEL_MARGIN_M / SPACING_M
     corners_x = np.array([-margin, scene.width + margin] * 2)
@@ -495,20 +863,3 @@ def _label_windows(scene: _Scene, transform: Affine, n: int) -> Iterator[Window]
 
 def _label_colors() -> dict[int, tuple[int, int, int, int]]:
     return {code: (*c.color, 255) for c in load_legend("japan_14").classes for code in c.codes}
-
-
-def _ranks(field: FloatArray) -> NDArray[np.float64]:
-    """Values as their rank from 0 to 1, so that a threshold is a share of the scene."""
-    order: Callable[[FloatArray], NDArray[np.float64]] = stats.rankdata
-    return order(field).reshape(field.shape) / field.size
-
-
-def _hashed(i: FloatArray, j: FloatArray, *, salt: int) -> NDArray[np.float64]:
-    """A number in [0, 1) for each cell: a mix of its indices, the same on every machine (splitmix64's finaliser)."""
-    with np.errstate(over="ignore"):
-        key = i.astype(np.int64).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        key ^= j.astype(np.int64).astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F) + np.uint64(salt)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            key = (key ^ (key >> np.uint64(shift))) * np.uint64(factor)
-        key ^= key >> np.uint64(31)
-    return (key >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -3,6 +3,7 @@
 import functools
 import json
 import shutil
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,16 @@ import rasterio
 from rasterio.warp import transform as reproject_points
 from scipy import ndimage
 
-from alos2tut import Alos2TutError, load_legend, open_product, radiometry, simulate_product, simulation, speckle
+from alos2tut import (
+    Alos2TutError,
+    landcover,
+    load_legend,
+    open_product,
+    radiometry,
+    simulate_product,
+    simulation,
+    speckle,
+)
 
 SMALL = (128, 192)
 
@@ -27,7 +37,7 @@ def surfaces_of(scene: Path) -> np.ndarray:
     height, width = facts["size_px"]
     x_m = np.broadcast_to((np.arange(width) + 0.5) * 2.5, (height, width))
     y_m = np.broadcast_to(((height - np.arange(height)) - 0.5)[:, None] * 2.5, (height, width))
-    return simulation.LandCover(facts["seed"], height * 2.5, width * 2.5).surfaces(x_m, y_m)[0]
+    return landcover.LandCover(facts["seed"], height * 2.5, width * 2.5).surfaces(x_m, y_m).surface
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +76,99 @@ def test_strips_do_not_repeat_each_other(scene, small_scene):
     assert np.abs(correlation - np.eye(4)).max() < 0.05
 
 
+def test_no_pixel_depends_on_how_the_work_was_cut():
+    scene = simulation.Scene(3, 333, 517)
+    whole = scene.digital_numbers(slice(0, 333), slice(0, 517))[0]
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        (top, bottom), (left, right) = (np.sort(rng.choice(n + 1, 2, replace=False)) for n in (333, 517))
+        block = scene.digital_numbers(slice(int(top), int(bottom)), slice(int(left), int(right)))[0]
+        np.testing.assert_array_equal(block, whole[top:bottom, left:right])
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("strip", [64, 200])
+def test_workers_and_strips_change_no_byte(tmp_path, monkeypatch, workers, strip):
+    expected = simulate_product(tmp_path / "expected", seed=5, size_px=(300, 192))
+    monkeypatch.setattr(simulation, "_STRIP", strip)
+    with ThreadPoolExecutor(workers) as executor:
+        found = simulate_product(tmp_path / "found", seed=5, size_px=(300, 192), executor=executor)
+    assert content(found) == content(expected)
+
+
+def test_another_process_makes_the_same_bytes(tmp_path):
+    expected = simulate_product(tmp_path / "expected", seed=5, size_px=SMALL)
+    with ProcessPoolExecutor(1) as executor:
+        found = simulate_product(tmp_path / "found", seed=5, size_px=SMALL, executor=executor)
+    assert content(found) == content(expected)
+
+
+def test_ground_is_the_same_for_any_order_of_points():
+    land = landcover.LandCover(4, 900.0, 1100.0)
+    x, y = np.random.default_rng(0).random((2, 5000)) * [[1100], [900]]
+    whole, backwards = land.surfaces(x, y), land.surfaces(x[::-1], y[::-1])
+    np.testing.assert_array_equal(whole.surface, backwards.surface[::-1])
+    np.testing.assert_array_equal(whole.level, backwards.level[::-1])
+
+
+# --- water runs to the sea
+
+
+def test_water_runs_downhill_to_the_sea_and_rivers_only_grow():
+    rng = np.random.default_rng(1)
+    height = ndimage.gaussian_filter(rng.standard_normal((40, 50)), 2) + np.linspace(-0.2, 3, 40)[:, None]
+    receiver, order = landcover.route_water(height, np.full(height.shape, 1e-3))
+    assert sorted(order) == list(range(height.size))
+    assert ((receiver < 0) == (height.ravel() < 0)).all()
+    rank = np.empty(height.size, int)
+    rank[order] = np.arange(height.size)
+    inland = receiver >= 0
+    assert (rank[receiver[inland]] < rank[inland]).all()
+    rows, cols = np.divmod(np.arange(height.size), 50)
+    assert np.abs(rows - rows[receiver])[inland].max() <= 1 and np.abs(cols - cols[receiver])[inland].max() <= 1
+
+
+@pytest.fixture(scope="module")
+def coast() -> landcover.LandCover:
+    """The ground of a scene of 10 × 13 km."""
+    return landcover.LandCover(0, 10_240.0, 12_800.0)
+
+
+def test_rivers_reach_the_sea_and_widen_on_their_way(coast):
+    x, y = (part.astype(np.float32).ravel() for part in np.meshgrid(np.arange(0, 12_800, 10), np.arange(0, 10_240, 10)))
+    terrain = {name: values.reshape(1024, 1280) for name, values in coast._terrain.at(x, y).items()}
+    sea, river = terrain["height_m"] < 0, terrain["river_m"] < 0
+    pieces, _ = ndimage.label(sea | river, structure=np.ones((3, 3)))
+    # what leaves the scene's frame may meet the sea outside
+    framed = np.unique(np.r_[pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
+    ends = np.isin(pieces[river & ~sea], np.union1d(np.unique(pieces[sea]), framed))
+    assert river.mean() > 0.005 and ends.mean() > 0.95
+    half_width = -terrain["river_m"]
+    low, high = (half_width[river & ~sea & (terrain["height_m"] < limit)].max() for limit in (5, 1e4))
+    hills = half_width[river & (terrain["height_m"] > 60)].max()
+    assert low == high > 1.5 * hills
+
+
+# --- shares
+
+
+def test_all_codes_are_there_with_shares_near_those_asked(coast):
+    x, y = np.random.default_rng(3).random((2, 200_000)) * [[12_800], [10_240]]
+    codes = landcover.surface_codes()[coast.surfaces(x, y).surface]
+    found = np.bincount(codes, minlength=15) / codes.size
+    asked = landcover.asked_shares()
+    assert set(asked) == set(range(1, 15)) and sum(asked.values()) == pytest.approx(1)
+    for code, share in asked.items():
+        assert found[code] == pytest.approx(share, rel=0.35, abs=0.002), code
+
+
+def test_every_number_of_the_table_has_a_source():
+    table = landcover.load_table()
+    assert all(entry["source"] for part in ("columns", "radar", "sizes_m") for entry in table[part].values())
+    assert table["seasons"]["source"] and table["shares"]["source"]
+    assert all(set(row) - {"name", "source"} == set(table["columns"]) for row in table["surfaces"])
+
+
 # --- levels and speckle
 
 
@@ -79,25 +182,151 @@ def test_power_of_the_flat_sea_is_signal_plus_noise_floor(sea_power):
     assert radiometry.to_db(np.nanmean(sea_power)) == pytest.approx(expected, abs=tolerance_db)
 
 
-def test_the_sea_shows_one_look_and_little_correlation(sea_power):
+def test_the_sea_shows_one_look_and_the_correlation_that_follows_from_resolution(sea_power):
     assert speckle.enl_moments(sea_power) == pytest.approx(1, abs=0.05)
     assert speckle.enl_log_moments(sea_power) == pytest.approx(1, abs=0.05)
+    # without a window the impulse response is sinc, whose 3 dB width is 0.886 / B
+    expected = np.sinc(0.8859 / 3 * 2.5 * np.arange(4)) ** 2
     for lags in speckle.autocorrelation(sea_power, 3):
-        assert lags[1] == pytest.approx(0.07, abs=0.02)
-        assert lags[3] == pytest.approx(0, abs=0.02)
+        np.testing.assert_allclose(lags, expected, atol=0.02)
 
 
-def test_forest_has_more_variation_than_speckle(scene):
-    forest = surfaces_of(scene) == simulation.load_priors().names.index("evergreen needle-leaf")
-    power = open_product(scene).read_power()[forest]
-    cv = speckle.coefficient_of_variation(power[np.isfinite(power)])
-    assert cv == pytest.approx(speckle.expected_cv(1, 5.0), rel=0.05)
+def test_correlation_is_that_of_a_field_made_in_the_slow_way():
+    # white noise through the impulse response of a Hamming-weighted spectrum, on a grid ten times as fine
+    step, b = 0.25, simulation.bandwidth(3.0, 0.54)
+    frequency = np.fft.fftfreq(1 << 16, step)
+    weight = np.where(np.abs(frequency) < b / 2, 0.54 + 0.46 * np.cos(2 * np.pi * frequency / b), 0)
+    response = np.abs(np.fft.ifft(weight)) ** 2
+    assert np.interp(1.5, np.arange(40) * step, response[:40]) == pytest.approx(response[0] / 2, rel=0.01)
+    correlation = np.fft.ifft(weight**2).real
+    expected = correlation[[0, 10, 20, 30]] / correlation[0]
+    found = simulation.speckle_correlation(np.arange(4) * 2.5, 3.0, 0.54)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("pedestal", [1.0, 0.75, 0.54])
+def test_taps_give_the_correlation_that_is_asked(pedestal):
+    taps = simulation.speckle_taps(3.0, 2.5, pedestal).astype(float)
+    found = np.correlate(taps, taps, "full")[taps.size - 1 :][:6]
+    np.testing.assert_allclose(found, simulation.speckle_correlation(np.arange(6) * 2.5, 3.0, pedestal), atol=0.01)
+
+
+def test_looks_of_multilooked_sea_follow_from_its_correlation(sea_power):
+    found = speckle.enl_moments(radiometry.multilook(sea_power, 2))
+    assert found == pytest.approx(simulation.multilook_enl((2, 2), 3.0, 2.5, 1.0), rel=0.06)
+
+
+# --- angles
+
+
+def ground(name: str, **values: float) -> landcover.Ground:
+    fields = {"level": 0.0, "direction_rad": 0.0, "rise_east": 0.0, "rise_north": 0.0} | values
+    number = np.array([simulation.load_priors().number(name)], dtype=np.uint8)
+    return landcover.Ground(number, *(np.array([value], dtype=np.float32) for value in fields.values()))
+
+
+def mean_db(name: str, incidence_deg: float = 36.3, season: str = "autumn", **values: float) -> float:
+    incidence = np.array([np.radians(incidence_deg)], dtype=np.float32)
+    return float(simulation.mean_db(ground(name, **values), incidence, simulation.load_priors(season))[0])
+
+
+#: the radar flies towards 190° and looks towards 280°, both from north: it stands in the direction of −10° from east
+TO_RADAR_RAD = np.radians(-10)
+
+
+def test_walls_that_face_the_radar_are_bright_and_others_lie_in_shadow():
+    facing, oblique, away = (mean_db("wall", direction_rad=TO_RADAR_RAD + turn) for turn in (0, np.pi / 4, np.pi))
+    assert facing - mean_db("wall", direction_rad=TO_RADAR_RAD + 2 * np.pi) == pytest.approx(0, abs=1e-3)
+    assert facing - oblique == pytest.approx(14, abs=0.1) and oblique - away == pytest.approx(5, abs=0.1)
+
+
+def test_paddies_resonate_where_the_rows_distance_along_the_view_is_half_a_wavelength():
+    turns = np.linspace(0, np.pi / 2, 91)
+    # rows at an angle to the direction that points to the radar
+    levels = [mean_db("paddy", season="summer", direction_rad=TO_RADAR_RAD + turn) for turn in turns]
+    # 2 d sin θ |cos ψ| = λ, ψ between the view and the normal of the rows
+    resonant = np.degrees(np.arcsin(0.2424525 / (2 * 0.30 * np.sin(np.radians(36.3)))))
+    assert np.argmax(levels) == pytest.approx(resonant, abs=2)
+    assert max(levels) - min(levels) > 10 > mean_db("paddy") - mean_db("paddy", season="spring")
+
+
+@pytest.mark.parametrize(("name", "power"), [("sea", 4), ("evergreen needle-leaf", 1), ("wall", 0)])
+def test_brightness_falls_with_incidence(name, power):
+    fall = mean_db(name, 33.0, direction_rad=TO_RADAR_RAD) - mean_db(name, 39.0, direction_rad=TO_RADAR_RAD)
+    assert fall == pytest.approx(10 * power * np.log10(np.cos(np.radians(33)) / np.cos(np.radians(39))), abs=1e-3)
+
+
+def test_slopes_towards_the_radar_are_brighter():
+    east = {"rise_east": np.cos(TO_RADAR_RAD) * 0.3, "rise_north": np.sin(TO_RADAR_RAD) * 0.3}
+    away = mean_db("bamboo", **east) - mean_db("bamboo")
+    towards = mean_db("bamboo", **{name: -rise for name, rise in east.items()}) - mean_db("bamboo")
+    theta, slope = np.radians(36.3), np.arctan(0.3)
+    assert towards == pytest.approx(10 * np.log10(np.tan(theta) / np.tan(theta - slope)), abs=1e-3)
+    assert away == pytest.approx(10 * np.log10(np.tan(theta) / np.tan(theta + slope)), abs=1e-3)
+
+
+def test_incidence_grows_away_from_the_radar():
+    scene = simulation.Scene(0, 27_000, 32_000)
+    west, east = (
+        np.degrees(simulation._incidence_rad(scene, slice(13_500, 13_501), slice(c, c + 1))) for c in (0, 31_999)
+    )
+    assert 3 < west - east < 8 and (west + east) / 2 == pytest.approx(36.3, abs=0.1)
+
+
+def test_a_season_changes_backscatter_and_date_but_not_the_ground(tmp_path, small_scene):
+    spring = simulate_product(tmp_path / "spring", seed=1, size_px=(512, 640), season="spring")
+    product, autumn = open_product(spring), open_product(small_scene)
+    assert "220604" in product.scene_id and "221119" in autumn.scene_id
+    labels = [next((folder / "labels").iterdir()).read_bytes() for folder in (spring, small_scene)]
+    assert labels[0] == labels[1]
+    surface = surfaces_of(small_scene)
+    change = radiometry.to_db(product.read_power() / autumn.read_power())
+    names = simulation.load_priors().names
+    # the same random numbers: what differs is the mean
+    assert np.nanmedian(change[surface == names.index("paddy")]) == pytest.approx(-5, abs=1)
+    assert np.nanmedian(change[surface == names.index("street")]) == pytest.approx(0, abs=0.01)
+
+
+# --- the scene against its table
+
+
+@pytest.fixture(scope="module")
+def check(scene) -> simulation.SimulationCheck:
+    return simulation.check_simulation(scene)
+
+
+def test_surfaces_have_the_level_and_texture_that_were_asked(check):
+    measured = [surface for surface in check.surfaces if surface.pixels > 30_000 and surface.name != "corner"]
+    assert len(measured) > 10
+    for surface in measured:
+        assert surface.found_db == pytest.approx(surface.asked_db, abs=0.2), surface.name
+        if surface.enl is not None:
+            assert surface.enl == pytest.approx(1, abs=0.05), surface.name
+        else:
+            # CV² of what is left of texture and speckle
+            found, asked = 1 / surface.found_order, 1 / surface.asked_order
+            assert found == pytest.approx(asked, rel=0.15, abs=0.03), surface.name
+            assert surface.found_correlation == pytest.approx(surface.asked_correlation, abs=0.03), surface.name
+
+
+def test_speckle_correlates_as_asked_along_both_axes(check):
+    assert len(check.found_speckle) == 2
+    for found in check.found_speckle:
+        np.testing.assert_allclose(found, check.asked_speckle, atol=0.02)
+
+
+def test_a_scene_of_another_recipe_is_not_checked(tmp_path):
+    (tmp_path / "simulation.json").write_text('{"recipe": "older"}')
+    with pytest.raises(Alos2TutError, match="older"):
+        simulation.check_simulation(tmp_path)
 
 
 def test_facts_are_kept_beside_the_product(scene):
     facts = json.loads((scene / "simulation.json").read_text())
     assert facts["simulated"] is True and facts["seed"] == 2 and facts["size_px"] == [1600, 1600]
+    assert facts["recipe"] == "japansim-v1" and facts["season"] == "autumn"
     assert sum(facts["surface_shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert sum(share["obtained"] for share in facts["code_shares"].values()) == pytest.approx(1, abs=1e-3)
     assert facts["clipped_pixels"]["low"] < 100 and facts["clipped_pixels"]["high"] < 1000
     assert open_product(scene).simulated
 
@@ -193,6 +422,7 @@ def test_a_label_moved_by_one_pixel_would_be_noticed(alignment, monkeypatch, axi
         pytest.param({"size_px": "128"}, "size_px", id="text"),
         pytest.param({"seed": -1}, "seed", id="negative seed"),
         pytest.param({"seed": 1.5}, "seed", id="a fraction as seed"),
+        pytest.param({"season": "rainy"}, "season", id="an unknown season"),
     ],
 )
 def test_bad_sizes_and_seeds_are_refused(tmp_path, arguments, field):

@@ -1,0 +1,845 @@
+"""The ground of the simulated scene: a plausible piece of Japanese coast, as a function of ground position.
+
+Geography comes first, on a grid: a fractal relief that falls to the sea, valleys and rivers where water would run,
+reservoirs behind dams, smooth fields that say where towns, paddies or forests prefer to be. Detail is laid over it
+point by point: parcels, streets, houses, stands and panels are cells of rotated lattices, and what a cell holds is a
+hash of its number. Nothing depends on the order or the size of the pieces in which the ground is asked for.
+
+Sizes and shares are in ``surfaces.yaml``, marked with their sources. The rest of the recipe (how fields and lattices
+combine) is this project's own and an assumption throughout.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+from typing import Any, TypeAlias
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from scipy import fft, ndimage, spatial
+
+Floats: TypeAlias = NDArray[np.float32]
+Ids: TypeAlias = NDArray[np.uint32]
+Mask: TypeAlias = NDArray[np.bool_]
+
+#: streams of random numbers; those of the radar begin above
+_RELIEF, _RIDGES, _BENDS, _SAMPLE, _FIELDS = 1, 2, 3, 4, 16
+_MARGIN_M = 600.0
+_TERRAIN_M, _ROUTING_CELLS, _FIELDS_M = 25.0, 4, 50.0
+#: points that are worked on at once: what they need stays in a core's cache
+_CHUNK = 1 << 16
+#: share of the scene below the foot of the hills, and how high the hills of a scene of 10 km are
+_FOOT, _HILLS_M, _RIDGE_M, _CARVE_M = 0.46, 330.0, 70.0, 7.0
+#: rivers: a catchment of 100 km² feeds one of about 60 m (assumption); narrower ones are not drawn
+_RIVER_SHARE, _RIVER_M_PER_KM, _NARROWEST_M, _REACH_M = 0.016, (5.0, 14.0), 22.0, 500.0
+_RESERVOIR_SHARE = 0.014
+_CALIBRATION_POINTS, _CALIBRATION_ROUNDS = 60_000, 10
+
+
+@cache
+def load_table() -> dict[str, Any]:
+    """The content of ``surfaces.yaml``: the simulator's priors with their sources."""
+    content: dict[str, Any] = yaml.safe_load(files("alos2tut").joinpath("surfaces.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+@cache
+def surface_names() -> tuple[str, ...]:
+    """Names of the surfaces; their place is the surface's number."""
+    return tuple(row["name"] for row in load_table()["surfaces"])
+
+
+@cache
+def surface_codes() -> NDArray[np.uint8]:
+    """The label code of each surface."""
+    return np.array([row["code"] for row in load_table()["surfaces"]], dtype=np.uint8)
+
+
+@cache
+def asked_shares() -> dict[int, float]:
+    """Share of the scene that each label code should take; together 1."""
+    shares = {code: share for code, share in load_table()["shares"].items() if code != "source"}
+    return {code: share / sum(shares.values()) for code, share in shares.items()}
+
+
+def generator(seed: int, stream: int, tile: tuple[int, int] = (0, 0)) -> np.random.Generator:
+    """Random numbers of one stream on one tile: Philox, whose counter starts at the tile's place.
+
+    Args:
+        seed: the scene's.
+        stream: what the numbers are for.
+        tile: row and column, from −2³¹.
+
+    Returns:
+        A generator; equal arguments give equal numbers, whoever asks and whenever (Salmon et al. 2011).
+    """
+    key = np.array([seed % 2**64, stream], dtype=np.uint64)
+    row, col = (n + 2**31 for n in tile)
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, col, row], dtype=np.uint64)))
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What lies at some positions.
+
+    Attributes:
+        surface: its number, see :func:`surface_names`.
+        level: how its parcel, stand or house differs from others of its kind: mean 0, spread 1.
+        direction_rad: of rows, or the outward normal of walls, counted from east towards north; 0 where there is none.
+        rise_east, rise_north: slope of the terrain, metres per metre.
+    """
+
+    surface: NDArray[np.uint8]
+    level: Floats
+    direction_rad: Floats
+    rise_east: Floats
+    rise_north: Floats
+
+    @classmethod
+    def empty(cls, size: int) -> Ground:
+        """Room for so many points."""
+        return cls(np.zeros(size, np.uint8), *(np.zeros(size, np.float32) for _ in range(4)))
+
+    def put(self, where: Any, other: Ground) -> None:
+        """Set surface, level and direction of some points; the terrain stays."""
+        self.surface[where] = other.surface
+        self.level[where] = other.level
+        self.direction_rad[where] = other.direction_rad
+
+    def reshaped(self, shape: tuple[int, ...]) -> Ground:
+        """The same points in another shape."""
+        return Ground(*(getattr(self, field.name).reshape(shape) for field in fields(self)))
+
+
+class LandCover:
+    """Surfaces as a function of ground position, from a seed and the size of the scene.
+
+    Args:
+        seed: equal seeds and sizes give equal ground.
+        height_m: from south to north.
+        width_m: from west to east.
+    """
+
+    def __init__(self, seed: int, height_m: float, width_m: float):
+        self._seed = seed
+        self._size_m = (height_m, width_m)
+        self._salt = np.uint32(seed % 2**32 ^ 0x5EED)
+        self._terrain = build_terrain(seed, height_m, width_m)
+        self._fields = _smooth_fields(seed, height_m, width_m)
+        self._calibrate()
+
+    def surfaces(self, x_m: NDArray[Any], y_m: NDArray[Any]) -> Ground:
+        """What lies at ground positions.
+
+        Args:
+            x_m: metres east of the scene's south-west corner, any shape.
+            y_m: metres north of it.
+
+        Returns:
+            The ground there, in the shape of ``x_m``.
+        """
+        x, y = (np.asarray(part, dtype=np.float32).ravel() for part in (x_m, y_m))
+        ground = Ground.empty(x.size)
+        for first in range(0, x.size, _CHUNK):
+            part = slice(first, first + _CHUNK)
+            here = self._chunk(x[part], y[part])
+            for field in fields(Ground):
+                getattr(ground, field.name)[part] = getattr(here, field.name)
+        return ground.reshaped(np.shape(x_m))
+
+    # --- shares
+
+    def _calibrate(self) -> None:
+        """Turn the knobs until a sample of the scene's ground shows the shares that are asked for."""
+        draw = generator(self._seed, _SAMPLE).random((2, _CALIBRATION_POINTS), dtype=np.float32)
+        x, y = draw[0] * np.float32(self._size_m[1]), draw[1] * np.float32(self._size_m[0])
+        terrain, fields_here = self._terrain.at(x, y), self._fields.at(x, y)
+        land = (terrain["height_m"] > 0) & (terrain["river_m"] > 0)
+        rank = terrain["rank"]
+        sample = fields_here | {"upland": terrain["upland"][land], "rank": rank[land & (rank > _FOOT)]}
+        sample["wetland"] = _wetness(terrain, fields_here)[land]
+        self._sorted = {name: np.sort(values) for name, values in sample.items()}
+        asked = asked_shares()
+        self._knobs = dict(_KNOBS)
+        for _ in range(_CALIBRATION_ROUNDS):
+            found = np.bincount(surface_codes()[self.surfaces(x, y).surface], minlength=15) / x.size
+            for name, codes in _KNOB_CODES.items():
+                ratio = sum(asked[code] for code in codes) / max(sum(found[code] for code in codes), 1e-4)
+                self._knobs[name] = min(self._knobs[name] * min(max(ratio, 0.5), 2.0) ** 0.7, 0.95)
+
+    def _cut(self, name: str, field: str | None = None, *, below: bool = False) -> np.float32:
+        """The value that a field exceeds on the share of the ground that the knob of this name says, or stays below."""
+        values = self._sorted[field or name]
+        share = self._knobs[name] if below else 1 - self._knobs[name]
+        return np.float32(values[int(share * (values.size - 1))]) if values.size else np.float32(0)
+
+    # --- point by point
+
+    def _chunk(self, x: Floats, y: Floats) -> Ground:
+        terrain = self._terrain.at(x, y)
+        ground = Ground.empty(x.size)
+        ground.rise_east[:], ground.rise_north[:] = terrain["rise_east"], terrain["rise_north"]
+        height, river = terrain["height_m"], terrain["river_m"]
+        sea, inland = height < 0, (river < 0) | (terrain["reservoir_m"] > 0)
+        inland &= ~sea
+        upland = terrain["upland"] - self._cut("upland")
+        for zone, fill in (((upland < 0), self._lowland), ((upland >= 0), self._hills)):
+            here = np.flatnonzero(zone & ~sea & ~inland)
+            if here.size:
+                nearby = {name: values[here] for name, values in terrain.items()} | {"above_foot": upland[here]}
+                ground.put(here, fill(x[here], y[here], nearby))
+        for water, name in ((sea, "sea"), (inland, "inland water")):
+            ground.surface[water] = _number(name)
+        return ground
+
+    def _lowland(self, x: Floats, y: Floats, terrain: Mapping[str, Floats]) -> Ground:
+        """Fields, towns, wetlands, groves, and the banks of rivers and the sea."""
+        smooth = self._fields.at(x, y, _LOWLAND_FIELDS)
+        district = self._district(x, y, smooth)
+        ground = self._fields_and_tunnels(district, smooth)
+        self._scatter_blocks(ground, district, smooth)
+        self._solar_farms(ground, district)
+        mottle = smooth["mottle"]
+        wet = _wetness(terrain, smooth) > self._cut("wetland")
+        _cover(ground, wet, "wetland", mottle)
+        bank = terrain["river_m"] < _size("levee")[0]
+        _cover(ground, bank, "grassland", mottle)
+        _cover(ground, terrain["river_m"] < 14 * (1 + mottle), "bare", mottle)
+        _cover(ground, terrain["shore_m"] < 25 * (1 + mottle), "bare", mottle)
+        return ground
+
+    def _district(self, x: Floats, y: Floats, smooth: Mapping[str, Floats]) -> _Frame:
+        """The district of each point; districts meet in winding lines and have a direction each."""
+        size = _size("district")[0]
+        wander_x, wander_y = (0.35 * size * smooth[name] for name in ("wander_x", "wander_y"))
+        number = _cell_id(np.floor((x + wander_x) / size), np.floor((y + wander_y) / size), self._salt)
+        angle = np.float32(math.pi) * _draw(number, 1)
+        cos, sin = np.cos(angle), np.sin(angle)
+        return _Frame(number, angle, x, y, x * cos + y * sin, y * cos - x * sin)
+
+    def _fields_and_tunnels(self, district: _Frame, smooth: Mapping[str, Floats]) -> Ground:
+        """Paddies and other fields; some lie fallow, some are under plastic."""
+        ground = Ground.empty(district.x.size)
+        wet_district = _draw(district.number, 2) - 0.12 * smooth["paddy"] < self._knobs["paddy"]
+        scale = 0.8 + 0.45 * _draw(district.number, 3)
+        sides = [np.where(wet_district, *pair) * scale for pair in zip(_size("paddy"), _size("field"), strict=True)]
+        parcel = _Lattice(district, sides[0], sides[1], salt=4)
+        draw = parcel.draw(1)
+        is_paddy = np.where(wet_district, draw < 0.88, draw < 0.06)
+        ground.surface[:] = np.where(is_paddy, _number("paddy"), _number("cropland"))
+        ground.level[:] = _spread(parcel.draw(2))
+        # rows run along the parcel in paddies
+        ground.direction_rad[:] = district.angle
+        ridge = parcel.border(_size("ridge")[0])
+        ground.surface[ridge & is_paddy] = _number("paddy ridge")
+        track = (np.mod(parcel.j, 4) == 0) & (parcel.v < _size("track")[0])
+        ground.surface[track] = np.where(wet_district[track], _number("paddy ridge"), _number("field track"))
+        ground.surface[parcel.draw(3) < 0.05] = _number("grassland")
+        ground.surface[parcel.draw(4) < 0.008] = _number("bare")
+        tunnels = (smooth["greenhouse"] > self._cut("greenhouse")) & (parcel.draw(5) < 0.75) & ~track
+        frame = np.mod(parcel.v, _size("tunnel")[0]) < 2.5
+        ground.surface[tunnels] = np.where(frame, _number("greenhouse frame"), _number("greenhouse"))[tunnels]
+        ground.level[ridge & ~tunnels] = 0
+        return ground
+
+    def _scatter_blocks(self, ground: Ground, district: _Frame, smooth: Mapping[str, Floats]) -> None:
+        """Towns, block by block, and farm houses and groves among the fields."""
+        block = _Lattice(district, *_size("block"), salt=5)
+        density = smooth["town"] - self._cut("town") + 0.12 * (block.draw(1) - 0.5)
+        chance = block.draw(2)
+        # single blocks among fields: 3 % hold a farm, 2 % the grove of a shrine
+        town = (density > 0) | (chance < 0.03)
+        here = np.flatnonzero(town)
+        ground.put(here, _town(district.cut(here), block.cut(here), np.maximum(density[here], 0)))
+        _cover(ground, ~town & (chance > 0.98), "evergreen broad-leaf", _spread(block.draw(3)))
+
+    def _solar_farms(self, ground: Ground, district: _Frame) -> None:
+        """Panels on some large plots: rows from east to west in arrays between service lanes."""
+        plot = _Lattice(district, *_size("farm"), salt=6)
+        here = np.flatnonzero((plot.draw(1) < self._knobs["solar"]) & ~plot.border(12.0, both=True))
+        if not here.size:
+            return
+        x, y = district.x[here], district.y[here]
+        across, along = (np.mod(position, side) for position, side in zip((x, y), _size("panel_array"), strict=True))
+        row = np.mod(along, _size("panel_pitch")[0])
+        surface = np.where(row < 2.5, _number("panel edge"), _number("panel"))
+        surface = np.where((row > 6.5) | (across < 6) | (along < 6), _number("service lane"), surface)
+        level = _spread(plot.draw(2)[here])
+        ground.put(here, Ground(surface.astype(np.uint8), level, np.zeros_like(level), level, level))
+
+    def _hills(self, x: Floats, y: Floats, terrain: Mapping[str, Floats]) -> Ground:
+        """Planted and natural forest, bamboo along the foot, pastures and golf courses, slides, solar farms."""
+        smooth = self._fields.at(x, y, _HILL_FIELDS)
+        district = self._district(x, y, smooth)
+        stand = _Lattice(district, *_size("stand"), salt=7)
+        mottle = smooth["mottle"]
+        ground = Ground.empty(x.size)
+        planted = smooth["needle"] + 1.2 * _spread(stand.draw(1)) > self._cut("needle")
+        high = terrain["rank"] + 0.02 * mottle
+        low, larch = high < self._cut("evergreen", "rank", below=True), high > self._cut("larch", "rank")
+        natural = np.where(low, _number("evergreen broad-leaf"), _number("deciduous broad-leaf"))
+        crop = np.where(larch, _number("deciduous needle-leaf"), _number("evergreen needle-leaf"))
+        ground.surface[:] = np.where(planted, crop, natural)
+        ground.level[:] = np.where(planted, _spread(stand.draw(2)), mottle)
+        felled = planted & (stand.draw(3) < 0.03)
+        _cover(ground, felled & (stand.draw(4) < 0.6), "grassland", mottle)
+        _cover(ground, felled & (stand.draw(4) >= 0.6), "bare", mottle)
+        _cover(ground, smooth["bamboo"] - 40 * terrain["above_foot"] > self._cut("bamboo"), "bamboo", mottle)
+        self._clear(ground, district, smooth)
+        steep = np.hypot(terrain["rise_east"], terrain["rise_north"])
+        slide = smooth["slide"] + 2 * np.minimum(steep, 0.6) > self._cut("slide") + np.float32(0.8)
+        _cover(ground, slide, "bare", mottle)
+        self._solar_farms(ground, district)
+        return ground
+
+    def _clear(self, ground: Ground, district: _Frame, smooth: Mapping[str, Floats]) -> None:
+        """Pastures, and golf courses: fairways that bend through the forest."""
+        clearing = smooth["clearing"] > self._cut("clearing")
+        bend = district.u + 40 * np.sin(district.v / np.float32(130))
+        fairway = (np.mod(bend, np.float32(105)) < 45) & (np.mod(district.v, np.float32(380)) > 50)
+        _cover(ground, clearing & (fairway | (smooth["golf"] < 0.3)), "grassland", smooth["mottle"])
+
+
+#: what share of the ground a field takes at first, and the label codes whose share corrects it
+_KNOBS = {
+    "upland": 0.57,
+    "wetland": 0.05,
+    "town": 0.33,
+    "paddy": 0.62,
+    "greenhouse": 0.05,
+    "solar": 0.009,
+    "needle": 0.5,
+    "larch": 0.1,
+    "evergreen": 0.2,
+    "bamboo": 0.06,
+    "clearing": 0.12,
+    "slide": 0.03,
+}
+_KNOB_CODES: dict[str, tuple[int, ...]] = {
+    "upland": (6, 7, 8, 9, 11),
+    "wetland": (13,),
+    "town": (2,),
+    "paddy": (3,),
+    "greenhouse": (14,),
+    "solar": (12,),
+    "needle": (7, 9),
+    "larch": (7,),
+    "evergreen": (8,),
+    "bamboo": (11,),
+    "clearing": (5,),
+    "slide": (10,),
+}
+
+
+def _number(name: str) -> np.uint8:
+    return np.uint8(surface_names().index(name))
+
+
+@cache
+def _size(name: str) -> tuple[float, ...]:
+    """Metres of a thing in the table; one or two."""
+    value = load_table()["sizes_m"][name]["value"]
+    return tuple(float(side) for side in value) if isinstance(value, list) else (float(value),)
+
+
+def _cover(ground: Ground, where: Mask, name: str, level: Floats) -> None:
+    """Put one surface on some points, whatever was there."""
+    ground.surface[where] = _number(name)
+    ground.level[where] = level[where]
+    ground.direction_rad[where] = 0
+
+
+# --- lattices and hashes
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Points in the coordinates of their districts: ``u`` along the district's direction, ``v`` across."""
+
+    number: Ids
+    angle: Floats
+    x: Floats
+    y: Floats
+    u: Floats
+    v: Floats
+
+    def cut(self, where: Any) -> _Frame:
+        return _Frame(*(getattr(self, field.name)[where] for field in fields(self)))
+
+
+class _Lattice:
+    """Cells of a district's rectangular lattice: their numbers, and where in their cell the points lie."""
+
+    def __init__(self, frame: _Frame, side_u: Any, side_v: Any, *, salt: int):
+        self.side_u, self.side_v = np.float32(side_u), np.float32(side_v)
+        i, self.j = np.floor(frame.u / self.side_u), np.floor(frame.v / self.side_v)
+        self.u, self.v = frame.u - i * self.side_u, frame.v - self.j * self.side_v
+        self.number = _cell_id(i, self.j, frame.number + np.uint32(salt))
+
+    def draw(self, stream: int) -> Floats:
+        """A number in [0, 1) for each point's cell."""
+        return _draw(self.number, stream)
+
+    def border(self, width_m: float, *, both: bool = False) -> Mask:
+        """Points within so many metres of the cell's first sides, or of all four."""
+        edge = (self.u < width_m) | (self.v < width_m)
+        far = (self.u > self.side_u - width_m) | (self.v > self.side_v - width_m)
+        return np.asarray(edge | far if both else edge)
+
+    def cut(self, where: Any) -> _Lattice:
+        """The lattice seen from some of the points."""
+        part: _Lattice = object.__new__(_Lattice)
+        for name, value in vars(self).items():
+            setattr(part, name, value[where] if np.ndim(value) else value)
+        return part
+
+
+def _mixed(bits: Ids) -> Ids:
+    """Well mixed bits of 32 (the finaliser "lowbias32" of C. Wellons, 2018)."""
+    bits = (bits ^ (bits >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    bits = (bits ^ (bits >> np.uint32(15))) * np.uint32(0x846CA68B)
+    return bits ^ (bits >> np.uint32(16))
+
+
+def _cell_id(i: Floats, j: Floats, salt: Any) -> Ids:
+    """A number for each cell of a lattice, the same on every machine."""
+    first = _mixed(i.astype(np.int32).view(np.uint32) * np.uint32(0x9E3779B1) + salt)
+    return _mixed(first ^ (j.astype(np.int32).view(np.uint32) * np.uint32(0x85EBCA77)))
+
+
+def _draw(number: Ids, stream: int) -> Floats:
+    """A number in [0, 1) for each cell and stream, of 24 bits."""
+    bits = _mixed(number + np.uint32(stream * 0x9E3779B9 % 2**32))
+    return (bits >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def _spread(draw: Floats) -> Floats:
+    """Numbers in [0, 1) as deviates of mean 0 and spread 1."""
+    return np.float32(math.sqrt(12)) * (draw - np.float32(0.5))
+
+
+# --- towns
+
+
+def _town(frame: _Frame, block: _Lattice, density: Floats) -> Ground:
+    """Streets, and what stands between them: houses on their lots, halls, car parks, parks."""
+    ground = Ground.empty(frame.x.size)
+    ground.level[:] = _spread(block.draw(4))
+    kind = block.draw(5)
+    street = block.border(_size("street")[0])
+    park, lot, hall = kind < 0.06, (kind >= 0.06) & (kind < 0.12), (kind >= 0.12) & (kind < 0.22)
+    _houses(ground, frame, block, density)
+    _building(ground, frame.angle, hall, block.u - 10, block.v - 9, block.side_u - 14, block.side_v - 12, "hall")
+    outside = hall & ~_within(block.u - 10, block.v - 9, block.side_u - 14, block.side_v - 12)
+    for where, name in ((outside | lot, "car park"), (park, "grassland"), (street, "street")):
+        ground.surface[where] = _number(name)
+        ground.direction_rad[where] = 0
+    return ground
+
+
+def _houses(ground: Ground, frame: _Frame, block: _Lattice, density: Floats) -> None:
+    """Houses on lots in two rows per block; the denser the town, the fewer lots are empty."""
+    street = _size("street")[0]
+    side_u, side_v = _size("lot")
+    i, j = np.floor((block.u - street) / side_u), np.floor((block.v - street) / side_v)
+    u, v = block.u - street - i * side_u, block.v - street - j * side_v
+    number = _cell_id(i, j, block.number)
+    built = _draw(number, 1) < 0.72 + 0.5 * density
+    ground.surface[:] = _number("yard")
+    margin = _size("lot_margin")[0] * (1 + _draw(number, 2))
+    ground.level[:] = _spread(_draw(number, 3))
+    _building(ground, frame.angle, built, u - margin, v - margin, side_u - 2 * margin, side_v - 2 * margin, "roof")
+    # roofs, fences and machines that happen to form corner reflectors
+    corner = built & (_draw(number, 4) < 0.07) & (u < 4) & (v < 4) & (u > 1.5) & (v > 1.5)
+    ground.surface[corner] = _number("corner")
+
+
+def _within(u: Any, v: Any, side_u: Any, side_v: Any) -> Mask:
+    return np.asarray((u >= 0) & (v >= 0) & (u < side_u) & (v < side_v))
+
+
+def _building(
+    ground: Ground, angle: Floats, where: Mask, u: Floats, v: Floats, side_u: Any, side_v: Any, roof: str
+) -> None:
+    """A building from (0, 0) to its sides, with walls all around; a wall's direction is its outward normal."""
+    width = _size("wall")[0]
+    inside = where & _within(u, v, side_u, side_v)
+    ground.surface[inside] = _number(roof)
+    distances = (side_u - u, side_v - v, u, v)
+    nearest = np.minimum.reduce(distances)
+    for quarter, distance in enumerate(distances):
+        wall = inside & (distance == nearest) & (distance < width)
+        ground.surface[wall] = _number("wall")
+        ground.direction_rad[wall] = angle[wall] + np.float32(quarter * math.pi / 2)
+
+
+# --- fields on a grid
+
+
+class _Grid:
+    """Named fields on a grid whose first node lies at the scene's south-west margin."""
+
+    def __init__(self, step_m: float, arrays: Mapping[str, NDArray[Any]]):
+        self._step = np.float32(step_m)
+        self._names = list(arrays)
+        self._shape = next(iter(arrays.values())).shape
+        self._stack = np.empty((len(arrays), math.prod(self._shape)), np.float32)
+        for row, name in zip(self._stack, self._names, strict=True):
+            row[:] = arrays[name].ravel()
+
+    def at(self, x: Floats, y: Floats, names: Sequence[str] = ()) -> dict[str, Floats]:
+        """These fields (all, if none is named) at ground positions, bilinearly."""
+        rows, cols = self._shape
+        down = np.clip((y + np.float32(_MARGIN_M)) / self._step, 0, np.float32(rows - 1.001))
+        right = np.clip((x + np.float32(_MARGIN_M)) / self._step, 0, np.float32(cols - 1.001))
+        i, j = down.astype(np.int32), right.astype(np.int32)
+        down -= i
+        right -= j
+        corner = i * np.int32(cols) + j
+        weights = ((1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right)
+        corners = (corner, corner + 1, corner + cols, corner + cols + 1)
+        values = {}
+        for name in names or self._names:
+            field = self._stack[self._names.index(name)]
+            total = field.take(corners[0]) * weights[0]
+            for place, weight in zip(corners[1:], weights[1:], strict=True):
+                total += field.take(place) * weight
+            values[name] = total
+        return values
+
+
+def _grid_shape(height_m: float, width_m: float, step_m: float) -> tuple[int, int]:
+    rows, cols = (math.ceil((side + 2 * _MARGIN_M) / step_m) + 1 for side in (height_m, width_m))
+    return rows, cols
+
+
+def _filtered_noise(rng: np.random.Generator, shape: tuple[int, int], gain: Any) -> Floats:
+    """White noise through an isotropic filter, with mean 0 and spread 1; ``gain`` takes cycles per node, squared."""
+    padded = [fft.next_fast_len(n, real=True) for n in shape]
+    spectrum = fft.rfft2(rng.standard_normal(padded, dtype=np.float32))
+    squared = fft.fftfreq(padded[0])[:, None] ** 2 + fft.rfftfreq(padded[1])[None, :] ** 2
+    spectrum *= gain(squared.astype(np.float32))
+    field = fft.irfft2(spectrum, s=padded)[: shape[0], : shape[1]]
+    return np.asarray((field - field.mean()) / max(float(field.std()), 1e-12), dtype=np.float32)
+
+
+def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], length: float) -> Floats:
+    """Gaussian-filtered noise; ``length`` is the filter's width in nodes."""
+    return _filtered_noise(rng, shape, lambda squared: np.exp(-2 * (math.pi * length) ** 2 * squared))
+
+
+def _fractal_noise(rng: np.random.Generator, shape: tuple[int, int], longest: float, roughness: float) -> Floats:
+    """Self-affine noise up to a longest wave in nodes; ``roughness``: the slope of its amplitude spectrum."""
+    return _filtered_noise(rng, shape, lambda squared: (squared + longest**-2) ** (-roughness / 2))
+
+
+#: the longest wave of each field in metres, and how smooth it is: the slope of its amplitude spectrum
+_WAVES: dict[str, tuple[float, float]] = {
+    "wander_x": (2800.0, 3.2),
+    "wander_y": (2800.0, 3.2),
+    "mottle": (500.0, 2.6),
+    "wetland": (2500.0, 2.6),
+    "town": (9000.0, 2.2),
+    "paddy": (8000.0, 2.6),
+    "greenhouse": (1800.0, 2.6),
+    "needle": (4000.0, 2.4),
+    "bamboo": (800.0, 2.4),
+    "clearing": (2200.0, 2.4),
+    "golf": (5000.0, 3.0),
+    "slide": (450.0, 2.8),
+}
+_EVERYWHERE = ("wander_x", "wander_y", "mottle")
+_LOWLAND_FIELDS = (*_EVERYWHERE, "wetland", "town", "paddy", "greenhouse")
+_HILL_FIELDS = (*_EVERYWHERE, "needle", "bamboo", "clearing", "golf", "slide")
+
+
+def _smooth_fields(seed: int, height_m: float, width_m: float) -> _Grid:
+    """Where things prefer to be: fields of mean 0 and spread 1. A small scene has shorter waves, so that it varies."""
+    shape = _grid_shape(height_m, width_m, _FIELDS_M)
+    longest = max(min(height_m, width_m) / 2, 400.0)
+    arrays = {
+        name: _fractal_noise(generator(seed, _FIELDS + stream), shape, min(wave, longest) / _FIELDS_M, roughness)
+        for stream, (name, (wave, roughness)) in enumerate(_WAVES.items())
+    }
+    return _Grid(_FIELDS_M, arrays)
+
+
+# --- terrain and water
+
+
+def build_terrain(seed: int, height_m: float, width_m: float) -> _Grid:
+    """Relief, rivers and reservoirs of a scene, on a grid of 25 m.
+
+    Returns:
+        Fields ``height_m`` (negative: sea), ``rank`` (share of the scene that lies lower), ``upland`` (the rank, less
+        near rivers, whose valley floors are tilled), ``river_m`` (from the bank, negative: water), ``reservoir_m``
+        (depth), ``shore_m`` (from the sea), ``rise_east`` and ``rise_north``.
+    """
+    shape = _grid_shape(height_m, width_m, _TERRAIN_M)
+    rank, height = _relief(seed, shape, min(height_m, width_m))
+    coarse = _blocks(height)
+    bends = _fractal_noise(generator(seed, _BENDS), coarse.shape, 8.0, roughness=2.0)
+    receiver, order = route_water(coarse, 0.003 * np.exp(1.6 * bends))
+    catchment = _catchments(receiver, order)
+    height -= _spread_out(_valleys(coarse, catchment), shape)
+    coarse = _blocks(height)
+    river = _river_distance(seed, coarse, receiver, catchment, shape)
+    reservoir = _spread_out(_reservoir_levels(seed, coarse, receiver, order, catchment), shape, smooth=False) - height
+    sea = height < 0
+    away_m = ndimage.distance_transform_edt(~sea, sampling=_TERRAIN_M) if sea.any() else np.full(shape, np.inf)
+    # the sea's floor is not seen
+    rise_north, rise_east = (np.where(sea, 0, rise) for rise in np.gradient(height, _TERRAIN_M))
+    arrays: dict[str, NDArray[Any]] = {
+        "height_m": height,
+        "rank": rank,
+        "upland": rank - 0.10 * np.exp(-np.maximum(river, 0) / 260),
+        "river_m": river,
+        "reservoir_m": reservoir,
+        "shore_m": np.minimum(away_m, _REACH_M),
+        "rise_east": rise_east,
+        "rise_north": rise_north,
+    }
+    return _Grid(_TERRAIN_M, arrays)
+
+
+def _relief(seed: int, shape: tuple[int, int], side_m: float) -> tuple[Floats, Floats]:
+    """Rank and height: a fractal that rises from the south-east, from under the sea to plain and hills."""
+    longest = min(side_m, 30_000.0) / _TERRAIN_M
+    fractal = _fractal_noise(generator(seed, _RELIEF), shape, longest, roughness=1.95)
+    north = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
+    west = np.linspace(1, -1, shape[1], dtype=np.float32)[None, :]
+    rising = 1.1 * north + 0.8 * west + 0.5 * fractal
+    level, sea = _flood_from_outside(rising, _sea_share())
+    # basins on land that lie lower than the sea are filled to just above it
+    rising = np.where(sea, np.minimum(rising, level), np.maximum(rising, level + 0.02))
+    rank = _ranks(rising)
+    shore = float(rank[~sea].min()) if not sea.all() else 0.0
+    bumps = _smooth_noise(generator(seed, _RIDGES), shape, 260.0 / _TERRAIN_M)
+    hilly = np.clip((rank - _FOOT) / (1 - _FOOT), 0, 1.2)
+    height = np.where(sea, 60 * (rank - shore) - 0.5, 20 * np.clip((rank - shore) / (_FOOT - shore), 0, 1) + 1)
+    height += _HILLS_M * math.sqrt(max(side_m, 2000.0) / 10_000) * hilly**1.2
+    height += _RIDGE_M * np.minimum(4 * hilly, 1) * (1.5 - np.abs(bumps))
+    return rank, height.astype(np.float32)
+
+
+def _ranks(values: Floats) -> Floats:
+    """Share of the scene, without its margin, that lies lower."""
+    margin = int(_MARGIN_M / _TERRAIN_M)
+    knots = np.linspace(0, 1, 1025)
+    steps = np.quantile(values[margin:-margin, margin:-margin], knots)
+    # beyond the scene's own range, ranks go on with its mean slope
+    ends = steps[[0, -1]] + (steps[-1] - steps[0]) * np.array([-1, 1])
+    return np.interp(values, np.r_[ends[0], steps, ends[1]], np.r_[-1.0, knots, 2.0]).astype(np.float32)
+
+
+def _flood_from_outside(rising: Floats, share: float) -> tuple[float, Mask]:
+    """The level at which the sea, coming in from the south and the east, covers a share of the scene, and the sea."""
+    margin = int(_MARGIN_M / _TERRAIN_M)
+    low, high = float(rising.min()), float(rising.max())
+    best, level, sea = np.inf, low, np.zeros(rising.shape, dtype=bool)
+    for _ in range(12):
+        trial = (low + high) / 2
+        pieces, _ = ndimage.label(rising < trial)
+        from_outside = np.unique(np.r_[pieces[0], pieces[:, -1]])
+        flooded = np.isin(pieces, from_outside[from_outside > 0])
+        found = float(flooded[margin:-margin, margin:-margin].mean())
+        # the sea's share leaps where it breaks into a basin
+        if abs(found - share) < best:
+            best, level, sea = abs(found - share), trial, flooded
+        low, high = (low, trial) if found > share else (trial, high)
+    return level, sea
+
+
+def _sea_share() -> float:
+    """What rivers and reservoirs leave of the water."""
+    return asked_shares()[1] - _RIVER_SHARE - _RESERVOIR_SHARE
+
+
+def _blocks(field: Floats) -> Floats:
+    """Means over blocks of the grid on which water is routed; an incomplete block takes what is there."""
+    n = _ROUTING_CELLS
+    padded = np.pad(field, [(0, -side % n) for side in field.shape], mode="edge")
+    means: Floats = padded.reshape(padded.shape[0] // n, n, padded.shape[1] // n, n).mean(axis=(1, 3))
+    return means
+
+
+def _spread_out(blocks: Floats, shape: tuple[int, int], *, smooth: bool = True) -> Floats:
+    """Blocks brought back to the finer grid: by their value, or bilinearly between their centres."""
+    n = _ROUTING_CELLS
+    if not smooth:
+        return np.repeat(np.repeat(blocks, n, axis=0), n, axis=1)[: shape[0], : shape[1]]
+    axes = [(np.arange(side) - (n - 1) / 2) / n for side in shape]
+    fine: Floats = ndimage.map_coordinates(blocks, np.meshgrid(*axes, indexing="ij"), order=1, mode="nearest")
+    return fine
+
+
+def route_water(height: NDArray[Any], resistance: NDArray[Any]) -> tuple[NDArray[np.int64], list[int]]:
+    """Where the water of each cell goes: to the neighbour from which a flood that rises out of the sea reaches it.
+
+    The flood passes the lowest cells first, so hollows fill and spill, and every cell drains to the sea (Barnes,
+    Lehman and Mulla 2014, priority-flood).
+
+    Args:
+        height: (H, W) in metres; cells below zero are sea. Without any, the lowest cell takes its place.
+        resistance: (H, W), what the flood climbs at least when it enters a cell, in metres. Where it varies, water
+            that crosses flat ground winds.
+
+    Returns:
+        The receiver of each cell as a flat index (−1 for the sea), and cells from the sea upwards.
+    """
+    cols = height.shape[1]
+    framed = np.pad(height.astype(np.float64), 1, constant_values=np.inf)
+    wide = cols + 2
+    level = framed.ravel().tolist()
+    climb = np.pad(resistance.astype(np.float64), 1).ravel().tolist()
+    unseen, outlet = -2, -1
+    receiver = np.where(np.isinf(framed), outlet, unseen).ravel().tolist()
+    places = range(len(level))
+    heap = [(level[place], place) for place in places if level[place] < 0] or [min((level[i], i) for i in places)]
+    for _, place in heap:
+        receiver[place] = outlet
+    heapq.heapify(heap)
+    order = []
+    around = (-wide - 1, -wide, -wide + 1, -1, 1, wide - 1, wide, wide + 1)
+    while heap:
+        surface, place = heapq.heappop(heap)
+        order.append(place)
+        for step in around:
+            neighbour = place + step
+            if receiver[neighbour] == unseen:
+                receiver[neighbour] = place
+                heapq.heappush(heap, (max(level[neighbour], surface + climb[neighbour]), neighbour))
+
+    def unframed(place: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.asarray((place // wide - 1) * cols + place % wide - 1)
+
+    kept = np.array(receiver).reshape(framed.shape)[1:-1, 1:-1].ravel()
+    return np.where(kept < 0, outlet, unframed(kept)), unframed(np.array(order)).tolist()
+
+
+def _catchments(receiver: NDArray[np.int64], order: Sequence[int]) -> NDArray[np.float64]:
+    """Square kilometres that drain through each cell, flat."""
+    cell_km2 = (_ROUTING_CELLS * _TERRAIN_M / 1000) ** 2
+    area, downstream = [cell_km2] * len(order), receiver.tolist()
+    for place in reversed(order):
+        if downstream[place] >= 0:
+            area[downstream[place]] += area[place]
+    return np.array(area)
+
+
+def _valleys(height: Floats, catchment: NDArray[np.float64]) -> Floats:
+    """How deep running water has cut in, in metres: with the logarithm of what drains through."""
+    depth = np.log2(1 + 100 * catchment.reshape(height.shape)) * np.clip(height / 100, 0, 1)
+    smooth: Floats = _CARVE_M * ndimage.gaussian_filter(depth, 1.0)
+    return smooth.astype(np.float32)
+
+
+def _river_distance(
+    seed: int, height: Floats, receiver: NDArray[np.int64], catchment: NDArray[np.float64], shape: tuple[int, int]
+) -> Floats:
+    """Metres from the nearest river's bank at the nodes of the fine grid, negative in it; at most the reach."""
+    nodes, half_width_m = _river_points(seed, height, receiver, catchment)
+    if not len(nodes):
+        return np.full(shape, _REACH_M, np.float32)
+    tree = spatial.cKDTree(nodes)
+    distance = np.empty(shape, np.float32)
+    for row in range(shape[0]):
+        places = np.column_stack([np.arange(shape[1]), np.full(shape[1], row)]) * _TERRAIN_M
+        away, nearest = tree.query(places, distance_upper_bound=_REACH_M)
+        distance[row] = np.minimum(away - np.append(half_width_m, 0)[nearest], _REACH_M)
+    return distance
+
+
+def _river_points(
+    seed: int, height: Floats, receiver: NDArray[np.int64], catchment: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points every few metres along all rivers, in metres on the grid, and half the river's width there."""
+    pace = _ROUTING_CELLS * _TERRAIN_M
+    width = _river_widths(height, receiver, catchment)
+    rivers = np.flatnonzero((width >= _NARROWEST_M) & (receiver >= 0))
+    # within its cell a river may run anywhere; a mean with the nodes before and after it takes the corners off
+    place = np.column_stack(np.divmod(np.arange(receiver.size), height.shape[1])[::-1]).astype(np.float64)
+    place = pace * (place + 0.5 + 0.6 * (generator(seed, _RELIEF, (1, 0)).random(place.shape) - 0.5))
+    upstream = np.arange(receiver.size)
+    by_size = rivers[np.argsort(catchment[rivers], kind="stable")]
+    upstream[receiver[by_size]] = by_size
+    for _ in range(3):
+        place[rivers] = 0.5 * place[rivers] + 0.25 * (place[receiver[rivers]] + place[upstream[rivers]])
+    steps = np.linspace(0, 1, 12, endpoint=False)[:, None]
+    ends = receiver[rivers]
+    points = place[rivers] + steps[..., None] * (place[ends] - place[rivers])
+    half_widths = (width[rivers] + steps * (np.maximum(width[ends], width[rivers]) - width[rivers])) / 2
+    return points.reshape(-1, 2), half_widths.ravel()
+
+
+def _river_widths(height: Floats, receiver: NDArray[np.int64], catchment: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Metres; width grows with the root of the catchment, by the factor that gives rivers their share of the scene."""
+    land = height.ravel() > 0
+    root = np.sqrt(catchment)
+    pace = _ROUTING_CELLS * _TERRAIN_M
+    low, high = _RIVER_M_PER_KM
+    for factor in np.linspace(low, high, 19):
+        width = factor * root
+        if np.sum(width[land & (width >= _NARROWEST_M)]) * 1.2 * pace > _RIVER_SHARE * height.size * pace**2:
+            break
+    # at the mouth it keeps the width it came with
+    width[~land] = 0
+    return np.asarray(width)
+
+
+def _reservoir_levels(
+    seed: int, height: Floats, receiver: NDArray[np.int64], order: Sequence[int], catchment: NDArray[np.float64]
+) -> Floats:
+    """Water level of the reservoirs on the routing grid, far below the ground elsewhere."""
+    level = np.full(height.size, -1e4, np.float32)
+    flat = height.ravel()
+    valley = np.flatnonzero((catchment > 0.5) & (catchment < 60) & (flat > 45))
+    donors: dict[int, list[int]] = {}
+    for place in order:
+        donors.setdefault(int(receiver[place]), []).append(place)
+    wanted = _RESERVOIR_SHARE * height.size
+    rng = generator(seed, _RELIEF, (2, 0))
+    taken = 0
+    for dam in rng.permutation(valley)[:4000]:
+        top = float(flat[dam]) + 12 + 35 * float(rng.random())
+        lake = _flooded(int(dam), top, flat, donors)
+        shore = [place for cell in lake for place in donors.get(cell, [])]
+        fits = 6 <= len(lake) <= min(250, 1.2 * (wanted - taken)) and (level[lake] < -1e3).all()
+        if fits and _dam_cells({*lake, *shore}, top, height) <= 5:
+            # shores lie within the cells around, where the finer relief decides
+            level[lake + shore] = top
+            taken += len(lake)
+        if taken > 0.9 * wanted:
+            break
+    return level.reshape(height.shape)
+
+
+def _flooded(dam: int, top: float, height: Floats, donors: Mapping[int, list[int]]) -> list[int]:
+    """Cells above a dam that lie below its top."""
+    lake, reach = [dam], 0
+    while reach < len(lake):
+        lake += [place for place in donors.get(lake[reach], []) if height[place] < top]
+        reach += 1
+    return lake
+
+
+def _dam_cells(lake: set[int], top: float, height: Floats) -> int:
+    """How many cells beside a lake and its shores lie below its top: there a dam has to stand."""
+    cols = height.shape[1]
+    flat = height.ravel()
+    around = {cell + step for cell in lake for step in (-cols - 1, -cols, -cols + 1, -1, 1, cols - 1, cols, cols + 1)}
+    return sum(0 <= cell < flat.size and flat[cell] < top for cell in around - lake)
+
+
+def _wetness(terrain: Mapping[str, Floats], smooth: Mapping[str, Floats]) -> Floats:
+    """Where reeds grow: low ground by river mouths and shores."""
+    low = np.exp(-np.maximum(terrain["height_m"], 0) / 4)
+    near = np.exp(-terrain["river_m"] / 250) + 0.5 * np.exp(-terrain["shore_m"] / 250)
+    score: Floats = low * (1.5 * near + 0.3) + 0.3 * smooth["wetland"]
+    return score
