@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("out_dir", metavar="OUT_DIR", help="folder to make")
     simulate.add_argument("--seed", type=int, default=0, help="equal seeds give equal bytes (default 0)")
     simulate.add_argument("--size-px", type=int, nargs="+", default=[4096], metavar="N", help="rows and columns")
+    simulate.add_argument("--season", default="autumn", help="autumn (default), winter, spring or summer")
 
     build = _stage(commands, "build-dataset", "dataset", _build_dataset, "cut products and labels into patches")
     build.add_argument("products", nargs="+", metavar="PRODUCT", help="products: folders or files")
@@ -219,7 +220,7 @@ def _simulate(options: argparse.Namespace) -> None:
     if len(options.size_px) > 2:
         raise Alos2TutError("takes one number or two", where="--size-px")
     size = options.size_px[0] if len(options.size_px) == 1 else tuple(options.size_px)
-    _say(simulate_product(options.out_dir, options.seed, size))
+    _say(simulate_product(options.out_dir, options.seed, size, season=options.season))
 
 
 def _build_dataset(options: argparse.Namespace) -> None:

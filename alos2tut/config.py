@@ -44,6 +44,8 @@ class SimulateConfig:
     """Equal seeds give equal results."""
     size_px: int | tuple[int, int] = 4096
     """Rows and columns at 2.5 m (one number: a square)."""
+    season: Literal["autumn", "winter", "spring", "summer"] = "autumn"
+    """When the scene is seen; the ground is the same."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
 

@@ -303,7 +303,7 @@ class LandCover:
         clearing = smooth["clearing"] > self._cut("clearing")
         bend = district.u + 40 * np.sin(district.v / np.float32(130))
         fairway = (np.mod(bend, np.float32(105)) < 45) & (np.mod(district.v, np.float32(380)) > 50)
-        _cover(ground, clearing & (fairway | (smooth["golf"] < 0.3)), "grassland", smooth["mottle"])
+        _cover(ground, clearing & (fairway | (smooth["golf"] < 1.0)), "grassland", smooth["mottle"])
 
 
 #: what share of the ground a field takes at first, and the label codes whose share corrects it
@@ -456,7 +456,7 @@ def _houses(ground: Ground, frame: _Frame, block: _Lattice, density: Floats) -> 
     ground.level[:] = _spread(_draw(number, 3))
     _building(ground, frame.angle, built, u - margin, v - margin, side_u - 2 * margin, side_v - 2 * margin, "roof")
     # roofs, fences and machines that happen to form corner reflectors
-    corner = built & (_draw(number, 4) < 0.07) & (u < 4) & (v < 4) & (u > 1.5) & (v > 1.5)
+    corner = built & (_draw(number, 4) < 0.1) & (u < 4) & (v < 4) & (u > 1.5) & (v > 1.5)
     ground.surface[corner] = _number("corner")
 
 
@@ -587,7 +587,8 @@ def build_terrain(seed: int, height_m: float, width_m: float) -> _Grid:
     bends = _fractal_noise(generator(seed, _BENDS), coarse.shape, 8.0, roughness=2.0)
     receiver, order = route_water(coarse, 0.003 * np.exp(1.6 * bends))
     catchment = _catchments(receiver, order)
-    height -= _spread_out(_valleys(coarse, catchment), shape)
+    carved = height - _spread_out(_valleys(coarse, catchment), shape)
+    height = np.where(height > 0, np.maximum(carved, 0.5), height)
     coarse = _blocks(height)
     river = _river_distance(seed, coarse, receiver, catchment, shape)
     reservoir = _spread_out(_reservoir_levels(seed, coarse, receiver, order, catchment), shape, smooth=False) - height

@@ -102,7 +102,7 @@ class Tutorial:
         if (target / "simulation.json").is_file():
             print(f"reusing {target}")
             return target
-        return simulate_product(target, config.seed, config.size_px)
+        return simulate_product(target, config.seed, config.size_px, season=config.season)
 
     @cached_property
     def label_paths(self) -> tuple[str, ...]:

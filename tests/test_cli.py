@@ -139,7 +139,7 @@ def test_a_command_that_is_none_shows_the_usage(capsys, arguments):
 
 
 def test_an_interrupt_is_no_traceback(capsys, monkeypatch, tmp_path):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("alos2tut.simulation.simulate_product", stop)
@@ -167,7 +167,7 @@ def test_what_is_not_installed_is_named_with_its_extra(command, missing):
 
 
 def test_a_missing_module_of_another_kind_is_a_bug(monkeypatch, tmp_path):
-    def fails(*_):
+    def fails(*_, **__):
         raise ModuleNotFoundError("no", name="alos2tut.misspelt")
 
     monkeypatch.setattr("alos2tut.simulation.simulate_product", fails)
