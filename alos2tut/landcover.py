@@ -270,8 +270,9 @@ class LandCover:
         row = np.mod(along, _size("panel_pitch")[0])
         surface = np.where(row < 2.5, _number("panel edge"), _number("panel"))
         surface = np.where((row > 6.5) | (across < 6) | (along < 6), _number("service lane"), surface)
-        level = _spread(plot.draw(2)[here])
-        ground.put(here, Ground(surface.astype(np.uint8), level, np.zeros_like(level), level, level))
+        ground.surface[here] = surface
+        ground.level[here] = _spread(plot.draw(2)[here])
+        ground.direction_rad[here] = 0
 
     def _hills(self, x: Floats, y: Floats, terrain: Mapping[str, Floats]) -> Ground:
         """Planted and natural forest, bamboo along the foot, pastures and golf courses, slides, solar farms."""
