@@ -184,7 +184,6 @@ class LandCover:
     def _chunk(self, x: Floats, y: Floats) -> Ground:
         terrain = self._terrain.at(x, y)
         ground = Ground.empty(x.size)
-        ground.rise_east[:], ground.rise_north[:] = terrain["rise_east"], terrain["rise_north"]
         height, river = terrain["height_m"], terrain["river_m"]
         sea, inland = height < 0, (river < 0) | (terrain["reservoir_m"] > 0)
         inland &= ~sea
@@ -196,6 +195,9 @@ class LandCover:
                 ground.put(here, fill(x[here], y[here], nearby))
         for water, name in ((sea, "sea"), (inland, "inland water")):
             ground.surface[water] = _number(name)
+        # water lies flat, whatever is below it
+        ground.rise_east[:] = np.where(inland, 0, terrain["rise_east"])
+        ground.rise_north[:] = np.where(inland, 0, terrain["rise_north"])
         return ground
 
     def _lowland(self, x: Floats, y: Floats, terrain: Mapping[str, Floats]) -> Ground:

@@ -273,6 +273,14 @@ def test_incidence_grows_away_from_the_radar():
     assert 3 < west - east < 8 and (west + east) / 2 == pytest.approx(36.3, abs=0.1)
 
 
+def test_water_lies_flat(coast):
+    x, y = np.random.default_rng(4).random((2, 100_000)) * [[12_800], [10_240]]
+    found = coast.surfaces(x, y)
+    water = landcover.surface_codes()[found.surface] == 1
+    assert water.sum() > 5000 and not found.rise_east[water].any() and not found.rise_north[water].any()
+    assert np.abs(found.rise_east[~water]).max() > 0.3
+
+
 def test_a_season_changes_backscatter_and_date_but_not_the_ground(tmp_path, small_scene):
     spring = simulate_product(tmp_path / "spring", seed=1, size_px=(512, 640), season="spring")
     product, autumn = open_product(spring), open_product(small_scene)
