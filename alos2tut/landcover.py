@@ -196,8 +196,8 @@ class LandCover:
         for water, name in ((sea, "sea"), (inland, "inland water")):
             ground.surface[water] = _number(name)
         # water lies flat, whatever is below it
-        ground.rise_east[:] = np.where(inland, 0, terrain["rise_east"])
-        ground.rise_north[:] = np.where(inland, 0, terrain["rise_north"])
+        ground.rise_east[:] = np.where(sea | inland, 0, terrain["rise_east"])
+        ground.rise_north[:] = np.where(sea | inland, 0, terrain["rise_north"])
         return ground
 
     def _lowland(self, x: Floats, y: Floats, terrain: Mapping[str, Floats]) -> Ground:
@@ -594,11 +594,13 @@ def build_terrain(seed: int, height_m: float, width_m: float) -> _Grid:
     height = np.where(height > 0, np.maximum(carved, 0.5), height)
     coarse = _blocks(height)
     river = _river_distance(seed, coarse, receiver, catchment, shape)
-    reservoir = _spread_out(_reservoir_levels(seed, coarse, receiver, order, catchment), shape, smooth=False) - height
+    # the sea comes in by whole basins; reservoirs make up for what it leaves or takes
+    share = min(max(asked_shares()[1] - _RIVER_SHARE - float(np.mean(_inner(height) < 0)), 0.004), 0.03)
+    levels = _reservoir_levels(seed, coarse, receiver, order, catchment, share)
+    reservoir = _spread_out(levels, shape, smooth=False) - height
     sea = height < 0
     away_m = ndimage.distance_transform_edt(~sea, sampling=_TERRAIN_M) if sea.any() else np.full(shape, np.inf)
-    # the sea's floor is not seen
-    rise_north, rise_east = (np.where(sea, 0, rise) for rise in np.gradient(height, _TERRAIN_M))
+    rise_north, rise_east = (np.asarray(rise) for rise in np.gradient(height, _TERRAIN_M))
     arrays: dict[str, NDArray[Any]] = {
         "height_m": height,
         "rank": rank,
@@ -632,11 +634,16 @@ def _relief(seed: int, shape: tuple[int, int], side_m: float) -> tuple[Floats, F
     return rank, height.astype(np.float32)
 
 
+def _inner(field: NDArray[Any]) -> NDArray[Any]:
+    """A field on the terrain's grid without the scene's margin."""
+    margin = int(_MARGIN_M / _TERRAIN_M)
+    return field[margin:-margin, margin:-margin]
+
+
 def _ranks(values: Floats) -> Floats:
     """Share of the scene, without its margin, that lies lower."""
-    margin = int(_MARGIN_M / _TERRAIN_M)
     knots = np.linspace(0, 1, 1025)
-    steps = np.quantile(values[margin:-margin, margin:-margin], knots)
+    steps = np.quantile(_inner(values), knots)
     # beyond the scene's own range, ranks go on with its mean slope
     ends = steps[[0, -1]] + (steps[-1] - steps[0]) * np.array([-1, 1])
     return np.interp(values, np.r_[ends[0], steps, ends[1]], np.r_[-1.0, knots, 2.0]).astype(np.float32)
@@ -644,7 +651,6 @@ def _ranks(values: Floats) -> Floats:
 
 def _flood_from_outside(rising: Floats, share: float) -> tuple[float, Mask]:
     """The level at which the sea, coming in from the south and the east, covers a share of the scene, and the sea."""
-    margin = int(_MARGIN_M / _TERRAIN_M)
     low, high = float(rising.min()), float(rising.max())
     best, level, sea = np.inf, low, np.zeros(rising.shape, dtype=bool)
     for _ in range(12):
@@ -652,7 +658,7 @@ def _flood_from_outside(rising: Floats, share: float) -> tuple[float, Mask]:
         pieces, _ = ndimage.label(rising < trial)
         from_outside = np.unique(np.r_[pieces[0], pieces[:, -1]])
         flooded = np.isin(pieces, from_outside[from_outside > 0])
-        found = float(flooded[margin:-margin, margin:-margin].mean())
+        found = float(_inner(flooded).mean())
         # the sea's share leaps where it breaks into a basin
         if abs(found - share) < best:
             best, level, sea = abs(found - share), trial, flooded
@@ -798,16 +804,21 @@ def _river_widths(height: Floats, receiver: NDArray[np.int64], catchment: NDArra
 
 
 def _reservoir_levels(
-    seed: int, height: Floats, receiver: NDArray[np.int64], order: Sequence[int], catchment: NDArray[np.float64]
+    seed: int,
+    height: Floats,
+    receiver: NDArray[np.int64],
+    order: Sequence[int],
+    catchment: NDArray[np.float64],
+    share: float,
 ) -> Floats:
-    """Water level of the reservoirs on the routing grid, far below the ground elsewhere."""
+    """Water level of the reservoirs on the routing grid, far below the ground elsewhere; they take about a share."""
     level = np.full(height.size, -1e4, np.float32)
     flat = height.ravel()
     valley = np.flatnonzero((catchment > 0.5) & (catchment < 60) & (flat > 45))
     donors: dict[int, list[int]] = {}
     for place in order:
         donors.setdefault(int(receiver[place]), []).append(place)
-    wanted = _RESERVOIR_SHARE * height.size
+    wanted = share * height.size
     rng = generator(seed, _RELIEF, (2, 0))
     taken = 0
     for dam in rng.permutation(valley)[:4000]:
