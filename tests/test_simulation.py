@@ -128,6 +128,21 @@ def test_water_runs_downhill_to_the_sea_and_rivers_only_grow():
     assert np.abs(rows - rows[receiver])[inland].max() <= 1 and np.abs(cols - cols[receiver])[inland].max() <= 1
 
 
+def test_water_that_crosses_flat_ground_goes_around_what_resists():
+    height = np.ones((30, 41))
+    height[0] = -1
+    resistance = np.full(height.shape, 1e-4)
+    resistance[10] = 1.0
+    resistance[10, 7] = 1e-4
+    receiver, _ = landcover.route_water(height, resistance)
+    place = 29 * 41 + 35
+    passed = []
+    while receiver[place] >= 0:
+        place = receiver[place]
+        passed.append(divmod(place, 41))
+    assert [col for row, col in passed if row == 10] == [7] and passed[-1][0] == 0
+
+
 @pytest.fixture(scope="module")
 def coast() -> landcover.LandCover:
     """The ground of a scene of 10 × 13 km."""
