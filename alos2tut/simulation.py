@@ -13,7 +13,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
 from pathlib import Path
@@ -683,8 +683,10 @@ def check_simulation(folder: str | Path) -> SimulationCheck:
         Alos2TutError: a folder that holds no ``simulation.json``, or one of another recipe.
     """
     facts = read_json(Path(folder) / "simulation.json")
-    if facts["recipe"] != RECIPE:
-        raise Alos2TutError(f"was made by {facts['recipe']}, not {RECIPE}", where=folder, remedy="Simulate it anew.")
+    if facts.get("recipe") != RECIPE:
+        raise Alos2TutError(
+            f"was made by {facts.get('recipe')}, not {RECIPE}", where=folder, remedy="Simulate it anew."
+        )
     scene = Scene(facts["seed"], facts["size_px"][0], facts["size_px"][1], facts["season"])
     sums = _Sums(scene)
     product = open_product(folder)
@@ -708,81 +710,99 @@ def _intensity_correlation(lags: NDArray[Any], priors: Priors) -> NDArray[np.flo
     return speckle_correlation(lags * SPACING_M, radar["resolution_m"], radar["window_pedestal"]) ** 2
 
 
-@dataclass
 class _Sums:
-    """Moments per surface, added up strip by strip."""
+    """Moments per surface, added up strip by strip.
 
-    scene: Scene
-    totals: NDArray[np.float64] = field(init=False)
-    water: list[list[NDArray[np.float64]]] = field(init=False, default_factory=list)
+    The names: ``pixels`` and, summed over them, ``power`` and ``expected`` power, their ``ratio`` and its ``square``,
+    and ``signal``, the squared share of the expected power that is not noise; ``pairs`` of pixels of one surface at
+    the lag, and over them the ``product`` of their ratios and of their signals' shares (``shared``).
+    """
 
-    def __post_init__(self) -> None:
-        # pixels; power, expected; ratio, its square; (1 − share of noise)²; pairs, their product, texture's asked
-        self.totals = np.zeros((9, len(self.scene.priors.names)))
+    _PER_PIXEL = ("pixels", "power", "expected", "ratio", "square", "signal")
+    _PER_PAIR = ("pairs", "product", "shared")
+
+    def __init__(self, scene: Scene):
+        self._scene = scene
+        self._totals = {name: np.zeros(len(scene.priors.names)) for name in self._PER_PIXEL + self._PER_PAIR}
+        self._water: list[tuple[int, NDArray[np.float64]]] = []
 
     def add(self, power: FloatArray, rows: slice, cols: slice) -> None:
-        priors = self.scene.priors
-        ground = self.scene.ground(rows, cols)
-        expected = self.scene.mean_power(ground, rows, cols).astype(np.float64)
-        signal = 1 - radiometry.to_power(priors.noise_floor_db) / expected
-        ratio = np.where(np.isfinite(power), power / expected, np.nan)
-        known = np.isfinite(ratio)
+        """Count the pixels of a strip."""
+        priors = self._scene.priors
+        ground = self._scene.ground(rows, cols)
         surface = ground.surface
-
-        def total(values: Any, where: NDArray[np.bool_], of: NDArray[np.uint8]) -> NDArray[np.float64]:
-            weights = np.broadcast_to(values, where.shape)[where]
-            return np.bincount(of[where], weights=weights, minlength=len(priors.names)).astype(np.float64)
-
-        moments = (1.0, power, expected, ratio, ratio**2, signal**2)
-        self.totals[:6] += [total(values, known, surface) for values in moments]
+        expected = self._scene.mean_power(ground, rows, cols).astype(np.float64)
+        ratio = power / expected
+        known = np.isfinite(ratio)
+        share = 1 - radiometry.to_power(priors.noise_floor_db) / expected
+        self._count(self._PER_PIXEL, surface, known, (1.0, power, expected, ratio, ratio**2, share**2))
         left, right = np.s_[:, :-_CHECK_LAG], np.s_[:, _CHECK_LAG:]
         pairs = known[left] & known[right] & (surface[left] == surface[right])
-        both = (1.0, ratio[left] * ratio[right], signal[left] * signal[right])
-        self.totals[6:] += [total(values, pairs, surface[left]) for values in both]
-        inner = np.isin(surface, [priors.number("sea"), priors.number("inland water")])
-        if inner.sum() > _FEWEST:
-            still = np.where(ndimage.binary_erosion(inner, iterations=2), ratio, np.nan)
-            self.water.append([np.array([np.isfinite(still).sum()]), *speckle.autocorrelation(still, 4)])
+        values = (1.0, ratio[left] * ratio[right], share[left] * share[right])
+        self._count(self._PER_PAIR, surface[left], pairs, values)
+        self._add_water(np.where(priors.codes[surface] == 1, ratio, np.nan))
+
+    def _count(
+        self, names: tuple[str, ...], surface: NDArray[np.uint8], where: NDArray[np.bool_], values: tuple[Any, ...]
+    ) -> None:
+        for name, value in zip(names, values, strict=True):
+            weights = np.broadcast_to(value, where.shape)[where]
+            self._totals[name] += np.bincount(surface[where], weights=weights, minlength=self._totals[name].size)
+
+    def _add_water(self, ratio: FloatArray) -> None:
+        still = np.where(ndimage.binary_erosion(np.isfinite(ratio), iterations=2), ratio, np.nan)
+        pixels = int(np.isfinite(still).sum())
+        if pixels > _FEWEST:
+            self._water.append((pixels, np.array(speckle.autocorrelation(still, 4))))
 
     def check(self, number: int) -> SurfaceCheck | None:
-        priors, totals = self.scene.priors, self.totals[:, number]
-        pixels = totals[0]
-        if pixels < _FEWEST:
+        """What was found of a surface; None where there are too few of its pixels."""
+        priors, total = self._scene.priors, {name: float(values[number]) for name, values in self._totals.items()}
+        if total["pixels"] < _FEWEST:
             return None
-        _, power, expected, first, second, signal = totals[:6] / pixels
+        mean = {name: total[name] / total["pixels"] for name in self._PER_PIXEL}
         floor = float(radiometry.to_power(priors.noise_floor_db))
+        order = float(priors.texture_order[number])
+        variance = mean["square"] / mean["ratio"] ** 2 - 1
         # of one look with noise: ⟨r²⟩ = 2 · (1 + (1 − noise)²/ν)
-        excess = (second / first**2 / 2 - 1) / signal
-        order, is_even = float(priors.texture_order[number]), not np.isfinite(priors.texture_order[number])
-        correlation = _intensity_correlation(np.array([_CHECK_LAG]), priors)[0]
-        asked = _texture_correlation(order, float(priors.texture_length_m[number]), _CHECK_LAG * SPACING_M)
-        enough = totals[6] > _FEWEST
-        both, shared = (totals[7:] / totals[6]) if enough else (np.nan, np.nan)
-        variance = second / first**2 - 1
+        excess = ((variance + 1) / 2 - 1) / mean["signal"]
+        asked, found = self._correlations(number, total, mean, variance)
         return SurfaceCheck(
             name=priors.names[number],
             code=int(priors.codes[number]),
-            pixels=int(pixels),
-            asked_db=float(radiometry.to_db(expected - floor)),
-            found_db=float(radiometry.to_db(max(power - floor, 0.0))),
+            pixels=int(total["pixels"]),
+            asked_db=float(radiometry.to_db(mean["expected"] - floor)),
+            found_db=float(radiometry.to_db(max(mean["power"] - floor, 0.0))),
             asked_order=order,
-            found_order=float("inf") if excess <= 0 else float(1 / excess),
-            asked_correlation=float(((1 + asked * shared) * (1 + correlation) - 1) / (1 + 2 * signal / order))
-            if enough
-            else float("nan"),
-            found_correlation=float((both / first**2 - 1) / variance),
-            enl=float(1 / variance) if is_even else None,
+            found_order=1 / excess if excess > 0 else math.inf,
+            asked_correlation=asked,
+            found_correlation=found,
+            enl=None if math.isfinite(order) else 1 / variance,
         )
+
+    def _correlations(
+        self, number: int, total: dict[str, float], mean: dict[str, float], variance: float
+    ) -> tuple[float, float]:
+        """Correlation at the lag, asked and found: 1 + Cov = (1 + Cov of texture) · (1 + correlation of speckle)."""
+        if total["pairs"] < _FEWEST:
+            return math.nan, math.nan
+        priors, distance_m = self._scene.priors, _CHECK_LAG * SPACING_M
+        order = float(priors.texture_order[number])
+        texture = _texture_covariance(order, float(priors.texture_length_m[number]), distance_m)
+        grain = float(_intensity_correlation(np.array([_CHECK_LAG]), priors)[0])
+        covariance = (1 + texture * total["shared"] / total["pairs"]) * (1 + grain) - 1
+        found = (total["product"] / total["pairs"] / mean["ratio"] ** 2 - 1) / variance
+        return covariance / (1 + 2 * mean["signal"] / order), found
 
     def water_correlation(self) -> tuple[tuple[float, ...], ...]:
         """Correlation on water at lags 0…4, along columns and along rows, weighted by pixels."""
-        if not self.water:
+        if not self._water:
             return ()
-        weights = [int(part[0][0]) for part in self.water]
-        return tuple(tuple(np.average([p[axis] for p in self.water], axis=0, weights=weights)) for axis in (1, 2))
+        weights, lags = zip(*self._water, strict=True)
+        return tuple(tuple(axis.tolist()) for axis in np.average(lags, axis=0, weights=weights))
 
 
-def _texture_correlation(order: float, length_m: float, distance_m: float) -> float:
+def _texture_covariance(order: float, length_m: float, distance_m: float) -> float:
     """Covariance of gamma texture so far apart: from the normal field's correlation.
 
     Mapped from a normal field, gamma deviates correlate less than it; summing over both normal numbers gives by how
