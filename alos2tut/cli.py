@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ _REFUSED = 2
 _EXTRA_OF = dict.fromkeys(("torch", "timm", "lightning", "torchmetrics", "safetensors", "tensorboard"), "train")
 _EXTRA_OF |= dict.fromkeys(("matplotlib", "papermill", "ipywidgets", "IPython", "nbformat"), "notebooks")
 _CRS_HELP = "coordinate system that the product lacks or states wrongly, as in EPSG:32654"
-#: stages that write resume checkpoints
-_RESUMING = ("pretrain", "finetune")
+#: what an interrupted command does when it is given again
+_AGAIN = dict.fromkeys(("pretrain", "finetune"), "continues from its last checkpoint")
+_AGAIN |= {"fetch": "goes on with the files that are missing"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"alos2tut: this command needs {missing}, which is not installed: {install}", file=sys.stderr)
         return _REFUSED
     except KeyboardInterrupt:
-        resumes = getattr(options, "stage", None) in _RESUMING
-        again = "continues from its last checkpoint" if resumes else "starts anew; nothing half done is left"
+        again = _AGAIN.get(options.command, "starts anew; nothing half done is left")
         print(f"alos2tut: interrupted; the same command {again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -88,6 +89,18 @@ def _parser() -> argparse.ArgumentParser:
     verify.epilog = (
         "The report names no folders and may be sent to others. Exit status: 0 if nothing differs and all is\n"
         "readable, 1 if not, 2 if there is no product."
+    )
+
+    fetch = _command(commands, "fetch", _fetch, "load a published data set, or say how to get it")
+    fetch.add_argument("name", metavar="NAME", nargs="?", help="data set, as --list shows it")
+    fetch.add_argument("--list", action="store_true", help="the data sets there are (or NAME alone), and their terms")
+    fetch.add_argument("--json", action="store_true", help="the list as JSON, with all that is known")
+    fetch.add_argument("--folder", metavar="DIR", default="data", help="folder of all data sets (default data)")
+    fetch.add_argument("--manifest", metavar="FILE", help="a list of data sets of your own, as data_manifest.yaml")
+    fetch.epilog = (
+        "Files arrive whole or not at all and are not unpacked: products are read in their archives. Checksums are\n"
+        "kept in DIR/NAME/checksums.json. What is there already is checked and not loaded again. Exit status: 2 if\n"
+        "nothing was fetched, also where it takes steps by hand, which are then listed."
     )
 
     simulate = _command(commands, "simulate", _simulate, "write a simulated Level 2.1 product and its label tile")
@@ -141,7 +154,7 @@ def _command(
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, command=name)
     return command
 
 
@@ -211,6 +224,26 @@ def _verify(options: argparse.Namespace) -> int:
     report = verify_product(options.product, crs=options.crs)
     print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if options.json else report.to_text())
     return 1 if report.differ or report.unreadable else 0
+
+
+def _fetch(options: argparse.Namespace) -> int | None:
+    from . import downloads
+
+    name, manifest = options.name, options.manifest
+    if options.list or options.json:
+        known = downloads.load_manifest(manifest).values() if name is None else [downloads.find_entry(name, manifest)]
+        as_json = json.dumps([asdict(entry) for entry in known], indent=2, ensure_ascii=False)
+        print(as_json if options.json else downloads.listing(known))
+        return None
+    if name is None:
+        raise Alos2TutError("needs the NAME of a data set", where="fetch", remedy="alos2tut fetch --list shows them.")
+    try:
+        place = downloads.fetch(name, options.folder, manifest=manifest)
+    except downloads.NeedsHands as error:
+        print(f"alos2tut: {error}", file=sys.stderr)  # with its lines: they are a list
+        return _REFUSED
+    _say(downloads.receipt(downloads.find_entry(name, manifest), place))
+    return None
 
 
 def _simulate(options: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from alos2tut.checkpoints import save_weights
 from alos2tut.cli import main
 from alos2tut.config import describe_settings
 
-COMMANDS = ["info", "verify", "simulate", "build-dataset", "pretrain", "finetune", "evaluate", "map"]
+COMMANDS = ["info", "verify", "fetch", "simulate", "build-dataset", "pretrain", "finetune", "evaluate", "map"]
 STAGES = {"build-dataset": "dataset", "pretrain": "pretrain", "finetune": "finetune", "evaluate": "evaluate"}
 
 
