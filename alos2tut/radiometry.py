@@ -1,10 +1,11 @@
-"""What a SAR number means: digital numbers, power, decibels, looks.
+"""What a SAR number means: digital numbers, power, decibels, noise, angles, looks.
 
 Averaging is done in power, never in dB. Everything here is NumPy only.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ CALIBRATION_FACTOR_DB = -83.0
 OLD_W2_FACTOR_DB = -79.0
 #: What is added for complex Level 1.1 numbers: σ0 [dB] = 10·log10⟨I² + Q²⟩ − 83.0 − 32.0 (the same source).
 SLC_OFFSET_DB = -32.0
+#: The largest amplitude that 16 bits hold; whatever was brighter was written as this number.
+SATURATED_DN = 65535
 #: Blocks of at most so many pixels are summed in float32, whose error then stays below 1e-6
 MOST_SUMMED_IN_FLOAT32 = 16
 
@@ -40,9 +43,20 @@ def to_power(db: ArrayLike) -> NDArray[np.floating[Any]]:
 
 
 def dn_to_power(dn: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> NDArray[np.floating[Any]]:
-    """Calibrated backscatter (linear) of amplitude numbers: DN² · 10^(CF/10) (JAXA product format description)."""
-    dn = np.asarray(dn, dtype=np.float64)
-    power: NDArray[np.float64] = dn * dn * 10 ** (calibration_factor_db / 10)
+    """Calibrated backscatter (linear) of digital numbers: |DN|² · 10^(CF/10) (JAXA product format description).
+
+    Args:
+        dn: amplitudes, or complex numbers I + iQ, of which |DN|² = I² + Q².
+        calibration_factor_db: CF; for complex Level 1.1 numbers the factor of their file plus ``SLC_OFFSET_DB``.
+
+    Returns:
+        float64 in the shape of ``dn``.
+    """
+    numbers = np.asarray(dn)
+    parts = (numbers.real, numbers.imag) if np.iscomplexobj(numbers) else (numbers,)
+    power: NDArray[np.float64] = sum(np.square(part, dtype=np.float64) for part in parts) * np.float64(
+        10 ** (calibration_factor_db / 10)
+    )
     return power
 
 
@@ -51,14 +65,112 @@ def power_to_dn(power: ArrayLike, calibration_factor_db: float = CALIBRATION_FAC
     return np.sqrt(np.asarray(power, dtype=np.float64) * 10 ** (-calibration_factor_db / 10))
 
 
+def dn_range_db(calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> tuple[float, float]:
+    """The lowest and the highest backscatter that 16-bit amplitudes can hold, DN 1 and 65535: −83.0 and +13.33 dB.
+
+    Args:
+        calibration_factor_db: CF in σ0 [dB] = 10·log10(DN²) + CF.
+    """
+    return calibration_factor_db, calibration_factor_db + 20 * math.log10(SATURATED_DN)
+
+
+def saturated_share(dn: ArrayLike, *, no_data: Sequence[int] = (0,)) -> float:
+    """The share of the pixels with data that hold the largest number: what is there may be brighter than it says.
+
+    Args:
+        dn: 16-bit amplitudes; as floats, NaN is no data, too.
+        no_data: amplitudes that stand for "no data".
+
+    Returns:
+        0 to 1; NaN if there is no data at all.
+
+    Raises:
+        Alos2TutError: complex numbers, which have no largest amplitude.
+    """
+    numbers = np.asarray(dn)
+    if np.iscomplexobj(numbers):
+        raise Alos2TutError("are complex", where="dn", remedy="Only amplitudes of 16 bits saturate at 65535.")
+    with_data = ~np.isin(numbers, no_data) & ~np.isnan(numbers)
+    pixels = np.count_nonzero(with_data)
+    return np.count_nonzero((numbers == SATURATED_DN) & with_data) / pixels if pixels else math.nan
+
+
 def sigma0_to_gamma0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
-    """γ0 = σ0 / cos θ, in linear power."""
-    return np.asarray(power) / np.cos(np.deg2rad(incidence_deg))
+    """γ0 = σ0 / cos θ, in linear power (Small 2011).
+
+    Args:
+        power: σ0, linear.
+        incidence_deg: incidence angle θ on the ellipsoid. From 0 on and below 90 there is backscatter; elsewhere the
+            result is NaN.
+    """
+    gamma0: NDArray[np.floating[Any]] = np.asarray(power) / np.cos(_radians(incidence_deg))
+    return gamma0
 
 
 def gamma0_to_sigma0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
-    """σ0 = γ0 · cos θ, in linear power."""
-    return np.asarray(power) * np.cos(np.deg2rad(incidence_deg))
+    """σ0 = γ0 · cos θ, in linear power; arguments as for :func:`sigma0_to_gamma0`."""
+    sigma0: NDArray[np.floating[Any]] = np.asarray(power) * np.cos(_radians(incidence_deg))
+    return sigma0
+
+
+def sigma0_to_beta0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+    """β0 = σ0 / sin θ, in linear power: radar brightness, per area in the slant-range plane (Raney et al. 1994).
+
+    σ0 and γ0 refer to the ellipsoid, as in products that were calibrated without a terrain model (Small 2011). β0 needs
+    no angle, so that one found by the angle with which σ0 was made is right on any slope.
+
+    Args:
+        power: σ0, linear.
+        incidence_deg: incidence angle θ on the ellipsoid, above 0 and below 90; elsewhere the result is NaN. (Straight
+            below, a step in slant range spans no definite stretch of ground.)
+    """
+    beta0: NDArray[np.floating[Any]] = np.asarray(power) / _sine(incidence_deg)
+    return beta0
+
+
+def beta0_to_sigma0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+    """σ0 = β0 · sin θ, in linear power; arguments as for :func:`sigma0_to_beta0`."""
+    sigma0: NDArray[np.floating[Any]] = np.asarray(power) * _sine(incidence_deg)
+    return sigma0
+
+
+def _sine(incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+    sine = np.sin(_radians(incidence_deg))
+    return np.asarray(np.where(sine > 0, sine, sine.dtype.type(np.nan)))
+
+
+def _radians(incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+    """An incidence angle in radians; NaN where it is not in [0, 90) degrees, from where no echo returns."""
+    radians = np.deg2rad(incidence_deg)
+    possible = np.greater_equal(incidence_deg, 0) & np.less(incidence_deg, 90)
+    return np.asarray(np.where(possible, radians, radians.dtype.type(np.nan)))
+
+
+def noise_bias_db(sigma0_db: ArrayLike, noise_floor_db: ArrayLike) -> NDArray[np.floating[Any]]:
+    """How many dB too bright ground reads, because the radar's thermal noise adds to its echo: in power, σ0 + NESZ.
+
+    Ground of −24 dB over a floor of −26 dB reads 2.1 dB too bright (derived here).
+
+    Args:
+        sigma0_db: backscatter of the ground without noise.
+        noise_floor_db: noise-equivalent σ0 (NESZ).
+    """
+    excess = np.asarray(noise_floor_db, dtype=np.float64) - np.asarray(sigma0_db, dtype=np.float64)
+    return to_db(1 + to_power(excess))
+
+
+def subtract_noise(power: ArrayLike, noise_floor_db: ArrayLike) -> NDArray[np.floating[Any]]:
+    """Power without the mean power of thermal noise: unbiased on average, as noisy as before.
+
+    Speckle takes single pixels of dark ground below the floor: they become negative and stay so, for cutting them off
+    would make every average too bright. So average first; what is still negative then is NaN in dB.
+
+    Args:
+        power: linear power that contains noise.
+        noise_floor_db: noise-equivalent σ0 (NESZ), of the same quantity as ``power``.
+    """
+    without_noise: NDArray[np.floating[Any]] = np.asarray(power) - to_power(noise_floor_db)
+    return without_noise
 
 
 def multilook(power: NDArray[np.floating[Any]], looks: int | tuple[int, int]) -> NDArray[np.float32]:

@@ -200,3 +200,98 @@ def test_a_row_of_blocks_in_pieces_changes_no_bit(looks, kind, missing):
             for piece in np.split(np.arange(len(dn)), cuts):
                 row.add(dn[piece], weight=None if weights is None else weights[piece])
             assert row.means().tobytes() == expected.tobytes()
+
+
+# --- angles, noise, range
+
+
+def test_complex_numbers_become_power_by_their_squared_modulus():
+    z = np.array([3 + 4j, -2j, 0, complex(np.nan, 1)], dtype=np.complex64)
+    factor = radiometry.CALIBRATION_FACTOR_DB + radiometry.SLC_OFFSET_DB
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        power = radiometry.dn_to_power(z, factor)
+    assert power.dtype == np.float64
+    assert power == pytest.approx(np.array([25, 4, 0, np.nan]) * 10**-11.5, nan_ok=True)
+
+
+def test_squares_of_the_largest_numbers_do_not_overflow():
+    dn = np.array([65535], dtype=np.uint16)
+    for numbers in (dn, dn.astype(">u2"), dn.astype(np.float32)):
+        assert radiometry.to_db(radiometry.dn_to_power(numbers)) == pytest.approx([13.33], abs=0.005)
+    assert radiometry.dn_to_power(np.complex64(3e30)) == pytest.approx(9e60 * 10**-8.3)
+
+
+def test_beta0_is_sigma0_over_the_sine_of_incidence():
+    assert radiometry.sigma0_to_beta0(0.5, 30.0) == pytest.approx(1.0)
+    assert radiometry.beta0_to_sigma0(radiometry.sigma0_to_beta0(0.3, 36.3), 36.3) == pytest.approx(0.3)
+    # the brightness of a slope needs no angle: γ0 follows from it by the tangent
+    gamma0 = radiometry.sigma0_to_gamma0(radiometry.beta0_to_sigma0(1.0, 40.0), 40.0)
+    assert gamma0 == pytest.approx(np.tan(np.deg2rad(40)))
+
+
+@pytest.mark.parametrize(
+    ("convert", "at_zero"),
+    [
+        pytest.param(radiometry.sigma0_to_gamma0, 2.0, id="gamma0"),
+        pytest.param(radiometry.gamma0_to_sigma0, 2.0, id="from gamma0"),
+        pytest.param(radiometry.sigma0_to_beta0, np.nan, id="beta0"),
+        pytest.param(radiometry.beta0_to_sigma0, np.nan, id="from beta0"),
+    ],
+)
+def test_angles_from_where_no_echo_returns_give_no_number(convert, at_zero):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = convert(2.0, [0, -1e-6, 90, 90.001, 180, 400, -40, np.nan, np.inf])
+        almost = convert(2.0, 89.999)
+        single = convert(np.ones(3, dtype=np.float32), np.float32([30, 95, 40]))
+    assert found[0] == pytest.approx(at_zero, nan_ok=True)
+    assert np.isnan(found[1:]).all() and np.isfinite(almost)
+    assert single.dtype == np.float32 and np.isnan(single).tolist() == [False, True, False]
+
+
+def test_thermal_noise_makes_dark_ground_too_bright():
+    assert radiometry.noise_bias_db(-24, -26) == pytest.approx(2.12, abs=0.005)
+    assert radiometry.noise_bias_db([-26, 0, -100], -26) == pytest.approx([3.01, 0.011, 74], abs=0.005)
+
+
+def test_power_without_noise_is_unbiased_though_partly_negative():
+    draw = np.random.default_rng(3)
+    floor, ground = 10**-2.6, 10**-2.4
+    power = draw.exponential(ground + floor, 400_000)
+    found = radiometry.subtract_noise(power, -26)
+    assert found.mean() == pytest.approx(ground, rel=0.01)
+    assert found.var() == pytest.approx(power.var())
+    assert (found < 0).mean() == pytest.approx(1 - np.exp(-floor / (ground + floor)), abs=0.003)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (np.isnan(radiometry.to_db(found)) == (found < 0)).all()
+
+
+def test_sixteen_bits_reach_over_96_decibels():
+    assert radiometry.dn_range_db() == pytest.approx((-83.0, 13.33), abs=0.005)
+    assert radiometry.dn_range_db(-79) == pytest.approx((-79.0, 17.33), abs=0.005)
+    ends = radiometry.dn_to_power([1, radiometry.SATURATED_DN])
+    assert radiometry.to_db(ends) == pytest.approx(radiometry.dn_range_db())
+
+
+@pytest.mark.parametrize(
+    ("dn", "options", "share"),
+    [
+        pytest.param(np.array([[0, 65535], [7, 9]], dtype=np.uint16), {}, 1 / 3, id="without the missing"),
+        pytest.param(np.array([0, 65535, 7, 9, 1], dtype=">u2"), {"no_data": (0, 1)}, 1 / 3, id="two no-data values"),
+        pytest.param(np.array([np.nan, 65535, 65534]), {}, 1 / 2, id="floats"),
+        pytest.param(np.array([65535, 65535, 4]), {"no_data": (0, 65535)}, 0, id="the largest stands for no data"),
+        pytest.param(np.zeros((2, 2), dtype=np.uint16), {}, np.nan, id="no data at all"),
+        pytest.param(np.array([]), {}, np.nan, id="empty"),
+    ],
+)
+def test_the_share_of_saturated_pixels_counts_pixels_with_data(dn, options, share):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert radiometry.saturated_share(dn, **options) == pytest.approx(share, nan_ok=True)
+
+
+def test_complex_numbers_do_not_saturate():
+    with pytest.raises(Alos2TutError, match="complex"):
+        radiometry.saturated_share(np.array([65535 + 0j]))
