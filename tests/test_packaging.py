@@ -237,6 +237,12 @@ def test_readme_links_lead_to_files():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_readme_fetches_what_the_manifest_has():
+    named = set(re.findall(r"^alos2tut fetch (?:--list )?(\w+)", read("README.md"), re.M))
+    known = {entry["name"] for entry in yaml.safe_load(read("data_manifest.yaml"))["datasets"]}
+    assert named and named <= known
+
+
 def test_the_notebooks_are_the_five():
     assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) == NOTEBOOKS
 
