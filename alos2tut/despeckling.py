@@ -5,8 +5,26 @@ the same shape. They share one notation (Lopes, Touzi and Nezry 1990): m and Ci 
 in the window around a pixel I, and Cu = 1/√L is the Ci of speckle alone. Where Ci is near Cu the ground is even and m
 is the best answer; the more Ci exceeds Cu, the more there is to lose by averaging.
 
-Windows are cut at the image's edge and leave missing pixels out; a missing pixel stays missing and does no harm around
-itself.
+Zero, NaN, infinite and masked numbers are missing data (:func:`~alos2tut.radiometry.real_power`). Windows are cut at
+the image's edge and leave missing pixels out; a missing pixel stays missing and does no harm around itself.
+
+References:
+    Lee: Digital image enhancement and noise filtering by use of local statistics. IEEE Transactions on Pattern Analysis
+        and Machine Intelligence 2(2), 1980.
+    Lee: Refined filtering of image noise using local statistics. Computer Graphics and Image Processing 15, 1981.
+    Frost, Stiles, Shanmugan, Holtzman: A model for radar images and its application to adaptive digital filtering of
+        multiplicative noise. IEEE Transactions on Pattern Analysis and Machine Intelligence 4(2), 1982.
+    Kuan, Sawchuk, Strand, Chavel: Adaptive noise smoothing filter for images with signal-dependent noise. IEEE
+        Transactions on Pattern Analysis and Machine Intelligence 7(2), 1985.
+    Lopes, Touzi, Nezry: Adaptive speckle filters and scene heterogeneity. IEEE Transactions on Geoscience and Remote
+        Sensing 28(6), 1990.
+    Lopes, Nezry, Touzi, Laur: Maximum a posteriori speckle filtering and first order texture models in SAR images.
+        IGARSS, 1990.
+    Lopes, Nezry, Touzi, Laur: Structure detection and statistical adaptive speckle filtering in SAR images.
+        International Journal of Remote Sensing 14(9), 1993.
+    Sattar, Floreby, Salomonsson, Lövström: Image enhancement based on a nonlinear multiscale method. IEEE Transactions
+        on Image Processing 6(6), 1997.
+    Oliver, Quegan: Understanding synthetic aperture radar images. SciTech, 2004.
 """
 
 from __future__ import annotations
@@ -15,7 +33,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce, wraps
-from itertools import accumulate, pairwise, product
+from itertools import accumulate, groupby, pairwise, product
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -24,18 +43,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from .errors import Alos2TutError
-from .radiometry import is_count, multilook, to_db, to_power
-from .speckle import FloatArray, check_looks, check_window, enl_moments, local_moments, power_image
+from .radiometry import FloatArray, check_looks, check_window, is_count, multilook, power_image, to_db, to_power
+from .speckle import enl_moments, local_moments
 
 #: K of the Frost filter: weights fall to 1/e within 1/(K·Ci²) pixels, so within one pixel in speckle of one look, of
-#: which even ground then keeps about 15 looks of 49 (measured on simulated speckle); 1 to 2 is usual (assumption)
+#: which even ground then keeps about 14 looks of 49 (measured on simulated speckle); 1 to 2 is usual (assumption)
 FROST_DAMPING = 1.0
 #: Images are filtered in tiles of about so many pixels a side, so that what is worked on fits into a core's cache
 TILE_PX = 128
 #: Ways, as (down, right), in which power may change across an edge; of equals the first counts: what only touches a
 #: corner of the window lies across a diagonal
 DIRECTIONS = ((1, 1), (1, -1), (0, 1), (1, 0))
-#: Fewer differences of blocks say little: their median is then wrong by a third (standard error, derived here)
+#: Fewer differences of blocks say little: the standard error of their median is then 16 %, that of its square a third
+#: (derived here)
 LEAST_DIFFERENCES = 50
 #: Median of the absolute difference of two standard normal numbers: √2 · 0.6745
 MEDIAN_NORMAL_DIFFERENCE = 0.9539
@@ -95,7 +115,7 @@ def boxcar(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
     """The plain mean in the window: the most smoothing on even ground, and the most blurring elsewhere.
 
     Args:
-        power: linear power (H, W); NaN and infinite: no data.
+        power: linear power (H, W); zero, NaN, infinite and masked: no data.
         looks: number of looks; does not matter here.
         window: side of the square window in pixels, odd, 3 or more.
 
@@ -103,29 +123,30 @@ def boxcar(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
         (H, W) of the input's float type, NaN where it has no data.
 
     Raises:
-        Alos2TutError: power that is negative, complex or no image, looks not above 0, or a window that does not fit.
+        Alos2TutError: power as :func:`~alos2tut.radiometry.power_image` refuses it (negative, complex, no image), looks
+            not above 0, or a window that does not fit.
     """
     return local_moments(power, window)[0]
 
 
 @_in_tiles
 def lee(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
-    """Lee's filter: m + w·(I − m) with w = 1 − Cu²/Ci², at least 0 (Lee 1980, in the form of Lopes et al. 1990).
+    """Lee's filter: m + w·(I − m) with w = 1 − Cu²/Ci², at least 0 (Lee 1980, as Lopes, Touzi and Nezry 1990 put it).
 
     Arguments, result and errors as for :func:`boxcar`.
     """
-    mean, variance = local_moments(power, window)
-    return mean + _share_of_ground(mean, variance, looks) * (power - mean)
+    mean, ci2 = _local_statistics(power, window)
+    return mean + _share_of_ground(ci2, looks) * (power - mean)
 
 
 @_in_tiles
 def kuan(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
     """Kuan's filter: m + w·(I − m) with w = (1 − Cu²/Ci²) / (1 + Cu²), at least 0 (Kuan et al. 1985).
 
-    The straight line through I that is nearest to the truth on average, for any law of the ground. Arguments, result
-    and errors as for :func:`boxcar`.
+    The linear function of I with the least mean square error, for any law of the ground. Arguments, result and errors
+    as for :func:`boxcar`.
     """
-    return _nearest_line(power, *local_moments(power, window), looks)
+    return _linear_estimate(power, *_local_statistics(power, window), looks)
 
 
 @_in_tiles
@@ -135,32 +156,38 @@ def frost(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
     d is Euclidean and K is ``FROST_DAMPING``. The number of looks does not matter: K stands in its place. Arguments,
     result and errors as for :func:`boxcar`.
     """
-    mean, variance = local_moments(power, window)
-    damping = FROST_DAMPING * np.divide(variance, mean**2, out=np.zeros_like(mean), where=mean > 0)
-    reach = window // 2
+    reach, damping = window // 2, FROST_DAMPING * _local_statistics(power, window)[1]
     known, values = _with_margin(power, reach)
     weights, total = np.zeros_like(power), np.zeros_like(power)
-    for down, right in product(range(-reach, reach + 1), repeat=2):
-        weight = np.exp(-math.hypot(down, right) * damping)
-        weights += weight * _shifted(known, down, right, reach)
-        total += weight * _shifted(values, down, right, reach)
+    for distance, places in _rings(reach):
+        weight = np.exp(-distance * damping)
+        weights += weight * reduce(np.add, (_shifted(known, *place, reach) for place in places))
+        total += weight * reduce(np.add, (_shifted(values, *place, reach) for place in places))
     return np.divide(total, weights, out=np.full_like(power, np.nan), where=np.isfinite(power))
+
+
+def _rings(reach: int) -> Iterator[tuple[float, list[tuple[int, int]]]]:
+    """The pixels of a window by their distance from the middle: (distance, [(down, right), …]), nearest first."""
+    steps = range(-reach, reach + 1)
+    places = sorted((math.hypot(down, right), (down, right)) for down in steps for right in steps)
+    for distance, ring in groupby(places, key=itemgetter(0)):
+        yield distance, [place for _, place in ring]
 
 
 @_in_tiles
 def gamma_map(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
-    """The Gamma-MAP filter: the most probable ground if ground and speckle are gamma variables (Lopes et al. 1990).
+    """The Gamma-MAP filter: the most probable ground if ground and speckle are gamma variables.
 
-    m where Ci ≤ Cu; I, taken for a target, where Ci ≥ √2·Cu (Lopes et al. 1993); between, with
-    α = (1 + Cu²) / (Ci² − Cu²) and b = α − L − 1, it is (b·m + √(b²m² + 4αL·I·m)) / 2α. Arguments, result and errors
-    as for :func:`boxcar`.
+    m where Ci ≤ Cu; I, taken for a target, where Ci ≥ √2·Cu; between, with α = (1 + Cu²) / (Ci² − Cu²) and
+    b = α − L − 1, it is (b·m + √(b²m² + 4αL·I·m)) / 2α (Lopes, Nezry, Touzi and Laur 1990; the threshold for targets:
+    1993). Arguments, result and errors as for :func:`boxcar`.
     """
-    mean, variance = local_moments(power, window)
-    speckle = mean**2 / looks
-    filtered = np.where(variance > speckle, power, mean)
-    between = (variance > speckle) & (variance < 2 * speckle)
+    mean, ci2 = _local_statistics(power, window)
+    cu2 = 1 / looks
+    filtered = np.where(ci2 > cu2, power, mean)
+    between = (ci2 > cu2) & (ci2 < 2 * cu2)
     i, m = power[between], mean[between]
-    alpha = (1 + 1 / looks) * m**2 / (variance - speckle)[between]
+    alpha = (1 + cu2) / (ci2[between] - cu2)
     b = alpha - looks - 1
     filtered[between] = (b * m + np.sqrt((b * m) ** 2 + 4 * alpha * looks * i * m)) / (2 * alpha)
     return filtered
@@ -173,7 +200,11 @@ def refined_lee(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
     Nine overlapping sub-windows (3 × 3 pixels, two apart, in a window of 7) show by their means in which of four
     directions power changes most, and which of the two sides is nearer to the middle (Lee 1981). Other windows are
     divided in the same proportion: ⌊(window − 1) / 3⌋ pixels apart (derived here). Where neither side is nearer, the
-    whole window counts. Sub-windows without data count as equal to the middle one.
+    whole window counts.
+
+    At the image's edge and beside missing data, one of two sub-windows that face each other may have none: the pair
+    then shows no change of power, and its direction is not chosen. Where all four pairs are like that, the whole window
+    counts (our choice).
 
     Arguments, result and errors as for :func:`boxcar`, but the window is at least 5.
     """
@@ -184,10 +215,11 @@ def refined_lee(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
     reach = window // 2
     known, values = _with_margin(power, reach)
     side = _nearer_side(known, values, window)
-    counts = np.maximum(_sums_of_side(known, side, window), 1)
+    counts = _sums_of_side(known, side, window)
+    counts[counts == 0] = np.nan
     mean = _sums_of_side(values, side, window) / counts
-    variance = np.maximum(_sums_of_side(values**2, side, window) / counts - mean**2, 0)
-    return _nearest_line(power, mean, variance, looks)
+    ci2 = np.maximum(_sums_of_side(values**2, side, window) / counts / mean**2 - 1, 0)
+    return _linear_estimate(power, mean, ci2, looks)
 
 
 #: All filters by the names that figures and tables give them
@@ -269,7 +301,7 @@ def assess(
     shared = np.isfinite(before) & np.isfinite(after)
     return Quality(
         ratio_mean=_mean(ratio),
-        ratio_variance=_mean((ratio - _mean(ratio)) ** 2),
+        ratio_variance=_mean(np.square(ratio - _mean(ratio), dtype=np.float64)),
         structure=structure(ratio, window),
         enl=math.nan if area is None else _looks_in(after, area),
         edge_preservation=math.nan if reference is None else edge_preservation(after, reference),
@@ -286,13 +318,14 @@ def ratio_image(power: ArrayLike, filtered: ArrayLike) -> FloatArray:
         filtered: the same after it.
 
     Returns:
-        (H, W) float, NaN where either is missing or ``filtered`` is 0.
+        (H, W) float, NaN where either has no data.
 
     Raises:
         Alos2TutError: images of unequal shapes or as the filters refuse them.
     """
     before, after = _images_of_one_shape(power=power, filtered=filtered)
-    return np.divide(before, after, out=np.full_like(before, np.nan), where=after > 0)
+    ratio: FloatArray = before / after
+    return ratio
 
 
 def structure(ratio: ArrayLike, window: int = 7) -> float:
@@ -310,17 +343,18 @@ def structure(ratio: ArrayLike, window: int = 7) -> float:
         window: side of the filter's window in pixels, odd, 3 or more.
 
     Returns:
-        1 to within 0.06 for pure speckle in an image of 256 × 256 pixels and a window of 7. NaN where fewer than
+        1 for pure speckle (1.02 at one look), with a standard deviation of 0.02 in an image of 256 × 256 pixels and a
+        window of 7 (measured on 100 simulated fields each of 1 and 4 looks). NaN where fewer than
         ``LEAST_DIFFERENCES`` blocks have a neighbour with data, or if most blocks do not differ at all.
 
     Raises:
-        Alos2TutError: no image of positive numbers, or a window that is not odd or does not fit.
+        Alos2TutError: an image as the filters refuse it, or a window that is not odd or does not fit.
     """
     image = power_image(ratio)
     check_window(window, image.shape)
     block = max(window // 2, 2)
     height, width = (side // block * block for side in image.shape)
-    means = _finite_db(multilook(image[:height, :width], block))
+    means = to_db(multilook(image[:height, :width], block))
     differences = np.concatenate([(means[2:] - means[:-2]).ravel(), (means[:, 2:] - means[:, :-2]).ravel()])
     differences = np.abs(differences[np.isfinite(differences)])
     if differences.size < LEAST_DIFFERENCES:
@@ -340,13 +374,13 @@ def edge_preservation(filtered: ArrayLike, reference: ArrayLike) -> float:
         reference: the truth (H, W).
 
     Returns:
-        1 at best; NaN where one of the images has no edges. Pixels beside missing or zero power do not count.
+        1 at best; NaN where one of the images has no edges. Pixels beside missing ones do not count.
 
     Raises:
         Alos2TutError: images of unequal shapes or as the filters refuse them.
     """
     images = _images_of_one_shape(filtered=filtered, reference=reference)
-    first, second = (ndimage.laplace(_finite_db(image), mode="nearest") for image in images)
+    first, second = (ndimage.laplace(to_db(image.astype(np.float64)), mode="nearest") for image in images)
     usable = np.isfinite(first) & np.isfinite(second)
     first, second = (edges[usable] - _mean(edges[usable]) for edges in (first, second))
     return _quotient(float(first @ second), math.sqrt(float(first @ first) * float(second @ second)))
@@ -387,15 +421,23 @@ def target_chart(size: int = 256) -> FloatArray:
     return to_power(chart)
 
 
-def _share_of_ground(mean: FloatArray, variance: FloatArray, looks: float) -> FloatArray:
+def _local_statistics(power: FloatArray, window: int) -> tuple[FloatArray, FloatArray]:
+    """m and Ci² around every pixel."""
+    mean, variance = local_moments(power, window)
+    ci2: FloatArray = variance / mean**2
+    return mean, ci2
+
+
+def _share_of_ground(ci2: FloatArray, looks: float) -> FloatArray:
     """1 − Cu²/Ci², at least 0: how much of the variance is more than speckle."""
-    speckle = mean**2 / looks
-    return np.divide(variance - speckle, variance, out=np.zeros_like(variance), where=variance > speckle)
+    cu2 = 1 / looks
+    share: FloatArray = np.divide(ci2 - cu2, ci2, out=np.zeros_like(ci2), where=ci2 > cu2)
+    return share
 
 
-def _nearest_line(power: FloatArray, mean: FloatArray, variance: FloatArray, looks: float) -> FloatArray:
+def _linear_estimate(power: FloatArray, mean: FloatArray, ci2: FloatArray, looks: float) -> FloatArray:
     """Linear estimate of least mean square error under multiplicative speckle (Kuan et al. 1985, Lee 1981)."""
-    filtered: FloatArray = mean + _share_of_ground(mean, variance, looks) / (1 + 1 / looks) * (power - mean)
+    filtered: FloatArray = mean + _share_of_ground(ci2, looks) / (1 + 1 / looks) * (power - mean)
     return filtered
 
 
@@ -419,18 +461,21 @@ def _nearer_side(known: FloatArray, values: FloatArray, window: int) -> NDArray[
     with np.errstate(invalid="ignore"):
         means = sums / counts
     middle = _shifted(means, 0, 0, apart)
-    # by how much each sub-window differs from the middle one
+    # by how much each sub-window differs from the middle one; NaN where it has no data
     change = {
-        (down, right): np.nan_to_num(_shifted(means, down * apart, right * apart, apart) - middle)
+        (down, right): _shifted(means, down * apart, right * apart, apart) - middle
         for down, right in product((-1, 0, 1), repeat=2)
     }
     rise = {(down, right): change[down, right] - change[-down, -right] for down, right in DIRECTIONS}
+    seen = {direction: np.nan_to_num(rise[direction]) for direction in DIRECTIONS}
     side, steepest = np.zeros(middle.shape, dtype=np.int8), np.zeros(middle.shape)
     for down, right in DIRECTIONS:
-        slope = np.abs(sum(np.sign(down * y + right * x) * rise[y, x] for y, x in DIRECTIONS))
-        nearer = np.sign(np.abs(change[-down, -right]) - np.abs(change[down, right])).astype(np.int8)
-        side = np.where(slope > steepest, nearer * np.int8(3 * down + right), side)
-        np.maximum(steepest, slope, out=steepest)
+        slope = np.abs(sum(np.sign(down * y + right * x) * seen[y, x] for y, x in DIRECTIONS))
+        ahead, behind = np.abs(change[down, right]), np.abs(change[-down, -right])
+        nearer = (ahead < behind).astype(np.int8) - (behind < ahead).astype(np.int8)
+        chosen = (slope > steepest) & np.isfinite(rise[down, right])
+        side = np.where(chosen, nearer * np.int8(3 * down + right), side)
+        steepest = np.where(chosen, slope, steepest)
     return side
 
 
@@ -483,7 +528,7 @@ def _quotient(of: float, by: float) -> float:
 
 
 def _looks_in(image: FloatArray, area: tuple[int, int, int, int]) -> float:
-    """Equivalent number of looks in (row, column, height, width) of an image."""
+    """Equivalent number of looks in (row, column, height, width) of an image; infinite if nothing varies."""
     if not _lies_in(image.shape, area):
         raise Alos2TutError(
             f"area={area!r} does not lie in an image of {image.shape[0]} × {image.shape[1]}",
@@ -492,21 +537,20 @@ def _looks_in(image: FloatArray, area: tuple[int, int, int, int]) -> float:
         )
     row, col, height, width = area
     values = image[row : row + height, col : col + width]
-    values = values[np.isfinite(values) & (values > 0)]
+    values = values[np.isfinite(values)]
     if values.size < 2:
         return math.nan
     return enl_moments(values) if values.max() > values.min() else math.inf
 
 
-def _lies_in(shape: tuple[int, ...], area: tuple[int, ...]) -> bool:
+def _lies_in(shape: tuple[int, ...], area: object) -> bool:
     """Whether an area is one of at least a pixel inside an image."""
-    if len(area) != 4 or not all(isinstance(number, (int, np.integer)) for number in area):
+    if not isinstance(area, (tuple, list)) or len(area) != 4 or not all(map(_is_whole, area)):
         return False
     row, col, height, width = area
-    return min(row, col) >= 0 and min(height, width) >= 1 and row + height <= shape[0] and col + width <= shape[1]
+    inside = row + height <= shape[0] and col + width <= shape[1]
+    return bool(inside and min(row, col) >= 0 and min(height, width) >= 1)
 
 
-def _finite_db(power: FloatArray) -> FloatArray:
-    """Power in dB, NaN where it is 0."""
-    db = to_db(power.astype(np.float64))
-    return np.where(np.isfinite(db), db, np.nan)
+def _is_whole(number: object) -> bool:
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)

@@ -6,7 +6,7 @@ Power is linear, (H, W), NaN where there is no data. Colours are those of :mod:`
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, get_args
 
 import matplotlib.pyplot as plt
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from . import despeckling, radiometry, speckle
+from .areas import Area, areas_by_variation, homogeneous_areas
 from .figures import (
     BLUE,
     GREEN,
@@ -61,6 +62,20 @@ def telling_window(product: Product, parts: int = 6) -> Window:
     return start[0], start[1], product.shape[0] // parts, product.shape[1] // parts
 
 
+def widened(window: Window, shape: tuple[int, int], size: int = 3072) -> Window:
+    """At most ``size`` × ``size`` pixels of an image of that shape, around a window, or as near as the edges allow."""
+    sides = [min(size, n) for n in shape]
+    starts = [min(max(window[i] + window[i + 2] // 2 - sides[i] // 2, 0), shape[i] - sides[i]) // 8 * 8 for i in (0, 1)]
+    return starts[0], starts[1], sides[0], sides[1]
+
+
+def kinds_of_ground(power: FloatArray, size: int) -> dict[str, Area]:
+    """Three windows of ``size`` × ``size`` pixels: the most even one, and by their CV a typical and a mixed one."""
+    ranked = areas_by_variation(power, size)
+    even = homogeneous_areas(power, size)[0]
+    return {"most even": even, "typical": ranked[len(ranked) // 2], "mixed": ranked[len(ranked) * 19 // 20]}
+
+
 # --- what a pixel means -----------------------------------------------------------------------------------------------
 
 
@@ -68,8 +83,8 @@ def amplitude_power_db(product: Product, window: Window) -> Figure:
     """One window as amplitude, power and dB, each over its histogram: why SAR images are shown in dB."""
     power = product.read_power(window)
     quantity = symbol(product.quantity)
-    scales = {
-        "amplitude: digital numbers": (product.read_dn(window).astype(float), "DN"),
+    scales: dict[str, tuple[FloatArray, str]] = {
+        "amplitude: digital numbers": (product.read_dn(window).astype(float) / 1000, "DN / 1000"),
         f"power: {quantity} ∝ DN²": (power, f"{quantity} (linear)"),
         f"decibels: 10 log₁₀ {quantity}": (radiometry.to_db(power), f"{quantity} (dB)"),
     }
@@ -81,9 +96,10 @@ def amplitude_power_db(product: Product, window: Window) -> Figure:
         map_axes(top, product, label_y=top is axes[0, 0])
         top.tick_params(axis="x", rotation=30)
         top.set_title(title)
-        fig.colorbar(image, ax=top, shrink=0.9)
+        fig.colorbar(image, ax=top, shrink=0.75)
         bottom.hist(known, bins=np.linspace(low, high, 70), color=SKY)
         bottom.set(xlabel=label, yticks=[])
+        bottom.locator_params(axis="x", nbins=5)
     axes[1, 0].set_ylabel("pixels")
     return fig
 
@@ -148,44 +164,55 @@ def _draw_areas(ax: Axes, theta: float) -> None:
     ax.set_title("one echo, three areas to divide it by")
 
 
+def darkest_db(product: Product) -> float:
+    """The backscatter that a thousandth of the ground stays below, averaged over 16 × 16 pixels; NaN without data.
+
+    Noise adds to every echo, so this is about an upper bound of the noise floor.
+    """
+    db = radiometry.to_db(product.read_power(looks=16))
+    return float(np.percentile(db[np.isfinite(db)], 0.1)) if np.isfinite(db).any() else math.nan
+
+
 def value_range(product: Product, window: Window, darkest_db: float) -> Figure:
     """Where the pixels of a window lie between the noise floor and saturation, and what noise adds to dark ground.
 
-    ``darkest_db`` bounds the noise floor from above where the product does not state it.
+    Where the product does not state its noise floor, :func:`darkest_db` bounds it. Complex products do not saturate.
     """
-    polarization = product.choose_polarization(None)
-    stated = product.noise_floor_db.get(polarization)
+    stated = product.noise_floor_db.get(product.choose_polarization(None))
     floor = darkest_db if stated is None else stated
-    told = f"darkest ground\n{_signed(floor)} dB" if stated is None else f"noise floor\n{_signed(floor)} dB, as stated"
-    top = radiometry.dn_range_db(product.calibration_factor_db)[1]
+    told = f"darkest ground\n{_signed(floor)} dB" if stated is None else f"noise floor\n(σ⁰) {_signed(floor)} dB"
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.3), width_ratios=(1.4, 1))
     db = product.read_db(window)
-    left.hist(db[np.isfinite(db)], bins=np.linspace(-45, 20, 131), color=SKY, density=True)
-    for x, text, color in ((floor, told, VERMILION), (top, f"saturation\n{_signed(top)} dB", ORANGE)):
+    left.hist(db[np.isfinite(db)], bins=np.linspace(-60, 20, 161), color=SKY, density=True)
+    marks = {told: (floor, VERMILION)}
+    if product.level != "1.1":
+        top = radiometry.dn_range_db(product.calibration_factor_db)[1]
+        marks[f"saturation\n{_signed(top)} dB"] = (top, ORANGE)
+    left.margins(y=0.25)
+    for text, (x, color) in marks.items():
         left.axvline(x, color=color)
-        side = "right" if -32 < x < 0 else "left"
-        left.annotate(
-            text, (x, left.get_ylim()[1]), (-4 if side == "right" else 4, -2), ha=side, va="top", color=color,
-            textcoords="offset points",
-        )  # fmt: skip
+        left.annotate(text, (x, 0.99), (-4, 0), xycoords=("data", "axes fraction"), textcoords="offset points",
+                      ha="right", va="top", color=color)  # fmt: skip
     left.set(xlabel=f"{symbol(product.quantity)} (dB)", ylabel="density (1/dB)", title="pixels of the window")
     true_db = np.linspace(floor - 8, floor + 16, 200)
     right.plot(true_db, radiometry.noise_bias_db(true_db, floor), color=VERMILION)
     right.axvline(floor, color=VERMILION, linewidth=0.8, linestyle="--")
     right.set(xlabel="true backscatter (dB)", ylabel="reads too bright by (dB)", ylim=(0, 9))
-    right.set_title(f"what a noise floor of {_signed(floor)} dB adds")
+    right.set_title(f"what a noise floor of {_signed(floor)} dB {'would add' if stated is None else 'adds'}")
     return fig
 
 
-def _signed(db: float) -> str:
-    return f"{db:+.1f}".replace("-", "−")
+def _signed(db: float, digits: int = 1) -> str:
+    return f"{db:+.{digits}f}".replace("-", "−")
 
 
 # --- speckle ----------------------------------------------------------------------------------------------------------
 
 
 def looks_ladder(product: Product, window: Window, looks: Sequence[int] = (1, 2, 4, 8)) -> Figure:
-    """The same ground at several numbers of looks: speckle falls, detail is lost."""
+    """The same ground at several numbers of looks: speckle falls, detail is lost. At most 512 pixels a side."""
+    side = max(min(512, *window[2:]) // max(looks) * max(looks), 1)
+    window = (*window[:2], side, side)
     fig, axes = plt.subplots(1, len(looks), figsize=(3.1 * len(looks), 3.5), sharex=True, sharey=True)
     extent = extent_of(product, window)
     limits = grey_limits(product.read_db(window, looks=2))
@@ -203,27 +230,25 @@ def speckle_law(power: FloatArray, looks: float) -> Figure:
     values = power[np.isfinite(power)]
     relative = values / values.mean()
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4))
-    x = np.linspace(0.01, 5, 400)
-    left.hist(relative, bins=np.linspace(0, 5, 80), density=True, color=SKY, label="pixels")
+    most = 1 + 4 / math.sqrt(looks)
+    x = np.linspace(0.01, most, 400)
+    left.hist(relative, bins=np.linspace(0, most, 80), density=True, color=SKY, label="pixels")
     left.plot(x, speckle.gamma_density(x, looks), color=VERMILION, label=f"gamma law, L = {looks:.2f}")
     left.set(xlabel="power / mean power", ylabel="density", title="Power: skewed, never negative")
     db = radiometry.to_db(relative[relative > 0])
-    grid = np.linspace(-25, 10, 400)
-    right.hist(db, bins=np.linspace(-25, 10, 80), density=True, color=SKY, label="pixels")
+    spread = speckle.db_spread(looks)
+    grid = np.linspace(-4.5 * spread, 2.2 * spread, 400)
+    right.hist(db, bins=np.linspace(grid[0], grid[-1], 80), density=True, color=SKY, label="pixels")
     right.plot(grid, _per_db(speckle.gamma_density, grid, looks), color=VERMILION, label="the same law in dB")
-    right.axvline(0, color="k", linewidth=1)
-    right.axvline(db.mean(), color="k", linestyle="--", linewidth=1)
-    right.annotate(
-        f"mean of dB\n{_signed(db.mean())} dB", (db.mean(), right.get_ylim()[1]), (-8, -4), ha="right", va="top",
-        textcoords="offset points",
-    )  # fmt: skip
-    right.set(xlabel="power / mean power (dB)", ylabel="density (1/dB)", title="Decibels: a long tail on the dark side")
+    right.axvline(0, color="k", linewidth=1, label="dB of the mean")
+    right.axvline(db.mean(), color="k", linestyle="--", linewidth=1, label=f"mean of dB: {_signed(db.mean(), 2)} dB")
+    right.set(xlabel="power / mean power (dB)", ylabel="density (1/dB)", title="Decibels: a tail on the dark side")
     left.legend()
-    right.legend(loc="upper left")
+    right.legend(loc="upper left", fontsize=9)
     return fig
 
 
-def _per_db(density: Any, db: FloatArray, *arguments: float) -> FloatArray:
+def _per_db(density: Callable[..., FloatArray], db: FloatArray, *arguments: float) -> FloatArray:
     """A density of power as a density of dB."""
     power = radiometry.to_power(db)
     return np.asarray(density(power, *arguments) * power * np.log(10) / 10)
@@ -231,24 +256,27 @@ def _per_db(density: Any, db: FloatArray, *arguments: float) -> FloatArray:
 
 def enl_estimates(power: FloatArray) -> Figure:
     """Three estimates of the number of looks on even ground, with honest intervals and with those of an optimist."""
-    fig, ax = plt.subplots(figsize=(8.6, 2.9))
-    for row, method in enumerate(get_args(speckle.EnlMethod)):
+    fig, ax = plt.subplots(figsize=(9.0, 3.0))
+    methods = get_args(speckle.EnlMethod)
+    rows = []
+    for row, method in enumerate(methods):
         honest = speckle.enl(power, method)
         optimist = speckle.enl(power, method, effective_samples=honest.samples)
-        for estimate, shift, color, mark in ((honest, 0.12, BLUE, "o"), (optimist, -0.12, ORANGE, "s")):
-            arms = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
-            label = None
-            if row == 0:
-                told = f"{estimate.effective_samples:,.0f} independent pixels of {estimate.samples:,}"
-                label = f"counting {told}" if color == BLUE else "as if all pixels were independent"
-            ax.errorbar(estimate.value, row + shift, xerr=arms, fmt=mark, color=color, capsize=3, label=label)
-    ax.set_yticks(range(3), get_args(speckle.EnlMethod))
-    ax.set(xlabel="equivalent number of looks, with 95 % intervals", ylim=(-0.5, 2.5))
+        _interval(ax, honest, row + 0.12, BLUE, "o", "counting independent pixels" if row == 0 else None)
+        _interval(ax, optimist, row - 0.12, ORANGE, "s", "counting all pixels" if row == 0 else None)
+        rows.append(f"{method}\n{honest.effective_samples:,.0f} of {honest.samples:,} px")
+    ax.set_yticks(range(len(methods)), rows)
+    ax.set(xlabel="equivalent number of looks, with 95 % intervals", ylim=(-0.5, len(methods) - 0.5))
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return fig
 
 
-def averaging_bias(power: FloatArray, sizes: Sequence[int] = (1, 2, 4, 8)) -> Figure:
+def _interval(ax: Axes, estimate: speckle.Estimate, y: float, color: str, mark: str, label: str | None) -> None:
+    arms = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
+    ax.errorbar(estimate.value, y, xerr=arms, fmt=mark, color=color, capsize=3, label=label)
+
+
+def averaging_bias(power: FloatArray, sizes: Sequence[int] = (1, 2, 4)) -> Figure:
     """What averaging in dB loses against averaging in power, and how looks narrow the spread of dB."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.2))
     truth = float(radiometry.to_db(np.nanmean(power)))
@@ -260,14 +288,14 @@ def averaging_bias(power: FloatArray, sizes: Sequence[int] = (1, 2, 4, 8)) -> Fi
         spreads.append(db.std())
         enl.append(speckle.enl_moments(averaged))
     grid = np.geomspace(0.9, max(enl) * 1.3, 100)
-    for ax, measured, law, label in (
-        (left, means, speckle.db_bias, "mean of dB − dB of mean (dB)"),
-        (right, spreads, speckle.db_spread, "spread of dB (dB)"),
+    for ax, measured, law, label, down in (
+        (left, means, speckle.db_bias, "mean of dB − dB of mean (dB)", -11),
+        (right, spreads, speckle.db_spread, "spread of dB (dB)", 5),
     ):
         ax.plot(grid, [law(n) for n in grid], color=VERMILION, label="law of speckle")
         ax.plot(enl, measured, "o", color=BLUE, label="measured here")
         for n, x, y in zip(sizes, enl, measured, strict=True):
-            ax.annotate(f"{n}×{n}", (x, y), (5, 5), textcoords="offset points")
+            ax.annotate(f"{n}×{n}", (x, y), (6, down), textcoords="offset points")
         ax.set(xscale="log", xlabel="equivalent number of looks", ylabel=label)
         ax.xaxis.set_major_formatter("{x:g}")
         ax.margins(x=0.08, y=0.15)
@@ -275,8 +303,11 @@ def averaging_bias(power: FloatArray, sizes: Sequence[int] = (1, 2, 4, 8)) -> Fi
     return fig
 
 
-def correlation(power: FloatArray, max_lag: int = 6, sizes: Sequence[int] = (1, 2, 3, 4, 6, 8)) -> Figure:
-    """How much neighbouring pixels share, and how many looks averaging therefore gives."""
+def correlation(power: FloatArray, max_lag: int = 6, sizes: Sequence[int] = (1, 2, 4)) -> Figure:
+    """How much neighbouring pixels share, and how many looks averaging therefore gives.
+
+    Where even ground was chosen by the means of its blocks, ``sizes`` stay well below those blocks.
+    """
     along_x, along_y = speckle.autocorrelation(power, max_lag)
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.0, 3.2))
     lags = np.arange(max_lag + 1)
@@ -285,9 +316,11 @@ def correlation(power: FloatArray, max_lag: int = 6, sizes: Sequence[int] = (1, 
     left.axhline(0, color="k", linewidth=0.8)
     left.set(xlabel="lag (pixels)", ylabel="correlation of power")
     left.legend()
-    looks = [speckle.enl_moments(radiometry.multilook(power, n)) for n in sizes]
-    right.plot(sizes, [looks[0] * n**2 for n in sizes], color=VERMILION, label="if pixels were independent")
-    right.plot(sizes, looks, "o-", color=BLUE, label="measured")
+    found = [speckle.enl(radiometry.multilook(power, n), "moments") for n in sizes]
+    looks = np.array([estimate.value for estimate in found])
+    arms = [looks - [e.low for e in found], [e.high for e in found] - looks]
+    right.plot(sizes, looks[0] * np.array(sizes) ** 2, color=VERMILION, label="if pixels were independent")
+    right.errorbar(sizes, looks, arms, fmt="o-", color=BLUE, capsize=3, label="measured, 95 %")
     right.set(xlabel="pixels averaged, n × n", ylabel="equivalent number of looks", yscale="log")
     right.yaxis.set_major_formatter("{x:g}")
     right.set_xticks(sizes)
@@ -331,15 +364,16 @@ def texture_laws(areas: Mapping[str, FloatArray], looks: float, window: int = 16
     fig, axes = plt.subplots(1, len(areas), figsize=(3.9 * len(areas), 3.5), sharey=True, squeeze=False)
     grid = np.linspace(-22, 13, 300)
     for ax, (name, power) in zip(axes[0], areas.items(), strict=True):
-        order = speckle.texture_order(power, looks, window=window).value
+        order = speckle.texture_order(power, looks, window=window)
         windows = _patches(power, window)
         relative = windows / np.nanmean(windows, axis=(1, 2), keepdims=True)
         relative = relative[relative > 0]
         ax.hist(radiometry.to_db(relative), bins=np.linspace(-22, 13, 90), density=True, color=SKY, label="pixels")
         ax.plot(grid, _per_db(speckle.gamma_density, grid, looks), color=VERMILION, label="speckle alone")
-        if np.isfinite(order):
-            ax.plot(grid, _per_db(speckle.k_density, grid, looks, order), "--", color="k", label="K law")
-        told = f"ν = {order:.3g}" if np.isfinite(order) else "no texture found"
+        has_texture = math.isfinite(order.high)
+        if has_texture:
+            ax.plot(grid, _per_db(speckle.k_density, grid, looks, order.value), "--", color="k", label="K law")
+        told = f"ν = {order.value:.2g}" if has_texture else f"no texture found (ν > {order.low:.0f})"
         ax.set(xlabel="power / mean power (dB)", title=f"{name}: {told}", xlim=(-22, 13))
     axes[0, 0].set_ylabel("density (1/dB)")
     axes[0, -1].legend(loc="upper left", fontsize=9)
@@ -351,24 +385,23 @@ def texture_by_scale(areas: Mapping[str, FloatArray], even: FloatArray, spacing_
 
     The window shrinks with the averaging, so its size on the ground stays the same.
     """
-    fig, ax = plt.subplots(figsize=(6.6, 3.5))
+    fig, axes = plt.subplots(1, len(areas), figsize=(3.9 * len(areas), 3.2), squeeze=False)
     factors = [n for n in (1, 2, 4) if window // n >= 4]
     looks = [speckle.enl_moments(radiometry.multilook(even, n)) for n in factors]
-    for (name, power), color, mark in zip(areas.items(), (ORANGE, SKY, VERMILION), "os^", strict=False):
+    for ax, (name, power) in zip(axes[0], areas.items(), strict=True):
         found = [
             speckle.texture_order(radiometry.multilook(power, n), at, window=window // n)
             for n, at in zip(factors, looks, strict=True)
         ]
         strength, weakest, strongest = (1 / np.array([getattr(e, k) for e in found]) for k in ("value", "high", "low"))
         x = np.array(factors) * spacing_m
-        ax.errorbar(x, strength, [strength - weakest, strongest - strength], fmt=f"{mark}-", color=color, capsize=3,
-                    label=name)  # fmt: skip
-    ax.axhline(0, color="k", linewidth=0.8)
-    ax.set(xscale="log", xlabel="size of the averaged pixel (m)", ylabel="texture strength 1/ν")
-    ax.set_xticks([n * spacing_m for n in factors], [f"{n * spacing_m:.3g}" for n in factors])
-    ax.minorticks_off()
-    ax.set_title(f"within {window * spacing_m:.3g} m; bars: 95 %")
-    ax.legend()
+        ax.errorbar(x, strength, [strength - weakest, strongest - strength], fmt="o-", color=BLUE, capsize=3)
+        ax.set(xscale="log", xlabel="size of the averaged pixel (m)", title=name)
+        # the smallest scale still shows what counts as no texture
+        ax.set_ylim(0, max(1.15 * strongest.max(), 0.05))
+        ax.set_xticks(x, [f"{at:.3g}" for at in x])
+        ax.minorticks_off()
+    axes[0, 0].set_ylabel(f"texture strength 1/ν\nwithin {window * spacing_m:.3g} m, with 95 %")
     return fig
 
 
@@ -380,11 +413,13 @@ def despeckled(
     looks: float,
     names: Sequence[str] = ("boxcar", "Lee", "refined Lee", "Gamma-MAP"),
     window: int = 7,
+    quantity: str = "sigma0",
 ) -> Figure:
     """A window and what filters make of it, above the ratio images: what each of them took away."""
     fig, axes = plt.subplots(2, len(names) + 1, figsize=(2.75 * (len(names) + 1), 5.9))
     limits = grey_limits(radiometry.to_db(despeckling.boxcar(power, looks, 3)))
-    ratio_limits = {"vmin": max(1 - 2 / math.sqrt(looks), 0), "vmax": 1 + 2 / math.sqrt(looks)}
+    # a ratio of 1, where nothing was taken away, is the middle of the grey scale
+    most = 2 * speckle.db_spread(looks)
     axes[0, 0].imshow(radiometry.to_db(power), cmap=grey_with_holes(), **limits)
     axes[0, 0].set_title("as given")
     axes[1, 0].axis("off")
@@ -393,17 +428,14 @@ def despeckled(
         ratio = despeckling.ratio_image(power, filtered)
         shown = top.imshow(radiometry.to_db(filtered), cmap=grey_with_holes(), **limits)
         top.set_title(f"{name}, {window} × {window}")
-        removed = bottom.imshow(ratio, cmap=grey_with_holes(), **ratio_limits)
+        removed = bottom.imshow(radiometry.to_db(ratio), cmap=grey_with_holes(), vmin=-most, vmax=most)
         bottom.set_xlabel(f"ratio: mean {np.nanmean(ratio):.2f}, variance {np.nanvar(ratio):.2f}")
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
-    axes[1, 1].set_ylabel("given / filtered")
-    fig.colorbar(shown, ax=axes[0], label="backscatter (dB)", shrink=0.9)
-    fig.colorbar(removed, ax=axes[1], label="ratio", shrink=0.9)
-    axes[1, 0].annotate(
-        f"ideal ratio:\nmean 1\nvariance 1/L = {1 / looks:.2f}\nno structure", (0.5, 0.5), ha="center", va="center",
-        xycoords="axes fraction",
-    )  # fmt: skip
+    fig.colorbar(shown, ax=axes[0], label=f"{symbol(quantity)} (dB)", shrink=0.9)
+    fig.colorbar(removed, ax=axes[1], label="given / filtered (dB)", shrink=0.9)
+    ideal = f"ideal ratio:\nmean 1\nvariance 1/L = {1 / looks:.2f}\nno structure"
+    axes[1, 0].annotate(ideal, (0.5, 0.5), ha="center", va="center", xycoords="axes fraction")
     return fig
 
 
@@ -444,7 +476,8 @@ def _dots(ax: Axes, values: Mapping[str, float]) -> None:
         known = bool(np.isfinite(value))
         ax.plot(value if known else np.nan, place, "o", color=BLUE)
         at, frame = (value, ax.transData) if known else (0.5, ax.get_yaxis_transform())
-        ax.annotate(f"{value:.2f}" if known else "–", (at, place), (0, 4), xycoords=frame, ha="center",
+        told = f"{value:.0f}" if value >= 9.95 else f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
+        ax.annotate(told if known else "–", (at, place), (0, 4), xycoords=frame, ha="center",
                     textcoords="offset points", fontsize=9)  # fmt: skip
     ax.set_yticks(range(len(values)), list(values))
     ax.set_ylim(len(values) - 0.5, -0.8)
@@ -473,7 +506,7 @@ def loss_in_db(power: FloatArray, patch_px: int, looks: Collection[float] = (1.0
         )
     left.set(xscale="log", ylim=(0, None), xlabel="equivalent number of looks", ylabel="least mean error (dB)")
     left.xaxis.set_major_formatter("{x:g}")
-    left.set_title("even ground: no network gets below")
+    left.set_title("best constant guess on even ground")
     shares = _shares_of_brightest(_patches(power, patch_px))
     middle.bar(range(len(shares)), [100 * share for share in shares.values()], color=[BLUE, BLUE, ORANGE, ORANGE])
     for place, share in enumerate(shares.values()):
@@ -544,40 +577,58 @@ def weight_emphasis(power: FloatArray, patch_px: int) -> Figure:
     patches = _patches(power, patch_px)
     weights = sar_weights_db(radiometry.to_db(patches))
     weights = np.where(np.isfinite(patches), weights, np.nan)
-    peaks = np.nanmax(patches, axis=(1, 2)) / np.nanmedian(patches, axis=(1, 2))
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(12.4, 3.6))
-    for index, color, name in ((peaks.argmin(), BLUE, "calmest patch"), (peaks.argmax(), ORANGE, "one with a target")):
-        db = radiometry.to_db(patches[index].ravel())
-        left.plot(db, weights[index].ravel(), ",", color=color, rasterized=True)
-        left.plot([], [], "o", color=color, label=name)
-    left.set(xlabel="backscatter (dB)", ylabel="weight", ylim=(0.95, np.e + 0.35))
-    left.legend(loc="upper center", ncols=2, fontsize=9, handletextpad=0.1)
-    targets_db = np.arange(0, 41, 2.5)
-    scene = speckle.draw_speckle((patch_px, patch_px), 2.5, 0)
-    medians, spreads = [], []
-    for target in targets_db:
-        scene[0, 0] = radiometry.to_power(target)
-        drawn = sar_weights_db(radiometry.to_db(scene)[None])
-        medians.append(np.median(drawn))
-        spreads.append(np.percentile(drawn, [5, 95]))
-    middle.fill_between(targets_db, *np.transpose(spreads), color=SKY, alpha=0.5, label="5 to 95 % of pixels")
-    middle.plot(targets_db, medians, color=BLUE, label="median pixel")
-    middle.axhline(np.e, color="k", linewidth=0.8, linestyle="--")
-    middle.set(xlabel="one pixel this far above the mean (dB)", ylabel="weight", ylim=(0.95, np.e + 0.35))
-    middle.legend(loc="lower right")
+    _draw_extreme_patches(left, patches, weights)
+    _draw_growing_target(middle, patches.shape[-1])
+    for ax in (left, middle):
+        ax.axhline(np.e, color="k", linewidth=0.8, linestyle="--")
+        ax.set(
+            ylabel="weight", ylim=(0.95, 2.95), yticks=[1, 1.5, 2, 2.5, np.e], yticklabels=["1", "1.5", "2", "2.5", "e"]
+        )
     of_median = np.nanmedian(weights, axis=(1, 2))
-    flat = float((of_median > 0.95 * np.e).mean())
     right.hist(of_median, bins=np.linspace(1, np.e, 40), color=SKY)
     right.axvline(0.95 * np.e, color=VERMILION)
-    right.set(xlabel="weight of the patch's median pixel", ylabel="patches")
-    right.set_title(f"above 0.95 e in {flat:.0%} of {len(patches)} patches")
-    left.set_title(f"two patches of {patch_px} × {patch_px} pixels")
-    middle.set_title("a target put into speckle (drawn, L = 2.5)")
+    right.set(xlabel="weight of the patch's median pixel", ylabel="patches", xlim=(1, np.e))
+    right.set_title(f"above 0.95 e in {(of_median > 0.95 * np.e).mean():.0%} of {len(patches)} patches")
     return fig
 
 
+def _draw_extreme_patches(ax: Axes, patches: FloatArray, weights: FloatArray) -> None:
+    """Weight against brightness where the brightest pixel stands out least, and where it does most."""
+    peaks_db = radiometry.to_db(np.nanmax(patches, axis=(1, 2)) / np.nanmedian(patches, axis=(1, 2)))
+    for index, color in ((peaks_db.argmin(), BLUE), (peaks_db.argmax(), ORANGE)):
+        order = np.argsort(patches[index].ravel())
+        db, weight = radiometry.to_db(patches[index].ravel()[order]), weights[index].ravel()[order]
+        ax.plot(db, weight, color=color, linewidth=1.5, label=f"peak {peaks_db[index]:.0f} dB above the median")
+    ax.set(xlabel="backscatter (dB)", title=f"two patches of {patches.shape[-1]} × {patches.shape[-1]} pixels")
+    ax.legend(loc="lower left", fontsize=9)
+
+
+def _draw_growing_target(ax: Axes, patch_px: int) -> None:
+    """The weights in drawn speckle of 2.5 looks, one of whose pixels grows brighter than all others."""
+    from .pretraining import sar_weights_db
+
+    scene = speckle.draw_speckle((patch_px, patch_px), 2.5, 0)
+    lowest = float(radiometry.to_db(scene.max()))
+    targets_db = np.linspace(lowest, lowest + 30, 25)
+    medians, spreads = [], []
+    for target in targets_db:
+        scene[0, 0] = radiometry.to_power(target)
+        weights = sar_weights_db(radiometry.to_db(scene)[None])
+        medians.append(np.median(weights))
+        spreads.append(np.percentile(weights, [5, 95]))
+    ax.fill_between(targets_db, *np.transpose(spreads), color=SKY, alpha=0.5, label="5 to 95 % of pixels")
+    ax.plot(targets_db, medians, color=BLUE, label="median pixel")
+    ax.set(xlabel="brightest pixel above the mean (dB)", title="a target put into speckle (drawn, L = 2.5)")
+    ax.legend(loc="lower right", fontsize=9)
+
+
 def _patches(power: FloatArray, size: int) -> FloatArray:
-    """The image cut into squares, those with data everywhere that any is missing left out: (n, size, size)."""
+    """The image cut into squares (n, size, size): those with data everywhere, else those that have any.
+
+    An image smaller than a square is one square of its own, as large as fits.
+    """
+    size = min(size, *power.shape)
     rows, cols = (n // size for n in power.shape)
     cut = power[: rows * size, : cols * size].reshape(rows, size, cols, size).swapaxes(1, 2).reshape(-1, size, size)
     whole = cut[np.isfinite(cut).all(axis=(1, 2))]

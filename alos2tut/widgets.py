@@ -41,13 +41,13 @@ def explore_looks(product: Product, window: tuple[int, int, int, int]) -> Any:
 
 
 def explore_filters(product: Product, window: tuple[int, int, int, int], looks: float) -> Any:
-    """A filter and its ratio image on a movable part of the window, a quarter of its height and width or more."""
+    """A filter and its ratio image on a movable part of the window, 64, 128 or 256 pixels a side."""
     sizes = [n for n in (64, 128, 256) if n <= min(window[2:])] or [min(window[2:])]
 
     def draw(filter_name: str, filter_px: int, down: float, right: float, size_px: int) -> None:
         row, col = (round(window[i] + part * (window[i + 2] - size_px)) for i, part in enumerate((down, right)))
         power = product.read_power((row, col, size_px, size_px))
-        speckle_figures.despeckled(power, looks, [filter_name], filter_px)
+        speckle_figures.despeckled(power, looks, [filter_name], filter_px, product.quantity)
         plt.show()
 
     def place() -> Any:

@@ -38,7 +38,7 @@ def no_warnings():
 
 
 def ground(shape: tuple[int, int] = (24, 20), seed: int = 0, holes: float = 0.0) -> np.ndarray:
-    """Speckled power with an oblique edge, a bright point, zeros, and holes."""
+    """Speckled power with an oblique edge, a bright point, a corner of zeros, and holes."""
     random = np.random.default_rng(seed)
     y, x = np.indices(shape)
     power = np.where(y > 0.6 * x + 4, 0.3, 0.03) * random.gamma(LOOKS, 1 / LOOKS, shape)
@@ -52,10 +52,10 @@ def ground(shape: tuple[int, int] = (24, 20), seed: int = 0, holes: float = 0.0)
 
 
 def neighbours(image, row, col, reach):
-    """(down, right, power) of what has data in a window."""
+    """(down, right, power) of what has data in a window; zero is none."""
     for down, right in product(range(-reach, reach + 1), repeat=2):
         y, x = row + down, col + right
-        if 0 <= y < image.shape[0] and 0 <= x < image.shape[1] and np.isfinite(image[y, x]):
+        if 0 <= y < image.shape[0] and 0 <= x < image.shape[1] and image[y, x] > 0:
             yield down, right, image[y, x]
 
 
@@ -63,7 +63,7 @@ def moments(values):
     """Mean and squared coefficient of variation."""
     mean = sum(values) / len(values)
     variance = sum((value - mean) ** 2 for value in values) / len(values)
-    return mean, variance / mean**2 if mean > 0 else 0.0
+    return mean, variance / mean**2
 
 
 def plain_boxcar(image, row, col, looks, window):
@@ -110,22 +110,42 @@ TEMPLATES = {
 }
 
 
-def plain_refined_lee(image, row, col, looks, window):
-    reach, apart = window // 2, {5: 1, 7: 2, 9: 2, 11: 3}[window]
-    inner = reach - apart
+def means_of_sub_windows(image, row, col, window):
+    """3 × 3 means around a pixel, NaN without data."""
+    apart = {5: 1, 7: 2, 9: 2, 11: 3}[window]
     means = np.full((3, 3), np.nan)
-    for j, i in product(range(3), repeat=2):
-        inside = [p for _, _, p in neighbours(image, row + apart * (j - 1), col + apart * (i - 1), inner)]
-        means[j, i] = np.mean(inside) if inside else np.nan
-    means[np.isnan(means)] = means[1, 1]
-    slopes = {name: abs((np.array(template) * means).sum()) for name, (template, _, _) in TEMPLATES.items()}
-    _, one, other = TEMPLATES[max(slopes, key=slopes.get)]
-    nearness = [abs(means[place] - means[1, 1]) for place in (one, other)]
-    values = [p for _, _, p in neighbours(image, row, col, reach)]
-    if nearness[0] != nearness[1]:
-        y, x = one if nearness[0] < nearness[1] else other
+    for place in product(range(3), repeat=2):
+        at = row + apart * (place[0] - 1), col + apart * (place[1] - 1)
+        inside = [p for _, _, p in neighbours(image, *at, window // 2 - apart)]
+        means[place] = np.mean(inside) if inside else np.nan
+    return means
+
+
+def side_of_edge(means):
+    """The sub-window on the side of a pixel's own kind, None if there is no telling."""
+    pairs = means.copy()
+    for place in product(range(3), repeat=2):
+        if np.isnan(means[2 - place[0], 2 - place[1]]) or np.isnan(means[place]):
+            pairs[place] = 0
+    sides = {
+        (one, other): abs((np.array(template) * pairs).sum())
+        for template, one, other in TEMPLATES.values()
+        if np.isfinite(means[one] + means[other])
+    }
+    if not sides or max(sides.values()) == 0:
+        return None
+    one, other = (abs(means[place] - means[1, 1]) for place in max(sides, key=sides.get))
+    return None if one == other else max(sides, key=sides.get)[int(other < one)]
+
+
+def plain_refined_lee(image, row, col, looks, window):
+    side = side_of_edge(means_of_sub_windows(image, row, col, window))
+    near = list(neighbours(image, row, col, window // 2))
+    if side is None:
+        values = [p for _, _, p in near]
+    else:
         # all that lies not behind the line through the middle
-        values = [p for down, right, p in neighbours(image, row, col, reach) if (y - 1) * down + (x - 1) * right >= 0]
+        values = [p for down, right, p in near if (side[0] - 1) * down + (side[1] - 1) * right >= 0]
     m, ci2 = moments(values)
     w = max(1 - 1 / looks / ci2, 0) / (1 + 1 / looks) if ci2 > 0 else 0
     return m + w * (image[row, col] - m)
@@ -148,7 +168,7 @@ def test_a_filter_does_what_its_definition_says(name, window, holes):
     power = ground(holes=holes, seed=window)
     expected = np.full(power.shape, np.nan)
     for row, col in product(*map(range, power.shape)):
-        if np.isfinite(power[row, col]):
+        if power[row, col] > 0:
             expected[row, col] = PLAIN[name](power, row, col, LOOKS, window)
     np.testing.assert_allclose(FILTERS[name](power, LOOKS, window), expected, rtol=1e-9, atol=1e-14)
 
@@ -158,7 +178,7 @@ def test_the_smallest_window_is_three(name):
     power = ground(holes=0.2)
     filtered = FILTERS[name](power, LOOKS, 3)
     for row, col in [(0, 0), (3, 19), (12, 9), (23, 10)]:
-        if np.isfinite(power[row, col]):
+        if power[row, col] > 0:
             assert filtered[row, col] == pytest.approx(PLAIN[name](power, row, col, LOOKS, 3), rel=1e-9)
 
 
@@ -183,7 +203,7 @@ def test_no_direction_is_preferred(despeckle, turn):
 
 @pytest.mark.parametrize("despeckle", ALL)
 @settings(max_examples=15, deadline=None)
-@given(scale_db=st.floats(-60, 60), seed=st.integers(0, 99))
+@given(scale_db=st.floats(-120, 120), seed=st.integers(0, 99))
 def test_brightness_does_not_matter(despeckle, scale_db, seed):
     power, scale = ground((12, 11), seed, holes=0.1), 10 ** (scale_db / 10)
     np.testing.assert_allclose(despeckle(scale * power, LOOKS), scale * despeckle(power, LOOKS), rtol=1e-9)
@@ -230,24 +250,71 @@ def test_a_missing_pixel_stays_missing_and_does_not_spread(despeckle):
     power = ground((40, 30), holes=0.2)
     power[10:25, 3:18] = np.nan
     power[17, 9] = 0.1
+    missing = ~(power > 0)
     filtered = despeckle(power, LOOKS)
-    np.testing.assert_array_equal(np.isnan(filtered), np.isnan(power))
+    np.testing.assert_array_equal(np.isnan(filtered), missing)
     assert filtered[17, 9] == pytest.approx(0.1)
-    np.testing.assert_array_equal(despeckle(np.where(np.isnan(power), np.inf, power), LOOKS), filtered)
+    for no_data in (0, np.inf, np.nan):
+        np.testing.assert_array_equal(despeckle(np.where(missing, no_data, power), LOOKS), filtered)
+    np.testing.assert_array_equal(despeckle(np.ma.masked_array(np.ones_like(power), missing) * power, LOOKS), filtered)
 
 
 @pytest.mark.parametrize("despeckle", ALL)
-def test_an_image_without_data_gives_one_without_data(despeckle):
-    filtered = despeckle(np.full((9, 12), np.nan, dtype=np.float32), LOOKS)
+@pytest.mark.parametrize("no_data", [0.0, np.nan, np.inf])
+def test_an_image_without_data_gives_one_without_data(despeckle, no_data):
+    filtered = despeckle(np.full((9, 12), no_data, dtype=np.float32), LOOKS)
     assert filtered.shape == (9, 12)
     assert np.isnan(filtered).all()
+
+
+@pytest.mark.parametrize("despeckle", ALL)
+def test_beyond_the_edge_is_as_missing_data(despeckle):
+    power = ground((30, 26), holes=0.1)
+    within_a_frame = np.pad(power, 9, constant_values=np.nan)
+    np.testing.assert_array_equal(despeckle(within_a_frame, LOOKS)[9:-9, 9:-9], despeckle(power, LOOKS))
+
+
+@pytest.fixture(scope="module", params=[1, LOOKS], ids=lambda looks: f"{looks:g} looks")
+def islands(request):
+    """Even ground in squares of 25 pixels with missing data between; their looks, and where each pixel lies."""
+    power = draw_speckle((900, 900), request.param, seed=14)
+    inside = np.arange(900) % 30
+    inland = np.minimum(inside, 24 - inside)
+    power[inland < 0] = power[:, inland < 0] = np.nan
+    down, right = np.broadcast_arrays(inland[:, None], inland)
+    places = {
+        "interior": np.minimum(down, right) >= 6,
+        "edge": (np.minimum(down, right) == 0) & (np.maximum(down, right) >= 6),
+        "corner": (down == 0) & (right == 0),
+        "beside an edge": (np.minimum(down, right) == 1) & (np.maximum(down, right) >= 6),
+    }
+    return power, request.param, places
+
+
+@pytest.mark.parametrize("despeckle", ALL)
+def test_speckle_is_smoothed_at_edges_and_corners_and_beside_missing_data_too(despeckle, islands):
+    power, looks, places = islands
+    filtered = despeckle(power, looks)
+    enl, mean = ({place: of(filtered[where]) for place, where in places.items()} for of in (enl_moments, np.mean))
+    # of a window of 49 pixels an edge leaves 28, a corner 16
+    for place, least in {"beside an edge": 0.5, "edge": 0.5, "corner": 0.28}.items():
+        assert enl[place] > least * enl["interior"], place
+        assert mean[place] == pytest.approx(mean["interior"], rel=0.03), place
+
+
+@pytest.mark.parametrize("turn", range(4))
+@pytest.mark.parametrize("beyond", [pytest.param(0, id="edge of the image"), pytest.param(5, id="missing data")])
+def test_refined_lee_keeps_an_edge_that_runs_into_the_border(turn, beyond):
+    truth = np.where(np.indices((30, 40))[1] < 20, 0.04, 0.4)
+    framed = np.rot90(np.pad(truth, beyond, constant_values=np.nan), turn)
+    np.testing.assert_allclose(refined_lee(framed, LOOKS), framed, rtol=1e-12)
 
 
 # Known answers ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("despeckle", ALL)
-@pytest.mark.parametrize("level", [0.0, 0.1, 3e-5])
+@pytest.mark.parametrize("level", [0.1, 3e-5, 1e-17, 1e17])
 def test_a_constant_stays_so(despeckle, level):
     power = np.full((20, 30), level)
     power[3, 4:9] = np.nan
@@ -271,6 +338,15 @@ def test_speckle_of_even_ground_is_smoothed_and_its_mean_kept(name, least_enl, m
     filtered = FILTERS[name](power, LOOKS)
     assert least_enl < enl_moments(filtered) < 1.15 * 49 * LOOKS
     assert filtered.mean() == pytest.approx(power.mean(), rel=most_bias)
+
+
+@pytest.mark.parametrize("name", ["Lee", "Kuan", "Gamma-MAP"])
+def test_all_is_speckle_at_no_looks_and_nothing_at_endless_looks(name):
+    power = ground()
+    power[-4:, :5] = 0.03
+    np.testing.assert_allclose(FILTERS[name](power, 1e-310), boxcar(power, LOOKS), rtol=1e-12)
+    some = np.s_[:-7]
+    np.testing.assert_allclose(FILTERS[name](power, 1e300)[some], power[some], rtol=1e-12)
 
 
 def test_a_point_target_is_kept():
@@ -323,8 +399,8 @@ EVEN = np.ones((12, 10))
         pytest.param(-EVEN, 1, 7, "power: is negative", id="negative"),
         pytest.param(1j * EVEN, 1, 7, "power: is complex", id="complex"),
         pytest.param(EVEN > 0, 1, 7, "power: holds bool", id="mask"),
-        pytest.param(EVEN[0], 1, 7, "power: has 1 dimension", id="1-D"),
-        pytest.param(EVEN[None], 1, 7, "power: has 3 dimensions", id="3-D"),
+        pytest.param(EVEN[0], 1, 7, "power", id="1-D"),
+        pytest.param(EVEN[None], 1, 7, "power", id="3-D"),
         pytest.param(EVEN, 0, 7, "looks", id="zero looks"),
         pytest.param(EVEN, -1, 7, "looks", id="negative looks"),
         pytest.param(EVEN, np.nan, 7, "looks", id="unknown looks"),
@@ -334,7 +410,7 @@ EVEN = np.ones((12, 10))
         pytest.param(EVEN, 1, -7, "window", id="negative window"),
         pytest.param(EVEN, 1, 7.0, "window", id="window not whole"),
         pytest.param(EVEN, 1, 11, "window", id="window wider than the image"),
-        pytest.param(EVEN[:0], 1, 7, "window", id="empty"),
+        pytest.param(EVEN[:0], 1, 7, "power", id="empty"),
     ],
 )
 def test_bad_input_is_refused(despeckle, power, looks, window, message):
@@ -353,7 +429,7 @@ def test_refined_lee_needs_room_for_sub_windows():
 def test_ratio_image_is_missing_where_it_means_nothing():
     power = np.array([[1.0, np.nan, 3.0, 4.0, 0.0]])
     filtered = np.array([[2.0, 1.0, np.nan, 0.0, 5.0]])
-    np.testing.assert_array_equal(ratio_image(power, filtered), [[0.5, np.nan, np.nan, np.nan, 0.0]])
+    np.testing.assert_array_equal(ratio_image(power, filtered), [[0.5, np.nan, np.nan, np.nan, np.nan]])
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.44])
@@ -487,7 +563,7 @@ def test_edge_preservation_is_the_correlation_of_laplacians_where_both_have_data
 
     def laplacian(image, row, col):
         cross = [image[row, col], image[row - 1, col], image[row + 1, col], image[row, col - 1], image[row, col + 1]]
-        if min(cross) == 0 or np.isnan(cross).any():
+        if not min(cross) > 0 or np.isnan(cross).any():
             return np.nan
         db = 10 * np.log10(cross)
         return db[1:].sum() - 4 * db[0]
@@ -528,6 +604,9 @@ def test_the_chart_tells_filters_apart():
         pytest.param({"area": (0, 5, 2, 6)}, "area", id="area too wide"),
         pytest.param({"area": (0, 0, 2)}, "area", id="three numbers"),
         pytest.param({"area": (0, 0, 2.5, 2)}, "area", id="parts of pixels"),
+        pytest.param({"area": 5}, "area=5 does not lie", id="one number"),
+        pytest.param({"area": (False, False, True, True)}, "area", id="truths"),
+        pytest.param({"area": "0123"}, "area", id="text"),
         pytest.param({"looks": 0}, "looks", id="looks"),
         pytest.param({"window": 4}, "window", id="window"),
     ],

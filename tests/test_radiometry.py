@@ -295,3 +295,109 @@ def test_the_share_of_saturated_pixels_counts_pixels_with_data(dn, options, shar
 def test_complex_numbers_do_not_saturate():
     with pytest.raises(Alos2TutError, match="complex"):
         radiometry.saturated_share(np.array([65535 + 0j]))
+
+
+# --- what counts as a number
+
+
+MASKED = np.ma.masked_equal(np.array([[4, 9], [16, 25]], dtype=np.uint16), 9)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        pytest.param(radiometry.to_db, id="to_db"),
+        pytest.param(radiometry.to_power, id="to_power"),
+        pytest.param(radiometry.dn_to_power, id="dn_to_power"),
+        pytest.param(radiometry.power_to_dn, id="power_to_dn"),
+        pytest.param(lambda power: radiometry.sigma0_to_gamma0(power, 40.0), id="gamma0"),
+        pytest.param(lambda angle: radiometry.sigma0_to_beta0(1.0, angle), id="angle"),
+        pytest.param(lambda power: radiometry.subtract_noise(power, -20.0), id="subtract_noise"),
+        pytest.param(lambda db: radiometry.noise_bias_db(db, -20.0), id="noise_bias_db"),
+        pytest.param(lambda power: radiometry.multilook(power, 1), id="multilook"),
+        pytest.param(lambda dn: radiometry.mean_square(dn, (1, 1)), id="mean_square"),
+        pytest.param(radiometry.real_power, id="real_power"),
+        pytest.param(radiometry.power_image, id="power_image"),
+    ],
+)
+def test_masked_numbers_become_nan(convert):
+    found, plain = convert(MASKED), convert(MASKED.data)
+    assert not isinstance(found, np.ma.MaskedArray)
+    assert np.isnan(found).tolist() == [[False, True], [False, False]]
+    np.testing.assert_array_equal(found[~MASKED.mask], plain[~MASKED.mask])
+    with pytest.raises(Alos2TutError, match="unequal lengths"):
+        convert([[1, 2], [3]])
+    with pytest.raises(Alos2TutError, match="not numbers"):
+        convert([["1", "2"]])
+
+
+def test_masked_pixels_are_not_counted_as_saturated():
+    assert radiometry.saturated_share(np.ma.array([65535, 65535, 7], mask=[True, False, False])) == 0.5
+
+
+def test_power_of_speckle_is_positive_or_missing():
+    given_power = [0, 1e-19, 1e-18, 2, 1e18, np.inf, np.nan]
+    np.testing.assert_array_equal(radiometry.real_power(given_power), [np.nan, np.nan, 1e-18, 2, 1e18, np.nan, np.nan])
+    whole = np.ones((2, 3), dtype=np.float32)
+    assert radiometry.power_image(whole) is whole
+    assert radiometry.real_power(np.array([3, 0], dtype=np.uint8)).dtype == np.float32
+    for power, message in (
+        ([1e19], "exceeds"),
+        ([-1.0, np.inf], "negative"),
+        ([-np.inf, 1], "negative"),
+        (1j, "compl"),
+    ):
+        with pytest.raises(Alos2TutError, match=message):
+            radiometry.real_power(power)
+
+
+def test_zero_power_and_what_noise_left_negative_count_in_averages():
+    assert radiometry.multilook([[0.0, 4.0], [-1.0, 1.0]], 2) == pytest.approx(np.array([[1.0]]))
+
+
+def test_infinite_power_is_missing_at_any_number_of_looks():
+    power = np.array([[np.inf, 1.0], [-np.inf, 3.0]])
+    np.testing.assert_array_equal(radiometry.multilook(power, 1), [[np.nan, 1], [np.nan, 3]])
+    np.testing.assert_array_equal(radiometry.multilook(power, 2), [[2]])
+
+
+@pytest.mark.parametrize("shape", [(4,), (0, 3), (3, 0), (2, 2, 2), ()])
+@pytest.mark.parametrize(
+    "average",
+    [
+        pytest.param(lambda image: radiometry.multilook(image, 2), id="multilook"),
+        pytest.param(lambda image: radiometry.mean_square(image, (2, 2)), id="mean_square"),
+        pytest.param(radiometry.power_image, id="power_image"),
+    ],
+)
+def test_what_is_no_image_is_refused(average, shape):
+    with pytest.raises(Alos2TutError, match="rows, columns"):
+        average(np.ones(shape))
+
+
+def test_complex_power_is_refused():
+    for convert in (radiometry.to_db, radiometry.power_to_dn, lambda power: radiometry.multilook(power, 2)):
+        with pytest.raises(Alos2TutError, match="squared magnitude"):
+            convert(np.ones((2, 2)) * 1j)
+
+
+def test_negative_power_has_no_digital_number():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(radiometry.power_to_dn(-1.0))
+
+
+def test_mean_squares_take_any_order_of_memory_and_any_list_for_no_data():
+    z = np.asfortranarray(np.arange(12).reshape(3, 4) * (1 + 1j), dtype=np.complex64)
+    np.testing.assert_array_equal(radiometry.mean_square(z, 2), radiometry.mean_square(np.ascontiguousarray(z), 2))
+    dn = np.array([[0, 3], [4, 0]], dtype=np.uint16)
+    assert radiometry.mean_square(dn, (2, 2), no_data=()) == pytest.approx(np.array([[25 / 4]]))
+    as_floats = np.array([[np.nan, 3], [4, 0]])
+    assert radiometry.mean_square(as_floats, [2, 2]) == pytest.approx(np.array([[25 / 2]]))
+
+
+def test_conversions_between_areas_keep_float32_of_both():
+    power, angle = np.ones(3, dtype=np.float32), np.full(3, 40, dtype=np.float32)
+    assert radiometry.sigma0_to_gamma0(power, angle).dtype == np.float32
+    assert radiometry.sigma0_to_gamma0(power, 40.0).dtype == radiometry.sigma0_to_beta0(power, 40.0).dtype == np.float64
+    assert radiometry.subtract_noise(power, -20.0).dtype == np.float64

@@ -1,15 +1,19 @@
 """What the figures of notebook 1 work out, and its sliders where somebody watches."""
 
+import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 from affine import Affine
-from conftest import write_geotiff
+from conftest import write_ceos, write_geotiff
 
 from alos2tut import open_product, radiometry, speckle, speckle_figures, widgets
+from alos2tut.notebook import Tutorial
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +82,69 @@ def test_patches_with_holes_are_left_out_as_long_as_there_are_others():
     assert speckle_figures._patches(power, 4).shape == (5, 4, 4)
     power[::4, ::4] = np.nan
     assert speckle_figures._patches(power, 4).shape == (6, 4, 4)
+
+
+# --- the notebook on products of other kinds
+
+NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "01_read_and_inspect.ipynb"
+
+
+def run_notebook(product: Path, work_dir: Path, overrides: str = "") -> dict[str, Any]:
+    """What the notebook's cells, then the solutions of its exercises, leave behind; silence is demanded."""
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    code = [c.source for c in cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
+    solutions = re.findall(r"```python\n(.+?)```", "".join(c.source for c in cells), flags=re.DOTALL)
+    assert len(solutions) >= 4
+    tutorial = Tutorial(product=str(product), labels="none needed.tif", work_dir=str(work_dir), overrides=overrides)
+    names: dict[str, Any] = {"given": tutorial}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "Use `@` matmul", PendingDeprecationWarning)
+        for source in [*code, *solutions]:
+            exec(source.replace("notebook.start()", "given"), names)  # our own notebook
+            plt.close("all")
+    return names
+
+
+def scene(shape: tuple[int, int], looks: float = 1) -> np.ndarray:
+    """Amplitudes: water above, textured land below, with a few targets."""
+    power = speckle.draw_speckle(shape, looks, seed=4)
+    land = np.s_[shape[0] // 3 :, :]
+    power[land] *= 8 * np.random.default_rng(1).gamma(3, 1 / 3, power[land].shape)
+    power[-20:-10, -20:-10] *= 300
+    return 1500 * np.sqrt(power)
+
+
+def test_the_notebook_runs_where_the_upper_left_is_empty(tmp_path):
+    dn = scene((1100, 900))
+    dn[:700, :600] = 0
+    names = run_notebook(write_product(tmp_path, dn), tmp_path / "work")
+    assert names["enl"].low < 1 < names["enl"].high
+    assert names["looks"] == pytest.approx(4, abs=0.4)
+
+
+def test_the_notebook_runs_on_a_product_smaller_than_a_patch(tmp_path):
+    names = run_notebook(write_product(tmp_path, scene((200, 200))), tmp_path / "work")
+    assert names["side"] == 64
+
+
+def test_the_notebook_runs_on_complex_numbers(tmp_path):
+    phase = np.random.default_rng(2).uniform(0, 2 * np.pi, (600, 400))
+    image = (scene((600, 400)) * np.exp(1j * phase)).astype(np.complex64)
+    folder = write_ceos(tmp_path / "slc", {"HH": image}, "UBSR1.1__D")
+    names = run_notebook(folder, tmp_path / "work")
+    assert names["product"].grid is None
+    # no line marks a saturation that complex numbers do not have
+    with plt.rc_context():
+        figure = speckle_figures.value_range(names["product"], names["window"], names["darkest_db"])
+    assert not [text for text in figure.axes[0].texts if "saturation" in text.get_text()]
+
+
+def test_the_notebook_runs_on_a_real_mosaic(mosaic, tmp_path):
+    names = run_notebook(mosaic, tmp_path / "work", "dataset.looks=1; dataset.patch_px=32")
+    # land is bright and textured; the even ground is ocean
+    assert names["enl"].value == pytest.approx(6.8, abs=0.7)
+    assert radiometry.to_db(names["area"].mean()) == pytest.approx(-18, abs=2.5)
 
 
 # --- sliders
