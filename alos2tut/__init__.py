@@ -23,6 +23,7 @@ _HOME = {
     "open_product": "opening",
     "Product": "products",
     "verify_product": "verification",
+    "fetch": "downloads",
     "simulate_product": "simulation",
     "build_dataset": "dataset_builder",
     "open_dataset": "dataset",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .config import load_config
     from .dataset import open_dataset
     from .dataset_builder import build_dataset
+    from .downloads import fetch
     from .errors import Alos2TutError, Alos2TutWarning
     from .evaluation import evaluate, map_scene
     from .legend import load_legend

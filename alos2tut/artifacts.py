@@ -1,4 +1,4 @@
-"""Where results live, and how they are written: whole or not at all.
+"""Where results live, how they are written (whole or not at all), and how JSON and YAML are read.
 
 Every stage leaves its results in ``<work_dir>/<stage>-<key>``, where the key is a hash of the stage's
 settings and of what it was made from. Equal keys mean equal results, so a folder that is complete is reused.
@@ -13,11 +13,15 @@ import math
 import os
 import shutil
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from . import __version__
 from .errors import Alos2TutError
@@ -44,7 +48,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     if not target.parent.is_dir():
         raise Alos2TutError("the folder to write into does not exist", where=target.parent, remedy="Create it first.")
-    _remove_stale_holders(target)
+    remove_stale_holders(target)
     try:
         holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_HOLDER_SUFFIX, dir=target.parent))
     except OSError as error:
@@ -64,7 +68,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         shutil.rmtree(holder, ignore_errors=True)
 
 
-def _remove_stale_holders(target: Path) -> None:
+def remove_stale_holders(target: Path) -> None:
     """Remove temporary folders of a target that nobody has written to for a day: their processes were killed."""
     oldest = time.time() - _STALE_SECONDS
     for holder in target.parent.glob(f".{glob.escape(target.name)}.????????{_HOLDER_SUFFIX}"):
@@ -113,8 +117,48 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Alos2TutError("there is no such file", where=path) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
+    except (ValueError, RecursionError) as error:
         raise Alos2TutError(f"is not valid JSON ({error})", where=path, remedy="Make it anew.") from None
+
+
+def read_yaml(file: str | Path | Traversable) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        Alos2TutError: it cannot be read, or is not valid YAML; a key that is given twice is not, either.
+    """
+    try:
+        text = (Path(file) if isinstance(file, str) else file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise Alos2TutError(f"cannot be read ({error.strerror})", where=str(file)) from None
+    except ValueError as error:
+        raise Alos2TutError(f"is no UTF-8 text: not valid YAML ({error})", where=str(file)) from None
+    return parse_yaml(text, where=str(file))
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """The content of a text in YAML; ``where`` names it in the error, as in :func:`read_yaml`."""
+    try:
+        return yaml.load(text, _UniqueKeyLoader)
+    # what the safe loader lets through for values that are not of their tag, and for very deep nesting
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        reason = textwrap.shorten(str(error), 300) or type(error).__name__
+        raise Alos2TutError(f"is not valid YAML ({reason})", where=where) from None
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML without code and without double keys, of which others keep the last silently."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (key.tag, key.value) in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' is given twice", problem_mark=key.start_mark)
+            seen.add((key.tag, key.value))
+        return node
 
 
 def sha256_file(path: str | Path) -> str:

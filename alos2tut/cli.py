@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,14 @@ _REFUSED = 2
 _EXTRA_OF = dict.fromkeys(("torch", "timm", "lightning", "torchmetrics", "safetensors", "tensorboard"), "train")
 _EXTRA_OF |= dict.fromkeys(("matplotlib", "papermill", "ipywidgets", "IPython", "nbformat"), "notebooks")
 _CRS_HELP = "coordinate system that the product lacks or states wrongly, as in EPSG:32654"
-#: stages that write resume checkpoints
-_RESUMING = ("pretrain", "finetune")
+#: what an interrupted command does when it is given again
+_AGAIN = dict.fromkeys(("pretrain", "finetune"), "continues from its last checkpoint")
+_AGAIN |= {"fetch": "starts this file anew, and keeps those that are whole"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2: refused, with one line that says why)."""
+    _print_what_can_be_shown()
     options = _parser().parse_args(arguments)
     warnings.showwarning = _print_warning
     try:
@@ -42,14 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"alos2tut: this command needs {missing}, which is not installed: {install}", file=sys.stderr)
         return _REFUSED
     except KeyboardInterrupt:
-        resumes = getattr(options, "stage", None) in _RESUMING
-        again = "continues from its last checkpoint" if resumes else "starts anew; nothing half done is left"
+        again = _AGAIN.get(options.command, "starts anew; nothing half done is left")
         print(f"alos2tut: interrupted; the same command {again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # the reader of our output has left: nothing to say, and nobody to say it to
         sys.stderr.close()
         return 0
+
+
+def _print_what_can_be_shown() -> None:
+    """Let a terminal or pipe of few characters get escapes for the others, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _to_json(content: Any) -> str:
+    """Readable JSON; where the output has no Unicode, with the escapes of JSON."""
+    has_unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    return json.dumps(content, indent=2, ensure_ascii=not has_unicode)
 
 
 def _say(text: object) -> None:
@@ -88,6 +105,18 @@ def _parser() -> argparse.ArgumentParser:
     verify.epilog = (
         "The report names no folders and may be sent to others. Exit status: 0 if nothing differs and all is\n"
         "readable, 1 if not, 2 if there is no product."
+    )
+
+    fetch = _command(commands, "fetch", _fetch, "download a published data set, or say how to get it")
+    fetch.add_argument("name", metavar="NAME", nargs="?", help="data set, as --list shows it")
+    fetch.add_argument("--list", action="store_true", help="the data sets there are; with NAME: all known of it")
+    fetch.add_argument("--json", action="store_true", help="with --list: as JSON, with all that is known")
+    fetch.add_argument("--folder", metavar="DIR", default="data", help="folder of all data sets (default data)")
+    fetch.add_argument("--manifest", metavar="FILE", help="a list of data sets of your own, as data_manifest.yaml")
+    fetch.epilog = (
+        "Files arrive whole or not at all and are not unpacked: products are read in their archives. Checksums are\n"
+        "kept in DIR/NAME/checksums.json. What is there already is checked and not downloaded again. Exit status: 2\n"
+        "if files are missing in the end, also where it takes steps by hand, which are then listed."
     )
 
     simulate = _command(commands, "simulate", _simulate, "write a simulated Level 2.1 product and its label tile")
@@ -142,7 +171,7 @@ def _command(
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, command=name)
     return command
 
 
@@ -196,7 +225,7 @@ def _content(path: Path, crs: str | None, scan: int | None) -> dict[str, Any]:
 def _info(options: argparse.Namespace) -> None:
     content = _content(Path(options.path), options.crs, options.scan)
     if options.json:
-        print(json.dumps(content, indent=2, ensure_ascii=False))
+        print(_to_json(content))
         return
     # what is not known is in the JSON, and named under gaps
     known = {key: value for key, value in content.items() if value not in (None, [], {})}
@@ -210,8 +239,42 @@ def _verify(options: argparse.Namespace) -> int:
     from .verification import verify_product
 
     report = verify_product(options.product, crs=options.crs)
-    print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if options.json else report.to_text())
+    print(_to_json(report.to_dict()) if options.json else report.to_text())
     return 1 if report.differ or report.unreadable else 0
+
+
+def _fetch(options: argparse.Namespace) -> int | None:
+    from .manifest import find_entry
+
+    if options.list:
+        _list_data(options)
+        return None
+    if options.json:
+        raise Alos2TutError("goes with --list only", where="--json", remedy="A download has no JSON to show.")
+    if options.name is None:
+        raise Alos2TutError("needs the NAME of a data set", where="fetch", remedy="alos2tut fetch --list shows them.")
+    from .downloads import NeedsHands, describe_receipt, fetch_entry
+
+    entry = find_entry(options.name, options.manifest)
+    try:
+        _say(describe_receipt(entry, fetch_entry(entry, options.folder)))
+    except NeedsHands as error:
+        print(f"alos2tut: {error}", file=sys.stderr)  # with its lines: they are a list
+        return _REFUSED
+    return None
+
+
+def _list_data(options: argparse.Namespace) -> None:
+    from .manifest import describe_entry, find_entry, list_entries, load_manifest
+
+    name, manifest = options.name, options.manifest
+    known = list(load_manifest(manifest).values()) if name is None else [find_entry(name, manifest)]
+    if options.json:
+        print(_to_json([asdict(entry) for entry in known]))
+    elif name is None:
+        print(list_entries(known, shutil.get_terminal_size((116, 24)).columns))
+    else:
+        print(describe_entry(known[0]))
 
 
 def _simulate(options: argparse.Namespace) -> None:

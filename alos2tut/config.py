@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import reprlib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from .artifacts import parse_yaml, read_yaml
 from .errors import Alos2TutError, closest
 
 # texts under the fields are their help
@@ -259,8 +260,7 @@ T = TypeVar("T")
 
 @cache
 def _profiles() -> dict[str, dict[str, dict[str, Any]]]:
-    text = files("alos2tut").joinpath("profiles.yaml").read_text(encoding="utf-8")
-    profiles: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(text)
+    profiles: dict[str, dict[str, dict[str, Any]]] = read_yaml(files("alos2tut").joinpath("profiles.yaml"))
     return profiles
 
 
@@ -299,7 +299,7 @@ def load_config(
         raise Alos2TutError(f"unknown profile '{profile}'", where="profile", remedy=closest(str(profile), _profiles()))
     settings = _merged({}, _profiles()[profile].get(stage) or {})
     if file is not None:
-        settings = _merged(settings, _read_yaml(file))
+        settings = _merged(settings, _read_settings(file))
     for text in overrides:
         settings = _merged(settings, parse_override(text))
     settings = _merged(settings, {key: value for key, value in values.items() if value is not None})
@@ -313,8 +313,8 @@ def parse_override(text: str) -> dict[str, Any]:
     if not equals or not key.strip():
         raise Alos2TutError(f"'{text}' is not of the form key=value", where="overrides")
     try:
-        content: Any = yaml.safe_load(value)
-    except yaml.YAMLError:
+        content = parse_yaml(value, where=text)
+    except Alos2TutError:
         raise Alos2TutError(f"the value in '{text}' cannot be read", where="overrides") from None
     for part in reversed(key.strip().split(".")):
         content = {part: content}
@@ -368,6 +368,13 @@ def from_dict(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -
     return _build(cls, settings, where=where)
 
 
+def quoted(value: object) -> str:
+    """A value as messages show it: printable, and short whatever somebody wrote into a file."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 120, 120
+    return short.repr(value)
+
+
 def _build(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T:
     try:
         return cls(**{str(key): value for key, value in settings.items()})
@@ -377,9 +384,11 @@ def _build(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T
         if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             known = _field_names(cls, [str(part) for part in first["loc"][:-1]])
             raise Alos2TutError(
-                f"unknown key '{path}'", where=where, remedy=closest(str(first["loc"][-1]), known)
+                f"unknown key {quoted(path)}", where=where, remedy=closest(str(first["loc"][-1]), known)
             ) from None
-        raise Alos2TutError(f"{path}={first['input']!r}: {first['msg']}", where=where) from None
+        if first["type"] == "missing":
+            raise Alos2TutError(f"'{path}' is missing", where=where) from None
+        raise Alos2TutError(f"{path}={quoted(first['input'])}: {first['msg']}", where=where) from None
 
 
 def _field_names(cls: Any, path: list[str]) -> list[str]:
@@ -397,13 +406,8 @@ def _merged(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_yaml(path: str | Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Alos2TutError(f"is not valid YAML ({error})", where=path) from None
+def _read_settings(path: str | Path) -> dict[str, Any]:
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise Alos2TutError("holds no 'key: value' lines", where=path)
     return content

@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
-from . import radiometry, speckle
 from .dataset import PatchDataset, Split
 from .legend import IGNORE, Legend
 from .products import Product
@@ -63,7 +62,7 @@ def quicklook(product: Product, *, max_px: int = 900, boxes: Mapping[str, tuple[
     """The whole product in dB, multilooked in power to at most ``max_px`` pixels, with boxes (pixel windows) on it."""
     looks = max(1, math.ceil(max(product.shape) / max_px))
     fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.4))
-    _backscatter(fig, ax, product.read_db(looks=looks), product, _extent(product))
+    _backscatter(fig, ax, product.read_db(looks=looks), product, extent_of(product))
     to_axes = _axes_units(product)
     for name, (row, col, height, width) in boxes.items():
         (x0, y0), (x1, y1) = (to_axes(row, col), to_axes(row + height, col + width))
@@ -76,86 +75,6 @@ def quicklook(product: Product, *, max_px: int = 900, boxes: Mapping[str, tuple[
     return fig
 
 
-def looks_ladder(product: Product, window: tuple[int, int, int, int], looks: Sequence[int] = (1, 2, 4, 8)) -> Figure:
-    """The same ground at several numbers of looks: speckle falls, detail is lost."""
-    fig, axes = plt.subplots(1, len(looks), figsize=(3.1 * len(looks), 3.5), sharex=True, sharey=True)
-    extent = _extent(product, window)
-    limits = _limits(product.read_db(window, looks=2))
-    for ax, n in zip(axes, looks, strict=True):
-        image = ax.imshow(product.read_db(window, looks=n), cmap="gray", extent=extent, **limits)
-        _map_axes(ax, product, label_y=ax is axes[0])
-        ax.tick_params(axis="x", rotation=30)
-        ax.set_title(f"{n} × {n} looks" if n > 1 else "as delivered")
-    fig.colorbar(image, ax=axes, label=f"{symbol(product.quantity)} (dB)", shrink=0.85)
-    return fig
-
-
-def speckle_law(power: NDArray[np.floating[Any]], looks: float) -> Figure:
-    """Histograms of power and of dB on even ground, beside the law of speckle with that many looks."""
-    values = power[np.isfinite(power)]
-    relative = values / values.mean()
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4))
-    x = np.linspace(0.01, 5, 400)
-    left.hist(relative, bins=np.linspace(0, 5, 80), density=True, color=SKY, label="pixels")
-    left.plot(x, speckle.gamma_density(x, looks), color=VERMILION, label=f"gamma law, L = {looks:.2f}")
-    left.set(xlabel="power / mean power", ylabel="density", title="Power: skewed, never negative")
-    db = radiometry.to_db(relative[relative > 0])
-    grid = np.linspace(-25, 10, 400)
-    density = speckle.gamma_density(radiometry.to_power(grid), looks) * radiometry.to_power(grid) * np.log(10) / 10
-    right.hist(db, bins=np.linspace(-25, 10, 80), density=True, color=SKY, label="pixels")
-    right.plot(grid, density, color=VERMILION, label="the same law in dB")
-    right.axvline(0, color="k", linewidth=1)
-    right.axvline(db.mean(), color="k", linestyle="--", linewidth=1)
-    right.annotate(
-        f"mean of dB\n{db.mean():.2f} dB", (db.mean(), right.get_ylim()[1]), (-8, -4), ha="right", va="top",
-        textcoords="offset points",
-    )  # fmt: skip
-    right.set(xlabel="power / mean power (dB)", ylabel="density (1/dB)", title="Decibels: a long tail on the dark side")
-    left.legend()
-    right.legend(loc="upper left")
-    return fig
-
-
-def averaging_bias(power: NDArray[np.floating[Any]], sizes: Sequence[int] = (1, 2, 4, 8)) -> Figure:
-    """What averaging in dB loses against averaging in power, and how looks narrow the spread of dB."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.2))
-    truth = float(radiometry.to_db(np.nanmean(power)))
-    means, spreads, enl = [], [], []
-    for size in sizes:
-        averaged = radiometry.multilook(power, size)
-        db = radiometry.to_db(averaged[np.isfinite(averaged) & (averaged > 0)])
-        means.append(db.mean() - truth)
-        spreads.append(db.std())
-        enl.append(speckle.enl_moments(averaged))
-    grid = np.geomspace(0.9, max(enl) * 1.3, 100)
-    for ax, measured, law, label in (
-        (left, means, speckle.db_bias, "mean of dB − dB of mean (dB)"),
-        (right, spreads, speckle.db_spread, "spread of dB (dB)"),
-    ):
-        ax.plot(grid, [law(n) for n in grid], color=VERMILION, label="law of speckle")
-        ax.plot(enl, measured, "o", color=BLUE, label="measured here")
-        for n, x, y in zip(sizes, enl, measured, strict=True):
-            ax.annotate(f"{n}×{n}", (x, y), (5, 5), textcoords="offset points")
-        ax.set(xscale="log", xlabel="equivalent number of looks", ylabel=label)
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.margins(x=0.08, y=0.15)
-    left.legend(loc="lower right")
-    return fig
-
-
-def correlation(power: NDArray[np.floating[Any]], max_lag: int = 6) -> Figure:
-    """How much neighbouring pixels share."""
-    along_x, along_y = speckle.autocorrelation(power, max_lag)
-    fig, ax = plt.subplots(figsize=(5.4, 3.0))
-    lags = np.arange(max_lag + 1)
-    ax.plot(lags, along_x, "o-", color=BLUE, label="along columns (x)")
-    ax.plot(lags, along_y, "s--", color=ORANGE, label="along rows (y)")
-    ax.axhline(0, color="k", linewidth=0.8)
-    ax.set(xlabel="lag (pixels)", ylabel="correlation of power")
-    ax.legend()
-    return fig
-
-
 # --- land cover -------------------------------------------------------------------------------------------------------
 
 
@@ -163,10 +82,10 @@ def image_and_labels(product: Product, classes: NDArray[np.uint8], legend: Legen
     """The product beside its label map; ``classes`` covers the whole product on any coarser grid."""
     looks = max(1, round(product.shape[0] / classes.shape[0]))
     fig, axes = plt.subplots(1, 2, figsize=(11.6, 11.6 / 2 * product.shape[0] / product.shape[1] + 0.9), sharey=True)
-    _backscatter(fig, axes[0], product.read_db(looks=looks), product, _extent(product), shrink=0.8)
+    _backscatter(fig, axes[0], product.read_db(looks=looks), product, extent_of(product), shrink=0.8)
     axes[0].set_title(_told(product))
-    _land_cover(axes[1], classes, legend, _extent(product))
-    _map_axes(axes[1], product, label_y=False)
+    _land_cover(axes[1], classes, legend, extent_of(product))
+    map_axes(axes[1], product, label_y=False)
     axes[1].set_title(f"labels: legend '{legend.name}'")
     _class_key(fig, legend)
     return fig
@@ -219,7 +138,7 @@ def gallery(dataset: PatchDataset, split: str = "train", count: int = 6) -> Figu
     part = dataset.split(split)
     chosen = _telling_patches(part, len(dataset.legend), count)
     fig, axes = plt.subplots(2, len(chosen), figsize=(1.9 * len(chosen), 4.6), squeeze=False)
-    limits = _limits(np.stack([part.db(i)[0] for i in chosen]))
+    limits = grey_limits(np.stack([part.db(i)[0] for i in chosen]))
     for column, index in zip(axes.T, chosen, strict=True):
         column[0].imshow(part.db(index)[0], cmap="gray", **limits)
         _land_cover(column[1], part.gather([index])[1][0], dataset.legend, None)
@@ -253,10 +172,10 @@ def masking_and_weight(
     """Patches (n, H, W): what the network sees of each, and how much each pixel's error counts."""
     n = len(patches_db)
     fig, axes = plt.subplots(n, 4, figsize=(12.6, 3.1 * n), width_ratios=(1, 1, 1, 1.15), squeeze=False)
-    limits, weight_limits = _limits(patches_db), {"vmin": weights.min(), "vmax": weights.max()}
+    limits, weight_limits = grey_limits(patches_db), {"vmin": weights.min(), "vmax": weights.max()}
     for row, patch_db, mask, weight in zip(axes, patches_db, masks, weights, strict=True):
         image = row[0].imshow(patch_db, cmap="gray", **limits)
-        row[1].imshow(np.where(mask, np.nan, patch_db), cmap=_grey_with_holes(), **limits)
+        row[1].imshow(np.where(mask, np.nan, patch_db), cmap=grey_with_holes(), **limits)
         shown = row[2].imshow(weight, cmap="cividis", **weight_limits)
         row[3].plot(patch_db.ravel(), weight.ravel(), ",", color=BLUE, rasterized=True)
         row[3].set(xlim=(limits["vmin"] - 8, limits["vmax"] + 12), ylim=(weight_limits["vmin"] - 0.05, None))
@@ -298,7 +217,7 @@ def reconstructions(folder: str | Path, quantity: str, count: int = 4) -> Figure
         given, guessed, mask = file["input_db"][:count, 0], file["reconstruction_db"][:count, 0], file["mask"][:count]
         loss = file["loss_db"][:count]
     fig, axes = plt.subplots(3, len(given), figsize=(2.2 * len(given) + 1, 6.9), squeeze=False)
-    limits = _limits(given)
+    limits = grey_limits(given)
     rows = {
         "patch": given,
         "seen": np.where(mask, np.nan, given),
@@ -307,7 +226,7 @@ def reconstructions(folder: str | Path, quantity: str, count: int = 4) -> Figure
     for axis_row, (name, images) in zip(axes, rows.items(), strict=True):
         axis_row[0].set_ylabel(name)
         for ax, image in zip(axis_row, images, strict=True):
-            shown = ax.imshow(image, cmap=_grey_with_holes(), **limits)
+            shown = ax.imshow(image, cmap=grey_with_holes(), **limits)
             ax.set(xticks=[], yticks=[])
     for ax, value, patch, hidden in zip(axes[2], loss, given, mask, strict=True):
         trivial = np.nanmean(np.abs(patch - np.nanmedian(patch[~hidden]))[hidden])
@@ -341,7 +260,7 @@ def predictions(
     labels = split.gather(list(indices))[1]
     columns = 2 + len(predicted)
     fig, axes = plt.subplots(len(indices), columns, figsize=(2.3 * columns, 2.3 * len(indices) + 0.7), squeeze=False)
-    limits = _limits(np.stack([split.db(i)[0] for i in indices]))
+    limits = grey_limits(np.stack([split.db(i)[0] for i in indices]))
     for row, (axis_row, index) in enumerate(zip(axes, indices, strict=True)):
         axis_row[0].imshow(split.db(index)[0], cmap="gray", **limits)
         _land_cover(axis_row[1], labels[row], legend, None)
@@ -436,12 +355,12 @@ def map_and_labels(
     rows, cols = slice(part[0], part[0] + part[2]), slice(part[1], part[1] + part[3])
     full = tuple(n * looks for n in part)
     inside = (full[0], full[1], min(full[2], product.shape[0] - full[0]), min(full[3], product.shape[1] - full[1]))
-    extent = _extent(product, inside)
+    extent = extent_of(product, inside)
     fig, axes = plt.subplots(1, 3, figsize=(13.2, 13.2 / 3 * part[2] / part[3] + 1.0), sharey=True)
     shown_looks = looks * max(1, math.ceil(max(part[2:]) / 900))
     image = product.read_db(inside, looks=shown_looks)
-    axes[0].imshow(image, cmap=_grey_with_holes(), extent=extent, **_limits(image))
-    axes[0].set_title(_range(product.quantity, _limits(image)))
+    axes[0].imshow(image, cmap=grey_with_holes(), extent=extent, **grey_limits(image))
+    axes[0].set_title(_range(product.quantity, grey_limits(image)))
     _land_cover(axes[1], labels[rows, cols], legend, extent)
     axes[1].set_title("labels")
     _land_cover(axes[2], mapped[rows, cols], legend, extent)
@@ -454,7 +373,7 @@ def map_and_labels(
                 to_axes((row + height) * looks, (col + width) * looks),
             )
             ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="black", linewidth=0.8))
-        _map_axes(ax, product, label_y=ax is axes[0])
+        map_axes(ax, product, label_y=ax is axes[0])
         ax.set(xlim=extent[:2], ylim=extent[2:])
     _class_key(fig, legend)
     return fig
@@ -473,9 +392,9 @@ def read_metrics(folder: str | Path) -> dict[str, NDArray[np.float64]]:
 def _backscatter(
     fig: Figure, ax: Axes, db: NDArray[np.floating[Any]], product: Product, extent: Any, shrink: float = 0.9
 ) -> None:
-    image = ax.imshow(db, cmap=_grey_with_holes(), extent=extent, **_limits(db))
+    image = ax.imshow(db, cmap=grey_with_holes(), extent=extent, **grey_limits(db))
     fig.colorbar(image, ax=ax, label=f"{symbol(product.quantity)} (dB)", shrink=shrink)
-    _map_axes(ax, product)
+    map_axes(ax, product)
 
 
 def _land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent: Any) -> None:
@@ -496,8 +415,8 @@ def _class_key(fig: Figure, legend: Legend) -> None:
     fig.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 5))
 
 
-def _extent(product: Product, window: tuple[int, int, int, int] | None = None) -> tuple[float, float, float, float]:
-    """Left, right, bottom, top in the units of :func:`_map_axes`."""
+def extent_of(product: Product, window: tuple[int, int, int, int] | None = None) -> tuple[float, float, float, float]:
+    """Left, right, bottom, top in the units of :func:`map_axes`."""
     row, col, height, width = (0, 0, *product.shape) if window is None else window
     to_axes = _axes_units(product)
     (left, top), (right, bottom) = to_axes(row, col), to_axes(row + height, col + width)
@@ -517,7 +436,8 @@ def _axes_units(product: Product) -> Any:
     return convert
 
 
-def _map_axes(ax: Axes, product: Product, *, label_y: bool = True) -> None:
+def map_axes(ax: Axes, product: Product, *, label_y: bool = True) -> None:
+    """Label axes by what the product's grid is in: kilometres, degrees, or lines and pixels in slant range."""
     labels = ("easting (km)", "northing (km)")
     if product.grid is None:
         labels = ("slant range (pixel)", "azimuth (line)")
@@ -531,7 +451,7 @@ def _map_axes(ax: Axes, product: Product, *, label_y: bool = True) -> None:
     ax.locator_params(nbins=5)
 
 
-def _limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:
+def grey_limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:
     """Limits of the grey scale: most of the values, in whole dB."""
     values = db[np.isfinite(db)]
     low, high = np.percentile(values, [1, 99]) if values.size else (-25.0, 0.0)
@@ -543,10 +463,9 @@ def _range(quantity: str, limits: dict[str, Any]) -> str:
     return f"{symbol(quantity)}, {limits['vmin']:.0f} to {limits['vmax']:.0f} dB".replace("-", "−")
 
 
-def _grey_with_holes() -> Any:
-    colormap = plt.get_cmap("gray").copy()
-    colormap.set_bad(_NO_DATA_COLOR)
-    return colormap
+def grey_with_holes() -> Any:
+    """The grey scale of backscatter, with a colour of its own where there is no data."""
+    return plt.get_cmap("gray").with_extremes(bad=_NO_DATA_COLOR)
 
 
 def _smooth(values: NDArray[np.float64], width: int = 15) -> NDArray[np.float64]:

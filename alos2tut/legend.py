@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from .artifacts import read_yaml
 from .errors import Alos2TutError, closest
 
 #: Label value of pixels that count for nothing: unlabelled, ignored, or without SAR data.
@@ -149,24 +149,11 @@ def load_legend(name: str | Path) -> Legend:
     """
     built_in = {Path(str(f)).stem: f for f in _BUILT_IN.iterdir() if str(f).endswith(".yaml")}
     if str(name) in built_in:
-        text = built_in[str(name)].read_text(encoding="utf-8")
+        content = read_yaml(built_in[str(name)])
     elif Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
-        text = _read_text(Path(name))
+        content = read_yaml(name)
     else:
         raise Alos2TutError(
             f"unknown legend '{name}'", where="legend", remedy=closest(str(name), built_in) + " Or a YAML file."
         )
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Alos2TutError(f"is not valid YAML ({error})", where=name) from None
     return Legend.from_dict(content, where=name)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise Alos2TutError(f"is no UTF-8 text ({error.reason})", where=path, remedy="Save it as UTF-8.") from None
-    except OSError as error:
-        raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None

@@ -189,9 +189,7 @@ class Tutorial:
     def keep(self, figure: Figure, name: str) -> None:
         """Save a figure in the folder ``figures``; one of simulated data says so in its corner."""
         if self.opened.simulated:
-            figure.text(
-                0.999, 0.001, "simulated data", ha="right", va="bottom", fontsize=7, color="0.45", style="italic"
-            )
+            figure.text(0.999, -0.004, "simulated data", ha="right", va="top", fontsize=7, color="0.45", style="italic")
         make_folder(self.folder / "figures")
         figure.savefig(self.folder / "figures" / f"{name}.png")
 

@@ -1,17 +1,27 @@
-"""What a SAR number means: digital numbers, power, decibels, looks.
+"""What a SAR number means: digital numbers, power, decibels, noise, angles, looks.
 
-Averaging is done in power, never in dB. Everything here is NumPy only.
+Averaging is done in power, never in dB. Everything here is NumPy only. Masked numbers are missing and become NaN.
+
+References:
+    JAXA: ALOS-2/PALSAR-2 Level 1.1/1.5/2.1/3.1 CEOS SAR product format description; calibration results of PALSAR-2.
+    Raney, Freeman, Hawkins, Bamler: A plea for radar brightness. IGARSS, 1994.
+    Small: Flattening gamma: radiometric terrain correction for SAR imagery. IEEE Transactions on Geoscience and Remote
+        Sensing 49(8), 2011.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import Alos2TutError
+
+FloatArray = NDArray[np.floating[Any]]
 
 #: Calibration factor of PALSAR-2 Level 1.5, 2.1, 2.2 and mosaic products: σ0 [dB] = 10·log10⟨DN²⟩ − 83.0
 #: (JAXA, ALOS-2/PALSAR-2 calibration results; leader file, radiometric record, bytes 21–36).
@@ -20,69 +30,199 @@ CALIBRATION_FACTOR_DB = -83.0
 OLD_W2_FACTOR_DB = -79.0
 #: What is added for complex Level 1.1 numbers: σ0 [dB] = 10·log10⟨I² + Q²⟩ − 83.0 − 32.0 (the same source).
 SLC_OFFSET_DB = -32.0
+#: The largest amplitude that 16 bits hold; whatever was brighter was written as this number.
+SATURATED_DN = 65535
 #: Blocks of at most so many pixels are summed in float32, whose error then stays below 1e-6
 MOST_SUMMED_IN_FLOAT32 = 16
+#: Linear power that is worked with, −180 to +180 dB: float32 holds the square of any such number
+LEAST_POWER, LARGEST_POWER = 1e-18, 1e18
 
 
 def to_db(power: ArrayLike) -> NDArray[np.floating[Any]]:
-    """10·log10(power); zero becomes −inf, negative power and NaN become NaN, silently."""
-    power = np.asarray(power)
+    """10·log10(power); zero becomes −inf, negative, masked and missing power NaN, silently.
+
+    Raises:
+        Alos2TutError: complex power, or no numbers.
+    """
+    values = as_real(power, "power")
     with np.errstate(divide="ignore", invalid="ignore"):
-        result: NDArray[np.floating[Any]] = 10 * np.log10(power)
+        result: NDArray[np.floating[Any]] = 10 * np.log10(values)
     return result
 
 
 def to_power(db: ArrayLike) -> NDArray[np.floating[Any]]:
     """10^(dB / 10)."""
-    exponent = np.asarray(db, dtype=np.float64) / 10
+    exponent = as_real(db, "db").astype(np.float64) / 10
     power: NDArray[np.float64] = np.power(10.0, exponent)
     return power
 
 
 def dn_to_power(dn: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> NDArray[np.floating[Any]]:
-    """Calibrated backscatter (linear) of amplitude numbers: DN² · 10^(CF/10) (JAXA product format description)."""
-    dn = np.asarray(dn, dtype=np.float64)
-    power: NDArray[np.float64] = dn * dn * 10 ** (calibration_factor_db / 10)
+    """Calibrated backscatter (linear) of digital numbers: |DN|² · 10^(CF/10) (JAXA product format description).
+
+    Args:
+        dn: amplitudes, or complex numbers I + iQ, of which |DN|² = I² + Q².
+        calibration_factor_db: CF; for complex Level 1.1 numbers the factor of their file plus ``SLC_OFFSET_DB``.
+
+    Returns:
+        float64 in the shape of ``dn``.
+
+    Raises:
+        Alos2TutError: no numbers.
+    """
+    numbers = as_numbers(dn, "dn")
+    parts = (numbers.real, numbers.imag) if np.iscomplexobj(numbers) else (numbers,)
+    power: NDArray[np.float64] = sum(np.square(part, dtype=np.float64) for part in parts) * np.float64(
+        10 ** (calibration_factor_db / 10)
+    )
     return power
 
 
 def power_to_dn(power: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> NDArray[np.floating[Any]]:
-    """The inverse of :func:`dn_to_power`, not rounded."""
-    return np.sqrt(np.asarray(power, dtype=np.float64) * 10 ** (-calibration_factor_db / 10))
+    """The inverse of :func:`dn_to_power`, float64, not rounded; negative power becomes NaN, silently."""
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(as_real(power, "power").astype(np.float64) * 10 ** (-calibration_factor_db / 10))
+
+
+def dn_range_db(calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> tuple[float, float]:
+    """The lowest and the highest backscatter that 16-bit amplitudes can hold, DN 1 and 65535: −83.0 and +13.33 dB.
+
+    Args:
+        calibration_factor_db: CF in σ0 [dB] = 10·log10(DN²) + CF.
+    """
+    return calibration_factor_db, calibration_factor_db + 20 * math.log10(SATURATED_DN)
+
+
+def saturated_share(dn: ArrayLike, *, no_data: Sequence[int] = (0,)) -> float:
+    """The share of the pixels with data that hold the largest number: what is there may be brighter than it says.
+
+    Args:
+        dn: 16-bit amplitudes; as floats, NaN is no data, too.
+        no_data: amplitudes that stand for "no data".
+
+    Returns:
+        0 to 1; NaN if there is no data at all.
+
+    Raises:
+        Alos2TutError: complex numbers, which have no largest amplitude, or no numbers.
+    """
+    numbers = as_numbers(dn, "dn")
+    if np.iscomplexobj(numbers):
+        raise Alos2TutError("are complex", where="dn", remedy="Only amplitudes of 16 bits saturate at 65535.")
+    with_data = ~np.isin(numbers, no_data) & ~np.isnan(numbers)
+    pixels = np.count_nonzero(with_data)
+    return np.count_nonzero((numbers == SATURATED_DN) & with_data) / pixels if pixels else math.nan
 
 
 def sigma0_to_gamma0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
-    """γ0 = σ0 / cos θ, in linear power."""
-    return np.asarray(power) / np.cos(np.deg2rad(incidence_deg))
+    """γ0 = σ0 / cos θ, in linear power (Small 2011).
+
+    Args:
+        power: σ0, linear.
+        incidence_deg: incidence angle θ on the ellipsoid. From 0 on and below 90 there is backscatter; elsewhere the
+            result is NaN.
+
+    Returns:
+        float64; float32 where both are float32 arrays. So it is for all conversions between σ0, γ0 and β0.
+    """
+    gamma0: NDArray[np.floating[Any]] = as_real(power, "power") / np.cos(_radians(incidence_deg))
+    return gamma0
 
 
 def gamma0_to_sigma0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
-    """σ0 = γ0 · cos θ, in linear power."""
-    return np.asarray(power) * np.cos(np.deg2rad(incidence_deg))
+    """σ0 = γ0 · cos θ, in linear power; arguments as for :func:`sigma0_to_gamma0`."""
+    sigma0: NDArray[np.floating[Any]] = as_real(power, "power") * np.cos(_radians(incidence_deg))
+    return sigma0
 
 
-def multilook(power: NDArray[np.floating[Any]], looks: int | tuple[int, int]) -> NDArray[np.float32]:
-    """Average power over blocks of pixels; a block counts if at least half of its pixels have data.
+def sigma0_to_beta0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+    """β0 = σ0 / sin θ, in linear power: radar brightness, per area in the slant-range plane (Raney et al. 1994).
 
-    Blocks start at the first pixel; a partial block at the far edge averages what it has.
+    σ0 and γ0 refer to the ellipsoid, as in products that were calibrated without a terrain model (Small 2011). β0 needs
+    no angle, so that one found by the angle with which σ0 was made is right on any slope.
 
     Args:
-        power: linear power (H, W), NaN where there is no data.
+        power: σ0, linear.
+        incidence_deg: incidence angle θ on the ellipsoid, above 0 and below 90; elsewhere the result is NaN. (Straight
+            below, a step in slant range spans no definite stretch of ground.)
+    """
+    beta0: NDArray[np.floating[Any]] = as_real(power, "power") / _sine(incidence_deg)
+    return beta0
+
+
+def beta0_to_sigma0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+    """σ0 = β0 · sin θ, in linear power; arguments as for :func:`sigma0_to_beta0`."""
+    sigma0: NDArray[np.floating[Any]] = as_real(power, "power") * _sine(incidence_deg)
+    return sigma0
+
+
+def _sine(incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+    sine = np.sin(_radians(incidence_deg))
+    return np.asarray(np.where(sine > 0, sine, sine.dtype.type(np.nan)))
+
+
+def _radians(incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+    """An incidence angle in radians; NaN where it is not in [0, 90) degrees, from where no echo returns."""
+    degrees = as_real(incidence_deg, "incidence_deg")
+    possible = (degrees >= 0) & (degrees < 90)
+    return np.asarray(np.where(possible, np.deg2rad(degrees), degrees.dtype.type(np.nan)))
+
+
+def noise_bias_db(sigma0_db: ArrayLike, noise_floor_db: ArrayLike) -> NDArray[np.floating[Any]]:
+    """How many dB too bright ground reads, because the radar's thermal noise adds to its echo: in power, σ0 + NESZ.
+
+    Ground of −24 dB over a floor of −26 dB reads 2.1 dB too bright (derived here).
+
+    Args:
+        sigma0_db: backscatter of the ground without noise.
+        noise_floor_db: noise-equivalent σ0 (NESZ).
+    """
+    excess = as_real(noise_floor_db, "noise_floor_db").astype(np.float64) - as_real(sigma0_db, "sigma0_db")
+    return to_db(1 + to_power(excess))
+
+
+def subtract_noise(power: ArrayLike, noise_floor_db: ArrayLike) -> NDArray[np.floating[Any]]:
+    """Power without the mean power of thermal noise: unbiased on average, as noisy as before.
+
+    Speckle takes single pixels of dark ground below the floor: they become negative and stay so, for cutting them off
+    would make every average too bright. So average first; what is still negative then is NaN in dB.
+
+    Args:
+        power: linear power that contains noise.
+        noise_floor_db: noise-equivalent σ0 (NESZ), of the same quantity as ``power``.
+
+    Returns:
+        float64.
+    """
+    without_noise: NDArray[np.floating[Any]] = as_real(power, "power") - to_power(noise_floor_db)
+    return without_noise
+
+
+def multilook(power: ArrayLike, looks: int | Sequence[int]) -> NDArray[np.float32]:
+    """Average power over blocks of pixels; a block counts if at least half of its pixels have data.
+
+    Blocks start at the first pixel; a partial block at the far edge averages what it has. Zero and negative numbers
+    count as they are, so that power without its noise stays unbiased.
+
+    Args:
+        power: linear power (H, W), not finite where there is no data.
         looks: pixels per block, one number or (rows, columns).
 
     Returns:
         float32 (⌈H/rows⌉, ⌈W/columns⌉), NaN where fewer than half of a block's pixels have data.
+
+    Raises:
+        Alos2TutError: no image of real numbers, or looks as :func:`look_pair` refuses them.
     """
-    rows, cols = look_pair(looks)
-    if (rows, cols) == (1, 1):
-        return power.astype(np.float32)
-    valid = np.isfinite(power)
-    return block_means(np.where(valid, power, 0.0), valid, (rows, cols))
+    pair = look_pair(looks)
+    values = _image(as_real(power, "power"), "power")
+    valid = np.isfinite(values)
+    return block_means(np.where(valid, values, 0.0), valid, pair)
 
 
 def mean_square(
-    dn: NDArray[Any],
-    looks: tuple[int, int],
+    dn: ArrayLike,
+    looks: int | Sequence[int],
     *,
     no_data: Sequence[int] = (0,),
     weight: NDArray[Any] | None = None,
@@ -92,15 +232,20 @@ def mean_square(
 
     Args:
         dn: amplitudes (H, W) of any byte order, or complex numbers, of which |DN|² is meant.
-        looks: (rows, columns) per block, as for :func:`multilook`.
-        no_data: amplitudes that stand for "no data"; of complex numbers, zero and what is not finite.
+        looks: pixels per block, as for :func:`multilook`.
+        no_data: amplitudes that stand for "no data", as NaN and masked ones do anyway; of complex numbers, zero and
+            what is not finite do.
         weight: (H, W), multiplied into DN² before averaging; a pixel where it is not finite counts as missing.
         scratch: (H, W), overwritten; saves the time of asking for memory. The result may be a view of it.
 
     Returns:
         As for :func:`multilook`.
+
+    Raises:
+        Alos2TutError: as of :func:`multilook`.
     """
-    return block_means(*_squares(dn, no_data, weight, scratch), looks)
+    pair, numbers = look_pair(looks), _image(as_numbers(dn, "dn"), "dn")
+    return block_means(*_squares(numbers, no_data, weight, scratch), pair)
 
 
 class BlockRow:
@@ -163,7 +308,7 @@ def _squares(
 
 
 def _squared_moduli(z: NDArray[Any]) -> NDArray[np.float32]:
-    parts = z.astype(np.complex64).view(np.float32)
+    parts = z.astype(np.complex64, order="C").view(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         np.multiply(parts, parts, out=parts)
         moduli: NDArray[np.float32] = parts[:, 0::2] + parts[:, 1::2]
@@ -175,8 +320,8 @@ def _with_data(dn: NDArray[Any], no_data: Sequence[int]) -> NDArray[np.bool_] | 
     # zero is zero in any byte order, and a minimum in the machine's own is several times faster than comparing
     if tuple(no_data) == (0,) and dn.dtype.kind == "u" and dn.view(dn.dtype.newbyteorder("=")).min() > 0:
         return None
-    valid: NDArray[np.bool_] = dn != no_data[0]
-    for value in no_data[1:]:
+    valid: NDArray[np.bool_] = np.isfinite(dn) if dn.dtype.kind == "f" else np.ones(dn.shape, dtype=np.bool_)
+    for value in no_data:
         valid &= dn != value
     return valid
 
@@ -215,18 +360,18 @@ def _means(sums: NDArray[Any], counts: NDArray[Any], sizes: NDArray[Any]) -> NDA
         return np.where(2 * counts >= sizes, sums / counts, np.nan).astype(np.float32)
 
 
-def is_count(value: Any) -> bool:
-    """Whether a value is a whole number of at least 1; True is none."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether a value is a whole number of at least ``least``; True is none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= least
 
 
-def look_pair(looks: int | tuple[int, int]) -> tuple[int, int]:
+def look_pair(looks: int | Sequence[int]) -> tuple[int, int]:
     """Looks as (rows, columns).
 
     Raises:
         Alos2TutError: anything but one or two whole numbers of at least 1.
     """
-    pair = tuple(looks) if isinstance(looks, (tuple, list)) else (looks, looks)
+    pair: tuple[Any, ...] = tuple(looks) if isinstance(looks, (tuple, list)) else (looks, looks)
     if len(pair) != 2 or not all(map(is_count, pair)):
         raise Alos2TutError(f"looks={looks!r} is not a whole number of at least 1, or a pair of them", where="looks")
     return int(pair[0]), int(pair[1])
@@ -258,3 +403,107 @@ def _sums_of_neighbours(values: NDArray[Any], n: int, dtype: Any) -> NDArray[Any
         part = values[k::n]
         sums[: len(part)] += part
     return sums
+
+
+def as_numbers(values: ArrayLike, where: str) -> NDArray[Any]:
+    """An array of real or complex numbers, NaN where they are masked.
+
+    Raises:
+        Alos2TutError: text, or rows of unequal lengths; it names ``where``.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise Alos2TutError("is no array: its rows are of unequal lengths", where=where) from error
+    if array.dtype.kind not in "fiuc":
+        raise Alos2TutError(f"holds {array.dtype}, not numbers", where=where)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        array = np.where(np.ma.getmaskarray(values), np.nan, array).astype(np.result_type(array.dtype, np.float32))
+    return array
+
+
+def as_real(values: ArrayLike, where: str) -> FloatArray:
+    """An array of floats, at least float32, NaN where they are masked.
+
+    Raises:
+        Alos2TutError: complex numbers, and what :func:`as_numbers` refuses.
+    """
+    array = as_numbers(values, where)
+    if np.iscomplexobj(array):
+        raise Alos2TutError("is complex", where=where, remedy="Give its squared magnitude.")
+    return array.astype(np.result_type(array.dtype, np.float32), copy=False)
+
+
+def real_power(power: ArrayLike) -> FloatArray:
+    """Linear power as statistics of speckle take it: positive, or NaN where there is no data.
+
+    Zero is no data: PALSAR-2 writes DN 0 where there is none, and an echo is at least 1. Nor are NaN, infinite and
+    masked numbers, and those below ``LEAST_POWER``, with which others fill.
+
+    Args:
+        power: linear power of any shape, real; integers become floats.
+
+    Returns:
+        The same float type, at least float32; a copy only where something had to change.
+
+    Raises:
+        Alos2TutError: negative somewhere or finite and above ``LARGEST_POWER``, and what :func:`as_real` refuses.
+    """
+    values = as_real(power, "power")
+    known = (values >= LEAST_POWER) & (values <= LARGEST_POWER)
+    if known.all():
+        return values
+    if (values < 0).any():
+        raise Alos2TutError("is negative somewhere", where="power", remedy="Give linear power, not dB.")
+    if ((values > LARGEST_POWER) & (values < np.inf)).any():
+        raise Alos2TutError(f"exceeds {LARGEST_POWER:g}", where="power", remedy="Give linear power, as of σ0 or DN².")
+    return np.where(known, values, values.dtype.type(np.nan))
+
+
+def power_image(power: ArrayLike) -> FloatArray:
+    """What :func:`real_power` does, for one image (H, W).
+
+    Raises:
+        Alos2TutError: not two-dimensional or without pixels, and what :func:`real_power` refuses.
+    """
+    return _image(real_power(power), "power")
+
+
+def _image(values: NDArray[Any], where: str) -> NDArray[Any]:
+    if values.ndim != 2 or not values.size:
+        raise Alos2TutError(
+            f"is of shape {values.shape}, not (rows, columns)", where=where, remedy="Give one image with pixels."
+        )
+    return values
+
+
+def check_looks(looks: float) -> float:
+    """A number of looks, checked.
+
+    Raises:
+        Alos2TutError: not a finite number above zero.
+    """
+    if not (is_number(looks) and 0 < looks < math.inf):
+        raise Alos2TutError(f"looks={looks!r} is not a finite number above 0", where="looks")
+    return float(looks)
+
+
+def check_window(window: int, shape: tuple[int, ...]) -> None:
+    """Whether a window has a centre and fits into an image.
+
+    Raises:
+        Alos2TutError: not an odd whole number of at least 3, or larger than the image in either direction.
+    """
+    if not is_count(window) or window < 3 or window % 2 == 0:
+        raise Alos2TutError(f"window={window!r} is not an odd whole number of at least 3", where="window")
+    if window > min(shape):
+        raise Alos2TutError(
+            f"a window of {window} pixels is larger than the image of {shape[0]} × {shape[1]}",
+            where="window",
+            remedy="Take a smaller one.",
+        )
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number; True and text are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
-from . import figures
+from . import despeckling, figures, speckle_figures
 from .dataset import PatchDataset
 from .products import Product
 from .progress import is_interactive
@@ -34,10 +34,33 @@ def explore_looks(product: Product, window: tuple[int, int, int, int]) -> Any:
     """The window at 1 to 16 looks a side."""
 
     def draw(looks: int) -> None:
-        figures.looks_ladder(product, window, (1, looks))
+        speckle_figures.looks_ladder(product, window, (1, looks))
         plt.show()
 
     return _live(draw, looks=ipywidgets.IntSlider(4, 2, 16, continuous_update=False))
+
+
+def explore_filters(product: Product, window: tuple[int, int, int, int], looks: float) -> Any:
+    """A filter and its ratio image on a movable part of the window, 64, 128 or 256 pixels a side."""
+    sizes = [n for n in (64, 128, 256) if n <= min(window[2:])] or [min(window[2:])]
+
+    def draw(filter_name: str, filter_px: int, down: float, right: float, size_px: int) -> None:
+        row, col = (round(window[i] + part * (window[i + 2] - size_px)) for i, part in enumerate((down, right)))
+        power = product.read_power((row, col, size_px, size_px))
+        speckle_figures.despeckled(power, looks, [filter_name], filter_px, product.quantity)
+        plt.show()
+
+    def place() -> Any:
+        return ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.05, continuous_update=False)
+
+    return _live(
+        draw,
+        filter_name=ipywidgets.Dropdown(options=list(despeckling.FILTERS), value="refined Lee", description="filter"),
+        filter_px=ipywidgets.Dropdown(options=[5, 7, 9, 11], value=7, description="pixels"),
+        down=place(),
+        right=place(),
+        size_px=ipywidgets.Dropdown(options=sizes, value=sizes[-1], description="window"),
+    )
 
 
 def browse_patches(dataset: PatchDataset) -> Any:

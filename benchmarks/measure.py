@@ -1,10 +1,12 @@
 """Measure what the package promises about speed, as ratios of interleaved runs on this machine.
 
-``make bench`` calls this. Every line gives the median of the rounds after a warm-up, and the smallest and largest.
+``make bench`` calls this; names on the command line pick measurements: ``measure.py filters``. Every line gives the
+median of the rounds after a warm-up, and the smallest and largest.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -22,13 +24,16 @@ import torch
 from affine import Affine
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
+from scipy import ndimage
 
 from alos2tut import Product, load_legend, map_scene, open_product, simulate_product
 from alos2tut.ceos_writer import ProductDescription, write_ceos_product
 from alos2tut.config import EncoderConfig
 from alos2tut.dataset import Statistics
+from alos2tut.despeckling import Filter, gamma_map, refined_lee
 from alos2tut.encoders import SwinEncoder
 from alos2tut.evaluation import tile_starts
+from alos2tut.radiometry import FloatArray, draw_speckle
 from alos2tut.segmentation import Segmenter
 
 ROUNDS = 7
@@ -175,14 +180,37 @@ def measure_mapping(folder: Path) -> None:
           lambda: map_scene(product, segmenter, folder / "map.tif", batch_size=batch_size), bare, rounds=3)  # fmt: skip
 
 
+def measure_filters(folder: Path) -> None:
+    """Speckle filters of 2048² pixels against one moving average of the same window."""
+    power = draw_speckle((2048, 2048), 3, seed=0).astype(np.float32)
+    with_holes = np.where(np.random.default_rng(0).random(power.shape) < 0.1, np.float32(np.nan), power)
+
+    def compare(name: str, despeckle: Filter, image: FloatArray) -> None:
+        ratio(f"{name} / one uniform_filter (at most 60)",
+              lambda: despeckle(image, 3, 7), lambda: ndimage.uniform_filter(power, 7))  # fmt: skip
+
+    compare("refined Lee 7 × 7", refined_lee, power)
+    compare("refined Lee 7 × 7, a tenth missing", refined_lee, with_holes)
+    compare("Gamma-MAP 7 × 7", gamma_map, power)
+    compare("Gamma-MAP 7 × 7, a tenth missing", gamma_map, with_holes)
+
+
+MEASUREMENTS = {"reading": measure_reading, "mapping": measure_mapping, "filters": measure_filters}
+
+
 def main() -> None:
-    """Run every measurement."""
+    """Run the measurements named, or every one."""
+    parser = argparse.ArgumentParser(description="Measure speed and memory.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(MEASUREMENTS)}; default: all")
+    names = parser.parse_args().names or list(MEASUREMENTS)
+    if unknown := set(names) - set(MEASUREMENTS):
+        parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
     warnings.simplefilter("ignore", NotGeoreferencedWarning)  # SAR_CEOS gives control points only
     torch.set_num_threads(2)
     print("times are ratios: median of the rounds (smallest–largest)")
     with tempfile.TemporaryDirectory() as folder:
-        measure_reading(Path(folder))
-        measure_mapping(Path(folder))
+        for name in names:
+            MEASUREMENTS[name](Path(folder))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from alos2tut.checkpoints import save_weights
 from alos2tut.cli import main
 from alos2tut.config import describe_settings
 
-COMMANDS = ["info", "verify", "simulate", "build-dataset", "pretrain", "finetune", "evaluate", "map"]
+COMMANDS = ["info", "verify", "fetch", "simulate", "build-dataset", "pretrain", "finetune", "evaluate", "map"]
 STAGES = {"build-dataset": "dataset", "pretrain": "pretrain", "finetune": "finetune", "evaluate": "evaluate"}
 
 
@@ -136,6 +136,26 @@ def test_a_command_that_is_none_shows_the_usage(capsys, arguments):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2 and "usage: alos2tut" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932", "utf-8"])
+def test_an_output_of_few_characters_gets_escapes(encoding, small_scene, tmp_path):
+    (tmp_path / "scène").symlink_to(small_scene)
+
+    def run_there(*arguments: str) -> str:
+        command = [sys.executable, "-m", "alos2tut", *arguments]
+        environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+        done = subprocess.run(command, capture_output=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode(encoding)
+
+    sign = "©" if encoding == "utf-8" else r"\xa9"
+    assert f"attribution: {sign} JAXA" in run_there("fetch", "--list", "jaxa_l15_fuji")
+    (entry,) = json.loads(run_there("fetch", "--list", "--json", "jaxa_l15_fuji"))
+    assert entry["attribution"] == "© JAXA"
+    assert json.loads(run_there("info", "--json", str(tmp_path / "scène")))["shape"] == [512, 640]
+    run_there("pretrain", "--help")
+    run_there("verify", str(tmp_path / "scène"))
 
 
 def test_an_interrupt_is_no_traceback(capsys, monkeypatch, tmp_path):

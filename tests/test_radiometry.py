@@ -200,3 +200,204 @@ def test_a_row_of_blocks_in_pieces_changes_no_bit(looks, kind, missing):
             for piece in np.split(np.arange(len(dn)), cuts):
                 row.add(dn[piece], weight=None if weights is None else weights[piece])
             assert row.means().tobytes() == expected.tobytes()
+
+
+# --- angles, noise, range
+
+
+def test_complex_numbers_become_power_by_their_squared_modulus():
+    z = np.array([3 + 4j, -2j, 0, complex(np.nan, 1)], dtype=np.complex64)
+    factor = radiometry.CALIBRATION_FACTOR_DB + radiometry.SLC_OFFSET_DB
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        power = radiometry.dn_to_power(z, factor)
+    assert power.dtype == np.float64
+    assert power == pytest.approx(np.array([25, 4, 0, np.nan]) * 10**-11.5, nan_ok=True)
+
+
+def test_squares_of_the_largest_numbers_do_not_overflow():
+    dn = np.array([65535], dtype=np.uint16)
+    for numbers in (dn, dn.astype(">u2"), dn.astype(np.float32)):
+        assert radiometry.to_db(radiometry.dn_to_power(numbers)) == pytest.approx([13.33], abs=0.005)
+    assert radiometry.dn_to_power(np.complex64(3e30)) == pytest.approx(9e60 * 10**-8.3)
+
+
+def test_beta0_is_sigma0_over_the_sine_of_incidence():
+    assert radiometry.sigma0_to_beta0(0.5, 30.0) == pytest.approx(1.0)
+    assert radiometry.beta0_to_sigma0(radiometry.sigma0_to_beta0(0.3, 36.3), 36.3) == pytest.approx(0.3)
+    # the brightness of a slope needs no angle: γ0 follows from it by the tangent
+    gamma0 = radiometry.sigma0_to_gamma0(radiometry.beta0_to_sigma0(1.0, 40.0), 40.0)
+    assert gamma0 == pytest.approx(np.tan(np.deg2rad(40)))
+
+
+@pytest.mark.parametrize(
+    ("convert", "at_zero"),
+    [
+        pytest.param(radiometry.sigma0_to_gamma0, 2.0, id="gamma0"),
+        pytest.param(radiometry.gamma0_to_sigma0, 2.0, id="from gamma0"),
+        pytest.param(radiometry.sigma0_to_beta0, np.nan, id="beta0"),
+        pytest.param(radiometry.beta0_to_sigma0, np.nan, id="from beta0"),
+    ],
+)
+def test_angles_from_where_no_echo_returns_give_no_number(convert, at_zero):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = convert(2.0, [0, -1e-6, 90, 90.001, 180, 400, -40, np.nan, np.inf])
+        almost = convert(2.0, 89.999)
+        single = convert(np.ones(3, dtype=np.float32), np.float32([30, 95, 40]))
+    assert found[0] == pytest.approx(at_zero, nan_ok=True)
+    assert np.isnan(found[1:]).all() and np.isfinite(almost)
+    assert single.dtype == np.float32 and np.isnan(single).tolist() == [False, True, False]
+
+
+def test_thermal_noise_makes_dark_ground_too_bright():
+    assert radiometry.noise_bias_db(-24, -26) == pytest.approx(2.12, abs=0.005)
+    assert radiometry.noise_bias_db([-26, 0, -100], -26) == pytest.approx([3.01, 0.011, 74], abs=0.005)
+
+
+def test_power_without_noise_is_unbiased_though_partly_negative():
+    draw = np.random.default_rng(3)
+    floor, ground = 10**-2.6, 10**-2.4
+    power = draw.exponential(ground + floor, 400_000)
+    found = radiometry.subtract_noise(power, -26)
+    assert found.mean() == pytest.approx(ground, rel=0.01)
+    assert found.var() == pytest.approx(power.var())
+    assert (found < 0).mean() == pytest.approx(1 - np.exp(-floor / (ground + floor)), abs=0.003)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (np.isnan(radiometry.to_db(found)) == (found < 0)).all()
+
+
+def test_sixteen_bits_reach_over_96_decibels():
+    assert radiometry.dn_range_db() == pytest.approx((-83.0, 13.33), abs=0.005)
+    assert radiometry.dn_range_db(-79) == pytest.approx((-79.0, 17.33), abs=0.005)
+    ends = radiometry.dn_to_power([1, radiometry.SATURATED_DN])
+    assert radiometry.to_db(ends) == pytest.approx(radiometry.dn_range_db())
+
+
+@pytest.mark.parametrize(
+    ("dn", "options", "share"),
+    [
+        pytest.param(np.array([[0, 65535], [7, 9]], dtype=np.uint16), {}, 1 / 3, id="without the missing"),
+        pytest.param(np.array([0, 65535, 7, 9, 1], dtype=">u2"), {"no_data": (0, 1)}, 1 / 3, id="two no-data values"),
+        pytest.param(np.array([np.nan, 65535, 65534]), {}, 1 / 2, id="floats"),
+        pytest.param(np.array([65535, 65535, 4]), {"no_data": (0, 65535)}, 0, id="the largest stands for no data"),
+        pytest.param(np.zeros((2, 2), dtype=np.uint16), {}, np.nan, id="no data at all"),
+        pytest.param(np.array([]), {}, np.nan, id="empty"),
+    ],
+)
+def test_the_share_of_saturated_pixels_counts_pixels_with_data(dn, options, share):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert radiometry.saturated_share(dn, **options) == pytest.approx(share, nan_ok=True)
+
+
+def test_complex_numbers_do_not_saturate():
+    with pytest.raises(Alos2TutError, match="complex"):
+        radiometry.saturated_share(np.array([65535 + 0j]))
+
+
+# --- what counts as a number
+
+
+MASKED = np.ma.masked_equal(np.array([[4, 9], [16, 25]], dtype=np.uint16), 9)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        pytest.param(radiometry.to_db, id="to_db"),
+        pytest.param(radiometry.to_power, id="to_power"),
+        pytest.param(radiometry.dn_to_power, id="dn_to_power"),
+        pytest.param(radiometry.power_to_dn, id="power_to_dn"),
+        pytest.param(lambda power: radiometry.sigma0_to_gamma0(power, 40.0), id="gamma0"),
+        pytest.param(lambda angle: radiometry.sigma0_to_beta0(1.0, angle), id="angle"),
+        pytest.param(lambda power: radiometry.subtract_noise(power, -20.0), id="subtract_noise"),
+        pytest.param(lambda db: radiometry.noise_bias_db(db, -20.0), id="noise_bias_db"),
+        pytest.param(lambda power: radiometry.multilook(power, 1), id="multilook"),
+        pytest.param(lambda dn: radiometry.mean_square(dn, (1, 1)), id="mean_square"),
+        pytest.param(radiometry.real_power, id="real_power"),
+        pytest.param(radiometry.power_image, id="power_image"),
+    ],
+)
+def test_masked_numbers_become_nan(convert):
+    found, plain = convert(MASKED), convert(MASKED.data)
+    assert not isinstance(found, np.ma.MaskedArray)
+    assert np.isnan(found).tolist() == [[False, True], [False, False]]
+    np.testing.assert_array_equal(found[~MASKED.mask], plain[~MASKED.mask])
+    with pytest.raises(Alos2TutError, match="unequal lengths"):
+        convert([[1, 2], [3]])
+    with pytest.raises(Alos2TutError, match="not numbers"):
+        convert([["1", "2"]])
+
+
+def test_masked_pixels_are_not_counted_as_saturated():
+    assert radiometry.saturated_share(np.ma.array([65535, 65535, 7], mask=[True, False, False])) == 0.5
+
+
+def test_power_of_speckle_is_positive_or_missing():
+    given_power = [0, 1e-19, 1e-18, 2, 1e18, np.inf, np.nan]
+    np.testing.assert_array_equal(radiometry.real_power(given_power), [np.nan, np.nan, 1e-18, 2, 1e18, np.nan, np.nan])
+    whole = np.ones((2, 3), dtype=np.float32)
+    assert radiometry.power_image(whole) is whole
+    assert radiometry.real_power(np.array([3, 0], dtype=np.uint8)).dtype == np.float32
+    for power, message in (
+        ([1e19], "exceeds"),
+        ([-1.0, np.inf], "negative"),
+        ([-np.inf, 1], "negative"),
+        (1j, "compl"),
+    ):
+        with pytest.raises(Alos2TutError, match=message):
+            radiometry.real_power(power)
+
+
+def test_zero_power_and_what_noise_left_negative_count_in_averages():
+    assert radiometry.multilook([[0.0, 4.0], [-1.0, 1.0]], 2) == pytest.approx(np.array([[1.0]]))
+
+
+def test_infinite_power_is_missing_at_any_number_of_looks():
+    power = np.array([[np.inf, 1.0], [-np.inf, 3.0]])
+    np.testing.assert_array_equal(radiometry.multilook(power, 1), [[np.nan, 1], [np.nan, 3]])
+    np.testing.assert_array_equal(radiometry.multilook(power, 2), [[2]])
+
+
+@pytest.mark.parametrize("shape", [(4,), (0, 3), (3, 0), (2, 2, 2), ()])
+@pytest.mark.parametrize(
+    "average",
+    [
+        pytest.param(lambda image: radiometry.multilook(image, 2), id="multilook"),
+        pytest.param(lambda image: radiometry.mean_square(image, (2, 2)), id="mean_square"),
+        pytest.param(radiometry.power_image, id="power_image"),
+    ],
+)
+def test_what_is_no_image_is_refused(average, shape):
+    with pytest.raises(Alos2TutError, match="rows, columns"):
+        average(np.ones(shape))
+
+
+def test_complex_power_is_refused():
+    for convert in (radiometry.to_db, radiometry.power_to_dn, lambda power: radiometry.multilook(power, 2)):
+        with pytest.raises(Alos2TutError, match="squared magnitude"):
+            convert(np.ones((2, 2)) * 1j)
+
+
+def test_negative_power_has_no_digital_number():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(radiometry.power_to_dn(-1.0))
+
+
+def test_mean_squares_take_any_order_of_memory_and_any_list_for_no_data():
+    z = np.asfortranarray(np.arange(12).reshape(3, 4) * (1 + 1j), dtype=np.complex64)
+    np.testing.assert_array_equal(radiometry.mean_square(z, 2), radiometry.mean_square(np.ascontiguousarray(z), 2))
+    dn = np.array([[0, 3], [4, 0]], dtype=np.uint16)
+    assert radiometry.mean_square(dn, (2, 2), no_data=()) == pytest.approx(np.array([[25 / 4]]))
+    as_floats = np.array([[np.nan, 3], [4, 0]])
+    assert radiometry.mean_square(as_floats, [2, 2]) == pytest.approx(np.array([[25 / 2]]))
+
+
+def test_conversions_between_areas_keep_float32_of_both():
+    power, angle = np.ones(3, dtype=np.float32), np.full(3, 40, dtype=np.float32)
+    assert radiometry.sigma0_to_gamma0(power, angle).dtype == np.float32
+    assert radiometry.sigma0_to_gamma0(power, 40.0).dtype == radiometry.sigma0_to_beta0(power, 40.0).dtype == np.float64
+    assert radiometry.subtract_noise(power, -20.0).dtype == np.float64
