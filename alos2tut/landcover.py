@@ -36,8 +36,9 @@ _TERRAIN_M, _ROUTING_CELLS, _FIELDS_M = 25.0, 4, 50.0
 _CHUNK = 1 << 16
 #: share of the scene below the foot of the hills, and how high the hills of a scene of 10 km are
 _FOOT, _HILLS_M, _RIDGE_M, _CARVE_M = 0.46, 330.0, 70.0, 7.0
-#: rivers: a catchment of 100 km² feeds one of about 60 m (assumption); narrower ones are not drawn
-_RIVER_SHARE, _RIVER_M_PER_KM, _NARROWEST_M, _REACH_M = 0.016, (5.0, 14.0), 22.0, 500.0
+#: rivers: a catchment of 100 km² feeds one of about 60 m (assumption); narrow ones, which the terrain's grid would
+#: break into beads, are not drawn
+_RIVER_SHARE, _RIVER_M_PER_KM, _NARROWEST_M, _REACH_M = 0.016, (5.0, 14.0), 30.0, 500.0
 _RESERVOIR_SHARE = 0.014
 _CALIBRATION_POINTS, _CALIBRATION_ROUNDS = 60_000, 10
 
@@ -630,7 +631,8 @@ def _relief(seed: int, shape: tuple[int, int], side_m: float) -> tuple[Floats, F
     hilly = np.clip((rank - _FOOT) / (1 - _FOOT), 0, 1.2)
     height = np.where(sea, 60 * (rank - shore) - 0.5, 20 * np.clip((rank - shore) / (_FOOT - shore), 0, 1) + 1)
     height += _HILLS_M * math.sqrt(max(side_m, 2000.0) / 10_000) * hilly**1.2
-    height += _RIDGE_M * np.minimum(4 * hilly, 1) * (1.5 - np.abs(bumps))
+    # no valley between ridges is cut below the land it lies in: what is below zero is the sea's
+    height += _RIDGE_M * np.minimum(4 * hilly, 1) * np.maximum(1.5 - np.abs(bumps), 0)
     return rank, height.astype(np.float32)
 
 
@@ -846,10 +848,16 @@ def _flooded(dam: int, top: float, height: Floats, donors: Mapping[int, list[int
 
 def _dam_cells(lake: set[int], top: float, height: Floats) -> int:
     """How many cells beside a lake and its shores lie below its top: there a dam has to stand."""
-    cols = height.shape[1]
     flat = height.ravel()
-    around = {cell + step for cell in lake for step in (-cols - 1, -cols, -cols + 1, -1, 1, cols - 1, cols, cols + 1)}
-    return sum(0 <= cell < flat.size and flat[cell] < top for cell in around - lake)
+    around = {neighbour for cell in lake for neighbour in _neighbourhood(cell, height.shape)}
+    return sum(bool(flat[cell] < top) for cell in around - lake)
+
+
+def _neighbourhood(cell: int, shape: tuple[int, ...]) -> list[int]:
+    """A cell and those that touch it, none beyond the grid's sides."""
+    row, col = divmod(cell, shape[1])
+    rows, cols = (range(max(i - 1, 0), min(i + 2, side)) for i, side in zip((row, col), shape, strict=True))
+    return [i * shape[1] + j for i in rows for j in cols]
 
 
 def _wetness(terrain: Mapping[str, Floats], smooth: Mapping[str, Floats]) -> Floats:

@@ -164,6 +164,33 @@ def test_rivers_reach_the_sea_and_widen_on_their_way(coast):
     assert low == high > 1.5 * hills
 
 
+@pytest.mark.parametrize("size_m", [2560.0, 10_240.0])
+@pytest.mark.parametrize("seed", range(6))
+def test_every_piece_of_sea_comes_in_from_the_south_or_the_east(seed, size_m):
+    shape = landcover._grid_shape(size_m, size_m, landcover._TERRAIN_M)
+    _, height = landcover._relief(seed, shape, size_m)
+    pieces, count = ndimage.label(height < 0)
+    assert count and set(range(1, count + 1)) <= set(np.r_[pieces[0], pieces[:, -1]].tolist())
+
+
+def test_rivers_do_not_break_into_beads(coast, monkeypatch):
+    drawn = []
+    points = landcover._river_points
+    monkeypatch.setattr(landcover, "_river_points", lambda *given: drawn.append(points(*given)) or drawn[0])
+    landcover.build_terrain(0, 10_240.0, 12_800.0)
+    x, y = (drawn[0][0] - landcover._MARGIN_M).T
+    inside = (x > 0) & (y > 0) & (x < 12_800) & (y < 10_240)
+    middle = coast._terrain.at(x[inside].astype(np.float32), y[inside].astype(np.float32))
+    assert (middle["river_m"] < 0).mean() > 0.99
+
+
+def test_a_dam_stands_nowhere_beyond_the_sides_of_the_scene():
+    height = np.full((6, 8), 100, np.float32)
+    height[2, 7] = height[4, 1] = 10
+    assert landcover._dam_cells({3 * 8}, 50.0, height) == 1
+    assert landcover._dam_cells({3 * 8 + 7}, 50.0, height) == 1
+
+
 # --- shares
 
 
