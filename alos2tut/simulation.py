@@ -5,11 +5,18 @@ own pixel centres, so image and labels agree. Backscatter is σ0 · T · S plus 
 angles, gamma texture T, and one-look speckle S whose correlation follows from resolution, spacing and spectral window.
 Random fields are drawn tile by tile of the pixel grid from counters, so no pixel depends on how the work was cut. The
 priors are in ``surfaces.yaml``; most are assumptions, and so is everything that is learned from this scene.
+
+The recipe is a draft: its numbers will change. What is measured on a draft holds for that draft only.
+
+One machine with one set of libraries makes equal bytes of equal arguments. Elsewhere the labels agree, and a few pixels
+may differ by one DN: exponentials and transforms are rounded differently. What comes out of a fit is rounded to fixed
+digits, so that no variant of a linear algebra library reaches the pixels.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
@@ -37,8 +44,8 @@ from .legend import load_legend
 from .opening import open_product
 from .progress import progress_bar
 
-#: names the priors and the recipe together; any change of a pixel is a new version
-RECIPE = "japansim-v1"
+#: names the priors and the recipe together
+RECIPE = "japansim-draft-1"
 SEASONS = ("autumn", "winter", "spring", "summer")
 SPACING_M = 2.5
 #: label tiles: 1° × 1° of 12000² pixels, as JAXA's HRLULC
@@ -103,15 +110,19 @@ class Priors:
         return self.names.index(name)
 
 
-@cache
 def load_priors(season: str = "autumn") -> Priors:
     """The simulator's assumptions, from ``surfaces.yaml``.
 
     Raises:
         Alos2TutError: an unknown season.
     """
-    if season not in SEASONS:
+    if not isinstance(season, str) or season not in SEASONS:
         raise Alos2TutError(f"season={season!r} is none of {', '.join(SEASONS)}", where="season")
+    return _priors(season)
+
+
+@cache
+def _priors(season: str) -> Priors:
     table = landcover.load_table()
     rows, at_season = table["surfaces"], table["seasons"][season]
 
@@ -184,7 +195,7 @@ def speckle_taps(resolution_m: float, spacing_m: float, pedestal: float, reach: 
     ``reach``, and the taps that are left are fitted to the first lags by least squares (derived here).
 
     Returns:
-        (2 · reach + 1,), symmetric, of power 1.
+        (2 · reach + 1,), symmetric, of power 1; rounded to six decimals.
     """
     lags = np.arange(-128, 128)
     correlation = speckle_correlation(lags * spacing_m, resolution_m, pedestal)
@@ -200,7 +211,7 @@ def speckle_taps(resolution_m: float, spacing_m: float, pedestal: float, reach: 
         return np.asarray(np.correlate(taps, taps, "full")[2 * reach : 3 * reach] - wanted)
 
     taps = whole(optimize.least_squares(error, start).x)
-    return np.asarray(taps / np.sqrt(np.sum(taps**2)), dtype=np.float32)
+    return np.asarray(np.round(taps / np.sqrt(np.sum(taps**2)), 6), dtype=np.float32)
 
 
 def multilook_enl(looks: tuple[int, int], resolution_m: float, spacing_m: float, pedestal: float) -> float:
@@ -230,8 +241,9 @@ def simulate_product(
         out_dir: a folder that does not exist yet or is empty; it becomes the product's folder (VOL, LED, IMG-HH, TRL,
             ``summary.txt``), with ``labels/LC_N35E139.tif`` (and neighbours where the scene reaches them) and
             ``simulation.json`` (recipe, seed, season, shares asked and obtained, clipped pixels).
-        seed: equal seeds, sizes and seasons give equal bytes.
-        size_px: rows and columns; one number for a square.
+        seed: 0…2³² − 1; equal seeds, sizes and seasons give equal bytes on one machine with one set of libraries.
+        size_px: rows and columns; one number for a square. The shares of land cover that the table asks for hold from
+            about 1600 on; a smaller scene shows less of them.
         season: ``autumn``, ``winter``, ``spring`` or ``summer``. The ground is the same, its backscatter is not.
         executor: who works on the strips; None: this thread. It changes no byte.
         progress: show a bar; None: only where someone watches.
@@ -240,10 +252,13 @@ def simulate_product(
         ``out_dir``.
 
     Raises:
-        Alos2TutError: a size outside 64…40000, a negative seed, an unknown season, or a folder that holds something.
+        Alos2TutError: a size outside 64…40000, a seed outside 0…2³² − 1, an unknown season, an executor that takes no
+            work, or a folder that holds something.
     """
     out_dir = Path(out_dir)
     scene = _checked_scene(seed, size_px, season)
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise Alos2TutError(f"executor={executor!r} takes no work", where="executor", remedy="Give a pool, or None.")
     if out_dir.is_file() or (out_dir.is_dir() and any(out_dir.iterdir())):
         raise Alos2TutError("exists and is not empty", where=out_dir, remedy="Name another folder, or remove it.")
     make_folder(out_dir.parent)
@@ -257,14 +272,28 @@ def simulate_product(
     return out_dir
 
 
-def _checked_scene(seed: int, size_px: int | tuple[int, int], season: str) -> Scene:
-    sides = tuple(size_px) if isinstance(size_px, (tuple, list)) else (size_px, size_px)
-    if len(sides) != 2 or not all(isinstance(n, int) and 64 <= n <= 40_000 for n in sides):
+def _checked_scene(seed: Any, size_px: Any, season: Any) -> Scene:
+    given = size_px if isinstance(size_px, (tuple, list)) else (size_px, size_px)
+    sides = [_whole(side, 64, 40_000) for side in given]
+    if len(sides) != 2 or None in sides:
         raise Alos2TutError(f"size_px={size_px!r} is not one or two whole numbers in 64…40000", where="size_px")
-    if not isinstance(seed, int) or seed < 0:
-        raise Alos2TutError(f"seed={seed!r} is not a whole number of at least 0", where="seed")
+    number = _whole(seed, 0, 2**32 - 1)
+    if number is None:
+        raise Alos2TutError(f"seed={seed!r} is not a whole number in 0…2³² − 1", where="seed")
     load_priors(season)
-    return Scene(seed, sides[0], sides[1], season)
+    height, width = (side for side in sides if side is not None)
+    return Scene(number, height, width, season)
+
+
+def _whole(value: Any, low: int, high: int) -> int | None:
+    """The value as a whole number in a range (Python's or NumPy's, no truth value); None if it is none."""
+    if isinstance(value, (bool, np.bool_)):
+        return None
+    try:
+        number = operator.index(value)
+    except TypeError:
+        return None
+    return number if low <= number <= high else None
 
 
 # --- the scene and its pixels
@@ -417,6 +446,8 @@ class _Strips:
         if self._executor is None:
             yield from (_make_strip(self._scene, first) for first in starts)
             return
+        # threads that start together would each build the ground
+        _ = self._scene.land_cover
         waiting: deque[Future[_Strip]] = deque()
         for first in starts:
             waiting.append(self._executor.submit(_make_strip, self._scene, first))
@@ -457,7 +488,7 @@ def mean_db(ground: Ground, incidence_rad: Floats, priors: Priors) -> Floats:
         dB, in the shape of the ground's fields.
     """
     surface = ground.surface
-    db = priors.sigma0_db[surface] + priors.parcel_db[surface] * ground.level
+    db = priors.sigma0_db[surface] + priors.parcel_db[surface] * ground.level - _parcel_bias_db(priors)[surface]
     cosine = np.cos(incidence_rad) / math.cos(math.radians(_INCIDENCE_DEG))
     db += priors.incidence_power[surface] * (10 * np.log10(cosine))
     db += _slope_gain_db(ground, incidence_rad, priors)
@@ -467,17 +498,48 @@ def mean_db(ground: Ground, incidence_rad: Floats, priors: Priors) -> Floats:
     return np.asarray(db, dtype=np.float32)
 
 
+def _parcel_bias_db(priors: Priors) -> Floats:
+    """What parcels that spread evenly in dB add to the mean power: sinh(a)/a with a = √3 · s · ln 10 / 10.
+
+    Derived here from the uniform law of the levels; of levels with a normal law it is so up to the second order.
+    """
+    a = np.maximum(math.sqrt(3) * math.log(10) / 10 * priors.parcel_db, 1e-3)
+    return np.asarray(10 * np.log10(np.sinh(a) / a), dtype=np.float32)
+
+
 def _slope_gain_db(ground: Ground, incidence_rad: Floats, priors: Priors) -> Floats:
     """Slopes towards the radar are brighter: more ground falls into the same stretch of range.
+
+    The table's levels hold for hills as a whole, so the power mean over all aspects is taken off the gain.
+    """
+    rise = ground.rise_east * np.float32(math.cos(_LOOK_RAD)) + ground.rise_north * np.float32(math.sin(_LOOK_RAD))
+    most_db = priors.radar["slope_gain_db"]
+    usual = np.interp(np.hypot(ground.rise_east, ground.rise_north), _STEEPNESS, _aspect_mean_db(most_db))
+    return np.asarray(_gain_of_rise_db(rise, incidence_rad, most_db) - usual, dtype=np.float32)
+
+
+def _gain_of_rise_db(rise: FloatArray, incidence_rad: Any, most_db: float) -> FloatArray:
+    """What a rise along the view adds to level ground's σ0.
 
     With γ0 constant, σ0 per area of the level Earth is γ0 · sin θ / tan θ_local; over level ground that is
     tan θ / tan θ_local (after Ulander 1996, for slopes along the view). Level 2.1 is put in its place with an elevation
     model, as here, but keeps this brightness. Layover and shadow are not modelled; the gain is limited instead.
     """
-    rise = ground.rise_east * np.float32(math.cos(_LOOK_RAD)) + ground.rise_north * np.float32(math.sin(_LOOK_RAD))
     local = np.clip(incidence_rad - np.arctan(rise), np.float32(0.05), np.float32(1.45))
-    most = np.float32(priors.radar["slope_gain_db"])
-    return np.asarray(np.clip(10 * np.log10(np.tan(incidence_rad) / np.tan(local)), -most, most), dtype=np.float32)
+    return np.asarray(np.clip(10 * np.log10(np.tan(incidence_rad) / np.tan(local)), -most_db, most_db))
+
+
+#: metres per metre at which the mean over aspects is tabled
+_STEEPNESS = np.linspace(0, 2, 201)
+
+
+@cache
+def _aspect_mean_db(most_db: float) -> FloatArray:
+    """Power mean of the gain of slopes that fall in all directions alike, at the scene's centre (derived here)."""
+    aspect_rad = np.linspace(0, 2 * math.pi, 90, endpoint=False)
+    rise = _STEEPNESS[:, None] * np.cos(aspect_rad)
+    gain_db = _gain_of_rise_db(rise, math.radians(_INCIDENCE_DEG), most_db)
+    return np.asarray(10 * np.log10(np.mean(10 ** (gain_db / 10), axis=1)))
 
 
 def _row_gain_db(rows_rad: Floats, incidence_rad: Floats, priors: Priors) -> Floats:
@@ -510,7 +572,7 @@ def _incidence_polynomial(scene: Scene) -> tuple[float, ...]:
     ranges = place.slant_ranges(y * (scene.height - 1), x * (scene.width - 1))
     incidence = np.radians(geometry.incidence_by_slant_range_deg(ranges, place.radius_m))
     terms = np.column_stack([np.ones_like(x), x, y, x * x, x * y, y * y])
-    return tuple(np.linalg.lstsq(terms, incidence, rcond=None)[0].tolist())
+    return tuple(round(float(c), 6) for c in np.linalg.lstsq(terms, incidence, rcond=None)[0])
 
 
 def _incidence_rad(scene: Scene, rows: slice, cols: slice) -> Floats:
@@ -629,7 +691,9 @@ class SurfaceCheck:
     Attributes:
         name, code: of the surface.
         pixels: with data.
-        asked_db, found_db: mean σ0 without the noise floor, over its pixels as they lie.
+        table_db: σ0 that the table asks of level ground at the scene's centre.
+        asked_db, found_db: mean σ0 without the noise floor, over its pixels as they lie: with their incidence, slopes,
+            rows and walls. Where these matter, they differ from the table.
         asked_order, found_order: ν of the texture of a pixel; infinite: none.
         asked_correlation, found_correlation: of the intensity at lag 2 (5 m) along columns, by texture and speckle;
             NaN where there are too few pairs.
@@ -639,6 +703,7 @@ class SurfaceCheck:
     name: str
     code: int
     pixels: int
+    table_db: float
     asked_db: float
     found_db: float
     asked_order: float
@@ -680,14 +745,9 @@ def check_simulation(folder: str | Path) -> SimulationCheck:
         folder: what :func:`simulate_product` left. At most 6000 × 6000 pixels of its middle are read.
 
     Raises:
-        Alos2TutError: a folder that holds no ``simulation.json``, or one of another recipe.
+        Alos2TutError: a folder that holds no ``simulation.json``, one of another recipe, or one that says nonsense.
     """
-    facts = read_json(Path(folder) / "simulation.json")
-    if facts.get("recipe") != RECIPE:
-        raise Alos2TutError(
-            f"was made by {facts.get('recipe')}, not {RECIPE}", where=folder, remedy="Simulate it anew."
-        )
-    scene = Scene(facts["seed"], facts["size_px"][0], facts["size_px"][1], facts["season"])
+    scene, code_shares, clipped = _read_facts(Path(folder) / "simulation.json")
     sums = _Sums(scene)
     product = open_product(folder)
     rows, cols = (slice(max(n // 2 - 3000, 0), min(n // 2 + 3000, n)) for n in (scene.height, scene.width))
@@ -697,11 +757,26 @@ def check_simulation(folder: str | Path) -> SimulationCheck:
         sums.add(power, part, cols)
     return SimulationCheck(
         surfaces=tuple(check for number in range(len(scene.priors.names)) if (check := sums.check(number))),
-        code_shares={int(code): (s["asked"], s["obtained"]) for code, s in facts["code_shares"].items()},
+        code_shares=code_shares,
         asked_speckle=tuple(_intensity_correlation(np.arange(5), scene.priors).tolist()),
         found_speckle=sums.water_correlation(),
-        clipped=Clipped(**facts["clipped_pixels"]),
+        clipped=clipped,
     )
+
+
+def _read_facts(path: Path) -> tuple[Scene, dict[int, tuple[float, float]], Clipped]:
+    """The scene that a file describes, its shares (asked, obtained) by label code, and its clipped pixels."""
+    facts = read_json(path)
+    recipe = facts.get("recipe") if isinstance(facts, dict) else None
+    if recipe != RECIPE:
+        raise Alos2TutError(f"was made by {recipe}, not {RECIPE}", where=path, remedy="Simulate it anew.")
+    try:
+        scene = _checked_scene(facts["seed"], facts["size_px"], facts["season"])
+        shares = {int(code): (float(s["asked"]), float(s["obtained"])) for code, s in facts["code_shares"].items()}
+        clipped = Clipped(int(facts["clipped_pixels"]["low"]), int(facts["clipped_pixels"]["high"]))
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, Alos2TutError) as error:
+        raise Alos2TutError("does not describe a simulated scene", where=path, remedy="Simulate it anew.") from error
+    return scene, shares, clipped
 
 
 def _intensity_correlation(lags: NDArray[Any], priors: Priors) -> NDArray[np.float64]:
@@ -771,6 +846,7 @@ class _Sums:
             name=priors.names[number],
             code=int(priors.codes[number]),
             pixels=int(total["pixels"]),
+            table_db=float(priors.sigma0_db[number]),
             asked_db=float(radiometry.to_db(mean["expected"] - floor)),
             found_db=float(radiometry.to_db(max(mean["power"] - floor, 0.0))),
             asked_order=order,
