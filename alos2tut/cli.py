@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
     simulate = _command(commands, "simulate", _simulate, "write a simulated Level 2.1 product and its label tile")
     simulate.add_argument("out_dir", metavar="OUT_DIR", help="folder to make")
-    simulate.add_argument("--seed", type=int, default=0, help="equal seeds give equal bytes (default 0)")
+    simulate.add_argument("--seed", type=int, default=0, help="equal seeds give equal bytes on one machine (default 0)")
     simulate.add_argument("--size-px", type=int, nargs="+", default=[4096], metavar="N", help="rows and columns")
     simulate.add_argument("--season", default="autumn", help="autumn (default), winter, spring or summer")
 
