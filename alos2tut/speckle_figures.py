@@ -44,6 +44,7 @@ _EVEN_FIELD = (176, 136, 72, 112)
 def telling_window(product: Product, parts: int = 6) -> Window:
     """The window, a ``parts``-th of the product's height and width, in which averaged backscatter varies most in dB.
 
+    It counts how much it varies over the window, times how much it does from pixel to pixel of a small picture.
     Windows with missing pixels are passed over unless all have some.
     """
     looks = max(1, math.ceil(max(product.shape) / 400))
@@ -53,8 +54,10 @@ def telling_window(product: Product, parts: int = 6) -> Window:
     for row in range(0, db.shape[0] - height + 1, max(height // 2, 1)):
         for col in range(0, db.shape[1] - width + 1, max(width // 2, 1)):
             part = db[row : row + height, col : col + width]
-            known = part[np.isfinite(part)]
-            score = (known.size / part.size, float(known.std()) if known.size else 0.0)
+            known = np.isfinite(part)
+            steps = np.abs(np.diff(part, axis=1))
+            steps = steps[np.isfinite(steps)]
+            score = (float(known.mean()), float(part[known].std() * steps.mean()) if steps.size else 0.0)
             if score > best:
                 best, place = score, (row, col)
     # full-resolution pixels, on a lattice of eight, so that looks up to that start at the same pixel
@@ -67,6 +70,12 @@ def widened(window: Window, shape: tuple[int, int], size: int = 3072) -> Window:
     sides = [min(size, n) for n in shape]
     starts = [min(max(window[i] + window[i + 2] // 2 - sides[i] // 2, 0), shape[i] - sides[i]) // 8 * 8 for i in (0, 1)]
     return starts[0], starts[1], sides[0], sides[1]
+
+
+def middle_of(window: Window, size: int = 256) -> Window:
+    """The square in the middle of a window, of at most ``size`` pixels a side."""
+    side = min(size, *window[2:])
+    return window[0] + (window[2] - side) // 2, window[1] + (window[3] - side) // 2, side, side
 
 
 def kinds_of_ground(power: FloatArray, size: int) -> dict[str, Area]:

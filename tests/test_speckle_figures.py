@@ -56,6 +56,17 @@ def test_a_product_without_data_still_has_a_window(tmp_path):
     assert speckle_figures.telling_window(product)[2:] == (10, 8)
 
 
+@pytest.mark.parametrize(
+    ("window", "middle"),
+    [
+        pytest.param((8, 16, 600, 800), (180, 288, 256, 256), id="large"),
+        pytest.param((8, 16, 50, 41), (12, 16, 41, 41), id="small"),
+    ],
+)
+def test_the_middle_of_a_window_is_a_square_in_it(window, middle):
+    assert speckle_figures.middle_of(window) == middle
+
+
 def test_bright_targets_carry_a_loss_in_power_and_not_in_db():
     power = speckle.draw_speckle((128, 128), 2, seed=0)
     power.ravel()[:: 128 * 4] *= 1000
