@@ -33,8 +33,9 @@ from alos2tut.dataset import Statistics
 from alos2tut.despeckling import Filter, gamma_map, refined_lee
 from alos2tut.encoders import SwinEncoder
 from alos2tut.evaluation import tile_starts
-from alos2tut.radiometry import FloatArray, draw_speckle
+from alos2tut.radiometry import FloatArray
 from alos2tut.segmentation import Segmenter
+from alos2tut.speckle import draw_speckle
 
 ROUNDS = 7
 SIZE_PX = 4096

@@ -330,3 +330,8 @@ print("loaded:", sorted({"torch", "rasterio"} & sys.modules.keys()))
     assert loaded == "loaded: []"
     for command in ["info", "fetch", "simulate", "build-dataset", "pretrain", "finetune", "evaluate", "map"]:
         assert any(command in line for line in text)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_finds_all_that_it_imports(path):
+    run_python(f"import runpy; runpy.run_path({str(path)!r}, run_name='imported')")
