@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import Alos2TutError
-from .radiometry import FloatArray, is_count, power_image
+from .radiometry import FloatArray, check_fits, is_count, power_image
 from .speckle import coefficient_of_variation, effective_samples
 
 #: Blocks along a side of a window in which homogeneous ground is sought; the next window is two blocks further.
@@ -181,12 +181,7 @@ def _area(values: FloatArray, row: int, col: int, size: int) -> Area:
 def _block_side(size: int, shape: tuple[int, ...]) -> int:
     if not is_count(size, 2 * _BLOCKS) or size % _BLOCKS:
         raise Alos2TutError(f"size={size!r} is not a multiple of {_BLOCKS}, at least {2 * _BLOCKS}", where="size")
-    if size > min(shape):
-        raise Alos2TutError(
-            f"a window of {size} pixels is larger than the image of {shape[0]} × {shape[1]}",
-            where="size",
-            remedy="Take a smaller one.",
-        )
+    check_fits(size, shape, where="size")
     return size // _BLOCKS
 
 

@@ -20,9 +20,10 @@ from importlib.resources import files
 from typing import Any, TypeAlias
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from scipy import fft, ndimage, spatial
+
+from .artifacts import read_yaml
 
 Floats: TypeAlias = NDArray[np.float32]
 Ids: TypeAlias = NDArray[np.uint32]
@@ -46,7 +47,7 @@ _CALIBRATION_POINTS, _CALIBRATION_ROUNDS = 60_000, 10
 @cache
 def load_table() -> dict[str, Any]:
     """The content of ``surfaces.yaml``: the simulator's priors with their sources."""
-    content: dict[str, Any] = yaml.safe_load(files("alos2tut").joinpath("surfaces.yaml").read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_yaml(files("alos2tut").joinpath("surfaces.yaml"))
     return content
 
 

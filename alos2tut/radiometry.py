@@ -496,10 +496,19 @@ def check_window(window: int, shape: tuple[int, ...]) -> None:
     """
     if not is_count(window) or window < 3 or window % 2 == 0:
         raise Alos2TutError(f"window={window!r} is not an odd whole number of at least 3", where="window")
-    if window > min(shape):
+    check_fits(window, shape, where="window")
+
+
+def check_fits(size: int, shape: tuple[int, ...], where: str) -> None:
+    """Whether a window of ``size`` × ``size`` pixels fits into an image; ``where`` names the argument.
+
+    Raises:
+        Alos2TutError: it is larger than the image in either direction.
+    """
+    if size > min(shape):
         raise Alos2TutError(
-            f"a window of {window} pixels is larger than the image of {shape[0]} × {shape[1]}",
-            where="window",
+            f"a window of {size} pixels is larger than the image of {shape[0]} × {shape[1]}",
+            where=where,
             remedy="Take a smaller one.",
         )
 

@@ -387,8 +387,10 @@ class Scene:
         power *= noise.speckle(self.priors)
         dn = np.rint(np.sqrt(power) * np.float32(10 ** (-radiometry.CALIBRATION_FACTOR_DB / 20)))
         valid = self.has_data(rows, cols)
-        clipped = Clipped(int(np.count_nonzero((dn < 1) & valid)), int(np.count_nonzero((dn > 65535) & valid)))
-        numbers = np.where(valid, np.clip(dn, 1, 65535), 0).astype(np.uint16)
+        clipped = Clipped(
+            int(np.count_nonzero((dn < 1) & valid)), int(np.count_nonzero((dn > radiometry.SATURATED_DN) & valid))
+        )
+        numbers = np.where(valid, np.clip(dn, 1, radiometry.SATURATED_DN), 0).astype(np.uint16)
         return numbers, np.where(valid, ground.surface, 255).astype(np.uint8), clipped
 
     def describe(self, strips: _Strips) -> dict[str, Any]:
