@@ -7,9 +7,11 @@ The defaults are the published numbers (arXiv 2603.15119 and its authors' settin
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import reprlib
 from collections.abc import Iterable, Mapping
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -27,7 +29,7 @@ _CHECKED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 #: Where things lie and how fast they are made does not decide what they are: left out of artifact keys.
 _NOT_HASHED = frozenset(
     {"work_dir", "products", "labels", "dataset", "init", "segmenter", "baseline", "devices", "loader_workers"}
-    | {"checkpoint_every", "allow_other_signal"}
+    | {"checkpoint_every", "allow_other_signal", "workers", "on_error"}
 )
 
 #: a path, as text or pathlib's, and several of them (one alone will do)
@@ -56,9 +58,9 @@ class DatasetConfig:
     """From products and a label map to patches: see :func:`alos2tut.build_dataset`."""
 
     products: PathTexts = ()
-    """Products: folders, their files, or GeoTIFFs."""
+    """Products: folders, their files, archives or GeoTIFFs; patterns such as ``archive/*/``; CSV tables of paths."""
     labels: PathTexts = ()
-    """Label rasters (any CRS) that cover the products, or folders of them."""
+    """Label rasters (any CRS) that cover the products, folders of them, or patterns."""
     legend: PathText = "japan_9"
     """A legend that comes with the package, or a YAML file."""
     work_dir: PathText = "work"
@@ -66,7 +68,27 @@ class DatasetConfig:
     crs: str | None = None
     """Coordinate system of the products, in place of one that a file lacks or states wrongly: ``EPSG:32654``."""
     polarization: str | None = None
-    """Channel to read from every product; None: the first one's only channel, else HH."""
+    """Channel to read; products without it are left out. None: the first one's only channel, else HH."""
+    orbit_direction: Literal["ascending", "descending"] | None = None
+    """Leave out products of the other direction, or of none that is known."""
+    look_side: Literal["right", "left"] | None = None
+    """Leave out products that look to the other side."""
+    mode: str | None = None
+    """Leave out products of another observation mode: JAXA's code, as ``UBS``."""
+    beam: str | None = None
+    """Leave out products of another beam: JAXA's name, as ``U2-8``."""
+    off_nadir_deg: tuple[float, float] | None = None
+    """Leave out products whose off-nadir angle lies outside, in degrees: ``[28, 35]``."""
+    season: Literal["winter", "spring", "summer", "autumn"] | None = None
+    """Leave out products of other months; spring is March to May, and so on."""
+    dates: tuple[date, date] | None = None
+    """Leave out products acquired before the first day or after the second: ``[2022-10-01, 2022-11-30]``."""
+    area: tuple[float, float, float, float] | None = None
+    """Leave out products that do not touch this box: west, south, east, north in degrees."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """What to do with a product that cannot be read: stop, or leave it out and say so."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that work on products; 0: as many as there are cores, at most one per product."""
     looks: int = Field(default=2, ge=1, le=64)
     """Looks averaged in power: 2 makes 5 m pixels of the 2.5 m of Level 2.1."""
     patch_px: int = Field(default=256, ge=8, le=4096)
@@ -77,6 +99,10 @@ class DatasetConfig:
     """Patches of the labelled lists need at least this share of labelled pixels."""
     max_class_share: dict[str, float] = Field(default_factory=dict)
     """Drop patches in which a class has more than this share of the pixels, for example ``{forest: 0.9}``."""
+    points: int | None = Field(default=None, ge=1)
+    """Keep only patches that contain one of so many points, which are drawn class by class; None: keep all."""
+    temperature: float = Field(default=1.0, ge=1)
+    """Points per class follow the classes' shares to the power 1/temperature: 1 as they are, ``.inf`` all alike."""
     block_m: float = Field(default=10_000.0, gt=0)
     """Side of the ground blocks that are dealt to the splits."""
     buffer_m: float = Field(default=1_000.0, ge=0)
@@ -360,7 +386,15 @@ def _described(config: Any, prefix: str) -> list[tuple[str, Any, str]]:
 
 def settings_for_key(config: Any) -> dict[str, Any]:
     """The part of a config that decides the result, for :func:`alos2tut.artifacts.stage_dir`."""
-    return {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_HASHED}
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_HASHED}
+    return {key: _plain(value) for key, value in settings.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON can hold it: days as texts, and infinity, for which JSON has no number."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, date) or value == math.inf else value
 
 
 def from_dict(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T:
