@@ -215,7 +215,7 @@ def _missing_images(
 
 
 def _told_by_summary(summary: Mapping[str, str]) -> dict[str, Any]:
-    """Times, footprint, and who made it."""
+    """Times, view, footprint, and who made it."""
     maker = summary.get("Odi_SiteDateTime", "") + summary.get("Lbi_ProcessFacility", "")
     return {
         "acquired": iso_time(summary.get("Img_SceneCenterDateTime")),
@@ -223,6 +223,7 @@ def _told_by_summary(summary: Mapping[str, str]) -> dict[str, Any]:
         "ended": iso_time(summary.get("Img_SceneEndDateTime")),
         # PROCESS:JAPAN-JAXA-ALOS2-EICS  20150320 080952
         "processed": iso_time(" ".join(summary.get("Odi_SiteDateTime", "").split()[-2:])),
+        "off_nadir_deg": number(summary.get("Img_OffNadirAngle")) or None,
         "stated_footprint": _summary_footprint(summary),
         "simulated": _says_simulated(maker),
     }
@@ -304,6 +305,7 @@ def _ceos_parts(
         "acquired": common["acquired"] or iso_time(scene.get("center_time")),
         "processed": processed,
         "incidence_deg": scene.get("incidence_deg") or None,
+        "off_nadir_deg": scene.get("off_nadir_deg") or common["off_nadir_deg"],
         "slant_range_incidence": slant_range_incidence(
             first, scene.get("incidence_deg"), spacing[1], is_one_of_scans=is_scan
         ),

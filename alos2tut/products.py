@@ -152,6 +152,7 @@ class Product:
         ended: ISO 8601, UTC: the acquisition's end.
         processed: ISO 8601: when the product was made.
         incidence_deg: degrees, at the centre of the scene, also of a scan that lies elsewhere in it.
+        off_nadir_deg: degrees from straight down, at the radar, of the beam; None where no file states it.
         slant_range_incidence: degrees per pixel on a smooth Earth, where the lines state slant ranges.
         looks: of the processing, (azimuth, range). The argument ``looks`` of the readers is (rows, columns) instead,
             which on a map whose north is up are not azimuth and range.
@@ -195,6 +196,7 @@ class Product:
     ended: str | None = None
     processed: str | None = None
     incidence_deg: float | None = None
+    off_nadir_deg: float | None = None
     slant_range_incidence: SlantRangeIncidence | None = field(default=None, repr=False)
     looks: tuple[float, float] | None = None
     resolution_m: tuple[float, float] | None = None
@@ -362,7 +364,7 @@ class Product:
         calibration = ("quantity", "calibration_factor_db", "calibration_source")
         plain: tuple[str, ...] = ("kind", "level", *calibration, "scene_id", "product_id")
         plain += ("mode", "beam", "look_side", "orbit_direction", "orbit", "frame", "scan", "acquired", "started")
-        plain += ("ended", "processed", "incidence_deg", "incidence_source", "software", "simulated")
+        plain += ("ended", "processed", "incidence_deg", "incidence_source", "off_nadir_deg", "software", "simulated")
         lists = ("shape", "polarizations", "looks", "resolution_m", "no_data_dn", "scans", "gaps", "notes")
         grid: dict[str, Any] = {"crs": None, "transform": None, "bounds": None}
         if self.grid is not None:

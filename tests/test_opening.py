@@ -514,7 +514,21 @@ def test_metadata_of_a_leader(packaged):
     )
     assert (product.incidence_deg, product.looks, product.resolution_m) == (36.3, (1.0, 1.0), (3.0, 3.0))
     assert (product.beam, product.software, product.simulated) == ("F7", "002.012", False)
+    assert product.off_nadir_deg == product.to_dict()["off_nadir_deg"] == 32.4
     assert product.gaps == product.notes == () and product.no_data_dn == (0,)
+
+
+def test_the_off_nadir_angle_is_the_leaders_else_that_of_the_summary(copied):
+    folder = copied("CEOS 1.5 G")
+    summary = (folder / "summary.txt").read_text(encoding="latin-1")
+    other = summary.replace('Img_OffNadirAngle="32.4"', 'Img_OffNadirAngle="33.9"')
+    assert other != summary
+    (folder / "summary.txt").write_text(other, encoding="latin-1")
+    assert open_product(folder).off_nadir_deg == 32.4
+    write_field(leader_of(folder), "dataset_summary", "off_nadir_deg", "")
+    assert open_product(folder).off_nadir_deg == 33.9
+    (folder / "summary.txt").unlink()
+    assert open_product(folder).off_nadir_deg is None
 
 
 def test_level_31_is_opened_as_15_and_warned_of(packaged):
@@ -646,6 +660,8 @@ def test_real_product_is_read_with_the_lines_it_should_have(level15, tmp_path):
     assert (product.calibration_factor_db, product.calibration_source) == (-83.0, "leader file")
     assert (product.incidence_deg, product.looks, product.resolution_m) == (40.573, (2.0, 1.0), (9.4979547, 8.2004161))
     assert (product.orbit, product.frame, product.orbit_direction, product.beam) == (1597, 6960, "ascending", "F7")
+    # the leader's digits; summary.txt has 36.6
+    assert product.off_nadir_deg == 36.6481913
     assert (product.acquired, product.started) == ("2014-09-09T04:33:47.052Z", "2014-09-09T04:33:42.052Z")
     assert product.processed == "2015-03-20T08:09:52Z" and not product.simulated and product.gaps == ()
     assert product.footprint[0] == pytest.approx((-62.756, -10.679), abs=0.2) and product.footprint[2][1] < -11
