@@ -17,6 +17,7 @@ from typing import Any
 from . import __version__
 from .config import describe_settings, load_config, profile_names
 from .errors import Alos2TutError, Alos2TutWarning
+from .legend import legend_names
 
 #: exit status for bad input or an impossible request
 _REFUSED = 2
@@ -98,13 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.add_argument("--json", action="store_true", help="all metadata as JSON")
 
-    verify = _command(commands, "verify", _verify, "compare what a product's files say of each other")
-    verify.add_argument("product", metavar="PRODUCT", help="product (folder, file or archive), damaged or not")
+    verify = _command(commands, "verify", _verify, "check a product's files against each other, or a dataset's hashes")
+    verify.add_argument("path", metavar="PATH", help="product (folder, file or archive) or dataset, damaged or not")
     verify.add_argument("--crs", help=_CRS_HELP)
     verify.add_argument("--json", action="store_true", help="the report as JSON")
     verify.epilog = (
         "The report names no folders and may be sent to others. Exit status: 0 if nothing differs and all is\n"
-        "readable, 1 if not, 2 if there is no product."
+        "readable, 1 if not, 2 if there is neither product nor dataset."
     )
 
     fetch = _command(commands, "fetch", _fetch, "download a published data set, or say how to get it")
@@ -126,11 +127,20 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--season", default="autumn", help="autumn (default), winter, spring or summer")
 
     build = _stage(commands, "build-dataset", "dataset", _build_dataset, "cut products and labels into patches")
-    build.add_argument("products", nargs="+", metavar="PRODUCT", help="products: folders or files")
-    build.add_argument("--labels", nargs="+", required=True, metavar="RASTER", help="label rasters that cover them")
-    build.add_argument("--legend", help="japan_9, japan_14, water_land, or a YAML file")
+    build.add_argument(
+        "products", nargs="*", metavar="PRODUCT", help="products: folders, files, 'patterns*' or CSV tables of paths"
+    )
+    build.add_argument(
+        "--labels", nargs="+", metavar="RASTER", help="label rasters that cover them, or folders of them"
+    )
+    build.add_argument("--legend", help=f"{', '.join(legend_names())}, or a YAML file")
     build.add_argument("--polarization", help="channel to read (default: the only one, else HH)")
     build.add_argument("--crs", help=_CRS_HELP)
+    build.add_argument("--on-error", help="a product that cannot be read: raise (default) or skip")
+    build.add_argument("--workers", type=int, help="processes (default: as many as cores, at most one per product)")
+    build.add_argument(
+        "--dry-run", action="store_true", help="only estimate patches, classes, bytes and hours; write nothing"
+    )
 
     pretrain = _stage(commands, "pretrain", "pretrain", _pretrain, "pretrain an encoder: SAR-W-SimMIM")
     pretrain.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
@@ -223,9 +233,15 @@ def _content(path: Path, crs: str | None, scan: int | None) -> dict[str, Any]:
 
 
 def _info(options: argparse.Namespace) -> None:
-    content = _content(Path(options.path), options.crs, options.scan)
+    path = Path(options.path)
+    content = _content(path, options.crs, options.scan)
     if options.json:
         print(_to_json(content))
+        return
+    if (path / "dataset.json").is_file():
+        from .dataset import open_dataset
+
+        print(open_dataset(path).describe())
         return
     # what is not known is in the JSON, and named under gaps
     known = {key: value for key, value in content.items() if value not in (None, [], {})}
@@ -236,9 +252,14 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from .verification import verify_product
+    if (Path(options.path) / "dataset.json").is_file():
+        from .checks_dataset import verify_dataset
 
-    report = verify_product(options.product, crs=options.crs)
+        report = verify_dataset(options.path)
+    else:
+        from .verification import verify_product
+
+        report = verify_product(options.path, crs=options.crs)
     print(_to_json(report.to_dict()) if options.json else report.to_text())
     return 1 if report.differ or report.unreadable else 0
 
@@ -287,10 +308,12 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _build_dataset(options: argparse.Namespace) -> None:
-    from .dataset_builder import build_dataset
+    from .dataset_builder import build_dataset, estimate_dataset
 
-    names = ("products", "labels", "legend", "polarization", "crs")
-    _say(build_dataset(_config(options, **{name: getattr(options, name) for name in names})))
+    names = ("products", "labels", "legend", "polarization", "crs", "on_error", "workers")
+    # what is not given here may stand in the settings file
+    config = _config(options, **{name: getattr(options, name) or None for name in names})
+    _say(estimate_dataset(config).to_text() if options.dry_run else build_dataset(config))
 
 
 def _pretrain(options: argparse.Namespace) -> None:

@@ -4,11 +4,18 @@ A dataset is a folder with ``dataset.json``, four lists (``pretrain.csv``, ``tra
 three stores of patches: ``pretrain`` (which holds the training ground, so the ``train`` list points into it), ``val``
 and ``test``. A store is a pair of memory-mapped arrays, ``<store>_db.npy`` (int16 hundredths of dB, N × C × H × W) and
 ``<store>_labels.npy`` (uint8 class indices, N × H × W). :func:`alos2tut.build_dataset` writes it.
+
+Whoever opens it gets what was built: the lists' hashes and the stores' sizes are checked then, and that no ground of
+validation or test is in another list; ``alos2tut verify`` checks every byte.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +24,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import splits
 from .artifacts import read_json, sha256_file
 from .errors import Alos2TutError, closest
 from .legend import Legend
 
-SCHEMA = "alos2tut-dataset-1"
+SCHEMA = "alos2tut-dataset-2"
 SPLITS = ("pretrain", "train", "val", "test")
 
 #: The store each list points into.
 STORE_OF = {"pretrain": "pretrain", "train": "pretrain", "val": "val", "test": "test"}
+
+#: The authors' twelve columns, in their order (arXiv 2603.15119), then ours, of which the last are the patch's box.
+AUTHORS_COLUMNS = ["Year", "Month", "Day", "FolderPath", "FileName", "MinLon", "MinLat", "MaxLon", "MaxLat"]
+AUTHORS_COLUMNS += ["Latitude", "Longitude", "Category"]
+BOX_COLUMNS = ["West", "South", "East", "North"]
+OUR_COLUMNS = ["Row", "Product", "PatchRow", "PatchCol", "Block", "ValidFraction", "LabelledFraction", *BOX_COLUMNS]
 
 #: Value of a pixel without data in a store.
 NO_DATA = -32768
@@ -42,13 +56,23 @@ def encode_db(backscatter_db: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
 
     The step of 0.01 dB is a thousandth of the spread of one-look speckle.
     """
-    steps = np.clip(np.rint(backscatter_db * STEPS_PER_DB), NO_DATA + 1, -(NO_DATA + 1))
-    return np.where(np.isnan(steps), NO_DATA, steps).astype(np.int16)
+    steps = np.multiply(backscatter_db, STEPS_PER_DB, dtype=np.float32)
+    np.rint(steps, out=steps)
+    np.clip(steps, NO_DATA + 1, -(NO_DATA + 1), out=steps)
+    np.copyto(steps, np.float32(NO_DATA), where=np.isnan(steps))
+    stored: NDArray[np.int16] = steps.astype(np.int16)
+    return stored
 
 
 def decode_db(rows: NDArray[np.int16]) -> NDArray[np.float32]:
     """The inverse of :func:`encode_db`: float32 dB, NaN where there is no data."""
     return np.where(rows == NO_DATA, np.float32(np.nan), rows.astype(np.float32) / np.float32(STEPS_PER_DB))
+
+
+def step_sums(steps: NDArray[np.int16]) -> tuple[int, int, int]:
+    """Count, sum and sum of squares of a store's steps, without those of no data: whole numbers, exact in any order."""
+    values = steps[steps != NO_DATA].astype(np.int64)
+    return values.size, int(values.sum()), int(np.dot(values, values))
 
 
 def same_spacing(one: ArrayLike, other: ArrayLike) -> bool:
@@ -75,6 +99,23 @@ class Statistics:
     def to_dict(self) -> dict[str, list[float]]:
         """Plain content for JSON."""
         return {"mean_db": list(self.mean_db), "std_db": list(self.std_db)}
+
+    @classmethod
+    def from_sums(cls, sums: Sequence[Sequence[int]], *, where: str | Path) -> Statistics:
+        """From count, sum and sum of squares of each channel's steps, as :func:`step_sums` gives them.
+
+        Raises:
+            Alos2TutError: a channel without data.
+        """
+        mean, std = [], []
+        for count, total, squares in sums:
+            if not count:
+                raise Alos2TutError("no pixel has data, so there are no statistics", where=where)
+            # whole numbers up to the last division: nothing cancels
+            variance = (int(count) * int(squares) - int(total) ** 2) / int(count) ** 2
+            mean.append(round(int(total) / int(count) / STEPS_PER_DB, 4))
+            std.append(round(max(math.sqrt(variance) / STEPS_PER_DB, 1e-4), 4))
+        return cls(tuple(mean), tuple(std))
 
     @classmethod
     def from_dict(cls, content: Any, *, where: str | Path) -> Statistics:
@@ -130,10 +171,18 @@ class PatchDataset:
             #: some or all of the pixels are simulated
             self.simulated = bool(content.get("simulated", False))
             self.class_weights = np.array(content["class_weights"], dtype=np.float32)
-        except (KeyError, TypeError, ValueError) as error:
+            #: bytes and SHA-256 of each file, by name
+            self.files: dict[str, tuple[int, str]] = {
+                str(name): (int(file["bytes"]), str(file["sha256"])) for name, file in content["files"].items()
+            }
+            self._buffer_m = float(content["settings"]["buffer_m"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise Alos2TutError(
                 f"lacks or breaks the field {error}", where=path / "dataset.json", remedy="Build the dataset anew."
             ) from None
+        self.tables = {name: self._read_list(name) for name in SPLITS}
+        boxes = {name: self._boxes(name) for name in SPLITS}
+        splits.check_ground(boxes, self._buffer_m, where=str(path))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -148,23 +197,80 @@ class PatchDataset:
         """
         if name not in SPLITS:
             raise Alos2TutError(f"unknown split '{name}'", where=self.path, remedy=closest(name, SPLITS))
-        store = STORE_OF[name]
+        store, table = STORE_OF[name], self.tables[name]
         patches = self._array(f"{store}_db.npy", np.dtype(np.int16), 4)
         labels = self._array(f"{store}_labels.npy", np.dtype(np.uint8), 3)
-        table = _read_list(self.path / f"{name}.csv")
-        try:
-            rows = np.array([int(record["Row"]) for record in table], dtype=np.int64)
-        except (KeyError, ValueError, TypeError):
-            raise Alos2TutError("the column 'Row' is missing or broken", where=self.path / f"{name}.csv") from None
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(patches)):
+        rows = self._numbers(name, ["Row"])[:, 0].astype(np.int64)
+        if len(rows) and (rows.min() < 0 or rows.max() >= min(len(patches), len(labels))):
             raise Alos2TutError(
                 f"names row {rows.max()} of {len(patches)}", where=self.path / f"{name}.csv", remedy="Build it anew."
             )
         return Split(name, patches, labels, rows, table)
 
+    def describe(self) -> str:
+        """What the dataset holds, in a few lines."""
+        content = self.content
+        counts = ", ".join(f"{name} {len(self.tables[name])}" for name in SPLITS)
+        spacing = " × ".join(f"{side:g}" for side in content["spacing_m"])
+        mean, std = self.statistics.mean_db[0], self.statistics.std_db[0]
+        size = sum(size for size, _ in self.files.values())
+        lines = {
+            "dataset": f"{self.path.name}{' (simulated data)' if self.simulated else ''}",
+            "patches": f"{counts}; {self.patch_px} × {self.patch_px} pixels of {spacing} m",
+            "signal": f"{content['quantity']} {'+'.join(content['polarizations'])}, mean {mean:g}, spread {std:g} dB",
+            "products": f"{len(content.get('products', []))} used, {len(content.get('left_out', []))} left out",
+            "size": f"{size / 1e6:.0f} MB in {len(self.files)} files, version {content.get('version', '?')}",
+        }
+        text = "\n".join(f"{name:<9} {line}" for name, line in lines.items())
+        return f"{text}\n\n{self._class_table()}"
+
+    def _class_table(self) -> str:
+        """Shares of the classes in each labelled list."""
+        lines = [
+            f"{'class':<26}" + "".join(f"{name:>10}" for name in ("train", "val", "test")) + "  % of labelled pixels"
+        ]
+        counts = {name: self.content["splits"][name]["class_pixels"] for name in ("train", "val", "test")}
+        for name in self.legend.names:
+            shares = (100 * counts[split][name] / max(sum(counts[split].values()), 1) for split in counts)
+            lines.append(f"{name:<26}" + "".join(f"{share:10.2f}" for share in shares))
+        return "\n".join(lines)
+
+    def _read_list(self, name: str) -> list[dict[str, str]]:
+        path = self.path / f"{name}.csv"
+        try:
+            content = path.read_bytes()
+            if path.name not in self.files:
+                raise Alos2TutError(f"dataset.json does not know the file {path.name}", where=self.path)
+            if (len(content), hashlib.sha256(content).hexdigest()) != self.files[path.name]:
+                raise Alos2TutError(
+                    "was cut or edited since the dataset was built", where=path, remedy="Restore it, or build anew."
+                )
+            return list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise Alos2TutError(f"the list cannot be read ({error})", where=path) from None
+
+    def _boxes(self, name: str) -> NDArray[np.float64]:
+        return self._numbers(name, BOX_COLUMNS)
+
+    def _numbers(self, name: str, columns: list[str]) -> NDArray[np.float64]:
+        """Columns of a list as numbers, (patches, columns)."""
+        try:
+            values = [[float(record[column]) for column in columns] for record in self.tables[name]]
+        except (KeyError, ValueError, TypeError):
+            raise Alos2TutError(
+                f"a column of {', '.join(columns)} is missing or broken", where=self.path / f"{name}.csv"
+            ) from None
+        return np.array(values, dtype=np.float64).reshape(-1, len(columns))
+
     def _array(self, name: str, dtype: np.dtype[Any], ndim: int) -> NDArray[Any]:
         path = self.path / name
         try:
+            size = path.stat().st_size
+            if name in self.files and size != self.files[name][0]:
+                raise Alos2TutError(
+                    f"has {size} bytes, not the {self.files[name][0]} that were built", where=path,
+                    remedy="Restore it, or build the dataset anew.",
+                )  # fmt: skip
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise Alos2TutError(f"cannot be mapped ({error})", where=path, remedy="Build the dataset anew.") from None
@@ -179,8 +285,12 @@ class PatchDataset:
 def open_dataset(path: str | Path) -> PatchDataset:
     """Open a dataset folder.
 
+    Args:
+        path: the folder.
+
     Raises:
-        Alos2TutError: no dataset there, or one of another schema.
+        Alos2TutError: no dataset there, one of another schema, a list or store that was cut or edited, or ground of
+            validation or test in another list.
     """
     path = Path(path)
     if not (path / "dataset.json").is_file():
@@ -189,14 +299,6 @@ def open_dataset(path: str | Path) -> PatchDataset:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise Alos2TutError(f"is not of the schema {SCHEMA}", where=path / "dataset.json", remedy="Build it anew.")
     return PatchDataset(path, content)
-
-
-def _read_list(path: Path) -> list[dict[str, str]]:
-    try:
-        with open(path, newline="", encoding="utf-8") as handle:
-            return list(csv.DictReader(handle))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Alos2TutError(f"the list cannot be read ({error})", where=path) from None
 
 
 def batch_indices(n: int, batch_size: int, seed: int, micro_batch: int) -> NDArray[np.int64]:

@@ -1,70 +1,176 @@
-"""From products and a label map to a packed dataset of patches.
+"""From an archive of products and label maps to a packed dataset of patches.
 
-Per product: calibrate, average looks in power, take dB, cut the non-overlapping grid, warp the labels by nearest
-neighbour, merge their codes to classes. Then over all products: deal ground blocks to the splits, count, write.
+First every patch is looked at (:mod:`alos2tut.survey`). On that survey it is decided which are kept, sampled and dealt
+to which list; only then are pixels cut, each into its place in the stores. Both passes go product by product, on any
+executor; neither the number of workers nor an interruption changes a byte of the result.
 """
 
 from __future__ import annotations
 
 import csv
-import math
-import warnings
-from collections.abc import Iterator, Sequence
+import hashlib
+import io
+import itertools
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import rasterio
-from affine import Affine
 from numpy.typing import NDArray
-from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.warp import transform as reproject_points
-from rasterio.windows import Window
 
-from . import __version__
-from .artifacts import atomic_path, fingerprint, make_folder, sha256_file, stage_dir, write_json
+from . import __version__, balance, splits
+from .archive import Archive, LeftOut, open_archive
+from .artifacts import make_folder, read_json, sha256_file, stage_dir, write_json
 from .config import DatasetConfig, settings_for_key
-from .dataset import NO_DATA, SCHEMA, SPLITS, STEPS_PER_DB, STORE_OF, encode_db, same_spacing
-from .errors import Alos2TutError, Alos2TutWarning
+from .dataset import AUTHORS_COLUMNS, BOX_COLUMNS, OUR_COLUMNS, SCHEMA, SPLITS, Statistics, encode_db, step_sums
+from .errors import Alos2TutError, warn
+from .labels import LabelMap, covering, label_files, label_fingerprint
 from .legend import IGNORE, Legend, load_legend
-from .opening import open_product
-from .products import Product
+from .parallel import cores, in_order, process_pool
 from .progress import progress_bar
+from .survey import LONLAT, PatchGrid, PatchTable, ProductJob, survey_product
 
-#: the authors' twelve columns, in their order (arXiv 2603.15119), then ours
-AUTHORS_COLUMNS = ["Year", "Month", "Day", "FolderPath", "FileName", "MinLon", "MinLat", "MaxLon", "MaxLat"]
-AUTHORS_COLUMNS += ["Latitude", "Longitude", "Category"]
-OUR_COLUMNS = ["Row", "Product", "PatchRow", "PatchCol", "Block", "ValidFraction", "LabelledFraction"]
-_LONLAT = CRS.from_epsg(4326)
-_NO_LABEL = -1
-#: rows of labels that are looked up at once
-_STRIP = 256
-_DRAWS = 400
-_METRES_PER_DEGREE = 111_320.0
-
-
-@dataclass
-class _Patch:
-    """One patch on its way into a list."""
-
-    record: dict[str, Any]
-    #: left, bottom, right, top in degrees
-    box: tuple[float, float, float, float]
-    #: ground block, on a grid that is the same for all products
-    block: tuple[int, int]
-    #: pixels per class
-    counts: NDArray[np.int64]
-    labelled_fraction: float
+#: what becomes of a patch; the place in this list is its number
+FATES = ("kept", "too little data", "too much of a class", "no sampled point", "in the buffer", "too few labels")
+_KEPT, _NO_DATA, _CLASS, _POINT, _BUFFER, _LABELS = range(len(FATES))
+#: the stores, by the number that dealing gives to their ground
+_STORES = {splits.PRETRAIN: "pretrain", splits.VAL: "val", splits.TEST: "test"}
+_LABELLED = ("train", "val", "test")
+#: streams of random numbers
+_PLACES = 22
+#: what a dry run looks at: every so many pixels, or the next smaller divisor of the patch
+_DRY_STEP = 16
 
 
-def build_dataset(config: DatasetConfig, *, progress: bool | None = None) -> Path:
+# --- which patches
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What becomes of each patch of a survey.
+
+    Attributes:
+        table: the survey.
+        fate: (N,) uint8, number in :data:`FATES`.
+        ground: (N,) int8, whose ground it is: ``splits.PRETRAIN``, ``VAL`` or ``TEST``; meaningless if it is not kept.
+        point: (N,) int16, class of the sampled point in it; −1: none.
+        enough_labels: (N,) bool, whether it may be in a labelled list.
+        names: of the classes.
+    """
+
+    table: PatchTable
+    fate: NDArray[np.uint8]
+    ground: NDArray[np.int8]
+    point: NDArray[np.int16]
+    enough_labels: NDArray[np.bool_]
+    names: tuple[str, ...]
+
+    @cached_property
+    def lists(self) -> dict[str, NDArray[np.int64]]:
+        """The patches of each list by their place in the survey, in its order."""
+        kept = self.fate == _KEPT
+        lists = {name: np.flatnonzero(kept & (self.ground == code)) for code, name in _STORES.items()}
+        return lists | {"train": lists["pretrain"][self.enough_labels[lists["pretrain"]]]}
+
+    def class_pixels(self, split: str) -> NDArray[np.int64]:
+        """Labelled pixels of each class in a list, (C,)."""
+        return np.asarray(self.table.counts[self.lists[split]].sum(axis=0))
+
+    def balance(self) -> dict[str, Any]:
+        """Classes before and after caps and sampling, and how many patches were dropped for which reason."""
+        before = self.fate != _NO_DATA
+        after = before & (self.fate != _CLASS) & (self.fate != _POINT)
+        dropped = np.bincount(self.fate, minlength=len(FATES)).tolist()
+        return {
+            "before": balance.histogram(self.table.counts[before], self.names),
+            "after": balance.histogram(self.table.counts[after], self.names),
+            "dropped": dict(zip(FATES[1:], dropped[1:], strict=True)),
+        }
+
+
+def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
+    """Decide what becomes of every patch: enough data, caps, sampled points, then the dealing of ground to lists.
+
+    Args:
+        table: the survey of all products.
+        config: settings.
+        legend: of the classes that were counted.
+
+    Raises:
+        Alos2TutError: nothing is left, the ground cannot be dealt, or a list stays empty.
+    """
+    names = tuple(legend.names)
+    fate = np.full(len(table), _KEPT, np.uint8)
+    fate[balance.exceeds_share(table.counts, config.max_class_share, names, config.patch_px)] = _CLASS
+    fate[table.valid < config.min_valid_fraction] = _NO_DATA
+    point = np.full(len(table), -1, np.int16)
+    if config.points is not None and (fate == _KEPT).any():
+        left = np.flatnonzero(fate == _KEPT)
+        point[left] = balance.sample_patches(table.counts[left], config.points, config.temperature, config.seed)
+        fate[left[point[left] < 0]] = _POINT
+    left = np.flatnonzero(fate == _KEPT)
+    if not len(left):
+        raise Alos2TutError(
+            f"no patch is left after filtering {len(table)}",
+            where="dataset settings",
+            remedy="Lower min_valid_fraction or patch_px, or relax max_class_share.",
+        )
+    ground = np.full(len(table), splits.BUFFER, np.int8)
+    ground[left] = splits.deal_ground(
+        table.box_deg[left],
+        table.counts[left],
+        block_m=config.block_m,
+        buffer_m=config.buffer_m,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        seed=config.seed,
+    )
+    fate[left[ground[left] == splits.BUFFER]] = _BUFFER
+    enough_labels = table.labelled >= config.min_labelled_fraction
+    fate[(fate == _KEPT) & (ground != splits.PRETRAIN) & ~enough_labels] = _LABELS
+    choice = Choice(table, fate, ground, point, enough_labels, names)
+    for split in SPLITS:
+        if not len(choice.lists[split]):
+            raise Alos2TutError(
+                f"the list '{split}' is empty after splitting {len(left)} patches",
+                where="dataset settings",
+                remedy="Choose a smaller block_m, buffer_m or min_labelled_fraction, or give more products.",
+            )
+    return choice
+
+
+def _report_absent(choice: Choice, config: DatasetConfig) -> None:
+    for split in _LABELLED:
+        absent = [name for name, n in zip(choice.names, choice.class_pixels(split), strict=True) if n == 0]
+        if absent:
+            message = f"the list '{split}' has no pixel of: {', '.join(absent)}"
+            if config.require_all_classes:
+                raise Alos2TutError(message, where="dataset settings", remedy="Give more ground or another seed.")
+            effect = "never learned" if split == "train" else "left out of its mIoU"
+            warn(f"{message} ({effect})")
+
+
+# --- the whole
+
+
+def build_dataset(config: DatasetConfig, *, executor: Executor | None = None, progress: bool | None = None) -> Path:
     """Build a packed dataset, or reuse the one that these settings and inputs made before.
+
+    An interrupted run leaves ``<target>.partial``; the same call goes on from there and does no finished product again.
+    What was seen of each product stays in ``<work_dir>/surveys`` and serves other settings, too.
 
     Args:
         config: products, labels, legend and settings; see :class:`alos2tut.config.DatasetConfig`. One polarisation is
             read from all products: the one named, else the first product's choice.
+        executor: who works on the products; None: ``config.workers`` processes of our own. It changes no byte.
         progress: show bars; None: only where someone watches.
 
     Returns:
@@ -73,482 +179,623 @@ def build_dataset(config: DatasetConfig, *, progress: bool | None = None) -> Pat
     Raises:
         Alos2TutError: no products or labels given, products that differ in polarisation, quantity or pixel size,
             labels that do not cover them, codes outside the legend, no patch left after filtering, a split left
-            empty, or, with ``require_all_classes``, a class missing from a split.
+            empty, too little room on the disk, or, with ``require_all_classes``, a class missing from a split.
     """
+    plan = _plan(config, progress)
+    if (plan.target / "dataset.json").is_file():
+        print(f"reusing {plan.target}")
+        return plan.target
+    with ExitStack() as stack:
+        workers = executor or stack.enter_context(process_pool(plan.workers))
+        tables, unreadable = _survey(plan, workers)
+        choice = choose(PatchTable.concatenate(tables), plan.config, plan.legend)
+        _report_absent(choice, plan.config)
+        _cut(plan, choice, workers)
+    _finish(plan, choice, unreadable)
+    return plan.target
+
+
+def survey_dataset(
+    config: DatasetConfig, *, step: int = 1, executor: Executor | None = None, progress: bool | None = None
+) -> tuple[Archive, PatchTable]:
+    """Look at every patch that a dataset could be made of, without cutting any.
+
+    Args:
+        config: as for :func:`build_dataset`.
+        step: look at every so many pixels only, a divisor of the patch size; 1: at all.
+        executor, progress: as for :func:`build_dataset`.
+
+    Returns:
+        The products, and the patches of all of them; :func:`choose` says what becomes of these.
+    """
+    plan = _plan(config, progress)
+    with ExitStack() as stack:
+        workers = executor or stack.enter_context(process_pool(plan.workers))
+        tables, unreadable = _survey(plan, workers, step)
+    archive = replace(plan.archive, left_out=plan.archive.left_out + unreadable)
+    return archive, PatchTable.concatenate(tables)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One dataset on its way: inputs that were opened and checked, and where it will lie.
+
+    Attributes:
+        config: settings, with polarisation and label files written out.
+        legend: of the labels.
+        archive: products that were opened.
+        labels: rasters that may cover each of them.
+        label_hashes: fingerprints of all these rasters, in their order.
+        progress: show bars.
+    """
+
+    config: DatasetConfig
+    legend: Legend
+    archive: Archive
+    labels: tuple[tuple[str, ...], ...]
+    label_hashes: Mapping[str, str]
+    progress: bool | None
+
+    @property
+    def made_from(self) -> dict[str, str]:
+        """Fingerprints of products and labels, by role."""
+        products = {f"product {i}": entry.fingerprint for i, entry in enumerate(self.archive.entries)}
+        return products | {f"label {i}": found for i, found in enumerate(self.label_hashes.values())}
+
+    @cached_property
+    def target(self) -> Path:
+        """The dataset's folder."""
+        settings = settings_for_key(self.config) | {"legend": self.legend.to_dict()}
+        return stage_dir(self.config.work_dir, "dataset", settings, self.made_from)
+
+    def survey_file(self, job: ProductJob) -> Path:
+        """Where a product's survey is kept: for all datasets that agree in what it depends on."""
+        settings = {name: getattr(self.config, name) for name in ("looks", "patch_px", "polarization")}
+        made_from = {"product": job.entry.fingerprint}
+        made_from |= {f"label {i}": self.label_hashes[path] for i, path in enumerate(job.labels)}
+        folder = Path(self.config.work_dir) / "surveys"
+        key = stage_dir(folder, "survey", settings | {"legend": self.legend.to_dict()}, made_from)
+        return key.with_name(f"{key.name}.npz")
+
+    @property
+    def partial(self) -> Path:
+        """Where the work is done; it takes the target's name in the end."""
+        return self.target.with_name(f"{self.target.name}.partial")
+
+    @property
+    def workers(self) -> int:
+        """Processes to start."""
+        return min(self.config.workers or cores(), len(self.archive.entries))
+
+    def jobs(self, step: int = 1) -> list[ProductJob]:
+        """The products, each with what must be known of it."""
+        # bars of several workers would write over each other
+        shown = self.progress if self.workers == 1 else False
+        pairs = enumerate(zip(self.archive.entries, self.labels, strict=True))
+        return [ProductJob(i, entry, files, self.config, self.legend, step, shown) for i, (entry, files) in pairs]
+
+
+def _plan(config: DatasetConfig, progress: bool | None) -> _Plan:
     for name in ("products", "labels"):
         if not getattr(config, name):
             raise Alos2TutError(f"no {name} given", where="dataset settings", remedy=f"Set {name}=[…].")
-    products = [open_product(path, crs=config.crs) for path in config.products]
     legend = load_legend(config.legend)
-    # written out, so that it counts in the artifact's key and holds for every product
-    polarization = products[0].choose_polarization(config.polarization)
-    config = replace(config, labels=label_files(config.labels), polarization=polarization)
-    _check_alike(products, config)
-    _check_ground(products, config.labels)
-    made_from = {f"product {i}": p.fingerprint for i, p in enumerate(products)}
-    made_from |= {f"label {i}": _label_fingerprint(path) for i, path in enumerate(config.labels)}
-    target = stage_dir(config.work_dir, "dataset", settings_for_key(config) | {"legend": legend.to_dict()}, made_from)
-    if (target / "dataset.json").is_file():
-        print(f"reusing {target}")
-        return target
-    make_folder(target.parent)
-    with atomic_path(target) as folder:
-        folder.mkdir()
-        scratch_db, scratch_labels = folder / "scratch_db", folder / "scratch_labels"
-        with open(scratch_db, "wb") as db_file, open(scratch_labels, "wb") as label_file:
-            patches = [
-                patch
-                for product in products
-                for patch in _cut_product(product, config, legend, db_file, label_file, progress)
-            ]
-        lists = _deal(patches, config, legend)
-        shape = (len(patches), 1, config.patch_px, config.patch_px)
-        stores = _write_stores(folder, lists, scratch_db, scratch_labels, shape)
-        scratch_db.unlink()
-        scratch_labels.unlink()
-        for split in SPLITS:
-            _write_list(folder / f"{split}.csv", patches, lists[split], stores[STORE_OF[split]])
-        content = _describe(folder, config, products, legend, made_from)
-        content["splits"] = {split: _summary(patches, lists[split], legend) for split in SPLITS}
-        content["class_weights"] = _class_weights(content["splits"]["train"]["class_pixels"])
-        write_json(folder / "dataset.json", content)
-    return target
+    # a name that is no class is told before an archive is looked at
+    none = np.zeros((0, len(legend)), np.int64)
+    balance.exceeds_share(none, config.max_class_share, legend.names, config.patch_px)
+    archive = open_archive(config, progress=progress)
+    _check_names(archive)
+    files = label_files(config.labels)
+    archive, labels = _with_labels(archive, files, config)
+    touched = [file for file in files if any(file in some for some in labels)]
+    config = replace(config, labels=tuple(touched), polarization=archive.polarization)
+    return _Plan(config, legend, archive, labels, {file: label_fingerprint(file) for file in touched}, progress)
 
 
-def label_files(paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
-    """Label rasters by name: files as they are given, and for each folder all ``*.tif`` in it, sorted.
-
-    Raises:
-        Alos2TutError: a folder without any.
-    """
-    files: list[str] = []
-    for path in [paths] if isinstance(paths, (str, Path)) else paths:
-        found = [str(file) for file in sorted(Path(path).glob("*.tif"))] if Path(path).is_dir() else [str(path)]
-        if not found:
-            raise Alos2TutError("the folder holds no label raster (*.tif)", where=path)
-        files += found
-    return tuple(files)
-
-
-def warp_labels(
-    labels: Sequence[str | Path], crs: CRS, transform: Affine, shape: tuple[int, int], legend: Legend | None = None
-) -> NDArray[np.int32]:
-    """Raw label codes on a grid, by nearest neighbour and exact coordinates.
-
-    Args:
-        labels: single-band integer rasters in any CRS; where several overlap the first one counts.
-        crs: of the grid.
-        transform: of the grid.
-        shape: rows and columns of the grid.
-        legend: codes that it does not know are refused; None: any code will do.
-
-    Returns:
-        int32 codes, −1 where no raster lies.
-
-    Raises:
-        Alos2TutError: a raster that cannot be opened, has no CRS, several bands, no small integers, or codes outside
-            the legend.
-    """
-    codes = np.full(shape, _NO_LABEL, dtype=np.int32)
-    for path in labels:
-        with _open_labels(path) as source:
-            for first in range(0, shape[0], _STRIP):
-                frame = transform * Affine.translation(0, first)
-                taken = _fill_from(source, crs, frame, codes[first : first + _STRIP])
-                if legend is not None:
-                    legend.to_classes(taken, where=path)
-    return codes
-
-
-def _fill_from(source: Any, crs: CRS, transform: Affine, codes: NDArray[np.int32]) -> NDArray[np.integer[Any]]:
-    """Give pixels without a code that of the raster's pixel in which their centre lies; returns the codes given.
-
-    Coordinates are those of every single centre: GDAL's warper interpolates between some, which is a few hundredths
-    of a label pixel off (and rasterio does not hand it a tolerance of zero).
-    """
-    cols, rows = np.meshgrid(np.arange(codes.shape[1]) + 0.5, np.arange(codes.shape[0]) + 0.5)
-    places = _places_in(source, crs, transform, cols.ravel(), rows.ravel())
-    cols, rows = (np.floor(values).reshape(codes.shape) for values in places)
-    inside = (codes == _NO_LABEL) & (rows >= 0) & (rows < source.height) & (cols >= 0) & (cols < source.width)
-    if not inside.any():
-        return np.empty(0, dtype=codes.dtype)
-    row, col = rows[inside].astype(int), cols[inside].astype(int)
-    top, left = int(row.min()), int(col.min())
-    window = Window(left, top, int(col.max()) - left + 1, int(row.max()) - top + 1)
-    try:
-        values = source.read(1, window=window)
-    except RasterioError as error:
-        raise Alos2TutError(f"the label raster cannot be read ({error})", where=source.name) from None
-    taken: NDArray[np.integer[Any]] = values[row - top, col - left]
-    codes[inside] = taken
-    return taken
-
-
-def _places_in(
-    source: Any, crs: CRS, transform: Affine, cols: NDArray[np.float64], rows: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Columns and rows in a raster of points that are given by column and row of a grid."""
-    x, y = transform * (cols, rows)
-    if source.crs != crs:
-        x, y = (np.array(values) for values in reproject_points(crs, source.crs, x, y))
-    found: tuple[NDArray[np.float64], NDArray[np.float64]] = ~source.transform * (x, y)
-    return found
-
-
-def label_classes(product: Product, labels: Sequence[str | Path], legend: Legend, looks: int = 1) -> NDArray[np.uint8]:
-    """Class indices on the grid of a whole product at so many looks, (⌈rows/looks⌉, ⌈columns/looks⌉) uint8."""
-    shape = (math.ceil(product.shape[0] / looks), math.ceil(product.shape[1] / looks))
-    codes = warp_labels(labels, product.crs, product.transform * Affine.scale(looks), shape, legend)
-    return legend.to_classes(codes)
-
-
-def _open_labels(path: str | Path) -> Any:
-    try:
-        source = rasterio.open(path)
-    except RasterioError as error:
-        raise Alos2TutError(f"the label raster cannot be opened ({error})", where=path) from None
-    if source.crs is None:
-        raise Alos2TutError("the label raster states no coordinate system", where=path)
-    if source.count != 1:
-        raise Alos2TutError(
-            f"the label raster has {source.count} bands, not one of codes", where=path, remedy="Extract that band."
-        )
-    if source.dtypes[0] not in ("uint8", "int8", "uint16", "int16"):
-        raise Alos2TutError(f"the label raster holds {source.dtypes[0]}, not small integer codes", where=path)
-    return source
-
-
-def _label_fingerprint(path: str | Path) -> str:
-    _open_labels(path).close()
-    return fingerprint(path)
-
-
-def _check_alike(products: list[Product], config: DatasetConfig) -> None:
-    """All patches of a dataset have one polarisation, one quantity and one pixel size."""
-    first = products[0]
-    for product in products:
-        if config.polarization not in product.polarizations:
+def _check_names(archive: Archive) -> None:
+    """Patches are named by their product: no two may have one name."""
+    seen: dict[str, str] = {}
+    for entry in archive.entries:
+        if entry.name in seen:
             raise Alos2TutError(
-                f"holds {', '.join(product.polarizations)}, but {config.polarization} is read from the first product, "
-                f"{first.name}",
-                where=product.path,
-                remedy="Name a polarisation that all products hold (polarization=…), or leave this one out.",
+                f"is called {entry.name}, as is {seen[entry.name]}: their patches would have the same names",
+                where=entry.path,
+                remedy="Leave one of the two out.",
             )
-        if product.quantity != first.quantity:
-            raise Alos2TutError(f"is {product.quantity}, the first product is {first.quantity}", where=product.path)
-        if not same_spacing(product.spacing_m, first.spacing_m):
-            raise Alos2TutError(
-                f"has pixels of {product.spacing_m} m, the first product of {first.spacing_m} m", where=product.path
-            )
-        if min(product.shape) // config.looks < config.patch_px:
-            raise Alos2TutError(
-                f"{product.shape[0]} × {product.shape[1]} pixels at {config.looks} looks hold no patch of "
-                f"{config.patch_px} px",
-                where=product.path,
-                remedy="Choose a smaller patch_px or fewer looks.",
-            )
+        seen[entry.name] = entry.path
 
 
-def _check_ground(products: list[Product], labels: Sequence[str]) -> None:
-    """Some label raster may cover some of each product: told by outlines, before any pixel is read."""
-    for product in products:
-        for path in labels:
-            with _open_labels(path) as source:
-                if _may_cover(source, product):
-                    break
+def _with_labels(
+    archive: Archive, files: tuple[str, ...], config: DatasetConfig
+) -> tuple[Archive, tuple[tuple[str, ...], ...]]:
+    """The products on whose ground some label raster may lie, and for each of them these rasters."""
+    entries, labels, without = [], [], []
+    for entry in archive.entries:
+        found = covering(files, entry.open())
+        if found:
+            entries.append(entry)
+            labels.append(found)
+        elif config.on_error == "skip":
+            without.append(LeftOut(entry.path, "unreadable", "no label raster covers it"))
         else:
-            raise _elsewhere(product, labels)
+            raise Alos2TutError(
+                f"does not overlap the product {entry.name}",
+                where=_few(files),
+                remedy="Give the label tiles of the product's ground; `info` prints its bounds.",
+            )
+    if not entries:
+        raise Alos2TutError("do not overlap any product", where=_few(files), remedy="Give the tiles of their ground.")
+    return replace(archive, entries=tuple(entries), left_out=archive.left_out + tuple(without)), tuple(labels)
 
 
-def _may_cover(source: Any, product: Product) -> bool:
-    """Whether the product's outline, in the raster's pixels, reaches into the raster; yes, where that is unclear."""
-    along, start, end = np.linspace(0, 1, 33), np.zeros(33), np.ones(33)
-    cols = np.concatenate([along, along, start, end]) * product.shape[1]
-    rows = np.concatenate([start, end, along, along]) * product.shape[0]
-    cols, rows = _places_in(source, product.crs, product.transform, cols, rows)
-    if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
-        return True
-    across = cols.max() > 0 and cols.min() < source.width
-    return bool(across and rows.max() > 0 and rows.min() < source.height)
+def _few(files: tuple[str, ...]) -> str:
+    return ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
 
 
-def _elsewhere(product: Product, labels: Sequence[str]) -> Alos2TutError:
-    return Alos2TutError(
-        f"does not overlap the product {product.name}",
-        where=", ".join(labels),
-        remedy="Give the label tiles of the product's ground; `info` prints its bounds.",
-    )
+# --- the survey
 
 
-def _cut_product(
-    product: Product,
-    config: DatasetConfig,
-    legend: Legend,
-    db_file: BinaryIO,
-    label_file: BinaryIO,
-    progress: bool | None,
-) -> Iterator[_Patch]:
-    """The kept patches of one product, row of patches by row; pixels go to the scratch files in that order."""
-    n, looks = config.patch_px, config.looks
-    transform = product.transform * Affine.scale(looks)
-    rows, cols = (size // looks // n for size in product.shape)
-    covered = False
-    for row in progress_bar(range(rows), product.image_name(config.polarization), "row", show=progress):
-        window = (row * n * looks, 0, n * looks, cols * n * looks)
-        db = product.read_db(window, polarization=config.polarization, looks=looks)
-        frame = transform * Affine.translation(0, row * n)
-        codes = warp_labels(config.labels, product.crs, frame, db.shape, legend)
-        covered |= bool((codes != _NO_LABEL).any())
-        classes = legend.to_classes(codes)
-        classes[np.isnan(db)] = IGNORE
-        for col in range(cols):
-            part = (slice(None), slice(col * n, (col + 1) * n))
-            patch = _describe_patch(product, config, legend, (row, col), db[part], codes[part], classes[part])
-            if patch is not None:
-                db_file.write(encode_db(db[part]).tobytes())
-                label_file.write(np.ascontiguousarray(classes[part]).tobytes())
-                yield patch
-    if not covered:
-        raise _elsewhere(product, config.labels)
+def _survey(plan: _Plan, workers: Executor | None, step: int = 1) -> tuple[list[PatchTable], tuple[LeftOut, ...]]:
+    """The surveys of all products, and those that cannot be made where that is allowed."""
+    jobs = plan.jobs(step)
+    if step == 1:
+        make_folder(Path(plan.config.work_dir) / "surveys")
+    tasks = ((job, plan.survey_file(job) if step == 1 else None) for job in jobs)
+    many = plan.progress if len(jobs) > 1 else False
+    found = in_order(workers, _survey_one, tasks)
+    shown = progress_bar(found, "looking at products", "product", total=len(jobs), show=many)
+    tables, unreadable = [], []
+    for job, result in zip(jobs, shown, strict=True):
+        if isinstance(result, PatchTable):
+            tables.append(result)
+        else:
+            unreadable.append(LeftOut(job.entry.path, "unreadable", result))
+    if not tables:
+        raise Alos2TutError("no product could be read", where=unreadable[0].path, remedy=unreadable[0].reason)
+    return tables, tuple(unreadable)
 
 
-def _describe_patch(
-    product: Product,
-    config: DatasetConfig,
-    legend: Legend,
-    place: tuple[int, int],
-    db: NDArray[np.float32],
-    codes: NDArray[np.int32],
-    classes: NDArray[np.uint8],
-) -> _Patch | None:
-    """The patch's list entry, or None if it is not worth keeping."""
-    n = config.patch_px
-    valid = float(np.isfinite(db).mean())
-    counts = np.bincount(classes[classes != IGNORE], minlength=len(legend))
-    for name, share in config.max_class_share.items():
-        if name not in legend.names:
-            raise Alos2TutError(f"max_class_share names '{name}', which is no class", where=f"legend '{legend.name}'")
-        if counts[legend.names.index(name)] > share * n * n:
-            return None
-    if valid < config.min_valid_fraction:
-        return None
-    row, col = place[0] * n, place[1] * n
-    transform = product.transform * Affine.scale(config.looks) * Affine.translation(col, row)
-    # the four corners and the pixel nearest the centre
-    points = [transform * point for point in ((0, 0), (n, 0), (0, n), (n, n), (n // 2 + 0.5, n // 2 + 0.5))]
-    longitude, latitude = reproject_points(product.crs, _LONLAT, *zip(*points, strict=True))
-    box = (min(longitude[:4]), min(latitude[:4]), max(longitude[:4]), max(latitude[:4]))
-    # a lattice in degrees is the same for every product and UTM zone; rows of blocks set the width of a degree
-    block_deg = config.block_m / _METRES_PER_DEGREE
-    block_row = math.floor((box[1] + box[3]) / 2 / block_deg)
-    width_deg = block_deg / max(math.cos(math.radians((block_row + 0.5) * block_deg)), 0.01)
-    block = (block_row, math.floor((box[0] + box[2]) / 2 / width_deg))
-    year, month, day = _date(product)
+def _survey_one(task: tuple[ProductJob, Path | None]) -> PatchTable | str:
+    """A product's survey, made or found; or, where products may be skipped, why it cannot be made."""
+    job, kept = task
+    if kept is not None and kept.is_file():
+        return PatchTable.load(kept, job.number)
+    try:
+        table = survey_product(job)
+    except Alos2TutError as error:
+        if job.config.on_error == "skip":
+            return str(error)
+        raise
+    if kept is not None:
+        table.save(kept)
+    return table
+
+
+# --- pixels
+
+
+@dataclass(frozen=True)
+class _CutJob:
+    """The patches to cut from one product, in the order of its grid.
+
+    Attributes:
+        product: the product.
+        folder: that holds the stores.
+        row, col: upper left pixels.
+        ground: whose ground each is, which says the store.
+        place: row in that store.
+        in_train: whether the list ``train`` names it, too.
+        point: class of the sampled point; −1: the centre is named.
+        labelled, valid: shares, for the list.
+    """
+
+    product: ProductJob
+    folder: Path
+    row: NDArray[np.int32]
+    col: NDArray[np.int32]
+    ground: NDArray[np.int8]
+    place: NDArray[np.int64]
+    in_train: NDArray[np.bool_]
+    point: NDArray[np.int16]
+    labelled: NDArray[np.float64]
+    valid: NDArray[np.float32]
+
+    @property
+    def done(self) -> Path:
+        """The file that says what was cut; it is there only when all pixels are on the disk."""
+        return self.folder / "cut" / f"{self.product.number:06d}.json"
+
+
+def _cut(plan: _Plan, choice: Choice, workers: Executor | None) -> None:
+    """Cut the pixels of all products that were not cut before into stores that are laid out beforehand."""
+    _lay_out(plan, choice)
+    jobs = [job for job in _cut_jobs(plan, choice) if not job.done.is_file()]
+    many = plan.progress if len(jobs) > 1 else False
+    for _ in progress_bar(in_order(workers, _cut_product, jobs), "cutting", "product", total=len(jobs), show=many):
+        pass
+
+
+def _cut_jobs(plan: _Plan, choice: Choice) -> Iterator[_CutJob]:
+    table = choice.table
+    place = np.full(len(table), -1, np.int64)
+    for store in _STORES.values():
+        place[choice.lists[store]] = np.arange(len(choice.lists[store]))
+    for job in plan.jobs():
+        here = np.flatnonzero((table.product == job.number) & (place >= 0))
+        if len(here):
+            part, ground = table.take(here), choice.ground[here]
+            in_train = choice.enough_labels[here] & (ground == splits.PRETRAIN)
+            yield _CutJob(
+                job, plan.partial, part.row, part.col, ground, place[here], in_train, choice.point[here],
+                part.labelled, part.valid,
+            )  # fmt: skip
+
+
+def _lay_out(plan: _Plan, choice: Choice) -> None:
+    """Stores of the right size without content; what an earlier run cut stays, if it was of the same choice."""
+    digest = hashlib.sha256()
+    for array in (choice.table.product, choice.table.row, choice.table.col, choice.fate, choice.ground, choice.point):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    make_folder(plan.partial)
+    mark = plan.partial / "choice.json"
+    if mark.is_file() and read_json(mark) == digest.hexdigest():
+        return
+    mark.unlink(missing_ok=True)
+    shutil.rmtree(plan.partial / "cut", ignore_errors=True)
+    make_folder(plan.partial / "cut")
+    sizes = {store: len(choice.lists[store]) for store in _STORES.values()}
+    needed = sum(sizes.values()) * _patch_bytes(plan.config)
+    free = shutil.disk_usage(plan.partial).free
+    if needed > free:
+        raise Alos2TutError(
+            f"the patches need {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left",
+            where=plan.config.work_dir,
+            remedy="Make room, name another work_dir, or keep fewer patches (points, max_class_share).",
+        )
+    side = plan.config.patch_px
+    for store, count in sizes.items():
+        _empty_array(plan.partial / f"{store}_db.npy", np.dtype(np.int16), (count, 1, side, side))
+        _empty_array(plan.partial / f"{store}_labels.npy", np.dtype(np.uint8), (count, side, side))
+    write_json(mark, digest.hexdigest())
+
+
+def _patch_bytes(config: DatasetConfig) -> int:
+    """Of a patch and its labels in a store."""
+    return 3 * config.patch_px**2
+
+
+def _empty_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """A file in NumPy's format whose content is yet to be written. (A mapped one would crash on a full disk.)"""
+    with _writing(path), open(path, "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + int(np.prod(shape)) * dtype.itemsize)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the system says against writing, in our words."""
+    try:
+        yield
+    except OSError as error:
+        raise Alos2TutError(
+            f"could not be written ({error.strerror or error})",
+            where=path,
+            remedy="Check the free disk space and the permissions; the same call then goes on where it stopped.",
+        ) from error
+
+
+def _cut_product(job: _CutJob) -> None:
+    """Write a product's patches into their places, then what the lists say of them."""
+    grid = PatchGrid.of(job.product.entry.open(), job.product.config)
+    texts = {split: io.StringIO() for split in SPLITS}
+    writers = {split: csv.DictWriter(text, AUTHORS_COLUMNS + OUR_COLUMNS, lineterminator="\n")
+               for split, text in texts.items()}  # fmt: skip
+    sums = np.zeros(3, dtype=object)
+    with LabelMap(job.product.labels, job.product.legend) as labels, ExitStack() as files:
+        stores = _Stores(job, files)
+        rows = progress_bar(np.unique(job.row), f"cutting {job.product.entry.name}", "row", show=job.product.progress)
+        for row in rows:
+            picks = np.flatnonzero(job.row == row)
+            records = _cut_row(job, grid, labels, picks, stores, sums)
+            for pick, record in zip(picks, records, strict=True):
+                store = _STORES[int(job.ground[pick])]
+                for split in (store, "train") if job.in_train[pick] else (store,):
+                    writers[split].writerow(record)
+        stores.flush()
+    # only now, when the pixels are on the disk
+    write_json(job.done, {"sums": sums.tolist(), "lists": {split: text.getvalue() for split, text in texts.items()}})
+
+
+class _Stores:
+    """The stores, open for one product's patches."""
+
+    def __init__(self, job: _CutJob, files: ExitStack):
+        self._job = job
+        self._open: dict[str, list[tuple[Path, BinaryIO, int]]] = {}
+        for name in sorted({_STORES[int(code)] for code in job.ground}):
+            self._open[name] = []
+            for path in (job.folder / f"{name}_{kind}.npy" for kind in ("db", "labels")):
+                file = files.enter_context(open(path, "r+b"))  # noqa: SIM115 (the stack closes it)
+                self._open[name].append((path, file, _skip_header(file)))
+
+    def write(self, pick: int, steps: NDArray[np.int16], classes: NDArray[np.uint8]) -> None:
+        """One patch and its labels, into their places."""
+        contents = (steps.tobytes(), classes.tobytes())
+        store = self._open[_STORES[int(self._job.ground[pick])]]
+        for (path, file, start), content in zip(store, contents, strict=True):
+            with _writing(path):
+                file.seek(start + int(self._job.place[pick]) * len(content))
+                file.write(content)
+
+    def flush(self) -> None:
+        """Push everything to the disk."""
+        for path, file, _ in itertools.chain(*self._open.values()):
+            with _writing(path):
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def _skip_header(file: BinaryIO) -> int:
+    """Where the numbers of a file in NumPy's format begin."""
+    np.lib.format.read_magic(file)
+    np.lib.format.read_array_header_1_0(file)
+    return file.tell()
+
+
+def _cut_row(
+    job: _CutJob, grid: PatchGrid, labels: LabelMap, picks: NDArray[np.int64], stores: _Stores, sums: NDArray[Any]
+) -> list[dict[str, Any]]:
+    """Cut some patches of one row of the grid; returns their records and adds to the sums of pretraining's pixels."""
+    n, config = grid.patch_px, job.product.config
+    row = int(job.row[picks[0]]) // n
+    cols = slice(int(job.col[picks].min()) // n, int(job.col[picks].max()) // n + 1)
+    window = grid.window(row, cols)
+    db = grid.product.read_db(window, polarization=config.polarization, looks=config.looks)
+    classes = labels.classes_on(grid.product.crs, grid.transform(row, cols.start), db.shape)
+    classes[np.isnan(db) | grid.displaced(window)] = IGNORE
+    points = np.empty((len(picks), 2), np.int64)
+    for i, pick in enumerate(picks):
+        left = int(job.col[pick]) - cols.start * n
+        part = (slice(None), slice(left, left + n))
+        steps = encode_db(db[part])
+        stores.write(pick, steps, classes[part])
+        if job.ground[pick] == splits.PRETRAIN:
+            sums += step_sums(steps)
+        points[i] = np.add(_point(job, pick, classes[part]), (0, left))
+    return _records(job, grid, labels, picks, (row, cols), points)
+
+
+def _point(job: _CutJob, pick: int, classes: NDArray[np.uint8]) -> tuple[int, int]:
+    """Row and column of a patch's sampled point, a pixel of its class; without one, of the pixel nearest the centre."""
+    n = len(classes)
+    if job.point[pick] < 0:
+        return n // 2, n // 2
+    pixels = np.flatnonzero(classes == job.point[pick])
+    place = (job.product.number, int(job.row[pick]), int(job.col[pick]))
+    row, col = divmod(int(np.random.default_rng([job.product.config.seed, _PLACES, *place]).choice(pixels)), n)
+    return row, col
+
+
+def _records(
+    job: _CutJob,
+    grid: PatchGrid,
+    labels: LabelMap,
+    picks: NDArray[np.int64],
+    place: tuple[int, slice],
+    points: NDArray[np.int64],
+) -> list[dict[str, Any]]:
+    """List entries of some patches of one row of the grid; ``points`` are in pixels of that row."""
+    row, cols = place
+    product, config = grid.product, job.product.config
+    east, north = grid.transform(row, cols.start) * (points[:, 1] + 0.5, points[:, 0] + 0.5)
+    codes = labels.codes_at(product.crs, east, north)
+    longitude, latitude = reproject_points(product.crs, LONLAT, east, north)
+    corners, boxes = grid.corners_deg(row, cols), grid.boxes_deg(row, cols)
+    blocks = splits.ground_blocks(boxes, config.block_m)
     image_name = product.image_name(config.polarization)
-    record = {
-        "Year": year,
-        "Month": month,
-        "Day": day,
-        "FolderPath": "/".join(part for part in (year, month, day) if part),
-        "FileName": f"{image_name}_{row}_{col}.tif",
+    year, month, day = _date(product.acquired)
+    records = []
+    for i, pick in enumerate(picks):
+        col = int(job.col[pick]) // grid.patch_px - cols.start
         # the authors give the lower left and the upper right corner of the square
-        "MinLon": f"{longitude[2]:.4f}",
-        "MinLat": f"{latitude[2]:.4f}",
-        "MaxLon": f"{longitude[1]:.4f}",
-        "MaxLat": f"{latitude[1]:.4f}",
-        "Latitude": f"{latitude[4]:.4f}",
-        "Longitude": f"{longitude[4]:.4f}",
-        "Category": max(int(codes[n // 2, n // 2]), 0),
-        "Product": image_name,
-        "PatchRow": row,
-        "PatchCol": col,
-        "Block": f"{block[0]}_{block[1]}",
-        "ValidFraction": f"{valid:.4f}",
-        "LabelledFraction": f"{counts.sum() / (n * n):.4f}",
-    }
-    return _Patch(record, box, block, counts, float(counts.sum() / (n * n)))
+        _, upper_right, lower_left, _ = corners[col]
+        records.append(
+            {
+                "Year": year,
+                "Month": month,
+                "Day": day,
+                "FolderPath": "/".join(part for part in (year, month, day) if part),
+                "FileName": f"{image_name}_{job.row[pick]}_{job.col[pick]}.tif",
+                "MinLon": f"{lower_left[0]:.4f}",
+                "MinLat": f"{lower_left[1]:.4f}",
+                "MaxLon": f"{upper_right[0]:.4f}",
+                "MaxLat": f"{upper_right[1]:.4f}",
+                "Latitude": f"{latitude[i]:.4f}",
+                "Longitude": f"{longitude[i]:.4f}",
+                "Category": max(int(codes[i]), 0),
+                "Row": int(job.place[pick]),
+                "Product": image_name,
+                "PatchRow": int(job.row[pick]),
+                "PatchCol": int(job.col[pick]),
+                "Block": "{}_{}".format(*blocks[col]),
+                "ValidFraction": f"{job.valid[pick]:.4f}",
+                "LabelledFraction": f"{job.labelled[pick]:.4f}",
+                **{side: f"{value:.7f}" for side, value in zip(BOX_COLUMNS, boxes[col], strict=True)},
+            }
+        )
+    return records
 
 
-def _date(product: Product) -> tuple[str, str, str]:
-    """Year, month and day of acquisition, as far as the product states them."""
-    parts = (product.acquired or "")[:10].split("-")
-    year, month, day = (*parts, "", "")[:3]
+def _date(acquired: str | None) -> tuple[str, str, str]:
+    """Year, month and day, as far as they are known."""
+    year, month, day = (*(acquired or "")[:10].split("-"), "", "")[:3]
     return year, month, day
 
 
-def _deal(patches: list[_Patch], config: DatasetConfig, legend: Legend) -> dict[str, list[int]]:
-    """Whole ground blocks to validation, test and training ground; then the buffer between them.
-
-    Blocks are drawn at random many times and the draw is kept whose splits come nearest to the wanted sizes and to the
-    class shares of the whole.
-    """
-    if not patches:
-        raise Alos2TutError(
-            "no patch is left after filtering",
-            where="dataset settings",
-            remedy="Lower min_valid_fraction or patch_px, or relax max_class_share.",
-        )
-    blocks = sorted({patch.block for patch in patches})
-    members = {block: [i for i, patch in enumerate(patches) if patch.block == block] for block in blocks}
-    if len(blocks) < 3:
-        raise Alos2TutError(
-            f"{len(patches)} patches lie in {len(blocks)} ground block(s); three splits need at least 3",
-            where="block_m",
-            remedy=f"Choose a smaller block_m than {config.block_m:g}.",
-        )
-    role = _best_draw(np.array([len(members[b]) for b in blocks]), _block_counts(patches, blocks, members), config)
-    ground = {
-        name: [i for block, r in zip(blocks, role, strict=True) if r == code for i in members[block]]
-        for code, name in enumerate(("pretrain", "val", "test"))
-    }
-    ground["val"] = _away_from(ground["val"], ground["test"], patches, config.buffer_m)
-    ground["pretrain"] = _away_from(ground["pretrain"], ground["val"] + ground["test"], patches, config.buffer_m)
-    enough = config.min_labelled_fraction
-    lists = {name: [i for i in ground[name] if patches[i].labelled_fraction >= enough] for name in ("val", "test")}
-    lists["train"] = [i for i in ground["pretrain"] if patches[i].labelled_fraction >= enough]
-    lists["pretrain"] = ground["pretrain"]
-    _check_lists(lists, patches, config, legend)
-    return lists
+# --- the end
 
 
-def _block_counts(
-    patches: list[_Patch], blocks: list[tuple[int, int]], members: dict[tuple[int, int], list[int]]
-) -> NDArray[np.float64]:
-    return np.array([sum(patches[i].counts for i in members[block]) for block in blocks], dtype=np.float64)
+def _finish(plan: _Plan, choice: Choice, unreadable: tuple[LeftOut, ...]) -> None:
+    """Lists and description; then the partial folder takes the target's name."""
+    folder = plan.partial
+    boxes = {split: choice.table.box_deg[rows] for split, rows in choice.lists.items()}
+    splits.check_ground(boxes, plan.config.buffer_m, where=str(plan.target))
+    sums = _write_lists(folder)
+    content = _describe(plan, choice, sums)
+    left_out = plan.archive.left_out + unreadable
+    content["left_out"] = [{"product": Path(entry.path).name, "why": entry.why, "reason": entry.reason}
+                           for entry in left_out]  # fmt: skip
+    write_json(folder / "dataset.json", content)
+    shutil.rmtree(folder / "cut")
+    (folder / "choice.json").unlink()
+    with _writing(plan.target):
+        os.replace(folder, plan.target)
 
 
-def _best_draw(sizes: NDArray[np.int64], counts: NDArray[np.float64], config: DatasetConfig) -> NDArray[np.int64]:
-    """Roles of blocks (0 training, 1 val, 2 test) from the best of many seeded draws."""
-    rng = np.random.default_rng([config.seed, 11])
-    wanted = np.array([1 - config.val_fraction - config.test_fraction, config.val_fraction, config.test_fraction])
-    if wanted[0] <= 0:
-        raise Alos2TutError("val_fraction + test_fraction leave nothing to train on", where="dataset settings")
-    class_totals = np.maximum(counts.sum(axis=0), 1)
-    best, best_cost = np.zeros(len(sizes), dtype=np.int64), math.inf
-    for _ in range(_DRAWS):
-        order = rng.permutation(len(sizes))
-        share = np.cumsum(sizes[order]) / sizes.sum()
-        n_val = max(1, int((share <= wanted[1]).sum()))
-        n_test = max(1, int((share <= wanted[1] + wanted[2]).sum()) - n_val)
-        role = np.zeros(len(sizes), dtype=np.int64)
-        role[order[:n_val]], role[order[n_val : n_val + n_test]] = 1, 2
-        got = np.array([sizes[role == r].sum() for r in range(3)]) / sizes.sum()
-        by_class = np.array([counts[role == r].sum(axis=0) for r in range(3)]) / class_totals
-        # logarithms, so that a class nearly missing from a split weighs as much as one that fills it
-        ratios = np.log((by_class[:, counts.sum(axis=0) > 0] + 0.01) / (wanted[:, None] + 0.01))
-        uneven = np.abs(ratios).mean() if ratios.size else 0.0
-        cost = np.abs(got - wanted).sum() + uneven
-        if cost < best_cost:
-            best, best_cost = role, cost
-    return best
+def _write_lists(folder: Path) -> list[int]:
+    """The lists, put together product by product; returns the sums of all pretraining's pixels."""
+    sums = np.zeros(3, dtype=object)
+    with ExitStack() as stack:
+        files = {}
+        for split in SPLITS:
+            path = folder / f"{split}.csv"
+            stack.enter_context(_writing(path))
+            files[split] = stack.enter_context(open(path, "w", newline="", encoding="utf-8"))
+            csv.writer(files[split], lineterminator="\n").writerow(AUTHORS_COLUMNS + OUR_COLUMNS)
+        for path in sorted((folder / "cut").glob("*.json")):
+            part = read_json(path)
+            sums += part["sums"]
+            for split, text in part["lists"].items():
+                files[split].write(text)
+    return sums.tolist()
 
 
-def _away_from(candidates: list[int], others: list[int], patches: list[_Patch], buffer_m: float) -> list[int]:
-    """Those candidates whose ground stays further than ``buffer_m`` from the ground of the others."""
-    if not others:
-        return candidates
-    boxes = np.array([patches[i].box for i in others])
-    kept = []
-    for i in candidates:
-        left, bottom, right, top = patches[i].box
-        margin_lat = buffer_m / _METRES_PER_DEGREE
-        margin_lon = margin_lat / max(math.cos(math.radians((bottom + top) / 2)), 0.01)
-        # touching edges are no overlap; a billionth of a degree is rounding
-        apart = (boxes[:, 2] <= left - margin_lon + 1e-9) | (boxes[:, 0] >= right + margin_lon - 1e-9)
-        apart |= (boxes[:, 3] <= bottom - margin_lat + 1e-9) | (boxes[:, 1] >= top + margin_lat - 1e-9)
-        if apart.all():
-            kept.append(i)
-    return kept
-
-
-def _check_lists(lists: dict[str, list[int]], patches: list[_Patch], config: DatasetConfig, legend: Legend) -> None:
-    for split in SPLITS:
-        if not lists[split]:
-            raise Alos2TutError(
-                f"the list '{split}' is empty after splitting {len(patches)} patches",
-                where="dataset settings",
-                remedy="Choose a smaller block_m, buffer_m or min_labelled_fraction, or give more products.",
-            )
-    for split in ("train", "val", "test"):
-        counts = sum(patches[i].counts for i in lists[split])
-        absent = [name for name, count in zip(legend.names, np.atleast_1d(counts), strict=True) if count == 0]
-        if absent:
-            message = f"the list '{split}' has no pixel of: {', '.join(absent)}"
-            if config.require_all_classes:
-                raise Alos2TutError(message, where="dataset settings", remedy="Give more ground or another seed.")
-            effect = "never learned" if split == "train" else "left out of its mIoU"
-            # the warning is about the call of build_dataset
-            warnings.warn(f"{message} ({effect})", Alos2TutWarning, stacklevel=4)
-
-
-def _write_stores(
-    folder: Path, lists: dict[str, list[int]], scratch_db: Path, scratch_labels: Path, shape: tuple[int, int, int, int]
-) -> dict[str, dict[int, int]]:
-    """The arrays of the three stores; returns for each the row that every patch got."""
-    db = np.memmap(scratch_db, dtype=np.int16, mode="r", shape=shape)
-    labels = np.memmap(scratch_labels, dtype=np.uint8, mode="r", shape=(shape[0], *shape[2:]))
-    rows = {}
-    for store in ("pretrain", "val", "test"):
-        order = sorted(lists[store])
-        rows[store] = {patch: row for row, patch in enumerate(order)}
-        for source, name in ((db, f"{store}_db.npy"), (labels, f"{store}_labels.npy")):
-            target = np.lib.format.open_memmap(
-                folder / name, mode="w+", dtype=source.dtype, shape=(len(order), *source.shape[1:])
-            )
-            for patch, row in rows[store].items():
-                target[row] = source[patch]
-            target.flush()
-    return rows
-
-
-def _write_list(path: Path, patches: list[_Patch], members: list[int], rows: dict[int, int]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, AUTHORS_COLUMNS + OUR_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(patches[i].record | {"Row": rows[i]} for i in members)
-
-
-def _describe(
-    folder: Path, config: DatasetConfig, products: list[Product], legend: Legend, made_from: dict[str, str]
-) -> dict[str, Any]:
-    """What ``dataset.json`` says about origin, signal and files; no times, hosts or absolute paths."""
-    first = products[0]
-    mean_db, std_db = _statistics(folder / "pretrain_db.npy")
+def _describe(plan: _Plan, choice: Choice, sums: list[int]) -> dict[str, Any]:
+    """What ``dataset.json`` says of origin, signal and files; no times of the run, hosts or absolute paths."""
+    config, entries = plan.config, plan.archive.entries
+    used = [entries[i] for i in np.unique(choice.table.product[choice.fate == _KEPT])]
+    statistics = Statistics.from_sums([sums], where=plan.target)
+    files = [file for file in sorted(plan.partial.iterdir()) if file.suffix in (".npy", ".csv")]
+    first = entries[0].info
     return {
         "schema": SCHEMA,
         "version": __version__,
-        "settings": settings_for_key(config) | {"legend": legend.name},
-        "made_from": made_from,
-        "products": [{key: value for key, value in p.to_dict().items() if key != "path"} for p in products],
+        "settings": settings_for_key(config) | {"legend": plan.legend.name},
+        "made_from": dict(plan.made_from),
+        "products": [entry.info | {"name": entry.name} for entry in used],
         "labels": [Path(path).name for path in config.labels],
-        "legend": legend.to_dict(),
-        "quantity": first.quantity,
+        "legend": plan.legend.to_dict(),
+        "quantity": first["quantity"],
         "polarizations": [config.polarization],
-        "simulated": any(product.simulated for product in products),
-        "spacing_m": [round(config.looks * spacing, 3) for spacing in first.spacing_m],
+        "simulated": any(entry.info["simulated"] for entry in used),
+        "spacing_m": [round(config.looks * spacing, 3) for spacing in first["spacing_m"]],
         "patch_px": config.patch_px,
-        "statistics": {"mean_db": [mean_db], "std_db": [std_db]},
-        "files": {file.name: sha256_file(file) for file in sorted(folder.iterdir()) if file.suffix in (".npy", ".csv")},
+        "statistics": statistics.to_dict(),
+        "balance": choice.balance(),
+        "splits": {
+            split: {
+                "patches": len(choice.lists[split]),
+                "class_pixels": dict(zip(choice.names, choice.class_pixels(split).tolist(), strict=True)),
+            }
+            for split in SPLITS
+        },
+        "class_weights": [round(float(w), 8) for w in balance.class_weights(choice.class_pixels("train"))],
+        "files": {file.name: {"bytes": file.stat().st_size, "sha256": sha256_file(file)} for file in files},
     }
 
 
-def _statistics(store: Path) -> tuple[float, float]:
-    """Mean and spread of dB over the valid pixels of a store, patch by patch."""
-    count, total, squares = 0, 0.0, 0.0
-    for patch in np.load(store, mmap_mode="r"):
-        steps = patch[patch != NO_DATA].astype(np.float64) / STEPS_PER_DB
-        count, total, squares = count + steps.size, total + steps.sum(), squares + (steps**2).sum()
-    mean = total / count
-    return round(mean, 4), round(math.sqrt(max(squares / count - mean**2, 1e-12)), 4)
+# --- what it would be
 
 
-def _summary(patches: list[_Patch], members: list[int], legend: Legend) -> dict[str, Any]:
-    counts = np.sum([patches[i].counts for i in members], axis=0)
-    return {"patches": len(members), "class_pixels": dict(zip(legend.names, counts.tolist(), strict=True))}
+@dataclass(frozen=True)
+class DatasetEstimate:
+    """What :func:`build_dataset` would make, estimated from a part of the pixels.
+
+    Attributes:
+        archive: products, and those that are left out.
+        patches: by list.
+        class_pixels: in all lists, by class.
+        balance: as in ``dataset.json``.
+        size_bytes: of the stores.
+        hours: of work, with the workers that the settings name.
+        workers: these.
+    """
+
+    archive: Archive
+    patches: Mapping[str, int]
+    class_pixels: Mapping[str, int]
+    balance: Mapping[str, Any]
+    size_bytes: int
+    hours: float
+    workers: int
+
+    def to_text(self) -> str:
+        """As a few lines for reading."""
+        total = max(sum(self.class_pixels.values()), 1)
+        shares = ", ".join(f"{name} {100 * n / total:.1f} %" for name, n in self.class_pixels.items())
+        dropped = ", ".join(f"{n} {reason}" for reason, n in self.balance["dropped"].items() if n)
+        lines = [
+            self.archive.to_text(),
+            f"patches    {', '.join(f'{split} {n}' for split, n in self.patches.items())}",
+            f"dropped    {dropped or 'none'}",
+            f"classes    {shares}",
+            f"disk       {self.size_bytes / 1e9:.2f} GB",
+            f"time       {_duration(self.hours)} with {self.workers} worker{'s' if self.workers > 1 else ''}",
+            "These are estimates; nothing was written.",
+        ]
+        return "\n".join(lines)
 
 
-def _class_weights(class_pixels: dict[str, int]) -> list[float]:
-    """(1 − f) / (C − 1) for pixel shares f: the rule that the published weights fit (they sum to one)."""
-    counts = np.array(list(class_pixels.values()), dtype=np.float64)
-    weights = (1 - counts / counts.sum()) / max(len(counts) - 1, 1)
-    return [round(float(weight), 8) for weight in weights]
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{max(60 * hours, 0.1):.1f} minutes"
+
+
+def estimate_dataset(
+    config: DatasetConfig, *, executor: Executor | None = None, progress: bool | None = None
+) -> DatasetEstimate:
+    """What a dataset would hold, from a look at every few pixels; nothing is written.
+
+    Args:
+        config, executor, progress: as for :func:`build_dataset`.
+
+    Returns:
+        Patches, classes, bytes, and hours by the pace at which a row of patches could be cut here and now.
+
+    Raises:
+        Alos2TutError: as :func:`build_dataset`, as far as it shows without looking at every pixel.
+    """
+    plan = _plan(config, progress)
+    step = max(d for d in range(1, _DRY_STEP + 1) if config.patch_px % d == 0)
+    with ExitStack() as stack:
+        workers = executor or stack.enter_context(process_pool(plan.workers))
+        tables, unreadable = _survey(plan, workers, step)
+    choice = choose(PatchTable.concatenate(tables), plan.config, plan.legend)
+    _report_absent(choice, plan.config)
+    stored = sum(len(choice.lists[store]) for store in _STORES.values())
+    counts = sum(choice.class_pixels(store) for store in _STORES.values())
+    return DatasetEstimate(
+        archive=replace(plan.archive, left_out=plan.archive.left_out + unreadable),
+        patches={split: len(choice.lists[split]) for split in SPLITS},
+        class_pixels=dict(zip(choice.names, np.atleast_1d(counts).tolist(), strict=True)),
+        balance=choice.balance(),
+        size_bytes=stored * _patch_bytes(plan.config),
+        hours=_seconds_per_row(plan) * sum(len(np.unique(t.row)) for t in tables) / plan.workers / 3600,
+        workers=plan.workers,
+    )
+
+
+def _seconds_per_row(plan: _Plan) -> float:
+    """Time to look at, and to cut, the middle row of patches of the first product."""
+    job = plan.jobs()[0]
+    grid = PatchGrid.of(job.entry.open(), job.config)
+    row, cols = grid.shape[0] // 2, slice(0, grid.shape[1])
+    begun = time.perf_counter()
+    with LabelMap(job.labels, job.legend) as labels:
+        window = grid.window(row, cols)
+        grid.seen(window, job.config.polarization)
+        for _ in range(2):
+            shape = (grid.patch_px, (cols.stop - cols.start) * grid.patch_px)
+            labels.classes_on(grid.product.crs, grid.transform(row, 0), shape)
+        encode_db(grid.product.read_db(window, polarization=job.config.polarization, looks=job.config.looks))
+    return time.perf_counter() - begun

@@ -41,7 +41,8 @@ class Tutorial:
 
     Args:
         profile: ``quick``, ``laptop`` or ``paper``.
-        product: a product to work on; None: a simulated one.
+        product: a product to work on, or several: a pattern or a CSV table of paths, of which the first is shown; None:
+            a simulated one.
         labels: a label raster that covers it, or a folder of them; None: the simulated scene's.
         legend: a legend's name or file; None: the profile's.
         work_dir: where results live; None: ``work`` beside the notebooks' folder, or here.
@@ -92,9 +93,11 @@ class Tutorial:
 
     @cached_property
     def product_path(self) -> Path:
-        """The product: the one given, or the simulated one, which is made if it is not there."""
+        """The product: the (first) one given, or the simulated one, which is made if it is not there."""
         if self.product is not None:
-            return Path(self.product)
+            from .archive import product_paths
+
+            return Path(product_paths(self.product)[0][0])
         from .simulation import RECIPE, simulate_product
 
         config: SimulateConfig = self.config("simulate")
@@ -107,7 +110,7 @@ class Tutorial:
     @cached_property
     def label_paths(self) -> tuple[str, ...]:
         """The label rasters of the product."""
-        from .dataset_builder import label_files
+        from .labels import label_files
 
         return label_files((self.product_path / "labels" if self.labels is None else self.labels,))
 
@@ -130,7 +133,8 @@ class Tutorial:
         """The dataset's folder."""
         from .dataset_builder import build_dataset
 
-        return build_dataset(self.config("dataset", products=(str(self.product_path),), labels=self.label_paths))
+        products = str(self.product_path) if self.product is None else self.product
+        return build_dataset(self.config("dataset", products=products, labels=self.label_paths))
 
     @cached_property
     def dataset(self) -> PatchDataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -48,11 +49,12 @@ def write_packed_dataset(
         labels[:, :3, :5] = 255
         np.save(path / f"{store}_db.npy", rows)
         np.save(path / f"{store}_labels.npy", labels)
-    for name, count in [("pretrain", n), ("train", n - 2), ("val", n_held_out), ("test", n_held_out)]:
+    lists = [("pretrain", n, 0.0), ("train", n - 2, 0.0), ("val", n_held_out, 1.0), ("test", n_held_out, 2.0)]
+    for name, count, south in lists:
         with open(path / f"{name}.csv", "w", newline="") as handle:
             writer = csv.writer(handle)
-            writer.writerow(["Year", "Row"])
-            writer.writerows([[2022, row] for row in range(count)])
+            writer.writerow(["Year", "Row", "West", "South", "East", "North"])
+            writer.writerows([[2022, row, row / 10, south, row / 10 + 0.1, south + 0.1] for row in range(count)])
     legend = {
         "name": "toy",
         "source": "made up",
@@ -60,7 +62,7 @@ def write_packed_dataset(
         "ignored": [0],
     }
     content = {
-        "schema": "alos2tut-dataset-1",
+        "schema": "alos2tut-dataset-2",
         "legend": legend,
         "statistics": {"mean_db": [-11.0], "std_db": [6.0]},
         "patch_px": patch_px,
@@ -68,10 +70,18 @@ def write_packed_dataset(
         "quantity": "sigma0",
         "spacing_m": [5.0, 5.0],
         "class_weights": [1 / classes] * classes,
+        "settings": {"buffer_m": 1000.0},
+        "files": file_facts(path),
         **changes,
     }
     (path / "dataset.json").write_text(json.dumps(content, sort_keys=True))
     return path
+
+
+def file_facts(folder: Path) -> dict[str, dict[str, Any]]:
+    """Bytes and hash of each file, as ``dataset.json`` states them."""
+    contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "dataset.json"}
+    return {name: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for name, b in contents.items()}
 
 
 @pytest.fixture(scope="session")

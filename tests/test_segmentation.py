@@ -205,7 +205,7 @@ def test_complete_finetuning_is_reused(packed_dataset, tmp_path, capsys):
 
 def test_test_split_is_never_opened(packed_dataset, tmp_path):
     copy = write_packed_dataset(tmp_path / "dataset")
-    for file in ("test_db.npy", "test_labels.npy", "test.csv"):
+    for file in ("test_db.npy", "test_labels.npy"):
         (copy / file).unlink()
     finetune(_settings(copy, tmp_path, steps=1))
 
