@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,14 +23,24 @@ import numpy as np
 import rasterio
 import torch
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 from scipy import ndimage
 
-from alos2tut import Product, load_legend, map_scene, open_product, simulate_product
+from alos2tut import (
+    Product,
+    build_dataset,
+    load_config,
+    load_legend,
+    map_scene,
+    open_dataset,
+    open_product,
+    simulate_product,
+)
 from alos2tut.ceos_writer import ProductDescription, write_ceos_product
 from alos2tut.config import EncoderConfig
-from alos2tut.dataset import Statistics
+from alos2tut.dataset import PatchDataset, Statistics, batch_indices, decode_db
 from alos2tut.despeckling import Filter, gamma_map, refined_lee
 from alos2tut.encoders import SwinEncoder
 from alos2tut.evaluation import tile_starts
@@ -53,6 +64,11 @@ def ratio(name: str, ours: Callable[[], object], other: Callable[[], object], ro
         middle = time.perf_counter()
         other()
         ratios.append((middle - begun) / (time.perf_counter() - middle))
+    print_ratio(name, ratios)
+
+
+def print_ratio(name: str, ratios: list[float]) -> None:
+    """A line of the report."""
     print(f"{name:<82} {statistics.median(ratios):6.2f}  ({min(ratios):.2f}–{max(ratios):.2f})", flush=True)
 
 
@@ -77,13 +93,13 @@ def stream_to_geotiff(product: Product, out: Path) -> None:
             raster.write(sigma0_db, 1, window=window)
 
 
-def write_full_size_product(folder: Path) -> Path:
-    """A Level 2.1 product of the largest usual size, 1.7 GB; its pixels repeat one strip of noise."""
-    height, width = FULL_SIZE_PX
+def write_noise_product(folder: Path, shape: tuple[int, int] = FULL_SIZE_PX, number: int = 0) -> Path:
+    """A Level 2.1 product whose pixels repeat one strip of noise; of the largest usual size it takes 1.7 GB."""
+    height, width = shape
     description = ProductDescription(
-        scene_id="ALOS2900002890-221119",
+        scene_id=f"ALOS29{number:04d}2890-221119",
         product_id="UBSR2.1GUD",
-        shape=FULL_SIZE_PX,
+        shape=shape,
         spacing_m=(2.5, 2.5),
         center_time=datetime(2022, 11, 19, 2, 43),
         incidence_deg=36.3,
@@ -129,7 +145,7 @@ print(json.dumps({"peak_mb": peak_mb()}))
 
 def measure_reading(folder: Path) -> None:
     """Opening and streaming a product of full size."""
-    scene = write_full_size_product(folder / "full")
+    scene = write_noise_product(folder / "full")
     image, out = next(scene.glob("IMG-*")), folder / "out.tif"
     runs = [in_new_process(OPEN, scene) for _ in range(ROUNDS)]
     seconds, peak = (statistics.median(run[name] for run in runs) for name in ("seconds", "peak_mb"))
@@ -196,7 +212,125 @@ def measure_filters(folder: Path) -> None:
     compare("Gamma-MAP 7 × 7, a tenth missing", gamma_map, with_holes)
 
 
-MEASUREMENTS = {"reading": measure_reading, "mapping": measure_mapping, "filters": measure_filters}
+def write_label_tiles(folder: Path) -> Path:
+    """Tiles as JAXA's HRLULC on the noise products' ground: all codes, in pieces of about 150 m."""
+    folder.mkdir()
+    side = 12_000
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": side, "width": side, "crs": "EPSG:4326"}
+    profile |= {"compress": "deflate", "tiled": True, "blockxsize": 512, "blockysize": 512}
+    for west in (139, 140):
+        pieces = np.random.default_rng(west).integers(1, 15, (side // 16, side // 16)).astype(np.uint8)
+        transform = Affine(1 / side, 0, west, 0, -1 / side, 36)
+        with rasterio.open(folder / f"LC_N35E{west}.tif", "w", **profile, transform=transform) as tile:
+            tile.write(pieces.repeat(16, axis=0).repeat(16, axis=1), 1)
+    return folder
+
+
+def dataset_settings(products: list[Path], labels: Path, work_dir: Path, workers: int = 1) -> dict[str, object]:
+    """The paper's grid: 256 px of 5 m, every patch kept that the splits leave."""
+    paths = {"products": [str(path) for path in products], "labels": [str(labels)], "work_dir": str(work_dir)}
+    return {**paths, "workers": workers, "block_m": 6400.0, "patch_px": 256, "buffer_m": 0.0}
+
+
+BUILD = """
+import json, sys, time
+from alos2tut import build_dataset, load_config
+begun = time.perf_counter()
+if __name__ == "__main__":
+    build_dataset(load_config("dataset", "paper", **json.loads(sys.argv[1])), progress=False)
+    print(json.dumps({"seconds": time.perf_counter() - begun, "peak_mb": peak_mb()}))
+"""
+
+
+def build_in_new_process(products: list[Path], labels: Path, work_dir: Path, workers: int = 1) -> dict[str, float]:
+    """Build from nothing; time and memory of it alone, one thread each."""
+    shutil.rmtree(work_dir, ignore_errors=True)
+    return in_new_process(BUILD, json.dumps(dataset_settings(products, labels, work_dir, workers)))
+
+
+def measure_building(folder: Path) -> None:
+    """Building datasets: one product of full size, two workers, ten times the products."""
+    labels, work = write_label_tiles(folder / "labels"), folder / "work"
+    scene = write_noise_product(folder / "full")
+    image = next(scene.glob("IMG-*"))
+    found: dict[str, list[float]] = {"at once": [], "windows": [], "mb": []}
+    for _ in range(4):
+        run = build_in_new_process([scene], labels, work)
+        found["mb"].append(run["peak_mb"])
+        for name, rows in (("at once", None), ("windows", 512)):
+            begun = time.perf_counter()
+            read_with_rasterio(image, rows)
+            found[name].append(run["seconds"] / (time.perf_counter() - begun))
+    shutil.rmtree(scene)
+    print_ratio("building from 27,000 × 32,000 px / SAR_CEOS, read at once (at most 6)", found["at once"][1:])
+    print_ratio("the same / SAR_CEOS, read in windows of 512 rows", found["windows"][1:])
+    print(f"{'memory of the process that builds it':<82} {max(found['mb']):.0f} MB (at most 1500)")
+    products = [write_noise_product(folder / f"part {i}", (8192, 8192), i) for i in range(10)]
+    two, ten, peaks = [], [], []
+    for _ in range(4):
+        alone = build_in_new_process(products[:2], labels, work)
+        two.append(alone["seconds"] / build_in_new_process(products[:2], labels, work, workers=2)["seconds"])
+        one, all_ten = (build_in_new_process(products[:n], labels, work) for n in (1, 10))
+        ten.append(all_ten["seconds"] / one["seconds"])
+        peaks.append(all_ten["peak_mb"] / one["peak_mb"])
+    print_ratio("two products of 8192²: one worker / two workers (at least 1.4)", two[1:])
+    print_ratio("ten products of 8192² / one: time (about 10)", ten[1:])
+    print_ratio("ten products of 8192² / one: memory (about 1)", peaks[1:])
+
+
+def measure_batches(folder: Path) -> None:
+    """Shuffled batches of 256 patches from the packed store, and from a GeoTIFF per patch."""
+    labels = write_label_tiles(folder / "batch labels")
+    scene = write_noise_product(folder / "batch scene", (13_500, 16_000))
+    settings = dataset_settings([scene], labels, folder / "batch work")
+    dataset = open_dataset(build_dataset(load_config("dataset", "paper", **settings), progress=False))
+    split = dataset.split("pretrain")
+    files = write_patch_files(dataset, folder / "patches")
+    batches = [batch_indices(len(split), 256, 0, i) for i in range(8)]
+
+    def decoded() -> None:
+        for batch in batches:
+            rows, classes = split.gather(batch)
+            decode_db(rows), classes.astype(np.float32)
+
+    def from_files() -> None:
+        for batch in batches:
+            np.stack([read_file(files[i][0]) for i in batch]), np.stack([read_file(files[i][1]) for i in batch])
+
+    ratio("one GeoTIFF per patch / packed store, raw rows (at least 20)", from_files,
+          lambda: [split.gather(batch) for batch in batches], rounds=5)  # fmt: skip
+    ratio("one GeoTIFF per patch / packed store, decoded to float32 (at least 10)", from_files, decoded, rounds=5)
+
+
+def write_patch_files(dataset: PatchDataset, folder: Path) -> list[tuple[Path, Path]]:
+    """σ0 in dB and labels of each patch as plain GeoTIFFs, which GDAL reads faster than compressed ones."""
+    folder.mkdir()
+    split, side = dataset.split("pretrain"), dataset.patch_px
+    profile = {"driver": "GTiff", "count": 1, "height": side, "width": side, "crs": "EPSG:32654"}
+    profile |= {"transform": Affine(5, 0, 350_000, 0, -5, 3_950_000)}
+    files = []
+    for i in range(len(split)):
+        contents = {folder / f"{i}.tif": split.db(i)[0], folder / f"{i}_label.tif": split.gather([i])[1][0]}
+        for path, values in contents.items():
+            with rasterio.open(path, "w", dtype=values.dtype, **profile) as file:
+                file.write(values, 1)
+        files.append(tuple(contents))
+    return files
+
+
+def read_file(path: Path) -> NDArray[np.float32]:
+    """The pixels of a GeoTIFF."""
+    with rasterio.open(path) as file:
+        return file.read(1, out_dtype=np.float32)
+
+
+MEASUREMENTS = {
+    "reading": measure_reading,
+    "building": measure_building,
+    "batches": measure_batches,
+    "mapping": measure_mapping,
+    "filters": measure_filters,
+}
 
 
 def main() -> None:
