@@ -27,6 +27,9 @@ _HOME = {
     "simulate_product": "simulation",
     "build_dataset": "dataset_builder",
     "open_dataset": "dataset",
+    "verify_dataset": "checks_dataset",
+    "export_patches": "patch_files",
+    "import_patches": "patch_files",
     "pretrain": "pretraining",
     "load_encoder": "checkpoints",
     "finetune": "segmentation",
@@ -44,6 +47,7 @@ except PackageNotFoundError:  # run from a source tree that was not installed
 
 if TYPE_CHECKING:
     from .checkpoints import load_encoder, load_segmenter
+    from .checks_dataset import verify_dataset
     from .config import load_config
     from .dataset import open_dataset
     from .dataset_builder import build_dataset
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from .evaluation import evaluate, map_scene
     from .legend import load_legend
     from .opening import open_product
+    from .patch_files import export_patches, import_patches
     from .pretraining import pretrain
     from .products import Product
     from .segmentation import finetune

@@ -15,11 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 
 from .config import DatasetConfig
 from .dataset import same_spacing
@@ -54,9 +57,20 @@ class Entry:
     name: str
     fingerprint: str
 
+    @property
+    def grid(self) -> tuple[CRS, Affine, tuple[int, int]]:
+        """Coordinate system, transform and shape of its pixels, without opening it."""
+        rows, cols = self.info["shape"]
+        return _parsed(self.info["crs"]), Affine(*self.info["transform"]), (rows, cols)
+
     def open(self) -> Product:
         """Open the product; errors as of :func:`alos2tut.open_product`."""
         return open_product(self.path, crs=self.crs)
+
+
+@cache
+def _parsed(crs: str) -> CRS:
+    return CRS.from_string(crs)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 from . import __version__
 from .config import describe_settings, load_config, profile_names
+from .dataset import SPLITS
 from .errors import Alos2TutError, Alos2TutWarning
 from .legend import legend_names
 
@@ -125,6 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seed", type=int, default=0, help="equal seeds give equal bytes on one machine (default 0)")
     simulate.add_argument("--size-px", type=int, nargs="+", default=[4096], metavar="N", help="rows and columns")
     simulate.add_argument("--season", default="autumn", help="autumn (default), winter, spring or summer")
+    simulate.add_argument(
+        "--corner", type=float, nargs=2, metavar=("LON", "LAT"), help="south-west corner (default: Sagami Bay)"
+    )
 
     build = _stage(commands, "build-dataset", "dataset", _build_dataset, "cut products and labels into patches")
     build.add_argument(
@@ -140,6 +144,32 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--workers", type=int, help="processes (default: as many as cores, at most one per product)")
     build.add_argument(
         "--dry-run", action="store_true", help="only estimate patches, classes, bytes and hours; write nothing"
+    )
+
+    export = _command(commands, "export-patches", _export_patches, "write a dataset as one GeoTIFF per patch")
+    export.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
+    export.add_argument("folder", metavar="FOLDER", help="folder to make, in the layout of the paper's authors")
+
+    imported = _command(commands, "import-patches", _import_patches, "read one GeoTIFF per patch into a dataset")
+    imported.add_argument("folder", metavar="FOLDER", help="holds patches and lists, in the layout of the authors")
+    imported.add_argument("out", metavar="OUT_DIR", help="the dataset's folder to make")
+    for split in SPLITS:
+        imported.add_argument(f"--{split}", metavar="FILE", help=f"the list's file in FOLDER (default {split}.csv)")
+    imported.add_argument(
+        "--labels", nargs="+", default=[], metavar="RASTER", help="where no labels lie beside patches"
+    )
+    imported.add_argument("--legend", help="of the labels (default: that beside the patches, else japan_9)")
+    imported.add_argument(
+        "--quantity", help="sigma0 or gamma0 (default: as the patches' description says, else sigma0)"
+    )
+    imported.add_argument("--polarization", help="of the patches (default: as their description or names say)")
+    imported.add_argument(
+        "--buffer-m",
+        type=float,
+        help="ground so near to held-out ground is in no other list (default: as described, or 0)",
+    )
+    imported.add_argument(
+        "--on-overlap", default="raise", help="lists that share ground: raise (default) or drop training patches"
     )
 
     pretrain = _stage(commands, "pretrain", "pretrain", _pretrain, "pretrain an encoder: SAR-W-SimMIM")
@@ -304,7 +334,8 @@ def _simulate(options: argparse.Namespace) -> None:
     if len(options.size_px) > 2:
         raise Alos2TutError("takes one number or two", where="--size-px")
     size = options.size_px[0] if len(options.size_px) == 1 else tuple(options.size_px)
-    _say(simulate_product(options.out_dir, options.seed, size, season=options.season))
+    corner = None if options.corner is None else tuple(options.corner)
+    _say(simulate_product(options.out_dir, options.seed, size, season=options.season, corner=corner))
 
 
 def _build_dataset(options: argparse.Namespace) -> None:
@@ -314,6 +345,20 @@ def _build_dataset(options: argparse.Namespace) -> None:
     # what is not given here may stand in the settings file
     config = _config(options, **{name: getattr(options, name) or None for name in names})
     _say(estimate_dataset(config).to_text() if options.dry_run else build_dataset(config))
+
+
+def _export_patches(options: argparse.Namespace) -> None:
+    from .patch_files import export_patches
+
+    _say(export_patches(options.dataset, options.folder))
+
+
+def _import_patches(options: argparse.Namespace) -> None:
+    from .patch_files import import_patches
+
+    lists = {split: file for split in SPLITS if (file := getattr(options, split)) is not None}
+    names = ("labels", "legend", "quantity", "polarization", "buffer_m", "on_overlap")
+    _say(import_patches(options.folder, options.out, lists=lists, **{name: getattr(options, name) for name in names}))
 
 
 def _pretrain(options: argparse.Namespace) -> None:

@@ -49,6 +49,8 @@ class SimulateConfig:
     """Rows and columns at 2.5 m (one number: a square)."""
     season: Literal["autumn", "winter", "spring", "summer"] = "autumn"
     """When the scene is seen; the ground is the same."""
+    corner: tuple[float, float] | None = None
+    """Longitude and latitude of its south-west corner; None: by Sagami Bay."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
 

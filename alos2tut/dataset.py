@@ -15,17 +15,18 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import splits
 from .artifacts import read_json, sha256_file
+from .balance import class_weights
 from .errors import Alos2TutError, closest
 from .legend import Legend
 
@@ -299,6 +300,48 @@ def open_dataset(path: str | Path) -> PatchDataset:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise Alos2TutError(f"is not of the schema {SCHEMA}", where=path / "dataset.json", remedy="Build it anew.")
     return PatchDataset(path, content)
+
+
+# --- what builders of datasets write
+
+
+def begin_array(file: BinaryIO, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
+    """The head of a store's file, whose numbers come next. (A mapped file would crash its writer on a full disk.)"""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def describe_content(
+    folder: Path,
+    legend: Legend,
+    patches: Mapping[str, int],
+    class_pixels: Mapping[str, NDArray[np.int64]],
+    sums: Sequence[Sequence[int]],
+) -> dict[str, Any]:
+    """What ``dataset.json`` says of classes, statistics and files.
+
+    Args:
+        folder: holds the stores and the lists, and nothing else that ends so.
+        legend: of the labels.
+        patches: in each list.
+        class_pixels: (C,) of each list.
+        sums: by channel, of the store of the list ``pretrain``; see :func:`step_sums`.
+
+    Raises:
+        Alos2TutError: no pixel of ``pretrain`` has data, or none of ``train`` a label.
+    """
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".npy", ".csv"))
+    counts = {name: [int(n) for n in pixels] for name, pixels in class_pixels.items()}
+    return {
+        "legend": legend.to_dict(),
+        "statistics": Statistics.from_sums(sums, where="the list 'pretrain'").to_dict(),
+        "splits": {
+            name: {"patches": patches[name], "class_pixels": dict(zip(legend.names, counts[name], strict=True))}
+            for name in SPLITS
+        },
+        "class_weights": [round(float(weight), 8) for weight in class_weights(class_pixels["train"])],
+        "files": {file.name: {"bytes": file.stat().st_size, "sha256": sha256_file(file)} for file in files},
+    }
 
 
 def batch_indices(n: int, batch_size: int, seed: int, micro_batch: int) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import itertools
+import math
 import os
 import shutil
 import time
@@ -28,11 +29,21 @@ from rasterio.warp import transform as reproject_points
 
 from . import __version__, balance, splits
 from .archive import Archive, LeftOut, open_archive
-from .artifacts import make_folder, read_json, sha256_file, stage_dir, write_json
+from .artifacts import make_folder, read_json, stage_dir, write_json
 from .config import DatasetConfig, settings_for_key
-from .dataset import AUTHORS_COLUMNS, BOX_COLUMNS, OUR_COLUMNS, SCHEMA, SPLITS, Statistics, encode_db, step_sums
+from .dataset import (
+    AUTHORS_COLUMNS,
+    BOX_COLUMNS,
+    OUR_COLUMNS,
+    SCHEMA,
+    SPLITS,
+    begin_array,
+    describe_content,
+    encode_db,
+    step_sums,
+)
 from .errors import Alos2TutError, warn
-from .labels import LabelMap, covering, label_files, label_fingerprint
+from .labels import LabelMap, label_files, label_fingerprint
 from .legend import IGNORE, Legend, load_legend
 from .parallel import cores, in_order, process_pool
 from .progress import progress_bar
@@ -310,8 +321,9 @@ def _with_labels(
 ) -> tuple[Archive, tuple[tuple[str, ...], ...]]:
     """The products on whose ground some label raster may lie, and for each of them these rasters."""
     entries, labels, without = [], [], []
+    label_map = LabelMap(files)
     for entry in archive.entries:
-        found = covering(files, entry.open())
+        found = label_map.touching(*entry.grid)
         if found:
             entries.append(entry)
             labels.append(found)
@@ -465,11 +477,10 @@ def _patch_bytes(config: DatasetConfig) -> int:
 
 
 def _empty_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """A file in NumPy's format whose content is yet to be written. (A mapped one would crash on a full disk.)"""
+    """A store's file whose numbers are yet to be written."""
     with _writing(path), open(path, "wb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        file.truncate(file.tell() + int(np.prod(shape)) * dtype.itemsize)
+        begin_array(file, dtype, shape)
+        file.truncate(file.tell() + math.prod(shape) * dtype.itemsize)
 
 
 @contextmanager
@@ -675,33 +686,23 @@ def _describe(plan: _Plan, choice: Choice, sums: list[int]) -> dict[str, Any]:
     """What ``dataset.json`` says of origin, signal and files; no times of the run, hosts or absolute paths."""
     config, entries = plan.config, plan.archive.entries
     used = [entries[i] for i in np.unique(choice.table.product[choice.fate == _KEPT])]
-    statistics = Statistics.from_sums([sums], where=plan.target)
-    files = [file for file in sorted(plan.partial.iterdir()) if file.suffix in (".npy", ".csv")]
     first = entries[0].info
+    patches = {split: len(choice.lists[split]) for split in SPLITS}
+    class_pixels = {split: choice.class_pixels(split) for split in SPLITS}
     return {
         "schema": SCHEMA,
         "version": __version__,
         "settings": settings_for_key(config) | {"legend": plan.legend.name},
-        "made_from": dict(plan.made_from),
+        "made_from": plan.made_from,
         "products": [entry.info | {"name": entry.name} for entry in used],
         "labels": [Path(path).name for path in config.labels],
-        "legend": plan.legend.to_dict(),
         "quantity": first["quantity"],
         "polarizations": [config.polarization],
         "simulated": any(entry.info["simulated"] for entry in used),
         "spacing_m": [round(config.looks * spacing, 3) for spacing in first["spacing_m"]],
         "patch_px": config.patch_px,
-        "statistics": statistics.to_dict(),
         "balance": choice.balance(),
-        "splits": {
-            split: {
-                "patches": len(choice.lists[split]),
-                "class_pixels": dict(zip(choice.names, choice.class_pixels(split).tolist(), strict=True)),
-            }
-            for split in SPLITS
-        },
-        "class_weights": [round(float(w), 8) for w in balance.class_weights(choice.class_pixels("train"))],
-        "files": {file.name: {"bytes": file.stat().st_size, "sha256": sha256_file(file)} for file in files},
+        **describe_content(plan.partial, plan.legend, patches, class_pixels, [sums]),
     }
 
 

@@ -89,16 +89,6 @@ def _files_of(path: str | Path) -> list[str]:
     return [file for match in matches for file in ([match] if Path(match).is_file() else _files_of(match))]
 
 
-def covering(labels: Sequence[str | Path], product: Product) -> tuple[str, ...]:
-    """Those label rasters that may cover some of a product, told by outlines; none is missed.
-
-    Raises:
-        Alos2TutError: as in :class:`LabelMap`.
-    """
-    grid = _Grid(product.crs, product.transform, product.shape)
-    return tuple(raster.path for raster in LabelMap(labels)._headers() if grid.may_touch(raster))
-
-
 def label_fingerprint(path: str | Path) -> str:
     """A hash that changes when a label raster does; what is none is refused, as in :class:`LabelMap`."""
     _header(str(path), [])
@@ -159,10 +149,10 @@ class LabelMap:
             self._rasters = [_header(path, systems) for path in self.paths]
         return self._rasters
 
-    def covers(self, crs: CRS, transform: Affine, shape: tuple[int, int]) -> bool:
-        """Whether some raster may cover some of a grid, told by outlines: yes, where that is unclear."""
+    def touching(self, crs: CRS, transform: Affine, shape: tuple[int, int]) -> tuple[str, ...]:
+        """Those rasters that may cover some of a grid, told by outlines; none is missed."""
         grid = _Grid(crs, transform, shape)
-        return any(grid.may_touch(raster) for raster in self._headers())
+        return tuple(raster.path for raster in self._headers() if grid.may_touch(raster))
 
     def classes_on(self, crs: CRS, transform: Affine, shape: tuple[int, int]) -> NDArray[np.uint8]:
         """Class indices on a grid.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 #: how the parameters cell begins, and the cell that papermill puts after it
 _OURS, _INJECTED = "# Parameters:", "# Parameters\n"
+#: sides of the simulated archive's frames, and a corner west of the border between UTM zones 53 and 54
+_ARCHIVE_PX, _ZONE_BORDER = 1024, (137.985, 34.75)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,14 +101,21 @@ class Tutorial:
             from .archive import product_paths
 
             return Path(product_paths(self.product)[0][0])
-        from .simulation import RECIPE, simulate_product
+        return _simulated(self.config("simulate"))
 
-        config: SimulateConfig = self.config("simulate")
-        target = stage_dir(self.folder, "simulate", settings_for_key(config), {"recipe": RECIPE})
-        if (target / "simulation.json").is_file():
-            print(f"reusing {target}")
-            return target
-        return simulate_product(target, config.seed, config.size_px, season=config.season)
+    @cached_property
+    def archive_paths(self) -> tuple[str, ...]:
+        """An archive to look at: all products given, or, simulated, one small ground in two seasons and another place.
+
+        The other place lies across the border of two UTM zones.
+        """
+        if self.product is not None:
+            from .archive import product_paths
+
+            return tuple(path for path, _ in product_paths(self.product))
+        small = functools.partial(self.config, "simulate", size_px=_ARCHIVE_PX)
+        frames = ({"season": "autumn"}, {"season": "winter"}, {"season": "autumn", "corner": _ZONE_BORDER})
+        return tuple(str(_simulated(small(**frame))) for frame in frames)
 
     @cached_property
     def label_paths(self) -> tuple[str, ...]:
@@ -113,6 +123,15 @@ class Tutorial:
         from .labels import label_files
 
         return label_files((self.product_path / "labels" if self.labels is None else self.labels,))
+
+    @cached_property
+    def archive_labels(self) -> tuple[str, ...]:
+        """The label rasters of :attr:`archive_paths`."""
+        from .labels import label_files
+
+        if self.product is not None:
+            return self.label_paths
+        return label_files([Path(path) / "labels" for path in self.archive_paths])
 
     @cached_property
     def opened(self) -> Product:
@@ -196,6 +215,17 @@ class Tutorial:
             figure.text(0.999, -0.004, "simulated data", ha="right", va="top", fontsize=7, color="0.45", style="italic")
         make_folder(self.folder / "figures")
         figure.savefig(self.folder / "figures" / f"{name}.png")
+
+
+def _simulated(config: SimulateConfig) -> Path:
+    """A simulated product, made or found."""
+    from .simulation import RECIPE, simulate_product
+
+    target = stage_dir(config.work_dir, "simulate", settings_for_key(config), {"recipe": RECIPE})
+    if (target / "simulation.json").is_file():
+        print(f"reusing {target}")
+        return target
+    return simulate_product(target, config.seed, config.size_px, season=config.season, corner=config.corner)
 
 
 def _trained(train: Callable[[Any], Path], command: str, config: Any) -> Path:

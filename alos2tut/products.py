@@ -82,6 +82,17 @@ class MapGrid:
     crs: CRS
     transform: Affine
 
+    def spacing_m(self, shape: tuple[int, int]) -> tuple[float, float]:
+        """Pixel spacing in metres, (rows, columns); where the unit is degrees, in the middle of so many pixels."""
+        t = self.transform
+        dx, dy = math.hypot(t.a, t.d), math.hypot(t.b, t.e)
+        if not self.crs.is_geographic:
+            metres = self.crs.linear_units_factor[1] if self.crs.is_projected else 1.0
+            return dy * metres, dx * metres
+        latitude = (t * (shape[1] / 2, shape[0] / 2))[1]
+        per_degree = geometry.metres_per_degree(latitude)
+        return dy * per_degree[0], dx * per_degree[1]
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -238,14 +249,7 @@ class Product:
         """
         if self.grid is None:
             return self.stated_spacing_m or (math.nan, math.nan)
-        t = self.transform
-        dx, dy = math.hypot(t.a, t.d), math.hypot(t.b, t.e)
-        if not self.crs.is_geographic:
-            metres = self.crs.linear_units_factor[1] if self.crs.is_projected else 1.0
-            return dy * metres, dx * metres
-        latitude = (t * (self.shape[1] / 2, self.shape[0] / 2))[1]
-        per_degree = geometry.metres_per_degree(latitude)
-        return dy * per_degree[0], dx * per_degree[1]
+        return self._map_grid().spacing_m(self.shape)
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:

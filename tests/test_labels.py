@@ -16,7 +16,7 @@ from rasterio.warp import Resampling, reproject
 from rasterio.warp import transform as reproject_points
 
 from alos2tut import Alos2TutError, labels, load_legend, open_product
-from alos2tut.labels import LabelMap, covering, label_classes, label_files, label_fingerprint, warp_labels
+from alos2tut.labels import LabelMap, label_classes, label_files, label_fingerprint, warp_labels
 from alos2tut.legend import IGNORE, LandClass, Legend
 
 UTM54 = CRS.from_epsg(32654)
@@ -381,9 +381,9 @@ def test_only_the_tiles_that_a_product_touches_are_used_and_each_is_opened_once(
     opened, once = [], rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda path, *given: opened.append(path) or once(path, *given))
     files = label_files(tmp_path)
-    touched = covering(files, product)
+    touched = LabelMap(files).touching(product.crs, product.transform, product.shape)
     assert [Path(path).stem for path in touched] == ["-1_-1", "-1_0", "0_-1", "0_0"]
-    assert sorted(opened) == sorted(files)
+    assert sorted(opened) == sorted(files)  # once each
     legend = load_legend("japan_9")
     np.testing.assert_array_equal(label_classes(product, touched, legend), label_classes(product, files, legend))
 
@@ -391,14 +391,14 @@ def test_only_the_tiles_that_a_product_touches_are_used_and_each_is_opened_once(
 def test_a_map_covers_what_it_may_lie_on(tmp_path):
     path = raster_around(tmp_path / "l.tif", UTM54, GRID, (100, 100), LONLAT, pixel=STEP_DEG, size=(100, 100))
     with LabelMap([path]) as label_map:
-        assert label_map.covers(UTM54, GRID, (100, 100))
+        assert label_map.touching(UTM54, GRID, (100, 100))
         # around the raster, or within it
-        assert label_map.covers(UTM54, GRID * Affine.translation(-1000, -1000), (2100, 2100))
-        assert label_map.covers(UTM54, GRID * Affine.translation(50, 50), (1, 1))
-        assert not label_map.covers(UTM54, GRID * Affine.translation(300, 0), (100, 100))
-        assert not label_map.covers(UTM54, GRID * Affine.translation(0, -2000), (100, 100))
+        assert label_map.touching(UTM54, GRID * Affine.translation(-1000, -1000), (2100, 2100))
+        assert label_map.touching(UTM54, GRID * Affine.translation(50, 50), (1, 1))
+        assert not label_map.touching(UTM54, GRID * Affine.translation(300, 0), (100, 100))
+        assert not label_map.touching(UTM54, GRID * Affine.translation(0, -2000), (100, 100))
         # beyond what the system knows
-        assert label_map.covers(UTM54, Affine(1e9, 0, 0, 0, -1e9, 0), (100, 100))
+        assert label_map.touching(UTM54, Affine(1e9, 0, 0, 0, -1e9, 0), (100, 100))
 
 
 def test_classes_of_a_product_have_its_grid_at_any_looks(small_scene):
