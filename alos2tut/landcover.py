@@ -5,8 +5,8 @@ reservoirs behind dams, smooth fields that say where towns, paddies or forests p
 point by point: parcels, streets, houses, stands and panels are cells of rotated lattices, and what a cell holds is a
 hash of its number. Nothing depends on the order or the size of the pieces in which the ground is asked for.
 
-Sizes and shares are in ``surfaces.yaml``, marked with their sources. The rest of the recipe (how fields and lattices
-combine) is this project's own and an assumption throughout.
+Sizes, shares and chances are in ``surfaces.yaml``, marked with their sources. The rest of the recipe (how fields and
+lattices combine) is this project's own and an assumption throughout.
 """
 
 from __future__ import annotations
@@ -33,15 +33,19 @@ Mask: TypeAlias = NDArray[np.bool_]
 _RELIEF, _RIDGES, _BENDS, _SAMPLE, _FIELDS = 1, 2, 3, 4, 16
 _MARGIN_M = 600.0
 _TERRAIN_M, _ROUTING_CELLS, _FIELDS_M = 25.0, 4, 50.0
+_ROUTING_M = _ROUTING_CELLS * _TERRAIN_M
+#: what a flood climbs on flat ground from cell to cell
+_RESISTANCE_M = 0.003
+#: widths of the filters that take the grid's corners off the coast and off dams, in nodes of the terrain
+_COAST_NODES, _DAM_NODES = 1.5, 2.0
 #: points that are worked on at once: what they need stays in a core's cache
 _CHUNK = 1 << 16
-#: share of the scene below the foot of the hills, and how high the hills of a scene of 10 km are
-_FOOT, _HILLS_M, _RIDGE_M, _CARVE_M = 0.46, 330.0, 70.0, 7.0
-#: rivers: a catchment of 100 km² feeds one of about 60 m (assumption); narrow ones, which the terrain's grid would
-#: break into beads, are not drawn
-_RIVER_SHARE, _RIVER_M_PER_KM, _NARROWEST_M, _REACH_M = 0.016, (5.0, 14.0), 30.0, 500.0
-_RESERVOIR_SHARE = 0.014
-_CALIBRATION_POINTS, _CALIBRATION_ROUNDS = 60_000, 10
+#: rivers, reservoirs and the coast are looked for no further away than this
+_REACH_M = 500.0
+#: level of reservoirs where there is none
+_DRY_M = np.float32(-1e4)
+#: how far knobs are turned, round by round: some answer so strongly that they would swing for ever
+_CALIBRATION_POINTS, _CALIBRATION_STEPS = 60_000, (*[0.7] * 5, *[0.35] * 7)
 
 
 @cache
@@ -49,6 +53,13 @@ def load_table() -> dict[str, Any]:
     """The content of ``surfaces.yaml``: the simulator's priors with their sources."""
     content: dict[str, Any] = read_yaml(files("alos2tut").joinpath("surfaces.yaml"))
     return content
+
+
+@cache
+def prior(group: str, name: str) -> Any:
+    """A number of the table, or several in a tuple: ``prior("sizes_m", "paddy")`` is (100.0, 30.0)."""
+    value = load_table()[group][name]["value"]
+    return tuple(map(float, value)) if isinstance(value, list) else value
 
 
 @cache
@@ -68,6 +79,17 @@ def asked_shares() -> dict[int, float]:
     """Share of the scene that each label code should take; together 1."""
     shares = {code: share for code, share in load_table()["shares"].items() if code != "source"}
     return {code: share / sum(shares.values()) for code, share in shares.items()}
+
+
+def in_swath(down: NDArray[Any], across: NDArray[Any]) -> Mask:
+    """Where the scene has data: the swath is slanted against the map grid, and two thin corners lie outside.
+
+    Args:
+        down: share of the scene's height above a place, 0…1.
+        across: share of its width west of it; broadcast against ``down``.
+    """
+    slant = np.float32(prior("scene", "swath_slant")) * (1 - 2 * np.asarray(down))
+    return np.asarray((across > slant) & (across < 1 + slant))
 
 
 def generator(seed: int, stream: int, tile: tuple[int, int] = (0, 0)) -> np.random.Generator:
@@ -158,22 +180,23 @@ class LandCover:
     # --- shares
 
     def _calibrate(self) -> None:
-        """Turn the knobs until a sample of the scene's ground shows the shares that are asked for."""
+        """Turn the knobs until a sample of the ground with data shows the shares that are asked for."""
         draw = generator(self._seed, _SAMPLE).random((2, _CALIBRATION_POINTS), dtype=np.float32)
-        x, y = draw[0] * np.float32(self._size_m[1]), draw[1] * np.float32(self._size_m[0])
+        x, y = draw[:, in_swath(1 - draw[1], draw[0])] * np.array(self._size_m[::-1], np.float32)[:, None]
         terrain, fields_here = self._terrain.at(x, y), self._fields.at(x, y)
-        land = (terrain["height_m"] > 0) & (terrain["river_m"] > 0)
+        land = (terrain["shore_m"] > 0) & (terrain["river_m"] > 0)
         rank = terrain["rank"]
-        sample = fields_here | {"upland": terrain["upland"][land], "rank": rank[land & (rank > _FOOT)]}
+        hilly = land & (rank > prior("relief", "plain_share"))
+        sample = fields_here | {"upland": terrain["upland"][land], "rank": rank[hilly]}
         sample["wetland"] = _wetness(terrain, fields_here)[land]
         self._sorted = {name: np.sort(values) for name, values in sample.items()}
-        asked = asked_shares()
-        self._knobs = dict(_KNOBS)
-        for _ in range(_CALIBRATION_ROUNDS):
+        asked, knobs = asked_shares(), _rows("knobs")
+        self._knobs = {name: knob["start"] for name, knob in knobs.items()}
+        for step in _CALIBRATION_STEPS:
             found = np.bincount(surface_codes()[self.surfaces(x, y).surface], minlength=15) / x.size
-            for name, codes in _KNOB_CODES.items():
-                ratio = sum(asked[code] for code in codes) / max(sum(found[code] for code in codes), 1e-4)
-                self._knobs[name] = min(self._knobs[name] * min(max(ratio, 0.5), 2.0) ** 0.7, 0.95)
+            for name, knob in knobs.items():
+                ratio = sum(asked[code] for code in knob["codes"]) / max(found[knob["codes"]].sum(), 1e-4)
+                self._knobs[name] = min(self._knobs[name] * min(max(ratio, 0.5), 2.0) ** step, 0.95)
 
     def _cut(self, name: str, field: str | None = None, *, below: bool = False) -> np.float32:
         """The value that a field exceeds on the share of the ground that the knob of this name says, or stays below."""
@@ -186,9 +209,8 @@ class LandCover:
     def _chunk(self, x: Floats, y: Floats) -> Ground:
         terrain = self._terrain.at(x, y)
         ground = Ground.empty(x.size)
-        height, river = terrain["height_m"], terrain["river_m"]
-        sea, inland = height < 0, (river < 0) | (terrain["reservoir_m"] > 0)
-        inland &= ~sea
+        sea = terrain["shore_m"] < 0
+        inland = ~sea & ((terrain["river_m"] < 0) | (terrain["reservoir_m"] > 0))
         upland = terrain["upland"] - self._cut("upland")
         for zone, fill in (((upland < 0), self._lowland), ((upland >= 0), self._hills)):
             here = np.flatnonzero(zone & ~sea & ~inland)
@@ -212,16 +234,16 @@ class LandCover:
         mottle = smooth["mottle"]
         wet = _wetness(terrain, smooth) > self._cut("wetland")
         _cover(ground, wet, "wetland", mottle)
-        bank = terrain["river_m"] < _size("levee")[0]
-        _cover(ground, bank, "grassland", mottle)
-        _cover(ground, terrain["river_m"] < 14 * (1 + mottle), "bare", mottle)
-        _cover(ground, terrain["shore_m"] < 25 * (1 + mottle), "bare", mottle)
+        _cover(ground, terrain["river_m"] < _metres("levee"), "grassland", mottle)
+        _cover(ground, terrain["river_m"] < _metres("gravel") * (1 + mottle), "bare", mottle)
+        _cover(ground, terrain["shore_m"] < _metres("beach") * (1 + mottle), "bare", mottle)
         return ground
 
     def _district(self, x: Floats, y: Floats, smooth: Mapping[str, Floats]) -> _Frame:
         """The district of each point; districts meet in winding lines and have a direction each."""
-        size = _size("district")[0]
-        wander_x, wander_y = (0.35 * size * smooth[name] for name in ("wander_x", "wander_y"))
+        size = _metres("district")
+        wander = np.float32(prior("preferences", "district_wander") * size)
+        wander_x, wander_y = (wander * smooth[name] for name in ("wander_x", "wander_y"))
         number = _cell_id(np.floor((x + wander_x) / size), np.floor((y + wander_y) / size), self._salt)
         angle = np.float32(math.pi) * _draw(number, 1)
         cos, sin = np.cos(angle), np.sin(angle)
@@ -230,50 +252,52 @@ class LandCover:
     def _fields_and_tunnels(self, district: _Frame, smooth: Mapping[str, Floats]) -> Ground:
         """Paddies and other fields; some lie fallow, some are under plastic."""
         ground = Ground.empty(district.x.size)
-        wet_district = _draw(district.number, 2) - 0.12 * smooth["paddy"] < self._knobs["paddy"]
-        scale = 0.8 + 0.45 * _draw(district.number, 3)
-        sides = [np.where(wet_district, *pair) * scale for pair in zip(_size("paddy"), _size("field"), strict=True)]
+        gathers = np.float32(prior("preferences", "paddy_gathers"))
+        wet_district = _draw(district.number, 2) - gathers * smooth["paddy"] < self._knobs["paddy"]
+        smallest, largest = prior("chances", "parcel_scale")
+        scale = smallest + (largest - smallest) * _draw(district.number, 3)
+        sides = [np.where(wet_district, *pair) * scale for pair in zip(_metres("paddy"), _metres("field"), strict=True)]
         parcel = _Lattice(district, sides[0], sides[1], salt=4)
         draw = parcel.draw(1)
-        is_paddy = np.where(wet_district, draw < 0.88, draw < 0.06)
+        is_paddy = np.where(wet_district, draw < _chance("paddy_among_paddies"), draw < _chance("paddy_among_fields"))
         ground.surface[:] = np.where(is_paddy, _number("paddy"), _number("cropland"))
         ground.level[:] = _spread(parcel.draw(2))
         # rows run along the parcel in paddies
         ground.direction_rad[:] = district.angle
-        ridge = parcel.border(_size("ridge")[0])
+        ridge = parcel.border(_metres("ridge"))
         ground.surface[ridge & is_paddy] = _number("paddy ridge")
-        track = (np.mod(parcel.j, 4) == 0) & (parcel.v < _size("track")[0])
+        track = (np.mod(parcel.j, 4) == 0) & (parcel.v < _metres("track"))
         ground.surface[track] = np.where(wet_district[track], _number("paddy ridge"), _number("field track"))
-        ground.surface[parcel.draw(3) < 0.05] = _number("grassland")
-        ground.surface[parcel.draw(4) < 0.008] = _number("bare")
-        tunnels = (smooth["greenhouse"] > self._cut("greenhouse")) & (parcel.draw(5) < 0.75) & ~track
-        frame = np.mod(parcel.v, _size("tunnel")[0]) < 2.5
+        ground.surface[parcel.draw(3) < _chance("fallow")] = _number("grassland")
+        ground.surface[parcel.draw(4) < _chance("barren")] = _number("bare")
+        tunnels = (smooth["greenhouse"] > self._cut("greenhouse")) & (parcel.draw(5) < _chance("tunnel")) & ~track
+        frame = np.mod(parcel.v, _metres("tunnel")) < _metres("frame")
         ground.surface[tunnels] = np.where(frame, _number("greenhouse frame"), _number("greenhouse"))[tunnels]
         ground.level[ridge & ~tunnels] = 0
         return ground
 
     def _scatter_blocks(self, ground: Ground, district: _Frame, smooth: Mapping[str, Floats]) -> None:
         """Towns, block by block, and farm houses and groves among the fields."""
-        block = _Lattice(district, *_size("block"), salt=5)
-        density = smooth["town"] - self._cut("town") + 0.12 * (block.draw(1) - 0.5)
+        block = _Lattice(district, *_metres("block"), salt=5)
+        density = smooth["town"] - self._cut("town") + prior("preferences", "town_edge") * (block.draw(1) - 0.5)
         chance = block.draw(2)
-        # single blocks among fields: 3 % hold a farm, 2 % the grove of a shrine
-        town = (density > 0) | (chance < 0.03)
+        # single blocks among fields hold a farm or the grove of a shrine
+        town = (density > 0) | (chance < _chance("farm_block"))
         here = np.flatnonzero(town)
         ground.put(here, _town(district.cut(here), block.cut(here), np.maximum(density[here], 0)))
-        _cover(ground, ~town & (chance > 0.98), "evergreen broad-leaf", _spread(block.draw(3)))
+        _cover(ground, ~town & (chance > 1 - _chance("grove")), "evergreen broad-leaf", _spread(block.draw(3)))
 
     def _solar_farms(self, ground: Ground, district: _Frame) -> None:
         """Panels on some large plots: rows from east to west in arrays between service lanes."""
-        plot = _Lattice(district, *_size("farm"), salt=6)
-        here = np.flatnonzero((plot.draw(1) < self._knobs["solar"]) & ~plot.border(12.0, both=True))
+        plot = _Lattice(district, *_metres("farm"), salt=6)
+        here = np.flatnonzero((plot.draw(1) < self._knobs["solar"]) & ~plot.border(_metres("farm_margin"), both=True))
         if not here.size:
             return
         x, y = district.x[here], district.y[here]
-        across, along = (np.mod(position, side) for position, side in zip((x, y), _size("panel_array"), strict=True))
-        row = np.mod(along, _size("panel_pitch")[0])
-        surface = np.where(row < 2.5, _number("panel edge"), _number("panel"))
-        surface = np.where((row > 6.5) | (across < 6) | (along < 6), _number("service lane"), surface)
+        across, along = (np.mod(position, side) for position, side in zip((x, y), _metres("panel_array"), strict=True))
+        row, (edge, end), lane = np.mod(along, _metres("panel_pitch")), _metres("panel_row"), _metres("service_lane")
+        surface = np.where(row < edge, _number("panel edge"), _number("panel"))
+        surface = np.where((row > end) | (across < lane) | (along < lane), _number("service lane"), surface)
         ground.surface[here] = surface
         ground.level[here] = _spread(plot.draw(2)[here])
         ground.direction_rad[here] = 0
@@ -282,75 +306,62 @@ class LandCover:
         """Planted and natural forest, bamboo along the foot, pastures and golf courses, slides, solar farms."""
         smooth = self._fields.at(x, y, _HILL_FIELDS)
         district = self._district(x, y, smooth)
-        stand = _Lattice(district, *_size("stand"), salt=7)
+        stand = _Lattice(district, *_metres("stand"), salt=7)
         mottle = smooth["mottle"]
         ground = Ground.empty(x.size)
-        planted = smooth["needle"] + 1.2 * _spread(stand.draw(1)) > self._cut("needle")
-        high = terrain["rank"] + 0.02 * mottle
+        planted = smooth["needle"] + _preference("stand_over_field") * _spread(stand.draw(1)) > self._cut("needle")
+        high = terrain["rank"] + _preference("zone_mottle") * mottle
         low, larch = high < self._cut("evergreen", "rank", below=True), high > self._cut("larch", "rank")
         natural = np.where(low, _number("evergreen broad-leaf"), _number("deciduous broad-leaf"))
         crop = np.where(larch, _number("deciduous needle-leaf"), _number("evergreen needle-leaf"))
         ground.surface[:] = np.where(planted, crop, natural)
         ground.level[:] = np.where(planted, _spread(stand.draw(2)), mottle)
-        felled = planted & (stand.draw(3) < 0.03)
-        _cover(ground, felled & (stand.draw(4) < 0.6), "grassland", mottle)
-        _cover(ground, felled & (stand.draw(4) >= 0.6), "bare", mottle)
-        _cover(ground, smooth["bamboo"] - 40 * terrain["above_foot"] > self._cut("bamboo"), "bamboo", mottle)
+        felled, grown_over = planted & (stand.draw(3) < _chance("felled")), stand.draw(4) < _chance("felled_grown_over")
+        _cover(ground, felled & grown_over, "grassland", mottle)
+        _cover(ground, felled & ~grown_over, "bare", mottle)
+        foot = smooth["bamboo"] - _preference("bamboo_climbs") * terrain["above_foot"]
+        _cover(ground, foot > self._cut("bamboo"), "bamboo", mottle)
         self._clear(ground, district, smooth)
-        steep = np.hypot(terrain["rise_east"], terrain["rise_north"])
-        slide = smooth["slide"] + 2 * np.minimum(steep, 0.6) > self._cut("slide") + np.float32(0.8)
-        _cover(ground, slide, "bare", mottle)
+        _cover(ground, self._slides(terrain, smooth), "bare", mottle)
         self._solar_farms(ground, district)
         return ground
 
     def _clear(self, ground: Ground, district: _Frame, smooth: Mapping[str, Floats]) -> None:
         """Pastures, and golf courses: fairways that bend through the forest."""
         clearing = smooth["clearing"] > self._cut("clearing")
-        bend = district.u + 40 * np.sin(district.v / np.float32(130))
-        fairway = (np.mod(bend, np.float32(105)) < 45) & (np.mod(district.v, np.float32(380)) > 50)
-        _cover(ground, clearing & (fairway | (smooth["golf"] < 1.0)), "grassland", smooth["mottle"])
+        (distance, width), (length, trees), (reach, radian) = map(_metres, ("fairway", "hole", "fairway_bend"))
+        bend = district.u + reach * np.sin(district.v / radian)
+        fairway = (np.mod(bend, distance) < width) & (np.mod(district.v, length) > trees)
+        golf = smooth["golf"] >= _preference("golf")
+        _cover(ground, clearing & (fairway | ~golf), "grassland", smooth["mottle"])
 
-
-#: what share of the ground a field takes at first, and the label codes whose share corrects it
-_KNOBS = {
-    "upland": 0.57,
-    "wetland": 0.05,
-    "town": 0.33,
-    "paddy": 0.62,
-    "greenhouse": 0.05,
-    "solar": 0.009,
-    "needle": 0.5,
-    "larch": 0.1,
-    "evergreen": 0.2,
-    "bamboo": 0.06,
-    "clearing": 0.12,
-    "slide": 0.03,
-}
-_KNOB_CODES: dict[str, tuple[int, ...]] = {
-    "upland": (6, 7, 8, 9, 11),
-    "wetland": (13,),
-    "town": (2,),
-    "paddy": (3,),
-    "greenhouse": (14,),
-    "solar": (12,),
-    "needle": (7, 9),
-    "larch": (7,),
-    "evergreen": (8,),
-    "bamboo": (11,),
-    "clearing": (5,),
-    "slide": (10,),
-}
+    def _slides(self, terrain: Mapping[str, Floats], smooth: Mapping[str, Floats]) -> Mask:
+        """Where slopes came down: steep ones rather than others."""
+        gain, steepest = _preference("slide_steep")
+        steep = np.minimum(np.hypot(terrain["rise_east"], terrain["rise_north"]), steepest)
+        return np.asarray(smooth["slide"] + gain * steep > self._cut("slide") + _preference("slide_rare"))
 
 
 def _number(name: str) -> np.uint8:
     return np.uint8(surface_names().index(name))
 
 
-@cache
-def _size(name: str) -> tuple[float, ...]:
-    """Metres of a thing in the table; one or two."""
-    value = load_table()["sizes_m"][name]["value"]
-    return tuple(float(side) for side in value) if isinstance(value, list) else (float(value),)
+def _metres(name: str) -> Any:
+    """Size of a thing in the table, or its sizes."""
+    return prior("sizes_m", name)
+
+
+def _chance(name: str) -> Any:
+    return prior("chances", name)
+
+
+def _preference(name: str) -> Any:
+    return prior("preferences", name)
+
+
+def _rows(group: str) -> dict[str, dict[str, Any]]:
+    """Rows of a group that names one source for all."""
+    return {name: row for name, row in load_table()[group].items() if name != "source"}
 
 
 def _cover(ground: Ground, where: Mask, name: str, level: Floats) -> None:
@@ -437,11 +448,16 @@ def _town(frame: _Frame, block: _Lattice, density: Floats) -> Ground:
     ground = Ground.empty(frame.x.size)
     ground.level[:] = _spread(block.draw(4))
     kind = block.draw(5)
-    street = block.border(_size("street")[0])
-    park, lot, hall = kind < 0.06, (kind >= 0.06) & (kind < 0.12), (kind >= 0.12) & (kind < 0.22)
+    street = block.border(_metres("street"))
+    parks = _chance("park")
+    paved = parks + _chance("car_park")
+    park, lot = kind < parks, (kind >= parks) & (kind < paved)
+    hall = (kind >= paved) & (kind < paved + _chance("hall"))
     _houses(ground, frame, block, density)
-    _building(ground, frame.angle, hall, block.u - 10, block.v - 9, block.side_u - 14, block.side_v - 12, "hall")
-    outside = hall & ~_within(block.u - 10, block.v - 9, block.side_u - 14, block.side_v - 12)
+    left, front, right, back = _metres("hall_margin")
+    place = (block.u - left, block.v - front, block.side_u - (left + right), block.side_v - (front + back))
+    _building(ground, frame.angle, hall, *place, "hall")
+    outside = hall & ~_within(*place)
     for where, name in ((outside | lot, "car park"), (park, "grassland"), (street, "street")):
         ground.surface[where] = _number(name)
         ground.direction_rad[where] = 0
@@ -450,18 +466,20 @@ def _town(frame: _Frame, block: _Lattice, density: Floats) -> Ground:
 
 def _houses(ground: Ground, frame: _Frame, block: _Lattice, density: Floats) -> None:
     """Houses on lots in two rows per block; the denser the town, the fewer lots are empty."""
-    street = _size("street")[0]
-    side_u, side_v = _size("lot")
+    street = _metres("street")
+    side_u, side_v = _metres("lot")
     i, j = np.floor((block.u - street) / side_u), np.floor((block.v - street) / side_v)
     u, v = block.u - street - i * side_u, block.v - street - j * side_v
     number = _cell_id(i, j, block.number)
-    built = _draw(number, 1) < 0.72 + 0.5 * density
+    sparsely, by_density = _chance("built")
+    built = _draw(number, 1) < sparsely + by_density * density
     ground.surface[:] = _number("yard")
-    margin = _size("lot_margin")[0] * (1 + _draw(number, 2))
+    margin = _metres("lot_margin") * (1 + _draw(number, 2))
     ground.level[:] = _spread(_draw(number, 3))
     _building(ground, frame.angle, built, u - margin, v - margin, side_u - 2 * margin, side_v - 2 * margin, "roof")
     # roofs, fences and machines that happen to form corner reflectors
-    corner = built & (_draw(number, 4) < 0.1) & (u < 4) & (v < 4) & (u > 1.5) & (v > 1.5)
+    low, high = _metres("corner")
+    corner = built & (_draw(number, 4) < _chance("corner")) & _within(u - low, v - low, high - low, high - low)
     ground.surface[corner] = _number("corner")
 
 
@@ -473,7 +491,7 @@ def _building(
     ground: Ground, angle: Floats, where: Mask, u: Floats, v: Floats, side_u: Any, side_v: Any, roof: str
 ) -> None:
     """A building from (0, 0) to its sides, with walls all around; a wall's direction is its outward normal."""
-    width = _size("wall")[0]
+    width = _metres("wall")
     inside = where & _within(u, v, side_u, side_v)
     ground.surface[inside] = _number(roof)
     distances = (side_u - u, side_v - v, u, v)
@@ -544,21 +562,6 @@ def _fractal_noise(rng: np.random.Generator, shape: tuple[int, int], longest: fl
     return _filtered_noise(rng, shape, lambda squared: (squared + longest**-2) ** (-roughness / 2))
 
 
-#: the longest wave of each field in metres, and how smooth it is: the slope of its amplitude spectrum
-_WAVES: dict[str, tuple[float, float]] = {
-    "wander_x": (2800.0, 3.2),
-    "wander_y": (2800.0, 3.2),
-    "mottle": (500.0, 2.6),
-    "wetland": (2500.0, 2.6),
-    "town": (9000.0, 2.2),
-    "paddy": (8000.0, 2.6),
-    "greenhouse": (1800.0, 2.6),
-    "needle": (4000.0, 2.4),
-    "bamboo": (800.0, 2.4),
-    "clearing": (2200.0, 2.4),
-    "golf": (5000.0, 3.0),
-    "slide": (450.0, 2.8),
-}
 _EVERYWHERE = ("wander_x", "wander_y", "mottle")
 _LOWLAND_FIELDS = (*_EVERYWHERE, "wetland", "town", "paddy", "greenhouse")
 _HILL_FIELDS = (*_EVERYWHERE, "needle", "bamboo", "clearing", "golf", "slide")
@@ -568,10 +571,10 @@ def _smooth_fields(seed: int, height_m: float, width_m: float) -> _Grid:
     """Where things prefer to be: fields of mean 0 and spread 1. A small scene has shorter waves, so that it varies."""
     shape = _grid_shape(height_m, width_m, _FIELDS_M)
     longest = max(min(height_m, width_m) / 2, 400.0)
-    arrays = {
-        name: _fractal_noise(generator(seed, _FIELDS + stream), shape, min(wave, longest) / _FIELDS_M, roughness)
-        for stream, (name, (wave, roughness)) in enumerate(_WAVES.items())
-    }
+    arrays = {}
+    for stream, (name, field) in enumerate(_rows("fields").items()):
+        wave = min(field["wave_m"], longest) / _FIELDS_M
+        arrays[name] = _fractal_noise(generator(seed, _FIELDS + stream), shape, wave, field["roughness"])
     return _Grid(_FIELDS_M, arrays)
 
 
@@ -581,60 +584,115 @@ def _smooth_fields(seed: int, height_m: float, width_m: float) -> _Grid:
 def build_terrain(seed: int, height_m: float, width_m: float) -> _Grid:
     """Relief, rivers and reservoirs of a scene, on a grid of 25 m.
 
+    Water is drawn twice: what rivers and reservoirs took the first time tells how far the coast has to move to give all
+    water its share.
+
     Returns:
         Fields ``height_m`` (negative: sea), ``rank`` (share of the scene that lies lower), ``upland`` (the rank, less
         near rivers, whose valley floors are tilled), ``river_m`` (from the bank, negative: water), ``reservoir_m``
-        (depth), ``shore_m`` (from the sea), ``rise_east`` and ``rise_north``.
+        (depth), ``shore_m`` (from the coast, negative: sea), ``rise_east`` and ``rise_north``.
     """
-    shape = _grid_shape(height_m, width_m, _TERRAIN_M)
-    rank, height = _relief(seed, shape, min(height_m, width_m))
-    coarse = _blocks(height)
-    bends = _fractal_noise(generator(seed, _BENDS), coarse.shape, 8.0, roughness=2.0)
-    receiver, order = route_water(coarse, 0.003 * np.exp(1.6 * bends))
-    catchment = _catchments(receiver, order)
-    carved = height - _spread_out(_valleys(coarse, catchment), shape)
-    height = np.where(height > 0, np.maximum(carved, 0.5), height)
-    coarse = _blocks(height)
-    river = _river_distance(seed, coarse, receiver, catchment, shape)
+    rank, height, shore_m = _relief(seed, _grid_shape(height_m, width_m, _TERRAIN_M), min(height_m, width_m))
+    lakes = asked_shares()[1] - prior("water", "river_share") - float(np.mean(_inner(shore_m) < 0))
     # the sea comes in by whole basins; reservoirs make up for what it leaves or takes
-    share = min(max(asked_shares()[1] - _RIVER_SHARE - float(np.mean(_inner(height) < 0)), 0.004), 0.03)
-    levels = _reservoir_levels(seed, coarse, receiver, order, catchment, share)
-    reservoir = _spread_out(levels, shape, smooth=False) - height
-    sea = height < 0
-    away_m = ndimage.distance_transform_edt(~sea, sampling=_TERRAIN_M) if sea.any() else np.full(shape, np.inf)
+    lowest, highest = prior("water", "reservoir_share_range")
+    lakes = min(max(lakes, lowest), highest)
+    first = _with_water(seed, height, shore_m, lakes)
+    fresh = (first["river_m"] < 0) | (first["reservoir_m"] > 0)
+    arrays = _with_water(seed, height, _moved_coast(shore_m, fresh, height_m, width_m), lakes)
+    valley = np.exp(-np.maximum(arrays["river_m"], 0) / prior("relief", "valley_m"))
+    return _Grid(_TERRAIN_M, {**arrays, "rank": rank, "upland": rank - prior("relief", "valley_share") * valley})
+
+
+def _with_water(seed: int, height: Floats, shore_m: Floats, lakes: float) -> dict[str, Floats]:
+    """Fields of a relief with this coast, after water has run over it; reservoirs take about a share of the scene."""
+    shape = height.shape
+    height = _beside_coast(height, shore_m)
+    coarse = _blocks(height)
+    bends = _fractal_noise(
+        generator(seed, _BENDS), coarse.shape, prior("water", "bend_m") / _ROUTING_M, prior("water", "bend_roughness")
+    )
+    receiver, order = route_water(coarse, _RESISTANCE_M * np.exp(prior("water", "bend_strength") * bends))
+    catchment = _catchments(receiver, order)
+    height = _beside_coast(height - _spread_out(_valleys(coarse, catchment), shape), shore_m)
+    coarse = _blocks(height)
     rise_north, rise_east = (np.asarray(rise) for rise in np.gradient(height, _TERRAIN_M))
-    arrays: dict[str, NDArray[Any]] = {
+    return {
         "height_m": height,
-        "rank": rank,
-        "upland": rank - 0.10 * np.exp(-np.maximum(river, 0) / 260),
-        "river_m": river,
-        "reservoir_m": reservoir,
-        "shore_m": np.minimum(away_m, _REACH_M),
+        "river_m": _river_distance(seed, coarse, receiver, catchment, shape),
+        "reservoir_m": _depth(_reservoir_levels(seed, coarse, receiver, order, catchment, lakes), height),
+        "shore_m": shore_m,
         "rise_east": rise_east,
         "rise_north": rise_north,
     }
-    return _Grid(_TERRAIN_M, arrays)
 
 
-def _relief(seed: int, shape: tuple[int, int], side_m: float) -> tuple[Floats, Floats]:
-    """Rank and height: a fractal that rises from the south-east, from under the sea to plain and hills."""
-    longest = min(side_m, 30_000.0) / _TERRAIN_M
-    fractal = _fractal_noise(generator(seed, _RELIEF), shape, longest, roughness=1.95)
+def _beside_coast(height: Floats, shore_m: Floats) -> Floats:
+    """A relief that is below zero in the sea, and nowhere else."""
+    return np.where(shore_m < 0, np.minimum(height, -0.5), np.maximum(height, 0.5)).astype(np.float32)
+
+
+def _relief(seed: int, shape: tuple[int, int], side_m: float) -> tuple[Floats, Floats, Floats]:
+    """Rank, height and metres from the coast: a fractal that rises from the south-east, from the sea to the hills."""
+    longest = min(side_m, prior("relief", "longest_m")) / _TERRAIN_M
+    fractal = _fractal_noise(generator(seed, _RELIEF), shape, longest, prior("relief", "roughness"))
     north = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
     west = np.linspace(1, -1, shape[1], dtype=np.float32)[None, :]
-    rising = 1.1 * north + 0.8 * west + 0.5 * fractal
+    rising = sum(prior("relief", name) * part for name, part in
+                 (("rise_north", north), ("rise_west", west), ("fractal", fractal)))  # fmt: skip
     level, sea = _flood_from_outside(rising, _sea_share())
     # basins on land that lie lower than the sea are filled to just above it
     rising = np.where(sea, np.minimum(rising, level), np.maximum(rising, level + 0.02))
     rank = _ranks(rising)
     shore = float(rank[~sea].min()) if not sea.all() else 0.0
-    bumps = _smooth_noise(generator(seed, _RIDGES), shape, 260.0 / _TERRAIN_M)
-    hilly = np.clip((rank - _FOOT) / (1 - _FOOT), 0, 1.2)
-    height = np.where(sea, 60 * (rank - shore) - 0.5, 20 * np.clip((rank - shore) / (_FOOT - shore), 0, 1) + 1)
-    height += _HILLS_M * math.sqrt(max(side_m, 2000.0) / 10_000) * hilly**1.2
+    return rank, _height(seed, rank, shore, side_m), _from_coast(sea)
+
+
+def _height(seed: int, rank: Floats, shore: float, side_m: float) -> Floats:
+    """Metres above the sea by rank: plain, then hills with ridges."""
+    foot = prior("relief", "plain_share")
+    hilly = np.clip((rank - foot) / (1 - foot), 0, 1.2)
+    plain = prior("relief", "plain_m") * np.clip((rank - shore) / (foot - shore), 0, 1)
+    height = np.where(rank < shore, prior("relief", "sea_m") * (rank - shore), plain + 1)
+    size = math.sqrt(max(side_m, prior("relief", "smallest_m")) / 10_000)
+    height += prior("relief", "hills_m") * size * hilly ** prior("relief", "hills_power")
+    bumps = _smooth_noise(generator(seed, _RIDGES), rank.shape, prior("relief", "ridge_distance_m") / _TERRAIN_M)
     # no valley between ridges is cut below the land it lies in: what is below zero is the sea's
-    height += _RIDGE_M * np.minimum(4 * hilly, 1) * np.maximum(1.5 - np.abs(bumps), 0)
-    return rank, height.astype(np.float32)
+    height += prior("relief", "ridge_m") * np.minimum(4 * hilly, 1) * np.maximum(1.5 - np.abs(bumps), 0)
+    return np.asarray(height, dtype=np.float32)
+
+
+def _from_coast(sea: Mask) -> Floats:
+    """Metres from the coast, negative in the sea, so smooth that no line of the grid is seen; at most the reach."""
+    if sea.all() or not sea.any():
+        return np.full(sea.shape, -_REACH_M if sea.any() else _REACH_M, np.float32)
+    away = np.zeros(sea.shape, np.float32)
+    for part, sign in ((~sea, 1), (sea, -1)):
+        away += sign * np.minimum(ndimage.distance_transform_edt(part, sampling=_TERRAIN_M), _REACH_M)
+    return _open_sea(ndimage.gaussian_filter(away, _COAST_NODES))
+
+
+def _open_sea(shore_m: Floats) -> Floats:
+    """The same coast without water that no way leads to from the south or the east."""
+    pieces, _ = ndimage.label(shore_m < 0)
+    cut_off = ~np.isin(pieces, np.r_[pieces[0], pieces[:, -1]])
+    return np.where(cut_off, np.abs(shore_m), shore_m)
+
+
+def _moved_coast(shore_m: Floats, fresh: Mask, height_m: float, width_m: float) -> Floats:
+    """The coast moved inland or out to sea, until all water together takes its share of the ground with data."""
+    rows, cols = (np.arange(-_MARGIN_M, -_MARGIN_M + n * _TERRAIN_M, _TERRAIN_M)[:n] for n in shore_m.shape)
+    up, across = rows[:, None] / height_m, cols[None, :] / width_m
+    seen = (up >= 0) & (up <= 1) & (across >= 0) & (across <= 1) & in_swath(1 - up, across)
+    wanted, taken = asked_shares()[1] * seen.sum(), np.count_nonzero(seen & fresh)
+    dry = np.sort(shore_m[seen & ~fresh])
+    if not dry.size:
+        return shore_m
+    most = prior("water", "coast_moves_m")
+    moved = float(dry[min(max(round(wanted - taken), 0), dry.size - 1)])
+    # on its way out to sea the coast may close a bay, whose water is lost: then it goes less far
+    coasts = [_open_sea(shore_m - np.float32(part * min(max(moved, -most), most))) for part in (1, 0.75, 0.5, 0.25, 0)]
+    return min(coasts, key=lambda coast: abs(np.count_nonzero(seen & (fresh | (coast < 0))) - wanted))
 
 
 def _inner(field: NDArray[Any]) -> NDArray[Any]:
@@ -671,7 +729,7 @@ def _flood_from_outside(rising: Floats, share: float) -> tuple[float, Mask]:
 
 def _sea_share() -> float:
     """What rivers and reservoirs leave of the water."""
-    return asked_shares()[1] - _RIVER_SHARE - _RESERVOIR_SHARE
+    return asked_shares()[1] - float(prior("water", "river_share") + prior("water", "reservoir_share"))
 
 
 def _blocks(field: Floats) -> Floats:
@@ -682,11 +740,9 @@ def _blocks(field: Floats) -> Floats:
     return means
 
 
-def _spread_out(blocks: Floats, shape: tuple[int, int], *, smooth: bool = True) -> Floats:
-    """Blocks brought back to the finer grid: by their value, or bilinearly between their centres."""
+def _spread_out(blocks: NDArray[Any], shape: tuple[int, ...]) -> Floats:
+    """Blocks brought back to the finer grid, bilinearly between their centres."""
     n = _ROUTING_CELLS
-    if not smooth:
-        return np.repeat(np.repeat(blocks, n, axis=0), n, axis=1)[: shape[0], : shape[1]]
     axes = [(np.arange(side) - (n - 1) / 2) / n for side in shape]
     fine: Floats = ndimage.map_coordinates(blocks, np.meshgrid(*axes, indexing="ij"), order=1, mode="nearest")
     return fine
@@ -738,7 +794,7 @@ def route_water(height: NDArray[Any], resistance: NDArray[Any]) -> tuple[NDArray
 
 def _catchments(receiver: NDArray[np.int64], order: Sequence[int]) -> NDArray[np.float64]:
     """Square kilometres that drain through each cell, flat."""
-    cell_km2 = (_ROUTING_CELLS * _TERRAIN_M / 1000) ** 2
+    cell_km2 = (_ROUTING_M / 1000) ** 2
     area, downstream = [cell_km2] * len(order), receiver.tolist()
     for place in reversed(order):
         if downstream[place] >= 0:
@@ -749,7 +805,7 @@ def _catchments(receiver: NDArray[np.int64], order: Sequence[int]) -> NDArray[np
 def _valleys(height: Floats, catchment: NDArray[np.float64]) -> Floats:
     """How deep running water has cut in, in metres: with the logarithm of what drains through."""
     depth = np.log2(1 + 100 * catchment.reshape(height.shape)) * np.clip(height / 100, 0, 1)
-    smooth: Floats = _CARVE_M * ndimage.gaussian_filter(depth, 1.0)
+    smooth: Floats = prior("relief", "carve_m") * ndimage.gaussian_filter(depth, 1.0)
     return smooth.astype(np.float32)
 
 
@@ -773,9 +829,9 @@ def _river_points(
     seed: int, height: Floats, receiver: NDArray[np.int64], catchment: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points every few metres along all rivers, in metres on the grid, and half the river's width there."""
-    pace = _ROUTING_CELLS * _TERRAIN_M
+    pace = _ROUTING_M
     width = _river_widths(height, receiver, catchment)
-    rivers = np.flatnonzero((width >= _NARROWEST_M) & (receiver >= 0))
+    rivers = np.flatnonzero((width >= prior("water", "narrowest_m")) & (receiver >= 0))
     # within its cell a river may run anywhere; a mean with the nodes before and after it takes the corners off
     place = np.column_stack(np.divmod(np.arange(receiver.size), height.shape[1])[::-1]).astype(np.float64)
     place = pace * (place + 0.5 + 0.6 * (generator(seed, _RELIEF, (1, 0)).random(place.shape) - 0.5))
@@ -795,11 +851,11 @@ def _river_widths(height: Floats, receiver: NDArray[np.int64], catchment: NDArra
     """Metres; width grows with the root of the catchment, by the factor that gives rivers their share of the scene."""
     land = height.ravel() > 0
     root = np.sqrt(catchment)
-    pace = _ROUTING_CELLS * _TERRAIN_M
-    low, high = _RIVER_M_PER_KM
+    narrowest, share = prior("water", "narrowest_m"), prior("water", "river_share")
+    low, high = prior("water", "river_m_per_km")
     for factor in np.linspace(low, high, 19):
         width = factor * root
-        if np.sum(width[land & (width >= _NARROWEST_M)]) * 1.2 * pace > _RIVER_SHARE * height.size * pace**2:
+        if np.sum(width[land & (width >= narrowest)]) * 1.2 > share * height.size * _ROUTING_M:
             break
     # at the mouth it keeps the width it came with
     width[~land] = 0
@@ -815,27 +871,42 @@ def _reservoir_levels(
     share: float,
 ) -> Floats:
     """Water level of the reservoirs on the routing grid, far below the ground elsewhere; they take about a share."""
-    level = np.full(height.size, -1e4, np.float32)
+    level = np.full(height.size, _DRY_M, np.float32)
     flat = height.ravel()
-    valley = np.flatnonzero((catchment > 0.5) & (catchment < 60) & (flat > 45))
+    (smallest, largest), (lowest, highest) = prior("water", "dam_catchment_km2"), prior("water", "dam_m")
+    valley = np.flatnonzero(
+        (catchment > smallest) & (catchment < largest) & (flat > prior("water", "reservoir_above_m"))
+    )
     donors: dict[int, list[int]] = {}
     for place in order:
         donors.setdefault(int(receiver[place]), []).append(place)
+    fewest, most = (cells * 1e6 / _ROUTING_M**2 for cells in prior("water", "reservoir_km2"))
+    longest = prior("water", "dam_length_m") / _ROUTING_M
     wanted = share * height.size
     rng = generator(seed, _RELIEF, (2, 0))
     taken = 0
     for dam in rng.permutation(valley)[:4000]:
-        top = float(flat[dam]) + 12 + 35 * float(rng.random())
+        top = float(flat[dam]) + lowest + (highest - lowest) * float(rng.random())
         lake = _flooded(int(dam), top, flat, donors)
         shore = [place for cell in lake for place in donors.get(cell, [])]
-        fits = 6 <= len(lake) <= min(250, 1.2 * (wanted - taken)) and (level[lake] < -1e3).all()
-        if fits and _dam_cells({*lake, *shore}, top, height) <= 5:
+        fits = fewest <= len(lake) <= min(most, 1.2 * (wanted - taken)) and (level[lake] == _DRY_M).all()
+        if fits and _dam_cells({*lake, *shore}, top, height) <= longest:
             # shores lie within the cells around, where the finer relief decides
             level[lake + shore] = top
             taken += len(lake)
         if taken > 0.9 * wanted:
             break
     return level.reshape(height.shape)
+
+
+def _depth(levels: Floats, height: Floats) -> Floats:
+    """Depth of reservoirs on the terrain's grid: water ends at the relief, or at a dam around its cells."""
+    wet = ndimage.gaussian_filter(_spread_out((levels > _DRY_M).astype(np.float32), height.shape), _DAM_NODES)
+    # levels are wanted a little beyond their cells
+    beyond = ndimage.grey_dilation(levels, (3, 3))
+    n = _ROUTING_CELLS
+    level = np.repeat(np.repeat(beyond, n, axis=0), n, axis=1)[: height.shape[0], : height.shape[1]]
+    return np.asarray(np.minimum(level - height, (wet - 0.5) * _ROUTING_M), dtype=np.float32)
 
 
 def _flooded(dam: int, top: float, height: Floats, donors: Mapping[int, list[int]]) -> list[int]:
@@ -863,7 +934,9 @@ def _neighbourhood(cell: int, shape: tuple[int, ...]) -> list[int]:
 
 def _wetness(terrain: Mapping[str, Floats], smooth: Mapping[str, Floats]) -> Floats:
     """Where reeds grow: low ground by river mouths and shores."""
-    low = np.exp(-np.maximum(terrain["height_m"], 0) / 4)
-    near = np.exp(-terrain["river_m"] / 250) + 0.5 * np.exp(-terrain["shore_m"] / 250)
-    score: Floats = low * (1.5 * near + 0.3) + 0.3 * smooth["wetland"]
-    return score
+    low = np.exp(-np.maximum(terrain["height_m"], 0) / _preference("wet_below_m"))
+    score = np.float32(_preference("wet_anyway"))
+    for name, water in (("wet_river", "river_m"), ("wet_shore", "shore_m")):
+        gain, reach_m = _preference(name)
+        score = score + gain * np.exp(-np.maximum(terrain[water], 0) / reach_m)
+    return np.asarray(low * score + _preference("wet_field") * smooth["wetland"], dtype=np.float32)

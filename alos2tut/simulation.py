@@ -6,23 +6,24 @@ angles, gamma texture T, and one-look speckle S whose correlation follows from r
 Random fields are drawn tile by tile of the pixel grid from counters, so no pixel depends on how the work was cut. The
 priors are in ``surfaces.yaml``; most are assumptions, and so is everything that is learned from this scene.
 
-The recipe is a draft: its numbers will change. What is measured on a draft holds for that draft only.
+The recipe is frozen as :data:`RECIPE`: whatever changes a pixel or a label, in the code or in the table, needs a new
+version, since results were measured on this one. It is never tuned to flatter a method.
 
-One machine with one set of libraries makes equal bytes of equal arguments. Elsewhere the labels agree, and a few pixels
-may differ by one DN: exponentials and transforms are rounded differently. What comes out of a fit is rounded to fixed
-digits, so that no variant of a linear algebra library reaches the pixels.
+One machine with one set of libraries makes equal bytes of equal arguments. Elsewhere a few pixels may differ by one DN,
+and hardly any by its surface: exponentials and transforms are rounded differently. What comes out of a fit is rounded
+to fixed digits, so that no variant of a linear algebra library reaches the pixels.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
-from datetime import datetime
-from functools import cache, lru_cache
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, time
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -42,22 +43,22 @@ from .errors import Alos2TutError
 from .landcover import Ground, LandCover
 from .legend import load_legend
 from .opening import open_product
+from .parallel import in_order
 from .progress import progress_bar
 
 #: names the priors and the recipe together
-RECIPE = "japansim-draft-1"
+RECIPE = "japansim-v1"
 SEASONS = ("autumn", "winter", "spring", "summer")
 SPACING_M = 2.5
 #: label tiles: 1° × 1° of 12000² pixels, as JAXA's HRLULC
 LABEL_PIXELS_PER_DEGREE = 12000
-#: ground position of the scene's south-west corner, UTM 54 north: Sagami Bay's latitude
-_UTM_ZONE = 54
-_UTM = CRS.from_epsg(32600 + _UTM_ZONE)
-_WEST_M, _SOUTH_M = 350_000.0, 3_905_000.0
 _LABEL_MARGIN_M = 50.0
-_INCIDENCE_DEG, _OFF_NADIR_DEG, _HEADING_DEG = 36.3, 32.4, 190.0
+_INCIDENCE_DEG, _OFF_NADIR_DEG, _HEADING_DEG = (
+    float(landcover.prior("scene", name)) for name in ("incidence_deg", "off_nadir_deg", "heading_deg")
+)
 #: direction of the right-looking radar's view, 90° right of the heading, counted from east towards north
 _LOOK_RAD = math.radians(90 - (_HEADING_DEG + 90))
+_DEGREES = CRS.from_epsg(4326)
 #: lines that are written at once, columns that are worked on at once, side of a tile of random numbers
 _STRIP, _BLOCK, _TILE = 256, 1024, 128
 #: streams of random numbers: two parts of the speckle field, and the texture's
@@ -139,7 +140,7 @@ def _priors(season: str) -> Priors:
         parcel_db=column("parcel_db", 0.0),
         incidence_power=column("incidence_power", 0.0),
         row_resonance_db=float(at_season["row_resonance_db"]),
-        date=datetime.combine(at_season["date"], datetime.min.time()).replace(hour=2, minute=43),
+        date=datetime.combine(at_season["date"], time.fromisoformat(landcover.prior("scene", "seen_utc"))),
         radar={name: float(entry["value"]) for name, entry in table["radar"].items()},
     )
 
@@ -232,6 +233,7 @@ def simulate_product(
     size_px: int | tuple[int, int] = 4096,
     *,
     season: str = "autumn",
+    corner: tuple[float, float] | None = None,
     executor: Executor | None = None,
     progress: bool | None = None,
 ) -> Path:
@@ -240,11 +242,13 @@ def simulate_product(
     Args:
         out_dir: a folder that does not exist yet or is empty; it becomes the product's folder (VOL, LED, IMG-HH, TRL,
             ``summary.txt``), with ``labels/LC_N35E139.tif`` (and neighbours where the scene reaches them) and
-            ``simulation.json`` (recipe, seed, season, shares asked and obtained, clipped pixels).
-        seed: 0…2³² − 1; equal seeds, sizes and seasons give equal bytes on one machine with one set of libraries.
+            ``simulation.json`` (recipe, seed, season, place, shares asked and obtained, clipped pixels).
+        seed: 0…2³² − 1; equal arguments give equal bytes on one machine with one set of libraries.
         size_px: rows and columns; one number for a square. The shares of land cover that the table asks for hold from
             about 1600 on; a smaller scene shows less of them.
         season: ``autumn``, ``winter``, ``spring`` or ``summer``. The ground is the same, its backscatter is not.
+        corner: longitude and latitude in degrees of the scene's south-west corner; the UTM zone follows from it, and it
+            is moved to the next multiple of 2.5 m. None: the table's place. Elsewhere, a seed shows the same ground.
         executor: who works on the strips; None: this thread. It changes no byte.
         progress: show a bar; None: only where someone watches.
 
@@ -252,11 +256,12 @@ def simulate_product(
         ``out_dir``.
 
     Raises:
-        Alos2TutError: a size outside 64…40000, a seed outside 0…2³² − 1, an unknown season, an executor that takes no
-            work, or a folder that holds something.
+        Alos2TutError: a size outside 64…40000, a seed outside 0…2³² − 1, an unknown season, a corner beyond ±180° or
+            −80…84° or from where the scene crosses 180°, an executor that takes no work, or a folder that holds
+            something.
     """
     out_dir = Path(out_dir)
-    scene = _checked_scene(seed, size_px, season)
+    scene = _checked_scene(seed, size_px, season, _checked_place(corner))
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise Alos2TutError(f"executor={executor!r} takes no work", where="executor", remedy="Give a pool, or None.")
     if out_dir.is_file() or (out_dir.is_dir() and any(out_dir.iterdir())):
@@ -272,7 +277,7 @@ def simulate_product(
     return out_dir
 
 
-def _checked_scene(seed: Any, size_px: Any, season: Any) -> Scene:
+def _checked_scene(seed: Any, size_px: Any, season: Any, place: Place) -> Scene:
     given = size_px if isinstance(size_px, (tuple, list)) else (size_px, size_px)
     sides = [_whole(side, 64, 40_000) for side in given]
     if len(sides) != 2 or None in sides:
@@ -282,7 +287,30 @@ def _checked_scene(seed: Any, size_px: Any, season: Any) -> Scene:
         raise Alos2TutError(f"seed={seed!r} is not a whole number in 0…2³² − 1", where="seed")
     load_priors(season)
     height, width = (side for side in sides if side is not None)
-    return Scene(number, height, width, season)
+    scene = Scene(number, height, width, season, place)
+    longitude, _ = scene.frame_deg(0)
+    if np.ptp(longitude) > 180:
+        raise Alos2TutError("the scene crosses 180° east", where="corner", remedy="Move it away from there.")
+    return scene
+
+
+def _checked_place(corner: Any) -> Place:
+    """The place whose south-west corner lies at this longitude and latitude."""
+    if corner is None:
+        return Place()
+    try:
+        longitude, latitude = (float(part) for part in corner)
+    except (TypeError, ValueError):
+        longitude = latitude = math.nan
+    if not (-180 <= longitude <= 180 and -80 <= latitude <= 84):
+        raise Alos2TutError(
+            f"corner={corner!r} is not a longitude in −180…180 and a latitude in −80…84",
+            where="corner",
+            remedy="Give degrees of the scene's south-west corner, as (139.34, 35.27).",
+        )
+    zone, south = min(int((longitude + 180) // 6) + 1, 60), latitude < 0
+    [x_m], [y_m] = reproject_points(_DEGREES, Place(zone, south).utm, [longitude], [latitude])
+    return Place(zone, south, *(SPACING_M * round(side / SPACING_M) for side in (x_m, y_m)))
 
 
 def _whole(value: Any, low: int, high: int) -> int | None:
@@ -300,6 +328,37 @@ def _whole(value: Any, low: int, high: int) -> int | None:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a scene lies; by default the table's place.
+
+    Attributes:
+        utm_zone, south: of its map.
+        west_m, south_m: easting and northing of its south-west corner.
+    """
+
+    utm_zone: int = landcover.prior("scene", "utm_zone")
+    south: bool = False
+    west_m: float = landcover.prior("scene", "corner_m")[0]
+    south_m: float = landcover.prior("scene", "corner_m")[1]
+
+    @property
+    def utm(self) -> CRS:
+        """The map."""
+        return CRS.from_epsg((32700 if self.south else 32600) + self.utm_zone)
+
+    def lonlat(self, x_m: Any, y_m: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Longitude and latitude in degrees of eastings and northings; they broadcast."""
+        x_m, y_m = np.broadcast_arrays(x_m, y_m)
+        longitude, latitude = reproject_points(self.utm, _DEGREES, x_m.ravel(), y_m.ravel())
+        return np.reshape(longitude, x_m.shape), np.reshape(latitude, x_m.shape)
+
+    def on_ground(self, longitude: FloatArray, latitude: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Metres east and north of the south-west corner, of places in degrees."""
+        x_m, y_m = reproject_points(_DEGREES, self.utm, longitude.ravel(), latitude.ravel())
+        return np.reshape(x_m, longitude.shape) - self.west_m, np.reshape(y_m, longitude.shape) - self.south_m
+
+
+@dataclass(frozen=True)
 class Scene:
     """One simulated product: its frame and identity.
 
@@ -307,17 +366,25 @@ class Scene:
         seed: of everything random.
         height, width: pixels of 2.5 m.
         season: see :func:`simulate_product`.
+        place: where it lies.
     """
 
     seed: int
     height: int
     width: int
     season: str = "autumn"
+    place: Place = Place()
 
     @property
     def identity(self) -> str:
-        """What the names of the product's files share."""
-        return f"ALOS2{90000 + self.seed % 10000:05d}2890-{self.priors.date:%y%m%d}-UBSR2.1GUD"
+        """What the names of the product's files share.
+
+        The orbit counts seeds, from 90000, where no real one lies yet; what else tells scenes apart is in the frame:
+        two that differ in size or place, or in their seeds by multiples of 10000, share it once in 10000 times.
+        """
+        rest = f"{self.seed // 10000} {self.height} {self.width} {self.place}"
+        frame = int.from_bytes(hashlib.sha256(rest.encode()).digest()[:8], "big") % 10000
+        return f"ALOS2{90000 + self.seed % 10000:05d}{frame:04d}-{self.priors.date:%y%m%d}-UBSR2.1GUD"
 
     @property
     def priors(self) -> Priors:
@@ -327,7 +394,18 @@ class Scene:
     @property
     def transform(self) -> Affine:
         """From (column, row), pixel corners, to UTM metres."""
-        return Affine(SPACING_M, 0, _WEST_M, 0, -SPACING_M, _SOUTH_M + self.height * SPACING_M)
+        top_m = self.place.south_m + self.height * SPACING_M
+        return Affine(SPACING_M, 0, self.place.west_m, 0, -SPACING_M, top_m)
+
+    def frame_deg(self, margin_m: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Longitudes and latitudes along the scene's sides, so many metres outside."""
+        margin = margin_m / SPACING_M
+        along = np.linspace(0, 1, 9)
+        cols, rows = (-margin + along * (side + 2 * margin) for side in (self.width, self.height))
+        ends = np.zeros(9)
+        x = np.r_[cols, cols, ends + cols[0], ends + cols[-1]]
+        y = np.r_[ends + rows[0], ends + rows[-1], rows, rows]
+        return self.place.lonlat(*(self.transform * (x, y)))
 
     @property
     def land_cover(self) -> LandCover:
@@ -348,7 +426,8 @@ class Scene:
             heading_deg=_HEADING_DEG,
             off_nadir_deg=_OFF_NADIR_DEG,
             transform=self.transform,
-            utm_zone=_UTM_ZONE,
+            utm_zone=self.place.utm_zone,
+            south=self.place.south,
             noise_db=self.priors.noise_floor_db,
             simulated=True,
         )
@@ -357,7 +436,7 @@ class Scene:
         """The swath is slanted against the map grid: two thin corners have no data."""
         down = (np.arange(rows.start, rows.stop) + 0.5)[:, None] / self.height
         across = (np.arange(cols.start, cols.stop) + 0.5)[None, :] / self.width
-        return np.asarray((across > 0.04 * (1 - 2 * down)) & (across < 1 - 0.04 * (2 * down - 1)))
+        return landcover.in_swath(down, across)
 
     def ground(self, rows: slice, cols: slice) -> Ground:
         """What lies at the centres of these pixels."""
@@ -385,13 +464,17 @@ class Scene:
         power *= noise.texture(ground.surface, self.priors)
         power += floor
         power *= noise.speckle(self.priors)
-        dn = np.rint(np.sqrt(power) * np.float32(10 ** (-radiometry.CALIBRATION_FACTOR_DB / 20)))
+        dn = np.rint(radiometry.power_to_dn(power))
         valid = self.has_data(rows, cols)
         clipped = Clipped(
             int(np.count_nonzero((dn < 1) & valid)), int(np.count_nonzero((dn > radiometry.SATURATED_DN) & valid))
         )
         numbers = np.where(valid, np.clip(dn, 1, radiometry.SATURATED_DN), 0).astype(np.uint16)
         return numbers, np.where(valid, ground.surface, 255).astype(np.uint8), clipped
+
+    def _corner_deg(self) -> list[float]:
+        longitude, latitude = self.place.lonlat(self.place.west_m, self.place.south_m)
+        return [round(float(longitude), 9), round(float(latitude), 9)]
 
     def describe(self, strips: _Strips) -> dict[str, Any]:
         """What ``simulation.json`` says."""
@@ -403,6 +486,7 @@ class Scene:
             "seed": self.seed,
             "season": self.season,
             "size_px": [self.height, self.width],
+            "place": {**asdict(self.place), "corner_deg": self._corner_deg()},
             "noise_floor_db": self.priors.noise_floor_db,
             "clipped_pixels": {"low": strips.clipped.low, "high": strips.clipped.high},
             "surface_shares": dict(zip(self.priors.names, np.round(shares, 5).tolist(), strict=True)),
@@ -445,18 +529,9 @@ class _Strips:
 
     def _made(self) -> Iterator[_Strip]:
         starts = progress_bar(range(0, self._scene.height, _STRIP), "simulating", "strip", show=self._progress)
-        if self._executor is None:
-            yield from (_make_strip(self._scene, first) for first in starts)
-            return
         # threads that start together would each build the ground
         _ = self._scene.land_cover
-        waiting: deque[Future[_Strip]] = deque()
-        for first in starts:
-            waiting.append(self._executor.submit(_make_strip, self._scene, first))
-            if len(waiting) > _STRIPS_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        return in_order(self._executor, partial(_make_strip, self._scene), starts, ahead=_STRIPS_AHEAD)
 
 
 _Strip: TypeAlias = tuple[NDArray[np.uint16], NDArray[np.int64], Clipped]
@@ -722,6 +797,7 @@ class SimulationCheck:
     Attributes:
         surfaces: those with enough pixels.
         code_shares: label code → (asked, obtained).
+        code_levels_db: label code → (asked, found) mean σ0 over all pixels of its surfaces, without the noise floor.
         asked_speckle, found_speckle: correlation of the intensity at lags 0…4 pixels; found: along columns, along rows,
             on the sea and on inland water. Empty, if there is none.
         clipped: pixels that did not fit 16 bits.
@@ -729,6 +805,7 @@ class SimulationCheck:
 
     surfaces: tuple[SurfaceCheck, ...]
     code_shares: dict[int, tuple[float, float]]
+    code_levels_db: dict[int, tuple[float, float]]
     asked_speckle: tuple[float, ...]
     found_speckle: tuple[tuple[float, ...], ...]
     clipped: Clipped
@@ -760,6 +837,7 @@ def check_simulation(folder: str | Path) -> SimulationCheck:
     return SimulationCheck(
         surfaces=tuple(check for number in range(len(scene.priors.names)) if (check := sums.check(number))),
         code_shares=code_shares,
+        code_levels_db=sums.code_levels_db(),
         asked_speckle=tuple(_intensity_correlation(np.arange(5), scene.priors).tolist()),
         found_speckle=sums.water_correlation(),
         clipped=clipped,
@@ -773,7 +851,9 @@ def _read_facts(path: Path) -> tuple[Scene, dict[int, tuple[float, float]], Clip
     if recipe != RECIPE:
         raise Alos2TutError(f"was made by {recipe}, not {RECIPE}", where=path, remedy="Simulate it anew.")
     try:
-        scene = _checked_scene(facts["seed"], facts["size_px"], facts["season"])
+        zone, south, west_m, south_m = (facts["place"][field.name] for field in fields(Place))
+        place = Place(int(zone), bool(south), float(west_m), float(south_m))
+        scene = _checked_scene(facts["seed"], facts["size_px"], facts["season"], place)
         shares = {int(code): (float(s["asked"]), float(s["obtained"])) for code, s in facts["code_shares"].items()}
         clipped = Clipped(int(facts["clipped_pixels"]["low"]), int(facts["clipped_pixels"]["high"]))
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, Alos2TutError) as error:
@@ -838,7 +918,6 @@ class _Sums:
         if total["pixels"] < _FEWEST:
             return None
         mean = {name: total[name] / total["pixels"] for name in self._PER_PIXEL}
-        floor = float(radiometry.to_power(priors.noise_floor_db))
         order = float(priors.texture_order[number])
         variance = mean["square"] / mean["ratio"] ** 2 - 1
         # of one look with noise: ⟨r²⟩ = 2 · (1 + (1 − noise)²/ν)
@@ -849,14 +928,31 @@ class _Sums:
             code=int(priors.codes[number]),
             pixels=int(total["pixels"]),
             table_db=float(priors.sigma0_db[number]),
-            asked_db=float(radiometry.to_db(mean["expected"] - floor)),
-            found_db=float(radiometry.to_db(max(mean["power"] - floor, 0.0))),
+            asked_db=self._signal_db(mean["expected"]),
+            found_db=self._signal_db(mean["power"]),
             asked_order=order,
             found_order=1 / excess if excess > 0 else math.inf,
             asked_correlation=asked,
             found_correlation=found,
             enl=None if math.isfinite(order) else 1 / variance,
         )
+
+    def _signal_db(self, power: float) -> float:
+        """dB of a mean power without the noise floor."""
+        floor = float(radiometry.to_power(self._scene.priors.noise_floor_db))
+        return float(radiometry.to_db(max(power - floor, 0.0)))
+
+    def code_levels_db(self) -> dict[int, tuple[float, float]]:
+        """Mean σ0, asked and found, of the label codes with enough pixels."""
+        levels = {}
+        for code in landcover.asked_shares():
+            pixels, expected, power = (
+                float(self._totals[name][self._scene.priors.codes == code].sum())
+                for name in ("pixels", "expected", "power")
+            )
+            if pixels >= _FEWEST:
+                levels[code] = self._signal_db(expected / pixels), self._signal_db(power / pixels)
+        return levels
 
     def _correlations(
         self, number: int, total: dict[str, float], mean: dict[str, float], variance: float
@@ -903,43 +999,37 @@ def _texture_covariance(order: float, length_m: float, distance_m: float) -> flo
 # --- labels
 
 
-def _lonlat(x_m: Any, y_m: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    x_m, y_m = np.broadcast_arrays(x_m, y_m)
-    longitude, latitude = reproject_points(_UTM, CRS.from_epsg(4326), x_m.ravel(), y_m.ravel())
-    return np.reshape(longitude, x_m.shape), np.reshape(latitude, x_m.shape)
-
-
 def _write_labels(folder: Path, scene: Scene) -> list[str]:
     """Label tiles in JAXA's form (1°, 1/12000°, named by the south-west corner); no data beyond the scene."""
-    longitude, latitude = _lonlat(
-        *(scene.transform * (np.array([0, scene.width, 0, scene.width]), np.array([0, 0, scene.height, scene.height])))
-    )
+    longitude, latitude = scene.frame_deg(0)
     west, east = math.floor(longitude.min()), math.ceil(longitude.max())
     south, north = math.floor(latitude.min()), math.ceil(latitude.max())
     land = scene.land_cover
     names = []
     for tile_south in range(south, north):
         for tile_west in range(west, east):
-            names.append(f"labels/LC_N{tile_south:02d}E{tile_west:03d}.tif")
+            names.append(f"labels/{label_tile_name(tile_south, tile_west)}")
             _write_label_tile(folder.parent / names[-1], tile_south, tile_west, scene, land)
     return names
+
+
+def label_tile_name(south: int, west: int) -> str:
+    """JAXA's name of the tile whose south-west corner lies at these degrees: ``LC_N35E139.tif``."""
+    return f"LC_{'S' if south < 0 else 'N'}{abs(south):02d}{'W' if west < 0 else 'E'}{abs(west):03d}.tif"
 
 
 def _write_label_tile(path: Path, south: int, west: int, scene: Scene, land: LandCover) -> None:
     n = LABEL_PIXELS_PER_DEGREE
     transform = Affine(1 / n, 0, west, 0, -1 / n, south + 1)
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": n, "width": n, "nodata": 255}
-    profile |= {"crs": CRS.from_epsg(4326), "transform": transform, "compress": "deflate", "sparse_ok": True}
+    profile |= {"crs": _DEGREES, "transform": transform, "compress": "deflate", "sparse_ok": True}
     with rasterio.open(path, "w", **profile, tiled=True, blockxsize=512, blockysize=512) as tile:
         tile.write_colormap(1, _label_colors())
         tile.update_tags(SIMULATED="yes", RECIPE=RECIPE, SEED=scene.seed)
         for window in _label_windows(scene, transform, n):
             cols = np.arange(window.col_off, window.col_off + window.width) + 0.5
             rows = np.arange(window.row_off, window.row_off + window.height)[:, None] + 0.5
-            longitude, latitude = np.broadcast_arrays(*(transform * (cols[None, :], rows)))
-            x_m, y_m = reproject_points(CRS.from_epsg(4326), _UTM, longitude.ravel(), latitude.ravel())
-            x_m = np.reshape(x_m, longitude.shape) - _WEST_M
-            y_m = np.reshape(y_m, longitude.shape) - _SOUTH_M
+            x_m, y_m = scene.place.on_ground(*np.broadcast_arrays(*(transform * (cols[None, :], rows))))
             codes = scene.priors.codes[land.surfaces(x_m, y_m).surface]
             # a little beyond the scene, whose outermost pixels lie in label pixels centred outside
             low, high_x, high_y = -_LABEL_MARGIN_M, scene.width * SPACING_M, scene.height * SPACING_M
@@ -949,11 +1039,7 @@ def _write_label_tile(path: Path, south: int, west: int, scene: Scene, land: Lan
 
 def _label_windows(scene: Scene, transform: Affine, n: int) -> Iterator[Window]:
     """The blocks of the tile that the scene touches."""
-    margin = _LABEL_MARGIN_M / SPACING_M
-    corners_x = np.array([-margin, scene.width + margin] * 2)
-    corners_y = np.repeat([-margin, scene.height + margin], 2)
-    longitude, latitude = _lonlat(*(scene.transform * (corners_x, corners_y)))
-    cols, rows = ~transform * (longitude, latitude)
+    cols, rows = ~transform * scene.frame_deg(_LABEL_MARGIN_M)
     for row in range(max(0, int(rows.min()) // 512 * 512), min(n, int(rows.max()) + 1), 512):
         for col in range(max(0, int(cols.min()) // 512 * 512), min(n, int(cols.max()) + 1), 512):
             yield Window(col, row, min(512, n - col), min(512, n - row))

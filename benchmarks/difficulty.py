@@ -8,10 +8,32 @@ Three classifiers are trained on the same ground and scored once on other ground
 (c) a small U-Net with all labels of the training ground.
 
 Each classifier's weight of the class priors is chosen on validation ground, too. Ground is dealt in square blocks; the
-pixels near a block's border count for nobody. ``python benchmarks/difficulty.py`` takes about ten minutes on one core.
+pixels near a block's border lend context and count for nobody. ``python benchmarks/difficulty.py`` takes about seven
+minutes on one core.
 
-An earlier state of the recipe gave, with seed 0, 8192 × 8192 pixels of 2.5 m and nine classes, (a) 0.137, (b) 0.411,
-(c) 0.619; of the present one nothing was measured yet.
+mIoU on the test ground of ``japansim-v1``, 8192 × 8192 pixels of 2.5 m, nine classes:
+
+====  =====  =====  =====  ==========
+seed    (a)    (b)    (c)  (c) − (b)
+====  =====  =====  =====  ==========
+   0  0.127  0.389  0.593       0.203
+   1  0.106  0.412  0.542       0.131
+====  =====  =====  =====  ==========
+
+IoU by class:
+
+====  ===  =====  =====  =====  =====  =====  =====  =====  =====  =====
+seed       water  built  crop   grass  for.   bare   solar  wet    green
+====  ===  =====  =====  =====  =====  =====  =====  =====  =====  =====
+   0  (a)  0.241  0.029  0.192  0.102  0.580  0.000  0.000  0.000  0.000
+   0  (b)  0.837  0.725  0.500  0.222  0.861  0.110  0.067  0.135  0.046
+   0  (c)  0.902  0.869  0.735  0.354  0.934  0.268  0.889  0.030  0.353
+   1  (a)  0.202  0.016  0.100  0.089  0.548  0.000  0.000  0.000  0.000
+   1  (b)  0.915  0.702  0.525  0.232  0.856  0.087  0.046  0.270  0.070
+   1  (c)  0.725  0.846  0.568  0.236  0.924  0.223  0.741  0.286  0.331
+====  ===  =====  =====  =====  =====  =====  =====  =====  =====  =====
+
+Each (c) was trained once, so differences of a few points between its classes say little.
 """
 
 from __future__ import annotations
@@ -31,11 +53,12 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from alos2tut import load_legend, open_product, radiometry, simulate_product
-from alos2tut.dataset_builder import label_classes
+from alos2tut.labels import label_classes
 from alos2tut.scores import scores_from_confusion
 
 LOOKS, BLOCK_PX, BORDER_PX, IGNORE = 2, 384, 16, 255
-WINDOWS_PX = (3, 5, 7, 9, 13, 17, 25, 35)
+#: none reaches beyond a block's border
+WINDOWS_PX = (3, 5, 7, 9, 13, 17, 25, 33)
 PRIOR_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 BINS, SMOOTHING = (256, 64), 1.5
 CROP_PX, BATCH, WIDTH = 128, 8, 32
@@ -98,7 +121,7 @@ def evaluate(scene: Scene, split: str, scores: Scores, prior_weight: float) -> d
 
 def class_shares(scene: Scene) -> NDArray[np.float64]:
     """Shares of the classes on training ground."""
-    labels = np.concatenate([scene.classes[block].ravel() for block in scene.blocks["train"]])
+    labels = np.concatenate([scene.classes[scene.inner(block)].ravel() for block in scene.blocks["train"]])
     counts = np.bincount(labels[labels != IGNORE], minlength=len(scene.names)) + 1.0
     return np.asarray(counts / counts.sum())
 
@@ -209,12 +232,12 @@ def network_scores(scene: Scene, steps: int) -> Scores:
 
 
 def draw_batch(scene: Scene, db: NDArray[np.float32], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Crops of the training blocks, flipped at random."""
-    blocks = scene.blocks["train"]
+    """Crops of the training blocks without their borders, flipped at random."""
+    blocks = [scene.inner(block) for block in scene.blocks["train"]]
     images, labels = [], []
     for _ in range(BATCH):
         rows, cols = blocks[rng.integers(len(blocks))]
-        row, col = (side.start + rng.integers(BLOCK_PX - CROP_PX + 1) for side in (rows, cols))
+        row, col = (rng.integers(side.start, side.stop - CROP_PX + 1) for side in (rows, cols))
         steps = [int(step) for step in rng.choice([-1, 1], 2)]
         part = np.s_[row : row + CROP_PX, col : col + CROP_PX]
         images.append(db[part][:: steps[0], :: steps[1]])

@@ -34,7 +34,7 @@ from alos2tut.verification import Report, verify_product
 
 OPENING = "reading: open_product"
 #: what names of the small simulated product share
-SMALL = "ALOS2900012890-221119-UBSR2.1GUD"
+SMALL = "ALOS2900018830-221119-UBSR2.1GUD"
 
 
 def file_of(folder: Path, kind: str) -> Path:
