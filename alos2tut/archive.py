@@ -6,8 +6,9 @@ Products are opened one by one and only plain facts of them are kept, so that an
 from __future__ import annotations
 
 import csv
-import glob
+import hashlib
 import io
+import json
 import os
 import re
 import textwrap
@@ -24,6 +25,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
+from .artifacts import matches
 from .config import DatasetConfig
 from .dataset import same_spacing
 from .errors import Alos2TutError, closest
@@ -48,7 +50,7 @@ class Entry:
         crs: coordinate system in place of the files' own, if one was given.
         info: what :meth:`alos2tut.Product.to_dict` says, but for the path.
         name: of the image that is read.
-        fingerprint: changes when its files do.
+        fingerprint: changes when its files do, or the place on the map that they are given.
     """
 
     path: str
@@ -80,7 +82,7 @@ class LeftOut:
     Attributes:
         path: as it was given.
         why: a filter left it out, or it cannot be read.
-        reason: in words, as "descending orbit, ascending asked".
+        reason: in words without folders, as "descending orbit, ascending asked".
         setting: the filter, by the name of its setting; None for what cannot be read.
     """
 
@@ -88,6 +90,14 @@ class LeftOut:
     why: Literal["filter", "unreadable"]
     reason: str
     setting: str | None = None
+
+    @classmethod
+    def of(cls, path: str, error: Alos2TutError) -> LeftOut:
+        """A product that an error keeps from being used; a file of it, or of its labels, goes by its name."""
+        reason, where = error.problem, Path(error.where or path)
+        for folder in (where.parent, Path(path).parent):
+            reason = reason.replace(f"{folder}{os.sep}", "")
+        return cls(path, "unreadable", reason if where.name == Path(path).name else f"{where.name}: {reason}")
 
 
 @dataclass(frozen=True)
@@ -110,8 +120,9 @@ class Archive:
         lines += _table([_row(entry) for entry in self.entries[:_LISTED]])
         lines += _rest(len(self.entries))
         if self.left_out:
-            lines += ["", f"{_told(len(self.left_out))} left out: {_counted(self.left_out)}"]
-            for product in self.left_out[:_LISTED]:
+            lines += ["", f"{_told(len(self.left_out))} left out: {count_reasons(self.left_out)}"]
+            # what a filter left out was asked for; what failed was not
+            for product in sorted(self.left_out, key=lambda product: product.why == "filter")[:_LISTED]:
                 lines += [product.path, *textwrap.wrap(product.reason, _TEXT_WIDTH, **_INDENTED)]
             lines += _rest(len(self.left_out))
         return "\n".join(lines)
@@ -120,7 +131,7 @@ class Archive:
 # --- as text
 
 _HEADER = ("product", "date", "orbit", "beam", "off-nadir", "pixels")
-_INDENTED: dict[str, Any] = {"initial_indent": "    ", "subsequent_indent": "    "}
+_INDENTED: dict[str, Any] = {"initial_indent": "    ", "subsequent_indent": "    ", "max_lines": 2, "placeholder": " …"}
 
 
 def _told(count: int) -> str:
@@ -153,7 +164,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (_HEADER, *rows)]
 
 
-def _counted(left_out: Iterable[LeftOut]) -> str:
+def count_reasons(left_out: Iterable[LeftOut]) -> str:
     """How many were left out for what, the most frequent first."""
     counts = Counter(f"by {product.setting}" if product.setting else product.why for product in left_out)
     return ", ".join(f"{count:,} {what}" for what, count in counts.most_common())
@@ -166,16 +177,16 @@ def product_paths(products: str | Path | Sequence[str | Path]) -> list[tuple[str
     """The products that are meant, in order, each with the coordinate system that a table states for it.
 
     Args:
-        products: paths of products; patterns (``*``, ``?``, ``[``; ``**`` for folders in folders), whose matches are
-            sorted; tables. A table is a CSV file, UTF-8, with a column ``path`` and, if need be, ``crs``; other columns
-            are ignored, and relative paths start at the table's folder.
+        products: paths of products; patterns, as :func:`alos2tut.artifacts.matches` takes them; tables. A table is a
+            CSV file, UTF-8, with a column ``path`` and, if need be, ``crs``; other columns are ignored, and relative
+            paths start at the table's folder.
 
     Raises:
-        Alos2TutError: a pattern that matches nothing, a table that cannot be used (the message names the row), a
-            product that is given twice.
+        Alos2TutError: a pattern that matches nothing, an empty path, a table that cannot be used (the message names the
+            row), a product that is given twice.
     """
     given = [products] if isinstance(products, (str, Path)) else products
-    found = [place for text in given for path in _matches(str(text)) for place in _listed(path)]
+    found = [place for text in given for path in matches(text) for place in _listed(path)]
     seen: dict[str, str] = {}
     for path, _ in found:
         place = os.path.realpath(path)
@@ -188,17 +199,6 @@ def product_paths(products: str | Path | Sequence[str | Path]) -> list[tuple[str
 def _given_twice(first: str, second: str) -> Alos2TutError:
     also = "" if first == second else f", also as {first}"
     return Alos2TutError(f"the product is given twice{also}", where=second, remedy="Name it once.")
-
-
-def _matches(text: str) -> list[str]:
-    # a name may hold brackets itself
-    if not glob.has_magic(text) or os.path.lexists(text):
-        return [str(Path(text)) if text else text]
-    # a pattern may start anywhere, which Path.glob cannot
-    found = sorted({str(Path(match)) for match in glob.glob(text, recursive=True)})  # noqa: PTH207
-    if not found:
-        raise Alos2TutError("nothing matches the pattern", where=text, remedy="Check the folder it starts at.")
-    return found
 
 
 def _listed(path: str) -> list[tuple[str, str | None]]:
@@ -229,6 +229,9 @@ def _read_table(file: Path) -> list[tuple[str, str | None]]:
 
 
 def _text_of(file: Path) -> str:
+    # a pipe or a device would be read for ever
+    if not file.is_file():
+        raise Alos2TutError("there is no such file", where=file)
     try:
         size = file.stat().st_size
         if size > _LARGEST_TABLE:
@@ -265,8 +268,10 @@ def _place(row: list[str], header: list[str], file: Path, number: int) -> tuple[
             remedy="Write fields that contain commas in double quotes.",
         )
     fields = {name: field.strip() for name, field in zip(header, row, strict=True)}
-    if not fields["path"] or "\0" in fields["path"]:
+    if not fields["path"]:
         raise Alos2TutError(f"row {number} names no path", where=file)
+    if "\0" in fields["path"] + fields.get("crs", ""):
+        raise Alos2TutError(f"row {number} holds a NUL character", where=file)
     crs = fields.get("crs") or None
     if crs is not None:
         parsed_crs(crs, f"{file}, row {number}")
@@ -457,8 +462,7 @@ class _Gathered:
         except Alos2TutError as error:
             if self.config.on_error == "raise":
                 raise
-            reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
-            self.left_out.append(LeftOut(path, "unreadable", reason))
+            self.left_out.append(LeftOut.of(path, error))
             return
         if self.first is None:
             self.first, self.polarization = product, product.choose_polarization(self.config.polarization)
@@ -467,7 +471,7 @@ class _Gathered:
             raise _given_twice(self.entries[made_of].path, path)
         info = {key: value for key, value in product.to_dict().items() if key != "path"}
         name = product.image_name(self.polarization)
-        self.entries[made_of] = Entry(str(Path(path).absolute()), crs, info, name, made_of)
+        self.entries[made_of] = Entry(str(Path(path).absolute()), crs, info, name, _placed(made_of, info))
 
     def _filtered(self, path: str, product: Product) -> LeftOut | None:
         for setting, reason_of in _FILTERS.items():
@@ -482,11 +486,16 @@ class _Gathered:
         if not self.entries:
             first = self.left_out[0]
             raise Alos2TutError(
-                f"no product is left of {len(self.left_out):,}: {_counted(self.left_out)}",
+                f"no product is left of {len(self.left_out):,}: {count_reasons(self.left_out)}",
                 where="dataset settings",
                 remedy=f"The first, {first.path}: {first.reason}",
             )
         return Archive(tuple(self.entries.values()), tuple(self.left_out), self.polarization)
+
+
+def _placed(made_of: str, info: dict[str, Any]) -> str:
+    """The fingerprint of a product that is made of these files and lies there."""
+    return hashlib.sha256(json.dumps([made_of, info["crs"], info["transform"]]).encode()).hexdigest()
 
 
 def _check_usable(product: Product, config: DatasetConfig) -> None:

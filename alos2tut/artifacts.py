@@ -98,6 +98,28 @@ def make_folder(path: str | Path) -> None:
         ) from None
 
 
+def matches(pattern: str | Path) -> list[str]:
+    """What a pattern stands for, sorted.
+
+    Args:
+        pattern: a path with ``*``, ``?`` or ``[``; ``**`` stands for folders of any depth. A path without any of these
+            stands for itself, and so does one that is there as it is: its name may hold brackets.
+
+    Raises:
+        Alos2TutError: a pattern that nothing matches; an empty path, or one that cannot be.
+    """
+    text = str(pattern)
+    if not text or "\0" in text:
+        raise Alos2TutError(f"{text!r} is no path")
+    if not glob.has_magic(text) or os.path.lexists(text):
+        return [str(Path(text))]
+    # a pattern may start anywhere, which Path.glob cannot
+    found = sorted({str(Path(match)) for match in glob.glob(text, recursive=True)})  # noqa: PTH207
+    if not found:
+        raise Alos2TutError("nothing matches the pattern", where=text, remedy="Check the folder it starts at.")
+    return found
+
+
 def _flush(path: Path) -> None:
     """Push a file, or every file below a folder, to the disk, so that the rename cannot overtake the data."""
     for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:

@@ -144,7 +144,8 @@ def histogram(counts: NDArray[np.integer[Any]], names: Sequence[str]) -> dict[st
     commonest = counts.argmax(axis=1)[counts.any(axis=1)]
     columns: dict[str, NDArray[Any]] = {
         "pixels": counts.sum(axis=0, dtype=np.int64),
-        "patches": np.count_nonzero(counts, axis=0),
+        # one by one: for all at once NumPy copies the counts
+        "patches": np.array([np.count_nonzero(of_class) for of_class in counts.T]),
         "majority": np.bincount(commonest, minlength=len(names)),
     }
     return {key: dict(zip(names, column.tolist(), strict=True)) for key, column in columns.items()}

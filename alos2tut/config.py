@@ -17,11 +17,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from .artifacts import parse_yaml, read_yaml
 from .errors import Alos2TutError, closest
+
+#: there is no more ground than half-way around the Earth
+_HALF_AROUND_M = 20_000_000
 
 # texts under the fields are their help
 _CHECKED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -32,8 +35,17 @@ _NOT_HASHED = frozenset(
     | {"checkpoint_every", "allow_other_signal", "workers", "on_error"}
 )
 
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a NUL character ends texts for the system")
+    return text
+
+
+#: text that goes to libraries in C
+_CText = Annotated[str, AfterValidator(_without_nul)]
 #: a path, as text or pathlib's, and several of them (one alone will do)
-PathText = Annotated[str, BeforeValidator(lambda path: os.fspath(path) if isinstance(path, os.PathLike) else path)]
+PathText = Annotated[_CText, BeforeValidator(lambda path: os.fspath(path) if isinstance(path, os.PathLike) else path)]
 PathTexts = Annotated[
     tuple[PathText, ...], BeforeValidator(lambda paths: (paths,) if isinstance(paths, (str, os.PathLike)) else paths)
 ]
@@ -67,7 +79,7 @@ class DatasetConfig:
     """A legend that comes with the package, or a YAML file."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
-    crs: str | None = None
+    crs: _CText | None = None
     """Coordinate system of the products, in place of one that a file lacks or states wrongly: ``EPSG:32654``."""
     polarization: str | None = None
     """Channel to read; products without it are left out. None: the first one's only channel, else HH."""
@@ -99,15 +111,15 @@ class DatasetConfig:
     """Patches with less valid ground than this are dropped."""
     min_labelled_fraction: float = Field(default=0.5, ge=0, le=1)
     """Patches of the labelled lists need at least this share of labelled pixels."""
-    max_class_share: dict[str, float] = Field(default_factory=dict)
+    max_class_share: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     """Drop patches in which a class has more than this share of the pixels, for example ``{forest: 0.9}``."""
-    points: int | None = Field(default=None, ge=1)
+    points: int | None = Field(default=None, ge=1, le=2**53)
     """Keep only patches that contain one of so many points, which are drawn class by class; None: keep all."""
     temperature: float = Field(default=1.0, ge=1)
     """Points per class follow the classes' shares to the power 1/temperature: 1 as they are, ``.inf`` all alike."""
-    block_m: float = Field(default=10_000.0, gt=0)
+    block_m: float = Field(default=10_000.0, ge=1, le=_HALF_AROUND_M)
     """Side of the ground blocks that are dealt to the splits."""
-    buffer_m: float = Field(default=1_000.0, ge=0)
+    buffer_m: float = Field(default=1_000.0, ge=0, le=_HALF_AROUND_M)
     """Ground within this distance of validation or test ground is in no other list."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
     """Share of the patches for validation."""

@@ -34,7 +34,7 @@ def parsed_crs(crs: str | CRS, where: str | Path) -> CRS:
     """
     try:
         system = CRS.from_user_input(crs)
-    except CRSError as error:
+    except (CRSError, ValueError) as error:
         raise Alos2TutError(f"crs={crs!r} is no coordinate system ({error})", where=where) from None
     if not (system.is_geographic or system.is_projected):
         raise Alos2TutError(f"crs={crs!r} is no coordinate system of a map", where=where)

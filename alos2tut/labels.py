@@ -7,7 +7,6 @@ whose place is nearer to the edge of a label pixel than that error are looked up
 
 from __future__ import annotations
 
-import glob
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from .artifacts import fingerprint
+from .artifacts import fingerprint, matches
 from .errors import Alos2TutError
 from .legend import IGNORE, UNKNOWN, Legend
 from .products import Product
@@ -66,27 +65,25 @@ def label_files(paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     """Label rasters by name.
 
     Args:
-        paths: files, which are taken as they are given; folders, of which all ``*.tif`` are, sorted; patterns with
-            ``*``, ``?`` or ``[``, of which all matches are, sorted (``**`` stands for folders of any depth).
+        paths: files, in the order in which they are given; folders, of which all ``*.tif`` are, sorted; patterns, as
+            :func:`alos2tut.artifacts.matches` takes them.
+
+    Returns:
+        Absolute paths, which also hold in another working directory.
 
     Raises:
-        Alos2TutError: a folder without any, or a pattern that nothing matches.
+        Alos2TutError: a folder without any, a pattern that nothing matches, an empty path.
     """
-    return tuple(file for path in ([paths] if isinstance(paths, (str, Path)) else paths) for file in _files_of(path))
+    given = [paths] if isinstance(paths, (str, Path)) else paths
+    return tuple(file for text in given for path in matches(text) for file in _files_of(Path(path).absolute()))
 
 
-def _files_of(path: str | Path) -> list[str]:
-    if Path(path).is_dir():
-        if not (found := [str(file) for file in sorted(Path(path).glob("*.tif"))]):
-            raise Alos2TutError("the folder holds no label raster (*.tif)", where=path)
-        return found
-    if Path(path).exists() or not glob.has_magic(str(path)):
-        return [str(path)]
-    # pathlib knows no absolute patterns
-    matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207
-    if not matches:
-        raise Alos2TutError("no label raster matches this pattern", where=path, remedy="Check the folder it names.")
-    return [file for match in matches for file in ([match] if Path(match).is_file() else _files_of(match))]
+def _files_of(path: Path) -> list[str]:
+    """The label rasters of a folder, or the path itself if it is none."""
+    found = sorted(path.glob("*.tif")) if path.is_dir() else [path]
+    if not found:
+        raise Alos2TutError("the folder holds no label raster (*.tif)", where=path)
+    return [str(file) for file in found]
 
 
 def label_fingerprint(path: str | Path) -> str:
@@ -154,13 +151,17 @@ class LabelMap:
         grid = _Grid(crs, transform, shape)
         return tuple(raster.path for raster in self._headers() if grid.may_touch(raster))
 
-    def classes_on(self, crs: CRS, transform: Affine, shape: tuple[int, int]) -> NDArray[np.uint8]:
-        """Class indices on a grid.
+    def classes_on(
+        self, crs: CRS, transform: Affine, shape: tuple[int, int], *, offset: tuple[int, int] = (0, 0)
+    ) -> NDArray[np.uint8]:
+        """Class indices on a grid, or on a window of one; the same for every window in which a pixel lies.
 
         Args:
             crs: of the grid.
             transform: of the grid's columns and rows to the ground.
-            shape: rows and columns of the grid.
+            shape: rows and columns that are asked for.
+            offset: row and column on the grid of the first pixel. A grid of a shifted transform is not quite the same:
+                rounding may move centres across the borders of label pixels.
 
         Returns:
             uint8 of that shape: 0…classes−1, or :data:`alos2tut.legend.IGNORE`.
@@ -171,17 +172,21 @@ class LabelMap:
         if self.legend is None:
             raise Alos2TutError("without a legend codes make no classes", where=", ".join(self.paths))
         classes = np.full(shape, IGNORE, dtype=np.uint8)
-        self._fill(classes, _Grid(crs, transform, shape))
+        self._fill(classes, _Grid(crs, transform, shape, offset))
         return classes
 
-    def codes_on(self, crs: CRS, transform: Affine, shape: tuple[int, int]) -> NDArray[np.int32]:
+    def codes_on(
+        self, crs: CRS, transform: Affine, shape: tuple[int, int], *, offset: tuple[int, int] = (0, 0)
+    ) -> NDArray[np.int32]:
         """Raw codes on a grid, int32, :data:`NO_LABEL` where no raster lies; otherwise as :meth:`classes_on`."""
         codes = np.full(shape, NO_LABEL, dtype=np.int32)
-        self._fill(codes, _Grid(crs, transform, shape))
+        self._fill(codes, _Grid(crs, transform, shape, offset))
         return codes
 
     def codes_at(self, crs: CRS, x: ArrayLike, y: ArrayLike) -> NDArray[np.int32]:
         """Raw codes at points of the ground, int32 (n,); otherwise as :meth:`codes_on`.
+
+        At ``transform * (column + 0.5, row + 0.5)`` they are those of the pixels of that grid, to the last border.
 
         Args:
             crs: of the points.
@@ -305,6 +310,9 @@ def _header(path: str, systems: list[CRS]) -> _Raster:
 
 
 def _opened(path: str) -> Any:
+    # a pipe or a device would be read for ever
+    if not Path(path).is_file():
+        raise Alos2TutError("the label raster cannot be opened (there is no such file)", where=path)
     try:
         return rasterio.open(path)
     except (RasterioError, CPLE_BaseError) as error:
@@ -316,17 +324,20 @@ def _opened(path: str) -> Any:
 
 @dataclass(frozen=True)
 class _Grid:
-    """The grid that wants labels."""
+    """The grid that wants labels, or a window of it, from whose first pixel rows and columns count."""
 
     crs: CRS
     transform: Affine
     shape: tuple[int, int]
+    #: row and column of that pixel on the grid
+    offset: tuple[int, int] = (0, 0)
     _same: dict[int, bool] = field(default_factory=dict)
     _outlines: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
 
     def ground(self, crs: CRS, rows: Floats, cols: Floats) -> tuple[Floats, Floats]:
         """x and y in a coordinate system of points that are given by row and column; NaN where there is no place."""
-        x, y = self.transform * (cols, rows)
+        # from the whole grid's rows and columns, which are exact: centres are then the same in all windows
+        x, y = self.transform * (cols + self.offset[1], rows + self.offset[0])
         if id(crs) not in self._same:
             self._same[id(crs)] = self.crs == crs
         return _ground(x, y, self.crs, None if self._same[id(crs)] else crs)

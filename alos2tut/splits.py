@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -94,7 +95,7 @@ def _check_boxes(box_deg: NDArray[np.float64], *, where: str) -> None:
 
 def deal_ground(
     box_deg: NDArray[np.float64],
-    counts: NDArray[np.int64],
+    counts: NDArray[np.integer[Any]],
     *,
     block_m: float,
     buffer_m: float,
@@ -125,20 +126,21 @@ def deal_ground(
     """
     if not len(box_deg):
         raise Alos2TutError("no patch to deal to the splits", where="dataset settings")
-    blocks, block_of = np.unique(ground_blocks(box_deg, block_m), axis=0, return_inverse=True)
-    block_of = block_of.ravel()
-    if len(blocks) < 3:
+    row, col = ground_blocks(box_deg, block_m).T
+    # numbers in the order of rows, then columns, of which there are less than 2³¹; quicker to sort than pairs
+    _, block_of, sizes = np.unique(row * 2**32 + col, return_inverse=True, return_counts=True)
+    if len(sizes) < 3:
         raise Alos2TutError(
-            f"{len(box_deg)} patches lie in {len(blocks)} ground block(s); three splits need at least 3",
+            f"{len(box_deg)} patches lie in {len(sizes)} ground block(s); three splits need at least 3",
             where="block_m",
             remedy=f"Choose a smaller block_m than {block_m:g}.",
         )
     wanted = np.array([1 - val_fraction - test_fraction, val_fraction, test_fraction])
     if wanted[0] <= 0:
         raise Alos2TutError("val_fraction + test_fraction leave nothing to train on", where="dataset settings")
-    sizes = np.bincount(block_of)
-    of_blocks = np.zeros((len(blocks), counts.shape[1]))
-    np.add.at(of_blocks, block_of, counts)
+    of_blocks = np.empty((len(sizes), counts.shape[1]))
+    for index, of_class in enumerate(counts.T):
+        of_blocks[:, index] = np.bincount(block_of, weights=of_class)
     role = _best_draw(sizes, of_blocks, wanted, seed)[block_of]
     for name, others in ((VAL, (TEST,)), (PRETRAIN, (VAL, TEST))):
         mine = np.flatnonzero(role == name)
@@ -168,8 +170,9 @@ def _best_draw(
         n_test = max(1, int((share <= wanted[1] + wanted[2]).sum()) - n_val)
         role = np.zeros(len(sizes), dtype=np.int8)
         role[order[:n_val]], role[order[n_val : n_val + n_test]] = VAL, TEST
-        got = np.array([sizes[role == r].sum() for r in (PRETRAIN, VAL, TEST)]) / sizes.sum()
-        by_class = np.array([counts[role == r].sum(axis=0) for r in (PRETRAIN, VAL, TEST)]) / class_totals
+        # sums of whole numbers: exact in any order
+        members = (role == np.array([[PRETRAIN], [VAL], [TEST]])).astype(np.float64)
+        got, by_class = members @ sizes / sizes.sum(), members @ counts / class_totals
         # logarithms, so that a class nearly missing from a split weighs as much as one that fills it
         ratios = np.log((by_class + 0.01) / (wanted[:, None] + 0.01))
         uneven = np.abs(ratios).mean() if ratios.size else 0.0

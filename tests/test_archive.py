@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 from datetime import date, datetime
@@ -88,6 +89,12 @@ def test_a_name_with_brackets_is_no_pattern(tmp_path):
     assert product_paths(tmp_path / "scene [1]") == [(str(tmp_path / "scene [1]"), None)]
 
 
+@pytest.mark.parametrize("path", ["", "scene\0", "scene\0*"])
+def test_what_cannot_be_a_path_is_refused(path):
+    assert "is no path" in refusal(product_paths, path)
+    assert "is no path" in refusal(product_paths, ["/", path])
+
+
 def test_a_pattern_that_matches_nothing_is_refused(tmp_path):
     message = refusal(product_paths, f"{tmp_path}/*/none*")
     assert "none*" in message and "nothing matches" in message
@@ -166,7 +173,8 @@ def test_a_field_may_hold_a_line_end(tmp_path):
         pytest.param("\n\n", ["lists no product"], id="blank"),
         pytest.param("path,crs\na,EPSG:32654\nb,UTM 54\n", ["row 3", "UTM 54", "coordinate system"], id="crs"),
         pytest.param("path\na\nb\n./a\n", ["given twice"], id="twice"),
-        pytest.param("path\na\nb\0c\n", ["row 3"], id="NUL"),
+        pytest.param("path\na\nb\0c\n", ["row 3", "NUL"], id="NUL"),
+        pytest.param("path,crs\na,EPSG:326\0\n", ["row 2", "NUL"], id="NUL in crs"),
     ],
 )
 def test_tables_that_cannot_be_used_are_refused_by_name_and_row(tmp_path, text, parts):
@@ -177,10 +185,17 @@ def test_tables_that_cannot_be_used_are_refused_by_name_and_row(tmp_path, text, 
 def test_a_table_that_is_no_text_is_refused(tmp_path):
     assert "row 2 is no UTF-8" in refusal(product_paths, write_table(tmp_path / "a.csv", "path\né\n", "latin-1"))
     assert "row 1 is no UTF-8" in refusal(product_paths, write_table(tmp_path / "b.csv", "path\na\n", "utf-16"))
-    assert "No such file" in refusal(product_paths, tmp_path / "missing.csv")
+    assert "no such file" in refusal(product_paths, tmp_path / "missing.csv")
     with open(tmp_path / "c.csv", "wb") as sparse:
         sparse.truncate(60 * 2**20)
     assert "60 MB" in refusal(product_paths, tmp_path / "c.csv")
+
+
+def test_tables_that_never_end_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "device.csv").symlink_to("/dev/zero")
+    for name in ("pipe.csv", "device.csv"):
+        assert "no such file" in refusal(product_paths, tmp_path / name)
 
 
 def test_a_coordinate_system_in_the_table_counts_before_that_of_all(tmp_path):
@@ -204,10 +219,33 @@ def test_an_entry_says_what_its_product_is(shelf):
     for entry, path in zip(archive.entries, (shelf / name for name in PRODUCTS), strict=True):
         product = open_product(path)
         assert {"path": str(path), **entry.info} == product.to_dict() and "path" not in entry.info
-        assert (entry.name, entry.fingerprint) == (product.image_name("HH"), product.fingerprint)
+        assert entry.name == product.image_name("HH")
         again = pickle.loads(pickle.dumps(entry))
         assert again == entry and again.open().fingerprint == product.fingerprint
         assert len(pickle.dumps(entry)) < 20_000
+    assert len({entry.fingerprint for entry in archive.entries}) == len(PRODUCTS)
+
+
+def test_a_fingerprint_follows_the_files_and_the_place_they_are_given(tmp_path):
+    def found(crs: str, *, seed: int = 0, transform: Affine = UTM54, folder: str = "a") -> str:
+        file = tmp_path / folder / "IMG-HH-ALOS2237752900-181018-UBSR2.1GUD.tif"
+        write_geotiff(file, amplitudes(seed=seed), transform, None)
+        table = write_table(tmp_path / "list.csv", f"path,crs\n{folder},{crs}\n")
+        [entry] = open_archive(load_config("dataset", products=table, **NO_FILTER)).entries
+        return entry.fingerprint
+
+    first = found("EPSG:32654")
+    assert first == found("EPSG:32654", folder="b")
+    changed = [found("EPSG:32653"), found("EPSG:32654", seed=1),
+               found("EPSG:32654", transform=UTM54 * Affine.translation(1, 0))]  # fmt: skip
+    assert len({first, *changed}) == 4
+
+
+def test_files_given_twice_are_noticed_also_with_other_coordinate_systems(tmp_path):
+    for name in "ab":
+        write_geotiff(tmp_path / name / "IMG-HH-ALOS2237752900-181018-UBSR2.1GUD.tif", amplitudes(), UTM54, None)
+    table = write_table(tmp_path / "list.csv", "path,crs\na,EPSG:32653\nb,EPSG:32654\n")
+    assert "given twice" in refusal(opened, tmp_path, products=table)
 
 
 def test_entries_open_from_any_folder(shelf, tmp_path, monkeypatch):
@@ -400,7 +438,23 @@ def test_products_that_cannot_be_used_stop_the_work_or_are_left_out(odd):
     assert kept(archive) == ["good"]
     assert {product.why for product in archive.left_out} == {"unreadable"}
     for name, part in UNUSABLE.items():
-        assert part in reasons(archive)[name] and not reasons(archive)[name].startswith(str(odd))
+        assert part in reasons(archive)[name] and str(odd.parent) not in reasons(archive)[name]
+
+
+def test_a_reason_names_files_without_their_folders():
+    def reason(problem: str, where: str | None) -> str:
+        return LeftOut.of("/my data/scene", Alos2TutError(problem, where=where, remedy="See /my data.")).reason
+
+    assert reason("is damaged", "/my data/scene") == reason("is damaged", None) == "is damaged"
+    assert reason("is damaged", "/my data/scene/IMG-HH") == "IMG-HH: is damaged"
+    assert (
+        reason("cannot be read ('/maps/l.tif': no TIFF)", "/maps/l.tif") == "l.tif: cannot be read ('l.tif': no TIFF)"
+    )
+    assert reason("is another than /my data/scene/IMG-HV", "/my data/scene/IMG-HH") == (
+        "IMG-HH: is another than IMG-HV"
+    )
+    assert reason("row is no row", "/my data/list.csv, row 3") == "list.csv, row 3: row is no row"
+    assert LeftOut.of("/a/b", Alos2TutError("no")) == LeftOut("/a/b", "unreadable", "no")
 
 
 def test_a_filter_comes_before_what_cannot_be_used(odd):
@@ -471,8 +525,15 @@ def test_the_text_of_thousands_is_short():
     left_out += [LeftOut(f"/c/{i}", "unreadable", "is damaged " * 40) for i in range(1500)]
     text = Archive(entries, tuple(left_out), "HH").to_text()
     lines = text.splitlines()
-    assert len(lines) < 80 and max(map(len, lines)) <= 100
+    assert len(lines) < 90 and max(map(len, lines)) <= 100
     assert "… and 4,980 more" in lines and "… and 3,480 more" in lines
     assert "3,500 products left out: 2,000 by season, 1,500 unreadable" in lines
+    assert "left out" not in Archive(entries[:1], (), "HH").to_text()
+    one = Archive(entries[:1], (LeftOut.of("/c/1", Alos2TutError("is damaged")),), "HH").to_text()
+    assert one.splitlines()[4:] == ["1 product left out: 1 unreadable", "/c/1", "    is damaged"]
+    # what failed comes first, wherever in the work it did
+    many = Archive(entries[:1], (*left_out[:49], LeftOut.of("/c/1", Alos2TutError("is damaged"))), "HH").to_text()
+    assert many.splitlines()[4:7] == ["50 products left out: 49 by season, 1 unreadable", "/c/1", "    is damaged"]
+    assert many.endswith("/b/18\n    states no date\n… and 30 more")
     text = Archive(entries[:1], tuple(left_out[-3:]), "HH").to_text()
     assert "more" not in text and max(map(len, text.splitlines())) <= 100

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from alos2tut import Alos2TutError, artifacts
-from alos2tut.artifacts import atomic_path, fingerprint, make_folder, read_json, stage_dir, write_json
+from alos2tut.artifacts import atomic_path, fingerprint, make_folder, matches, read_json, stage_dir, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -116,6 +116,20 @@ def test_folders_are_made_and_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(Alos2TutError, match=r"file.*cannot be made"):
         make_folder(tmp_path / "file" / "b")
+
+
+def test_a_pattern_stands_for_what_it_matches(tmp_path, monkeypatch):
+    for name in ["b/x.tif", "a/x.tif", "a/deep/x.tif", "[1]/y.tif"]:
+        make_folder((tmp_path / name).parent)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert matches("?/x.tif") == ["a/x.tif", "b/x.tif"] and matches("a/") == ["a"] == matches("[a]/")
+    assert matches(tmp_path / "**" / "x.tif") == [str(tmp_path / n) for n in ("a/deep/x.tif", "a/x.tif", "b/x.tif")]
+    # what has such a name is meant, and what is no pattern need not be there
+    assert matches("[1]") == ["[1]"] and matches("missing") == ["missing"]
+    for pattern, told in [("*.png", "nothing matches"), ("", "'' is no path"), ("a\0*", r"no path")]:
+        with pytest.raises(Alos2TutError, match=told):
+            matches(pattern)
 
 
 def test_json_is_written_sorted_and_read_back(tmp_path):

@@ -1,6 +1,7 @@
 """Settings: profiles, files and single values; names and types checked."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,30 @@ def test_the_paper_profile_holds_the_published_numbers():
 def test_batches_that_train_nothing_are_forward_passes(stage):
     meanings = {key: meaning for key, _, meaning in describe_settings(stage)}
     assert meanings["batch_size"].endswith("per forward pass.")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("block_m", "buffer_m") for value in (math.inf, math.nan, 1e300, -1.0)),
+        ("block_m", 1e-300),
+        ("temperature", math.nan),
+        ("points", 10**19),
+        ("max_class_share", {"forest": math.nan}),
+        ("max_class_share", {"forest": 1.1}),
+        ("products", ["a", "b\0"]),
+        ("labels", "a\0"),
+        ("crs", "EPSG:326\0"),
+    ],
+)
+def test_settings_of_a_dataset_that_cannot_be_are_refused(name, value):
+    with pytest.raises(Alos2TutError, match=f"dataset settings: {name}") as refused:
+        load_config("dataset", **{name: value})
+    assert "\0" not in str(refused.value)
+
+
+def test_an_infinite_temperature_is_one():
+    assert load_config("dataset", temperature=math.inf).temperature == math.inf
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1,6 +1,7 @@
 """Labels on grids: every pixel the label pixel in which its centre lies, whatever the two coordinate systems."""
 
 import math
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -25,6 +26,8 @@ LAMBERT = CRS.from_proj4("+proj=lcc +lat_1=34 +lat_2=40 +lat_0=36 +lon_0=137.5 +
 #: degrees of a label pixel of Japan's map
 STEP_DEG = 1 / 12000
 GRID = Affine(5, 0, 352_000, 0, -5, 3_990_000)
+#: each code is the class of its number
+ANY_CODE = Legend("all", "", tuple(LandClass(str(code), (0, 0, 0), (code,)) for code in range(120)), ())
 
 
 def random_codes(shape: tuple[int, int], seed: int = 0, dtype: str = "uint8") -> np.ndarray:
@@ -179,6 +182,43 @@ def test_centres_on_the_edges_of_label_pixels_belong_to_the_one_that_begins_ther
     np.testing.assert_array_equal(warp_labels([path], UTM54, GRID, shape), nearest_codes([path], UTM54, GRID, shape))
 
 
+#: the grid of a mosaic in degrees after two looks, and one in metres that no binary number tells exactly
+BORDERED = {
+    "degrees": (LONLAT, Affine(2 / 4500, 0, 138 + 1 / 9000, 0, -2 / 4500, 36 - 1 / 9000)),
+    "metres": (UTM54, Affine(5.1, 0, 352_000.3, 0, -5.1, 3_990_000.7)),
+    "turned": (UTM54, Affine.translation(352_000.3, 3_990_000.7) * Affine.rotation(11) * Affine.scale(5.1, -5.1)),
+}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    system=st.sampled_from([*BORDERED]),
+    other_datum=st.booleans(),
+    grid_px_per_label_px=st.sampled_from([1, 2, 3]),
+    start=st.tuples(st.integers(0, 299), st.integers(0, 419)),
+    size=st.tuples(st.integers(1, 300), st.integers(1, 420)),
+)
+def test_labels_on_windows_are_those_of_the_whole_where_centres_lie_on_borders(
+    tmp_path, system, other_datum, grid_px_per_label_px, start, size
+):
+    (crs, transform), shape = BORDERED[system], (300, 420)
+    placed = transform * Affine.translation(0.5, 0.5) * Affine.scale(grid_px_per_label_px)
+    # JGD2011 lies where WGS 84 does, but is another system: it goes through PROJ
+    target = {LONLAT: CRS.from_epsg(6668), UTM54: CRS.from_epsg(6690)}[crs] if other_datum else crs
+    path = write_geotiff(tmp_path / "l.tif", random_codes((310, 430)), placed, target, dtype="uint8")
+    rows, cols = (slice(first, min(first + n, most)) for first, n, most in zip(start, size, shape, strict=True))
+    part = (rows.stop - rows.start, cols.stop - cols.start)
+    expected = nearest_codes([path], crs, transform, shape)
+    with LabelMap([path], ANY_CODE) as label_map:
+        np.testing.assert_array_equal(label_map.codes_on(crs, transform, shape), expected)
+        codes = label_map.codes_on(crs, transform, part, offset=(rows.start, cols.start))
+        np.testing.assert_array_equal(codes, expected[rows, cols])
+        classes = label_map.classes_on(crs, transform, part, offset=(rows.start, cols.start))
+        np.testing.assert_array_equal(classes, np.where(codes < 0, IGNORE, codes))
+        points = transform * (np.arange(cols.start, cols.stop) + 0.5, np.full(part[1], rows.start + 0.5))
+        np.testing.assert_array_equal(label_map.codes_at(crs, *points), codes[0])
+
+
 def test_labels_across_the_antimeridian_are_exact(tmp_path):
     crs, shape = CRS.from_epsg(32660), (300, 300)
     [x], [y] = reproject_points(LONLAT, crs, [180], [-17])
@@ -278,7 +318,7 @@ def test_few_pixels_are_reprojected(tmp_path, monkeypatch):
 
 
 def test_strips_give_what_the_whole_gives_and_files_are_opened_once(tmp_path, monkeypatch):
-    shape, legend = (700, 600), Legend("all", "", tuple(LandClass(str(c), (0, 0, 0), (c,)) for c in range(120)), ())
+    shape = (700, 600)
     paths = [
         raster_around(tmp_path / f"{i}.tif", UTM54, GRID, shape, LONLAT, pixel=STEP_DEG, offset=(200 * i - 100, 0))
         for i in range(2)
@@ -286,9 +326,9 @@ def test_strips_give_what_the_whole_gives_and_files_are_opened_once(tmp_path, mo
     whole = warp_labels(paths, UTM54, GRID, shape)
     opened, once = [], rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda path, *given: opened.append(path) or once(path, *given))
-    with LabelMap(paths, legend) as label_map:
+    with LabelMap(paths, ANY_CODE) as label_map:
         strips = [
-            label_map.classes_on(UTM54, GRID * Affine.translation(0, first), (min(256, 700 - first), 600))
+            label_map.classes_on(UTM54, GRID, (min(256, 700 - first), 600), offset=(first, 0))
             for first in range(0, 700, 256)
         ]
         # once for its header and once for its pixels
@@ -359,14 +399,26 @@ def test_a_folder_and_a_pattern_stand_for_their_rasters(tmp_path):
     )
     # a file is what it is, not what its name would match
     assert label_files(tmp_path / "[1].tif") == (str(tmp_path / "[1].tif"),)
-    assert label_files([tmp_path / "b", "a"]) == (str(tmp_path / "b"), "a")
+    assert label_files([tmp_path / "b", tmp_path / "a"]) == (str(tmp_path / "b"), str(tmp_path / "a"))
 
 
-@pytest.mark.parametrize(("path", "message"), [("empty", r"empty.*\*\.tif"), ("x*.tif", "pattern")])
-def test_a_folder_or_pattern_without_rasters_is_refused(tmp_path, path, message):
+def test_rasters_by_relative_names_hold_in_another_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "l.tif").touch()
+    monkeypatch.chdir(tmp_path)
+    for name in ("maps", "maps/l.tif", "ma*", "*/*.tif", Path("maps")):
+        assert label_files(name) == (str(tmp_path / "maps" / "l.tif"),)
+    assert label_files(["b", "maps"]) == (str(tmp_path / "b"), str(tmp_path / "maps" / "l.tif"))
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [("empty", r"empty.*\*\.tif"), ("x*.tif", "pattern"), ("a\0", "no path"), ("", "no path")]
+)
+def test_what_stands_for_no_raster_is_refused(tmp_path, monkeypatch, path, message):
     (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(Alos2TutError, match=message):
-        label_files(tmp_path / path)
+        label_files(path)
 
 
 def test_only_the_tiles_that_a_product_touches_are_used_and_each_is_opened_once(small_scene, tmp_path, monkeypatch):
@@ -436,7 +488,10 @@ ONES = np.ones((40, 40))
 
 def test_rasters_that_are_no_labels_are_refused(tmp_path):
     path = tmp_path / "l.tif"
-    assert "cannot be opened" in refusal(path)
+    assert "no such file" in refusal(path)
+    os.mkfifo(path)
+    assert "no such file" in refusal(path)
+    path.unlink()
     assert "no coordinate system" in refusal(write_geotiff(path, ONES, GRID, None, dtype="uint8"))
     for dtype in ("float32", "int32", "complex64"):
         assert f"holds {dtype}" in refusal(write_geotiff(path, ONES, GRID, dtype=dtype))
