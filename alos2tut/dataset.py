@@ -5,8 +5,9 @@ three stores of patches: ``pretrain`` (which holds the training ground, so the `
 and ``test``. A store is a pair of memory-mapped arrays, ``<store>_db.npy`` (int16 hundredths of dB, N × C × H × W) and
 ``<store>_labels.npy`` (uint8 class indices, N × H × W). :func:`alos2tut.build_dataset` writes it.
 
-Whoever opens it gets what was built: the lists' hashes and the stores' sizes are checked then, and that no ground of
-validation or test is in another list; ``alos2tut verify`` checks every byte.
+Whoever opens it gets what was built: ``dataset.json``, the lists' hashes and the stores' sizes are checked then, and
+that no ground of validation or test is in another list; ``alos2tut verify`` checks every byte. A store that is missing
+is told when it is asked for: training needs none of the test.
 """
 
 from __future__ import annotations
@@ -15,26 +16,35 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from tokenize import TokenError
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from pydantic import BaseModel, Field
 
 from . import splits
 from .artifacts import read_json, sha256_file
 from .balance import class_weights
+from .config import from_dict, quoted
 from .errors import Alos2TutError, closest
 from .legend import Legend
+from .radiometry import is_number
 
 SCHEMA = "alos2tut-dataset-2"
 SPLITS = ("pretrain", "train", "val", "test")
 
 #: The store each list points into.
 STORE_OF = {"pretrain": "pretrain", "train": "pretrain", "val": "val", "test": "test"}
+
+#: The files that ``dataset.json`` tells of.
+_LISTS = tuple(f"{split}.csv" for split in SPLITS)
+_STORES = tuple(f"{store}_{kind}.npy" for store in ("pretrain", "val", "test") for kind in ("db", "labels"))
 
 #: The authors' twelve columns, in their order (arXiv 2603.15119), then ours, of which the last are the patch's box.
 AUTHORS_COLUMNS = ["Year", "Month", "Day", "FolderPath", "FileName", "MinLon", "MinLat", "MaxLon", "MaxLat"]
@@ -121,13 +131,33 @@ class Statistics:
     @classmethod
     def from_dict(cls, content: Any, *, where: str | Path) -> Statistics:
         """From plain content; numbers that cannot standardise anything are refused."""
+        lists: list[Any] = [content.get(key) if isinstance(content, dict) else None for key in ("mean_db", "std_db")]
+        if not all(isinstance(values, list) and all(map(is_number, values)) for values in lists):
+            raise Alos2TutError("statistics need lists of numbers 'mean_db' and 'std_db'", where=where)
         try:
-            mean, std = (tuple(float(v) for v in content[key]) for key in ("mean_db", "std_db"))
-        except (KeyError, TypeError, ValueError):
-            raise Alos2TutError("statistics need lists 'mean_db' and 'std_db'", where=where) from None
+            mean, std = (tuple(map(float, values)) for values in lists)
+        except OverflowError:
+            mean, std = (math.inf,), (math.inf,)
         if not mean or len(mean) != len(std) or not np.isfinite(mean + std).all() or min(std) <= 0:
             raise Alos2TutError(f"statistics are not usable: mean {mean}, spread {std} dB", where=where)
         return cls(mean, std)
+
+
+class ListTable(Sequence[dict[str, str]]):
+    """A list as it stands in its file, a dict of texts per patch; the file is read when the first one is asked for."""
+
+    def __init__(self, length: int, read: Callable[[], list[dict[str, str]]]) -> None:
+        self._length, self._read = length, read
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._records[index]
+
+    @cached_property
+    def _records(self) -> list[dict[str, str]]:
+        return self._read()
 
 
 @dataclass(frozen=True)
@@ -142,7 +172,7 @@ class Split:
     #: (n,) int64: the rows of the arrays that this list names
     rows: NDArray[np.int64]
     #: the list itself, one dict of texts per patch
-    table: list[dict[str, str]]
+    table: Sequence[dict[str, str]]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -157,33 +187,112 @@ class Split:
         return decode_db(self.patches[self.rows[index]])
 
 
+# --- what dataset.json must say
+
+_Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+_Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+_Metres = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+
+
+class _File(BaseModel):
+    bytes: _Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Counts(BaseModel):
+    patches: _Count
+    class_pixels: dict[str, _Count]
+
+
+class _Settings(BaseModel):
+    # no place is further than half around the Earth
+    buffer_m: Annotated[_Number, Field(lt=20e6)]
+
+
+class _Description(BaseModel):
+    """Types and ranges; what else is there is for reading only."""
+
+    quantity: Literal["sigma0", "gamma0"]
+    polarizations: Annotated[list[Literal["HH", "HV", "VH", "VV"]], Field(min_length=1)]
+    spacing_m: Annotated[list[_Metres], Field(min_length=2, max_length=2)]
+    patch_px: Annotated[_Count, Field(gt=0)]
+    class_weights: list[Annotated[_Number, Field(le=1)]]
+    settings: _Settings
+    splits: dict[str, _Counts]
+    files: dict[str, _File]
+    simulated: Annotated[bool, Field(strict=True)] = False
+    products: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """The content of a dataset's ``dataset.json``, checked: whatever the package reads from it is there and fits.
+
+    Args:
+        path: the dataset's folder.
+
+    Raises:
+        Alos2TutError: no dataset there, one of another schema, or a field that is missing or cannot be; it is named.
+    """
+    where = Path(path) / "dataset.json"
+    if not where.is_file():
+        raise Alos2TutError("is no dataset: it has no dataset.json", where=path, remedy="Make one: build-dataset.")
+    content = read_json(where)
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise Alos2TutError(f"is not of the schema {SCHEMA}", where=where, remedy="Build it anew.")
+    told = from_dict(_Description, content, where=where)
+    classes = Legend.from_dict(content.get("legend"), where=where).names
+    channels = len(Statistics.from_dict(content.get("statistics"), where=where).mean_db)
+    _check_names("files", told.files, (*_LISTS, *_STORES), where)
+    _check_names("splits", told.splits, SPLITS, where)
+    for split, counts in told.splits.items():
+        _check_names(f"splits.{split}.class_pixels", counts.class_pixels, classes, where)
+    for field, found, wanted in [
+        ("class_weights", len(told.class_weights), len(classes)),
+        ("polarizations", len(told.polarizations), channels),
+    ]:
+        if found != wanted:
+            raise Alos2TutError(f"'{field}' has {found} values, where there should be {wanted}", where=where)
+    return content
+
+
+def _check_names(field: str, found: Iterable[str], wanted: Iterable[str], where: Path) -> None:
+    """Whether a field holds these keys and no others."""
+    found, wanted = set(found), set(wanted)
+    if found != wanted:
+        fault, name = ("lacks", min(wanted - found)) if wanted - found else ("should not have", min(found - wanted))
+        raise Alos2TutError(f"'{field}' {fault} {quoted(name)}", where=where, remedy="Build the dataset anew.")
+
+
+# --- reading
+
+
 class PatchDataset:
     """A packed dataset that was opened with :func:`open_dataset`; arrays are mapped, not loaded."""
 
     def __init__(self, path: Path, content: dict[str, Any]):
+        """Lists are read; ``content`` is what :func:`read_description` gives."""
         self.path, self.content = path, content
-        try:
-            self.legend = Legend.from_dict(content["legend"], where=path / "dataset.json")
-            self.statistics = Statistics.from_dict(content["statistics"], where=path / "dataset.json")
-            self.patch_px = int(content["patch_px"])
-            self.channels = len(content["polarizations"])
-            #: what training needs to agree on: quantity, polarisations and pixel size
-            self.signal: dict[str, Any] = {k: content[k] for k in ("quantity", "polarizations", "spacing_m")}
-            #: some or all of the pixels are simulated
-            self.simulated = bool(content.get("simulated", False))
-            self.class_weights = np.array(content["class_weights"], dtype=np.float32)
-            #: bytes and SHA-256 of each file, by name
-            self.files: dict[str, tuple[int, str]] = {
-                str(name): (int(file["bytes"]), str(file["sha256"])) for name, file in content["files"].items()
-            }
-            self._buffer_m = float(content["settings"]["buffer_m"])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise Alos2TutError(
-                f"lacks or breaks the field {error}", where=path / "dataset.json", remedy="Build the dataset anew."
-            ) from None
-        self.tables = {name: self._read_list(name) for name in SPLITS}
-        boxes = {name: self._boxes(name) for name in SPLITS}
-        splits.check_ground(boxes, self._buffer_m, where=str(path))
+        self.legend = Legend.from_dict(content["legend"], where=path / "dataset.json")
+        self.statistics = Statistics.from_dict(content["statistics"], where=path / "dataset.json")
+        self.patch_px: int = content["patch_px"]
+        self.channels = len(content["polarizations"])
+        #: what training needs to agree on: quantity, polarisations and pixel size
+        self.signal: dict[str, Any] = {k: content[k] for k in ("quantity", "polarizations", "spacing_m")}
+        #: some or all of the pixels are simulated
+        self.simulated: bool = content.get("simulated", False)
+        self.class_weights = np.array(content["class_weights"], dtype=np.float32)
+        #: bytes and SHA-256 of each file, by name
+        self.files: dict[str, tuple[int, str]] = {
+            name: (file["bytes"], file["sha256"]) for name, file in content["files"].items()
+        }
+        lists = {name: self._read_numbers(name) for name in SPLITS}
+        self._rows = {name: rows for name, (rows, _) in lists.items()}
+        #: the lists themselves, by name
+        self.tables = {name: ListTable(len(self._rows[name]), partial(self._read_table, name)) for name in SPLITS}
+        self._check_sizes()
+        boxes = {name: box_deg for name, (_, box_deg) in lists.items()}
+        splits.check_ground(boxes, content["settings"]["buffer_m"], where=str(path))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -194,19 +303,23 @@ class PatchDataset:
         """One of :data:`SPLITS`.
 
         Raises:
-            Alos2TutError: an unknown split, a missing or cut file, a list that names rows that are not there.
+            Alos2TutError: an unknown split, a store that is missing or does not hold what ``dataset.json`` says, a list
+                that names rows that are not there.
         """
         if name not in SPLITS:
             raise Alos2TutError(f"unknown split '{name}'", where=self.path, remedy=closest(name, SPLITS))
-        store, table = STORE_OF[name], self.tables[name]
-        patches = self._array(f"{store}_db.npy", np.dtype(np.int16), 4)
-        labels = self._array(f"{store}_labels.npy", np.dtype(np.uint8), 3)
-        rows = self._numbers(name, ["Row"])[:, 0].astype(np.int64)
-        if len(rows) and (rows.min() < 0 or rows.max() >= min(len(patches), len(labels))):
-            raise Alos2TutError(
-                f"names row {rows.max()} of {len(patches)}", where=self.path / f"{name}.csv", remedy="Build it anew."
-            )
-        return Split(name, patches, labels, rows, table)
+        store, side = STORE_OF[name], self.patch_px
+        patches = self._array(f"{store}_db.npy", np.dtype(np.int16), (self.channels, side, side))
+        labels = self._array(f"{store}_labels.npy", np.dtype(np.uint8), (side, side))
+        if len(patches) != len(labels):
+            problem = f"holds {len(labels)} patches, and {store}_db.npy {len(patches)}"
+            raise Alos2TutError(problem, where=self.path / f"{store}_labels.npy", remedy="Build the dataset anew.")
+        rows = self._rows[name]
+        outside = rows[(rows < 0) | (rows >= len(patches))]
+        if len(outside):
+            problem = f"names row {outside[0]} of {len(patches)}"
+            raise Alos2TutError(problem, where=self.path / f"{name}.csv", remedy="Build the dataset anew.")
+        return Split(name, patches, labels, rows, self.tables[name])
 
     def describe(self) -> str:
         """What the dataset holds, in a few lines."""
@@ -236,51 +349,64 @@ class PatchDataset:
             lines.append(f"{name:<26}" + "".join(f"{share:10.2f}" for share in shares))
         return "\n".join(lines)
 
-    def _read_list(self, name: str) -> list[dict[str, str]]:
+    def _check_sizes(self) -> None:
+        """Stores that are there have the bytes that were built; one that is missing is told by :meth:`split`."""
+        for path in (self.path / name for name in _STORES if (self.path / name).exists()):
+            size, built = path.stat().st_size, self.files[path.name][0]
+            if size != built:
+                problem = f"has {size} bytes, not the {built} that were built"
+                raise Alos2TutError(problem, where=path, remedy="Restore it, or build the dataset anew.")
+
+    def _list_text(self, name: str) -> io.TextIOWrapper:
+        """A list's file as text, if it is the one that was built."""
         path = self.path / f"{name}.csv"
         try:
             content = path.read_bytes()
-            if path.name not in self.files:
-                raise Alos2TutError(f"dataset.json does not know the file {path.name}", where=self.path)
-            if (len(content), hashlib.sha256(content).hexdigest()) != self.files[path.name]:
-                raise Alos2TutError(
-                    "was cut or edited since the dataset was built", where=path, remedy="Restore it, or build anew."
-                )
-            return list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise Alos2TutError(f"the list cannot be read ({error})", where=path) from None
+        except OSError as error:
+            raise Alos2TutError(f"the list cannot be read ({error.strerror})", where=path) from None
+        if (len(content), hashlib.sha256(content).hexdigest()) != self.files[path.name]:
+            raise Alos2TutError(
+                "was cut or edited since the dataset was built", where=path, remedy="Restore it, or build anew."
+            )
+        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
 
-    def _boxes(self, name: str) -> NDArray[np.float64]:
-        return self._numbers(name, BOX_COLUMNS)
-
-    def _numbers(self, name: str, columns: list[str]) -> NDArray[np.float64]:
-        """Columns of a list as numbers, (patches, columns)."""
+    def _read_table(self, name: str) -> list[dict[str, str]]:
         try:
-            values = [[float(record[column]) for column in columns] for record in self.tables[name]]
-        except (KeyError, ValueError, TypeError):
+            return list(csv.DictReader(self._list_text(name)))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise Alos2TutError(f"the list cannot be read ({error})", where=self.path / f"{name}.csv") from None
+
+    def _read_numbers(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Of a list: the rows of the store, (n,), and the boxes of the patches, (n, 4)."""
+        columns = ["Row", *BOX_COLUMNS]
+        text = self._list_text(name)
+        try:
+            header = next(csv.reader(text), [])
+            places = [header.index(column) for column in columns]
+            with warnings.catch_warnings():
+                # a list may be empty
+                warnings.simplefilter("ignore", UserWarning)
+                values = np.loadtxt(text, delimiter=",", quotechar='"', comments=None, usecols=places, ndmin=2)
+            values = values.reshape(-1, len(columns))
+            if not (np.abs(values[:, 0]) < 2**53).all() or (values[:, 0] % 1).any():
+                raise ValueError("rows are whole numbers")
+        except (ValueError, csv.Error):
             raise Alos2TutError(
                 f"a column of {', '.join(columns)} is missing or broken", where=self.path / f"{name}.csv"
             ) from None
-        return np.array(values, dtype=np.float64).reshape(-1, len(columns))
+        return values[:, 0].astype(np.int64), values[:, 1:]
 
-    def _array(self, name: str, dtype: np.dtype[Any], ndim: int) -> NDArray[Any]:
+    def _array(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """A store's array, mapped, of patches of this shape."""
         path = self.path / name
         try:
-            size = path.stat().st_size
-            if name in self.files and size != self.files[name][0]:
-                raise Alos2TutError(
-                    f"has {size} bytes, not the {self.files[name][0]} that were built", where=path,
-                    remedy="Restore it, or build the dataset anew.",
-                )  # fmt: skip
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
+        except (OSError, ValueError, TokenError) as error:
             raise Alos2TutError(f"cannot be mapped ({error})", where=path, remedy="Build the dataset anew.") from None
-        if array.dtype != dtype or array.ndim != ndim or array.shape[-1] != self.patch_px:
-            raise Alos2TutError(
-                f"holds {array.dtype} {array.shape}, not {dtype} patches of {self.patch_px} px", where=path
-            )
-        mapped: NDArray[Any] = array
-        return mapped
+        if array.dtype != dtype or array.shape[1:] != shape:
+            problem = f"holds {array.dtype} {array.shape}, not {dtype} patches of {shape}"
+            raise Alos2TutError(problem, where=path, remedy="Build the dataset anew.")
+        return array
 
 
 def open_dataset(path: str | Path) -> PatchDataset:
@@ -290,16 +416,11 @@ def open_dataset(path: str | Path) -> PatchDataset:
         path: the folder.
 
     Raises:
-        Alos2TutError: no dataset there, one of another schema, a list or store that was cut or edited, or ground of
-            validation or test in another list.
+        Alos2TutError: no dataset there, one of another schema, a description with a field that cannot be, a list or
+            store that was cut or edited, or ground of validation or test in another list. A store that is missing is
+            told by :meth:`PatchDataset.split`, when it is asked for.
     """
-    path = Path(path)
-    if not (path / "dataset.json").is_file():
-        raise Alos2TutError("is no dataset: it has no dataset.json", where=path, remedy="Make one: build-dataset.")
-    content = read_json(path / "dataset.json")
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise Alos2TutError(f"is not of the schema {SCHEMA}", where=path / "dataset.json", remedy="Build it anew.")
-    return PatchDataset(path, content)
+    return PatchDataset(Path(path), read_description(path))
 
 
 # --- what builders of datasets write
@@ -364,5 +485,13 @@ def batch_indices(n: int, batch_size: int, seed: int, micro_batch: int) -> NDArr
     indices = np.empty(batch_size, dtype=np.int64)
     for epoch in np.unique(epochs):
         here = epochs == epoch
-        indices[here] = np.random.default_rng([seed, int(epoch)]).permutation(n)[places[here]]
+        indices[here] = _shuffled(n, seed, int(epoch))[places[here]]
     return indices
+
+
+@lru_cache(maxsize=2)
+def _shuffled(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order of an epoch, kept for its other batches: a micro-batch may reach over the end of one."""
+    order = np.random.default_rng([seed, epoch]).permutation(n)
+    order.setflags(write=False)
+    return order

@@ -35,9 +35,12 @@ def write_packed_dataset(
     n_held_out: int = 4,
     seed: int = 0,
     classes: int = 3,
-    **changes: object,
+    **changes: Any,
 ) -> Path:
-    """A small dataset in the packed form: bright, medium and dark ground with speckle, some missing pixels."""
+    """A small dataset in the packed form: bright, medium and dark ground with speckle, some missing pixels.
+
+    ``changes`` are other fields of ``dataset.json``; of ``splits`` also in part.
+    """
     random = np.random.default_rng(seed)
     path.mkdir(parents=True)
     for store, count in [("pretrain", n), ("val", n_held_out), ("test", n_held_out)]:
@@ -61,9 +64,14 @@ def write_packed_dataset(
         "classes": [{"name": f"class {c}", "color": [c, 0, 0], "codes": [c + 1]} for c in range(classes)],
         "ignored": [0],
     }
+    legend = changes.get("legend", legend)
+    names = [land_class["name"] for land_class in legend["classes"]]
+    counted = {name: {"patches": count, "class_pixels": dict.fromkeys(names, 0)} for name, count, _ in lists}
+    given = changes.pop("splits", {})
     content = {
         "schema": "alos2tut-dataset-2",
         "legend": legend,
+        "splits": {name: facts | given.get(name, {}) for name, facts in counted.items()},
         "statistics": {"mean_db": [-11.0], "std_db": [6.0]},
         "patch_px": patch_px,
         "polarizations": ["HH"],
