@@ -28,6 +28,7 @@ _EXTRA_OF |= dict.fromkeys(("matplotlib", "papermill", "ipywidgets", "IPython", 
 _CRS_HELP = "coordinate system that the product lacks or states wrongly, as in EPSG:32654"
 #: what an interrupted command does when it is given again
 _AGAIN = dict.fromkeys(("pretrain", "finetune"), "continues from its last checkpoint")
+_AGAIN |= {"build-dataset": "goes on where it was"}
 _AGAIN |= {"fetch": "starts this file anew, and keeps those that are whole"}
 
 
@@ -248,11 +249,7 @@ def _config(options: argparse.Namespace, **values: Any) -> Any:
 
 
 def _content(path: Path, crs: str | None, scan: int | None) -> dict[str, Any]:
-    """What is known of a dataset, a weights file or a product."""
-    if (path / "dataset.json").is_file():
-        from .dataset import open_dataset
-
-        return open_dataset(path).content
+    """What is known of a weights file or a product."""
     if path.suffix == ".safetensors":
         from .checkpoints import read_header
 
@@ -264,14 +261,15 @@ def _content(path: Path, crs: str | None, scan: int | None) -> dict[str, Any]:
 
 def _info(options: argparse.Namespace) -> None:
     path = Path(options.path)
-    content = _content(path, options.crs, options.scan)
-    if options.json:
-        print(_to_json(content))
-        return
     if (path / "dataset.json").is_file():
         from .dataset import open_dataset
 
-        print(open_dataset(path).describe())
+        dataset = open_dataset(path)
+        print(_to_json(dataset.content) if options.json else dataset.describe())
+        return
+    content = _content(path, options.crs, options.scan)
+    if options.json:
+        print(_to_json(content))
         return
     # what is not known is in the JSON, and named under gaps
     known = {key: value for key, value in content.items() if value not in (None, [], {})}

@@ -11,13 +11,14 @@ import csv
 import hashlib
 import io
 import itertools
+import json
 import math
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from rasterio.warp import transform as reproject_points
 
 from . import __version__, balance, splits
-from .archive import Archive, LeftOut, open_archive
+from .archive import Archive, LeftOut, count_reasons, open_archive
 from .artifacts import make_folder, read_json, stage_dir, write_json
 from .config import DatasetConfig, settings_for_key
 from .dataset import (
@@ -40,12 +41,13 @@ from .dataset import (
     begin_array,
     describe_content,
     encode_db,
+    open_dataset,
     step_sums,
 )
 from .errors import Alos2TutError, warn
 from .labels import LabelMap, label_files, label_fingerprint
 from .legend import IGNORE, Legend, load_legend
-from .parallel import cores, in_order, process_pool
+from .parallel import as_done, cores, only_one, process_pool
 from .progress import progress_bar
 from .survey import LONLAT, PatchGrid, PatchTable, ProductJob, survey_product
 
@@ -118,15 +120,7 @@ def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
     Raises:
         Alos2TutError: nothing is left, the ground cannot be dealt, or a list stays empty.
     """
-    names = tuple(legend.names)
-    fate = np.full(len(table), _KEPT, np.uint8)
-    fate[balance.exceeds_share(table.counts, config.max_class_share, names, config.patch_px)] = _CLASS
-    fate[table.valid < config.min_valid_fraction] = _NO_DATA
-    point = np.full(len(table), -1, np.int16)
-    if config.points is not None and (fate == _KEPT).any():
-        left = np.flatnonzero(fate == _KEPT)
-        point[left] = balance.sample_patches(table.counts[left], config.points, config.temperature, config.seed)
-        fate[left[point[left] < 0]] = _POINT
+    fate, point = _sampled(table, config, legend)
     left = np.flatnonzero(fate == _KEPT)
     if not len(left):
         raise Alos2TutError(
@@ -147,7 +141,7 @@ def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
     fate[left[ground[left] == splits.BUFFER]] = _BUFFER
     enough_labels = table.labelled >= config.min_labelled_fraction
     fate[(fate == _KEPT) & (ground != splits.PRETRAIN) & ~enough_labels] = _LABELS
-    choice = Choice(table, fate, ground, point, enough_labels, names)
+    choice = Choice(table, fate, ground, point, enough_labels, tuple(legend.names))
     for split in SPLITS:
         if not len(choice.lists[split]):
             raise Alos2TutError(
@@ -156,6 +150,18 @@ def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
                 remedy="Choose a smaller block_m, buffer_m or min_labelled_fraction, or give more products.",
             )
     return choice
+
+
+def _sampled(table: PatchTable, config: DatasetConfig, legend: Legend) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+    """The fates of patches without enough data, over the caps or without a point; and the class of each one's point."""
+    fate, point = np.full(len(table), _KEPT, np.uint8), np.full(len(table), -1, np.int16)
+    fate[balance.exceeds_share(table.counts, config.max_class_share, legend.names, config.patch_px)] = _CLASS
+    fate[table.valid < config.min_valid_fraction] = _NO_DATA
+    left = np.flatnonzero(fate == _KEPT)
+    if config.points is not None and len(left):
+        point[left] = balance.sample_patches(table.counts[left], config.points, config.temperature, config.seed)
+        fate[left[point[left] < 0]] = _POINT
+    return fate, point
 
 
 def _report_absent(choice: Choice, config: DatasetConfig) -> None:
@@ -190,41 +196,55 @@ def build_dataset(config: DatasetConfig, *, executor: Executor | None = None, pr
     Raises:
         Alos2TutError: no products or labels given, products that differ in polarisation, quantity or pixel size,
             labels that do not cover them, codes outside the legend, no patch left after filtering, a split left
-            empty, too little room on the disk, or, with ``require_all_classes``, a class missing from a split.
+            empty, too little room on the disk, a folder in the way, or, with ``require_all_classes``, a class missing
+            from a split.
     """
-    plan = _plan(config, progress)
-    if (plan.target / "dataset.json").is_file():
-        print(f"reusing {plan.target}")
-        return plan.target
-    with ExitStack() as stack:
-        workers = executor or stack.enter_context(process_pool(plan.workers))
-        tables, unreadable = _survey(plan, workers)
-        choice = choose(PatchTable.concatenate(tables), plan.config, plan.legend)
+    with _planned(config, executor, progress) as (plan, workers):
+        plan, table = _surveyed(plan, workers)
+        _report_left_out(plan.archive)
+        if _is_built(plan.target):
+            # a run that was killed at the very end leaves an empty shell
+            shutil.rmtree(plan.partial, ignore_errors=True)
+            print(f"reusing {plan.target}")
+            return plan.target
+        choice = choose(table, plan.config, plan.legend)
         _report_absent(choice, plan.config)
-        _cut(plan, choice, workers)
-    _finish(plan, choice, unreadable)
+        make_folder(plan.partial)
+        with only_one(plan.partial):
+            # somebody else may have been building it until now
+            if not _is_built(plan.target):
+                _cut(plan, choice, workers)
+                _finish(plan, choice)
     return plan.target
 
 
 def survey_dataset(
-    config: DatasetConfig, *, step: int = 1, executor: Executor | None = None, progress: bool | None = None
+    config: DatasetConfig, *, executor: Executor | None = None, progress: bool | None = None
 ) -> tuple[Archive, PatchTable]:
     """Look at every patch that a dataset could be made of, without cutting any.
 
     Args:
-        config: as for :func:`build_dataset`.
-        step: look at every so many pixels only, a divisor of the patch size; 1: at all.
-        executor, progress: as for :func:`build_dataset`.
+        config, executor, progress: as for :func:`build_dataset`.
 
     Returns:
         The products, and the patches of all of them; :func:`choose` says what becomes of these.
     """
-    plan = _plan(config, progress)
-    with ExitStack() as stack:
-        workers = executor or stack.enter_context(process_pool(plan.workers))
-        tables, unreadable = _survey(plan, workers, step)
-    archive = replace(plan.archive, left_out=plan.archive.left_out + unreadable)
-    return archive, PatchTable.concatenate(tables)
+    with _planned(config, executor, progress) as (plan, workers):
+        plan, table = _surveyed(plan, workers)
+    return plan.archive, table
+
+
+def _is_built(target: Path) -> bool:
+    """Whether a whole dataset lies there; what is none, or a damaged one, is in the way."""
+    if not target.exists():
+        return False
+    try:
+        open_dataset(target)
+    except Alos2TutError as error:
+        raise Alos2TutError(
+            f"is in the way, and no whole dataset: {error.problem}", where=target, remedy="Remove it; it is built anew."
+        ) from None
+    return True
 
 
 @dataclass(frozen=True)
@@ -247,43 +267,69 @@ class _Plan:
     label_hashes: Mapping[str, str]
     progress: bool | None
 
-    @property
+    @cached_property
     def made_from(self) -> dict[str, str]:
-        """Fingerprints of products and labels, by role."""
-        products = {f"product {i}": entry.fingerprint for i, entry in enumerate(self.archive.entries)}
-        return products | {f"label {i}": found for i, found in enumerate(self.label_hashes.values())}
+        """Fingerprints of products and labels, by role, and what was left out."""
+        made_from = {f"product {i}": entry.fingerprint for i, entry in enumerate(self.archive.entries)}
+        made_from |= {f"label {i}": found for i, found in enumerate(self.label_hashes.values())}
+        if self.archive.left_out:
+            told = json.dumps(self.left_out)
+            made_from["left out"] = hashlib.sha256(told.encode()).hexdigest()
+        return made_from
+
+    @property
+    def left_out(self) -> list[dict[str, str]]:
+        """Products that are not used, and why, without their folders."""
+        return [{"product": Path(one.path).name, "why": one.why, "reason": one.reason} for one in self.archive.left_out]
 
     @cached_property
     def target(self) -> Path:
         """The dataset's folder."""
         settings = settings_for_key(self.config) | {"legend": self.legend.to_dict()}
-        return stage_dir(self.config.work_dir, "dataset", settings, self.made_from)
+        return stage_dir(Path(self.config.work_dir).absolute(), "dataset", settings, self.made_from)
+
+    @property
+    def partial(self) -> Path:
+        """Where the work is done; its folder ``dataset`` takes the target's place in the end."""
+        return self.target.with_name(f"{self.target.name}.partial")
+
+    @property
+    def stores(self) -> Path:
+        """The dataset on its way."""
+        return self.partial / "dataset"
 
     def survey_file(self, job: ProductJob) -> Path:
         """Where a product's survey is kept: for all datasets that agree in what it depends on."""
         settings = {name: getattr(self.config, name) for name in ("looks", "patch_px", "polarization")}
         made_from = {"product": job.entry.fingerprint}
         made_from |= {f"label {i}": self.label_hashes[path] for i, path in enumerate(job.labels)}
-        folder = Path(self.config.work_dir) / "surveys"
+        folder = Path(self.config.work_dir).absolute() / "surveys"
         key = stage_dir(folder, "survey", settings | {"legend": self.legend.to_dict()}, made_from)
         return key.with_name(f"{key.name}.npz")
-
-    @property
-    def partial(self) -> Path:
-        """Where the work is done; it takes the target's name in the end."""
-        return self.target.with_name(f"{self.target.name}.partial")
 
     @property
     def workers(self) -> int:
         """Processes to start."""
         return min(self.config.workers or cores(), len(self.archive.entries))
 
-    def jobs(self, step: int = 1) -> list[ProductJob]:
+    def jobs(self, step: int = 1) -> Iterator[ProductJob]:
         """The products, each with what must be known of it."""
         # bars of several workers would write over each other
         shown = self.progress if self.workers == 1 else False
-        pairs = enumerate(zip(self.archive.entries, self.labels, strict=True))
-        return [ProductJob(i, entry, files, self.config, self.legend, step, shown) for i, (entry, files) in pairs]
+        # thousands of paths need not travel with every product
+        config = replace(self.config, products=(), labels=())
+        for i, (entry, files) in enumerate(zip(self.archive.entries, self.labels, strict=True)):
+            yield ProductJob(i, entry, files, config, self.legend, step, shown)
+
+
+@contextmanager
+def _planned(
+    config: DatasetConfig, executor: Executor | None, progress: bool | None
+) -> Iterator[tuple[_Plan, Executor | None]]:
+    """A plan, and who works on it."""
+    plan = _plan(config, progress)
+    with process_pool(plan.workers if executor is None else 1) as pool:
+        yield plan, executor or pool
 
 
 def _plan(config: DatasetConfig, progress: bool | None) -> _Plan:
@@ -298,9 +344,10 @@ def _plan(config: DatasetConfig, progress: bool | None) -> _Plan:
     _check_names(archive)
     files = label_files(config.labels)
     archive, labels = _with_labels(archive, files, config)
-    touched = [file for file in files if any(file in some for some in labels)]
-    config = replace(config, labels=tuple(touched), polarization=archive.polarization)
-    return _Plan(config, legend, archive, labels, {file: label_fingerprint(file) for file in touched}, progress)
+    touched = set(itertools.chain(*labels))
+    hashes = {file: label_fingerprint(file) for file in files if file in touched}
+    config = replace(config, labels=tuple(hashes), polarization=archive.polarization)
+    return _Plan(config, legend, archive, labels, hashes, progress)
 
 
 def _check_names(archive: Archive) -> None:
@@ -344,40 +391,48 @@ def _few(files: tuple[str, ...]) -> str:
     return ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
 
 
+def _report_left_out(archive: Archive) -> None:
+    """Say what of an archive is not used."""
+    if archive.left_out:
+        count = len(archive.left_out) + len(archive.entries)
+        warn(f"{len(archive.left_out)} of {count} products are left out: {count_reasons(archive.left_out)}")
+
+
 # --- the survey
 
 
-def _survey(plan: _Plan, workers: Executor | None, step: int = 1) -> tuple[list[PatchTable], tuple[LeftOut, ...]]:
-    """The surveys of all products, and those that cannot be made where that is allowed."""
-    jobs = plan.jobs(step)
+def _surveyed(plan: _Plan, workers: Executor | None, step: int = 1) -> tuple[_Plan, PatchTable]:
+    """The patches of all products, and the plan without those products that cannot be read, where that is allowed."""
     if step == 1:
-        make_folder(Path(plan.config.work_dir) / "surveys")
-    tasks = ((job, plan.survey_file(job) if step == 1 else None) for job in jobs)
-    many = plan.progress if len(jobs) > 1 else False
-    found = in_order(workers, _survey_one, tasks)
-    shown = progress_bar(found, "looking at products", "product", total=len(jobs), show=many)
-    tables, unreadable = [], []
-    for job, result in zip(jobs, shown, strict=True):
-        if isinstance(result, PatchTable):
-            tables.append(result)
-        else:
-            unreadable.append(LeftOut(job.entry.path, "unreadable", result))
+        make_folder(Path(plan.config.work_dir).absolute() / "surveys")
+    tasks = ((job, plan.survey_file(job) if step == 1 else None) for job in plan.jobs(step))
+    count = len(plan.archive.entries)
+    found = as_done(workers, _survey_one, tasks)
+    results: list[PatchTable | LeftOut | None] = [None] * count
+    many = plan.progress if count > 1 else False
+    for (job, _), result in progress_bar(found, "looking at products", "product", total=count, show=many):
+        results[job.number] = result
+    tables = [result for result in results if isinstance(result, PatchTable)]
+    unreadable = tuple(result for result in results if isinstance(result, LeftOut))
     if not tables:
         raise Alos2TutError("no product could be read", where=unreadable[0].path, remedy=unreadable[0].reason)
-    return tables, tuple(unreadable)
+    archive = replace(plan.archive, left_out=plan.archive.left_out + unreadable)
+    return replace(plan, archive=archive), PatchTable.concatenate(tables)
 
 
-def _survey_one(task: tuple[ProductJob, Path | None]) -> PatchTable | str:
+def _survey_one(task: tuple[ProductJob, Path | None]) -> PatchTable | LeftOut:
     """A product's survey, made or found; or, where products may be skipped, why it cannot be made."""
     job, kept = task
     if kept is not None and kept.is_file():
-        return PatchTable.load(kept, job.number)
+        with suppress(Alos2TutError):  # one that is damaged is made anew
+            return PatchTable.load(kept, job.number)
     try:
         table = survey_product(job)
     except Alos2TutError as error:
-        if job.config.on_error == "skip":
-            return str(error)
-        raise
+        # labels that cannot be read, or do not fit the legend, are no fault of the product
+        if job.config.on_error == "raise" or str(error.where) in job.labels:
+            raise
+        return LeftOut.of(job.entry.path, error)
     if kept is not None:
         table.save(kept)
     return table
@@ -398,7 +453,8 @@ class _CutJob:
         place: row in that store.
         in_train: whether the list ``train`` names it, too.
         point: class of the sampled point; −1: the centre is named.
-        labelled, valid: shares, for the list.
+        counts: (n, C) pixels of each class.
+        valid: share of pixels with data.
     """
 
     product: ProductJob
@@ -409,54 +465,59 @@ class _CutJob:
     place: NDArray[np.int64]
     in_train: NDArray[np.bool_]
     point: NDArray[np.int16]
-    labelled: NDArray[np.float64]
+    counts: NDArray[np.int32]
     valid: NDArray[np.float32]
 
     @property
     def done(self) -> Path:
         """The file that says what was cut; it is there only when all pixels are on the disk."""
-        return self.folder / "cut" / f"{self.product.number:06d}.json"
+        return self.folder.parent / "cut" / f"{self.product.number:06d}.json"
 
 
 def _cut(plan: _Plan, choice: Choice, workers: Executor | None) -> None:
     """Cut the pixels of all products that were not cut before into stores that are laid out beforehand."""
     _lay_out(plan, choice)
-    jobs = [job for job in _cut_jobs(plan, choice) if not job.done.is_file()]
-    many = plan.progress if len(jobs) > 1 else False
-    for _ in progress_bar(in_order(workers, _cut_product, jobs), "cutting", "product", total=len(jobs), show=many):
+    count = len(plan.archive.entries)
+    many = plan.progress if count > 1 else False
+    for _ in progress_bar(as_done(workers, _cut_product, _cut_jobs(plan, choice)), "cutting", "product", show=many):
         pass
 
 
 def _cut_jobs(plan: _Plan, choice: Choice) -> Iterator[_CutJob]:
+    """What is left to cut, product by product."""
     table = choice.table
     place = np.full(len(table), -1, np.int64)
     for store in _STORES.values():
         place[choice.lists[store]] = np.arange(len(choice.lists[store]))
     for job in plan.jobs():
-        here = np.flatnonzero((table.product == job.number) & (place >= 0))
-        if len(here):
-            part, ground = table.take(here), choice.ground[here]
-            in_train = choice.enough_labels[here] & (ground == splits.PRETRAIN)
-            yield _CutJob(
-                job, plan.partial, part.row, part.col, ground, place[here], in_train, choice.point[here],
-                part.labelled, part.valid,
-            )  # fmt: skip
+        first, last = np.searchsorted(table.product, (job.number, job.number + 1))
+        here = first + np.flatnonzero(place[first:last] >= 0)
+        part, ground = table.take(here), choice.ground[here]
+        in_train = choice.enough_labels[here] & (ground == splits.PRETRAIN)
+        cut = _CutJob(
+            job, plan.stores, part.row, part.col, ground, place[here], in_train, choice.point[here], part.counts,
+            part.valid,
+        )  # fmt: skip
+        if len(here) and not cut.done.is_file():
+            yield cut
 
 
 def _lay_out(plan: _Plan, choice: Choice) -> None:
     """Stores of the right size without content; what an earlier run cut stays, if it was of the same choice."""
-    digest = hashlib.sha256()
-    for array in (choice.table.product, choice.table.row, choice.table.col, choice.fate, choice.ground, choice.point):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    make_folder(plan.partial)
-    mark = plan.partial / "choice.json"
-    if mark.is_file() and read_json(mark) == digest.hexdigest():
+    side = plan.config.patch_px
+    arrays: dict[Path, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+    for store in _STORES.values():
+        count = len(choice.lists[store])
+        arrays[plan.stores / f"{store}_db.npy"] = (np.dtype(np.int16), (count, 1, side, side))
+        arrays[plan.stores / f"{store}_labels.npy"] = (np.dtype(np.uint8), (count, side, side))
+    mark, digest = plan.partial / "choice.json", _digest(choice)
+    if _is_marked(mark, digest) and all(_has_size(path, *array) for path, array in arrays.items()):
         return
     mark.unlink(missing_ok=True)
-    shutil.rmtree(plan.partial / "cut", ignore_errors=True)
-    make_folder(plan.partial / "cut")
-    sizes = {store: len(choice.lists[store]) for store in _STORES.values()}
-    needed = sum(sizes.values()) * _patch_bytes(plan.config)
+    for name in ("cut", "dataset"):
+        shutil.rmtree(plan.partial / name, ignore_errors=True)
+        make_folder(plan.partial / name)
+    needed = sum(math.prod(shape) * dtype.itemsize for dtype, shape in arrays.values())
     free = shutil.disk_usage(plan.partial).free
     if needed > free:
         raise Alos2TutError(
@@ -464,11 +525,31 @@ def _lay_out(plan: _Plan, choice: Choice) -> None:
             where=plan.config.work_dir,
             remedy="Make room, name another work_dir, or keep fewer patches (points, max_class_share).",
         )
-    side = plan.config.patch_px
-    for store, count in sizes.items():
-        _empty_array(plan.partial / f"{store}_db.npy", np.dtype(np.int16), (count, 1, side, side))
-        _empty_array(plan.partial / f"{store}_labels.npy", np.dtype(np.uint8), (count, side, side))
-    write_json(mark, digest.hexdigest())
+    for path, (dtype, shape) in arrays.items():
+        _empty_array(path, dtype, shape)
+    write_json(mark, digest)
+
+
+def _digest(choice: Choice) -> str:
+    """A hash of which patches lie where."""
+    digest = hashlib.sha256()
+    for array in (choice.table.product, choice.table.row, choice.table.col, choice.fate, choice.ground, choice.point):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _is_marked(mark: Path, digest: str) -> bool:
+    """Whether an earlier run laid out the same choice; a damaged mark says no."""
+    with suppress(Alos2TutError):
+        return mark.is_file() and bool(read_json(mark) == digest)
+    return False
+
+
+def _has_size(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+    """Whether a store's file is as large as its array."""
+    head = io.BytesIO()
+    begin_array(head, dtype, shape)
+    return path.is_file() and path.stat().st_size == head.tell() + math.prod(shape) * dtype.itemsize
 
 
 def _patch_bytes(config: DatasetConfig) -> int:
@@ -563,18 +644,30 @@ def _cut_row(
     cols = slice(int(job.col[picks].min()) // n, int(job.col[picks].max()) // n + 1)
     window = grid.window(row, cols)
     db = grid.product.read_db(window, polarization=config.polarization, looks=config.looks)
-    classes = labels.classes_on(grid.product.crs, grid.transform(row, cols.start), db.shape)
+    classes = grid.classes(labels, row, cols)
     classes[np.isnan(db) | grid.displaced(window)] = IGNORE
     points = np.empty((len(picks), 2), np.int64)
     for i, pick in enumerate(picks):
         left = int(job.col[pick]) - cols.start * n
         part = (slice(None), slice(left, left + n))
+        _check_unchanged(job, pick, classes[part])
         steps = encode_db(db[part])
         stores.write(pick, steps, classes[part])
         if job.ground[pick] == splits.PRETRAIN:
             sums += step_sums(steps)
-        points[i] = np.add(_point(job, pick, classes[part]), (0, left))
-    return _records(job, grid, labels, picks, (row, cols), points)
+        points[i] = np.add(_point(job, pick, classes[part]), (job.row[pick], job.col[pick]))
+    return _records(job, grid, labels, picks, points)
+
+
+def _check_unchanged(job: _CutJob, pick: int, classes: NDArray[np.uint8]) -> None:
+    """What was chosen by its classes must still have them."""
+    counts = np.bincount(classes.ravel(), minlength=IGNORE + 1)[: job.counts.shape[1]]
+    if (counts != job.counts[pick]).any():
+        raise Alos2TutError(
+            "or a label raster of its ground was changed after it was looked at",
+            where=job.product.entry.path,
+            remedy="Let nobody write to the inputs, and build anew.",
+        )
 
 
 def _point(job: _CutJob, pick: int, classes: NDArray[np.uint8]) -> tuple[int, int]:
@@ -593,22 +686,21 @@ def _records(
     grid: PatchGrid,
     labels: LabelMap,
     picks: NDArray[np.int64],
-    place: tuple[int, slice],
     points: NDArray[np.int64],
 ) -> list[dict[str, Any]]:
-    """List entries of some patches of one row of the grid; ``points`` are in pixels of that row."""
-    row, cols = place
-    product, config = grid.product, job.product.config
-    east, north = grid.transform(row, cols.start) * (points[:, 1] + 0.5, points[:, 0] + 0.5)
+    """List entries of some patches of one row of the grid; ``points`` are rows and columns after looks."""
+    product, config, n = grid.product, job.product.config, grid.patch_px
+    east, north = grid.transform * (points[:, 1] + 0.5, points[:, 0] + 0.5)
     codes = labels.codes_at(product.crs, east, north)
     longitude, latitude = reproject_points(product.crs, LONLAT, east, north)
+    row, cols = int(job.row[picks[0]]) // n, slice(0, grid.shape[1])
     corners, boxes = grid.corners_deg(row, cols), grid.boxes_deg(row, cols)
     blocks = splits.ground_blocks(boxes, config.block_m)
     image_name = product.image_name(config.polarization)
     year, month, day = _date(product.acquired)
     records = []
     for i, pick in enumerate(picks):
-        col = int(job.col[pick]) // grid.patch_px - cols.start
+        col = int(job.col[pick]) // n
         # the authors give the lower left and the upper right corner of the square
         _, upper_right, lower_left, _ = corners[col]
         records.append(
@@ -624,14 +716,14 @@ def _records(
                 "MaxLat": f"{upper_right[1]:.4f}",
                 "Latitude": f"{latitude[i]:.4f}",
                 "Longitude": f"{longitude[i]:.4f}",
-                "Category": max(int(codes[i]), 0),
+                "Category": int(codes[i]),
                 "Row": int(job.place[pick]),
                 "Product": image_name,
                 "PatchRow": int(job.row[pick]),
                 "PatchCol": int(job.col[pick]),
                 "Block": "{}_{}".format(*blocks[col]),
                 "ValidFraction": f"{job.valid[pick]:.4f}",
-                "LabelledFraction": f"{job.labelled[pick]:.4f}",
+                "LabelledFraction": f"{job.counts[pick].sum() / n**2:.4f}",
                 **{side: f"{value:.7f}" for side, value in zip(BOX_COLUMNS, boxes[col], strict=True)},
             }
         )
@@ -647,39 +739,50 @@ def _date(acquired: str | None) -> tuple[str, str, str]:
 # --- the end
 
 
-def _finish(plan: _Plan, choice: Choice, unreadable: tuple[LeftOut, ...]) -> None:
-    """Lists and description; then the partial folder takes the target's name."""
-    folder = plan.partial
-    boxes = {split: choice.table.box_deg[rows] for split, rows in choice.lists.items()}
-    splits.check_ground(boxes, plan.config.buffer_m, where=str(plan.target))
-    sums = _write_lists(folder)
-    content = _describe(plan, choice, sums)
-    left_out = plan.archive.left_out + unreadable
-    content["left_out"] = [{"product": Path(entry.path).name, "why": entry.why, "reason": entry.reason}
-                           for entry in left_out]  # fmt: skip
-    write_json(folder / "dataset.json", content)
-    shutil.rmtree(folder / "cut")
-    (folder / "choice.json").unlink()
+def _finish(plan: _Plan, choice: Choice) -> None:
+    """Lists and description; then, if what was built opens, it takes its place."""
+    sums = _write_lists(plan)
+    write_json(plan.stores / "dataset.json", _describe(plan, choice, sums))
+    # proves the ground of the lists as they are written
+    open_dataset(plan.stores)
     with _writing(plan.target):
-        os.replace(folder, plan.target)
+        os.replace(plan.stores, plan.target)
+    shutil.rmtree(plan.partial, ignore_errors=True)
 
 
-def _write_lists(folder: Path) -> list[int]:
+def _write_lists(plan: _Plan) -> list[int]:
     """The lists, put together product by product; returns the sums of all pretraining's pixels."""
     sums = np.zeros(3, dtype=object)
     with ExitStack() as stack:
-        files = {}
-        for split in SPLITS:
-            path = folder / f"{split}.csv"
-            stack.enter_context(_writing(path))
-            files[split] = stack.enter_context(open(path, "w", newline="", encoding="utf-8"))
-            csv.writer(files[split], lineterminator="\n").writerow(AUTHORS_COLUMNS + OUR_COLUMNS)
-        for path in sorted((folder / "cut").glob("*.json")):
-            part = read_json(path)
+        files = {plan.stores / f"{split}.csv": split for split in SPLITS}
+        opened = {split: stack.enter_context(open(path, "wb")) for path, split in files.items()}
+        for path, split in files.items():
+            with _writing(path):
+                opened[split].write((",".join(AUTHORS_COLUMNS + OUR_COLUMNS) + "\n").encode())
+        for part in _parts(plan.partial / "cut"):
             sums += part["sums"]
-            for split, text in part["lists"].items():
-                files[split].write(text)
+            for path, split in files.items():
+                with _writing(path):
+                    opened[split].write(part["lists"][split].encode())
+        for path, split in files.items():
+            with _writing(path):
+                opened[split].flush()
+                os.fsync(opened[split].fileno())
     return sums.tolist()
+
+
+def _parts(folder: Path) -> Iterator[dict[str, Any]]:
+    """What was cut of each product; a damaged file is removed, so that its product is cut again."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            part = read_json(path)
+            if set(part["lists"]) == set(SPLITS) and len(part["sums"]) == 3:
+                yield part
+                continue
+        except (Alos2TutError, LookupError, TypeError):
+            pass
+        path.unlink()
+        raise Alos2TutError("was damaged and is removed", where=path, remedy="The same call cuts that product again.")
 
 
 def _describe(plan: _Plan, choice: Choice, sums: list[int]) -> dict[str, Any]:
@@ -702,7 +805,8 @@ def _describe(plan: _Plan, choice: Choice, sums: list[int]) -> dict[str, Any]:
         "spacing_m": [round(config.looks * spacing, 3) for spacing in first["spacing_m"]],
         "patch_px": config.patch_px,
         "balance": choice.balance(),
-        **describe_content(plan.partial, plan.legend, patches, class_pixels, [sums]),
+        "left_out": plan.left_out,
+        **describe_content(plan.stores, plan.legend, patches, class_pixels, [sums]),
     }
 
 
@@ -766,37 +870,42 @@ def estimate_dataset(
     Raises:
         Alos2TutError: as :func:`build_dataset`, as far as it shows without looking at every pixel.
     """
-    plan = _plan(config, progress)
     step = max(d for d in range(1, _DRY_STEP + 1) if config.patch_px % d == 0)
-    with ExitStack() as stack:
-        workers = executor or stack.enter_context(process_pool(plan.workers))
-        tables, unreadable = _survey(plan, workers, step)
-    choice = choose(PatchTable.concatenate(tables), plan.config, plan.legend)
+    with _planned(config, executor, progress) as (plan, workers):
+        plan, table = _surveyed(plan, workers, step)
+    choice = choose(table, plan.config, plan.legend)
     _report_absent(choice, plan.config)
-    stored = sum(len(choice.lists[store]) for store in _STORES.values())
-    counts = sum(choice.class_pixels(store) for store in _STORES.values())
+    stored = np.concatenate([choice.lists[store] for store in _STORES.values()])
+    counts = table.counts[stored].sum(axis=0)
+    look, cut = _seconds_per_row(plan, int(table.product[stored[0]]))
+    seconds = look * _rows(table) + cut * _rows(table.take(np.sort(stored)))
     return DatasetEstimate(
-        archive=replace(plan.archive, left_out=plan.archive.left_out + unreadable),
+        archive=plan.archive,
         patches={split: len(choice.lists[split]) for split in SPLITS},
-        class_pixels=dict(zip(choice.names, np.atleast_1d(counts).tolist(), strict=True)),
+        class_pixels=dict(zip(choice.names, counts.tolist(), strict=True)),
         balance=choice.balance(),
-        size_bytes=stored * _patch_bytes(plan.config),
-        hours=_seconds_per_row(plan) * sum(len(np.unique(t.row)) for t in tables) / plan.workers / 3600,
+        size_bytes=len(stored) * _patch_bytes(plan.config),
+        hours=seconds / plan.workers / 3600,
         workers=plan.workers,
     )
 
 
-def _seconds_per_row(plan: _Plan) -> float:
-    """Time to look at, and to cut, the middle row of patches of the first product."""
-    job = plan.jobs()[0]
+def _rows(table: PatchTable) -> int:
+    """Rows of patches, over all products, of which any is named."""
+    return int(np.count_nonzero(np.diff(table.product) | np.diff(table.row))) + 1
+
+
+def _seconds_per_row(plan: _Plan, number: int) -> tuple[float, float]:
+    """Time to look at, and to cut, the middle row of patches of a product."""
+    job = next(job for job in plan.jobs() if job.number == number)
     grid = PatchGrid.of(job.entry.open(), job.config)
     row, cols = grid.shape[0] // 2, slice(0, grid.shape[1])
-    begun = time.perf_counter()
+    window, polarization = grid.window(row, cols), job.config.polarization
     with LabelMap(job.labels, job.legend) as labels:
-        window = grid.window(row, cols)
-        grid.seen(window, job.config.polarization)
-        for _ in range(2):
-            shape = (grid.patch_px, (cols.stop - cols.start) * grid.patch_px)
-            labels.classes_on(grid.product.crs, grid.transform(row, 0), shape)
-        encode_db(grid.product.read_db(window, polarization=job.config.polarization, looks=job.config.looks))
-    return time.perf_counter() - begun
+        begun = time.perf_counter()
+        grid.seen(window, polarization)
+        grid.classes(labels, row, cols)
+        looked = time.perf_counter()
+        encode_db(grid.product.read_db(window, polarization=polarization, looks=grid.looks))
+        grid.classes(labels, row, cols)
+        return looked - begun, time.perf_counter() - looked

@@ -1,23 +1,37 @@
-"""Work on many things at once, on any executor, with results in order and few of them waiting."""
+"""Work on many things at once, on any executor; and on one thing by one process only."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
+
+from .errors import Alos2TutError
+
+try:
+    import fcntl
+except ImportError:  # Windows has none: there nobody is kept out
+    fcntl = None  # type: ignore[assignment]
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+#: jobs that wait in an executor: enough to keep some hundred workers busy
+_WAITING = 512
 
 
 def in_order(
     executor: Executor | None, function: Callable[[Job], Result], jobs: Iterable[Job], *, ahead: int = 8
 ) -> Iterator[Result]:
-    """``function`` of each job, in the order of the jobs.
+    """``function`` of each job, in the order of the jobs, few of which are ahead of the one that is waited for.
 
     Args:
         executor: who does the work (of the standard library, Dask or MPI); None: this thread.
@@ -44,22 +58,101 @@ def in_order(
             future.cancel()
 
 
+def as_done(
+    executor: Executor | None, function: Callable[[Job], Result], jobs: Iterable[Job]
+) -> Iterator[tuple[Job, Result]]:
+    """Each job and ``function`` of it, as they are done: one slow job keeps no worker waiting.
+
+    Args:
+        executor, function, jobs: as for :func:`in_order`.
+
+    Yields:
+        Jobs with their results; what a job raises is raised, and jobs that have not begun are given up.
+    """
+    if executor is None:
+        for job in jobs:
+            yield job, function(job)
+        return
+    running: dict[Future[Result], Job] = {}
+    try:
+        for job in jobs:
+            running[executor.submit(function, job)] = job
+            while len(running) >= _WAITING:
+                yield from _done(running)
+        while running:
+            yield from _done(running)
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _done(running: dict[Future[Result], Job]) -> Iterator[tuple[Job, Result]]:
+    for future in wait(running, return_when=FIRST_COMPLETED).done:
+        yield running.pop(future), future.result()
+
+
 @contextmanager
 def process_pool(workers: int) -> Iterator[Executor | None]:
-    """Processes of our own that end with the block; None, which means this thread, for a single worker.
+    """Processes of our own that end with the block, or with this process however it ends.
 
     They are started afresh rather than forked: readers work with threads, which do not survive a fork.
+
+    Args:
+        workers: how many; 1: none, and None is given, which means this thread.
+
+    Raises:
+        Alos2TutError: a process ended before its work did.
     """
     if workers <= 1:
         yield None
         return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
     try:
         yield pool
+    except BrokenProcessPool:
+        raise Alos2TutError(
+            "a process ended before its work did: the system stopped it, or it could not start",
+            where="workers",
+            remedy="Take fewer workers if memory is short; in a script of your own put the call under "
+            "`if __name__ == '__main__':`, as new processes import it; or set workers=1.",
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Leave interrupting to the parent, and do not outlive it: it may have been killed without a word to us."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_wait_for_parents_end, daemon=True).start()
+
+
+def _wait_for_parents_end() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Keep other processes, as far as the file system lets us, from working in a folder at the same time.
+
+    Raises:
+        Alos2TutError: somebody else is at it.
+    """
+    with open(folder / "lock", "w", encoding="utf-8") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Alos2TutError(
+                    "another process is working here", where=folder, remedy="Wait until it is done, or stop it."
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+        yield

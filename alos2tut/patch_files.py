@@ -282,6 +282,8 @@ def import_patches(
     found = _open_patches(folder, tables, progress)
     settings = told.get("settings", {})
     buffer_m = float(settings.get("buffer_m", 0.0) if buffer_m is None else buffer_m)
+    if not 0 <= buffer_m < 2e7:
+        raise Alos2TutError(f"{buffer_m:g} m is no distance on the ground", where="buffer_m")
     dealt = _dealt(tables, found, buffer_m, on_overlap, folder)
     files = label_files(labels)
     content = {
@@ -292,7 +294,7 @@ def import_patches(
         "made_from": {f"list {name}": sha256_file(folder / file) for name, file in names.items()},
         "labels": [Path(file).name for file in files],
         "quantity": _quantity(quantity or told.get("quantity", "sigma0")),
-        "polarizations": [polarization or _polarization(told, list(found))],
+        "polarizations": [_polarization(polarization, told, list(found))],
         "simulated": bool(told.get("simulated", False)),
         "spacing_m": _stated_spacing(told, next(iter(found.values())), folder),
     }
@@ -300,6 +302,8 @@ def import_patches(
     with atomic_path(out) as target, LabelMap(files, known) as rasters:
         target.mkdir()
         _pack(target, content, dealt, found, known, rasters, progress)
+        # what cannot be opened is not left
+        open_dataset(target)
     return out
 
 
@@ -326,9 +330,11 @@ def _quantity(name: str) -> str:
     return name
 
 
-def _polarization(told: Mapping[str, Any], names: Sequence[str]) -> str:
-    if told.get("polarizations"):
-        return str(told["polarizations"][0])
+def _polarization(given: str | None, told: Mapping[str, Any], names: Sequence[str]) -> str:
+    if given is not None and given not in POLARIZATIONS:
+        raise Alos2TutError(f"'{given}' is none", where="polarization", remedy=closest(given, POLARIZATIONS))
+    if given or told.get("polarizations"):
+        return given or str(told["polarizations"][0])
     found = {name.split("-")[1] for name in names if name.startswith("IMG-")} & set(POLARIZATIONS)
     if len(found) != 1:
         problem = f"file names tell of {' and '.join(sorted(found)) or 'no polarisation'}"

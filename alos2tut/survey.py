@@ -7,6 +7,7 @@ which list is decided on it, before any patch is cut.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -43,7 +44,7 @@ class PatchTable:
         row, col: (N,) int32, upper left pixel in the product's grid after looks.
         box_deg: (N, 4) float64, west, south, east, north of the box in longitude and latitude around the patch.
         valid: (N,) float32, share of pixels with data that are not in layover or shadow.
-        counts: (N, C) int64, labelled pixels with data of each class.
+        counts: (N, C) int32, labelled pixels with data of each class.
         patch_px: side of all patches.
     """
 
@@ -52,7 +53,7 @@ class PatchTable:
     col: NDArray[np.int32]
     box_deg: NDArray[np.float64]
     valid: NDArray[np.float32]
-    counts: NDArray[np.int64]
+    counts: NDArray[np.int32]
     patch_px: int
 
     def __len__(self) -> int:
@@ -91,7 +92,7 @@ class PatchTable:
         try:
             with np.load(path, allow_pickle=False) as file:
                 columns = {field.name: file[field.name] for field in fields(cls)}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise Alos2TutError(f"is damaged ({error})", where=path, remedy="Remove it; it is made anew.") from None
         number = np.full(len(columns["row"]), product, np.int32)
         return cls(**columns | {"product": number, "patch_px": int(columns["patch_px"])})
@@ -165,16 +166,22 @@ class PatchGrid:
         found = np.isin(self.product.read_layer("mask", window), codes)
         return np.asarray(found.reshape(rows, self.looks, cols, self.looks).mean(axis=(1, 3)) >= 0.5)
 
-    def transform(self, row: int, col: int) -> Affine:
-        """From (column, row) in pixels after looks, counted from a patch's corner, to the product's map."""
-        corner = Affine.translation(col * self.patch_px, row * self.patch_px)
-        return self.product.transform * Affine.scale(self.looks) * corner
+    @property
+    def transform(self) -> Affine:
+        """From (column, row) in pixels after looks to the product's map."""
+        return self.product.transform * Affine.scale(self.looks)
+
+    def classes(self, labels: LabelMap, row: int, cols: slice, step: int = 1) -> NDArray[np.uint8]:
+        """Classes of some patches of a row, of every so many pixels; of a pixel the same whichever are asked for."""
+        n = self.patch_px // step
+        shape, offset = (n, (cols.stop - cols.start) * n), (row * n, cols.start * n)
+        return labels.classes_on(self.product.crs, self.transform * Affine.scale(step), shape, offset=offset)
 
     def corners_deg(self, row: int, cols: slice) -> NDArray[np.float64]:
         """Longitude and latitude of the corners, (n, 4, 2): upper left, upper right, lower left, lower right."""
         count = cols.stop - cols.start + 1
-        x, y = np.meshgrid(np.arange(count) * self.patch_px, [0, self.patch_px])
-        east, north = self.transform(row, cols.start) * (x.ravel().astype(float), y.ravel().astype(float))
+        x, y = np.meshgrid(np.arange(cols.start, cols.stop + 1.0), [row, row + 1.0])
+        east, north = self.transform * (x.ravel() * self.patch_px, y.ravel() * self.patch_px)
         points = np.transpose(reproject_points(self.product.crs, LONLAT, east, north)).reshape(2, count, 2)
         return np.stack([points[0, :-1], points[0, 1:], points[1, :-1], points[1, 1:]], axis=1)
 
@@ -209,9 +216,9 @@ def _watched(rows: Iterable[int], job: ProductJob) -> Iterable[int]:
 def _survey_row(job: ProductJob, grid: PatchGrid, labels: LabelMap, row: int) -> PatchTable:
     cols, n = grid.shape[1], grid.patch_px
     seen = _seen(job, grid, row)
-    classes = labels.classes_on(grid.product.crs, grid.transform(row, 0) * Affine.scale(job.step), seen.shape)
+    classes = grid.classes(labels, row, slice(0, cols), job.step)
     classes[~seen] = IGNORE
-    counts = np.empty((cols, len(job.legend)), np.int64)
+    counts = np.empty((cols, len(job.legend)), np.int32)
     for col, part in enumerate(np.split(classes, cols, axis=1)):
         counts[col] = np.bincount(part.ravel(), minlength=256)[: len(job.legend)] * job.step**2
     valid = seen.reshape(len(seen), cols, n // job.step).mean(axis=(0, 2))

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import math
 import os
 import re
 import resource
@@ -37,10 +38,23 @@ from alos2tut import (
     open_dataset,
     open_product,
     simulate_product,
+    splits,
+    verify_dataset,
 )
-from alos2tut.dataset import NO_DATA, SPLITS, STEPS_PER_DB, PatchDataset, decode_db, encode_db, same_spacing
+from alos2tut.dataset import (
+    BOX_COLUMNS,
+    NO_DATA,
+    SPLITS,
+    STEPS_PER_DB,
+    PatchDataset,
+    decode_db,
+    encode_db,
+    same_spacing,
+)
 from alos2tut.labels import label_files
+from alos2tut.parallel import only_one
 from alos2tut.products import Layer, Product
+from alos2tut.survey import PatchGrid
 
 AUTHORS = ["Year", "Month", "Day", "FolderPath", "FileName", "MinLon", "MinLat", "MaxLon", "MaxLat"]
 AUTHORS += ["Latitude", "Longitude", "Category"]
@@ -457,6 +471,153 @@ def test_a_killed_run_goes_on_and_ends_the_same(trio, built_trio, tmp_path, monk
     assert sorted(path.name for path in tmp_path.iterdir()) == [folder.name, "surveys"]
 
 
+def partial_run(trio: dict[str, object], work: Path) -> Path:
+    """What a run leaves that was killed when all pixels were cut but those of one product."""
+    assert killed_at(1, "_write_lists", {**trio, "work_dir": work}) == -signal.SIGKILL
+    [partial] = work.glob("*.partial")
+    (partial / "cut" / "000002.json").unlink()
+    return partial
+
+
+@pytest.mark.parametrize(
+    "damage", ["store cut", "store lost", "store empty", "mark empty", "mark of another choice", "stray file"]
+)
+def test_a_damaged_partial_folder_is_made_anew(trio, built_trio, tmp_path, damage):
+    partial = partial_run(trio, tmp_path)
+    store = partial / "dataset" / "val_db.npy"
+    if damage.startswith("mark"):
+        (partial / "choice.json").write_text("" if damage == "mark empty" else '"another"')
+        store.write_bytes(bytes(store.stat().st_size))
+    elif damage == "stray file":
+        (partial / "dataset" / "junk.txt").write_text("hello")
+    elif damage == "store lost":
+        store.unlink()
+    else:
+        store.write_bytes(store.read_bytes()[: 0 if damage == "store empty" else -1])
+    folder = build(**trio, work_dir=tmp_path)
+    (folder / "junk.txt").unlink(missing_ok=True)
+    assert content_of(folder) == content_of(built_trio) and not partial.exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "", '{"sums": [1, 2, 3], "lists": {}}'])
+def test_a_damaged_record_of_what_was_cut_is_told_and_cut_again(trio, built_trio, tmp_path, text):
+    (partial_run(trio, tmp_path) / "cut" / "000001.json").write_text(text)
+    with pytest.raises(Alos2TutError, match=r"000001\.json: was damaged and is removed"):
+        build(**trio, work_dir=tmp_path)
+    assert content_of(build(**trio, work_dir=tmp_path)) == content_of(built_trio)
+
+
+def test_two_runs_of_one_dataset_do_not_meet(trio, tmp_path):
+    partial = partial_run(trio, tmp_path)
+    with only_one(partial), pytest.raises(Alos2TutError, match="another process is working here"):
+        build(**trio, work_dir=tmp_path)
+
+
+def test_what_is_in_the_way_is_told_before_any_work(trio, built_trio, tmp_path, monkeypatch):
+    shutil.copytree(built_trio.parent, tmp_path / "work")
+    folder = tmp_path / "work" / built_trio.name
+    monkeypatch.setattr(dataset_builder, "_cut_product", lambda _: pytest.fail("cut"))
+    (folder / "test_db.npy").write_bytes(b"")
+    with pytest.raises(Alos2TutError, match=r"is in the way, and no whole dataset: .*Remove it"):
+        build(**trio, work_dir=tmp_path / "work")
+    (folder / "dataset.json").unlink()
+    with pytest.raises(Alos2TutError, match="is in the way"):
+        build(**trio, work_dir=tmp_path / "work")
+
+
+def test_the_shell_of_a_run_killed_at_its_very_end_goes(trio, built_trio, tmp_path, capsys):
+    folder = Path(shutil.copytree(built_trio.parent, tmp_path / "work")) / built_trio.name
+    shell = folder.with_name(f"{folder.name}.partial")
+    shell.mkdir()
+    assert build(**trio, work_dir=tmp_path / "work") == folder and not shell.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY", None], ids=["empty", "cut", "another", "flipped"])
+def test_a_damaged_survey_is_made_anew(trio, built_trio, tmp_path, content):
+    shutil.copytree(built_trio.parent / "surveys", tmp_path / "surveys")
+    for path in (tmp_path / "surveys").iterdir():
+        whole = bytearray(path.read_bytes())
+        whole[len(whole) // 2] ^= 255
+        path.write_bytes(bytes(whole) if content is None else content)
+    assert content_of(build(**trio, work_dir=tmp_path)) == content_of(built_trio)
+
+
+def test_surveys_serve_only_what_they_were_made_for(small_scene, dual, tmp_path):
+    settings = {"products": small_scene, "labels": labels_of(small_scene), "work_dir": tmp_path, **SMALL}
+
+    def surveys() -> int:
+        return len(list((tmp_path / "surveys").iterdir()))
+
+    nine = build(**settings)
+    build(**settings, seed=7, max_class_share={"forest": 0.9})
+    assert surveys() == 1
+    fourteen = open_dataset(build(**settings, legend="japan_14"))
+    assert surveys() == 2 and len(fourteen.legend) == 14
+    water = codes_over(small_scene, np.ones((64, 80), np.uint8), tmp_path / "water.tif")
+    watery = open_dataset(build(**settings | {"labels": water}))
+    assert surveys() == 3 and watery.content["splits"]["train"]["class_pixels"]["forest"] == 0
+    assert open_dataset(nine).content["splits"]["train"]["class_pixels"]["forest"] > 0
+    build(**settings | {"products": dual}, polarization="HH")
+    build(**settings | {"products": dual}, polarization="HV")
+    assert surveys() == 5
+
+
+def test_a_legend_of_the_same_name_and_other_content_makes_another_dataset(small_scene, tmp_path):
+    content = load_legend("japan_9").to_dict()
+    folders = []
+    for color in (1, 2):
+        content["classes"][0]["color"] = [color, 0, 0]
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+        settings = {"products": small_scene, "labels": labels_of(small_scene), "work_dir": tmp_path, **SMALL}
+        folders.append(build(**settings, legend=tmp_path / "mine.yaml"))
+    assert folders[0] != folders[1] and [open_dataset(f).legend.classes[0].color[0] for f in folders] == [1, 2]
+
+
+def test_the_place_that_was_given_for_a_product_counts(dual, tmp_path):
+    degrees = rasterio.Affine(0.5, 0, -180, 0, -0.5, 90)
+    world = write_labels(tmp_path / "world.tif", np.full((360, 720), 7, np.uint8), degrees, crs="EPSG:4326")
+    west = []
+    for zone in (54, 53):
+        (tmp_path / "table.csv").write_text(f"path,crs\n{dual},EPSG:326{zone}\n")
+        settings = {"products": tmp_path / "table.csv", "labels": world, "work_dir": tmp_path, "patch_px": 16}
+        west.append(float(open_dataset(build(**settings, block_m=320)).tables["val"][0]["West"]))
+    assert west[0] - west[1] == pytest.approx(6, abs=0.1)
+
+
+def test_labels_that_change_meanwhile_are_noticed(small_scene, tmp_path, monkeypatch):
+    labels = codes_over(small_scene, np.ones((64, 80), np.uint8), tmp_path / "labels.tif")
+    real = dataset_builder._lay_out
+
+    def lay_out(*arguments):
+        codes_over(small_scene, np.full((64, 80), 2, np.uint8), labels)
+        real(*arguments)
+
+    monkeypatch.setattr(dataset_builder, "_lay_out", lay_out)
+    with pytest.raises(Alos2TutError, match="was changed after it was looked at"):
+        build(products=small_scene, labels=labels, work_dir=tmp_path, **SMALL)
+
+
+def test_an_executor_that_is_given_does_the_work(trio, built_trio, tmp_path):
+    class Counting(ThreadPoolExecutor):
+        jobs = 0
+
+        def submit(self, *arguments):
+            Counting.jobs += 1
+            return super().submit(*arguments)
+
+    with Counting(1) as executor, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Alos2TutWarning)
+        build_dataset(load_config("dataset", **{**SETTINGS, **trio}, work_dir=tmp_path), executor=executor)
+    assert Counting.jobs == 6
+
+
+def test_other_processes_find_what_is_named_from_here(trio, built_trio, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    relative = {"products": [os.path.relpath(path) for path in trio["products"]]}
+    relative |= {"labels": os.path.relpath(trio["labels"]), "work_dir": "work", "workers": 2}
+    assert content_of(build(**trio | relative)) == content_of(built_trio)
+
+
 def test_too_small_a_disk_is_told_before_anything_is_cut(trio, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1e6, 1e6, 1000))
     with pytest.raises(Alos2TutError, match=r"need 0\.0 GB and the disk has 0\.0 GB left.*points"):
@@ -480,13 +641,6 @@ def test_a_disk_that_fills_up_leaves_a_clear_error_and_room_helps(trio, built_tr
     assert content_of(build(**trio, work_dir=tmp_path)) == content_of(built_trio)
 
 
-def test_a_store_of_another_choice_is_laid_out_anew(trio, tmp_path):
-    assert killed_at(1, "_write_lists", {**trio, "work_dir": tmp_path}) == -signal.SIGKILL
-    [mark] = tmp_path.glob("*.partial/choice.json")
-    mark.write_text('"another"')
-    assert open_dataset(build(**trio, work_dir=tmp_path)).path.is_dir()
-
-
 def truncated(scene: Path, folder: Path) -> Path:
     """A copy of a product whose image ends halfway."""
     shutil.copytree(scene, folder)
@@ -497,10 +651,13 @@ def truncated(scene: Path, folder: Path) -> Path:
 
 def test_a_bad_product_stops_the_work_or_is_left_out_and_named(trio, tmp_path):
     bad = truncated(trio["products"][0], tmp_path / "bad")
-    settings = trio | {"products": (bad, *trio["products"][1:])}
+    settings = trio | {"products": (bad, *trio["products"][1:]), "work_dir": tmp_path / "work"}
     with pytest.raises(Alos2TutError, match="bad"):
-        build(**settings, work_dir=tmp_path / "work")
-    dataset = open_dataset(build(**settings, on_error="skip", work_dir=tmp_path / "work"))
+        build(**settings)
+    with pytest.warns(Alos2TutWarning, match="1 of 3 products are left out: 1 unreadable"):
+        dataset = open_dataset(build_dataset(load_config("dataset", **{**SETTINGS, **settings}, on_error="skip")))
+    with pytest.raises(Alos2TutError, match="bad"):
+        build(**settings)
     [left_out] = dataset.content["left_out"]
     assert left_out["product"] == "bad" and left_out["why"] == "unreadable" and str(tmp_path) not in left_out["reason"]
     assert {record["Product"] for record in dataset.tables["pretrain"]} == {
@@ -522,7 +679,28 @@ def test_a_product_whose_pixels_turn_out_to_be_damaged_is_left_out(trio, built_t
         build(**trio, work_dir=tmp_path)
     dataset = open_dataset(build(**trio, on_error="skip", work_dir=tmp_path))
     assert "line 7" in dataset.content["left_out"][0]["reason"] and len(dataset.content["products"]) == 2
+    assert str(tmp_path) not in (dataset.path / "dataset.json").read_text()
+    # what could not be read once may be read later
+    monkeypatch.undo()
+    whole = build(**trio, on_error="skip", work_dir=tmp_path)
+    assert whole.name == built_trio.name and content_of(whole) == content_of(built_trio)
     assert len(dataset.tables["pretrain"]) < len(open_dataset(built_trio).tables["pretrain"])
+
+
+def test_labels_that_do_not_fit_are_no_fault_of_the_product(trio, small_scene, tmp_path):
+    odd = codes_over(small_scene, np.full((64, 80), 77, np.uint8), tmp_path / "odd.tif")
+    with pytest.raises(Alos2TutError, match=r"odd\.tif: holds codes \[77\]"):
+        build(**trio | {"labels": odd}, on_error="skip", work_dir=tmp_path / "work")
+
+
+def test_what_a_filter_leaves_out_is_told_and_counts(trio, built_trio, tmp_path):
+    dataset = open_dataset(build(**trio, season="autumn", work_dir=tmp_path))
+    [left_out] = dataset.content["left_out"]
+    assert left_out["why"] == "filter" and left_out["product"] == "winter" and "autumn" in left_out["reason"]
+    fewer = trio | {"products": (trio["products"][0], trio["products"][2])}
+    other = open_dataset(build(**fewer, season="autumn", work_dir=tmp_path))
+    assert other.path != dataset.path and other.content["left_out"] == []
+    assert [list(other.tables[split]) for split in SPLITS] == [list(dataset.tables[split]) for split in SPLITS]
 
 
 def test_one_ground_on_two_dates_stays_apart_by_date_and_together_by_split(built_trio):
@@ -614,24 +792,35 @@ def test_two_products_of_one_name_are_refused(refused, small_scene, tmp_path):
 def test_layover_and_shadow_count_as_missing_and_bear_no_label(small_scene, tmp_path, monkeypatch):
     product = open_product(small_scene)
     codes = np.full(product.shape, 255, np.uint8)
-    codes[64:128, 64:320], codes[128:160, 64:80] = 100, 150
+    codes[64:128, 64:320], codes[128:144, 64:80] = 100, 150
     layer = Layer(Mask(codes), "code", meaning={100: "layover", 150: "shadow", 255: "land"})
     masked = dataclasses.replace(product, layers={"mask": layer})
     monkeypatch.setattr(archive.Entry, "open", lambda _: masked)
     settings = {"products": small_scene, "labels": labels_of(small_scene), "patch_px": 16, "block_m": 320}
     dataset = open_dataset(build(**settings, work_dir=tmp_path, min_valid_fraction=0.8))
     places = {(int(r["PatchRow"]), int(r["PatchCol"])): r for s in SPLITS for r in dataset.tables[s]}
-    assert (32, 32) not in places and (48, 48) not in places and (0, 0) not in dataset.content["left_out"]
+    assert (32, 32) not in places and (48, 48) not in places
     # a quarter of this patch lies in shadow: too much at 0.8, and named at 0.7
     assert (64, 32) not in places
-    dataset = open_dataset(build(**settings, work_dir=tmp_path / "more", min_valid_fraction=0.7))
+    more = {"min_valid_fraction": 0.7, "min_labelled_fraction": 0.5, "work_dir": tmp_path / "more"}
+    dataset = open_dataset(build(**settings, **more))
     found = [(s, i, r) for s in SPLITS for i, r in enumerate(dataset.tables[s])
              if (r["PatchRow"], r["PatchCol"]) == ("64", "32")]  # fmt: skip
+    assert found
     for split, index, record in found:
         assert float(record["ValidFraction"]) == 0.75
         patches, labels = dataset.split(split).gather([index])
-        assert (labels[0, :16, :8] == 255).all() and (labels[0, :, 8:] != 255).any() and (patches != NO_DATA).all()
+        assert (labels[0, :8, :8] == 255).all() and (labels[0, 8:] != 255).all() and (patches != NO_DATA).all()
     assert dataset.content["balance"]["dropped"]["too little data"] > 0
+
+
+def test_a_pixel_is_displaced_if_half_of_it_is(small_scene):
+    product = open_product(small_scene)
+    codes = np.full(product.shape, 255, np.uint8)
+    codes[0, 0], codes[2:4, 0], codes[4:6, :2] = 100, 150, 100
+    layer = Layer(Mask(codes), "code", meaning={100: "layover", 150: "shadow", 255: "land"})
+    grid = PatchGrid(dataclasses.replace(product, layers={"mask": layer}), 16, 2)
+    assert np.argwhere(grid.displaced((0, 0, 32, 32))).tolist() == [[1, 0], [2, 0]]
 
 
 # --- balance
@@ -661,6 +850,22 @@ def test_each_patch_contains_its_sampled_point(scene, tmp_path, temperature):
     assert all(balance["after"]["pixels"][name] <= n for name, n in balance["before"]["pixels"].items())
 
 
+def test_sampled_points_lie_anywhere_in_their_patches(scene, tmp_path):
+    built = build(points=400, products=scene, labels=labels_of(scene), work_dir=tmp_path)
+    table = open_dataset(built).tables["pretrain"]
+    down = [(float(r["MaxLat"]) - float(r["Latitude"])) / (float(r["MaxLat"]) - float(r["MinLat"])) for r in table]
+    assert np.std(down) == pytest.approx(1 / math.sqrt(12), abs=0.05)
+
+
+def test_caps_and_sampling_show_in_the_balance(scene, tmp_path):
+    settings = {"products": scene, "labels": labels_of(scene), "work_dir": tmp_path}
+    capped = open_dataset(build(**settings, max_class_share={"forest": 0.5}, points=300)).content["balance"]
+    shares = [capped[when]["pixels"]["forest"] / sum(capped[when]["pixels"].values()) for when in ("before", "after")]
+    assert shares[1] < 0.7 * shares[0] and capped["dropped"]["too much of a class"] > 50
+    plain = open_dataset(build(**settings)).content["balance"]
+    assert plain["before"] == plain["after"] == capped["before"]
+
+
 def test_a_higher_temperature_evens_the_classes_out(scene, tmp_path):
     evenness = []
     for temperature in (1, 4, float("inf")):
@@ -679,7 +884,36 @@ def test_without_points_the_pixel_nearest_the_centre_is_named(dataset, scene):
         assert (record["Longitude"], record["Latitude"]) == (f"{longitude[0]:.4f}", f"{latitude[0]:.4f}")
 
 
+def test_what_lists_say_of_a_patch_is_so(dataset):
+    for split in SPLITS:
+        part = dataset.split(split)
+        boxes = np.array([[float(record[side]) for side in BOX_COLUMNS] for record in part.table])
+        blocks = splits.ground_blocks(boxes, 640)
+        for index, record in enumerate(part.table):
+            patches, labels = part.gather([index])
+            assert float(record["LabelledFraction"]) == pytest.approx((labels != 255).mean(), abs=5e-5)
+            assert float(record["ValidFraction"]) == pytest.approx((patches != NO_DATA).mean(), abs=5e-5)
+            assert record["Block"] == "{}_{}".format(*blocks[index])
+
+
+def test_a_point_without_label_has_no_code(small_scene, tmp_path):
+    half = codes_over(small_scene, np.full((64, 40), 7, np.uint8), tmp_path / "half.tif", half=True)
+    table = open_dataset(build(products=small_scene, labels=half, work_dir=tmp_path, **SMALL)).tables["pretrain"]
+    assert {record["Category"] for record in table} == {"7", "-1"}
+
+
 # --- what it would be
+
+
+def test_expected_hours_follow_from_rows_and_workers(trio, tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset_builder, "_seconds_per_row", lambda *_: (7200.0, 3600.0))
+    config = load_config("dataset", **{**SETTINGS, **trio}, work_dir=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Alos2TutWarning)
+        estimate = dataset_builder.estimate_dataset(config)
+        two = dataset_builder.estimate_dataset(dataclasses.replace(config, workers=2))
+    # 16 rows of patches in two products, 15 in the shifted one; every row has one that is kept
+    assert estimate.hours == pytest.approx(47 * 3) and two.hours == pytest.approx(47 * 3 / 2)
 
 
 def test_a_dry_run_tells_what_would_be_built_and_writes_nothing(scene, dataset, tmp_path):
@@ -861,6 +1095,12 @@ def test_an_absent_class_is_named_in_a_warning(scene, tmp_path):
     assert "never learned" in messages["train"] and "mIoU" not in messages["train"]
     assert "left out of its mIoU" in messages["val"] and "forest" in messages["val"]
     assert {w.filename for w in ours} == {__file__}
+
+
+def test_survey_and_cut_agree_where_pixels_lie_on_the_borders_of_labels(mosaic, tmp_path):
+    mask = mosaic / "crop_N23W161_20_mask_F02DAR.tif"
+    report = verify_dataset(build(products=mosaic, labels=mask, work_dir=tmp_path, legend="water_land", block_m=6400))
+    assert report.differ == report.unreadable == 0 and report.agree > 20
 
 
 def test_the_real_mosaic_makes_a_dataset_from_its_own_mask(mosaic, tmp_path):

@@ -98,6 +98,7 @@ def packed(tmp_path_factory) -> Path:
         "simulated": True,
         "spacing_m": [5.0, 5.0],
         "class_weights": [0.5, 0.5],
+        "splits": {name: {"patches": 4, "class_pixels": dict.fromkeys(("water", "land"), 0)} for name in SPLITS},
         "files": {
             file.name: {"bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
             for file in path.iterdir()
@@ -524,6 +525,9 @@ def test_a_description_that_does_not_fit_is_refused(folder, tmp_path):
         ({"on_overlap": "ignore"}, "neither raise nor drop"),
         ({"legend": "japan_10"}, "japan_10"),
         ({"buffer_m": 5000}, "less than 5000 m"),
+        ({"buffer_m": -1e9}, "buffer_m"),
+        ({"buffer_m": float("nan")}, "buffer_m"),
+        ({"polarization": "XX"}, "'XX' is none.*HH"),
     ],
 )
 def test_impossible_wishes_are_refused(folder, tmp_path, settings, message):
