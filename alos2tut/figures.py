@@ -1,4 +1,4 @@
-"""The figures of the notebooks, each from plain data, each with its units.
+"""The figures of training and of its results, and what the figures of all notebooks share; each has its units.
 
 Backscatter is shown in grey, quantities in ``viridis`` and ``cividis`` (safe for colour-blind readers), land cover in
 its legend's own colours, splits and models in Okabe and Ito's palette.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
-from .dataset import PatchDataset, Split
+from .dataset import Split
 from .legend import IGNORE, Legend
 from .products import Product
 
 #: Okabe and Ito's colours, told apart by colour-blind readers
 BLUE, ORANGE, GREEN, VERMILION, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#999999"
-SPLIT_COLORS = {"pretrain": GREY, "train": GREY, "val": ORANGE, "test": BLUE}
 _SYMBOLS = {"sigma0": "σ⁰", "gamma0": "γ⁰"}
-_NO_DATA_COLOR = "#f2e6d0"
+#: pixels without data, and without a label
+NO_DATA_COLOR, NO_LABEL_COLOR = "#f2e6d0", "#d9d9d9"
 
 
 def use_style() -> None:
@@ -62,7 +62,7 @@ def quicklook(product: Product, *, max_px: int = 900, boxes: Mapping[str, tuple[
     """The whole product in dB, multilooked in power to at most ``max_px`` pixels, with boxes (pixel windows) on it."""
     looks = max(1, math.ceil(max(product.shape) / max_px))
     fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.4))
-    _backscatter(fig, ax, product.read_db(looks=looks), product, extent_of(product))
+    draw_backscatter(fig, ax, product.read_db(looks=looks), product, extent_of(product))
     to_axes = _axes_units(product)
     for name, (row, col, height, width) in boxes.items():
         (x0, y0), (x1, y1) = (to_axes(row, col), to_axes(row + height, col + width))
@@ -71,93 +71,8 @@ def quicklook(product: Product, *, max_px: int = 900, boxes: Mapping[str, tuple[
         ax.annotate(
             name, (x0, y0), (2, 5), color=ORANGE, weight="bold", textcoords="offset points", path_effects=outlined
         )
-    ax.set_title(f"{_told(product)}, {looks} × {looks} looks of {product.spacing_m[0]:.3g} m")
+    ax.set_title(f"{told(product)}, {looks} × {looks} looks of {product.spacing_m[0]:.3g} m")
     return fig
-
-
-# --- land cover -------------------------------------------------------------------------------------------------------
-
-
-def image_and_labels(product: Product, classes: NDArray[np.uint8], legend: Legend) -> Figure:
-    """The product beside its label map; ``classes`` covers the whole product on any coarser grid."""
-    looks = max(1, round(product.shape[0] / classes.shape[0]))
-    fig, axes = plt.subplots(1, 2, figsize=(11.6, 11.6 / 2 * product.shape[0] / product.shape[1] + 0.9), sharey=True)
-    _backscatter(fig, axes[0], product.read_db(looks=looks), product, extent_of(product), shrink=0.8)
-    axes[0].set_title(_told(product))
-    _land_cover(axes[1], classes, legend, extent_of(product))
-    map_axes(axes[1], product, label_y=False)
-    axes[1].set_title(f"labels: legend '{legend.name}'")
-    _class_key(fig, legend)
-    return fig
-
-
-def split_map(dataset: PatchDataset) -> Figure:
-    """Where the patches of each list lie."""
-    fig, ax = plt.subplots(figsize=(6.6, 5.2))
-    counts = {}
-    for name in ("pretrain", "val", "test"):
-        table = dataset.split(name).table
-        counts[name] = len(table)
-        for box in map(_lonlat_box, table):
-            ax.add_patch(Rectangle(*box, facecolor=SPLIT_COLORS[name], edgecolor="white", linewidth=0.4))
-    ax.autoscale_view()
-    latitude = np.mean(ax.get_ylim())
-    ax.set_aspect(1 / math.cos(math.radians(latitude)))
-    ax.ticklabel_format(useOffset=False)
-    ax.tick_params(axis="x", rotation=30)
-    ax.set(xlabel="longitude (°)", ylabel="latitude (°)")
-    names = {"pretrain": "pretraining and training", "val": "validation", "test": "test"}
-    keys = [Patch(color=SPLIT_COLORS[name], label=f"{names[name]}: {counts[name]} patches") for name in counts]
-    ax.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2)
-    return fig
-
-
-def _lonlat_box(record: Mapping[str, str]) -> tuple[tuple[float, float], float, float]:
-    """A patch's corner, width and height in degrees."""
-    west, south, east, north = (float(record[key]) for key in ("MinLon", "MinLat", "MaxLon", "MaxLat"))
-    return (west, south), east - west, north - south
-
-
-def class_shares(dataset: PatchDataset) -> Figure:
-    """Shares of the classes in each labelled list, in percent of the labelled pixels."""
-    names = dataset.legend.names
-    fig, ax = plt.subplots(figsize=(8.6, 3.4))
-    for offset, split in enumerate(("train", "val", "test")):
-        counts = np.array([dataset.content["splits"][split]["class_pixels"][name] for name in names], dtype=float)
-        x = np.arange(len(names)) + 0.27 * (offset - 1)
-        ax.bar(x, 100 * counts / counts.sum(), width=0.25, color=SPLIT_COLORS[split], label=split)
-    ax.set(yscale="log", ylabel="share of labelled pixels (%)", ylim=(0.01, 100))
-    ax.set_xticks(np.arange(len(names)), names, rotation=25, ha="right")
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.legend(ncols=3, loc="upper right", bbox_to_anchor=(1, 1.12))
-    return fig
-
-
-def gallery(dataset: PatchDataset, split: str = "train", count: int = 6) -> Figure:
-    """Patches above their labels, chosen so that every class shows up, rare ones first."""
-    part = dataset.split(split)
-    chosen = _telling_patches(part, len(dataset.legend), count)
-    fig, axes = plt.subplots(2, len(chosen), figsize=(1.9 * len(chosen), 4.6), squeeze=False)
-    limits = grey_limits(np.stack([part.db(i)[0] for i in chosen]))
-    for column, index in zip(axes.T, chosen, strict=True):
-        column[0].imshow(part.db(index)[0], cmap="gray", **limits)
-        _land_cover(column[1], part.gather([index])[1][0], dataset.legend, None)
-        for ax in column:
-            ax.set(xticks=[], yticks=[])
-    axes[0, 0].set_ylabel(_range(dataset.signal["quantity"], limits))
-    axes[1, 0].set_ylabel("label")
-    _class_key(fig, dataset.legend)
-    return fig
-
-
-def _telling_patches(split: Split, classes: int, count: int) -> list[int]:
-    """For each class, rarest first, the patch that has most of it; then others, evenly."""
-    labels = split.labels[split.rows]
-    amounts = np.stack([(labels == c).sum(axis=(1, 2)) for c in range(classes)])
-    order = [c for c in np.argsort(amounts.sum(axis=1)) if amounts[c].sum() > 0]
-    chosen = list(dict.fromkeys(int(amounts[c].argmax()) for c in order))
-    others = [int(i) for i in np.linspace(0, len(split) - 1, min(count, len(split))) if int(i) not in chosen]
-    return (chosen + others)[:count]
 
 
 # --- pretraining ------------------------------------------------------------------------------------------------------
@@ -263,17 +178,17 @@ def predictions(
     limits = grey_limits(np.stack([split.db(i)[0] for i in indices]))
     for row, (axis_row, index) in enumerate(zip(axes, indices, strict=True)):
         axis_row[0].imshow(split.db(index)[0], cmap="gray", **limits)
-        _land_cover(axis_row[1], labels[row], legend, None)
+        draw_land_cover(axis_row[1], labels[row], legend, None)
         for ax, classes in zip(axis_row[2:], predicted.values(), strict=True):
-            _land_cover(ax, np.where(labels[row] == IGNORE, IGNORE, classes[row]), legend, None)
+            draw_land_cover(ax, np.where(labels[row] == IGNORE, IGNORE, classes[row]), legend, None)
             right = (classes[row] == labels[row])[labels[row] != IGNORE].mean()
             ax.set_xlabel(f"{right:.0%} of pixels right")
         for ax in axis_row:
             ax.set(xticks=[], yticks=[])
-    titles = [_range(quantity, limits), "label", *predicted]
+    titles = [grey_range(quantity, limits), "label", *predicted]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title)
-    _class_key(fig, legend)
+    class_key(fig, legend)
     return fig
 
 
@@ -360,10 +275,10 @@ def map_and_labels(
     shown_looks = looks * max(1, math.ceil(max(part[2:]) / 900))
     image = product.read_db(inside, looks=shown_looks)
     axes[0].imshow(image, cmap=grey_with_holes(), extent=extent, **grey_limits(image))
-    axes[0].set_title(_range(product.quantity, grey_limits(image)))
-    _land_cover(axes[1], labels[rows, cols], legend, extent)
+    axes[0].set_title(grey_range(product.quantity, grey_limits(image)))
+    draw_land_cover(axes[1], labels[rows, cols], legend, extent)
     axes[1].set_title("labels")
-    _land_cover(axes[2], mapped[rows, cols], legend, extent)
+    draw_land_cover(axes[2], mapped[rows, cols], legend, extent)
     axes[2].set_title("map")
     to_axes = _axes_units(product)
     for ax in axes:
@@ -375,7 +290,7 @@ def map_and_labels(
             ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="black", linewidth=0.8))
         map_axes(ax, product, label_y=ax is axes[0])
         ax.set(xlim=extent[:2], ylim=extent[2:])
-    _class_key(fig, legend)
+    class_key(fig, legend)
     return fig
 
 
@@ -389,16 +304,18 @@ def read_metrics(folder: str | Path) -> dict[str, NDArray[np.float64]]:
     return {key: np.array([float(row[key]) if row[key] else np.nan for row in rows]) for key in rows[0]}
 
 
-def _backscatter(
+def draw_backscatter(
     fig: Figure, ax: Axes, db: NDArray[np.floating[Any]], product: Product, extent: Any, shrink: float = 0.9
 ) -> None:
+    """An image (H, W) in dB on a map, with its colour bar; ``extent`` as :func:`extent_of` gives it."""
     image = ax.imshow(db, cmap=grey_with_holes(), extent=extent, **grey_limits(db))
     fig.colorbar(image, ax=ax, label=f"{symbol(product.quantity)} (dB)", shrink=shrink)
     map_axes(ax, product)
 
 
-def _land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent: Any) -> None:
-    colors = np.vstack([legend.colors, [[217, 217, 217]]]) / 255
+def draw_land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent: Any) -> None:
+    """Class indices (H, W) in the legend's colours, light grey where there is none."""
+    colors = np.vstack([legend.colors / 255, to_rgb(NO_LABEL_COLOR)])
     step = max(1, max(classes.shape) // 1000)  # no screen shows more, and a whole scene has a billion pixels
     classes = classes[::step, ::step]
     indices = np.where(classes == IGNORE, len(legend), classes)
@@ -406,12 +323,13 @@ def _land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent: An
               interpolation="nearest")  # fmt: skip
 
 
-def _class_key(fig: Figure, legend: Legend) -> None:
+def class_key(fig: Figure, legend: Legend) -> None:
+    """The colours of the classes, below a figure."""
     keys = [
         Patch(facecolor=c / 255, edgecolor="grey", linewidth=0.5, label=name)
         for name, c in zip(legend.names, legend.colors.astype(float), strict=True)
     ]
-    keys.append(Patch(facecolor="#d9d9d9", edgecolor="grey", linewidth=0.5, label="no data or label"))
+    keys.append(Patch(facecolor=NO_LABEL_COLOR, edgecolor="grey", linewidth=0.5, label="no data or label"))
     fig.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 5))
 
 
@@ -423,7 +341,7 @@ def extent_of(product: Product, window: tuple[int, int, int, int] | None = None)
     return left, right, bottom, top
 
 
-def _axes_units(product: Product) -> Any:
+def _axes_units(product: Product) -> Callable[[float, float], tuple[float, float]]:
     """From (row, column) to the axes: degrees, kilometres, or in slant range the numbers of pixel and line."""
     if product.grid is None:
         return lambda row, col: (col, row)
@@ -458,14 +376,14 @@ def grey_limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:
     return {"vmin": math.floor(low), "vmax": math.ceil(high)}
 
 
-def _range(quantity: str, limits: dict[str, Any]) -> str:
+def grey_range(quantity: str, limits: dict[str, Any]) -> str:
     """The grey scale in words, for panels without a colour bar."""
     return f"{symbol(quantity)}, {limits['vmin']:.0f} to {limits['vmax']:.0f} dB".replace("-", "−")
 
 
 def grey_with_holes() -> Any:
     """The grey scale of backscatter, with a colour of its own where there is no data."""
-    return plt.get_cmap("gray").with_extremes(bad=_NO_DATA_COLOR)
+    return plt.get_cmap("gray").with_extremes(bad=NO_DATA_COLOR)
 
 
 def _smooth(values: NDArray[np.float64], width: int = 15) -> NDArray[np.float64]:
@@ -474,5 +392,6 @@ def _smooth(values: NDArray[np.float64], width: int = 15) -> NDArray[np.float64]
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 
-def _told(product: Product) -> str:
+def told(product: Product) -> str:
+    """A product in a title: its scene and polarisations, and whether it is simulated."""
     return f"{'simulated ' if product.simulated else ''}{product.scene_id}, {'+'.join(product.polarizations)}"

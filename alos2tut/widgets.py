@@ -14,13 +14,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
-from . import despeckling, figures, speckle_figures
+from . import dataset_figures, despeckling, figures, speckle_figures
 from .dataset import PatchDataset
 from .products import Product
 from .progress import is_interactive
 
 if TYPE_CHECKING:
     from .pretraining import SimMIM
+
+_LISTS = ("train", "val", "test")
 
 
 def _live(draw: Callable[..., None], **controls: Any) -> Any:
@@ -64,16 +66,27 @@ def explore_filters(product: Product, window: tuple[int, int, int, int], looks: 
 
 
 def browse_patches(dataset: PatchDataset) -> Any:
-    """Patches of a list beside their labels."""
+    """Patches of a list beside their labels, those first that have most of a class."""
+    names = dataset.legend.names
+    amounts = {split: dataset_figures.class_amounts(dataset.split(split), len(names)) for split in _LISTS}
 
-    def draw(split: str, patch: int) -> None:
-        part = dataset.split(split)
-        index = patch % len(part)
-        labels = part.gather([index])[1]
-        figures.predictions(part, [index], {"label again": labels}, dataset.legend, dataset.signal["quantity"])
+    def draw(split: str, land_class: str, place: int) -> None:
+        of_class = amounts[split][names.index(land_class)]
+        holders = np.argsort(-of_class, kind="stable")[: np.count_nonzero(of_class)]
+        if not len(holders):
+            print(f"No patch of the list '{split}' holds {land_class}.")
+            return
+        rank = min(place, len(holders))
+        print(f"patch {rank} of {len(holders)} that hold {land_class}")
+        dataset_figures.patch_and_labels(dataset, split, int(holders[rank - 1]))
         plt.show()
 
-    return _live(draw, split=["train", "val", "test"], patch=ipywidgets.IntSlider(0, 0, 999, continuous_update=False))
+    return _live(
+        draw,
+        split=ipywidgets.Dropdown(options=_LISTS, description="list"),
+        land_class=ipywidgets.Dropdown(options=names, description="class"),
+        place=ipywidgets.IntSlider(1, 1, 100, description="most first", continuous_update=False),
+    )
 
 
 def explore_masks(
