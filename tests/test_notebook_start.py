@@ -109,7 +109,7 @@ def test_a_parameter_that_means_nothing_is_refused_at_once(parameters, message):
 
 def test_given_paths_and_choices_reach_their_stages():
     tutorial = Tutorial(product="p", labels="l", legend="water_land", work_dir="w", devices=2, profile="laptop")
-    assert tutorial.product_path == Path("p") and tutorial.label_paths == ("l",)
+    assert tutorial.product_path == Path("p") and tutorial.label_paths == (str(Path("l").absolute()),)
     assert tutorial.config("dataset").legend == "water_land"
     assert tutorial.config("finetune").devices == 2 and tutorial.config("map").work_dir == "w"
 
@@ -164,3 +164,11 @@ def test_a_failing_launch_is_said(tmp_path):
     config = load_config("pretrain", "quick", dataset=tmp_path / "nothing", devices=2)
     with pytest.raises(Alos2TutError, match="failed with status"):
         notebook._launch("pretrain", config)
+
+
+def test_several_products_are_an_archive_of_which_the_first_is_shown(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.zip").touch()
+    tutorial = Tutorial(product=str(tmp_path / "*.zip"), labels="l")
+    assert tutorial.archive_paths == (str(tmp_path / "a.zip"), str(tmp_path / "b.zip"))
+    assert tutorial.product_path == tmp_path / "a.zip" and tutorial.archive_labels == tutorial.label_paths
