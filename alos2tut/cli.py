@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -342,7 +343,13 @@ def _build_dataset(options: argparse.Namespace) -> None:
     names = ("products", "labels", "legend", "polarization", "crs", "on_error", "workers")
     # what is not given here may stand in the settings file
     config = _config(options, **{name: getattr(options, name) or None for name in names})
-    _say(estimate_dataset(config).to_text() if options.dry_run else build_dataset(config))
+    if options.dry_run:
+        _say(estimate_dataset(config).to_text())
+        return
+    # the output is the folder alone, also where it is found again, so that a script can take it
+    with contextlib.redirect_stdout(sys.stderr):
+        folder = build_dataset(config)
+    _say(folder)
 
 
 def _export_patches(options: argparse.Namespace) -> None:

@@ -100,7 +100,7 @@ class DatasetConfig:
     area: tuple[float, float, float, float] | None = None
     """Leave out products that do not touch this box: west, south, east, north in degrees."""
     on_error: Literal["raise", "skip"] = "raise"
-    """What to do with a product that cannot be read: stop, or leave it out and say so."""
+    """What to do with a product that cannot be opened or looked at: stop, or leave it out and say so."""
     workers: int = Field(default=0, ge=0)
     """Processes that work on products; 0: as many as there are cores, at most one per product."""
     looks: int = Field(default=2, ge=1, le=64)

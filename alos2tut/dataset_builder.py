@@ -209,7 +209,8 @@ def build_dataset(config: DatasetConfig, *, executor: Executor | None = None, pr
             return plan.target
         choice = choose(table, plan.config, plan.legend)
         _report_absent(choice, plan.config)
-        make_folder(plan.partial)
+        if without := _without_patches(plan, choice):
+            warn(f"no patch is kept of {_few(tuple(one['product'] for one in without))}; dataset.json says why")
         with only_one(plan.partial):
             # somebody else may have been building it until now
             if not _is_built(plan.target):
@@ -239,7 +240,10 @@ def _is_built(target: Path) -> bool:
     if not target.exists():
         return False
     try:
-        open_dataset(target)
+        dataset = open_dataset(target)
+        lost = [name for name in dataset.files if not (target / name).is_file()]
+        if lost:
+            raise Alos2TutError(f"it lacks {', '.join(lost)}")
     except Alos2TutError as error:
         raise Alos2TutError(
             f"is in the way, and no whole dataset: {error.problem}", where=target, remedy="Remove it; it is built anew."
@@ -401,23 +405,39 @@ def _report_left_out(archive: Archive) -> None:
 # --- the survey
 
 
-def _surveyed(plan: _Plan, workers: Executor | None, step: int = 1) -> tuple[_Plan, PatchTable]:
-    """The patches of all products, and the plan without those products that cannot be read, where that is allowed."""
-    if step == 1:
+def _surveyed(plan: _Plan, workers: Executor | None, step: int | None = None) -> tuple[_Plan, PatchTable]:
+    """The patches of all products, and the plan without those products that cannot be read, where that is allowed.
+
+    With a ``step`` only every so many pixels are looked at, and nothing is kept.
+    """
+    if step is None:
         make_folder(Path(plan.config.work_dir).absolute() / "surveys")
-    tasks = ((job, plan.survey_file(job) if step == 1 else None) for job in plan.jobs(step))
+    tasks = ((job, plan.survey_file(job) if step is None else None) for job in plan.jobs(step or 1))
     count = len(plan.archive.entries)
     found = as_done(workers, _survey_one, tasks)
     results: list[PatchTable | LeftOut | None] = [None] * count
     many = plan.progress if count > 1 else False
     for (job, _), result in progress_bar(found, "looking at products", "product", total=count, show=many):
         results[job.number] = result
+    read = [number for number, result in enumerate(results) if isinstance(result, PatchTable)]
     tables = [result for result in results if isinstance(result, PatchTable)]
     unreadable = tuple(result for result in results if isinstance(result, LeftOut))
     if not tables:
         raise Alos2TutError("no product could be read", where=unreadable[0].path, remedy=unreadable[0].reason)
-    archive = replace(plan.archive, left_out=plan.archive.left_out + unreadable)
-    return replace(plan, archive=archive), PatchTable.concatenate(tables)
+    entries = tuple(plan.archive.entries[number] for number in read)
+    archive = replace(plan.archive, entries=entries, left_out=plan.archive.left_out + unreadable)
+    plan = replace(plan, archive=archive, labels=tuple(plan.labels[number] for number in read))
+    table = PatchTable.concatenate([table.of_product(number) for number, table in enumerate(tables)])
+    _report_unlabelled(plan, table)
+    return plan, table
+
+
+def _report_unlabelled(plan: _Plan, table: PatchTable) -> None:
+    """Name products that lie within the bounds of label rasters, and have no label."""
+    labelled = np.unique(table.product[table.counts.any(axis=1)])
+    names = [entry.name for number, entry in enumerate(plan.archive.entries) if number not in labelled]
+    if names:
+        warn(f"no pixel of {_few(tuple(names))} has a label; they can only be pretrained on")
 
 
 def _survey_one(task: tuple[ProductJob, Path | None]) -> PatchTable | LeftOut:
@@ -425,7 +445,7 @@ def _survey_one(task: tuple[ProductJob, Path | None]) -> PatchTable | LeftOut:
     job, kept = task
     if kept is not None and kept.is_file():
         with suppress(Alos2TutError):  # one that is damaged is made anew
-            return PatchTable.load(kept, job.number)
+            return PatchTable.load(kept)
     try:
         table = survey_product(job)
     except Alos2TutError as error:
@@ -805,9 +825,21 @@ def _describe(plan: _Plan, choice: Choice, sums: list[int]) -> dict[str, Any]:
         "spacing_m": [round(config.looks * spacing, 3) for spacing in first["spacing_m"]],
         "patch_px": config.patch_px,
         "balance": choice.balance(),
-        "left_out": plan.left_out,
+        "left_out": plan.left_out + _without_patches(plan, choice),
         **describe_content(plan.stores, plan.legend, patches, class_pixels, [sums]),
     }
+
+
+def _without_patches(plan: _Plan, choice: Choice) -> list[dict[str, str]]:
+    """Products of which no patch is in any list, and what became of most of theirs."""
+    told = []
+    for number, entry in enumerate(plan.archive.entries):
+        first, last = np.searchsorted(choice.table.product, (number, number + 1))
+        fates = np.bincount(choice.fate[first:last], minlength=len(FATES))
+        if not fates[_KEPT]:
+            reason = f"no patch is kept; most: {FATES[int(fates.argmax())]}"
+            told.append({"product": Path(entry.path).name, "why": "no patch", "reason": reason})
+    return told
 
 
 # --- what it would be
@@ -847,7 +879,7 @@ class DatasetEstimate:
             f"classes    {shares}",
             f"disk       {self.size_bytes / 1e9:.2f} GB",
             f"time       {_duration(self.hours)} with {self.workers} worker{'s' if self.workers > 1 else ''}",
-            "These are estimates; nothing was written.",
+            "These are estimates, and lists of few patches may come out otherwise; nothing was written.",
         ]
         return "\n".join(lines)
 

@@ -115,7 +115,7 @@ class LabelMap:
 
     Args:
         paths: single-band rasters of small integers, in any CRS, turned in any way; where several lie, the first one
-            counts, also if its code there is its "no data".
+            counts that tells a class there (without a legend: anything but its "no data").
         legend: what makes classes of codes; codes that it does not know are refused. None: any code will do.
 
     Raises:
@@ -218,32 +218,38 @@ class LabelMap:
             if found is None:
                 continue
             use = _both(found.inside, missing)
-            taken = self._taken(raster, found, part.dtype, use)
-            if use is None:
+            taken, told = self._taken(raster, found, part.dtype, use)
+            # where nothing is told, the next raster may know more; of codes that tell nothing the first one stays
+            settled = _both(use, told)
+            if settled is None:
                 part[...] = taken
                 return
-            part[use] = taken[use]
-            missing = ~use if missing is None else missing & ~use
+            write = settled if told is None else settled | (part == NO_LABEL) & (True if use is None else use)
+            part[write] = taken[write]
+            missing = ~settled if missing is None else missing & ~settled
             if not missing.any():
                 return
 
     def _taken(
         self, raster: _Raster, cells: _Cells, dtype: np.dtype[Any], use: NDArray[np.bool_] | None
-    ) -> NDArray[Any]:
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """What a raster says of each pixel of a piece: classes where uint8 is asked for, else codes.
 
-        Only those of use (None: all) must be known to the legend.
+        Only those of use (None: all) must be known to the legend. The second answer is where it tells a class, or
+        without a legend anything but its "no data"; None: everywhere.
         """
         codes = self._read(raster, cells.window)
         index = cells.index()
         if self.legend is None:
-            return codes.take(index)
+            taken = codes.take(index)
+            return taken, None if raster.no_data is None else taken != raster.no_data
         # a window has fewer pixels than the piece it is for
         classes = _table(self.legend, codes.dtype).take(codes.view(f"u{codes.itemsize}"))
         if (classes == UNKNOWN).any():
             taken = codes.take(index)
             self.legend.to_classes(taken if use is None else taken[use], where=raster.path)
-        return (classes if dtype == np.uint8 else codes).take(index)
+        told = classes != IGNORE
+        return (classes if dtype == np.uint8 else codes).take(index), None if told.all() else told.take(index)
 
     def _read(self, raster: _Raster, window: Window) -> NDArray[np.integer[Any]]:
         if raster.path not in self._open:
@@ -280,6 +286,7 @@ class _Raster:
     #: from the ground to columns and rows
     to_pixels: Affine
     shape: tuple[int, int]
+    no_data: float | None
     #: x is a longitude, which jumps at the antimeridian
     in_degrees: bool
 
@@ -304,7 +311,7 @@ def _header(path: str, systems: list[CRS]) -> _Raster:
         if crs is source.crs:
             systems.append(crs)
         try:
-            return _Raster(path, crs, ~source.transform, source.shape, crs.is_geographic)
+            return _Raster(path, crs, ~source.transform, source.shape, source.nodata, crs.is_geographic)
         except TransformNotInvertibleError:
             raise Alos2TutError("the label raster's pixels have no extent on the ground", where=path) from None
 

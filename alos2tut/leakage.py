@@ -188,6 +188,12 @@ class _Ground:
             "pixels": np.flatnonzero(~self.is_scored),
         }
         count = min(map(len, learned.values()))
+        if count < NEIGHBOURS:
+            raise Alos2TutError(
+                "too little ground is left to learn from outside the held-out blocks and their buffer",
+                where="dataset",
+                remedy="Build it with a smaller block_m or buffer_m, or with more ground.",
+            )
         test = np.flatnonzero(np.isin(self.patch, tested) & self.is_scored)
         learned = {habit: random.permutation(pool)[:count] for habit, pool in learned.items()}
         return learned, test, (len(far), len(tested))

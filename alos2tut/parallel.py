@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from .artifacts import make_folder
 from .errors import Alos2TutError
 
 try:
@@ -140,12 +141,19 @@ def cores() -> int:
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Keep other processes, as far as the file system lets us, from working in a folder at the same time.
+    """Make a folder, and keep other processes, as far as the file system lets us, from working in it, too.
 
     Raises:
         Alos2TutError: somebody else is at it.
     """
-    with open(folder / "lock", "w", encoding="utf-8") as file:
+    make_folder(folder)
+    try:
+        file = open(folder / "lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise Alos2TutError(
+            f"cannot be worked in ({error.strerror})", where=folder, remedy="Call again; if it stays so, remove it."
+        ) from None
+    with file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,18 +20,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import yaml
 from affine import Affine
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 
 from . import __version__
 from .artifacts import atomic_path, make_folder, read_json, sha256_file, write_json
 from .balance import histogram
+from .config import from_dict
 from .dataset import (
     AUTHORS_COLUMNS,
     BOX_COLUMNS,
@@ -314,6 +316,20 @@ def _list_names(given: Mapping[str, str]) -> dict[str, str]:
     return {name: str(given.get(name, f"{name}.csv")) for name in SPLITS}
 
 
+class _ToldSettings(BaseModel):
+    buffer_m: Annotated[float, Field(ge=0, lt=2e7)] = 0.0
+    block_m: Annotated[float, Field(ge=1, lt=2e7)] = _BLOCK_M
+
+
+class _Told(BaseModel):
+    """Types and ranges of what is read from ``patches.json``."""
+
+    settings: _ToldSettings = _ToldSettings()
+    polarizations: Annotated[list[str], Field(min_length=1, max_length=1)] | None = None
+    spacing_m: Annotated[list[Annotated[float, Field(gt=0, lt=1e6)]], Field(min_length=2, max_length=2)] | None = None
+    simulated: bool = False
+
+
 def _read_told(folder: Path) -> dict[str, Any]:
     path = folder / "patches.json"
     if not path.is_file():
@@ -321,6 +337,7 @@ def _read_told(folder: Path) -> dict[str, Any]:
     told = read_json(path)
     if not isinstance(told, dict) or told.get("schema") != PATCHES_SCHEMA:
         raise Alos2TutError(f"is not of the schema {PATCHES_SCHEMA}", where=path)
+    from_dict(_Told, told, where=path)
     return told
 
 

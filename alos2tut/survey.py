@@ -68,6 +68,10 @@ class PatchTable:
         """Some of the patches, by a mask or by their places."""
         return replace(self, **{name: array[where] for name, array in self._arrays().items()})
 
+    def of_product(self, number: int) -> PatchTable:
+        """The same patches, as those of the product in this place of an archive."""
+        return replace(self, product=np.full(len(self), number, np.int32))
+
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "patch_px"}
 
@@ -83,8 +87,8 @@ class PatchTable:
             np.savez_compressed(file, allow_pickle=False, patch_px=self.patch_px, **self._arrays())
 
     @classmethod
-    def load(cls, path: Path, product: int) -> PatchTable:
-        """Read what :meth:`save` wrote, as the patches of the product in this place of an archive.
+    def load(cls, path: Path) -> PatchTable:
+        """Read what :meth:`save` wrote.
 
         Raises:
             Alos2TutError: a damaged file.
@@ -94,8 +98,7 @@ class PatchTable:
                 columns = {field.name: file[field.name] for field in fields(cls)}
         except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise Alos2TutError(f"is damaged ({error})", where=path, remedy="Remove it; it is made anew.") from None
-        number = np.full(len(columns["row"]), product, np.int32)
-        return cls(**columns | {"product": number, "patch_px": int(columns["patch_px"])})
+        return cls(**columns | {"patch_px": int(columns["patch_px"])})
 
 
 @dataclass(frozen=True)

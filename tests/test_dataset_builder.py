@@ -517,9 +517,14 @@ def test_what_is_in_the_way_is_told_before_any_work(trio, built_trio, tmp_path, 
     shutil.copytree(built_trio.parent, tmp_path / "work")
     folder = tmp_path / "work" / built_trio.name
     monkeypatch.setattr(dataset_builder, "_cut_product", lambda _: pytest.fail("cut"))
+    whole = (folder / "test_db.npy").read_bytes()
     (folder / "test_db.npy").write_bytes(b"")
     with pytest.raises(Alos2TutError, match=r"is in the way, and no whole dataset: .*Remove it"):
         build(**trio, work_dir=tmp_path / "work")
+    (folder / "test_db.npy").unlink()
+    with pytest.raises(Alos2TutError, match=r"it lacks test_db\.npy"):
+        build(**trio, work_dir=tmp_path / "work")
+    (folder / "test_db.npy").write_bytes(whole)
     (folder / "dataset.json").unlink()
     with pytest.raises(Alos2TutError, match="is in the way"):
         build(**trio, work_dir=tmp_path / "work")
@@ -685,6 +690,27 @@ def test_a_product_whose_pixels_turn_out_to_be_damaged_is_left_out(trio, built_t
     whole = build(**trio, on_error="skip", work_dir=tmp_path)
     assert whole.name == built_trio.name and content_of(whole) == content_of(built_trio)
     assert len(dataset.tables["pretrain"]) < len(open_dataset(built_trio).tables["pretrain"])
+
+
+def test_a_product_without_labels_or_patches_is_named(trio, small_scene, tmp_path):
+    folder = tmp_path / "far"
+    far = simulate_product(folder, seed=1, size_px=(512, 640), corner=(139.6, 35.3))
+    settings = trio | {"products": (small_scene, far), "work_dir": tmp_path / "work", "min_labelled_fraction": 0.3}
+    with pytest.warns(Alos2TutWarning) as warned:
+        dataset = open_dataset(build_dataset(load_config("dataset", **{**SETTINGS, **settings})))
+    name = open_product(far).name
+    assert any(f"no pixel of {name} has a label" in str(w.message) for w in warned)
+    assert {r["Product"] for r in dataset.tables["train"]} == {open_product(small_scene).name}
+    # with the labels of both, each product has its own, whichever tile comes first
+    tiles = [small_scene / "labels", far / "labels"]
+    both = [open_dataset(build(**settings | {"labels": files})) for files in (tiles, tiles[::-1])]
+    for found in both:
+        shares = {r["LabelledFraction"] for r in found.tables["train"] if r["Product"] == name}
+        assert shares and min(map(float, shares)) >= 0.3
+    with pytest.warns(Alos2TutWarning, match="no patch is kept of far"):
+        config = load_config("dataset", **{**SETTINGS, **settings}, points=20)
+        [told] = open_dataset(build_dataset(config)).content["left_out"]
+    assert told == {"product": "far", "why": "no patch", "reason": "no patch is kept; most: no sampled point"}
 
 
 def test_labels_that_do_not_fit_are_no_fault_of_the_product(trio, small_scene, tmp_path):
@@ -903,6 +929,15 @@ def test_a_point_without_label_has_no_code(small_scene, tmp_path):
 
 
 # --- what it would be
+
+
+@pytest.mark.parametrize("patch_px", [16, 31])
+def test_no_dry_run_leaves_anything(small_scene, tmp_path, patch_px):
+    settings = {**SETTINGS, "products": small_scene, "labels": labels_of(small_scene), "work_dir": tmp_path / "work"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Alos2TutWarning)
+        dataset_builder.estimate_dataset(load_config("dataset", **settings | {"patch_px": patch_px, "block_m": 320}))
+    assert not (tmp_path / "work").exists()
 
 
 def test_expected_hours_follow_from_rows_and_workers(trio, tmp_path, monkeypatch):

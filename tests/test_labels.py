@@ -366,18 +366,45 @@ def test_the_classes_of_a_large_grid_take_little_more_than_their_own_memory(tmp_
             tracemalloc.stop()
 
 
-def test_the_first_raster_counts_also_where_it_holds_its_no_data(tmp_path):
+def test_the_first_raster_that_tells_something_counts(tmp_path):
     first = write_geotiff(tmp_path / "a.tif", np.array([[0, 5]]), GRID, dtype="uint8", nodata=0)
     second = write_geotiff(tmp_path / "b.tif", np.array([[7, 7, 7]]), GRID, dtype="uint8")
-    assert warp_labels([first, second], UTM54, GRID, (1, 4)).tolist() == [[0, 5, 7, -1]]
+    assert warp_labels([first, second], UTM54, GRID, (1, 4)).tolist() == [[7, 5, 7, -1]]
     assert warp_labels([second, first], UTM54, GRID, (1, 4)).tolist() == [[7, 7, 7, -1]]
+    assert warp_labels([first], UTM54, GRID, (1, 4)).tolist() == [[0, 5, -1, -1]]
 
 
-def test_negative_codes_are_no_label_and_hide_what_lies_below(tmp_path):
+def test_codes_that_a_legend_ignores_leave_the_next_raster_to_tell(tmp_path):
+    rows = ([255, 0, 4, 255, 0], [255, 5, 5, 255, 255], [0, 6, 6, 6, 0])
+    files = [
+        write_geotiff(tmp_path / f"{i}.tif", np.array([row]), GRID, dtype="uint8", nodata=255)
+        for i, row in enumerate(rows)
+    ]
+    with LabelMap(files, load_legend("japan_14")) as label_map:
+        assert label_map.classes_on(UTM54, GRID, (1, 6)).tolist() == [[IGNORE, 4, 3, 5, IGNORE, IGNORE]]
+        # of codes that tell nothing the first one is named
+        assert label_map.codes_on(UTM54, GRID, (1, 6)).tolist() == [[255, 5, 4, 6, 0, -1]]
+        x, y = GRID * (np.arange(6) + 0.5, np.full(6, 0.5))
+        assert label_map.codes_at(UTM54, x, y).tolist() == [255, 5, 4, 6, 0, -1]
+
+
+def test_two_rasters_that_are_half_empty_make_one_map(tmp_path):
+    left, right = np.full((2, 300, 400), 255, np.uint8)
+    left[:, :240], right[:, 160:] = 1, 2
+    files = [write_geotiff(tmp_path / f"{i}.tif", codes, GRID, dtype="uint8", nodata=255)
+             for i, codes in enumerate((left, right))]  # fmt: skip
+    with LabelMap(files, load_legend("japan_9")) as label_map:
+        classes = label_map.classes_on(UTM54, GRID, (300, 400))
+    np.testing.assert_array_equal(classes, np.where(np.arange(400) < 240, 0, 1) * np.ones((300, 1), int))
+
+
+def test_negative_codes_are_no_label(tmp_path):
     first = write_geotiff(tmp_path / "a.tif", np.array([[-1, -9, 1]]), GRID, dtype="int16")
     second = write_geotiff(tmp_path / "b.tif", np.array([[2, 2, 2, 2]]), GRID, dtype="int8")
+    with LabelMap([first], load_legend("japan_9")) as label_map:
+        assert label_map.classes_on(UTM54, GRID, (1, 4)).tolist() == [[IGNORE, IGNORE, 0, IGNORE]]
     with LabelMap([first, second], load_legend("japan_9")) as label_map:
-        assert label_map.classes_on(UTM54, GRID, (1, 5)).tolist() == [[IGNORE, IGNORE, 0, 1, IGNORE]]
+        assert label_map.classes_on(UTM54, GRID, (1, 5)).tolist() == [[1, 1, 0, 1, IGNORE]]
 
 
 # --- which rasters

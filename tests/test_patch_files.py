@@ -546,3 +546,25 @@ def test_a_polarisation_that_names_do_not_tell_is_asked_for(authors, tmp_path):
         import_patches(authors, tmp_path / "out", **settings)
     found = open_dataset(import_patches(authors, tmp_path / "out", **settings, polarization="HV"))
     assert found.signal["polarizations"] == ["HV"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"settings": None}, "settings"),
+        ({"settings": {"buffer_m": "x"}}, "buffer_m"),
+        ({"settings": {"block_m": -5}}, "block_m"),
+        ({"spacing_m": "x"}, "spacing_m"),
+        ({"spacing_m": [0, 5]}, "spacing_m"),
+        ({"polarizations": "HH"}, "polarizations"),
+        ({"polarizations": []}, "polarizations"),
+    ],
+    ids=str,
+)
+def test_descriptions_that_say_nonsense_are_refused_by_field(folder, tmp_path, changes, field):
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    told = json.loads((copy / "patches.json").read_text()) | changes
+    (copy / "patches.json").write_text(json.dumps(told))
+    with pytest.raises(Alos2TutError, match=rf"patches\.json: .*{field}"):
+        import_patches(copy, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

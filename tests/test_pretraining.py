@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import write_packed_dataset
+from conftest import file_facts, write_packed_dataset
 
 from alos2tut.checkpoints import load_encoder
 from alos2tut.config import EncoderConfig, PretrainConfig, load_config
@@ -249,7 +249,9 @@ def test_settings_that_do_not_fit(packed_dataset, tmp_path, values, named):
 
 def test_no_patches(tmp_path):
     dataset = write_packed_dataset(tmp_path / "dataset")
-    (dataset / "pretrain.csv").write_text("Year,Row\n")
+    (dataset / "pretrain.csv").write_text("Year,Row,West,South,East,North\n")
+    content = json.loads((dataset / "dataset.json").read_text()) | {"files": file_facts(dataset)}
+    (dataset / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(Alos2TutError, match="empty"):
         pretrain(_settings(dataset, tmp_path))
 
