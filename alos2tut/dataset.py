@@ -77,7 +77,12 @@ def encode_db(backscatter_db: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
 
 def decode_db(rows: NDArray[np.int16]) -> NDArray[np.float32]:
     """The inverse of :func:`encode_db`: float32 dB, NaN where there is no data."""
-    return np.where(rows == NO_DATA, np.float32(np.nan), rows.astype(np.float32) / np.float32(STEPS_PER_DB))
+    decoded = np.empty(rows.shape, np.float32)
+    # patch by patch, so that both passes find the numbers in the processor's cache
+    for steps, db in zip(rows, decoded, strict=True) if rows.ndim > 1 else [(rows, decoded)]:
+        np.divide(steps, np.float32(STEPS_PER_DB), out=db, dtype=np.float32)
+        np.copyto(db, np.float32(np.nan), where=steps == NO_DATA)
+    return decoded
 
 
 def step_sums(steps: NDArray[np.int16]) -> tuple[int, int, int]:
