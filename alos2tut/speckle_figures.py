@@ -590,15 +590,18 @@ def weight_emphasis(power: FloatArray, patch_px: int) -> Figure:
     _draw_extreme_patches(left, patches, weights)
     _draw_growing_target(middle, patches.shape[-1])
     for ax in (left, middle):
-        ax.axhline(np.e, color="k", linewidth=0.8, linestyle="--")
+        ax.axhline(math.e, color="k", linewidth=0.8, linestyle="--")
         ax.set(
-            ylabel="weight", ylim=(0.95, 2.95), yticks=[1, 1.5, 2, 2.5, np.e], yticklabels=["1", "1.5", "2", "2.5", "e"]
+            ylabel="weight",
+            ylim=(0.95, 2.95),
+            yticks=[1, 1.5, 2, 2.5, math.e],
+            yticklabels=["1", "1.5", "2", "2.5", "e"],
         )
     of_median = np.nanmedian(weights, axis=(1, 2))
-    right.hist(of_median, bins=np.linspace(1, np.e, 40), color=SKY)
-    right.axvline(0.95 * np.e, color=VERMILION)
-    right.set(xlabel="weight of the patch's median pixel", ylabel="patches", xlim=(1, np.e))
-    right.set_title(f"above 0.95 e in {(of_median > 0.95 * np.e).mean():.0%} of {len(patches)} patches")
+    right.hist(of_median, bins=np.linspace(1, math.e, 40), color=SKY)
+    right.axvline(0.95 * math.e, color=VERMILION)
+    right.set(xlabel="weight of the patch's median pixel", ylabel="patches", xlim=(1, math.e))
+    right.set_title(f"above 0.95 e in {(of_median > 0.95 * math.e).mean():.0%} of {len(patches)} patches")
     return fig
 
 
