@@ -24,7 +24,7 @@ from . import __version__
 from .artifacts import atomic_path
 from .config import EncoderConfig, from_dict
 from .dataset import Statistics, same_spacing
-from .encoders import SwinEncoder
+from .encoders import Encoder, SwinEncoder, build_encoder
 from .errors import Alos2TutError, Alos2TutWarning
 from .legend import Legend
 
@@ -42,29 +42,33 @@ _REMEDY = "Make the file anew, or copy it again."
 
 def save_encoder(
     path: str | Path,
-    encoder: SwinEncoder,
+    encoder: Encoder,
     *,
     statistics: Statistics,
     signal: Mapping[str, Any],
+    objective: Mapping[str, Any],
     provenance: Mapping[str, Any],
     simulated: bool,
 ) -> None:
     """Write an encoder.
+
+    It counts as simulated, too, if the encoder that it started from does.
 
     Args:
         path: the file to write, whole or not at all.
         encoder: its weights and architecture.
         statistics: what its input is standardised by.
         signal: quantity, polarizations and spacing_m of what it was trained on.
+        objective: what it was trained to do, by plain values.
         provenance: what it was made from, by plain values: no times, host names or absolute paths, so that equal
             training gives equal files.
         simulated: whether it was trained on simulated data. The header says so, and who is to be named for the data.
     """
     header = _encoder_header("encoder", encoder, statistics, signal, provenance)
-    _save(path, encoder, header | _origin(simulated, {}))
+    _save(path, encoder, {**header, "objective": dict(objective), **_origin(simulated, encoder.header)})
 
 
-def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> SwinEncoder:
+def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> Encoder:
     """Read an encoder that :func:`save_encoder` wrote.
 
     Args:
@@ -72,7 +76,9 @@ def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> SwinEncoder:
         drop_path: rate of stochastic depth, for training it further.
 
     Returns:
-        The encoder in evaluation mode, with ``.statistics``, ``.signal`` and ``.header``.
+        The encoder in evaluation mode, with ``.statistics``, ``.signal`` and ``.header``. It is called with
+        standardised dB (B, C, H, W) and, by choice, ``mask=`` (B, H/patch, W/patch) bool, and returns its final,
+        normalised features (B, D, H/stride, W/stride).
 
     Raises:
         Alos2TutError: a missing, cut or foreign file, another kind of weights, a header or weights that do not fit.
@@ -111,6 +117,8 @@ def load_segmenter(path: str | Path) -> Segmenter:
 
     header, tensors = read_weights(path, "segmenter")
     encoder = _encoder_from(header, path, 0.0)
+    if not isinstance(encoder, SwinEncoder):
+        raise Alos2TutError("a segmenter's encoder is a Swin", where=path, remedy=_REMEDY)
     assert encoder.statistics is not None and encoder.signal is not None
     legend = Legend.from_dict(_field(header, "legend", path), where=path)
     decoder = _field(header, "decoder", path)
@@ -235,7 +243,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _encoder_header(
     kind: str,
-    encoder: SwinEncoder,
+    encoder: Encoder,
     statistics: Statistics,
     signal: Mapping[str, Any],
     provenance: Mapping[str, Any],
@@ -262,14 +270,14 @@ def _origin(simulated: bool, start: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _encoder_from(header: dict[str, Any], path: str | Path, drop_path: float) -> SwinEncoder:
+def _encoder_from(header: dict[str, Any], path: str | Path, drop_path: float) -> Encoder:
     config = from_dict(EncoderConfig, _field(header, "encoder", path), where=f"{path}, encoder")
     try:
         height, width = (int(side) for side in _field(header, "image_px", path))
         channels = int(_field(header, "in_channels", path))
     except (TypeError, ValueError):
         raise Alos2TutError("the header's 'image_px' or 'in_channels' is broken", where=path, remedy=_REMEDY) from None
-    encoder = SwinEncoder(config, (height, width), channels, drop_path)
+    encoder = build_encoder(config, (height, width), channels, drop_path)
     encoder.statistics = Statistics.from_dict(_field(header, "statistics", path), where=path)
     signal = _field(header, "signal", path)
     encoder.signal = {field: _field(signal, field, path) for field in _SIGNAL}

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .config import describe_settings, load_config, profile_names
+from .config import describe_settings, encoder_presets, load_config, profile_names
 from .dataset import SPLITS
-from .errors import Alos2TutError, Alos2TutWarning
+from .errors import Alos2TutError, Alos2TutWarning, Stopped
 from .legend import legend_names
 
 #: exit status for bad input or an impossible request
 _REFUSED = 2
+#: exit status of a training that was told to stop before its end (EX_TEMPFAIL: try again)
+_STOPPED = 75
 #: what a command may miss when only the core is installed, and the extra that brings it
 _EXTRA_OF = dict.fromkeys(("torch", "timm", "lightning", "torchmetrics", "safetensors", "tensorboard"), "train")
 _EXTRA_OF |= dict.fromkeys(("matplotlib", "papermill", "ipywidgets", "IPython", "nbformat"), "notebooks")
@@ -31,6 +33,10 @@ _CRS_HELP = "coordinate system that the product lacks or states wrongly, as in E
 _AGAIN = dict.fromkeys(("pretrain", "finetune"), "continues from its last checkpoint")
 _AGAIN |= {"build-dataset": "goes on where it was"}
 _AGAIN |= {"fetch": "starts this file anew, and keeps those that are whole"}
+_TRAINING_ENDS = (
+    "SIGTERM, SIGUSR1 or stop_after_minutes end a training after its current step with a checkpoint, status 75 (under\n"
+    "torchrun 0) and stopped.json in its folder; the same command goes on."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Alos2TutError as error:
         print(f"alos2tut: {' '.join(str(error).split())}", file=sys.stderr)
         return _REFUSED
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"alos2tut: {stopped}", file=sys.stderr)
+        # torchrun would take any other status for a failure, and kill who is still at work
+        return 0 if "TORCHELASTIC_RUN_ID" in os.environ else _STOPPED
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRA_OF:
@@ -176,6 +187,12 @@ def _parser() -> argparse.ArgumentParser:
 
     pretrain = _stage(commands, "pretrain", "pretrain", _pretrain, "pretrain an encoder: SAR-W-SimMIM")
     pretrain.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
+    pretrain.add_argument(
+        "--init", metavar="ENCODER", help="encoder.safetensors or its folder to go on from; none: random initialisation"
+    )
+    pretrain.add_argument(
+        "--dry-run", action="store_true", help="only check the settings, and say the folder, steps and operations"
+    )
 
     finetune = _stage(commands, "finetune", "finetune", _finetune, "train a segmenter")
     finetune.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
@@ -231,7 +248,9 @@ def _stage(
     command.add_argument("--work-dir", help="folder for results (default work)")
     if stage != "evaluate":
         command.add_argument("--seed", type=int, help="default 0")
-    lines = (f"  {key} = {json.dumps(value)}\n      {text}" for key, value, text in describe_settings(stage))
+    lines = [f"  {key} = {json.dumps(value)}\n      {text}" for key, value, text in describe_settings(stage)]
+    if stage in ("pretrain", "finetune"):
+        lines += [f"encoders by name, as in --set encoder=NAME: {', '.join(encoder_presets())}", _TRAINING_ENDS]
     command.epilog = "settings, as in the profile 'quick':\n" + "\n".join(lines)
     return command
 
@@ -367,9 +386,10 @@ def _import_patches(options: argparse.Namespace) -> None:
 
 
 def _pretrain(options: argparse.Namespace) -> None:
-    from .pretraining import pretrain
+    from .pretraining import plan_pretraining, pretrain
 
-    _say(pretrain(_config(options, dataset=options.dataset)))
+    config = _config(options, dataset=options.dataset, init=options.init)
+    _say(plan_pretraining(config).to_text() if options.dry_run else pretrain(config))
 
 
 def _finetune(options: argparse.Namespace) -> None:

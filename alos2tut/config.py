@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from .artifacts import parse_yaml, read_yaml
@@ -32,7 +32,8 @@ _CHECKED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 #: Where things lie and how fast they are made does not decide what they are: left out of artifact keys.
 _NOT_HASHED = frozenset(
     {"work_dir", "products", "labels", "dataset", "init", "segmenter", "baseline", "devices", "loader_workers"}
-    | {"checkpoint_every", "allow_other_signal", "workers", "on_error"}
+    | {"checkpoint_every", "allow_other_signal", "workers", "on_error", "accelerator", "stop_after_minutes"}
+    | {"gradient_checkpointing", "compile"}
 )
 
 
@@ -42,8 +43,12 @@ def _without_nul(text: str) -> str:
     return text
 
 
+#: what the weighting ``sar_percentile`` scales between, unless told otherwise
+WEIGHT_PERCENTILES = (1.0, 99.0)
+
 #: text that goes to libraries in C
 _CText = Annotated[str, AfterValidator(_without_nul)]
+_Percentile = Annotated[float, Field(ge=0, le=100)]
 #: a path, as text or pathlib's, and several of them (one alone will do)
 PathText = Annotated[_CText, BeforeValidator(lambda path: os.fspath(path) if isinstance(path, os.PathLike) else path)]
 PathTexts = Annotated[
@@ -133,22 +138,42 @@ class DatasetConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class EncoderConfig:
-    """A Swin v1 transformer; the defaults are the paper's Swin-B (its size and channels come from the data)."""
+    """A Swin v1 transformer or a plain ViT (size and channels come from the data); the defaults are the paper's Swin-B.
 
+    ``encoders.yaml`` has others by name, for ``encoder=tiny``.
+    """
+
+    kind: Literal["swin", "vit"] = "swin"
+    """Hierarchical, in windows; or plain: one resolution, every token sees every other."""
     patch_size: int = Field(default=4, ge=1)
     """Side of a token, in pixels."""
     embed_dim: int = Field(default=128, ge=4)
-    """Width of the first stage; each later stage doubles it."""
-    depths: tuple[int, ...] = Field(default=(2, 2, 18, 2), min_length=4, max_length=4)
-    """Blocks per stage."""
-    num_heads: tuple[int, ...] = Field(default=(4, 8, 16, 32), min_length=4, max_length=4)
-    """Attention heads per stage."""
+    """Width of the first stage, which each later stage of a Swin doubles."""
+    depths: tuple[Annotated[int, Field(ge=1)], ...] = (2, 2, 18, 2)
+    """Blocks of each of a Swin's four stages; one number for a ViT."""
+    num_heads: tuple[Annotated[int, Field(ge=1)], ...] = (4, 8, 16, 32)
+    """Attention heads, alike."""
     window_size: int = Field(default=8, ge=1)
-    """Side of an attention window, in tokens."""
+    """Swin: side of an attention window, in tokens."""
     mlp_ratio: float = Field(default=4.0, gt=0)
     """Hidden width of a block's MLP over its width."""
     absolute_position: bool = True
     """Learned position embedding, added after masking."""
+    shared_relative_position: bool = False
+    """ViT: one table of relative position biases for all blocks."""
+    layer_scale: float | None = Field(default=None, gt=0)
+    """ViT: what each residual branch is multiplied by at first; None: no such factor."""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> EncoderConfig:
+        stages = {"swin": 4, "vit": 1}[self.kind]
+        for name in ("depths", "num_heads"):
+            if len(getattr(self, name)) != stages:
+                number = f"{stages} number{'s' if stages > 1 else ''}"
+                raise ValueError(f"{name} of a {self.kind} has {number}, not {len(getattr(self, name))}")
+        if self.kind == "swin" and (self.shared_relative_position or self.layer_scale is not None):
+            raise ValueError("shared_relative_position and layer_scale belong to a vit")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -188,13 +213,21 @@ class _TrainingConfig:
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     """Rate of stochastic depth."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    """Auto: bf16 on a GPU, else float32."""
+    """Auto: bf16 on a GPU that has it, else float32."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """What to train on; auto: a GPU if there is one."""
     devices: int = Field(default=1, ge=1)
     """Processes or GPUs to train on."""
     loader_workers: int = Field(default=0, ge=0)
     """Processes that read patches; 0 is fastest from a local disk."""
     checkpoint_every: int = Field(default=500, ge=1)
     """A resume checkpoint every so many optimiser steps."""
+    stop_after_minutes: float | None = Field(default=None, gt=0)
+    """Stop cleanly, with a resume checkpoint, after so long: before a scheduler's time is over."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, about a third more time."""
+    compile: bool = False
+    """Compile the network (torch.compile): faster on a GPU after some minutes of compiling."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -205,16 +238,36 @@ class PretrainConfig(_TrainingConfig):
     """Side of the square units that are masked together."""
     mask_ratio: float = Field(default=0.6, gt=0, lt=1)
     """Share of the units that is masked."""
-    weighting: Literal["sar", "none"] = "sar"
-    """``sar``: weights fall with the pixel's power, as published; ``none``: plain SimMIM."""
+    weighting: Literal["sar", "sar_percentile", "sar_ecdf", "none"] = "sar"
+    """``sar``: weights fall with the pixel's power, scaled between its patch's extremes, as published;
+    ``sar_percentile``: between percentiles, ``sar_ecdf``: by its rank, which no single strong scatterer upsets;
+    ``none``: plain SimMIM."""
     weight_scale: float = Field(default=1.0, gt=0)
     """S in the weight exp(s · (1 − x))."""
+    weight_percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (
+        1.0,
+        99.0,
+    )
+    """What ``sar_percentile`` scales between; power outside counts as at the end."""
     normaliser: Literal["count", "weights"] = "count"
     """Divide the weighted error by the count of masked pixels, or by the sum of their weights."""
     loss: Literal["l1", "mse", "huber"] = "l1"
     """Error of a masked pixel, in standardised dB."""
     lr_drops: tuple[float, ...] = (0.875,)
     """The learning rate falls to a tenth after these shares of the steps."""
+    snapshots: int = Field(default=6, ge=1, le=20)
+    """How often the reconstruction of fixed patches is kept: at the end, half-way, a quarter of the way …"""
+    init: PathText | None = None
+    """An ``encoder.safetensors``, or its pretraining's folder, to go on from (its architecture and statistics are
+    used); None: random initialisation."""
+    allow_other_signal: bool = False
+    """Warn, instead of stopping, when ``init`` was trained on another quantity, polarisation or pixel size."""
+
+    @model_validator(mode="after")
+    def _percentiles_rise(self) -> PretrainConfig:
+        if self.weight_percentiles[0] >= self.weight_percentiles[1]:
+            raise ValueError(f"weight_percentiles fall: {self.weight_percentiles}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -302,6 +355,13 @@ T = TypeVar("T")
 def _profiles() -> dict[str, dict[str, dict[str, Any]]]:
     profiles: dict[str, dict[str, dict[str, Any]]] = read_yaml(files("alos2tut").joinpath("profiles.yaml"))
     return profiles
+
+
+@cache
+def encoder_presets() -> dict[str, dict[str, Any]]:
+    """Encoders by name, for ``encoder=NAME``: what each changes of :class:`EncoderConfig`'s defaults."""
+    presets: dict[str, dict[str, Any]] = read_yaml(files("alos2tut").joinpath("encoders.yaml"))
+    return presets
 
 
 def profile_names() -> list[str]:
@@ -448,10 +508,19 @@ def _field_names(cls: Any, path: list[str]) -> list[str]:
 def _merged(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in new.items():
-        old = merged.get(key)
-        # a nested config is refined key by key; any other value replaces the old one
-        merged[key] = _merged(old or {}, value) if key == "encoder" and isinstance(value, Mapping) else value
+        if key == "encoder" and isinstance(value, str):
+            value = _encoder_preset(value)
+        elif key == "encoder" and isinstance(value, Mapping):
+            # a nested config is refined key by key; any other value replaces the old one
+            value = {**(merged.get(key) or {}), **value}
+        merged[key] = value
     return merged
+
+
+def _encoder_preset(name: str) -> dict[str, Any]:
+    if name not in encoder_presets():
+        raise Alos2TutError(f"unknown encoder '{name}'", where="encoder", remedy=closest(name, encoder_presets()))
+    return encoder_presets()[name]
 
 
 def _read_settings(path: str | Path) -> dict[str, Any]:

@@ -187,6 +187,10 @@ class Split:
         rows = self.rows[np.asarray(indices, dtype=np.int64)]
         return self.patches[rows], self.labels[rows]
 
+    def gather_rows(self, indices: NDArray[np.integer[Any]] | list[int]) -> NDArray[np.int16]:
+        """Patches alone, as :meth:`gather` gives them, for who does without labels."""
+        return self.patches[self.rows[np.asarray(indices, dtype=np.int64)]]
+
     def db(self, index: int) -> NDArray[np.float32]:
         """One patch in dB, (C, H, W) float32, NaN without data."""
         return decode_db(self.patches[self.rows[index]])

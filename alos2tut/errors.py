@@ -26,6 +26,10 @@ class Alos2TutError(Exception):
         super().__init__(sentence if remedy is None else f"{sentence.rstrip('.')}. {remedy}")
 
 
+class Stopped(Exception):
+    """Training was told to stop before its end; all is saved, and running it again goes on."""
+
+
 class Alos2TutWarning(UserWarning):
     """Something the user should know that does not stop the work."""
 

@@ -1,4 +1,4 @@
-"""The figures of training and of its results, and what the figures of all notebooks share; each has its units.
+"""The figures of fine-tuning and of its results, and what the figures of all notebooks share; each has its units.
 
 Backscatter is shown in grey, quantities in ``viridis`` and ``cividis`` (safe for colour-blind readers), land cover in
 its legend's own colours, splits and models in Okabe and Ito's palette.
@@ -75,81 +75,6 @@ def quicklook(product: Product, *, max_px: int = 900, boxes: Mapping[str, tuple[
     return fig
 
 
-# --- pretraining ------------------------------------------------------------------------------------------------------
-
-
-def masking_and_weight(
-    patches_db: NDArray[np.floating[Any]],
-    masks: NDArray[np.bool_],
-    weights: NDArray[np.floating[Any]],
-    quantity: str,
-) -> Figure:
-    """Patches (n, H, W): what the network sees of each, and how much each pixel's error counts."""
-    n = len(patches_db)
-    fig, axes = plt.subplots(n, 4, figsize=(12.6, 3.1 * n), width_ratios=(1, 1, 1, 1.15), squeeze=False)
-    limits, weight_limits = grey_limits(patches_db), {"vmin": weights.min(), "vmax": weights.max()}
-    for row, patch_db, mask, weight in zip(axes, patches_db, masks, weights, strict=True):
-        image = row[0].imshow(patch_db, cmap="gray", **limits)
-        row[1].imshow(np.where(mask, np.nan, patch_db), cmap=grey_with_holes(), **limits)
-        shown = row[2].imshow(weight, cmap="cividis", **weight_limits)
-        row[3].plot(patch_db.ravel(), weight.ravel(), ",", color=BLUE, rasterized=True)
-        row[3].set(xlim=(limits["vmin"] - 8, limits["vmax"] + 12), ylim=(weight_limits["vmin"] - 0.05, None))
-        row[3].set(ylabel="weight")
-        for ax in row[:3]:
-            ax.set(xticks=[], yticks=[])
-    hidden = f"what the network sees ({masks.mean():.0%} hidden)"
-    for ax, title in zip(axes[0], ["patch", hidden, "SAR weight", "weight against brightness"], strict=True):
-        ax.set_title(title)
-    axes[-1, 3].set_xlabel(f"{symbol(quantity)} (dB)")
-    fig.colorbar(image, ax=axes[:, :2], label=f"{symbol(quantity)} (dB)", shrink=0.9)
-    fig.colorbar(shown, ax=axes[:, 2], label="weight", shrink=0.9)
-    return fig
-
-
-def calmest_and_brightest(split: Split) -> list[int]:
-    """The patches whose brightest pixel stands out least and most from their median."""
-    peaks = [np.nanmax(db) - np.nanmedian(db) for db in (split.db(i) for i in range(len(split)))]
-    return [int(np.argmin(peaks)), int(np.argmax(peaks))]
-
-
-def training_curve(folder: str | Path, label: str) -> Figure:
-    """The loss over optimiser steps, smoothed, and the learning rate."""
-    table = read_metrics(folder)
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.0), width_ratios=(2, 1))
-    left.plot(table["step"], table["loss"], color=SKY, linewidth=0.7, label="each step")
-    left.plot(table["step"], _smooth(table["loss"]), color=BLUE, label="running mean")
-    left.set(xlabel="optimiser step", ylabel=label)
-    left.legend()
-    right.plot(table["step"], table["lr"], color=VERMILION)
-    right.set(xlabel="optimiser step", ylabel="learning rate")
-    right.ticklabel_format(axis="y", style="sci", scilimits=(-3, -3))
-    return fig
-
-
-def reconstructions(folder: str | Path, quantity: str, count: int = 4) -> Figure:
-    """Patches that pretraining never saw: given, hidden, guessed."""
-    with np.load(Path(folder) / "reconstructions.npz") as file:
-        given, guessed, mask = file["input_db"][:count, 0], file["reconstruction_db"][:count, 0], file["mask"][:count]
-        loss = file["loss_db"][:count]
-    fig, axes = plt.subplots(3, len(given), figsize=(2.2 * len(given) + 1, 6.9), squeeze=False)
-    limits = grey_limits(given)
-    rows = {
-        "patch": given,
-        "seen": np.where(mask, np.nan, given),
-        "hidden part guessed": np.where(mask, guessed, given),
-    }
-    for axis_row, (name, images) in zip(axes, rows.items(), strict=True):
-        axis_row[0].set_ylabel(name)
-        for ax, image in zip(axis_row, images, strict=True):
-            shown = ax.imshow(image, cmap=grey_with_holes(), **limits)
-            ax.set(xticks=[], yticks=[])
-    for ax, value, patch, hidden in zip(axes[2], loss, given, mask, strict=True):
-        trivial = np.nanmean(np.abs(patch - np.nanmedian(patch[~hidden]))[hidden])
-        ax.set_xlabel(f"mean error {value:.2f} dB\n(one grey for all: {trivial:.2f} dB)")
-    fig.colorbar(shown, ax=axes, label=f"{symbol(quantity)} (dB)", shrink=0.6)
-    return fig
-
-
 # --- segmentation -----------------------------------------------------------------------------------------------------
 
 
@@ -158,7 +83,7 @@ def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.2))
     for (name, folder), color, mark in zip(folders.items(), (BLUE, ORANGE, GREEN, VERMILION), "osD^", strict=False):
         table = read_metrics(folder)
-        left.plot(table["step"], _smooth(table["loss"]), color=color, label=name)
+        left.plot(table["step"], smooth(table["loss"]), color=color, label=name)
         scored = np.isfinite(table["val_miou"])
         right.plot(table["step"][scored], table["val_miou"][scored], f"{mark}-", color=color, label=name)
     left.set(xlabel="optimiser step", ylabel="training loss (running mean)")
@@ -386,7 +311,7 @@ def grey_with_holes() -> Any:
     return plt.get_cmap("gray").with_extremes(bad=NO_DATA_COLOR)
 
 
-def _smooth(values: NDArray[np.float64], width: int = 15) -> NDArray[np.float64]:
+def smooth(values: NDArray[np.float64], width: int = 15) -> NDArray[np.float64]:
     """Mean of each value and its neighbours, fewer at the ends."""
     kernel = np.ones(min(width, len(values)))
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")

@@ -165,9 +165,13 @@ class Tutorial:
     @cached_property
     def pretrained_path(self) -> Path:
         """The folder of the pretraining."""
+        return self.pretrained_with()
+
+    def pretrained_with(self, **settings: Any) -> Path:
+        """The folder of a pretraining with other settings than these, as ``weighting="none"``."""
         from .pretraining import pretrain
 
-        return _trained(pretrain, "pretrain", self.config("pretrain", dataset=self.dataset_path))
+        return _trained(pretrain, "pretrain", self.config("pretrain", dataset=self.dataset_path, **settings))
 
     @cached_property
     def finetuned_path(self) -> Path:

@@ -1,51 +1,66 @@
 """SAR-W-SimMIM: an encoder learns backscatter by filling in what is hidden of it, without labels.
 
 SimMIM (arXiv 2111.09886) hides random units of an image and predicts their pixels with a linear head. SAR-W weights
-each pixel's error by how dark it is (arXiv 2503.01181, 2603.15119).
+each pixel's error by how dark it is (arXiv 2503.01181, 2603.15119; see :mod:`alos2tut.weighting`).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from . import __version__
-from .artifacts import atomic_path, make_folder, stage_dir
+from .artifacts import make_folder, read_json, stage_dir
 from .checkpoints import load_encoder, load_weights, save_encoder, save_weights
 from .config import PretrainConfig, settings_for_key
-from .dataset import PatchDataset, Statistics, encode_db, open_dataset
-from .encoders import SwinEncoder, destandardize, draw_masks, linear_power, standardize, token_to_pixel_mask
+from .dataset import PatchDataset, Statistics, open_dataset
+from .encoders import (
+    Encoder,
+    build_encoder,
+    check_mask_unit,
+    draw_masks,
+    linear_power,
+    standardize,
+    token_to_pixel_mask,
+)
 from .errors import Alos2TutError
+from .reconstruction import Snapshots
 from .training import (
+    STOPPED,
     Batch,
     History,
     Training,
+    check_processes,
+    checkpoints_in,
     count_parameters,
     derived_seed,
     finish,
     fit,
     flip,
+    initial_encoder,
+    learning_rate,
+    made_from,
     number_of_steps,
     rank_and_world,
-    ratio_over_processes,
+    ratios_over_processes,
     reuse,
+    to_device,
     wait_for_all,
 )
+from .weighting import sar_weights
 
 Loss = Literal["l1", "mse", "huber"]
 Normaliser = Literal["count", "weights"]
 
 _ERRORS: dict[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
-
-#: Patches of the validation list whose reconstruction is kept for the figure.
-EXAMPLES = 4
 
 
 class SimMIM(nn.Module):
@@ -55,7 +70,7 @@ class SimMIM(nn.Module):
         encoder: its stride is the factor of the shuffle.
     """
 
-    def __init__(self, encoder: SwinEncoder) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = nn.Sequential(
@@ -69,37 +84,6 @@ class SimMIM(nn.Module):
         return prediction
 
 
-def sar_weights(power: Tensor, valid: Tensor, scale: float = 1.0) -> Tensor:
-    """The weight of each pixel's error: exp(scale · (1 − x̃)), x̃ the linear power scaled to 0…1 in its image.
-
-    The weight runs from 1 at the brightest pixel of an image to e^scale at its darkest. Where all valid pixels are
-    equal, x̃ is 0: nothing there is brighter than anything else.
-
-    Args:
-        power: (B, C, H, W) linear power; each image and channel is scaled by its own extremes.
-        valid: (B, C, H, W) bool; other pixels count for no extreme and get weight 0.
-        scale: the exponent's factor; 1 as published.
-
-    Returns:
-        (B, C, H, W) float32.
-    """
-    power = power.to(torch.float32)
-    low = torch.where(valid, power, torch.inf).amin(dim=(-2, -1), keepdim=True)
-    high = torch.where(valid, power, -torch.inf).amax(dim=(-2, -1), keepdim=True)
-    span = high - low
-    # no valid pixel makes the span −∞, equal pixels make it 0; both divide by 1 instead
-    scaled = (power - low) / torch.where(span > 0, span, 1.0)
-    return torch.where(valid, torch.exp(scale * (1 - scaled)), 0.0)
-
-
-def sar_weights_db(patches_db: NDArray[np.floating[Any]], scale: float = 1.0) -> NDArray[np.float32]:
-    """:func:`sar_weights` of patches in dB (…, H, W), NaN where there is no data; for figures."""
-    db = torch.from_numpy(np.asarray(patches_db, dtype=np.float32)).reshape(-1, 1, *np.shape(patches_db)[-2:])
-    valid = ~torch.isnan(db)
-    weights: NDArray[np.float32] = sar_weights(torch.pow(10.0, db / 10), valid, scale).numpy()
-    return weights.reshape(np.shape(patches_db))
-
-
 def masked_sums(
     prediction: Tensor,
     target: Tensor,
@@ -111,14 +95,15 @@ def masked_sums(
 ) -> tuple[Tensor, Tensor]:
     """Numerator and denominator of :func:`masked_loss`, to be summed over processes first."""
     counted = pixel_mask & valid
-    error = _ERRORS[kind](prediction.to(torch.float32), target, reduction="none")
+    # half precision ends here
+    error = _ERRORS[kind](prediction.to(target.dtype), target, reduction="none")
     weighted = error if weights is None else error * weights
     # where, not a product: what lies at pixels without data must not matter even if it is no number
     numerator = torch.where(counted, weighted, 0.0).sum()
     if normaliser == "weights" and weights is not None:
         amount = torch.where(counted, weights, 0.0).sum()
     else:
-        amount = counted.sum().to(torch.float32)
+        amount = counted.sum().to(target.dtype)
     channels = target.shape[1]
     return numerator, (amount / channels + 1e-5) * channels
 
@@ -136,7 +121,7 @@ def masked_loss(
 
     Args:
         prediction: (B, C, H, W) standardised dB.
-        target: the same of the image.
+        target: the same of the image, in the precision to calculate in.
         pixel_mask: (B, 1, H, W) bool, True where hidden.
         weights: (B, C, H, W) of :func:`sar_weights`; None weighs all alike (plain SimMIM).
         valid: (B, C, H, W) bool, True where there is data.
@@ -151,45 +136,62 @@ def masked_loss(
     return numerator / denominator
 
 
-class _Pretraining(Training):
-    config: PretrainConfig
-    network: SimMIM
-
-    def __init__(self, network: SimMIM, config: PretrainConfig, statistics: Statistics, steps: int) -> None:
-        super().__init__(network, config, "pretrain", steps)
-        self.statistics = statistics
-
-    def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        # drawn for the whole micro-batch, then this process's share of it
-        mask = _masks(self.config, self.network.encoder, self.config.batch_size, generator)[batch.positions.cpu()]
-        rows = flip(batch.rows, flips)
-        return simmim_losses(self.network, rows, mask.to(rows.device), self.config, self.statistics)
-
-
 def simmim_losses(
     network: SimMIM, rows: Tensor, mask: Tensor, config: PretrainConfig, statistics: Statistics
-) -> tuple[Tensor, Tensor]:
-    """The loss of one batch, to differentiate and to report.
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of one batch, right over any number of processes.
 
     Args:
         network: predicts.
-        rows: (B, C, H, W) int16 hundredths of dB.
+        rows: (B, C, H, W) int16 hundredths of dB; this process's share of the batch.
         mask: (B, H/patch, W/patch) bool, True where hidden.
         config: says which loss, and whether and how it is weighted.
         statistics: what ``rows`` are standardised by.
+
+    Returns:
+        The loss to differentiate; and, of the whole batch, its ``loss`` and ``mae_db``, the mean absolute error in dB
+        over what was hidden, which has no weights and compares runs that differ in them.
     """
     target, valid = standardize(rows, statistics)
     prediction = network(target, mask)
     with torch.autocast(rows.device.type, enabled=False):
-        weights = sar_weights(linear_power(rows), valid, config.weight_scale) if config.weighting == "sar" else None
+        weights = None
+        if config.weighting != "none":
+            power = linear_power(rows)
+            weights = sar_weights(power, valid, config.weight_scale, config.weighting, config.weight_percentiles)
         pixel_mask = token_to_pixel_mask(mask, network.encoder.config.patch_size)
-        sums = masked_sums(prediction, target, pixel_mask, weights, valid, config.loss, config.normaliser)
-        return ratio_over_processes(*sums)
+        std_db = torch.tensor(statistics.std_db, device=rows.device).view(1, -1, 1, 1)
+        parts = {
+            "loss": masked_sums(prediction, target, pixel_mask, weights, valid, config.loss, config.normaliser),
+            "mae_db": masked_sums(prediction.detach() * std_db, target * std_db, pixel_mask, None, valid),
+        }
+        differentiable, reported = ratios_over_processes(parts)
+        return differentiable["loss"], reported
 
 
-def _masks(config: PretrainConfig, encoder: SwinEncoder, n: int, generator: torch.Generator) -> Tensor:
+class _Pretraining(Training):
+    config: PretrainConfig
+    network: SimMIM
+    reported = ("loss", "mae_db")
+
+    def __init__(self, network: SimMIM, config: PretrainConfig, steps: int) -> None:
+        super().__init__(network, config, "pretrain", steps, labelled=False)
+        assert network.encoder.statistics is not None
+        self.statistics = network.encoder.statistics
+
+    def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        # drawn for the whole micro-batch, then this process's share of it
+        mask = _masks(self.config, self.network.encoder, self.config.batch_size, generator)[batch.positions]
+        rows = flip(batch.rows, flips)
+        return simmim_losses(self.network, rows, to_device(mask, rows.device), self.config, self.statistics)
+
+
+def _masks(config: PretrainConfig, encoder: Encoder, n: int, generator: torch.Generator) -> Tensor:
     patch_size = encoder.config.patch_size
     return draw_masks(n, encoder.image_px, config.mask_unit_px, patch_size, config.mask_ratio, generator)
+
+
+# --- the stage -------------------------------------------------------------------------------------------------------
 
 
 def pretrain(config: PretrainConfig) -> Path:
@@ -198,62 +200,112 @@ def pretrain(config: PretrainConfig) -> Path:
     An interrupted run continues where its last checkpoint was written; a complete one is reused.
 
     Args:
-        config: the settings; ``dataset`` and ``work_dir`` say where from and where to.
+        config: the settings; ``dataset`` and ``work_dir`` say where from and where to. ``init`` names weights to go on
+            from (their architecture and statistics are used), else the encoder starts at random.
 
     Returns:
         The stage folder, with ``encoder.safetensors``, ``decoder.safetensors``, ``reconstructions.npz`` (see
-        :func:`save_reconstructions`), ``metrics.csv`` and ``run.json``.
+        :class:`alos2tut.reconstruction.Snapshots`), ``metrics.csv`` and ``run.json``.
 
     Raises:
-        Alos2TutError: settings that do not fit the dataset, or a loss that becomes no number.
+        Alos2TutError: settings, weights or devices that do not fit, or a loss or gradient that becomes no number.
+        Stopped: it was told to stop before the last step (SIGTERM, SIGUSR1, ``stop_after_minutes``); all is saved.
     """
     dataset = open_dataset(config.dataset)
-    settings = settings_for_key(config)
-    stage = stage_dir(config.work_dir, "pretrain", settings, {"dataset": dataset.fingerprint})
+    encoder = initial_encoder(config, dataset)
+    settings, inputs, stage = _identity(config, dataset, encoder)
     if reuse(stage):
         return stage
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(config.seed, "init"))
-        image_px = (dataset.patch_px, dataset.patch_px)
-        network = SimMIM(SwinEncoder(config.encoder, image_px, dataset.channels, config.drop_path))
-    _masks(config, network.encoder, 1, torch.Generator())  # units that do not fit: say so before anything is written
-    steps = number_of_steps(config, len(dataset.split("pretrain")))
+    check_processes(config)
+    _check_masking(config, encoder)
+    steps = _number_of_steps(config, dataset)
+    network = _network(config, encoder)
     make_folder(stage)
-    history = History(stage / "metrics.csv", every=max(1, steps // 2000))
-    fit(_Pretraining(network, config, dataset.statistics, steps), stage, "pretrain", callbacks=(history,))
+    history = History(stage / "metrics.csv", every=max(1, steps // 2000), reported=_Pretraining.reported)
+    snapshots = Snapshots(dataset.split("val"), config, steps)
+    fit(_Pretraining(network, config, steps), stage, "pretrain", callbacks=(snapshots, history))
     if rank_and_world()[0] == 0:
-        _write_results(stage, network.cpu().eval(), config, dataset, settings, history.loss)
+        _write_results(stage, network.cpu().eval(), config, dataset, settings, inputs, history, snapshots)
     wait_for_all()
     return stage
 
 
+def _identity(
+    config: PretrainConfig, dataset: PatchDataset, encoder: Encoder
+) -> tuple[dict[str, Any], dict[str, str], Path]:
+    """What decides the result: settings and inputs; and the folder that is named by them."""
+    settings = {**settings_for_key(config), "encoder": dataclasses.asdict(encoder.config)}
+    inputs = made_from(config, dataset)
+    return settings, inputs, stage_dir(config.work_dir, "pretrain", settings, inputs)
+
+
+def _check_masking(config: PretrainConfig, encoder: Encoder) -> None:
+    check_mask_unit(encoder.image_px, config.mask_unit_px, encoder.config.patch_size, config.mask_ratio)
+
+
+def _number_of_steps(config: PretrainConfig, dataset: PatchDataset) -> int:
+    n = len(dataset.split("pretrain"))
+    if n < 1:
+        raise Alos2TutError(
+            "the list of patches is empty", where=dataset.path / "pretrain.csv", remedy="Build it of more ground."
+        )
+    return number_of_steps(config, n)
+
+
+def _network(config: PretrainConfig, encoder: Encoder) -> SimMIM:
+    with torch.random.fork_rng(devices=[]):
+        # the head's own seed: it starts equal whatever the encoder starts from
+        torch.manual_seed(derived_seed(config.seed, "init", 1))
+        return SimMIM(encoder)
+
+
 def _write_results(
-    stage: Path, network: SimMIM, config: PretrainConfig, dataset: PatchDataset, settings: dict[str, Any], loss: float
+    stage: Path,
+    network: SimMIM,
+    config: PretrainConfig,
+    dataset: PatchDataset,
+    settings: dict[str, Any],
+    inputs: dict[str, str],
+    history: History,
+    snapshots: Snapshots,
 ) -> None:
-    provenance = {"stage": "pretrain", "dataset": dataset.fingerprint, "settings": settings}
-    encoder, statistics = network.encoder, dataset.statistics
+    encoder = network.encoder
+    assert encoder.statistics is not None
+    provenance = {"stage": "pretrain", "made_from": inputs, "settings": settings}
     save_encoder(
         stage / "encoder.safetensors",
         encoder,
-        statistics=statistics,
+        statistics=encoder.statistics,
         signal=dataset.signal,
+        objective=objective_of(config),
         provenance=provenance,
         simulated=dataset.simulated,
     )
     save_weights(stage / "decoder.safetensors", network.decoder, "simmim-decoder", {"provenance": provenance})
-    encoder.statistics = statistics
-    save_reconstructions(stage / "reconstructions.npz", network, dataset, config)
+    snapshots.save(stage / "reconstructions.npz", encoder)
     content = {
         "stage": "pretrain",
         "package": f"alos2tut {__version__}",
         "settings": settings,
-        "dataset": dataset.fingerprint,
-        "statistics": statistics.to_dict(),
+        "made_from": inputs,
+        "objective": objective_of(config),
+        "statistics": encoder.statistics.to_dict(),
         "signal": dataset.signal,
         "parameters": {"encoder": count_parameters(encoder), "decoder": count_parameters(network.decoder)},
-        "final_loss": loss,
+        "final_loss": history.last("loss"),
+        "final_mae_db": history.last("mae_db"),
     }
     finish(stage, content, ("encoder.safetensors", "decoder.safetensors", "reconstructions.npz", "metrics.csv"))
+
+
+def objective_of(config: PretrainConfig) -> dict[str, Any]:
+    """What a pretraining asks of the network, as the header of its weights tells it."""
+    names = ["mask_unit_px", "mask_ratio", "loss", "normaliser", "weighting"]
+    if config.weighting != "none":
+        names.append("weight_scale")
+    if config.weighting == "sar_percentile":
+        names.append("weight_percentiles")
+    return {"name": "simmim", **{name: getattr(config, name) for name in names}}
 
 
 def load_pretraining(stage: str | Path) -> SimMIM:
@@ -270,61 +322,94 @@ def load_pretraining(stage: str | Path) -> SimMIM:
     return network.eval()
 
 
-@torch.no_grad()
-def reconstruct(
-    model: SimMIM | str | Path, patches_db: NDArray[np.floating[Any]], mask: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """What the network makes of patches of which a part is hidden.
+# --- before it starts ------------------------------------------------------------------------------------------------
 
-    Args:
-        model: a network whose encoder has statistics, or a pretraining's stage folder.
-        patches_db: (B, C, H, W) dB, NaN where there is no data.
-        mask: (B, H/patch, W/patch), True where hidden.
 
-    Returns:
-        (B, C, H, W) dB, everywhere; only what was hidden is a prediction that training asked for.
+@dataclass(frozen=True)
+class PretrainPlan:
+    """What a pretraining would be: see :func:`plan_pretraining`."""
+
+    folder: Path
+    #: ``new``, ``complete``, or how far it came
+    state: str
+    patches: int
+    #: samples per optimiser step, over all processes
+    samples_per_step: int
+    steps: int
+    #: highest learning rate
+    learning_rate: float
+    encoder_parameters: int
+    decoder_parameters: int
+    #: floating-point operations of one sample, forward and backward (a multiplication and an addition count two)
+    operations_per_sample: float
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations of the whole training."""
+        return self.operations_per_sample * self.samples_per_step * self.steps
+
+    def to_text(self) -> str:
+        """A line for each fact; the first names the folder."""
+        epochs = self.steps * self.samples_per_step / self.patches
+        lines = {
+            "folder": self.folder,
+            "state": self.state,
+            "steps": f"{self.steps} of {self.samples_per_step} patches: {epochs:.4g} times the {self.patches} patches",
+            "learning rate": f"{self.learning_rate:.3g} at most",
+            "parameters": f"{self.encoder_parameters / 1e6:.2f} million, and {self.decoder_parameters / 1e6:.2f} to "
+            "predict pixels",
+            "operations": f"{self.operations_per_sample:.3g} per patch, {self.operations:.3g} in all: "
+            f"{self.operations / 1e14 / 3600:.3g} hours at 100 TFLOP/s",
+        }
+        return "\n".join(f"{name:<14} {line}" for name, line in lines.items())
+
+
+def plan_pretraining(config: PretrainConfig) -> PretrainPlan:
+    """Check a pretraining's settings against its dataset and count what it would take; nothing is trained or written.
+
+    Raises:
+        Alos2TutError: whatever :func:`pretrain` would refuse before it starts.
     """
-    network = model if isinstance(model, SimMIM) else load_pretraining(model)
-    statistics = network.encoder.statistics
-    if statistics is None:
-        raise Alos2TutError("the encoder has no statistics to standardise by", remedy="Load it: load_pretraining.")
-    x, _ = standardize(torch.from_numpy(encode_db(patches_db)), statistics)
-    prediction = destandardize(network(x, torch.from_numpy(np.asarray(mask, dtype=bool))), statistics)
-    return prediction.numpy().astype(np.float32)
+    dataset = open_dataset(config.dataset)
+    encoder = initial_encoder(config, dataset)
+    _, _, stage = _identity(config, dataset, encoder)
+    check_processes(config)
+    _check_masking(config, encoder)
+    steps = _number_of_steps(config, dataset)
+    decoder = SimMIM(encoder).decoder
+    return PretrainPlan(
+        folder=stage,
+        state=_state_of(stage, steps),
+        patches=len(dataset.split("pretrain")),
+        samples_per_step=config.batch_size * config.accumulate,
+        steps=steps,
+        learning_rate=max(learning_rate(config, step, steps) for step in {0, round(config.warmup_fraction * steps)}),
+        encoder_parameters=count_parameters(encoder),
+        decoder_parameters=count_parameters(decoder),
+        operations_per_sample=count_operations(encoder),
+    )
 
 
-def draw_mask(network: SimMIM, n: int, unit_px: int, ratio: float, seed: int = 0) -> NDArray[np.bool_]:
-    """Masks for :func:`reconstruct`, (n, H/patch, W/patch); the same for the same seed."""
-    encoder = network.encoder
-    generator = torch.Generator().manual_seed(derived_seed(seed, "examples"))
-    masks: NDArray[np.bool_] = draw_masks(
-        n, encoder.image_px, unit_px, encoder.config.patch_size, ratio, generator
-    ).numpy()
-    return masks
+def _state_of(stage: Path, steps: int) -> str:
+    if (stage / "run.json").is_file():
+        return "complete"
+    kept = checkpoints_in(stage / "checkpoints")
+    done = f"{int(kept[-1].stem.removeprefix('step-'))} of {steps} steps are done" if kept else "new"
+    if (stage / STOPPED).is_file():
+        return f"{done}; stopped: {read_json(stage / STOPPED).get('reason')}"
+    return done
 
 
-def pixel_masks(network: SimMIM, n: int, unit_px: int, ratio: float, seed: int = 0) -> NDArray[np.bool_]:
-    """The masks of :func:`draw_mask` by pixel, (n, H, W)."""
-    masks = torch.from_numpy(draw_mask(network, n, unit_px, ratio, seed))
-    pixels: NDArray[np.bool_] = token_to_pixel_mask(masks, network.encoder.config.patch_size)[:, 0].numpy()
-    return pixels
+def count_operations(encoder: Encoder) -> float:
+    """Floating-point operations of one sample through SimMIM, forward and backward; none is carried out.
 
-
-def save_reconstructions(path: str | Path, network: SimMIM, dataset: PatchDataset, config: PretrainConfig) -> None:
-    """Reconstruct a few fixed patches of the validation list, for a figure.
-
-    The file holds ``index`` (n,) in the list, ``input_db`` and ``reconstruction_db`` (n, C, H, W), ``mask``
-    (n, H, W) True where hidden, and ``loss_db`` (n,): mean absolute error in dB over what was hidden and has data.
+    Matrix products and convolutions are counted (a multiplication and an addition are two); norms and activations,
+    a few per cent of the time on a GPU, are not.
     """
-    split = dataset.split("val")
-    index = np.unique(np.linspace(0, len(split) - 1, min(EXAMPLES, len(split))).round().astype(int))
-    patches = np.stack([split.db(int(i)) for i in index]) if len(index) else np.empty((0, 1, 1, 1), np.float32)
-    mask = draw_mask(network, len(index), config.mask_unit_px, config.mask_ratio, config.seed)
-    prediction = reconstruct(network, patches, mask) if len(index) else patches
-    pixels = token_to_pixel_mask(torch.from_numpy(mask), network.encoder.config.patch_size).numpy()
-    error = np.abs(prediction - patches)
-    counted = pixels & ~np.isnan(patches)
-    count = np.maximum(counted.sum(axis=(1, 2, 3)), 1)
-    loss = np.where(counted, error, 0).sum(axis=(1, 2, 3)) / count
-    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, index=index, input_db=patches, reconstruction_db=prediction, mask=pixels[:, 0], loss_db=loss)
+    with torch.device("meta"):
+        network = SimMIM(build_encoder(encoder.config, encoder.image_px, encoder.in_channels)).train()
+        x = torch.zeros(1, encoder.in_channels, *encoder.image_px)
+        mask = torch.zeros(1, *encoder.grid, dtype=torch.bool)
+        with FlopCounterMode(display=False) as counter:
+            network(x, mask).sum().backward()
+    return float(counter.get_total_flops())

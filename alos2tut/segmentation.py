@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from . import __version__
-from .artifacts import make_folder, sha256_file, stage_dir
-from .checkpoints import check_signal, load_encoder, report_statistics, save_segmenter, weights_path
+from .artifacts import make_folder, stage_dir
+from .checkpoints import save_segmenter
 from .config import FinetuneConfig, settings_for_key
 from .dataset import PatchDataset, Split, Statistics, open_dataset
-from .encoders import SwinEncoder, standardize
+from .encoders import Encoder, SwinEncoder, standardize
 from .errors import Alos2TutError
 from .legend import IGNORE, Legend
 from .scores import scores_from_confusion
@@ -33,14 +33,17 @@ from .training import (
     History,
     StepCallback,
     Training,
+    check_processes,
     count_parameters,
     derived_seed,
     finish,
     fit,
     flip,
+    initial_encoder,
+    made_from,
     number_of_steps,
     rank_and_world,
-    ratio_over_processes,
+    ratios_over_processes,
     reuse,
     wait_for_all,
 )
@@ -199,14 +202,11 @@ def dice_focal_sums(
 
 
 def _dice_focal(logits: Tensor, labels: Tensor, class_weights: Tensor, config: FinetuneConfig) -> tuple[Tensor, Tensor]:
-    parts = {
-        # nothing labelled in the batch: 0 / 1, not 0 / 0
-        name: ratio_over_processes(numerator, denominator, at_least=1.0)
-        for name, (numerator, denominator) in dice_focal_sums(logits, labels, class_weights, config).items()
-    }
-    shares = {"dice": config.dice_share, "focal": 1 - config.dice_share}
-    differentiable = sum((share * parts[name][0] for name, share in shares.items()), torch.zeros(()).to(logits))
-    reported = sum((share * parts[name][1] for name, share in shares.items()), torch.zeros(()).to(logits))
+    # nothing labelled in the batch: 0 / 1, not 0 / 0
+    both = ratios_over_processes(dice_focal_sums(logits, labels, class_weights, config), at_least=1.0)
+    differentiable, reported = (
+        config.dice_share * parts["dice"] + (1 - config.dice_share) * parts["focal"] for parts in both
+    )
     return differentiable, reported
 
 
@@ -238,11 +238,12 @@ class _Finetuning(Training):
         super().__init__(network, config, "train", steps)
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x, _ = standardize(flip(batch.rows, flips), self.network.statistics)
         logits = self.network(x)
         with torch.autocast(x.device.type, enabled=False):
-            return _dice_focal(logits, flip(batch.labels, flips), self.class_weights, self.config)
+            loss, reported = _dice_focal(logits, flip(batch.labels, flips), self.class_weights, self.config)
+        return loss, {"loss": reported}
 
 
 @torch.no_grad()
@@ -317,17 +318,17 @@ def finetune(config: FinetuneConfig) -> Path:
 
     Raises:
         Alos2TutError: settings or weights that do not fit the dataset, no labelled pixel to validate on, or a loss
-            that becomes no number.
+            or gradient that becomes no number.
+        Stopped: it was told to stop before the last step (SIGTERM, SIGUSR1, ``stop_after_minutes``); all is saved.
     """
     dataset = open_dataset(config.dataset)
-    encoder = _initial_encoder(config, dataset)
+    encoder = initial_encoder(config, dataset)
     settings = {**settings_for_key(config), "encoder": dataclasses.asdict(encoder.config)}
-    made_from = {"dataset": dataset.fingerprint}
-    if config.init is not None:
-        made_from["init"] = sha256_file(weights_path(config.init, "encoder"))
-    stage = stage_dir(config.work_dir, "finetune", settings, made_from)
+    inputs = made_from(config, dataset)
+    stage = stage_dir(config.work_dir, "finetune", settings, inputs)
     if reuse(stage):
         return stage
+    check_processes(config)
     network = _initial_segmenter(config, dataset, encoder)
     validation_split = dataset.split("val")
     if not (validation_split.labels[validation_split.rows] != IGNORE).any():
@@ -340,36 +341,19 @@ def finetune(config: FinetuneConfig) -> Path:
     training = _Finetuning(network, config, torch.from_numpy(dataset.class_weights), steps)
     fit(training, stage, "finetune", callbacks=(validation, history))
     if rank_and_world()[0] == 0:
-        _write_results(stage, network, validation.best, dataset, settings, made_from, history.loss)
+        _write_results(stage, network, validation.best, dataset, settings, inputs, history.last("loss"))
     wait_for_all()
     return stage
 
 
-def _initial_encoder(config: FinetuneConfig, dataset: PatchDataset) -> SwinEncoder:
-    image_px = (dataset.patch_px, dataset.patch_px)
-    if config.init is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed(config.seed, "init"))
-            encoder = SwinEncoder(config.encoder, image_px, dataset.channels, config.drop_path)
-        encoder.statistics, encoder.signal = dataset.statistics, dataset.signal
-        return encoder
-    path = weights_path(config.init, "encoder")
-    encoder = load_encoder(path, drop_path=config.drop_path)
-    assert encoder.statistics is not None and encoder.signal is not None
-    check_signal(encoder.signal, dataset.signal, path, allow_other=config.allow_other_signal)
-    if encoder.image_px != image_px:
-        raise Alos2TutError(
-            f"was trained on patches of {encoder.image_px[0]} × {encoder.image_px[1]} px, the dataset's are "
-            f"{image_px[0]} × {image_px[1]}",
-            where=path,
-            remedy="Build the dataset with that patch_px, or pretrain on these patches.",
-        )
-    report_statistics(encoder.statistics, dataset.statistics, path)
-    return encoder
-
-
-def _initial_segmenter(config: FinetuneConfig, dataset: PatchDataset, encoder: SwinEncoder) -> Segmenter:
+def _initial_segmenter(config: FinetuneConfig, dataset: PatchDataset, encoder: Encoder) -> Segmenter:
     assert encoder.statistics is not None
+    if not isinstance(encoder, SwinEncoder):
+        raise Alos2TutError(
+            "a plain ViT has no finer maps, which the decoder reads",
+            where="encoder.kind",
+            remedy="Fine-tune a Swin.",
+        )
     # neither takes part in segmentation: nothing is masked, and the features are read before the last norm
     encoder.mask_token.requires_grad_(False)
     encoder.swin.norm.requires_grad_(False)
@@ -393,19 +377,19 @@ def _write_results(
     best: dict[str, Any],
     dataset: PatchDataset,
     settings: dict[str, Any],
-    made_from: dict[str, str],
+    inputs: dict[str, str],
     loss: float,
 ) -> None:
     network.load_state_dict(best["weights"])
     network.eval()
-    provenance = {"stage": "finetune", "made_from": made_from, "settings": settings, "step": best["step"]}
+    provenance = {"stage": "finetune", "made_from": inputs, "settings": settings, "step": best["step"]}
     save_segmenter(stage / "segmenter.safetensors", network, provenance=provenance, simulated=dataset.simulated)
     content = {
         "stage": "finetune",
         "package": f"alos2tut {__version__}",
         "settings": settings,
-        "made_from": made_from,
-        "init": "file" if "init" in made_from else "random",
+        "made_from": inputs,
+        "init": "file" if "init" in inputs else "random",
         "statistics": network.statistics.to_dict(),
         "signal": dataset.signal,
         "classes": dataset.legend.names,

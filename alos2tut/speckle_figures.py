@@ -549,7 +549,7 @@ def _shares_of_brightest(patches: FloatArray) -> dict[str, float]:
 
 def _draw_dark_shares(ax: Axes, looks: Sequence[float]) -> None:
     """The share of the error on the darker half of pure speckle, without and with the weight."""
-    from .pretraining import sar_weights_db
+    from .weighting import sar_weights_db
 
     width = 0.36
     for place, n in enumerate(looks):
@@ -581,7 +581,7 @@ def weight_emphasis(power: FloatArray, patch_px: int) -> Figure:
     Left: weight against brightness in the patches whose brightest pixel stands out least and most. Middle: how the
     weight of the median pixel climbs to e as a target is put into pure speckle. Right: that weight in every patch.
     """
-    from .pretraining import sar_weights_db
+    from .weighting import sar_weights_db
 
     patches = _patches(power, patch_px)
     weights = sar_weights_db(radiometry.to_db(patches))
@@ -618,7 +618,7 @@ def _draw_extreme_patches(ax: Axes, patches: FloatArray, weights: FloatArray) ->
 
 def _draw_growing_target(ax: Axes, patch_px: int) -> None:
     """The weights in drawn speckle of 2.5 looks, one of whose pixels grows brighter than all others."""
-    from .pretraining import sar_weights_db
+    from .weighting import sar_weights_db
 
     scene = speckle.draw_speckle((patch_px, patch_px), 2.5, 0)
     lowest = float(radiometry.to_db(scene.max()))

@@ -17,10 +17,11 @@ import math
 import os
 import re
 import signal
+import threading
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -30,15 +31,20 @@ import lightning.pytorch as lightning
 import numpy as np
 import torch
 import torch.distributed as dist
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .artifacts import atomic_path, read_json, sha256_file, write_json
+from .checkpoints import check_signal, load_encoder, report_statistics, weights_path
 from .config import FinetuneConfig, PretrainConfig
-from .dataset import Split, batch_indices, open_dataset
-from .encoders import parameter_groups
-from .errors import Alos2TutError, Alos2TutWarning
+from .dataset import PatchDataset, Split, batch_indices, open_dataset
+from .encoders import Encoder, build_encoder, parameter_groups
+from .errors import Alos2TutError, Alos2TutWarning, Stopped
 from .progress import is_interactive
 
 #: One sample of the endless stream: micro-batch, position in it, index in the list.
@@ -49,16 +55,25 @@ PURPOSES = {"init": 0, "network": 1, "augmentation": 2, "examples": 3}
 
 _KEPT_CHECKPOINTS = 2
 
+#: Optimiser steps on a GPU after which losses are looked at: reading them makes the GPU wait.
+_STEPS_BETWEEN_LOOKS = 16
+
+#: The file in a stage's folder that says where a training was told to stop; gone when it goes on.
+STOPPED = "stopped.json"
+
+#: Patches that a message names.
+_NAMED_PATCHES = 8
+
 
 class Batch(NamedTuple):
     """One process's share of a micro-batch."""
 
     micro_batch: int
-    #: (B,) int64 positions in the whole micro-batch
-    positions: Tensor
+    #: (B,) int64 positions in the whole micro-batch; NumPy, so that they stay where random numbers are drawn
+    positions: NDArray[np.int64]
     #: (B, C, H, W) int16 hundredths of dB
     rows: Tensor
-    #: (B, H, W) uint8 class indices
+    #: (B, H, W) uint8 class indices; empty where nobody asks for them
     labels: Tensor
 
 
@@ -89,23 +104,26 @@ def sum_over_processes(value: Tensor) -> Tensor:
     return total
 
 
-def ratio_over_processes(numerator: Tensor, denominator: Tensor, at_least: float = 0.0) -> tuple[Tensor, Tensor]:
-    """A loss that is a ratio of sums, right over any number of processes.
+def ratios_over_processes(
+    parts: Mapping[str, tuple[Tensor, Tensor]], at_least: float = 0.0
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Losses that are ratios of sums, right over any number of processes.
 
     Processes hold unequal numbers of valid pixels, so a mean of their ratios is not the ratio of the whole batch.
 
     Args:
-        numerator: this process's sum of errors, with gradient.
-        denominator: this process's count.
+        parts: this process's sum of errors, with gradient, and its count, by name.
         at_least: the smallest value to divide by, where all counts together may be 0.
 
     Returns:
-        The value to differentiate (gradients are averaged over processes afterwards, which the factor undoes) and the
-        whole batch's loss, detached.
+        The values to differentiate (gradients are averaged over processes afterwards, which a factor undoes) and the
+        whole batch's, detached; by name.
     """
     world = dist.get_world_size() if _distributed() else 1
-    total = sum_over_processes(denominator).clamp(min=at_least)
-    return numerator * world / total, sum_over_processes(numerator) / total
+    totals = sum_over_processes(torch.stack([torch.stack([part.detach() for part in pair]) for pair in parts.values()]))
+    counts = dict(zip(parts, totals[:, 1].clamp(min=at_least), strict=True))
+    differentiable = {name: numerator * world / counts[name] for name, (numerator, _) in parts.items()}
+    return differentiable, {name: total / counts[name] for name, total in zip(parts, totals[:, 0], strict=True)}
 
 
 # --- randomness ------------------------------------------------------------------------------------------------------
@@ -129,10 +147,16 @@ def draw_flips(n: int, generator: torch.Generator) -> Tensor:
 
 def flip(images: Tensor, flips: Tensor) -> Tensor:
     """Mirror each image (B, …, H, W) as :func:`draw_flips` says; labels and images alike."""
+    flips = to_device(flips, images.device)
     for column, axis in [(0, -1), (1, -2)]:
-        chosen = flips[:, column].to(images.device).view(-1, *[1] * (images.ndim - 1))
+        chosen = flips[:, column].view(-1, *[1] * (images.ndim - 1))
         images = torch.where(chosen, images.flip(axis), images)
     return images
+
+
+def to_device(drawn: Tensor, device: torch.device) -> Tensor:
+    """What was drawn on the CPU on the device, without making a GPU wait for it."""
+    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -169,10 +193,10 @@ class EndlessBatches(Sampler[list[Sample]]):
 
 
 class PatchRows(Dataset[Batch]):
-    """Gathers stored rows and labels; the arithmetic is left to the device."""
+    """Gathers stored rows and, if asked to, labels; the arithmetic is left to the device."""
 
-    def __init__(self, dataset: str | Path, split: str) -> None:
-        self.dataset, self.name = Path(dataset), split
+    def __init__(self, dataset: str | Path, split: str, labelled: bool = True) -> None:
+        self.dataset, self.name, self.labelled = Path(dataset), split, labelled
 
     @cached_property
     def split(self) -> Split:
@@ -188,8 +212,11 @@ class PatchRows(Dataset[Batch]):
 
     def __getitems__(self, samples: list[Sample]) -> Batch:
         """One batch for the samples that :class:`EndlessBatches` yields."""
-        rows, labels = self.split.gather([index for _, _, index in samples])
-        positions = torch.tensor([position for _, position, _ in samples])
+        indices, positions = [index for _, _, index in samples], np.array([position for _, position, _ in samples])
+        if self.labelled:
+            rows, labels = self.split.gather(indices)
+        else:
+            rows, labels = self.split.gather_rows(indices), np.empty(0, np.uint8)
         return Batch(samples[0][0], positions, torch.from_numpy(rows), torch.from_numpy(labels))
 
 
@@ -235,6 +262,47 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr_scale"]
 
 
+# --- what training starts from --------------------------------------------------------------------------------------
+
+
+def initial_encoder(config: PretrainConfig | FinetuneConfig, dataset: PatchDataset) -> Encoder:
+    """The encoder that a training starts from: that of the file ``init``, or a random one.
+
+    Returns:
+        The encoder with the statistics that its input is standardised by: the file's, or the dataset's.
+
+    Raises:
+        Alos2TutError: an architecture that does not fit the patches; a file that is broken, or was trained on patches
+            of another size or on another signal.
+    """
+    image_px = (dataset.patch_px, dataset.patch_px)
+    if config.init is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(config.seed, "init"))
+            encoder = build_encoder(config.encoder, image_px, dataset.channels, config.drop_path)
+        encoder.statistics, encoder.signal = dataset.statistics, dataset.signal
+        return encoder
+    path = weights_path(config.init, "encoder")
+    encoder = load_encoder(path, drop_path=config.drop_path)
+    assert encoder.statistics is not None and encoder.signal is not None
+    check_signal(encoder.signal, dataset.signal, path, allow_other=config.allow_other_signal)
+    if encoder.image_px != image_px:
+        raise Alos2TutError(
+            f"was trained on patches of {encoder.image_px[0]} × {encoder.image_px[1]} px, the dataset's are "
+            f"{image_px[0]} × {image_px[1]}",
+            where=path,
+            remedy="Build the dataset with that patch_px, or pretrain on these patches.",
+        )
+    report_statistics(encoder.statistics, dataset.statistics, path)
+    return encoder
+
+
+def made_from(config: PretrainConfig | FinetuneConfig, dataset: PatchDataset) -> dict[str, str]:
+    """Fingerprints of what a training is made from, by role."""
+    init = {} if config.init is None else {"init": sha256_file(weights_path(config.init, "encoder"))}
+    return {"dataset": dataset.fingerprint} | init
+
+
 # --- the module ------------------------------------------------------------------------------------------------------
 
 
@@ -246,15 +314,33 @@ class Training(lightning.LightningModule):
         config: the settings.
         split: the list to train on.
         steps: optimiser steps.
+        labelled: whether labels are needed.
+
+    Attributes:
+        grad_norm: norm of the last step's gradient before it was clipped.
+        stop_reason: set from outside (by a signal, or the clock) to end training after the current step.
     """
 
-    def __init__(self, network: nn.Module, config: PretrainConfig | FinetuneConfig, split: str, steps: int) -> None:
+    #: what :meth:`losses` reports
+    reported: tuple[str, ...] = ("loss",)
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: PretrainConfig | FinetuneConfig,
+        split: str,
+        steps: int,
+        *,
+        labelled: bool = True,
+    ) -> None:
         super().__init__()
         self.network, self.config, self.steps = network, config, steps
-        self.rows = PatchRows(config.dataset, split)
+        self.rows = PatchRows(config.dataset, split, labelled)
+        self.grad_norm: Tensor = torch.zeros(())
+        self.stop_reason: str | None = None
 
-    def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The loss of a batch: to differentiate, and detached for the whole micro-batch over all processes.
+    def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch to differentiate, and what to report of the whole micro-batch over all processes.
 
         Args:
             batch: on the device.
@@ -263,13 +349,20 @@ class Training(lightning.LightningModule):
         """
         raise NotImplementedError
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """One micro-batch."""
         torch.manual_seed(derived_seed(self.config.seed, "network", batch.micro_batch, self.global_rank))
         generator = batch_generator(self.config.seed, batch.micro_batch)
-        flips = draw_flips(self.config.batch_size, generator)[batch.positions.cpu()]
+        flips = draw_flips(self.config.batch_size, generator)[batch.positions]
         loss, reported = self.losses(batch, flips, generator)
-        return {"loss": loss, "reported": reported}
+        # one process that is told to stop stops all, after the same step
+        stop = sum_over_processes(torch.full((), float(self.stop_reason is not None), device=self.device))
+        return {"loss": loss, "reported": reported, "stop": stop, "micro_batch": batch.micro_batch}
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip the gradient's norm, and remember what it was."""
+        clip = self.config.clip_norm
+        self.grad_norm = nn.utils.clip_grad_norm_((p for p in self.parameters() if p.grad is not None), clip).detach()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW with our parameter groups."""
@@ -324,30 +417,32 @@ class StepCallback(lightning.Callback):
 
 
 class History(StepCallback):
-    """Loss and learning rate by step: in memory, in ``metrics.csv``, in TensorBoard; stops at a loss that is no number.
+    """Loss, learning rate and gradient by step: in memory, in ``metrics.csv``, in TensorBoard.
 
     The history travels in the resume checkpoints, so that ``metrics.csv`` has no gaps and no doubles.
 
     Args:
-        path: the CSV file, columns ``step,loss,lr`` and the extra ones.
-        every: steps between rows; a row's loss is the mean since the last one.
+        path: the CSV file; columns ``step``, what the training reports, ``lr``, ``grad_norm`` and the extra ones.
+        every: steps between rows; what is reported is the mean since the last row, the other columns are the step's.
+        reported: names of what the training reports.
         extra: names of further columns, filled by :meth:`note`.
     """
 
-    def __init__(self, path: Path, every: int = 1, extra: tuple[str, ...] = ()) -> None:
-        self.path, self.every, self.columns = path, every, ("step", "loss", "lr", *extra)
+    def __init__(
+        self, path: Path, every: int = 1, reported: tuple[str, ...] = ("loss",), extra: tuple[str, ...] = ()
+    ) -> None:
+        self.path, self.every, self.columns = path, every, ("step", *reported, "lr", "grad_norm", *extra)
         self.rows: list[dict[str, float]] = []
-        self._losses: list[float] = []
+        self._since: dict[str, list[Tensor | float]] = {name: [] for name in reported}
         self._noted: dict[str, float] = {}
 
     def note(self, **values: float) -> None:
         """Values for the extra columns of the current step, from a callback before this one."""
         self._noted.update(values)
 
-    @property
-    def loss(self) -> float:
-        """The last row's loss."""
-        return self.rows[-1]["loss"] if self.rows else math.nan
+    def last(self, name: str) -> float:
+        """A column's value in the last row."""
+        return self.rows[-1][name] if self.rows else math.nan
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Write anew what the resume checkpoint knew; later rows of a killed run go."""
@@ -357,24 +452,19 @@ class History(StepCallback):
                 writer.writeheader()
                 writer.writerows(self.rows)
 
-    def on_batch(self, module: Training, outputs: dict[str, Tensor]) -> None:
-        """Collect a loss, and stop if it is no number."""
-        loss = float(outputs["reported"])
-        if not math.isfinite(loss):
-            raise Alos2TutError(
-                f"the loss became {loss} at step {module.global_step}",
-                where=self.path.parent,
-                remedy="Lower the learning rate, or look for broken patches.",
-            )
-        self._losses.append(loss)
+    def on_batch(self, module: Training, outputs: dict[str, Any]) -> None:
+        """Collect what is reported; numbers stay on the device until a row is due."""
+        for name, values in self._since.items():
+            values.append(outputs["reported"][name])
 
     def on_step(self, trainer: lightning.Trainer, module: Training, step: int) -> None:
         """Write a row."""
         if step % self.every and step != module.steps and not self._noted:
             return
+        means = {name: sum(map(float, values)) / len(values) for name, values in self._since.items()}
         lr = learning_rate(module.config, step - 1, module.steps)
-        row = {"step": step, "loss": sum(self._losses) / len(self._losses), "lr": lr, **self._noted}
-        self._losses, self._noted = [], {}
+        row = {"step": step, **means, "lr": lr, "grad_norm": float(module.grad_norm), **self._noted}
+        self._since, self._noted = {name: [] for name in self._since}, {}
         self.rows.append(row)
         if trainer.is_global_zero:
             with open(self.path, "a", newline="", encoding="utf-8") as handle:
@@ -384,28 +474,93 @@ class History(StepCallback):
 
     def state_dict(self) -> dict[str, Any]:
         """For the resume checkpoint."""
-        return {"rows": self.rows, "losses": self._losses}
+        return {"rows": self.rows, "since": {name: list(map(float, values)) for name, values in self._since.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the resume checkpoint."""
-        self.rows, self._losses = list(state_dict["rows"]), list(state_dict["losses"])
+        self.rows, self._since = list(state_dict["rows"]), {n: list(v) for n, v in state_dict["since"].items()}
 
 
 class Checkpoints(StepCallback):
-    """Resume checkpoints: written whole or not at all, the last two kept.
+    """Resume checkpoints, whole or not at all, the last two kept; and the ends of a training that is not complete.
+
+    It stops at a loss or a gradient that is no number, before that could reach a checkpoint, and cleanly, with a
+    checkpoint, when it is told to: by SIGTERM, by SIGUSR1, or by the clock.
 
     Args:
-        folder: where they go, made when needed.
+        stage: the stage's folder; checkpoints go to ``checkpoints`` in there.
         every: optimiser steps between them.
+        minutes: stop after so long; None: never.
     """
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self.folder, self.every = folder, every
+    def __init__(self, stage: Path, every: int, minutes: float | None = None) -> None:
+        self.stage, self.folder, self.every, self.minutes = stage, stage / "checkpoints", every, minutes
+        self._deadline = math.inf
+        self._current = _Step(0, [], [], [], torch.zeros(()))
+        self._unseen: list[_Step] = []
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Listen to signals (Lightning puts back what was there before) and start the clock."""
+        if trainer.is_global_zero:
+            (self.stage / STOPPED).unlink(missing_ok=True)
+        if self.minutes is not None:
+            self._deadline = time.monotonic() + 60 * self.minutes
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)):
+                signal.signal(number, lambda number, _: setattr(pl_module, "stop_reason", signal.Signals(number).name))
+
+    def on_batch(self, module: Training, outputs: dict[str, Any]) -> None:
+        """Keep what is to be looked at."""
+        if time.monotonic() > self._deadline:
+            module.stop_reason = f"stop_after_minutes={self.minutes:g}"
+        self._current.micro_batches.append(int(outputs["micro_batch"]))
+        self._current.losses.append(outputs["reported"]["loss"])
+        self._current.stops.append(outputs["stop"])
 
     def on_step(self, trainer: lightning.Trainer, module: Training, step: int) -> None:
-        """Write one, remove the one before the last."""
-        if step % self.every or step >= module.steps:
-            return
+        """Look; then write a checkpoint if one is due, or stop."""
+        # with float16 a gradient may overflow, which its scaler mends by leaving out the step
+        norm = torch.zeros(()) if trainer.precision == "16-mixed" else module.grad_norm
+        self._unseen.append(self._current._replace(number=step, grad_norm=norm))
+        self._current = _Step(0, [], [], [], torch.zeros(()))
+        due = step % self.every == 0
+        if module.device.type == "cpu" or due or step % _STEPS_BETWEEN_LOOKS == 0 or step == module.steps:
+            # alone, there is nobody to agree with
+            asked_to_stop = self._look(module) or (trainer.world_size == 1 and module.stop_reason is not None)
+            if step < module.steps and (due or asked_to_stop):
+                self._save(trainer, step)
+                if asked_to_stop:
+                    self._stop(trainer, module, step)
+
+    def _look(self, module: Training) -> bool:
+        """Whether somebody asked to stop; raises if a loss or a gradient is no number."""
+        unseen, self._unseen = self._unseen, []
+        for step in unseen:
+            for name, values in {"loss": step.losses, "gradient": [step.grad_norm]}.items():
+                for value in map(float, values):
+                    if not math.isfinite(value):
+                        self._fail(module, name, value, step)
+        return any(float(stop) > 0 for step in unseen for stop in step.stops)
+
+    def _fail(self, module: Training, name: str, value: float, step: _Step) -> None:
+        rows, config = module.rows, module.config
+        batches = (batch_indices(len(rows), config.batch_size, config.seed, m) for m in step.micro_batches)
+        patches = [rows.split.table[int(i)].get("FileName", f"row {i}") for batch in batches for i in batch]
+        kept = checkpoints_in(self.folder)
+        checkpoint = kept[-1].name if kept else "none"
+        facts = {"step": step.number, name: repr(value), "patches": patches, "last_checkpoint": checkpoint}
+        if rank_and_world()[0] == 0:
+            write_json(self.stage / "failed.json", facts)
+        more = f" and {len(patches) - _NAMED_PATCHES} more" if len(patches) > _NAMED_PATCHES else ""
+        raise Alos2TutError(
+            f"the {name} became {value} at step {step.number}, of the patches {', '.join(patches[:_NAMED_PATCHES])}"
+            f"{more} (all are in failed.json); the last good checkpoint: {checkpoint}",
+            where=self.stage,
+            remedy="Lower the learning rate, or look at these patches; running again goes on from that checkpoint.",
+        )
+
+    def _save(self, trainer: lightning.Trainer, step: int) -> None:
+        """Write a checkpoint, remove the one before the last."""
         target = self.folder / f"step-{step:07d}.ckpt"
         if not trainer.is_global_zero:
             trainer.save_checkpoint(target)  # collects what this process contributes; writes nothing
@@ -415,6 +570,23 @@ class Checkpoints(StepCallback):
             trainer.save_checkpoint(temporary)
         for old in checkpoints_in(self.folder)[:-_KEPT_CHECKPOINTS]:
             old.unlink()
+
+    def _stop(self, trainer: lightning.Trainer, module: Training, step: int) -> None:
+        reason = module.stop_reason or "another process was told to stop"
+        if trainer.is_global_zero:
+            write_json(self.stage / STOPPED, {"step": step, "steps": module.steps, "reason": reason})
+        wait_for_all()  # torchrun ends everybody when the first one leaves
+        raise Stopped(f"{self.stage}: stopped after step {step} of {module.steps} ({reason}); run again to go on")
+
+
+class _Step(NamedTuple):
+    """What is to be looked at of one optimiser step."""
+
+    number: int
+    micro_batches: list[int]
+    losses: list[Tensor]
+    stops: list[Tensor]
+    grad_norm: Tensor
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -449,7 +621,7 @@ class Progress(StepCallback):
     def __init__(self, label: str, steps: int) -> None:
         self.label, self.steps = label, steps
         self._bar: Any = None
-        self._loss = math.nan
+        self._loss: Tensor = torch.tensor(math.nan)
         self._next_line = 0.0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -465,19 +637,22 @@ class Progress(StepCallback):
             print(f"{self.label}: {self.steps} steps" + (f", resumed after {done}" if done else ""), flush=True)
             self._next_line = time.monotonic() + 60
 
-    def on_batch(self, module: Training, outputs: dict[str, Tensor]) -> None:
-        """Keep the loss to show; reading it waits for the device."""
-        self._loss = float(outputs["reported"])
+    def on_batch(self, module: Training, outputs: dict[str, Any]) -> None:
+        """Keep the loss to show; reading it waits for the device, so that is left for later."""
+        self._loss = outputs["reported"]["loss"]
 
     def on_step(self, trainer: lightning.Trainer, module: Training, step: int) -> None:
         """Move the bar, or print a line when it is time."""
         if not trainer.is_global_zero:
             return
+        is_time = step >= self.steps or time.monotonic() >= self._next_line
         if self._bar is not None:
-            self._bar.set_postfix(loss=f"{self._loss:.4f}", refresh=False)
+            if is_time:
+                self._bar.set_postfix(loss=f"{float(self._loss):.4f}", refresh=False)
+                self._next_line = time.monotonic() + 1
             self._bar.update()
-        elif step >= self.steps or time.monotonic() >= self._next_line:
-            print(f"{self.label}: step {step} of {self.steps}, loss {self._loss:.4f}", flush=True)
+        elif is_time:
+            print(f"{self.label}: step {step} of {self.steps}, loss {float(self._loss):.4f}", flush=True)
             self._next_line = time.monotonic() + 60
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
@@ -507,21 +682,28 @@ def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightni
         callbacks: what else happens at each step, in this order, before a checkpoint is written.
 
     Raises:
-        Alos2TutError: a loss that is no number; ``devices`` above 1 without ``torchrun``.
+        Alos2TutError: a loss or gradient that is no number; a checkpoint of another network; processes or devices that
+            are not there.
+        Stopped: it was told to stop before the last step, and wrote a checkpoint.
         KeyboardInterrupt: the user stopped it; running again continues.
     """
     config = training.config
     limit_threads()
+    training.network.encoder.gradient_checkpointing = config.gradient_checkpointing  # type: ignore[union-attr]
+    if config.compile:
+        training.network.compile()
+    checkpoint = latest_checkpoint(stage / "checkpoints")
+    if checkpoint is not None:
+        _check_checkpoint(checkpoint, training)
     with _quiet():
         trainer = lightning.Trainer(
-            **_processes(config.devices),
-            precision=_precision(config.precision),
+            **_processes(config),
+            precision=_precision(config),
             max_steps=training.steps,
             accumulate_grad_batches=config.accumulate,
-            gradient_clip_val=config.clip_norm,
             callbacks=[
                 *callbacks,
-                Checkpoints(stage / "checkpoints", config.checkpoint_every),
+                Checkpoints(stage, config.checkpoint_every, config.stop_after_minutes),
                 Progress(label, training.steps),
             ],
             logger=_tensorboard(stage),
@@ -532,7 +714,6 @@ def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightni
             enable_model_summary=False,
             default_root_dir=stage,
         )
-        checkpoint = latest_checkpoint(stage / "checkpoints")
         with _interruptible(), torch.random.fork_rng(devices=[]):
             trainer.fit(training, ckpt_path=checkpoint, weights_only=True)
 
@@ -544,27 +725,80 @@ def limit_threads() -> None:
         torch.set_num_threads(cores)
 
 
-def _processes(devices: int) -> dict[str, Any]:
-    """Lightning's words for the processes that ``torchrun`` started, or for this one."""
+def check_processes(config: PretrainConfig | FinetuneConfig) -> None:
+    """Refuse, before anything is made, processes and devices that are not there.
+
+    Raises:
+        Alos2TutError: ``devices`` above 1 without ``torchrun``, no GPU, fewer GPUs than processes, or more processes
+            than samples in a batch.
+    """
     _, world = rank_and_world()
-    if world == 1 and devices > 1:
+    if world == 1 and config.devices > 1:
         raise Alos2TutError(
-            f"devices={devices}, but only this process runs",
+            f"devices={config.devices}, but only this process runs",
             where="devices",
-            remedy=f"Start it with: torchrun --standalone --nproc-per-node={devices} -m alos2tut …",
+            remedy=f"Start it with: torchrun --standalone --nproc-per-node={config.devices} -m alos2tut …",
         )
+    if config.batch_size < world:
+        raise Alos2TutError(
+            f"a batch of {config.batch_size} cannot be shared by {world} processes",
+            where="batch_size",
+            remedy="It counts the samples of all processes together.",
+        )
+    if config.accelerator == "cuda" and not torch.cuda.is_available():
+        raise Alos2TutError("there is no GPU that torch can use", where="accelerator", remedy="Set accelerator=cpu.")
+    if _accelerator(config) == "cuda" and _local_processes() > torch.cuda.device_count():
+        raise Alos2TutError(
+            f"{_local_processes()} processes on this machine, which has {torch.cuda.device_count()} GPUs",
+            where="devices",
+            remedy="Start one process per GPU, or set accelerator=cpu.",
+        )
+
+
+def _accelerator(config: PretrainConfig | FinetuneConfig) -> str:
+    """Apple's GPUs are passed over, as in scoring: torch pools on them only what the parts divide."""
+    if config.accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return config.accelerator
+
+
+def _local_processes() -> int:
+    """Processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", rank_and_world()[1]))
+
+
+def _processes(config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
+    """Lightning's words for the processes that ``torchrun`` started, or for this one."""
+    check_processes(config)
+    _, world = rank_and_world()
+    local = _local_processes()
+    words: dict[str, Any] = {"accelerator": _accelerator(config), "devices": local, "num_nodes": world // local}
+    # named, since Lightning would take a Slurm allocation for its own, and requeue it
     if world == 1:
-        return {"accelerator": "auto", "devices": 1}
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    return {"accelerator": "auto", "devices": local, "num_nodes": world // local, "strategy": "ddp"}
+        return words | {"plugins": [LightningEnvironment()]}
+    return words | {"plugins": [TorchElasticEnvironment()], "strategy": DDPStrategy(gradient_as_bucket_view=True)}
 
 
-def _precision(precision: str) -> Any:
-    if precision != "auto":
-        return precision
-    if not torch.cuda.is_available():
-        return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+def _precision(config: PretrainConfig | FinetuneConfig) -> Any:
+    if config.precision != "auto":
+        return config.precision
+    # where it pays: on GPUs that compute in bfloat16; float16 needs its scaler, which resuming would have to trust
+    return "bf16-mixed" if _accelerator(config) == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _check_checkpoint(path: Path, training: Training) -> None:
+    """Refuse a resume checkpoint whose weights are not of this network: somebody put it there."""
+    state = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+    kept = {name: tuple(tensor.shape) for name, tensor in state.get("state_dict", {}).items()}
+    own = {name: tuple(tensor.shape) for name, tensor in training.state_dict().items()}
+    if kept != own:
+        differing = sorted(name for name in kept.keys() | own.keys() if kept.get(name) != own.get(name))[0]
+        raise Alos2TutError(
+            f"is a checkpoint of another architecture: '{differing}' is {kept.get(differing, 'missing')} there, "
+            f"{own.get(differing, 'missing')} here",
+            where=path,
+            remedy="Remove the folder of checkpoints to start anew.",
+        )
 
 
 def _tensorboard(stage: Path) -> TensorBoardLogger | bool:
@@ -582,6 +816,8 @@ def _quiet() -> Iterator[None]:
     harmless = [
         r".*does not have many workers.*",  # gathering mapped rows is faster without
         r".*isinstance\(treespec, LeafSpec\).*",  # between Lightning and torch
+        r".*Grad strides do not match bucket view strides.*",  # of 1 × 1 convolutions, whose strides say nothing
+        r".*The `srun` command is available.*",  # a scheduler's command on the path is no mistake
     ]
     try:
         with warnings.catch_warnings():
@@ -629,6 +865,7 @@ def finish(stage: Path, content: dict[str, Any], files: tuple[str, ...]) -> None
     """
     write_json(stage / "run.json", {**content, "files": {name: sha256_file(stage / name) for name in sorted(files)}})
     folder = stage / "checkpoints"
+    (stage / "failed.json").unlink(missing_ok=True)
     for path in checkpoints_in(folder):
         path.unlink()
     if folder.is_dir() and not any(folder.iterdir()):

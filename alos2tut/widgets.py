@@ -14,13 +14,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
-from . import dataset_figures, despeckling, figures, speckle_figures
+from . import dataset_figures, despeckling, speckle_figures
 from .dataset import PatchDataset
 from .products import Product
 from .progress import is_interactive
 
 if TYPE_CHECKING:
-    from .pretraining import SimMIM
+    from .weighting import Weighting
 
 _LISTS = ("train", "val", "test")
 
@@ -89,19 +89,38 @@ def browse_patches(dataset: PatchDataset) -> Any:
     )
 
 
-def explore_masks(
-    network: SimMIM, patches_db: NDArray[np.floating[Any]], quantity: str, *, unit_px: int, scale: float
-) -> Any:
-    """Patches (n, 1, H, W) under other mask ratios: seen, weighted."""
-    from .pretraining import pixel_masks, sar_weights_db
+def explore_masks(patches_db: NDArray[np.floating[Any]], quantity: str) -> Any:
+    """The first of patches (n, H, W) under other masks, and what copying the visible neighbours makes of it."""
+    from . import pretraining_figures
 
-    def draw(ratio: float, seed: int) -> None:
-        masks = pixel_masks(network, len(patches_db), unit_px, ratio, seed)
-        figures.masking_and_weight(patches_db[:, 0], masks, sar_weights_db(patches_db, scale)[:, 0], quantity)
+    side = patches_db.shape[-1]
+    units = [unit for unit in (4, 8, 16, 32, 64) if side % unit == 0 and unit < side]
+
+    def draw(unit_px: int, ratio: float, seed: int) -> None:
+        pretraining_figures.one_mask(
+            patches_db[0], pretraining_figures.random_mask(side, unit_px, ratio, seed), quantity
+        )
         plt.show()
 
     return _live(
         draw,
+        unit_px=ipywidgets.Dropdown(options=units, value=16 if 16 in units else units[-1], description="unit, px"),
         ratio=ipywidgets.FloatSlider(0.6, min=0.1, max=0.9, step=0.1, continuous_update=False),
         seed=ipywidgets.IntSlider(0, 0, 9, continuous_update=False),
+    )
+
+
+def explore_weights(patches_db: NDArray[np.floating[Any]], quantity: str) -> Any:
+    """Patches (n, H, W) and their weights, by scale and way of scaling power."""
+    from . import pretraining_figures
+
+    def draw(weighting: Weighting, scale: float, patch: int) -> None:
+        pretraining_figures.one_weight(patches_db[patch - 1], weighting, scale, quantity)
+        plt.show()
+
+    return _live(
+        draw,
+        weighting=ipywidgets.Dropdown(options=list(pretraining_figures.WEIGHTINGS), description="weighting"),
+        scale=ipywidgets.FloatSlider(1.0, min=0.25, max=3, step=0.25, continuous_update=False),
+        patch=ipywidgets.IntSlider(1, 1, len(patches_db), continuous_update=False),
     )

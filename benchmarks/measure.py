@@ -341,17 +341,20 @@ MEASUREMENTS = {
 
 def main() -> None:
     """Run the measurements named, or every one."""
+    from pretraining import MEASUREMENTS as OF_PRETRAINING  # which imports this file
+
+    measurements = MEASUREMENTS | OF_PRETRAINING
     parser = argparse.ArgumentParser(description="Measure speed and memory.")
-    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(MEASUREMENTS)}; default: all")
-    names = parser.parse_args().names or list(MEASUREMENTS)
-    if unknown := set(names) - set(MEASUREMENTS):
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(measurements)}; default: all")
+    names = parser.parse_args().names or list(measurements)
+    if unknown := set(names) - set(measurements):
         parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
     warnings.simplefilter("ignore", NotGeoreferencedWarning)  # SAR_CEOS gives control points only
     torch.set_num_threads(2)
     print("times are ratios: median of the rounds (smallest–largest)")
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
-            MEASUREMENTS[name](Path(folder))
+            measurements[name](Path(folder))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ import pytest
 from alos2tut import Alos2TutError, load_config
 from alos2tut.config import (
     STAGES,
+    EncoderConfig,
     PretrainConfig,
     describe_settings,
+    encoder_presets,
     from_dict,
     parse_override,
     profile_names,
@@ -38,6 +40,19 @@ def test_the_paper_profile_holds_the_published_numbers():
     assert (pretrain.batch_size, pretrain.epochs, pretrain.base_lr, pretrain.mask_ratio) == (2048, 800, 1e-4, 0.6)
     assert (finetune.batch_size, finetune.epochs, finetune.base_lr) == (256, 100, 1.25e-4)
     assert (load_config("dataset", "paper").patch_px, load_config("dataset", "paper").looks) == (256, 2)
+
+
+def test_encoders_by_name():
+    paper = load_config("pretrain", "paper", overrides=["encoder=paper"]).encoder
+    assert paper == EncoderConfig() and paper.absolute_position and paper.window_size == 8
+    # a name stands for a whole encoder: nothing of the profile's stays; single keys refine it
+    tiny = load_config("pretrain", "quick", overrides=["encoder=tiny", "encoder.window_size=4"]).encoder
+    assert (tiny.embed_dim, tiny.depths, tiny.window_size) == (96, (2, 2, 6, 2), 4)
+    assert load_config("finetune", "quick", encoder="small").encoder.depths == (2, 2, 18, 2)
+    vit = load_config("pretrain", encoder="paper_vit").encoder
+    assert (vit.depths, vit.num_heads, vit.layer_scale, vit.patch_size) == ((12,), (12,), 0.1, 16)
+    assert vit.shared_relative_position and not vit.absolute_position
+    assert 32 % (8 * EncoderConfig(**encoder_presets()["patch32"]).patch_size) == 0
 
 
 @pytest.mark.parametrize("stage", ["evaluate", "map"])
@@ -138,7 +153,19 @@ def test_paths_may_be_text_or_pathlibs_one_or_several():
         pytest.param(lambda: load_config("pretrain", overrides=["mask_ratio=1.5"]), r"mask_ratio=1\.5", id="range"),
         pytest.param(lambda: load_config("pretrain", overrides=["loss=l3"]), r"loss='l3'.*'l1'", id="choice"),
         pytest.param(lambda: load_config("pretrain", overrides=["encoder=5"]), r"encoder", id="no encoder"),
-        pytest.param(lambda: load_config("pretrain", overrides=["encoder.depths=[1]"]), r"encoder\.depths", id="short"),
+        *(
+            pytest.param(lambda o=o: load_config("pretrain", overrides=o.split(";")), named, id=o)
+            for o, named in [
+                ("encoder.depths=[1]", "depths of a swin has 4 numbers, not 1"),
+                ("encoder.depths=[2,0,2,2]", r"encoder\.depths\.1=0"),
+                ("encoder=paper_vit;encoder.num_heads=[1,2,3,4]", "num_heads of a vit has 1 number, not 4"),
+                ("encoder.layer_scale=0.1", "belong to a vit"),
+                ("encoder=tiney", r"unknown encoder 'tiney'.*'tiny'"),
+                ("weight_percentiles=[99,1]", "weight_percentiles fall"),
+                ("mask_ratio=1", "mask_ratio"),
+                ("mask_ratio=0", "mask_ratio"),
+            ]
+        ),
         pytest.param(lambda: load_config("pretrain", overrides=["lr"]), r"'lr' is not.*key=value", id="no value"),
         pytest.param(lambda: load_config("pretrain", overrides=["=1"]), r"key=value", id="no key"),
         pytest.param(lambda: load_config("pretrain", overrides=["lr=[1"]), r"cannot be read", id="broken value"),

@@ -101,7 +101,6 @@ def test_mask_token_is_small_and_not_zero(encoder):
         ({}, (40, 32), "multiples of 16"),
         ({}, (8, 8), "multiples of 16"),
         ({"num_heads": (5, 4, 8, 16)}, (32, 32), "5 heads"),
-        ({"depths": (2, 0, 2, 2)}, (32, 32), "needs a block"),
     ],
 )
 def test_impossible_architectures(changes, image_px, named):

@@ -14,17 +14,8 @@ from alos2tut.config import EncoderConfig, PretrainConfig, load_config
 from alos2tut.dataset import NO_DATA, Statistics, open_dataset
 from alos2tut.encoders import SwinEncoder, draw_masks
 from alos2tut.errors import Alos2TutError
-from alos2tut.pretraining import (
-    SimMIM,
-    draw_mask,
-    load_pretraining,
-    masked_loss,
-    pretrain,
-    reconstruct,
-    sar_weights,
-    sar_weights_db,
-    simmim_losses,
-)
+from alos2tut.pretraining import SimMIM, load_pretraining, masked_loss, pretrain, simmim_losses
+from alos2tut.reconstruction import draw_mask, mask_pixels, reconstruct
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
 
@@ -40,45 +31,6 @@ def test_weighting_is_on_by_default():
     for profile in ("quick", "laptop", "paper"):
         config = load_config("pretrain", profile)
         assert (config.weighting, config.weight_scale, config.normaliser, config.loss) == ("sar", 1.0, "count", "l1")
-
-
-# --- weights
-
-
-def test_sar_weights_by_hand():
-    power = torch.tensor([[[[1.0, 3.0], [5.0, 100.0]]]])
-    valid = torch.tensor([[[[True, True], [True, False]]]])
-    weights = sar_weights(power, valid, 2.0)
-    expected = torch.tensor([[[[math.exp(2), math.exp(1)], [1.0, 0.0]]]])
-    torch.testing.assert_close(weights, expected)
-    assert weights.dtype == torch.float32
-
-
-def test_sar_weights_are_of_each_image_alone():
-    power = torch.rand(3, 1, 8, 8)
-    valid = torch.ones_like(power, dtype=torch.bool)
-    together = sar_weights(power, valid)
-    alone = torch.cat([sar_weights(power[i : i + 1], valid[i : i + 1]) for i in range(3)])
-    assert torch.equal(together, alone)
-    torch.testing.assert_close(sar_weights(1000 * power, valid), together)
-    assert together.amin() == 1 and together.amax() == pytest.approx(math.e)
-
-
-def test_sar_weights_of_constant_and_of_empty_images():
-    constant = torch.full((1, 1, 4, 4), 0.3)
-    assert torch.allclose(sar_weights(constant, torch.ones_like(constant, dtype=torch.bool)), torch.tensor(math.e))
-    assert (sar_weights(constant, torch.zeros_like(constant, dtype=torch.bool)) == 0).all()
-
-
-def test_sar_weights_of_decibels():
-    db = np.array([[[0.0, 10.0], [np.nan, 7.0]]])
-    expected = [[math.e, 1.0], [0.0, math.exp(1 - (10**0.7 - 1) / 9)]]
-    np.testing.assert_allclose(sar_weights_db(db)[0], expected, rtol=1e-5)
-
-
-def test_sar_weights_stay_in_float32():
-    power = torch.rand(1, 1, 4, 4, dtype=torch.float16)
-    assert sar_weights(power, torch.ones_like(power, dtype=torch.bool)).dtype == torch.float32
 
 
 # --- loss
@@ -165,7 +117,9 @@ def test_loss_of_a_batch_by_hand():
         total += (np.exp(1.5 * (1 - scaled)) * np.abs(predicted[b, 0] - x[b, 0]))[hidden].sum()
         count += hidden.sum()
     assert loss.item() == pytest.approx(total / count, rel=1e-4)
-    assert torch.equal(loss.detach(), reported)
+    assert torch.equal(loss.detach(), reported["loss"])
+    error = np.abs(predicted - x)[np.kron(mask.numpy(), np.ones((1, 2, 2), dtype=bool))[:, None] & ~np.isnan(x)]
+    assert reported["mae_db"].item() == pytest.approx(5 * error.mean(), rel=1e-4)
 
     plain = simmim_losses(network, rows, mask, PretrainConfig(weighting="none"), statistics)[0]
     assert plain < loss
@@ -192,25 +146,28 @@ def test_pretrain_leaves_its_results(finished, packed_dataset):
     assert finished.name.startswith("pretrain-")
     assert set(run["files"]) == {"encoder.safetensors", "decoder.safetensors", "reconstructions.npz", "metrics.csv"}
     lines = (finished / "metrics.csv").read_text().splitlines()
-    assert lines[0] == "step,loss,lr" and len(lines) == 13
+    assert lines[0] == "step,loss,mae_db,lr,grad_norm" and len(lines) == 13
     assert float(lines[-1].split(",")[1]) == run["final_loss"] < float(lines[1].split(",")[1])
     encoder = load_encoder(finished / "encoder.safetensors")
     assert encoder.statistics == open_dataset(packed_dataset).statistics
     assert not any(p.name == "checkpoints" for p in finished.iterdir())
 
 
-def test_reconstructions_can_be_made_again(finished, packed_dataset):
+def test_reconstructions_over_training(finished):
+    """At the end, half-way, a quarter of the way …; the last is what the network left behind makes again."""
     with np.load(finished / "reconstructions.npz") as kept:
         kept = dict(kept)
-    assert kept["input_db"].shape == kept["reconstruction_db"].shape == (4, 1, 32, 32)
+    assert kept["step"].tolist() == [1, 2, 3, 6, 12]
+    assert kept["input_db"].shape == (4, 1, 32, 32) and kept["reconstruction_db"].shape == (5, 4, 1, 32, 32)
     network = load_pretraining(finished)
-    mask = draw_mask(network, 4, 8, 0.6)
+    mask = draw_mask(network.encoder, 4, 8, 0.6)
+    assert (mask_pixels(mask, 2) == kept["mask"]).all()
     assert (np.kron(mask, np.ones((1, 2, 2), dtype=bool)) == kept["mask"]).all()
-    for model in (network, finished):
-        np.testing.assert_array_equal(reconstruct(model, kept["input_db"], mask), kept["reconstruction_db"])
+    np.testing.assert_array_equal(reconstruct(network, kept["input_db"], mask), kept["reconstruction_db"][-1])
     here = kept["mask"][0] & ~np.isnan(kept["input_db"][0, 0])
-    error = np.abs(kept["reconstruction_db"][0, 0] - kept["input_db"][0, 0])[here].mean()
-    assert kept["loss_db"][0] == pytest.approx(error, rel=1e-5)
+    for guess, error in zip(kept["reconstruction_db"], kept["error_db"], strict=True):
+        assert error[0] == pytest.approx(np.abs(guess[0, 0] - kept["input_db"][0, 0])[here].mean(), rel=1e-5)
+    assert kept["error_db"][-1].mean() < kept["error_db"][0].mean()
 
 
 def test_equal_settings_make_equal_files(finished, packed_dataset, tmp_path):
@@ -239,6 +196,8 @@ def test_complete_pretraining_is_reused_and_a_torn_one_refused(packed_dataset, t
         ({"mask_unit_px": 3}, "mask_unit_px"),
         ({"mask_unit_px": 12}, "mask_unit_px"),
         ({"encoder": {**TINY, "patch_size": 8}, "mask_unit_px": 8}, "multiples of 64"),
+        ({"mask_unit_px": 16, "mask_ratio": 0.9}, "hides all 4 units"),
+        ({"accelerator": "cuda"}, "no GPU that torch can use"),
         ({"devices": 2}, r"torchrun --standalone --nproc-per-node=2 -m alos2tut …$"),
     ],
 )

@@ -21,6 +21,7 @@ from alos2tut.legend import Legend
 from alos2tut.pretraining import pretrain
 from alos2tut.scores import scores_from_confusion
 from alos2tut.segmentation import Decoder, Segmenter, confusion_matrix, dice_focal, finetune
+from alos2tut.training import initial_encoder
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
 CONFIG = FinetuneConfig()
@@ -262,10 +263,10 @@ def test_paper_defaults():
 
 
 def test_frozen_in_fine_tuning(packed_dataset, tmp_path):
-    from alos2tut.segmentation import _initial_encoder, _initial_segmenter
+    from alos2tut.segmentation import _initial_segmenter
 
     config, dataset = _settings(packed_dataset, tmp_path), open_dataset(packed_dataset)
-    network = _initial_segmenter(config, dataset, _initial_encoder(config, dataset))
+    network = _initial_segmenter(config, dataset, initial_encoder(config, dataset))
     x = torch.randn(2, 1, 32, 32)
     network(x).sum().backward()
     trained = {id(p) for group in parameter_groups(network, 0.05) for p in group["params"]}

@@ -2,7 +2,11 @@
 
 import csv
 import json
+import math
+import os
 import pickle
+import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -13,13 +17,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from conftest import write_packed_dataset
+from conftest import file_facts, write_packed_dataset
 
-from alos2tut import training
+from alos2tut import pretraining, training
+from alos2tut.cli import main
 from alos2tut.config import FinetuneConfig, PretrainConfig, load_config
 from alos2tut.dataset import batch_indices
-from alos2tut.errors import Alos2TutError, Alos2TutWarning
-from alos2tut.pretraining import pretrain
+from alos2tut.errors import Alos2TutError, Alos2TutWarning, Stopped
+from alos2tut.pretraining import plan_pretraining, pretrain
 from alos2tut.segmentation import finetune
 from alos2tut.training import (
     EndlessBatches,
@@ -34,7 +39,7 @@ from alos2tut.training import (
     latest_checkpoint,
     learning_rate,
     number_of_steps,
-    ratio_over_processes,
+    ratios_over_processes,
 )
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
@@ -146,11 +151,13 @@ def test_frozen_numbers_are_counted():
     assert count_parameters(module) == 8
 
 
-def test_ratio_alone_is_the_plain_ratio():
+def test_ratios_alone_are_plain_ratios():
     numerator = torch.tensor(6.0, requires_grad=True)
-    loss, reported = ratio_over_processes(numerator, torch.tensor(4.0))
-    assert loss == reported == 1.5 and loss.requires_grad and not reported.requires_grad
-    assert ratio_over_processes(torch.tensor(0.0), torch.tensor(0.0), at_least=1.0)[0] == 0
+    parts = {"loss": (numerator, torch.tensor(4.0)), "other": (torch.tensor(0.0), torch.tensor(0.0))}
+    losses, reported = ratios_over_processes(parts, at_least=1.0)
+    assert losses["loss"] == reported["loss"] == 1.5
+    assert losses["loss"].requires_grad and not reported["loss"].requires_grad
+    assert losses["other"] == reported["other"] == 0
 
 
 class _Spy(StepCallback):
@@ -199,6 +206,42 @@ def test_layer_decay_reaches_the_optimiser_at_a_step(packed_dataset, tmp_path, m
         assert _Spy.seen[name] == pytest.approx(lr * 0.5**halvings), name
 
 
+def _torchrun(code, *arguments):
+    """Run Python code in two processes."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run([*launch, code, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+
+
+def test_two_processes_pretrain_as_one(tmp_path):
+    """Half the batch each: the same losses over 20 steps, with unequal amounts of missing data in the patches."""
+    dataset = write_packed_dataset(tmp_path / "dataset", n=14)
+    rows = np.load(dataset / "pretrain_db.npy")
+    for patch in range(0, 14, 3):
+        rows[patch, :, : 4 + 2 * patch] = -32768
+    np.save(dataset / "pretrain_db.npy", rows)
+    content = json.loads((dataset / "dataset.json").read_text()) | {"files": file_facts(dataset)}
+    (dataset / "dataset.json").write_text(json.dumps(content))
+    settings = {"steps": 20, "batch_size": 4, "accumulate": 1, "checkpoint_every": 100, "precision": "32-true"}
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from alos2tut.config import load_config; from alos2tut.pretraining import pretrain\n"
+        f"pretrain(load_config('pretrain', 'quick', dataset={str(dataset)!r}, work_dir=sys.argv[1], devices=2,"
+        f" encoder={TINY!r}, mask_unit_px=8, **{settings!r}))"
+    )
+    (tmp_path / "two").mkdir()
+    done = _torchrun(str(script), tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    alone = pretrain(_settings("pretrain", dataset, tmp_path / "one", **settings))
+    together = tmp_path / "two" / alone.name
+    one, two = (list(csv.DictReader((s / "metrics.csv").read_text().splitlines())) for s in (alone, together))
+    assert len(one) == len(two) == 20
+    for row, same in zip(one, two, strict=True):
+        for name in ("loss", "mae_db", "grad_norm"):
+            assert float(row[name]) == pytest.approx(float(same[name]), rel=1e-5), (name, row["step"])
+    assert float(one[-1]["loss"]) < float(one[0]["loss"])
+
+
 def test_two_processes_learn_what_one_does(packed_dataset, tmp_path):
     """Of unequal shares (3 and 2 of 5 samples), with accumulation, and a validation list shared out."""
     code = (
@@ -210,8 +253,7 @@ def test_two_processes_learn_what_one_does(packed_dataset, tmp_path):
     script = tmp_path / "train.py"
     script.write_text(code)
     (tmp_path / "two").mkdir()
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*launch, str(script), str(tmp_path / "two")], capture_output=True, text=True, timeout=300)
+    done = _torchrun(str(script), tmp_path / "two")
     assert done.returncode == 0, done.stderr
     settings = {"steps": 3, "batch_size": 5, "validate_every": 1, "dropout": 0.0}
     alone = finetune(_settings("finetune", packed_dataset, tmp_path / "one", **settings))
@@ -285,10 +327,36 @@ def test_loader_workers_change_nothing(packed_dataset, tmp_path):
     assert (alone / "encoder.safetensors").read_bytes() == (helped / "encoder.safetensors").read_bytes()
 
 
-def test_a_loss_that_is_no_number_stops(tmp_path):
-    dataset = write_packed_dataset(tmp_path / "dataset", statistics={"mean_db": [-11.0], "std_db": [1e-38]})
-    with pytest.raises(Alos2TutError, match=r"the loss became (nan|inf) at step 0"):
-        pretrain(_settings("pretrain", dataset, tmp_path))
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_loss_or_gradient_that_is_no_number_stops(what, packed_dataset, tmp_path, monkeypatch):
+    """Before a checkpoint is written; the message names the step, the patches and the last good checkpoint."""
+    config = _settings("pretrain", packed_dataset, tmp_path)
+    whole = pretraining._Pretraining.losses
+
+    def spoiled(self, batch, *others):
+        loss, reported = whole(self, batch, *others)
+        if batch.micro_batch == 7 and what == "gradient":
+            loss = loss * math.inf
+        elif batch.micro_batch == 7:
+            loss, reported = loss * math.nan, {name: value * math.nan for name, value in reported.items()}
+        return loss, reported
+
+    with monkeypatch.context() as patch, pytest.raises(Alos2TutError) as caught:
+        patch.setattr(pretraining._Pretraining, "losses", spoiled)
+        pretrain(config)
+    step_4 = [int(i) for micro_batch in (6, 7) for i in batch_indices(12, 2, config.seed, micro_batch)]
+    patches = ", ".join(f"row {i}" for i in step_4)
+    assert f"the {what} became nan at step 4, of the patches {patches} (all" in str(caught.value)
+    assert "the last good checkpoint: step-0000003.ckpt" in str(caught.value)
+    stage = caught.value.where
+    failed = json.loads((stage / "failed.json").read_text())
+    assert failed["patches"] == [f"row {i}" for i in step_4] and failed["step"] == 4
+    assert [p.name for p in checkpoints_in(stage / "checkpoints")] == ["step-0000002.ckpt", "step-0000003.ckpt"]
+    # what was good goes on, and ends as if nothing had happened
+    straight = pretrain(_settings("pretrain", packed_dataset, tmp_path / "straight"))
+    resumed = pretrain(config)
+    assert (resumed / "encoder.safetensors").read_bytes() == (straight / "encoder.safetensors").read_bytes()
+    assert not (resumed / "failed.json").exists()
 
 
 def test_nothing_printed_but_two_lines_and_no_warning(packed_dataset, tmp_path, capfd):
@@ -298,6 +366,69 @@ def test_nothing_printed_but_two_lines_and_no_warning(packed_dataset, tmp_path, 
     out, err = capfd.readouterr()
     assert [line.split(",")[0] for line in out.splitlines()] == ["pretrain: 2 steps", "pretrain: step 2 of 2"]
     assert err == ""
+
+
+# --- stopping
+
+
+def _tell(signals):
+    """A callback that sends this process a signal at each of these steps."""
+
+    class Tells(StepCallback):
+        def __init__(self, *_):
+            pass
+
+        def on_step(self, trainer, module, step):
+            if step in signals:
+                os.kill(os.getpid(), signals[step])
+
+    return Tells
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_stops_cleanly(number, packed_dataset, tmp_path, monkeypatch):
+    straight = pretrain(_settings("pretrain", packed_dataset, tmp_path / "straight", drop_path=0.3))
+    config = _settings("pretrain", packed_dataset, tmp_path / "told", drop_path=0.3, checkpoint_every=100)
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match=f"after step 4 of 6 .{number.name}."):
+        patch.setattr(training, "Progress", _tell({3: number}))
+        pretrain(config)
+    assert signal.getsignal(number) == before
+    stage = tmp_path / "told" / straight.name
+    told = json.loads((stage / "stopped.json").read_text())
+    assert told == {"step": 4, "steps": 6, "reason": number.name}
+    assert [p.name for p in checkpoints_in(stage / "checkpoints")] == ["step-0000004.ckpt"]
+    assert plan_pretraining(config).state == f"4 of 6 steps are done; stopped: {number.name}"
+    assert pretrain(config) == stage and not (stage / "stopped.json").exists()
+    for name in ("encoder.safetensors", "metrics.csv", "run.json", "reconstructions.npz"):
+        assert (stage / name).read_bytes() == (straight / name).read_bytes(), name
+
+
+def test_the_clock_stops_cleanly_and_the_command_says_so(packed_dataset, tmp_path, capsys, monkeypatch):
+    settings = ["mask_unit_px=8", f"encoder={json.dumps(TINY)}", "batch_size=2", "steps=6", "stop_after_minutes=1e-9"]
+    command = ["pretrain", str(packed_dataset), "--work-dir", str(tmp_path)]
+    for setting in settings:
+        command += ["--set", setting]
+    assert main(command) == 75
+    said = capsys.readouterr()
+    assert "stopped after step 1 of 6 (stop_after_minutes=1e-09); run again to go on" in said.err
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # torchrun would take another status for a failure
+    assert main(command) == 0
+    assert "stopped after step 2 of 6" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_network_is_refused(packed_dataset, tmp_path, monkeypatch):
+    config = _settings("pretrain", packed_dataset, tmp_path)
+    other = replace(config, encoder=replace(config.encoder, embed_dim=16))
+    for settings in (config, other):
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+            _stop_after(patch, 3)
+            pretrain(settings)
+    mine, theirs = (plan_pretraining(settings).folder / "checkpoints" for settings in (config, other))
+    shutil.rmtree(mine)
+    shutil.move(theirs, mine)
+    with pytest.raises(Alos2TutError, match=r"ckpt: is a checkpoint of another architecture: 'network\.decoder\.0\."):
+        pretrain(config)
 
 
 def test_ctrl_c_is_an_exception_and_not_the_end(packed_dataset, tmp_path, monkeypatch):
