@@ -43,6 +43,9 @@ def _without_nul(text: str) -> str:
     return text
 
 
+#: stands for what is published of the chosen objective, and is replaced by it
+_AS_PUBLISHED: Any = None
+
 #: what the weighting ``sar_percentile`` scales between, unless told otherwise
 WEIGHT_PERCENTILES = (1.0, 99.0)
 
@@ -157,8 +160,10 @@ class EncoderConfig:
     """Swin: side of an attention window, in tokens."""
     mlp_ratio: float = Field(default=4.0, gt=0)
     """Hidden width of a block's MLP over its width."""
-    absolute_position: bool = True
-    """Learned position embedding, added after masking."""
+    shifted: bool = True
+    """Swin: every second block's windows are shifted; false as in MixMAE."""
+    position: Literal["learned", "sincos", "none"] = "learned"
+    """Position embedding, added after masking: learned, fixed (sine and cosine, as in MixMAE; Swin only), or none."""
     shared_relative_position: bool = False
     """ViT: one table of relative position biases for all blocks."""
     layer_scale: float | None = Field(default=None, gt=0)
@@ -173,6 +178,8 @@ class EncoderConfig:
                 raise ValueError(f"{name} of a {self.kind} has {number}, not {len(getattr(self, name))}")
         if self.kind == "swin" and (self.shared_relative_position or self.layer_scale is not None):
             raise ValueError("shared_relative_position and layer_scale belong to a vit")
+        if self.kind == "vit" and (not self.shifted or self.position == "sincos"):
+            raise ValueError("shifted=false and position=sincos belong to a swin")
         return self
 
 
@@ -234,10 +241,12 @@ class _TrainingConfig:
 class PretrainConfig(_TrainingConfig):
     """SAR-W-SimMIM: see :func:`alos2tut.pretrain`."""
 
-    mask_unit_px: int = Field(default=16, ge=1)
-    """Side of the square units that are masked together."""
-    mask_ratio: float = Field(default=0.6, gt=0, lt=1)
-    """Share of the units that is masked."""
+    objective: Literal["simmim", "mixmae"] = "simmim"
+    """What is asked of the network: SimMIM, or MixMAE (for a Swin with shifted=false)."""
+    mask_unit_px: int = Field(default=_AS_PUBLISHED, ge=1)
+    """Side of the square units that are masked together; as published: SimMIM 16, MixMAE the encoder's stride."""
+    mask_ratio: float = Field(default=_AS_PUBLISHED, gt=0, lt=1)
+    """Share of the units that is masked; as published: SimMIM 0.6, MixMAE 0.5."""
     weighting: Literal["sar", "sar_percentile", "sar_ecdf", "none"] = "sar"
     """``sar``: weights fall with the pixel's power, scaled between its patch's extremes, as published;
     ``sar_percentile``: between percentiles, ``sar_ecdf``: by its rank, which no single strong scatterer upsets;
@@ -251,8 +260,14 @@ class PretrainConfig(_TrainingConfig):
     """What ``sar_percentile`` scales between; power outside counts as at the end."""
     normaliser: Literal["count", "weights"] = "count"
     """Divide the weighted error by the count of masked pixels, or by the sum of their weights."""
-    loss: Literal["l1", "mse", "huber"] = "l1"
-    """Error of a masked pixel, in standardised dB."""
+    loss: Literal["l1", "mse", "huber"] = Field(default=_AS_PUBLISHED)
+    """Error of a masked pixel; as published: SimMIM l1 in standardised dB, MixMAE mse in its unit's own scale."""
+    decoder_width: int = Field(default=512, ge=4)
+    """MixMAE: channels of the decoder."""
+    decoder_depth: int = Field(default=8, ge=1)
+    """MixMAE: blocks of the decoder."""
+    decoder_heads: int = Field(default=16, ge=1)
+    """MixMAE: attention heads of the decoder."""
     lr_drops: tuple[float, ...] = (0.875,)
     """The learning rate falls to a tenth after these shares of the steps."""
     snapshots: int = Field(default=6, ge=1, le=20)
@@ -262,6 +277,19 @@ class PretrainConfig(_TrainingConfig):
     used); None: random initialisation."""
     allow_other_signal: bool = False
     """Warn, instead of stopping, when ``init`` was trained on another quantity, polarisation or pixel size."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> PretrainConfig:
+        """Fill in what each objective has of its own."""
+        stride = self.encoder.patch_size * (8 if self.encoder.kind == "swin" else 1)
+        published = {
+            "simmim": {"mask_unit_px": 16, "mask_ratio": 0.6, "loss": "l1"},
+            "mixmae": {"mask_unit_px": stride, "mask_ratio": 0.5, "loss": "mse"},
+        }
+        for name, value in published[self.objective].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        return self
 
     @model_validator(mode="after")
     def _percentiles_rise(self) -> PretrainConfig:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -88,16 +89,19 @@ class Encoder(nn.Module):
         """Put the mask token in place of hidden ones: before a position is added, so that each knows where it is."""
         return torch.where(mask.unsqueeze(-1), self.mask_token.to(tokens.dtype), tokens)
 
-    def _run(self, block: nn.Module, tokens: Tensor, *args: Any) -> Tensor:
+    def run_block(self, block: Callable[..., Tensor], tokens: Tensor, *args: Any) -> Tensor:
+        """A block's output, with its activations kept or, with gradient checkpointing, computed again later."""
         if self.gradient_checkpointing and torch.is_grad_enabled():
             output: Tensor = checkpoint(block, tokens, *args, use_reentrant=False)
             return output
-        output = block(tokens, *args)
-        return output
+        return block(tokens, *args)
 
 
 class SwinEncoder(Encoder):
-    """A Swin v1 transformer (arXiv 2103.14030) with a mask token and, by choice, an absolute position embedding.
+    """A Swin v1 transformer (arXiv 2103.14030) with a mask token and, by choice, a position embedding.
+
+    The embedding is learned, as SimMIM's, or fixed (:func:`sincos_positions`), as MixMAE's, whose windows are not
+    shifted either.
 
     Maps smaller than a window are one window. Maps that windows do not tile are padded as timm does it, after the
     shift (Microsoft's code for detection pads before it): none of the published sizes is.
@@ -130,18 +134,29 @@ class SwinEncoder(Encoder):
             mlp_ratio=config.mlp_ratio,
             drop_path_rate=drop_path,
         )
-        self.position = (
-            nn.Parameter(nn.init.trunc_normal_(torch.empty(1, *self.grid, config.embed_dim), std=0.02))
-            if config.absolute_position
-            else None
-        )
+        if not config.shifted:
+            stages: Any = self.swin.layers
+            for block in (block for stage in stages for block in stage.blocks):
+                block.shift_size, block.attn_mask = (0, 0), None
+        if config.position == "sincos":
+            self.register_buffer("position", sincos_positions(self.grid, config.embed_dim), persistent=False)
+        else:
+            learned = nn.init.trunc_normal_(torch.empty(1, *self.grid, config.embed_dim), std=0.02)
+            self.position = nn.Parameter(learned) if config.position == "learned" else None
 
-    def embed(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Tokens that enter the first stage, (B, H/patch, W/patch, embed_dim); see :meth:`forward`."""
+    def embed(self, x: Tensor, mask: Tensor | None = None, *, mix: Tensor | None = None) -> Tensor:
+        """Tokens that enter the first stage, (B, H/patch, W/patch, embed_dim).
+
+        Args:
+            x, mask: see :meth:`forward`.
+            mix: (H/patch, W/patch) bool: there, tokens are those of the batch reversed (MixMAE).
+        """
         self._check_input(x, mask)
         tokens: Tensor = self.swin.patch_embed(x)
         if mask is not None:
             tokens = self._hide(tokens, mask)
+        if mix is not None:
+            tokens = torch.where(mix.unsqueeze(-1), tokens.flip(0), tokens)
         return tokens if self.position is None else tokens + self.position
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -184,7 +199,7 @@ class SwinEncoder(Encoder):
 
     def _blocks(self, stage: Any, tokens: Tensor) -> Tensor:
         for block in stage.blocks:
-            tokens = self._run(block, tokens)
+            tokens = self.run_block(block, tokens)
         return tokens
 
 
@@ -220,7 +235,7 @@ class VisionTransformerEncoder(Encoder):
             mlp_ratio=config.mlp_ratio,
             drop_path_rate=drop_path,
             init_values=config.layer_scale,
-            use_abs_pos_emb=config.absolute_position,
+            use_abs_pos_emb=config.position == "learned",
             use_shared_rel_pos_bias=config.shared_relative_position,
         )
 
@@ -236,7 +251,7 @@ class VisionTransformerEncoder(Encoder):
             tokens = tokens + vit.pos_embed
         bias = vit.rel_pos_bias() if vit.rel_pos_bias is not None else None
         for block in vit.blocks:
-            tokens = self._run(block, tokens, bias)
+            tokens = self.run_block(block, tokens, bias)
         tokens = vit.norm(tokens)[:, 1:]
         return tokens.transpose(1, 2).reshape(len(x), self.dim, *self.grid)
 
@@ -245,6 +260,27 @@ class VisionTransformerEncoder(Encoder):
         if block := re.match(r"vit\.blocks\.(\d+)\.", name):
             return int(block[1]) + 1
         return self.config.depths[0] + 1 if name.startswith("vit.norm.") else 0
+
+
+def sincos_positions(grid: tuple[int, int], width: int) -> Tensor:
+    """The fixed position embedding of MAE (arXiv 2111.06377), as its code has it.
+
+    The first half of the channels tells the column, the second the row; each half is sin(p·ω), then cos(p·ω), with
+    ω = 10000^(−i / (width / 4)), i from 0.
+
+    Returns:
+        (1, rows, columns, width) of torch's default type.
+
+    Raises:
+        Alos2TutError: a width that 4 does not divide.
+    """
+    if width % 4:
+        raise Alos2TutError(f"fixed positions want a width that 4 divides, not {width}", where="embed_dim")
+    omega = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    rows, cols = (torch.outer(torch.arange(side, dtype=torch.float64), omega) for side in grid)
+    waves = [torch.cat([angles.sin(), angles.cos()], dim=1) for angles in (rows, cols)]
+    of_row, of_col = waves[0][:, None].expand(*grid, -1), waves[1][None].expand(*grid, -1)
+    return torch.cat([of_col, of_row], dim=-1)[None].to(torch.get_default_dtype())
 
 
 def build_encoder(

@@ -1,37 +1,30 @@
-"""SAR-W-SimMIM: an encoder learns backscatter by filling in what is hidden of it, without labels.
+"""Pretraining: an encoder learns backscatter by filling in what is hidden of it, without labels.
 
-SimMIM (arXiv 2111.09886) hides random units of an image and predicts their pixels with a linear head. SAR-W weights
-each pixel's error by how dark it is (arXiv 2503.01181, 2603.15119; see :mod:`alos2tut.weighting`).
+What is hidden, and how the guess is judged, is the objective's: :mod:`alos2tut.objectives` (SAR-W-SimMIM) and
+:mod:`alos2tut.mixmae` (SAR-W-MixMAE).
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import __version__
 from .artifacts import make_folder, read_json, stage_dir
 from .checkpoints import load_encoder, load_weights, save_encoder, save_weights
-from .config import PretrainConfig, settings_for_key
+from .config import PretrainConfig, from_dict, settings_for_key
 from .dataset import PatchDataset, Statistics, open_dataset
-from .encoders import (
-    Encoder,
-    build_encoder,
-    check_mask_unit,
-    draw_masks,
-    linear_power,
-    standardize,
-    token_to_pixel_mask,
-)
+from .encoders import Encoder
 from .errors import Alos2TutError
+from .mixmae import MixMAE
+from .objectives import Objective, SimMIM
 from .reconstruction import Snapshots
 from .training import (
     STOPPED,
@@ -55,140 +48,49 @@ from .training import (
     to_device,
     wait_for_all,
 )
-from .weighting import sar_weights
-
-Loss = Literal["l1", "mse", "huber"]
-Normaliser = Literal["count", "weights"]
-
-_ERRORS: dict[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
 
 
-class SimMIM(nn.Module):
-    """An encoder and the linear head that predicts pixels: 1×1 convolution, then pixel shuffle.
+def build_objective(config: PretrainConfig, encoder: Encoder) -> Objective:
+    """The objective that the settings name, around an encoder, with random weights of its own.
 
-    Args:
-        encoder: its stride is the factor of the shuffle.
+    Raises:
+        Alos2TutError: an encoder that the objective cannot train, or a decoder whose heads do not divide its width.
     """
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = nn.Sequential(
-            nn.Conv2d(encoder.dim, encoder.stride**2 * encoder.in_channels, kernel_size=1),
-            nn.PixelShuffle(encoder.stride),
-        )
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Standardised dB (B, C, H, W) and a token mask (B, H/patch, W/patch) → predicted standardised dB."""
-        prediction: Tensor = self.decoder(self.encoder(x, mask))
-        return prediction
+    if config.objective == "simmim":
+        return SimMIM(encoder)
+    return MixMAE(encoder, config.decoder_width, config.decoder_depth, config.decoder_heads)
 
 
-def masked_sums(
-    prediction: Tensor,
-    target: Tensor,
-    pixel_mask: Tensor,
-    weights: Tensor | None,
-    valid: Tensor,
-    kind: Loss = "l1",
-    normaliser: Normaliser = "count",
-) -> tuple[Tensor, Tensor]:
-    """Numerator and denominator of :func:`masked_loss`, to be summed over processes first."""
-    counted = pixel_mask & valid
-    # half precision ends here
-    error = _ERRORS[kind](prediction.to(target.dtype), target, reduction="none")
-    weighted = error if weights is None else error * weights
-    # where, not a product: what lies at pixels without data must not matter even if it is no number
-    numerator = torch.where(counted, weighted, 0.0).sum()
-    if normaliser == "weights" and weights is not None:
-        amount = torch.where(counted, weights, 0.0).sum()
-    else:
-        amount = counted.sum().to(target.dtype)
-    channels = target.shape[1]
-    return numerator, (amount / channels + 1e-5) * channels
-
-
-def masked_loss(
-    prediction: Tensor,
-    target: Tensor,
-    pixel_mask: Tensor,
-    weights: Tensor | None,
-    valid: Tensor,
-    kind: Loss = "l1",
-    normaliser: Normaliser = "count",
-) -> Tensor:
-    """The reconstruction error over pixels that are hidden and have data.
-
-    Args:
-        prediction: (B, C, H, W) standardised dB.
-        target: the same of the image, in the precision to calculate in.
-        pixel_mask: (B, 1, H, W) bool, True where hidden.
-        weights: (B, C, H, W) of :func:`sar_weights`; None weighs all alike (plain SimMIM).
-        valid: (B, C, H, W) bool, True where there is data.
-        kind: of the error by pixel.
-        normaliser: divide by the ``count`` of those pixels and channels, so that weights of 1 change nothing, or by
-            the sum of their ``weights``.
-
-    Returns:
-        A scalar; 0 if there is no such pixel.
-    """
-    numerator, denominator = masked_sums(prediction, target, pixel_mask, weights, valid, kind, normaliser)
-    return numerator / denominator
-
-
-def simmim_losses(
-    network: SimMIM, rows: Tensor, mask: Tensor, config: PretrainConfig, statistics: Statistics
+def losses(
+    network: Objective, rows: Tensor, mask: Tensor, config: PretrainConfig, statistics: Statistics
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of one batch, right over any number of processes.
-
-    Args:
-        network: predicts.
-        rows: (B, C, H, W) int16 hundredths of dB; this process's share of the batch.
-        mask: (B, H/patch, W/patch) bool, True where hidden.
-        config: says which loss, and whether and how it is weighted.
-        statistics: what ``rows`` are standardised by.
+    """The loss of one batch, right over any number of processes; arguments as of :meth:`Objective.parts`.
 
     Returns:
-        The loss to differentiate; and, of the whole batch, its ``loss`` and ``mae_db``, the mean absolute error in dB
-        over what was hidden, which has no weights and compares runs that differ in them.
+        The loss to differentiate; and, of the whole batch, its ``loss`` and ``mae_db``.
     """
-    target, valid = standardize(rows, statistics)
-    prediction = network(target, mask)
-    with torch.autocast(rows.device.type, enabled=False):
-        weights = None
-        if config.weighting != "none":
-            power = linear_power(rows)
-            weights = sar_weights(power, valid, config.weight_scale, config.weighting, config.weight_percentiles)
-        pixel_mask = token_to_pixel_mask(mask, network.encoder.config.patch_size)
-        std_db = torch.tensor(statistics.std_db, device=rows.device).view(1, -1, 1, 1)
-        parts = {
-            "loss": masked_sums(prediction, target, pixel_mask, weights, valid, config.loss, config.normaliser),
-            "mae_db": masked_sums(prediction.detach() * std_db, target * std_db, pixel_mask, None, valid),
-        }
-        differentiable, reported = ratios_over_processes(parts)
-        return differentiable["loss"], reported
+    differentiable, reported = ratios_over_processes(network.parts(rows, mask, config, statistics))
+    return differentiable["loss"], reported
 
 
-class _Pretraining(Training):
+class Pretraining(Training):
+    """What Lightning trains: an objective, on the list ``pretrain``."""
+
     config: PretrainConfig
-    network: SimMIM
+    network: Objective
     reported = ("loss", "mae_db")
 
-    def __init__(self, network: SimMIM, config: PretrainConfig, steps: int) -> None:
-        super().__init__(network, config, "pretrain", steps, labelled=False)
+    def __init__(self, network: Objective, config: PretrainConfig, steps: int) -> None:
+        super().__init__(network, config, "pretrain", steps, labelled=False, paired=isinstance(network, MixMAE))
         assert network.encoder.statistics is not None
         self.statistics = network.encoder.statistics
 
     def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """See :meth:`Training.losses`."""
+        config, rows = self.config, flip(batch.rows, flips)
         # drawn for the whole micro-batch, then this process's share of it
-        mask = _masks(self.config, self.network.encoder, self.config.batch_size, generator)[batch.positions]
-        rows = flip(batch.rows, flips)
-        return simmim_losses(self.network, rows, to_device(mask, rows.device), self.config, self.statistics)
-
-
-def _masks(config: PretrainConfig, encoder: Encoder, n: int, generator: torch.Generator) -> Tensor:
-    patch_size = encoder.config.patch_size
-    return draw_masks(n, encoder.image_px, config.mask_unit_px, patch_size, config.mask_ratio, generator)
+        mask = self.network.draw_masks(config.batch_size, config.mask_unit_px, config.mask_ratio, generator)
+        return losses(self.network, rows, to_device(mask[batch.positions], rows.device), config, self.statistics)
 
 
 # --- the stage -------------------------------------------------------------------------------------------------------
@@ -217,13 +119,12 @@ def pretrain(config: PretrainConfig) -> Path:
     if reuse(stage):
         return stage
     check_processes(config)
-    _check_masking(config, encoder)
-    steps = _number_of_steps(config, dataset)
     network = _network(config, encoder)
+    steps = _number_of_steps(config, dataset)
     make_folder(stage)
-    history = History(stage / "metrics.csv", every=max(1, steps // 2000), reported=_Pretraining.reported)
+    history = History(stage / "metrics.csv", every=max(1, steps // 2000), reported=Pretraining.reported)
     snapshots = Snapshots(dataset.split("val"), config, steps)
-    fit(_Pretraining(network, config, steps), stage, "pretrain", callbacks=(snapshots, history))
+    fit(Pretraining(network, config, steps), stage, "pretrain", callbacks=(snapshots, history))
     if rank_and_world()[0] == 0:
         _write_results(stage, network.cpu().eval(), config, dataset, settings, inputs, history, snapshots)
     wait_for_all()
@@ -239,10 +140,6 @@ def _identity(
     return settings, inputs, stage_dir(config.work_dir, "pretrain", settings, inputs)
 
 
-def _check_masking(config: PretrainConfig, encoder: Encoder) -> None:
-    check_mask_unit(encoder.image_px, config.mask_unit_px, encoder.config.patch_size, config.mask_ratio)
-
-
 def _number_of_steps(config: PretrainConfig, dataset: PatchDataset) -> int:
     n = len(dataset.split("pretrain"))
     if n < 1:
@@ -252,16 +149,19 @@ def _number_of_steps(config: PretrainConfig, dataset: PatchDataset) -> int:
     return number_of_steps(config, n)
 
 
-def _network(config: PretrainConfig, encoder: Encoder) -> SimMIM:
+def _network(config: PretrainConfig, encoder: Encoder) -> Objective:
     with torch.random.fork_rng(devices=[]):
         # the head's own seed: it starts equal whatever the encoder starts from
         torch.manual_seed(derived_seed(config.seed, "init", 1))
-        return SimMIM(encoder)
+        network = build_objective(config, encoder)
+    # units or batches that do not fit: say so before anything is written
+    network.draw_masks(config.batch_size, config.mask_unit_px, config.mask_ratio, torch.Generator())
+    return network
 
 
 def _write_results(
     stage: Path,
-    network: SimMIM,
+    network: Objective,
     config: PretrainConfig,
     dataset: PatchDataset,
     settings: dict[str, Any],
@@ -281,8 +181,9 @@ def _write_results(
         provenance=provenance,
         simulated=dataset.simulated,
     )
-    save_weights(stage / "decoder.safetensors", network.decoder, "simmim-decoder", {"provenance": provenance})
-    snapshots.save(stage / "reconstructions.npz", encoder)
+    decoder = {"objective": objective_of(config), "provenance": provenance}
+    save_weights(stage / "decoder.safetensors", network.decoder, f"{config.objective}-decoder", decoder)
+    snapshots.save(stage / "reconstructions.npz", network)
     content = {
         "stage": "pretrain",
         "package": f"alos2tut {__version__}",
@@ -305,10 +206,12 @@ def objective_of(config: PretrainConfig) -> dict[str, Any]:
         names.append("weight_scale")
     if config.weighting == "sar_percentile":
         names.append("weight_percentiles")
-    return {"name": "simmim", **{name: getattr(config, name) for name in names}}
+    if config.objective == "mixmae":
+        names += ["decoder_width", "decoder_depth", "decoder_heads"]
+    return {"name": config.objective, **{name: getattr(config, name) for name in names}}
 
 
-def load_pretraining(stage: str | Path) -> SimMIM:
+def load_pretraining(stage: str | Path) -> Objective:
     """The pretrained network, encoder and head, of a complete stage folder; in evaluation mode.
 
     Raises:
@@ -317,8 +220,10 @@ def load_pretraining(stage: str | Path) -> SimMIM:
     stage = Path(stage)
     if not (stage / "run.json").is_file():
         raise Alos2TutError("is no complete pretraining", where=stage, remedy="Run pretrain again: it continues.")
-    network = SimMIM(load_encoder(stage / "encoder.safetensors"))
-    load_weights(stage / "decoder.safetensors", network.decoder, "simmim-decoder")
+    encoder = load_encoder(stage / "encoder.safetensors")
+    told = {"objective" if name == "name" else name: value for name, value in encoder.header["objective"].items()}
+    network = build_objective(from_dict(PretrainConfig, told, where=stage / "encoder.safetensors"), encoder)
+    load_weights(stage / "decoder.safetensors", network.decoder, f"{told['objective']}-decoder")
     return network.eval()
 
 
@@ -374,9 +279,8 @@ def plan_pretraining(config: PretrainConfig) -> PretrainPlan:
     encoder = initial_encoder(config, dataset)
     _, _, stage = _identity(config, dataset, encoder)
     check_processes(config)
-    _check_masking(config, encoder)
+    network = _network(config, encoder)
     steps = _number_of_steps(config, dataset)
-    decoder = SimMIM(encoder).decoder
     return PretrainPlan(
         folder=stage,
         state=_state_of(stage, steps),
@@ -385,8 +289,8 @@ def plan_pretraining(config: PretrainConfig) -> PretrainPlan:
         steps=steps,
         learning_rate=max(learning_rate(config, step, steps) for step in {0, round(config.warmup_fraction * steps)}),
         encoder_parameters=count_parameters(encoder),
-        decoder_parameters=count_parameters(decoder),
-        operations_per_sample=count_operations(encoder),
+        decoder_parameters=count_parameters(network.decoder),
+        operations_per_sample=count_operations(network),
     )
 
 
@@ -400,16 +304,17 @@ def _state_of(stage: Path, steps: int) -> str:
     return done
 
 
-def count_operations(encoder: Encoder) -> float:
-    """Floating-point operations of one sample through SimMIM, forward and backward; none is carried out.
+def count_operations(network: Objective) -> float:
+    """Floating-point operations of one sample, forward and backward; none is carried out.
 
     Matrix products and convolutions are counted (a multiplication and an addition are two); norms and activations,
     a few per cent of the time on a GPU, are not.
     """
-    with torch.device("meta"):
-        network = SimMIM(build_encoder(encoder.config, encoder.image_px, encoder.in_channels)).train()
-        x = torch.zeros(1, encoder.in_channels, *encoder.image_px)
-        mask = torch.zeros(1, *encoder.grid, dtype=torch.bool)
-        with FlopCounterMode(display=False) as counter:
-            network(x, mask).sum().backward()
-    return float(counter.get_total_flops())
+    encoder = network.encoder
+    shadow = copy.deepcopy(network).to("meta").train()
+    # two samples: MixMAE mixes them
+    x = torch.zeros(2, encoder.in_channels, *encoder.image_px, device="meta")
+    mask = torch.zeros(2, *encoder.grid, dtype=torch.bool, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        shadow(x, mask).sum().backward()
+    return float(counter.get_total_flops()) / len(x)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from .artifacts import atomic_path
 from .config import PretrainConfig
 from .dataset import PatchDataset, Split, encode_db
-from .encoders import Encoder, destandardize, draw_masks, standardize, token_to_pixel_mask
+from .encoders import destandardize, standardize, token_to_pixel_mask
 from .errors import Alos2TutError
+from .objectives import Objective
 from .training import StepCallback, Training, derived_seed
 
 #: Patches of the validation list whose reconstruction is kept over training.
@@ -29,24 +30,14 @@ EXAMPLES = 4
 _BATCH_SIZE = 16
 
 
-class Reconstructs(Protocol):
-    """A network that predicts hidden pixels, as :class:`alos2tut.pretraining.SimMIM`."""
-
-    encoder: Encoder
-
-    def __call__(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Standardised dB and a token mask → standardised dB."""
-
-
 # --- one network, some patches ---------------------------------------------------------------------------------------
 
 
-def draw_mask(encoder: Encoder, n: int, unit_px: int, ratio: float, seed: int = 0) -> NDArray[np.bool_]:
+def draw_mask(network: Objective, n: int, unit_px: int, ratio: float, seed: int = 0) -> NDArray[np.bool_]:
     """Masks for :func:`reconstruct`, (n, H/patch, W/patch), True where hidden; the same for the same seed."""
     generator = torch.Generator().manual_seed(derived_seed(seed, "examples"))
-    masks: NDArray[np.bool_] = draw_masks(
-        n, encoder.image_px, unit_px, encoder.config.patch_size, ratio, generator
-    ).numpy()
+    # two at least, for objectives that mix
+    masks: NDArray[np.bool_] = network.draw_masks(max(n, 2), unit_px, ratio, generator)[:n].numpy()
     return masks
 
 
@@ -58,17 +49,17 @@ def mask_pixels(mask: NDArray[np.bool_], patch_size: int) -> NDArray[np.bool_]:
 
 @torch.no_grad()
 def reconstruct(
-    network: Reconstructs, patches_db: NDArray[np.floating[Any]], mask: NDArray[np.bool_]
+    network: Objective, patches_db: NDArray[np.floating[Any]], mask: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """What the network, on whatever device it is, makes of patches of which a part is hidden.
 
     Args:
-        network: its encoder has statistics.
+        network: its encoder has statistics. MixMAE mixes the patches with each other, the first with the last.
         patches_db: (n, C, H, W) dB, NaN where there is no data.
         mask: (n, H/patch, W/patch), True where hidden.
 
     Returns:
-        (n, C, H, W) dB, everywhere; only what was hidden is a prediction that training asked for.
+        (n, C, H, W) dB, everywhere; see :meth:`alos2tut.objectives.Objective.reconstruct` for what of it counts.
 
     Raises:
         Alos2TutError: an encoder without statistics; patches or masks of another size.
@@ -82,7 +73,7 @@ def reconstruct(
         device = encoder.mask_token.device
         x, _ = standardize(torch.from_numpy(encode_db(patches_db[part])).to(device), encoder.statistics)
         hidden = torch.from_numpy(np.asarray(mask[part], dtype=bool)).to(device)
-        predicted[part] = destandardize(network(x, hidden).float(), encoder.statistics).cpu().numpy()
+        predicted[part] = destandardize(network.reconstruct(x, hidden).float(), encoder.statistics).cpu().numpy()
     return predicted
 
 
@@ -123,21 +114,23 @@ class Snapshots(StepCallback):
         if step not in self.due or not trainer.is_global_zero or not len(self.index):
             return
         network: Any = module.network
-        config, encoder = self.config, network.encoder
-        mask = draw_mask(encoder, len(self.index), config.mask_unit_px, config.mask_ratio, config.seed)
+        mask = self._mask(network)
         with _evaluating(network):
             self.pictures[step] = torch.from_numpy(reconstruct(network, self.patches_db, mask))
 
-    def save(self, path: str | Path, encoder: Encoder) -> None:
+    def _mask(self, network: Objective) -> NDArray[np.bool_]:
+        config = self.config
+        return draw_mask(network, len(self.index), config.mask_unit_px, config.mask_ratio, config.seed)
+
+    def save(self, path: str | Path, network: Objective) -> None:
         """Write what was kept.
 
         The file holds ``index`` (n,) in the list, ``step`` (T,), ``input_db`` (n, C, H, W), ``reconstruction_db``
         (T, n, C, H, W), ``mask`` (n, H, W) True where hidden, and ``error_db`` (T, n): mean absolute error in dB over
         what was hidden and has data.
         """
-        config, given = self.config, self.patches_db
-        mask = draw_mask(encoder, len(self.index), config.mask_unit_px, config.mask_ratio, config.seed)
-        pixels = mask_pixels(mask, encoder.config.patch_size)
+        given = self.patches_db
+        pixels = mask_pixels(self._mask(network), network.encoder.config.patch_size)
         steps = sorted(self.pictures)
         guessed = np.stack([self.pictures[step].numpy() for step in steps]) if steps else given[None][:0]
         counted = pixels[:, None] & ~np.isnan(given)
@@ -227,7 +220,7 @@ def evenly(split: Split, most: int) -> NDArray[np.int64]:
 
 
 def hidden_pixels(
-    network: Reconstructs,
+    network: Objective,
     dataset: PatchDataset,
     config: PretrainConfig,
     *,
@@ -256,7 +249,7 @@ def hidden_pixels(
     index = evenly(part, patches)
     labels = part.gather(index)[1]
     given = np.stack([part.db(int(i)) for i in index])
-    mask = draw_mask(encoder, len(index), config.mask_unit_px, config.mask_ratio, seed)
+    mask = draw_mask(network, len(index), config.mask_unit_px, config.mask_ratio, seed)
     guess, truth = reconstruct(network, given, mask)[:, 0], given[:, 0]
     shown = mask_pixels(mask, encoder.config.patch_size) & ~np.isnan(truth)
     number = np.broadcast_to(np.arange(len(index), dtype=np.int32)[:, None, None], truth.shape)

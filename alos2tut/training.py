@@ -172,17 +172,29 @@ class EndlessBatches(Sampler[list[Sample]]):
         first: gives the number of the micro-batch to start at, asked when iteration starts (only then does a resumed
             run know it).
         rank, world: this process and the number of processes; each takes a contiguous slice.
+        paired: keep the i-th sample and the i-th from the end in one process, which then takes two slices.
     """
 
     def __init__(
-        self, n: int, batch_size: int, seed: int, first: Callable[[], int], rank: int = 0, world: int = 1
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        first: Callable[[], int],
+        rank: int = 0,
+        world: int = 1,
+        paired: bool = False,
     ) -> None:
         if n < 1:
             raise Alos2TutError("the list of patches to train on is empty", remedy="Build the dataset of more ground.")
         if batch_size < world:
             raise Alos2TutError(f"a batch of {batch_size} cannot be shared by {world} processes", where="batch_size")
         self.n, self.batch_size, self.seed, self.first = n, batch_size, seed, first
-        self.positions = np.array_split(np.arange(batch_size), world)[rank]
+        if paired:
+            half = np.array_split(np.arange((batch_size + 1) // 2), world)[rank]
+            self.positions = np.unique([half, batch_size - 1 - half])
+        else:
+            self.positions = np.array_split(np.arange(batch_size), world)[rank]
 
     def __iter__(self) -> Iterator[list[Sample]]:
         micro_batch = self.first()
@@ -315,6 +327,7 @@ class Training(lightning.LightningModule):
         split: the list to train on.
         steps: optimiser steps.
         labelled: whether labels are needed.
+        paired: whether the i-th sample of a batch and the i-th from its end belong together.
 
     Attributes:
         grad_norm: norm of the last step's gradient before it was clipped.
@@ -332,9 +345,10 @@ class Training(lightning.LightningModule):
         steps: int,
         *,
         labelled: bool = True,
+        paired: bool = False,
     ) -> None:
         super().__init__()
-        self.network, self.config, self.steps = network, config, steps
+        self.network, self.config, self.steps, self.paired = network, config, steps, paired
         self.rows = PatchRows(config.dataset, split, labelled)
         self.grad_norm: Tensor = torch.zeros(())
         self.stop_reason: str | None = None
@@ -387,6 +401,7 @@ class Training(lightning.LightningModule):
             lambda: progress.current.ready,
             self.trainer.global_rank,
             self.trainer.world_size,
+            self.paired,
         )
         return DataLoader(
             self.rows,

@@ -7,7 +7,6 @@ what a user of the published code writes: a GeoTIFF per patch, weights and masks
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import math
@@ -30,7 +29,8 @@ from alos2tut import load_config, open_dataset
 from alos2tut.config import PretrainConfig
 from alos2tut.dataset import PatchDataset, Statistics
 from alos2tut.encoders import build_encoder
-from alos2tut.pretraining import SimMIM, _Pretraining, count_operations
+from alos2tut.objectives import SimMIM
+from alos2tut.pretraining import Pretraining, count_operations
 from alos2tut.training import History, StepCallback, fit, initial_encoder, learning_rate
 
 # where this is imported from elsewhere, and for the plain networks
@@ -95,10 +95,8 @@ class PlainTraining:
         self, patches: PatchFiles, config: PretrainConfig, workers: int, device: str = "cpu", half: bool = False
     ) -> None:
         self.config, self.workers, self.device, self.half = config, workers, torch.device(device), half
-        architecture = dataclasses.asdict(config.encoder)
-        for name in ("kind", "shared_relative_position", "layer_scale"):
-            del architecture[name]
-        encoder = PlainSwin((PATCH_PX, PATCH_PX), 1, **architecture)
+        sizes = ("patch_size", "embed_dim", "depths", "num_heads", "window_size", "mlp_ratio")
+        encoder = PlainSwin((PATCH_PX, PATCH_PX), 1, **{name: getattr(config.encoder, name) for name in sizes})
         self.network = PlainSimMIM(encoder, encoder.stride, 1).to(device).train()
         groups = plain_groups(self.network, config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=learning_rate(config, 0, 1), betas=config.betas)
@@ -190,7 +188,7 @@ def train(config: PretrainConfig, other: Callable[[], None] = lambda: None, warm
     """Pretrain ``config.steps`` steps, as :func:`alos2tut.pretrain` does but without results."""
     stage, pairs = Path(tempfile.mkdtemp(dir=config.work_dir)), Pairs(other, warm_up)
     network = SimMIM(initial_encoder(config, open_dataset(config.dataset)))
-    training = _Pretraining(network, config, config.steps)
+    training = Pretraining(network, config, config.steps)
     history = History(stage / "metrics.csv", reported=training.reported)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # the progress
         fit(training, stage, "pretrain", callbacks=(history, pairs))
@@ -269,7 +267,7 @@ def measure_pretraining_on_gpu(folder: Path, batch_size: int = 64, workers: int 
 def operations_per_patch(config: PretrainConfig) -> float:
     """Floating-point operations of one patch, forward and backward."""
     with torch.device("meta"):
-        return count_operations(build_encoder(config.encoder, (PATCH_PX, PATCH_PX)))
+        return count_operations(SimMIM(build_encoder(config.encoder, (PATCH_PX, PATCH_PX))))
 
 
 TRAIN = """

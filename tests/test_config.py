@@ -44,14 +44,14 @@ def test_the_paper_profile_holds_the_published_numbers():
 
 def test_encoders_by_name():
     paper = load_config("pretrain", "paper", overrides=["encoder=paper"]).encoder
-    assert paper == EncoderConfig() and paper.absolute_position and paper.window_size == 8
+    assert paper == EncoderConfig() and paper.position == "learned" and paper.window_size == 8
     # a name stands for a whole encoder: nothing of the profile's stays; single keys refine it
     tiny = load_config("pretrain", "quick", overrides=["encoder=tiny", "encoder.window_size=4"]).encoder
     assert (tiny.embed_dim, tiny.depths, tiny.window_size) == (96, (2, 2, 6, 2), 4)
     assert load_config("finetune", "quick", encoder="small").encoder.depths == (2, 2, 18, 2)
     vit = load_config("pretrain", encoder="paper_vit").encoder
     assert (vit.depths, vit.num_heads, vit.layer_scale, vit.patch_size) == ((12,), (12,), 0.1, 16)
-    assert vit.shared_relative_position and not vit.absolute_position
+    assert vit.shared_relative_position and vit.position == "none"
     assert 32 % (8 * EncoderConfig(**encoder_presets()["patch32"]).patch_size) == 0
 
 

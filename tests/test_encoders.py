@@ -17,7 +17,7 @@ from alos2tut.encoders import (
     token_to_pixel_mask,
 )
 from alos2tut.errors import Alos2TutError
-from alos2tut.pretraining import SimMIM
+from alos2tut.objectives import SimMIM
 
 TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(2, 2, 2, 2), num_heads=(2, 4, 8, 16), window_size=4)
 
@@ -87,7 +87,7 @@ def test_hidden_pixels_do_not_reach_the_output(encoder, x):
 
 
 def test_position_embedding_can_be_left_out(x):
-    encoder = SwinEncoder(EncoderConfig(**{**TINY.__dict__, "absolute_position": False}), (32, 32))
+    encoder = SwinEncoder(EncoderConfig(**{**TINY.__dict__, "position": "none"}), (32, 32))
     assert encoder.position is None and encoder(x).shape == (2, 192, 2, 2)
 
 

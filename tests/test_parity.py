@@ -11,7 +11,8 @@ import torch
 from alos2tut.config import EncoderConfig, PretrainConfig
 from alos2tut.dataset import Statistics
 from alos2tut.encoders import SwinEncoder, build_encoder, draw_masks, linear_power, standardize, token_to_pixel_mask
-from alos2tut.pretraining import SimMIM, masked_loss, simmim_losses
+from alos2tut.objectives import SimMIM, masked_loss
+from alos2tut.pretraining import losses
 from alos2tut.weighting import sar_weights
 
 #: largest difference of float64 results; features are of the order of 1
@@ -24,7 +25,7 @@ VIT = EncoderConfig(
     embed_dim=32,
     depths=(3,),
     num_heads=(4,),
-    absolute_position=False,
+    position="none",
     shared_relative_position=True,
     layer_scale=0.1,
 )
@@ -70,10 +71,14 @@ def pair(config, image_px, channels):
     encoder = randomised(build_encoder(config, image_px, channels))
     shape = {"image_px": image_px, "in_channels": channels, "patch_size": config.patch_size}
     if isinstance(encoder, SwinEncoder):
-        names = ("embed_dim", "depths", "num_heads", "window_size", "absolute_position")
-        network = plain.PlainSwin(**shape, **{name: getattr(config, name) for name in names})
+        names = ("embed_dim", "depths", "num_heads", "window_size")
+        sizes = {name: getattr(config, name) for name in names}
+        network = plain.PlainSwin(**shape, **sizes, absolute_position=config.position == "learned")
     else:
-        options = {"absolute_position": config.absolute_position, "relative_position": config.shared_relative_position}
+        options = {
+            "absolute_position": config.position == "learned",
+            "relative_position": config.shared_relative_position,
+        }
         width = {"embed_dim": config.embed_dim, "depth": config.depths[0], "num_heads": config.num_heads[0]}
         network = plain.PlainViT(**shape, **width, **options)
     return encoder, copied(encoder, network)
@@ -88,13 +93,13 @@ def images(encoder, n=2):
 
 CASES = [
     pytest.param(SWIN, (64, 64), 1, id="swin"),
-    pytest.param(changed(SWIN, absolute_position=False), (64, 64), 1, id="swin without position"),
+    pytest.param(changed(SWIN, position="none"), (64, 64), 1, id="swin without position"),
     pytest.param(SWIN, (32, 96), 2, id="swin of a rectangle, two channels"),
     pytest.param(changed(SWIN, window_size=8), (32, 32), 1, id="swin, windows larger than the last maps"),
     pytest.param(VIT, (32, 32), 1, id="vit with shared relative bias"),
-    pytest.param(changed(VIT, absolute_position=True), (24, 40), 2, id="vit with both positions, a rectangle"),
+    pytest.param(changed(VIT, position="learned"), (24, 40), 2, id="vit with both positions, a rectangle"),
     pytest.param(
-        changed(VIT, absolute_position=True, shared_relative_position=False), (32, 32), 1, id="vit with positions"
+        changed(VIT, position="learned", shared_relative_position=False), (32, 32), 1, id="vit with positions"
     ),
 ]
 
@@ -154,7 +159,7 @@ def test_a_whole_batch_from_stored_integers():
     theirs = plain.PlainSimMIM(copied(encoder, network).float(), encoder.stride, 1).float()
     theirs.decoder.load_state_dict(ours.decoder.state_dict())
     statistics = Statistics((-10.0,), (5.8,))
-    loss, _ = simmim_losses(ours, rows, mask, PretrainConfig(), statistics)
+    loss, _ = losses(ours, rows, mask, PretrainConfig(), statistics)
 
     valid = rows != -32768
     db = rows.float() / 100

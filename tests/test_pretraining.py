@@ -14,7 +14,8 @@ from alos2tut.config import EncoderConfig, PretrainConfig, load_config
 from alos2tut.dataset import NO_DATA, Statistics, open_dataset
 from alos2tut.encoders import SwinEncoder, draw_masks
 from alos2tut.errors import Alos2TutError
-from alos2tut.pretraining import SimMIM, load_pretraining, masked_loss, pretrain, simmim_losses
+from alos2tut.objectives import SimMIM, masked_loss
+from alos2tut.pretraining import load_pretraining, losses, pretrain
 from alos2tut.reconstruction import draw_mask, mask_pixels, reconstruct
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
@@ -104,7 +105,7 @@ def test_loss_of_a_batch_by_hand():
     rows[0, 0, :7, :9] = NO_DATA
     mask = draw_masks(2, (32, 32), 8, 2, 0.6, torch.Generator().manual_seed(3))
     statistics = Statistics((-10.0,), (5.0,))
-    loss, reported = simmim_losses(network, rows, mask, PretrainConfig(weight_scale=1.5), statistics)
+    loss, reported = losses(network, rows, mask, PretrainConfig(weight_scale=1.5), statistics)
 
     db = np.where(rows.numpy() == NO_DATA, np.nan, rows.numpy() / 100)
     x = (db + 10) / 5
@@ -121,7 +122,7 @@ def test_loss_of_a_batch_by_hand():
     error = np.abs(predicted - x)[np.kron(mask.numpy(), np.ones((1, 2, 2), dtype=bool))[:, None] & ~np.isnan(x)]
     assert reported["mae_db"].item() == pytest.approx(5 * error.mean(), rel=1e-4)
 
-    plain = simmim_losses(network, rows, mask, PretrainConfig(weighting="none"), statistics)[0]
+    plain = losses(network, rows, mask, PretrainConfig(weighting="none"), statistics)[0]
     assert plain < loss
 
 
@@ -160,7 +161,7 @@ def test_reconstructions_over_training(finished):
     assert kept["step"].tolist() == [1, 2, 3, 6, 12]
     assert kept["input_db"].shape == (4, 1, 32, 32) and kept["reconstruction_db"].shape == (5, 4, 1, 32, 32)
     network = load_pretraining(finished)
-    mask = draw_mask(network.encoder, 4, 8, 0.6)
+    mask = draw_mask(network, 4, 8, 0.6)
     assert (mask_pixels(mask, 2) == kept["mask"]).all()
     assert (np.kron(mask, np.ones((1, 2, 2), dtype=bool)) == kept["mask"]).all()
     np.testing.assert_array_equal(reconstruct(network, kept["input_db"], mask), kept["reconstruction_db"][-1])

@@ -43,6 +43,7 @@ from alos2tut.training import (
 )
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
+MIXED = {**TINY, "shifted": False, "position": "sincos"}
 
 
 # --- batches
@@ -65,6 +66,15 @@ def test_processes_share_a_batch(world):
     whole = list(islice(EndlessBatches(10, 5, 0, lambda: 2), 3))
     shares = [list(islice(EndlessBatches(10, 5, 0, lambda: 2, rank, world), 3)) for rank in range(world)]
     assert [list(chain(*batches)) for batches in zip(*shares, strict=True)] == whole
+
+
+@pytest.mark.parametrize(("batch_size", "world"), [(8, 2), (5, 2), (7, 3)])
+def test_pairs_stay_in_one_process(batch_size, world):
+    """The i-th of a batch and the i-th from its end; reversing a share is reversing the batch."""
+    shares = [EndlessBatches(20, batch_size, 0, lambda: 0, rank, world, paired=True).positions for rank in range(world)]
+    assert sorted(np.concatenate(shares)) == list(range(batch_size))
+    for share in shares:
+        assert (share[::-1] == batch_size - 1 - share).all()
 
 
 def test_first_is_asked_when_iteration_starts():
@@ -179,7 +189,7 @@ class _Spy(StepCallback):
 
 def _settings(stage, dataset, work, **values):
     values = {"steps": 6, "accumulate": 2, "batch_size": 2, "encoder": TINY, "checkpoint_every": 1, **values}
-    if stage == "pretrain":
+    if stage == "pretrain" and values.get("objective") != "mixmae":
         values["mask_unit_px"] = 8
     return load_config(stage, "quick", dataset=str(dataset), work_dir=str(work), **values)
 
@@ -213,7 +223,10 @@ def _torchrun(code, *arguments):
 
 
 def test_two_processes_pretrain_as_one(tmp_path):
-    """Half the batch each: the same losses over 20 steps, with unequal amounts of missing data in the patches."""
+    """Half the batch each: the same losses over 20 steps, with unequal amounts of missing data in the patches.
+
+    Both objectives in one launch; MixMAE's pairs stay together, and a batch of 5 has an image paired with itself.
+    """
     dataset = write_packed_dataset(tmp_path / "dataset", n=14)
     rows = np.load(dataset / "pretrain_db.npy")
     for patch in range(0, 14, 3):
@@ -221,25 +234,30 @@ def test_two_processes_pretrain_as_one(tmp_path):
     np.save(dataset / "pretrain_db.npy", rows)
     content = json.loads((dataset / "dataset.json").read_text()) | {"files": file_facts(dataset)}
     (dataset / "dataset.json").write_text(json.dumps(content))
-    settings = {"steps": 20, "batch_size": 4, "accumulate": 1, "checkpoint_every": 100, "precision": "32-true"}
+    common = {"dataset": str(dataset), "steps": 20, "checkpoint_every": 100, "precision": "32-true"}
+    runs = [
+        {**common, "batch_size": 4, "encoder": TINY, "mask_unit_px": 8},
+        {**common, "batch_size": 5, "encoder": MIXED, "objective": "mixmae"},
+    ]
     script = tmp_path / "train.py"
     script.write_text(
         "import sys, torch; torch.set_num_threads(1)\n"
         "from alos2tut.config import load_config; from alos2tut.pretraining import pretrain\n"
-        f"pretrain(load_config('pretrain', 'quick', dataset={str(dataset)!r}, work_dir=sys.argv[1], devices=2,"
-        f" encoder={TINY!r}, mask_unit_px=8, **{settings!r}))"
+        f"for run in {runs!r}:\n"
+        "    pretrain(load_config('pretrain', 'quick', work_dir=sys.argv[1], devices=2, **run))"
     )
     (tmp_path / "two").mkdir()
     done = _torchrun(str(script), tmp_path / "two")
     assert done.returncode == 0, done.stderr
-    alone = pretrain(_settings("pretrain", dataset, tmp_path / "one", **settings))
-    together = tmp_path / "two" / alone.name
-    one, two = (list(csv.DictReader((s / "metrics.csv").read_text().splitlines())) for s in (alone, together))
-    assert len(one) == len(two) == 20
-    for row, same in zip(one, two, strict=True):
-        for name in ("loss", "mae_db", "grad_norm"):
-            assert float(row[name]) == pytest.approx(float(same[name]), rel=1e-5), (name, row["step"])
-    assert float(one[-1]["loss"]) < float(one[0]["loss"])
+    for run in runs:
+        alone = pretrain(load_config("pretrain", "quick", work_dir=str(tmp_path / "one"), **run))
+        together = tmp_path / "two" / alone.name
+        one, two = (list(csv.DictReader((s / "metrics.csv").read_text().splitlines())) for s in (alone, together))
+        assert len(one) == len(two) == 20
+        for row, same in zip(one, two, strict=True):
+            for name in ("loss", "mae_db", "grad_norm"):
+                assert float(row[name]) == pytest.approx(float(same[name]), rel=1e-5), (name, row["step"])
+        assert float(one[-1]["loss"]) < float(one[0]["loss"])
 
 
 def test_two_processes_learn_what_one_does(packed_dataset, tmp_path):
@@ -274,6 +292,7 @@ def test_two_processes_learn_what_one_does(packed_dataset, tmp_path):
     ("stage", "run", "weights", "extra"),
     [
         ("pretrain", pretrain, "encoder.safetensors", {"drop_path": 0.3}),
+        ("pretrain", pretrain, "encoder.safetensors", {"drop_path": 0.3, "objective": "mixmae", "encoder": MIXED}),
         ("finetune", finetune, "segmenter.safetensors", {"drop_path": 0.3, "dropout": 0.5, "validate_every": 2}),
     ],
 )
@@ -331,7 +350,7 @@ def test_loader_workers_change_nothing(packed_dataset, tmp_path):
 def test_a_loss_or_gradient_that_is_no_number_stops(what, packed_dataset, tmp_path, monkeypatch):
     """Before a checkpoint is written; the message names the step, the patches and the last good checkpoint."""
     config = _settings("pretrain", packed_dataset, tmp_path)
-    whole = pretraining._Pretraining.losses
+    whole = pretraining.Pretraining.losses
 
     def spoiled(self, batch, *others):
         loss, reported = whole(self, batch, *others)
@@ -342,7 +361,7 @@ def test_a_loss_or_gradient_that_is_no_number_stops(what, packed_dataset, tmp_pa
         return loss, reported
 
     with monkeypatch.context() as patch, pytest.raises(Alos2TutError) as caught:
-        patch.setattr(pretraining._Pretraining, "losses", spoiled)
+        patch.setattr(pretraining.Pretraining, "losses", spoiled)
         pretrain(config)
     step_4 = [int(i) for micro_batch in (6, 7) for i in batch_indices(12, 2, config.seed, micro_batch)]
     patches = ", ".join(f"row {i}" for i in step_4)
