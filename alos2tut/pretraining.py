@@ -156,7 +156,7 @@ def _network(config: PretrainConfig, encoder: Encoder) -> Objective:
         network = build_objective(config, encoder)
     # units or batches that do not fit: say so before anything is written
     network.draw_masks(config.batch_size, config.mask_unit_px, config.mask_ratio, torch.Generator())
-    return network
+    return network.train()
 
 
 def _write_results(

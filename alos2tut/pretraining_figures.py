@@ -452,4 +452,5 @@ def _told(config: PretrainConfig, name: str) -> str:
         return f"lr {config.lr:g}"
     if name == "epochs" and config.steps is not None:
         return f"{config.steps} steps"
-    return ", ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+    values = value if isinstance(value, tuple) else (value,)
+    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)

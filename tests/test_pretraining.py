@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,10 @@ from conftest import file_facts, write_packed_dataset
 from alos2tut.checkpoints import load_encoder
 from alos2tut.config import EncoderConfig, PretrainConfig, load_config
 from alos2tut.dataset import NO_DATA, Statistics, open_dataset
-from alos2tut.encoders import SwinEncoder, draw_masks
-from alos2tut.errors import Alos2TutError
+from alos2tut.encoders import SwinEncoder, build_encoder, draw_masks, standardize
+from alos2tut.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.objectives import SimMIM, masked_loss
-from alos2tut.pretraining import load_pretraining, losses, pretrain
+from alos2tut.pretraining import count_operations, load_pretraining, losses, plan_pretraining, pretrain
 from alos2tut.reconstruction import draw_mask, mask_pixels, reconstruct
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
@@ -205,6 +206,148 @@ def test_complete_pretraining_is_reused_and_a_torn_one_refused(packed_dataset, t
 def test_settings_that_do_not_fit(packed_dataset, tmp_path, values, named):
     with pytest.raises(Alos2TutError, match=named):
         pretrain(_settings(packed_dataset, tmp_path, **values))
+
+
+VIT = {"kind": "vit", "patch_size": 8, "embed_dim": 16, "depths": [2], "num_heads": [2], "position": "learned"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"encoder": VIT, "mask_unit_px": 8}, id="vit"),
+        pytest.param({"weighting": "sar_percentile"}, id="percentiles"),
+        pytest.param({"weighting": "sar_ecdf", "normaliser": "weights", "loss": "huber"}, id="ranks"),
+        pytest.param({"weighting": "none", "loss": "mse"}, id="plain"),
+    ],
+)
+def test_other_encoders_and_weightings_train_and_come_back(values, packed_dataset, tmp_path):
+    config = _settings(packed_dataset, tmp_path, steps=8, lr=2e-3, **values)
+    stage = pretrain(config)
+    network = load_pretraining(stage)
+    told = network.encoder.header["objective"]
+    assert {name: told[name] for name in ("weighting", "loss", "normaliser")} == {
+        name: getattr(config, name) for name in ("weighting", "loss", "normaliser")
+    }
+    assert ("weight_percentiles" in told) == (config.weighting == "sar_percentile")
+    rows = open_dataset(packed_dataset).split("val").gather_rows([0, 1])
+    features = network.encoder(standardize(torch.from_numpy(rows), network.encoder.statistics)[0])
+    assert features.shape == (2, network.encoder.dim, *(32 // network.encoder.stride,) * 2)
+    losses_ = [float(line.split(",")[1]) for line in (stage / "metrics.csv").read_text().splitlines()[1:]]
+    assert losses_[-1] < losses_[0]
+
+
+def test_two_polarisations(tmp_path):
+    dataset = write_packed_dataset(
+        tmp_path / "dataset",
+        polarizations=["HH", "HV"],
+        statistics={"mean_db": [-11.0, -17.0], "std_db": [6.0, 4.0]},
+    )
+    for store in ("pretrain", "val", "test"):
+        rows = np.load(dataset / f"{store}_db.npy")
+        np.save(dataset / f"{store}_db.npy", np.concatenate([rows, np.maximum(rows - 600, -32768)], axis=1))
+    content = json.loads((dataset / "dataset.json").read_text()) | {"files": file_facts(dataset)}
+    (dataset / "dataset.json").write_text(json.dumps(content))
+    stage = pretrain(_settings(dataset, tmp_path))
+    assert load_encoder(stage).in_channels == 2
+    with np.load(stage / "reconstructions.npz") as kept:
+        assert kept["reconstruction_db"].shape[2] == 2
+
+
+def test_gradient_checkpointing_changes_no_bit(packed_dataset, tmp_path):
+    plain = pretrain(_settings(packed_dataset, tmp_path / "plain", drop_path=0.3))
+    saving = pretrain(_settings(packed_dataset, tmp_path / "saving", drop_path=0.3, gradient_checkpointing=True))
+    assert saving.name == plain.name  # how, not what
+    assert (saving / "encoder.safetensors").read_bytes() == (plain / "encoder.safetensors").read_bytes()
+
+
+@pytest.mark.soak
+def test_compiled_learns_the_same(packed_dataset, tmp_path):
+    plain = pretrain(_settings(packed_dataset, tmp_path / "plain"))
+    compiled = pretrain(_settings(packed_dataset, tmp_path / "compiled", compile=True))
+    for one, other in zip(*((s / "metrics.csv").read_text().splitlines()[1:] for s in (plain, compiled)), strict=True):
+        assert float(one.split(",")[1]) == pytest.approx(float(other.split(",")[1]), rel=1e-4)
+    assert load_pretraining(compiled).encoder.config == load_pretraining(plain).encoder.config
+
+
+def test_going_on_from_other_weights(finished, packed_dataset, tmp_path):
+    """Architecture and statistics are the file's; the first step starts where those weights ended."""
+    other = write_packed_dataset(tmp_path / "other", seed=1, statistics={"mean_db": [-9.0], "std_db": [5.0]})
+    with pytest.warns(Alos2TutWarning, match="weights' own mean") as warned:
+        stage = pretrain(_settings(other, tmp_path, init=str(finished), encoder={**TINY, "depths": [1, 1, 2, 1]}))
+    assert len(warned) == 1
+    encoder = load_encoder(stage)
+    assert encoder.statistics == Statistics((-11.0,), (6.0,)) and encoder.config.depths == (1, 1, 1, 1)
+    run = json.loads((stage / "run.json").read_text())
+    assert set(run["made_from"]) == {"dataset", "init"} and run["settings"]["encoder"]["depths"] == [1, 1, 1, 1]
+    first = [float((s / "metrics.csv").read_text().splitlines()[1].split(",")[1]) for s in (finished, stage)]
+    assert first[1] < first[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"quantity": "gamma0"}, r"quantity sigma0, the data have gamma0.*allow_other_signal"),
+        ({"polarizations": ["HV"]}, "polarizations"),
+        ({"spacing_m": [10.0, 10.0]}, "spacing_m"),
+        ({"patch_px": 64}, r"patches of 32 × 32 px, the dataset's are 64 × 64"),
+    ],
+)
+def test_weights_that_do_not_fit_the_data(changes, named, finished, tmp_path):
+    dataset = write_packed_dataset(tmp_path / "dataset", **changes)
+    with pytest.raises(Alos2TutError, match=named):
+        pretrain(_settings(dataset, tmp_path / "work", init=str(finished)))
+    assert not (tmp_path / "work").exists()
+
+
+def test_more_processes_than_a_batch_has_samples(packed_dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(Alos2TutError, match="a batch of 3 cannot be shared by 4 processes"):
+        pretrain(_settings(packed_dataset, tmp_path))
+
+
+def test_more_processes_than_gpus(packed_dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(Alos2TutError, match="3 processes on this machine, which has 2 GPUs"):
+        pretrain(_settings(packed_dataset, tmp_path))
+
+
+# --- before it starts
+
+
+def test_a_plan_counts_and_writes_nothing(packed_dataset, tmp_path):
+    config = replace(_settings(packed_dataset, tmp_path, epochs=7, accumulate=2, lr=1e-3), steps=None)
+    plan = plan_pretraining(config)
+    assert not list(tmp_path.iterdir())
+    assert (plan.steps, plan.samples_per_step, plan.patches, plan.state) == (14, 6, 12, "new")
+    assert plan.learning_rate == pytest.approx(1e-3)
+    assert plan.operations == plan.operations_per_sample * 6 * 14
+    first, *_ = plan.to_text().splitlines()
+    assert re.fullmatch(r"folder +(.+)", first)[1] == str(plan.folder)  # scripts read it
+    network = SimMIM(SwinEncoder(EncoderConfig(**TINY), (32, 32)))
+    assert (plan.encoder_parameters, plan.decoder_parameters) == tuple(
+        sum(p.numel() for p in part.parameters()) for part in (network.encoder, network.decoder)
+    )
+    assert pretrain(config) == plan.folder and plan_pretraining(config).state == "complete"
+
+
+def test_operations_of_the_published_encoder():
+    """About three times two times the 20 billion multiply-adds that Swin-B is known to take at 256²."""
+    with torch.device("meta"):
+        network = SimMIM(SwinEncoder(EncoderConfig(), (256, 256)))
+    assert count_operations(network) == pytest.approx(6 * 20.2e9, rel=0.02)
+
+
+def test_operations_by_hand():
+    """A ViT of one block: products of tokens with weights, and of tokens with tokens; backward takes twice as many."""
+    config = EncoderConfig(kind="vit", patch_size=8, embed_dim=16, depths=(1,), num_heads=(2,), position="none")
+    with torch.device("meta"):
+        network = SimMIM(build_encoder(config, (32, 32)))
+    tokens, d = 17, 16
+    forward = 16 * d * 64 + tokens * (3 * d * d + d * d + 8 * d * d) + 2 * tokens * tokens * d + 16 * d * 64
+    # no gradient of the image is asked for: the patch embedding's backward is one product, not two
+    assert count_operations(network) == pytest.approx(2 * (3 * forward - 16 * d * 64), rel=0.01)
 
 
 def test_no_patches(tmp_path):
