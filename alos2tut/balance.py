@@ -166,3 +166,22 @@ def class_weights(class_pixels: ArrayLike) -> NDArray[np.float64]:
     share = _shares(class_pixels)
     weights: NDArray[np.float64] = (1 - share) / max(len(share) - 1, 1)
     return weights
+
+
+def tempered_weights(class_pixels: ArrayLike, temper: float) -> NDArray[np.float64]:
+    """Weights that fall with a power of the pixel shares: f^(−temper), scaled to sum to one.
+
+    Args:
+        class_pixels: (C,) pixels per class.
+        temper: 0 weighs all alike; 1 gives every class the same total weight.
+
+    Returns:
+        (C,); a class without pixels gets the weight of the rarest that has some.
+
+    Raises:
+        Alos2TutError: no labelled pixel.
+    """
+    share = _shares(class_pixels)
+    weights = np.maximum(share, share[share > 0].min()) ** -temper
+    result: NDArray[np.float64] = weights / weights.sum()
+    return result

@@ -24,8 +24,8 @@ from . import __version__
 from .artifacts import atomic_path
 from .config import EncoderConfig, from_dict
 from .dataset import Statistics, same_spacing
-from .encoders import Encoder, SwinEncoder, build_encoder
-from .errors import Alos2TutError, Alos2TutWarning
+from .encoders import Encoder, build_encoder
+from .errors import Alos2TutError, Alos2TutWarning, closest
 from .legend import Legend
 
 if TYPE_CHECKING:
@@ -96,7 +96,11 @@ def save_segmenter(path: str | Path, segmenter: Segmenter, *, provenance: Mappin
     """
     header = _encoder_header("segmenter", segmenter.encoder, segmenter.statistics, segmenter.signal, provenance)
     header |= _origin(simulated, segmenter.encoder.header)
-    decoder = {"width": segmenter.decoder.width, "dropout": segmenter.decoder.dropout}
+    decoder = {
+        "kind": segmenter.decoder_kind,
+        "width": segmenter.decoder.width,
+        "dropout": segmenter.decoder.dropout,
+    }
     _save(path, segmenter, {**header, "legend": segmenter.legend.to_dict(), "decoder": decoder})
 
 
@@ -113,20 +117,24 @@ def load_segmenter(path: str | Path) -> Segmenter:
     Raises:
         Alos2TutError: as :func:`load_encoder`.
     """
+    from .decoders import DECODERS
     from .segmentation import Segmenter
 
     header, tensors = read_weights(path, "segmenter")
     encoder = _encoder_from(header, path, 0.0)
-    if not isinstance(encoder, SwinEncoder):
-        raise Alos2TutError("a segmenter's encoder is a Swin", where=path, remedy=_REMEDY)
     assert encoder.statistics is not None and encoder.signal is not None
     legend = Legend.from_dict(_field(header, "legend", path), where=path)
     decoder = _field(header, "decoder", path)
     try:
-        width, dropout = int(decoder["width"]), float(decoder["dropout"])
+        kind, width, dropout = str(decoder["kind"]), int(decoder["width"]), float(decoder["dropout"])
     except (KeyError, TypeError, ValueError):
-        raise Alos2TutError("the header's 'decoder' lacks 'width' or 'dropout'", where=path, remedy=_REMEDY) from None
-    segmenter = Segmenter(encoder, legend, encoder.statistics, encoder.signal, width=width, dropout=dropout)
+        problem = "the header's 'decoder' lacks 'kind', 'width' or 'dropout'"
+        raise Alos2TutError(problem, where=path, remedy=_REMEDY) from None
+    if kind not in DECODERS:
+        raise Alos2TutError(f"the header's decoder is of the kind {kind!r}", where=path, remedy=closest(kind, DECODERS))
+    segmenter = Segmenter(
+        encoder, legend, encoder.statistics, encoder.signal, decoder=kind, width=width, dropout=dropout
+    )
     segmenter.header = header
     _load_state(segmenter, tensors, path)
     return segmenter.eval()

@@ -72,6 +72,11 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm of the final features, which the maps for segmentation do without."""
+        raise NotImplementedError
+
     def depth_of(self, name: str) -> int:
         """Blocks up to and including this parameter: 0 for the embedding, one more than all for what comes after."""
         raise NotImplementedError
@@ -168,25 +173,33 @@ class SwinEncoder(Encoder):
         features: Tensor = swin.norm(tokens)
         return features.permute(0, 3, 1, 2).contiguous()
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """What segmentation reads: each stage's output after its patch merging, without the final norm.
+    def features(self, x: Tensor, *, merged: bool = True) -> list[Tensor]:
+        """What segmentation reads: each stage's output, without the final norm.
 
         Args:
             x: (B, C, H, W) standardised dB.
+            merged: after the stage's patch merging, as published; else before it.
 
         Returns:
-            Four maps, finest first: widths 2, 4, 8, 8 × embed_dim at strides 2, 4, 8, 8 × patch_size.
+            Four maps, finest first: widths 2, 4, 8, 8 × embed_dim at strides 2, 4, 8, 8 × patch_size; before merging
+            1, 2, 4, 8 of both.
         """
         tokens = self.embed(x)
         stages: Any = self.swin.layers
         maps = []
         for index, stage in enumerate(stages):
             tokens = self._blocks(stage, tokens)
-            if index + 1 < len(stages):
-                # timm counts a merging to the stage it leads to
-                tokens = stages[index + 1].downsample(tokens)
-            maps.append(tokens.permute(0, 3, 1, 2).contiguous())
+            # timm counts a merging to the stage it leads to
+            after = stages[index + 1].downsample(tokens) if index + 1 < len(stages) else tokens
+            maps.append((after if merged else tokens).permute(0, 3, 1, 2).contiguous())
+            tokens = after
         return maps
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """See :attr:`Encoder.last_norm`."""
+        norm: nn.Module = self.swin.norm
+        return norm
 
     def depth_of(self, name: str) -> int:
         """See :meth:`Encoder.depth_of`."""
@@ -241,6 +254,23 @@ class VisionTransformerEncoder(Encoder):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """See :meth:`Encoder.forward`."""
+        vit: Any = self.vit
+        return self._map_of(vit.norm(self._tokens_after_blocks(x, mask)[-1]))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """What segmentation reads: the tokens after each quarter of the blocks, without the final norm.
+
+        Args:
+            x: (B, C, H, W) standardised dB.
+
+        Returns:
+            Four maps (B, dim, H/patch, W/patch), from shallow to deep.
+        """
+        after, depth = self._tokens_after_blocks(x, None), self.config.depths[0]
+        return [self._map_of(after[math.ceil(depth * quarter / 4) - 1]) for quarter in (1, 2, 3, 4)]
+
+    def _tokens_after_blocks(self, x: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """Tokens (B, 1 + N, dim), class token first, after each block."""
         self._check_input(x, mask)
         vit: Any = self.vit
         tokens: Tensor = vit.patch_embed(x)
@@ -250,10 +280,21 @@ class VisionTransformerEncoder(Encoder):
         if vit.pos_embed is not None:
             tokens = tokens + vit.pos_embed
         bias = vit.rel_pos_bias() if vit.rel_pos_bias is not None else None
+        after = []
         for block in vit.blocks:
             tokens = self.run_block(block, tokens, bias)
-        tokens = vit.norm(tokens)[:, 1:]
-        return tokens.transpose(1, 2).reshape(len(x), self.dim, *self.grid)
+            after.append(tokens)
+        return after
+
+    def _map_of(self, tokens: Tensor) -> Tensor:
+        """Tokens as a map (B, dim, H/patch, W/patch), without the class token."""
+        return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), self.dim, *self.grid)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """See :attr:`Encoder.last_norm`."""
+        norm: nn.Module = self.vit.norm
+        return norm
 
     def depth_of(self, name: str) -> int:
         """See :meth:`Encoder.depth_of`."""

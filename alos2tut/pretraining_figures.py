@@ -35,6 +35,7 @@ from .figures import (
     symbol,
 )
 from .legend import IGNORE
+from .mixmae import from_units, to_units, unit_statistics
 from .reconstruction import HiddenPixels, evenly, means_by_group
 from .weighting import Weighting, sar_weights_db
 
@@ -275,6 +276,45 @@ def one_step(target_db: Image, mask: NDArray[np.bool_], guess_db: Image, weight:
         ax.set(xticks=[], yticks=[], title=title)
     fig.colorbar(image, ax=axes[:2], label=f"{symbol(quantity)} (dB)", shrink=0.8)
     fig.colorbar(shown, ax=axes[2:], label="dB", shrink=0.8)
+    return fig
+
+
+def two_objectives(
+    patches_db: Image, hidden: NDArray[np.bool_], mixed: NDArray[np.bool_], unit_px: int, quantity: str
+) -> Figure:
+    """What SimMIM and MixMAE give the network of the first of two patches, and what they ask of it.
+
+    Args:
+        patches_db: (2, H, W), the second to be mixed with the first.
+        hidden: (H, W), True where SimMIM hides the first.
+        mixed: (H, W), True where MixMAE puts the second.
+        unit_px: side of MixMAE's units.
+        quantity: of the patches.
+    """
+    first, second = patches_db
+    x = torch.from_numpy(np.nan_to_num(first, nan=float(np.nanmean(first))))[None, None]
+    units = to_units(x, unit_px)
+    mean, spread = unit_statistics(units, torch.ones((), dtype=torch.bool))
+    grid = (first.shape[0] // unit_px, first.shape[1] // unit_px)
+    normalised = from_units((units - mean) / spread, unit_px, grid)[0, 0].numpy()
+    limits = grey_limits(patches_db)
+    fig, axes = plt.subplots(2, 3, figsize=(10.4, 6.6))
+    pictures = {
+        "a patch": first,
+        "SimMIM: what the network gets": np.where(hidden, np.nan, first),
+        "SimMIM: what it is asked": np.where(hidden, first, np.nan),
+        "another patch": second,
+        "MixMAE: what the network gets": np.where(mixed, second, first),
+    }
+    for ax, (title, picture) in zip(axes.flat, pictures.items(), strict=False):
+        image = ax.imshow(picture, cmap=grey_with_holes(), **limits)
+        ax.set_title(title)
+    shown = axes[1, 2].imshow(normalised, cmap="cividis", vmin=-2.5, vmax=2.5)
+    axes[1, 2].set_title("MixMAE: what it is asked")
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+    fig.colorbar(image, ax=axes[:, :2], label=f"{symbol(quantity)} (dB)", location="left", shrink=0.8)
+    fig.colorbar(shown, ax=axes[:, 2], label="unit's own standard deviations", shrink=0.45, anchor=(0, 0.05))
     return fig
 
 

@@ -1,13 +1,9 @@
-"""Fine-tuning: an encoder and a decoder that name the land cover of every pixel.
-
-The decoder is the one of arXiv 2603.15119: pooled context of the deepest features (PPM, arXiv 1612.01105), a pyramid
-that carries it to finer ones (FPN, arXiv 1612.03144), and a head that enlarges step by step.
-"""
+"""Fine-tuning: an encoder and a decoder (:mod:`alos2tut.decoders`) that name the land cover of every pixel."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +13,15 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from . import __version__
 from .artifacts import make_folder, stage_dir
+from .balance import class_weights, tempered_weights
 from .checkpoints import save_segmenter
 from .config import FinetuneConfig, settings_for_key
 from .dataset import PatchDataset, Split, Statistics, open_dataset
-from .encoders import Encoder, SwinEncoder, standardize
+from .decoders import build_decoder
+from .encoders import Encoder, standardize
 from .errors import Alos2TutError
 from .legend import IGNORE, Legend
 from .scores import scores_from_confusion
@@ -45,92 +42,12 @@ from .training import (
     rank_and_world,
     ratios_over_processes,
     reuse,
+    sum_over_processes,
     wait_for_all,
 )
 
-_POOL_BINS = (1, 2, 3, 6)
-
-
-def _norm(width: int) -> list[nn.Module]:
-    """GroupNorm of 16 groups as published, or fewer so that a group keeps 8 channels, and GELU.
-
-    On the 1×1 map of the coarsest pooling a group of one channel would be normalised to nothing.
-    """
-    return [nn.GroupNorm(math.gcd(16, width, max(1, width // 8)), width), nn.GELU()]
-
-
-def _block(channels: int, width: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, width, kernel_size=1), *_norm(width), nn.Dropout(dropout))
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=True)
-
-
-def _twice(x: Tensor) -> Tensor:
-    return _resize(x, (2 * x.shape[-2], 2 * x.shape[-1]))
-
-
-class PyramidPooling(nn.Module):
-    """The deepest features beside their maxima over 1, 2², 3² and 6² parts of the image, fused to ``width``."""
-
-    def __init__(self, channels: int, width: int, dropout: float) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveMaxPool2d(bins), nn.Conv2d(channels, width, kernel_size=1), *_norm(width))
-            for bins in _POOL_BINS
-        )
-        self.fuse = _block(channels + len(_POOL_BINS) * width, width, dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, h, w) → (B, width, h, w)."""
-        size = (x.shape[-2], x.shape[-1])
-        fused: Tensor = self.fuse(torch.cat([x, *(_resize(branch(x), size) for branch in self.branches)], dim=1))
-        return fused
-
-
-class Decoder(nn.Module):
-    """From the encoder's four maps to logits of the image's size.
-
-    Args:
-        channels: of the four maps, finest first.
-        classes: of the legend.
-        patch_size: of the encoder: the finest fused map has one pixel per patch.
-        width: channels throughout.
-        dropout: rate in the fusing blocks.
-    """
-
-    def __init__(self, channels: tuple[int, ...], classes: int, patch_size: int, width: int, dropout: float) -> None:
-        super().__init__()
-        self.width, self.dropout = width, dropout
-        self.context = PyramidPooling(channels[3], width, dropout)
-        self.widen = nn.Conv2d(width, width, kernel_size=1)
-        self.laterals = nn.ModuleList(_block(channels[level], width, dropout) for level in (2, 1, 0))
-        self.merges = nn.ModuleList(_block(width, width, dropout) for _ in range(3))
-        self.fuse = _block(4 * width, width, dropout)
-        #: enlargement of each of the head's two convolutions: ×2 while the patch is not undone
-        self.factors = tuple(2 if patch_size >= size else 1 for size in (2, 4))
-        self.head = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, width, kernel_size=3, padding=1), *_norm(width)) for _ in self.factors
-        )
-        self.classify = nn.Conv2d(width, classes, kernel_size=3, padding=1)
-
-    def forward(self, maps: list[Tensor], image_px: tuple[int, int]) -> Tensor:
-        """Four maps, finest first → (B, classes, *image_px) logits."""
-        x = self.context(maps[3])
-        levels = [x]
-        for index, (lateral, merge) in enumerate(zip(self.laterals, self.merges, strict=True)):
-            x = _twice(x)
-            if index == 0:
-                x = self.widen(x)
-            x = merge(x + _twice(lateral(maps[2 - index])))
-            levels.append(x)
-        finest = (x.shape[-2], x.shape[-1])
-        x = self.fuse(torch.cat([_resize(level, finest) for level in levels], dim=1))
-        for factor, convolution in zip(self.factors, self.head, strict=True):
-            x = convolution(_twice(x) if factor == 2 else x)
-        # a patch of 4 px or less is undone by now; other sizes by one last step
-        return _resize(self.classify(x), image_px)
+#: from stored patches (B, C, H, W) int16 and their positions in a list (B,) to other patches, alike
+Change = Callable[[NDArray[np.int16], NDArray[np.int64]], NDArray[np.int16]]
 
 
 class Segmenter(nn.Module):
@@ -141,25 +58,27 @@ class Segmenter(nn.Module):
         legend: names the classes.
         statistics: what its input is standardised by.
         signal: quantity, polarizations and spacing_m of what it is trained on.
+        decoder: ``paper``, ``refined`` or ``linear``; see :mod:`alos2tut.decoders`.
         width: the decoder's channels.
         dropout: the decoder's rate.
     """
 
     def __init__(
         self,
-        encoder: SwinEncoder,
+        encoder: Encoder,
         legend: Legend,
         statistics: Statistics,
         signal: dict[str, Any],
         *,
+        decoder: str = "paper",
         width: int = 256,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
         self.encoder, self.legend, self.statistics, self.signal = encoder, legend, statistics, signal
         self.header: dict[str, Any] = {}
-        channels = tuple(encoder.config.embed_dim * factor for factor in (2, 4, 8, 8))
-        self.decoder = Decoder(channels, len(legend), encoder.config.patch_size, width, dropout)
+        self.decoder_kind = decoder
+        self.decoder = build_decoder(decoder, encoder, len(legend), width, dropout)
 
     @property
     def image_px(self) -> tuple[int, int]:
@@ -168,8 +87,20 @@ class Segmenter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardised dB (B, C, H, W) → logits (B, classes, H, W)."""
-        logits: Tensor = self.decoder(self.encoder.features(x), self.image_px)
+        logits: Tensor = self.decoder(self.decoder.maps(self.encoder, x), x)
         return logits
+
+    def freeze(self) -> None:
+        """Let the encoder be as it is: no gradient, and no stochastic depth."""
+        self.encoder.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Segmenter:
+        """Training or evaluation mode; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.encoder.parameters()):
+            self.encoder.eval()
+        return self
 
 
 def dice_focal_sums(
@@ -201,13 +132,27 @@ def dice_focal_sums(
     }
 
 
-def _dice_focal(logits: Tensor, labels: Tensor, class_weights: Tensor, config: FinetuneConfig) -> tuple[Tensor, Tensor]:
+def cross_entropy_sums(logits: Tensor, labels: Tensor, class_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Numerator and denominator of the cross-entropy: −w·log p of the true class over labelled pixels; Σ w."""
+    labelled = labels != IGNORE
+    index = torch.where(labelled, labels, 0).to(torch.int64)
+    log_p = F.log_softmax(logits.to(torch.float32), dim=1).gather(1, index.unsqueeze(1)).squeeze(1)
+    weight = torch.where(labelled, class_weights.to(log_p)[index], 0.0)
+    return -(weight * log_p).sum(), weight.sum()
+
+
+def segmentation_losses(
+    logits: Tensor, labels: Tensor, class_weights: Tensor, config: FinetuneConfig
+) -> tuple[Tensor, Tensor]:
+    """The loss of a batch, right over any number of processes: to differentiate, and of the whole batch, detached."""
+    if config.loss == "cross_entropy":
+        parts = {"cross_entropy": cross_entropy_sums(logits, labels, class_weights)}
+        differentiable, reported = ratios_over_processes(parts, at_least=1e-6)
+        return differentiable["cross_entropy"], reported["cross_entropy"]
     # nothing labelled in the batch: 0 / 1, not 0 / 0
     both = ratios_over_processes(dice_focal_sums(logits, labels, class_weights, config), at_least=1.0)
-    differentiable, reported = (
-        config.dice_share * parts["dice"] + (1 - config.dice_share) * parts["focal"] for parts in both
-    )
-    return differentiable, reported
+    mixed, told = (config.dice_share * parts["dice"] + (1 - config.dice_share) * parts["focal"] for parts in both)
+    return mixed, told
 
 
 def dice_focal(logits: Tensor, labels: Tensor, class_weights: Tensor, config: FinetuneConfig) -> Tensor:
@@ -226,7 +171,7 @@ def dice_focal(logits: Tensor, labels: Tensor, class_weights: Tensor, config: Fi
     Returns:
         A scalar; 0 if no pixel is labelled.
     """
-    return _dice_focal(logits, labels, class_weights, config)[0]
+    return segmentation_losses(logits, labels, class_weights, config)[0]
 
 
 class _Finetuning(Training):
@@ -234,50 +179,138 @@ class _Finetuning(Training):
     network: Segmenter
     class_weights: Tensor
 
-    def __init__(self, network: Segmenter, config: FinetuneConfig, class_weights: Tensor, steps: int) -> None:
-        super().__init__(network, config, "train", steps)
+    def __init__(
+        self, network: Segmenter, config: FinetuneConfig, class_weights: Tensor, steps: int, chosen: NDArray[np.int64]
+    ) -> None:
+        super().__init__(network, config, "train", steps, chosen=chosen)
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x, _ = standardize(flip(batch.rows, flips), self.network.statistics)
         logits = self.network(x)
         with torch.autocast(x.device.type, enabled=False):
-            loss, reported = _dice_focal(logits, flip(batch.labels, flips), self.class_weights, self.config)
+            loss, reported = segmentation_losses(logits, flip(batch.labels, flips), self.class_weights, self.config)
         return loss, {"loss": reported}
 
 
 @torch.no_grad()
+def scored_batches(
+    segmenter: Segmenter, split: Split, batch_size: int, change: Change | None = None
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    """A list through a segmenter in evaluation mode, batch by batch; of several processes, each takes its share.
+
+    Whole batches are shared out and none is filled up: every patch is seen once, and in the same company, and so to
+    the same last bit, however many processes there are.
+
+    Args:
+        segmenter: on any device.
+        split: the list.
+        batch_size: patches per forward pass.
+        change: from stored patches (B, C, H, W) int16 and their positions in the list (B,) to other patches, alike;
+            None: they stay as they are.
+
+    Yields:
+        Positions in the list (B,), labels (B, H, W) int64 and logits (B, classes, H, W) float32, these two on the
+        segmenter's device.
+
+    Raises:
+        Alos2TutError: a label that is the index of no class.
+    """
+    device = next(segmenter.parameters()).device
+    # processes without a process group cannot sum: each then goes through the whole list
+    rank, world = rank_and_world() if dist.is_available() and dist.is_initialized() else (0, 1)
+    training = segmenter.training
+    segmenter.eval()
+    try:
+        for start in range(rank * batch_size, len(split), world * batch_size):
+            positions = np.arange(start, min(start + batch_size, len(split)))
+            rows, labels = split.gather(positions)
+            _check_labels(labels, len(segmenter.legend), split.name)
+            stored = torch.from_numpy(rows if change is None else change(rows, positions))
+            x, _ = standardize(stored.to(device), segmenter.statistics)
+            yield positions, torch.from_numpy(labels).to(device, torch.int64), segmenter(x).to(torch.float32)
+    finally:
+        segmenter.train(training)
+
+
+def _check_labels(labels: NDArray[np.uint8], classes: int, where: str) -> None:
+    """Refuse labels that would be counted for a class that does not exist."""
+    highest = int(np.where(labels == IGNORE, 0, labels).max(initial=0))
+    if highest >= classes:
+        remedy = "Verify the dataset; it was edited since it was built."
+        raise Alos2TutError(f"the list '{where}' has labels {highest}, of {classes} classes", where=where, remedy=remedy)
+
+
+def confusion_counts(labels: Tensor, predicted: Tensor, groups: NDArray[np.int64], size: tuple[int, int]) -> Tensor:
+    """Confusion matrices of a batch, one for each group of patches.
+
+    Args:
+        labels: (B, H, W) int64, 255 where nothing counts.
+        predicted: (B, H, W) int64.
+        groups: (B,) the group of each patch, from 0.
+        size: numbers of groups and of classes.
+
+    Returns:
+        (groups, classes, classes) int64 pixels: rows are the reference, columns the prediction.
+    """
+    of_groups, classes = size
+    group = torch.from_numpy(groups).to(labels.device).view(-1, 1, 1)
+    cells = ((group * classes + labels) * classes + predicted)[labels != IGNORE]
+    return torch.bincount(cells, minlength=of_groups * classes**2).view(of_groups, classes, classes)
+
+
+def confusion_matrices(
+    segmenter: Segmenter, split: Split, batch_size: int, groups: NDArray[np.int64], change: Change | None = None
+) -> NDArray[np.int64]:
+    """Confusion matrices of a whole list, one for each group of patches, counts summed over all processes.
+
+    Args:
+        segmenter, split, batch_size, change: as for :func:`scored_batches`.
+        groups: (patches of the list,) the group of each, from 0.
+
+    Returns:
+        As :func:`confusion_counts`.
+    """
+    size = int(groups.max(initial=0)) + 1, len(segmenter.legend)
+    total = torch.zeros((size[0], size[1], size[1]), dtype=torch.int64, device=next(segmenter.parameters()).device)
+    for positions, labels, logits in scored_batches(segmenter, split, batch_size, change):
+        total += confusion_counts(labels, logits.argmax(dim=1), groups[positions], size)
+    return summed(total)
+
+
 def confusion_matrix(segmenter: Segmenter, split: Split, batch_size: int) -> NDArray[np.int64]:
     """One confusion matrix of a whole list; with several processes each takes its share, and all counts are summed.
 
     Returns:
-        (classes, classes) pixels: rows are the reference, columns the prediction.
+        (classes, classes) int64 pixels: rows are the reference, columns the prediction.
     """
-    device = next(segmenter.parameters()).device
-    counts = MulticlassConfusionMatrix(len(segmenter.legend), ignore_index=IGNORE, validate_args=False).to(device)
-    # a scoring that torchrun started without a process group cannot sum: each process then counts the whole list
-    rank, world = rank_and_world() if dist.is_available() and dist.is_initialized() else (0, 1)
-    mine = np.arange(len(split))[rank::world]
-    counts.update(torch.zeros(1, device=device), torch.full((1,), IGNORE, device=device))  # a share may be empty
-    training = segmenter.training
-    segmenter.eval()
-    for start in range(0, len(mine), batch_size):
-        rows, labels = split.gather(mine[start : start + batch_size])
-        x, _ = standardize(torch.from_numpy(rows).to(device), segmenter.statistics)
-        counts.update(segmenter(x).argmax(dim=1), torch.from_numpy(labels).to(device, torch.int64))
-    segmenter.train(training)
-    matrix: NDArray[np.int64] = counts.compute().cpu().numpy().astype(np.int64)
-    return matrix
+    return confusion_matrices(segmenter, split, batch_size, np.zeros(len(split), dtype=np.int64))[0]
+
+
+def summed(counts: Tensor) -> NDArray[Any]:
+    """Counts of this process as those of all together."""
+    array: NDArray[Any] = sum_over_processes(counts).cpu().numpy()
+    return array
 
 
 class Validation(StepCallback):
     """Scores the validation list every so many steps and at the end, and keeps the weights that did best.
 
     The best weights travel in the resume checkpoints, so a resumed run chooses among the same.
+
+    Args:
+        split: the validation list.
+        history: gets the scores as ``val_miou``.
+        every: optimiser steps between validations.
+        batch_size: patches per forward pass, of each process.
+        patience: validations in a row without better weights that end the training; None: none do.
     """
 
-    def __init__(self, split: Split, history: History, every: int, batch_size: int) -> None:
+    def __init__(
+        self, split: Split, history: History, every: int, batch_size: int, patience: int | None = None
+    ) -> None:
         self.split, self.history, self.every, self.batch_size = split, history, every, batch_size
+        self.patience = patience
         self.best: dict[str, Any] = {"step": 0, "miou": -1.0, "weights": {}, "confusion": []}
 
     def on_step(self, trainer: Any, module: Training, step: int) -> None:
@@ -292,6 +325,8 @@ class Validation(StepCallback):
         if miou > self.best["miou"]:
             weights = {name: tensor.detach().cpu().clone() for name, tensor in segmenter.state_dict().items()}
             self.best = {"step": step, "miou": miou, "weights": weights, "confusion": matrix.tolist()}
+        elif self.patience is not None and step - self.best["step"] >= self.patience * self.every:
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         """For the resume checkpoint."""
@@ -333,30 +368,73 @@ def finetune(config: FinetuneConfig) -> Path:
     validation_split = dataset.split("val")
     if not (validation_split.labels[validation_split.rows] != IGNORE).any():
         raise Alos2TutError("the validation list has no labelled pixel", where=dataset.path / "val.csv")
-    steps = number_of_steps(config, len(dataset.split("train")))
+    chosen = budgeted_patches(config, dataset)
+    weights = training_class_weights(config, dataset, chosen)
+    steps = number_of_steps(config, len(chosen))
     make_folder(stage)
     history = History(stage / "metrics.csv", every=max(1, steps // 2000), extra=("val_miou",))
     _, world = rank_and_world()
-    validation = Validation(validation_split, history, config.validate_every, -(-config.batch_size // world))
-    training = _Finetuning(network, config, torch.from_numpy(dataset.class_weights), steps)
+    batch_size = -(-config.batch_size // world)
+    validation = Validation(validation_split, history, config.validate_every, batch_size, config.patience)
+    training = _Finetuning(network, config, torch.from_numpy(weights), steps, chosen)
     fit(training, stage, "finetune", callbacks=(validation, history))
     if rank_and_world()[0] == 0:
-        _write_results(stage, network, validation.best, dataset, settings, inputs, history.last("loss"))
+        told = [round(float(weight), 8) for weight in weights]
+        facts = {"patches": len(chosen), "class_weights": told, "last_step": int(history.last("step"))}
+        _write_results(stage, network, validation.best, dataset, settings, inputs, facts, history.last("loss"))
     wait_for_all()
     return stage
 
 
+def budgeted_patches(config: FinetuneConfig, dataset: PatchDataset) -> NDArray[np.int64]:
+    """Positions in the ``train`` list that the budget pays for, in rising order; all without a budget.
+
+    The first of one shuffled order are taken, so that with equal seeds a larger budget holds a smaller one.
+
+    Raises:
+        Alos2TutError: an empty list, or a budget of more patches than there are.
+    """
+    n, where = len(dataset.split("train")), dataset.path / "train.csv"
+    if n < 1:
+        raise Alos2TutError("the list of patches to train on is empty", where=where)
+    if config.budget is None:
+        return np.arange(n)
+    if config.budget > n:
+        raise Alos2TutError(f"a budget of {config.budget} patches, of which there are {n}", where=where)
+    order = np.random.default_rng(derived_seed(config.seed, "budget")).permutation(n)
+    return np.sort(order[: config.budget])
+
+
+def training_class_weights(
+    config: FinetuneConfig, dataset: PatchDataset, chosen: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Weights of the classes (C,), from the labels that training sees and no others.
+
+    Raises:
+        Alos2TutError: none of these patches has a labelled pixel.
+    """
+    counts = np.array(list(dataset.content["splits"]["train"]["class_pixels"].values()), dtype=np.int64)
+    if config.budget is not None:
+        split, counted = dataset.split("train"), np.zeros(256, dtype=np.int64)
+        for row in split.rows[chosen]:
+            counted += np.bincount(split.labels[row].ravel(), minlength=256)
+        counts = counted[: len(counts)]
+    if not counts.any():
+        raise Alos2TutError(f"none of {len(chosen)} patches has a label", where=dataset.path / "train.csv")
+    if config.class_weighting == "frequency":
+        weights = class_weights(counts)
+    elif config.class_weighting == "tempered":
+        weights = tempered_weights(counts, config.temper)
+    else:
+        weights = np.ones(len(counts))
+    return weights.astype(np.float32)
+
+
 def _initial_segmenter(config: FinetuneConfig, dataset: PatchDataset, encoder: Encoder) -> Segmenter:
     assert encoder.statistics is not None
-    if not isinstance(encoder, SwinEncoder):
-        raise Alos2TutError(
-            "a plain ViT has no finer maps, which the decoder reads",
-            where="encoder.kind",
-            remedy="Fine-tune a Swin.",
-        )
-    # neither takes part in segmentation: nothing is masked, and the features are read before the last norm
+    # neither takes part in segmentation: nothing is masked, and the maps are read before the last norm
     encoder.mask_token.requires_grad_(False)
-    encoder.swin.norm.requires_grad_(False)
+    encoder.last_norm.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         # the decoder's own seed: it starts equal whether the encoder is pretrained or random
         torch.manual_seed(derived_seed(config.seed, "init", 1))
@@ -365,9 +443,12 @@ def _initial_segmenter(config: FinetuneConfig, dataset: PatchDataset, encoder: E
             dataset.legend,
             encoder.statistics,
             dataset.signal,
+            decoder=config.decoder,
             width=config.decoder_width,
             dropout=config.dropout,
         )
+    if config.mode != "full":
+        network.freeze()
     return network.train()
 
 
@@ -378,6 +459,7 @@ def _write_results(
     dataset: PatchDataset,
     settings: dict[str, Any],
     inputs: dict[str, str],
+    facts: dict[str, Any],
     loss: float,
 ) -> None:
     network.load_state_dict(best["weights"])
@@ -390,6 +472,7 @@ def _write_results(
         "settings": settings,
         "made_from": inputs,
         "init": "file" if "init" in inputs else "random",
+        **facts,
         "statistics": network.statistics.to_dict(),
         "signal": dataset.signal,
         "classes": dataset.legend.names,

@@ -51,7 +51,7 @@ from .progress import is_interactive
 Sample = tuple[int, int, int]
 
 #: Keeps the draws of different purposes apart.
-PURPOSES = {"init": 0, "network": 1, "augmentation": 2, "examples": 3}
+PURPOSES = {"init": 0, "network": 1, "augmentation": 2, "examples": 3, "budget": 4}
 
 _KEPT_CHECKPOINTS = 2
 
@@ -205,10 +205,19 @@ class EndlessBatches(Sampler[list[Sample]]):
 
 
 class PatchRows(Dataset[Batch]):
-    """Gathers stored rows and, if asked to, labels; the arithmetic is left to the device."""
+    """Gathers stored rows and, if asked to, labels; the arithmetic is left to the device.
 
-    def __init__(self, dataset: str | Path, split: str, labelled: bool = True) -> None:
-        self.dataset, self.name, self.labelled = Path(dataset), split, labelled
+    Args:
+        dataset: its folder.
+        split: the list.
+        labelled: whether labels are needed.
+        chosen: positions in the list that count; None: all.
+    """
+
+    def __init__(
+        self, dataset: str | Path, split: str, labelled: bool = True, chosen: NDArray[np.int64] | None = None
+    ) -> None:
+        self.dataset, self.name, self.labelled, self.chosen = Path(dataset), split, labelled, chosen
 
     @cached_property
     def split(self) -> Split:
@@ -220,11 +229,16 @@ class PatchRows(Dataset[Batch]):
         return {key: value for key, value in self.__dict__.items() if key != "split"}
 
     def __len__(self) -> int:
-        return len(self.split)
+        return len(self.split) if self.chosen is None else len(self.chosen)
+
+    def places(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions in the list of samples 0…len − 1."""
+        return indices if self.chosen is None else self.chosen[indices]
 
     def __getitems__(self, samples: list[Sample]) -> Batch:
         """One batch for the samples that :class:`EndlessBatches` yields."""
-        indices, positions = [index for _, _, index in samples], np.array([position for _, position, _ in samples])
+        indices = self.places(np.array([index for _, _, index in samples]))
+        positions = np.array([position for _, position, _ in samples])
         if self.labelled:
             rows, labels = self.split.gather(indices)
         else:
@@ -328,6 +342,7 @@ class Training(lightning.LightningModule):
         steps: optimiser steps.
         labelled: whether labels are needed.
         paired: whether the i-th sample of a batch and the i-th from its end belong together.
+        chosen: positions in the list to train on; None: all.
 
     Attributes:
         grad_norm: norm of the last step's gradient before it was clipped.
@@ -346,10 +361,11 @@ class Training(lightning.LightningModule):
         *,
         labelled: bool = True,
         paired: bool = False,
+        chosen: NDArray[np.int64] | None = None,
     ) -> None:
         super().__init__()
         self.network, self.config, self.steps, self.paired = network, config, steps, paired
-        self.rows = PatchRows(config.dataset, split, labelled)
+        self.rows = PatchRows(config.dataset, split, labelled, chosen)
         self.grad_norm: Tensor = torch.zeros(())
         self.stop_reason: str | None = None
 
@@ -559,7 +575,7 @@ class Checkpoints(StepCallback):
 
     def _fail(self, module: Training, name: str, value: float, step: _Step) -> None:
         rows, config = module.rows, module.config
-        batches = (batch_indices(len(rows), config.batch_size, config.seed, m) for m in step.micro_batches)
+        batches = (rows.places(batch_indices(len(rows), config.batch_size, config.seed, m)) for m in step.micro_batches)
         patches = [rows.split.table[int(i)].get("FileName", f"row {i}") for batch in batches for i in batch]
         kept = checkpoints_in(self.folder)
         checkpoint = kept[-1].name if kept else "none"

@@ -66,7 +66,11 @@ def write_packed_dataset(
     }
     legend = changes.get("legend", legend)
     names = [land_class["name"] for land_class in legend["classes"]]
-    counted = {name: {"patches": count, "class_pixels": dict.fromkeys(names, 0)} for name, count, _ in lists}
+    counted = {}
+    for name, count, _ in lists:
+        labels = np.load(path / f"{'pretrain' if name == 'train' else name}_labels.npy")[:count]
+        pixels = np.bincount(labels.ravel(), minlength=256)[: len(names)]
+        counted[name] = {"patches": count, "class_pixels": dict(zip(names, map(int, pixels), strict=True))}
     given = changes.pop("splits", {})
     content = {
         "schema": "alos2tut-dataset-2",

@@ -15,12 +15,13 @@ from conftest import write_packed_dataset
 from alos2tut.checkpoints import load_segmenter
 from alos2tut.config import EncoderConfig, FinetuneConfig, PretrainConfig, load_config
 from alos2tut.dataset import Statistics, open_dataset
+from alos2tut.decoders import build_decoder
 from alos2tut.encoders import SwinEncoder, parameter_groups, standardize
 from alos2tut.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.legend import Legend
 from alos2tut.pretraining import pretrain
 from alos2tut.scores import scores_from_confusion
-from alos2tut.segmentation import Decoder, Segmenter, confusion_matrix, dice_focal, finetune
+from alos2tut.segmentation import Segmenter, confusion_matrix, dice_focal, finetune
 from alos2tut.training import initial_encoder
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
@@ -79,7 +80,7 @@ def test_logits_have_the_images_size(patch_size, side):
 
 def test_paper_decoder_has_the_published_shapes():
     with torch.device("meta"):
-        decoder = Decoder((256, 512, 1024, 1024), 9, patch_size=4, width=256, dropout=0.5)
+        decoder = build_decoder("paper", SwinEncoder(EncoderConfig(), (256, 256)), 9, width=256, dropout=0.5)
     shapes = sorted(tuple(p.shape) for p in decoder.parameters())
     weight = [(256, 1024, 1, 1)] * 6 + [(256, 2048, 1, 1), (256, 512, 1, 1), (256, 256, 3, 3), (256, 256, 3, 3)]
     weight += [(256, 256, 1, 1)] * 5 + [(9, 256, 3, 3)]
@@ -91,7 +92,7 @@ def test_paper_decoder_has_the_published_shapes():
 
 @pytest.mark.parametrize(("width", "groups"), [(8, 1), (24, 1), (32, 4), (38, 2), (128, 16)])
 def test_groups_of_a_narrow_decoder_keep_eight_channels(width, groups):
-    decoder = Decoder((48, 96, 192, 192), 2, patch_size=4, width=width, dropout=0.0)
+    decoder = build_decoder("paper", SwinEncoder(EncoderConfig(**TINY), (32, 32)), 2, width=width, dropout=0.0)
     assert {m.num_groups for m in decoder.modules() if isinstance(m, torch.nn.GroupNorm)} == {groups}
 
 
