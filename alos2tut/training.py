@@ -847,6 +847,7 @@ def _quiet() -> Iterator[None]:
     harmless = [
         r".*does not have many workers.*",  # gathering mapped rows is faster without
         r".*isinstance\(treespec, LeafSpec\).*",  # between Lightning and torch
+        r".*module\(s\) in eval mode at the start.*",  # a frozen encoder is meant to be
         r".*Grad strides do not match bucket view strides.*",  # of 1 × 1 convolutions, whose strides say nothing
         r".*The `srun` command is available.*",  # a scheduler's command on the path is no mistake
     ]

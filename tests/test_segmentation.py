@@ -21,7 +21,16 @@ from alos2tut.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.legend import Legend
 from alos2tut.pretraining import pretrain
 from alos2tut.scores import scores_from_confusion
-from alos2tut.segmentation import Segmenter, confusion_matrix, dice_focal, finetune
+from alos2tut.segmentation import (
+    Segmenter,
+    _initial_segmenter,
+    budgeted_patches,
+    confusion_matrix,
+    dice_focal,
+    finetune,
+    segmentation_losses,
+    training_class_weights,
+)
 from alos2tut.training import initial_encoder
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
@@ -154,6 +163,29 @@ def test_ignored_pixels_have_no_gradient():
     assert (logits.grad[0, :, 0, 1] == 0).all() and (logits.grad[0, :, 0, 0] != 0).all()
 
 
+def test_dice_is_that_of_another_library():
+    """Where definitions agree: one image, every class in it; ignored pixels left out by both."""
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    torch.manual_seed(0)
+    logits, labels = torch.randn(1, 4, 16, 16), torch.randint(0, 4, (1, 16, 16))
+    labels[0, :3, :5] = 255
+    other = smp.losses.DiceLoss("multiclass", ignore_index=255)(logits, labels)
+    ours = dice_focal(logits, labels.to(torch.uint8), torch.ones(4), replace(CONFIG, dice_share=1.0))
+    torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-6)
+
+
+def test_cross_entropy_is_torchs():
+    config = replace(CONFIG, loss="cross_entropy")
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    labels[1, :2] = 255
+    weights = torch.tensor([0.2, 0.3, 0.5])
+    loss, reported = segmentation_losses(logits, labels.to(torch.uint8), weights, config)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, labels, weights, ignore_index=255))
+    assert loss == reported
+    nothing = torch.full((2, 4, 4), 255, dtype=torch.uint8)
+    assert segmentation_losses(logits, nothing, weights, config)[0] == 0
+
+
 # --- fine-tuning
 
 
@@ -203,6 +235,110 @@ def test_complete_finetuning_is_reused(packed_dataset, tmp_path, capsys):
     capsys.readouterr()
     assert finetune(config) == stage and capsys.readouterr().out == f"reusing {stage}\n"
     assert (stage / "run.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("mode", ["full", "frozen", "linear_probe"])
+def test_what_each_mode_trains(mode, packed_dataset, tmp_path):
+    config = _settings(packed_dataset, tmp_path, mode=mode, lr=3e-3, drop_path=0.3)
+    started = initial_encoder(config, open_dataset(packed_dataset)).state_dict()
+    segmenter = load_segmenter(finetune(config))
+    assert segmenter.decoder_kind == ("linear" if mode == "linear_probe" else "paper")
+    changed = {
+        name for name, weights in segmenter.encoder.state_dict().items() if not torch.equal(weights, started[name])
+    }
+    assert bool(changed) == (mode == "full")
+    run = json.loads(next(tmp_path.glob("finetune-*/run.json")).read_text())
+    assert run["final_loss"] > 0
+
+
+def test_a_frozen_encoder_stays_in_evaluation_mode(packed_dataset, tmp_path):
+    config, dataset = _settings(packed_dataset, tmp_path, mode="frozen"), open_dataset(packed_dataset)
+    network = _initial_segmenter(config, dataset, initial_encoder(config, dataset))
+    assert network.training and network.decoder.training and not network.encoder.training
+
+
+@pytest.mark.parametrize("decoder", ["refined", "linear"])
+def test_other_decoders_come_back(decoder, packed_dataset, tmp_path):
+    segmenter = load_segmenter(finetune(_settings(packed_dataset, tmp_path, decoder=decoder)))
+    assert segmenter.decoder_kind == decoder and segmenter(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 32, 32)
+
+
+def test_a_vit_is_fine_tuned(packed_dataset, tmp_path):
+    vit = {"kind": "vit", "patch_size": 8, "embed_dim": 16, "depths": [4], "num_heads": [2]}
+    stage = pretrain(
+        load_config("pretrain", "quick", dataset=str(packed_dataset), work_dir=str(tmp_path), encoder=vit, steps=1,
+                    batch_size=2, mask_unit_px=8)
+    )  # fmt: skip
+    segmenter = load_segmenter(finetune(_settings(packed_dataset, tmp_path, init=str(stage), layer_decay=0.5)))
+    assert segmenter.encoder.config.kind == "vit"
+
+
+# --- budgets
+
+
+def test_budgets_are_nested_and_drawn_by_seed(packed_dataset, tmp_path):
+    dataset = open_dataset(packed_dataset)
+    drawn = {
+        (seed, n): set(budgeted_patches(_settings(packed_dataset, tmp_path, budget=n, seed=seed), dataset).tolist())
+        for seed in (0, 1)
+        for n in (2, 5, 10)
+    }
+    for seed in (0, 1):
+        assert drawn[seed, 2] < drawn[seed, 5] < drawn[seed, 10] == set(range(10))
+    assert drawn[0, 5] != drawn[1, 5]
+
+
+def test_only_the_budget_is_learned_from(packed_dataset, tmp_path):
+    """Labels of other patches may be anything: weights, loss and class weights stay as they are."""
+    config = _settings(packed_dataset, tmp_path, budget=4)
+    first = finetune(config)
+    paid = budgeted_patches(config, open_dataset(packed_dataset))
+    other = write_packed_dataset(tmp_path / "other")
+    labels, rows = (np.load(other / f"pretrain_{kind}.npy") for kind in ("labels", "db"))
+    unpaid = [i for i in range(12) if i not in paid]
+    labels[unpaid], rows[unpaid] = 0, -1000
+    np.save(other / "pretrain_labels.npy", labels)
+    np.save(other / "pretrain_db.npy", rows)
+    second = finetune(replace(config, dataset=str(other)))
+    assert (second / "metrics.csv").read_text() == (first / "metrics.csv").read_text()
+    run = json.loads((first / "run.json").read_text())
+    counts = np.bincount(np.load(packed_dataset / "pretrain_labels.npy")[paid].ravel(), minlength=256)[:3]
+    assert run["patches"] == 4
+    np.testing.assert_allclose(run["class_weights"], (1 - counts / counts.sum()) / 2, atol=1e-6)
+
+
+def test_budgets_and_labels_that_are_not_there(packed_dataset, tmp_path):
+    with pytest.raises(Alos2TutError, match=r"train\.csv: a budget of 11 patches, of which there are 10"):
+        finetune(_settings(packed_dataset, tmp_path / "work", budget=11))
+    unlabelled = write_packed_dataset(tmp_path / "dataset")
+    labels = np.load(unlabelled / "pretrain_labels.npy")
+    np.save(unlabelled / "pretrain_labels.npy", np.full_like(labels, 255))
+    with pytest.raises(Alos2TutError, match=r"train\.csv: none of 5 patches has a label"):
+        finetune(_settings(unlabelled, tmp_path / "work", budget=5))
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(("weighting", "expected"), [("none", [1, 1, 1]), ("tempered", None), ("frequency", None)])
+def test_class_weights(weighting, expected, packed_dataset, tmp_path):
+    config, dataset = _settings(packed_dataset, tmp_path, class_weighting=weighting), open_dataset(packed_dataset)
+    weights = training_class_weights(config, dataset, np.arange(10))
+    share = np.bincount(np.load(packed_dataset / "pretrain_labels.npy")[:10].ravel(), minlength=256)[:3]
+    share = share / share.sum()
+    if weighting == "tempered":
+        expected = share**-0.5 / (share**-0.5).sum()
+    elif weighting == "frequency":
+        expected = (1 - share) / 2
+    np.testing.assert_allclose(weights, expected, rtol=1e-5)
+
+
+def test_patience_ends_training_and_the_best_stays(packed_dataset, tmp_path):
+    """Nothing gets better with a learning rate of next to nothing: after two more validations it ends."""
+    config = _settings(packed_dataset, tmp_path, steps=40, validate_every=2, patience=2, lr=1e-12, warmup_fraction=0.0)
+    stage = finetune(config)
+    run = json.loads((stage / "run.json").read_text())
+    assert (run["best_step"], run["last_step"]) == (2, 6)
+    rows = list(csv.DictReader((stage / "metrics.csv").read_text().splitlines()))
+    assert int(rows[-1]["step"]) == 6
 
 
 def test_test_split_is_never_opened(packed_dataset, tmp_path):
@@ -264,8 +400,6 @@ def test_paper_defaults():
 
 
 def test_frozen_in_fine_tuning(packed_dataset, tmp_path):
-    from alos2tut.segmentation import _initial_segmenter
-
     config, dataset = _settings(packed_dataset, tmp_path), open_dataset(packed_dataset)
     network = _initial_segmenter(config, dataset, initial_encoder(config, dataset))
     x = torch.randn(2, 1, 32, 32)
