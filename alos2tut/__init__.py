@@ -32,10 +32,13 @@ _HOME = {
     "import_patches": "patch_files",
     "pretrain": "pretraining",
     "load_encoder": "checkpoints",
+    "probe": "probing",
     "finetune": "segmentation",
     "load_segmenter": "checkpoints",
     "evaluate": "evaluation",
     "map_scene": "evaluation",
+    "convert_checkpoint": "conversion",
+    "export_checkpoint": "conversion",
 }
 
 __all__ = list(_HOME)
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from .checkpoints import load_encoder, load_segmenter
     from .checks_dataset import verify_dataset
     from .config import load_config
+    from .conversion import convert_checkpoint, export_checkpoint
     from .dataset import open_dataset
     from .dataset_builder import build_dataset
     from .downloads import fetch
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
     from .opening import open_product
     from .patch_files import export_patches, import_patches
     from .pretraining import pretrain
+    from .probing import probe
     from .products import Product
     from .segmentation import finetune
     from .simulation import simulate_product

@@ -26,11 +26,12 @@ _REFUSED = 2
 #: exit status of a training that was told to stop before its end (EX_TEMPFAIL: try again)
 _STOPPED = 75
 #: what a command may miss when only the core is installed, and the extra that brings it
-_EXTRA_OF = dict.fromkeys(("torch", "timm", "lightning", "torchmetrics", "safetensors", "tensorboard"), "train")
+_EXTRA_OF = dict.fromkeys(("torch", "timm", "lightning", "safetensors", "tensorboard"), "train")
+_EXTRA_OF |= dict.fromkeys(("sklearn", "threadpoolctl"), "train")
 _EXTRA_OF |= dict.fromkeys(("matplotlib", "papermill", "ipywidgets", "IPython", "nbformat"), "notebooks")
 _CRS_HELP = "coordinate system that the product lacks or states wrongly, as in EPSG:32654"
 #: what an interrupted command does when it is given again
-_AGAIN = dict.fromkeys(("pretrain", "finetune"), "continues from its last checkpoint")
+_AGAIN = dict.fromkeys(("pretrain", "finetune", "compare"), "continues from its last checkpoint")
 _AGAIN |= {"build-dataset": "goes on where it was"}
 _AGAIN |= {"fetch": "starts this file anew, and keeps those that are whole"}
 _TRAINING_ENDS = (
@@ -194,16 +195,49 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="only check the settings, and say the folder, steps and operations"
     )
 
+    probe = _command(commands, "probe", _probe, "judge encoders by small classifiers on their frozen features")
+    probe.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
+    probe.add_argument(
+        "encoders", nargs="+", metavar="ENCODER", help="encoder.safetensors or its folder, or NAME=PATH of one"
+    )
+    probe.add_argument("--seeds", type=int, default=5, metavar="N", help="draws of training patches (default 5)")
+    probe.add_argument("--patches", type=int, default=500, metavar="N", help="at most, of each list (default 500)")
+    probe.add_argument("--batch-size", type=int, default=32, metavar="N", help="patches per forward pass (default 32)")
+    probe.add_argument(
+        "--allow-other-signal", action="store_true", help="only warn of a signal that an encoder was not trained on"
+    )
+    probe.add_argument("--json", action="store_true", help="the scores of every seed, as JSON")
+    probe.epilog = (
+        "Trained on the list train, scored on val, by balanced accuracy: the mean recall of the classes. Beside the\n"
+        "encoders stand random weights of the first one's architecture, and mean and variation of the raw power: what\n"
+        "was learned should beat both. Nothing is written."
+    )
+
     finetune = _stage(commands, "finetune", "finetune", _finetune, "train a segmenter")
     finetune.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
     finetune.add_argument(
         "--init", metavar="ENCODER", help="encoder.safetensors or its folder; none: random initialisation"
     )
 
+    compare = _stage(
+        commands, "compare", "finetune", _compare, "fine-tune from several starts, over label budgets and seeds"
+    )
+    compare.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
+    compare.add_argument(
+        "--start",
+        action="append",
+        default=[],
+        metavar="NAME[=ENCODER]",
+        help="an encoder.safetensors or its folder; without it, random weights; repeatable, the first is the reference",
+    )
+    compare.add_argument("--budgets", nargs="+", default=["all"], metavar="N", help="labelled patches, or all")
+    compare.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N − 1 (default 3)")
+
     evaluate = _stage(commands, "evaluate", "evaluate", _evaluate, "score a segmenter on the test list")
     evaluate.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
     evaluate.add_argument("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, or its folder")
     evaluate.add_argument("--baseline", metavar="SEGMENTER", help="another one to compare with")
+    evaluate.epilog = f"{evaluate.epilog}\nProcesses that torchrun starts share the patches; the scores are the same."
 
     map_ = _command(commands, "map", _map, "map a whole product")
     map_.add_argument("product", metavar="PRODUCT", help="product (folder or file)")
@@ -216,6 +250,30 @@ def _parser() -> argparse.ArgumentParser:
         "--allow-other-signal", action="store_true", help="only warn of a quantity or polarisation not trained on"
     )
     map_.add_argument("--crs", help=_CRS_HELP)
+
+    convert = _command(commands, "convert", _convert, "make a checkpoint of others a weights file of this package")
+    convert.add_argument("source", metavar="IN", help="Microsoft's Swin, SimMIM's or the paper's authors' checkpoint")
+    convert.add_argument("target", metavar="OUT.safetensors", help="the encoder's or segmenter's file to write")
+    convert.add_argument(
+        "--image-px", type=int, nargs="+", metavar="N", help="side, or height and width, where the file does not tell"
+    )
+    convert.add_argument("--window-size", type=int, metavar="N", help="interpolate to attention windows of N tokens")
+    convert.add_argument("--num-heads", type=int, metavar="N", help="of a ViT without a table of biases")
+    convert.add_argument("--mean-db", type=float, nargs="+", metavar="DB", help="of each channel (default: authors')")
+    convert.add_argument("--std-db", type=float, nargs="+", metavar="DB", help="alike, the spread")
+    convert.add_argument("--quantity", help="of the input: sigma0 (default) or gamma0")
+    convert.add_argument("--polarizations", nargs="+", metavar="POL", help="by channel (default HH)")
+    convert.add_argument("--spacing-m", type=float, metavar="M", help="pixel size (default 5)")
+    convert.add_argument("--legend", help="of a segmenter: a name or a YAML file (default: japan_9 for nine classes)")
+    convert.add_argument("--attribution", metavar="TEXT", help="who is to be named for the data it was trained on")
+    convert.add_argument("--simulated", action="store_true", help="it was trained on simulated data")
+    convert.add_argument("--drop-unknown", action="store_true", help="leave out entries that are not known here")
+    convert.epilog = "Nothing in the checkpoint is run. The report says what became of each of its entries."
+
+    weights = _command(commands, "export-weights", _export_weights, "write weights under the names of others")
+    weights.add_argument("source", metavar="IN", help="encoder.safetensors, segmenter.safetensors, or its folder")
+    weights.add_argument("target", metavar="OUT", help="the .pth or .safetensors file to write")
+    weights.add_argument("--layout", default="microsoft", help="names: microsoft (default) or authors")
     return parser
 
 
@@ -246,8 +304,7 @@ def _stage(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="one setting; repeatable"
     )
     command.add_argument("--work-dir", help="folder for results (default work)")
-    if stage != "evaluate":
-        command.add_argument("--seed", type=int, help="default 0")
+    command.add_argument("--seed", type=int, help="default 0")
     lines = [f"  {key} = {json.dumps(value)}\n      {text}" for key, value, text in describe_settings(stage)]
     if stage in ("pretrain", "finetune"):
         lines += [f"encoders by name, as in --set encoder=NAME: {', '.join(encoder_presets())}", _TRAINING_ENDS]
@@ -392,10 +449,41 @@ def _pretrain(options: argparse.Namespace) -> None:
     _say(plan_pretraining(config).to_text() if options.dry_run else pretrain(config))
 
 
+def _probe(options: argparse.Namespace) -> None:
+    from .probing import probe
+
+    found = probe(
+        options.dataset,
+        options.encoders,
+        seeds=options.seeds,
+        patches=options.patches,
+        batch_size=options.batch_size,
+        allow_other_signal=options.allow_other_signal,
+    )
+    _say(_to_json(found.to_dict()) if options.json else found.to_text())
+
+
 def _finetune(options: argparse.Namespace) -> None:
     from .segmentation import finetune
 
     _say(finetune(_config(options, dataset=options.dataset, init=options.init)))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from .comparison import compare, comparison_table, read_comparison
+
+    starts = {start.partition("=")[0]: start.partition("=")[2] or None for start in options.start}
+    if len(starts) < len(options.start):
+        raise Alos2TutError("a name is given twice", where="--start")
+    if not all(budget == "all" or (budget.isdigit() and int(budget) > 0) for budget in options.budgets):
+        raise Alos2TutError(f"takes numbers of patches, or all, not {' '.join(options.budgets)}", where="--budgets")
+    if options.seed is not None:
+        raise Alos2TutError("a comparison goes over seeds 0 to N − 1", where="--seed", remedy="Use --seeds N.")
+    budgets = [None if budget == "all" else int(budget) for budget in options.budgets]
+    config = _config(options, dataset=options.dataset)
+    folder = compare(config, starts or {"random": None}, budgets=budgets, seeds=range(options.seeds))
+    _say(comparison_table(read_comparison(folder)))
+    _say(folder)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -405,15 +493,19 @@ def _evaluate(options: argparse.Namespace) -> None:
     folder = evaluate(config)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     for role, scores in report["models"].items():
-        values = ", ".join(f"{key} {_score(scores[key])}" for key in ("miou", "macc", "pixel_accuracy"))
-        absent = f" (absent: {', '.join(scores['absent'])})" if scores["absent"] else ""
-        _say(f"{role} ({scores['initialisation']}): {values}{absent}")
+        keys, intervals = ("miou", "macc", "pixel_accuracy"), scores["intervals"]
+        values = ", ".join(f"{key} {_score(scores[key], intervals[key])}" for key in keys)
+        notes = [f"absent: {', '.join(scores['absent'])}"] if scores["absent"] else []
+        notes += [f"no intervals: {intervals['refused']}"] if intervals["refused"] else []
+        _say(f"{role} ({scores['initialisation']}): {values}" + (f" ({'; '.join(notes)})" if notes else ""))
     _say(folder)
 
 
-def _score(value: float | None) -> str:
-    """A score as text; a dash where nothing was labelled to score by."""
-    return "–" if value is None else f"{value:.4f}"
+def _score(value: float | None, interval: list[float] | None) -> str:
+    """A score, and its interval if there is one, as text; a dash where nothing was labelled to score by."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" + ("" if interval is None else f" [{interval[0]:.4f}, {interval[1]:.4f}]")
 
 
 def _map(options: argparse.Namespace) -> None:
@@ -430,3 +522,39 @@ def _map(options: argparse.Namespace) -> None:
         allow_other_signal=options.allow_other_signal,
     )
     _say(path)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from .conversion import convert_checkpoint
+    from .dataset import Statistics
+
+    if (options.mean_db is None) != (options.std_db is None):
+        raise Alos2TutError("need each other", where="--mean-db and --std-db")
+    if options.image_px and len(options.image_px) > 2:
+        raise Alos2TutError("takes one number or two", where="--image-px")
+    given = None
+    if options.mean_db is not None:
+        given = Statistics.from_dict({"mean_db": options.mean_db, "std_db": options.std_db}, where="--mean-db")
+    signal = {name: getattr(options, name) for name in ("quantity", "polarizations") if getattr(options, name)}
+    if options.spacing_m is not None:
+        signal["spacing_m"] = [options.spacing_m] * 2
+    report = convert_checkpoint(
+        options.source,
+        options.target,
+        image_px=None if options.image_px is None else (options.image_px[0], options.image_px[-1]),
+        window_size=options.window_size,
+        num_heads=options.num_heads,
+        statistics=given,
+        signal=signal,
+        legend=options.legend,
+        attribution=options.attribution,
+        simulated=options.simulated,
+        strict=not options.drop_unknown,
+    )
+    _say(report.to_text())
+
+
+def _export_weights(options: argparse.Namespace) -> None:
+    from .conversion import export_checkpoint
+
+    _say(export_checkpoint(options.source, options.target, options.layout))

@@ -355,6 +355,18 @@ class FinetuneConfig(_TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class CompareConfig:
+    """Label budgets and seeds of a comparison: see :func:`alos2tut.comparison.compare`."""
+
+    budgets: tuple[Annotated[int, Field(ge=1)], ...] = (100, 1_000, 10_000)
+    """Numbers of labelled patches, besides all there are; larger ones than that are left out."""
+    seeds: int = Field(default=3, ge=1)
+    """How many; two at least give intervals."""
+    work_dir: PathText = "work"
+    """Folder that holds the results of all stages."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class EvaluateConfig:
     """Scores on a split that training never saw: see :func:`alos2tut.evaluate`."""
 
@@ -372,6 +384,10 @@ class EvaluateConfig:
     """List to score."""
     batch_size: int = Field(default=32, ge=1)
     """Patches per forward pass."""
+    draws: int = Field(default=1000, ge=100, le=100_000)
+    """Resamples of the ground blocks, from which intervals come."""
+    seed: int = Field(default=0, ge=0)
+    """Equal seeds give equal results."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -392,6 +408,7 @@ STAGES: dict[str, type] = {
     "dataset": DatasetConfig,
     "pretrain": PretrainConfig,
     "finetune": FinetuneConfig,
+    "compare": CompareConfig,
     "evaluate": EvaluateConfig,
     "map": MapConfig,
 }

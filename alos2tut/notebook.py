@@ -16,7 +16,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ class Tutorial:
             )
         if self.product is None and self.labels is not None:
             raise Alos2TutError("labels without a product", where="product", remedy="Set the parameter 'product'.")
-        for stage in ("simulate", "dataset", "pretrain", "finetune", "evaluate", "map"):
+        for stage in STAGES:
             self.config(stage)  # whatever is wrong in any stage is said before the first one starts
 
     @cached_property
@@ -173,6 +174,38 @@ class Tutorial:
 
         return _trained(pretrain, "pretrain", self.config("pretrain", dataset=self.dataset_path, **settings))
 
+    @contextmanager
+    def published_weights(self) -> Iterator[tuple[Path, bool]]:
+        """The authors' encoder file, and whether random numbers in its shapes stand in for it.
+
+        The file is where ``alos2tut fetch sar_w_simmim_weights`` puts it beside the folder of results; a stand-in is
+        removed afterwards.
+        """
+        fetched = self.folder.parent / "data" / "sar_w_simmim_weights" / "sar_w_simim_encoder.pth"
+        if fetched.is_file():
+            yield fetched, False
+            return
+        from .conversion import write_stand_in
+
+        with tempfile.TemporaryDirectory() as folder:
+            yield write_stand_in(Path(folder) / fetched.name, self.seed), True
+
+    @cached_property
+    def published_encoder(self) -> Path:
+        """Where the authors' encoder goes when it is converted."""
+        make_folder(self.folder / "published")
+        return self.folder / "published" / "encoder.safetensors"
+
+    @cached_property
+    def mixmae_path(self) -> Path:
+        """The folder of a pretraining by SAR-W-MixMAE: the same encoder but for its windows and positions."""
+        from .config import PretrainConfig
+
+        encoder = dataclasses.replace(self.config("pretrain").encoder, shifted=False, position="sincos")
+        own = PretrainConfig(objective="mixmae", encoder=encoder)
+        names = ("objective", "encoder", "mask_unit_px", "mask_ratio", "loss")
+        return self.pretrained_with(**{name: getattr(own, name) for name in names})
+
     @cached_property
     def finetuned_path(self) -> Path:
         """The folder of the fine-tuning that starts from the pretrained encoder."""
@@ -189,6 +222,23 @@ class Tutorial:
         # the same architecture, whatever was set for the pretraining
         encoder = self.config("pretrain").encoder
         return _trained(finetune, "finetune", self.config("finetune", dataset=self.dataset_path, encoder=encoder))
+
+    @cached_property
+    def starts(self) -> dict[str, Path | None]:
+        """What fine-tuning starts from, by name; random weights are the reference."""
+        weighted = self.config("pretrain").weighting != "none"
+        return {"random": None, "SAR-W-SimMIM" if weighted else "SimMIM": self.pretrained_path}
+
+    @cached_property
+    def comparison_path(self) -> Path:
+        """The folder of a comparison of these starts over label budgets and seeds."""
+        from .comparison import compare
+
+        settings, patches = self.config("compare"), len(self.dataset.split("train"))
+        budgets = [budget for budget in settings.budgets if budget < patches]
+        config = self.config("finetune", dataset=self.dataset_path)
+        seeds = range(self.seed, self.seed + settings.seeds)
+        return compare(config, self.starts, budgets=[*budgets, None], seeds=seeds)
 
     @cached_property
     def report_path(self) -> Path:

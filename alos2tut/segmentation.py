@@ -237,8 +237,8 @@ def _check_labels(labels: NDArray[np.uint8], classes: int, where: str) -> None:
     """Refuse labels that would be counted for a class that does not exist."""
     highest = int(np.where(labels == IGNORE, 0, labels).max(initial=0))
     if highest >= classes:
-        remedy = "Verify the dataset; it was edited since it was built."
-        raise Alos2TutError(f"the list '{where}' has labels {highest}, of {classes} classes", where=where, remedy=remedy)
+        problem = f"has the label {highest}, which is no class: the legend has {classes}, from 0"
+        raise Alos2TutError(problem, where=f"the list '{where}'", remedy="See what alos2tut verify says of it.")
 
 
 def confusion_counts(labels: Tensor, predicted: Tensor, groups: NDArray[np.int64], size: tuple[int, int]) -> Tensor:
@@ -284,7 +284,9 @@ def confusion_matrix(segmenter: Segmenter, split: Split, batch_size: int) -> NDA
     Returns:
         (classes, classes) int64 pixels: rows are the reference, columns the prediction.
     """
-    return confusion_matrices(segmenter, split, batch_size, np.zeros(len(split), dtype=np.int64))[0]
+    one_group = np.zeros(len(split), dtype=np.int64)
+    matrix: NDArray[np.int64] = confusion_matrices(segmenter, split, batch_size, one_group)[0]
+    return matrix
 
 
 def summed(counts: Tensor) -> NDArray[Any]:

@@ -176,7 +176,7 @@ def test_an_interrupt_is_no_traceback(capsys, monkeypatch, tmp_path):
     [
         (["pretrain", "d"], "torch"),
         (["finetune", "d"], "lightning"),
-        (["evaluate", "d", "s"], "torchmetrics"),
+        (["probe", "d", "e"], "sklearn"),
         (["map", "p", "s", "o"], "torch"),
     ],
 )

@@ -2,18 +2,25 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
-from conftest import write_packed_dataset
+from conftest import file_facts, write_packed_dataset
+from safetensors.torch import save_file
+from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from alos2tut import evaluation
-from alos2tut.checkpoints import save_segmenter
+from alos2tut.checkpoints import load_segmenter, read_weights, save_segmenter
 from alos2tut.cli import main
 from alos2tut.config import EncoderConfig, EvaluateConfig
 from alos2tut.dataset import open_dataset
-from alos2tut.encoders import SwinEncoder
+from alos2tut.encoders import SwinEncoder, standardize
 from alos2tut.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.evaluation import best_device, evaluate, predict_patches
 from alos2tut.segmentation import Segmenter
@@ -44,12 +51,32 @@ def classes(**of_the_second) -> dict:
     return {"name": "toy", "source": "made up", "classes": content, "ignored": [0]}
 
 
+def read_report(folder) -> dict:
+    """A report, after a look at its form."""
+    report = json.loads((folder / "report.json").read_text())
+    schema = json.loads(files("alos2tut").joinpath("report_schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(report, schema, jsonschema.Draft202012Validator)
+    return report
+
+
+def write_blocks(path, blocks=3, **changes):
+    """A packed dataset of odd lists, whose held-out patches lie in blocks of ground by turns."""
+    write_packed_dataset(path, n_held_out=5, **changes)
+    for name in ("val", "test"):
+        lines = (path / f"{name}.csv").read_text().splitlines()
+        named = [f"{line},{'Block' if i == 0 else f'{i % blocks}_7'}" for i, line in enumerate(lines)]
+        (path / f"{name}.csv").write_text("\n".join(named) + "\n")
+    content = json.loads((path / "dataset.json").read_text()) | {"files": file_facts(path)}
+    (path / "dataset.json").write_text(json.dumps(content))
+    return path
+
+
 def test_a_segmenter_is_scored_by_its_file_or_folder(packed_dataset, trained, tmp_path):
     folder = evaluate(settings(packed_dataset, trained, tmp_path))
     by_file = settings(packed_dataset, trained / "segmenter.safetensors", tmp_path, baseline=trained)
-    report = json.loads((evaluate(by_file) / "report.json").read_text())
-    assert report["models"]["segmenter"] == report["models"]["baseline"]
-    assert json.loads((folder / "report.json").read_text())["models"]["segmenter"] == report["models"]["segmenter"]
+    report = read_report(evaluate(by_file))
+    assert report["models"]["segmenter"] == report["models"]["baseline"] == read_report(folder)["models"]["segmenter"]
 
 
 def test_a_list_without_labels_has_no_scores(trained, tmp_path, capsys):
@@ -58,8 +85,11 @@ def test_a_list_without_labels_has_no_scores(trained, tmp_path, capsys):
     assert main(["evaluate", str(dataset), str(trained), "--work-dir", str(tmp_path)]) == 0
     line, folder = capsys.readouterr().out.splitlines()
     assert line.startswith("segmenter (random): miou –, macc –, pixel_accuracy – (absent: class 0,")
-    with open(f"{folder}/report.json") as file:
-        assert json.load(file)["models"]["segmenter"]["miou"] is None
+    assert "; no intervals: fewer than two blocks" in line
+    model = read_report(Path(folder))["models"]["segmenter"]
+    assert model["miou"] is None and model["boundary_f1"] is None
+    # validation has labels, the list that is scored has none
+    assert model["calibration"]["with_temperature"]["ece"] is None and model["calibration"]["temperature"]["value"] > 0
 
 
 @pytest.mark.parametrize(
@@ -82,7 +112,10 @@ def test_colours_may_differ_and_names_with_a_warning(trained, tmp_path, recwarn)
     assert not recwarn.list
     dataset = write_packed_dataset(tmp_path / "b", legend=classes(name="rice"))
     with pytest.warns(Alos2TutWarning, match="'rice'.*codes are the same"):
-        evaluate(settings(dataset, trained, tmp_path))
+        report = read_report(evaluate(settings(dataset, trained, tmp_path)))
+    # the report calls them as the dataset does
+    model = report["models"]["segmenter"]
+    assert model["per_class"].keys() == model["intervals"]["per_class"].keys() == set(report["classes"])
 
 
 def test_another_signal_is_refused_unless_allowed(trained, tmp_path):
@@ -91,6 +124,106 @@ def test_another_signal_is_refused_unless_allowed(trained, tmp_path):
         evaluate(config)
     with pytest.warns(Alos2TutWarning, match="quantity sigma0, the data have gamma0"):
         evaluate(dataclasses.replace(config, allow_other_signal=True))
+
+
+# --- what a report says
+
+
+def test_a_report_agrees_with_other_ways_to_count(trained, tmp_path):
+    """Pixel by pixel, and by torchmetrics, which comes with Lightning."""
+    dataset = write_blocks(tmp_path / "dataset", legend=classes(name="inland water"))
+    with pytest.warns(Alos2TutWarning, match="inland water"):
+        report = read_report(evaluate(settings(dataset, trained, tmp_path, batch_size=2)))
+    model, split = report["models"]["segmenter"], open_dataset(dataset).split("test")
+    segmenter = load_segmenter(trained)
+    rows, labels = split.gather([0, 1, 2, 3, 4])
+    logits = segmenter(standardize(torch.from_numpy(rows), segmenter.statistics)[0]).detach()
+    truth = torch.from_numpy(labels).long()
+    counted = multiclass_confusion_matrix(logits, truth, 3, ignore_index=255)
+    assert counted.tolist() == model["confusion_matrix"] and (counted.sum(0) > 0).sum() > 1
+    error = multiclass_calibration_error(logits.softmax(1), truth, 3, n_bins=15, ignore_index=255)
+    assert model["calibration"]["as_it_is"]["ece"] == pytest.approx(float(error), abs=1e-5)
+    assert report["split"] == "test" and report["patches"] == 5 and report["boundary_tolerance_px"] == 2
+    assert report["water_classes"] == ["inland water"] and model["water"]["iou"] == pytest.approx(
+        model["per_class"]["inland water"]["iou"]
+    )
+    assert model["intervals"]["blocks"] == 3
+    low, high = model["intervals"]["miou"]
+    assert low <= model["miou"] <= high and low < high
+
+
+def test_the_temperature_comes_from_validation(trained, tmp_path):
+    """Other labels of the test list change its scores, and not the temperature."""
+    dataset = write_blocks(tmp_path / "dataset")
+    first = read_report(evaluate(settings(dataset, trained, tmp_path / "first")))["models"]["segmenter"]
+    labels = np.load(dataset / "test_labels.npy")
+    np.save(dataset / "test_labels.npy", np.where(labels == 255, 255, 2 - labels).astype(np.uint8))
+    second = read_report(evaluate(settings(dataset, trained, tmp_path / "second")))["models"]["segmenter"]
+    assert first["miou"] != second["miou"]
+    assert first["calibration"]["temperature"] == second["calibration"]["temperature"]
+    assert first["calibration"]["temperature"]["fitted_on"] == "val"
+
+
+def test_a_class_that_training_never_saw_is_named(trained, tmp_path):
+    unseen = {"class_pixels": {"class 0": 5, "class 1": 0, "class 2": 5}}
+    dataset = write_packed_dataset(tmp_path / "dataset", splits={"train": unseen})
+    with pytest.warns(Alos2TutWarning, match="'train' has no pixel of class 1, which 'test' has"):
+        assert read_report(evaluate(settings(dataset, trained, tmp_path)))["unseen"] == ["class 1"]
+
+
+def test_two_processes_write_the_report_that_one_does(trained, tmp_path, capfd):
+    """Byte for byte, of lists that neither batches nor processes divide."""
+    dataset = write_blocks(tmp_path / "dataset")
+    words = ["evaluate", dataset, trained, "--baseline", trained, "--set", "batch_size=2", "--work-dir"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "alos2tut"]
+    done = subprocess.run([*launch, *words, tmp_path / "two"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as many as torchrun gives each
+    try:
+        assert main([*map(str, words), str(tmp_path / "one")]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    said = capfd.readouterr().out
+    assert said.count("segmenter (random): miou 0.") == 1 and "[0." in said
+    assert done.stdout == said.replace(str(tmp_path / "one"), str(tmp_path / "two"))
+    [one, two] = (next((tmp_path / name).glob("evaluate-*/report.json")) for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    assert read_report(one.parent)["models"]["segmenter"]["pixels"] == 5 * (32 * 32 - 15)
+
+
+# --- what is refused before the work begins
+
+
+def test_files_that_are_no_such_segmenter_are_refused(packed_dataset, trained, tmp_path):
+    whole = trained / "segmenter.safetensors"
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(whole.read_bytes()[:-100])
+    with pytest.raises(Alos2TutError, match=r"cut\.safetensors: is cut off"):
+        evaluate(settings(packed_dataset, cut, tmp_path))
+    header, tensors = read_weights(whole, "segmenter")
+    header["encoder"]["depths"] = [1, 1, 2, 1]
+    other = tmp_path / "other.safetensors"
+    save_file(tensors, other, metadata={"alos2tut": json.dumps(header)})
+    with pytest.raises(Alos2TutError, match=r"other\.safetensors: lacks the weights '"):
+        evaluate(settings(packed_dataset, whole, tmp_path, baseline=other))
+    assert not list(tmp_path.glob("evaluate-*"))
+
+
+@pytest.mark.parametrize("store", ["test", "val"])
+def test_a_missing_store_is_told_before_the_work_begins(trained, tmp_path, monkeypatch, store):
+    dataset = write_packed_dataset(tmp_path / "dataset")
+    (dataset / f"{store}_labels.npy").unlink()
+    monkeypatch.setattr(Segmenter, "forward", lambda *_: pytest.fail("has begun"))
+    with pytest.raises(Alos2TutError, match=f"{store}_labels.npy"):
+        evaluate(settings(dataset, trained, tmp_path))
+
+
+def test_labels_of_no_class_are_refused(trained, tmp_path):
+    dataset = write_packed_dataset(tmp_path / "dataset")
+    np.save(dataset / "test_labels.npy", np.full((4, 32, 32), 7, dtype=np.uint8))
+    with pytest.raises(Alos2TutError, match="list 'test': has the label 7, which is no class: the legend has 3"):
+        evaluate(settings(dataset, trained, tmp_path))
 
 
 # --- where the network runs
