@@ -408,7 +408,7 @@ STAGES: dict[str, type] = {
     "dataset": DatasetConfig,
     "pretrain": PretrainConfig,
     "finetune": FinetuneConfig,
-    "compare": CompareConfig,
+    "comparison": CompareConfig,
     "evaluate": EvaluateConfig,
     "map": MapConfig,
 }

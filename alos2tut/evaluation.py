@@ -285,6 +285,17 @@ def predict_patches(segmenter: Segmenter, split: Split, indices: Sequence[int]) 
 
 
 @torch.inference_mode()
+def class_probabilities(segmenter: Segmenter, split: Split, indices: Sequence[int]) -> NDArray[np.float32]:
+    """Class probabilities (n, classes, H, W) that a segmenter gives a few patches of a list."""
+    x, _ = standardize(
+        torch.from_numpy(split.gather_rows(list(indices))).to(_device_of(segmenter)), segmenter.statistics
+    )
+    with _evaluating(segmenter):
+        probabilities: NDArray[np.float32] = segmenter(x).float().softmax(dim=1).cpu().numpy()
+    return probabilities
+
+
+@torch.inference_mode()
 def map_scene(
     product: Product | str | Path,
     segmenter: Segmenter | str | Path,

@@ -1,4 +1,4 @@
-"""The figures of fine-tuning and of its results, and what the figures of all notebooks share; each has its units.
+"""The figures of products, curves and maps, and what the figures of all notebooks share; each has its units.
 
 Backscatter is shown in grey, quantities in ``viridis`` and ``cividis`` (safe for colour-blind readers), land cover in
 its legend's own colours, splits and models in Okabe and Ito's palette.
@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
-from .dataset import Split
 from .legend import IGNORE, Legend
 from .products import Product
 
@@ -93,88 +92,7 @@ def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
     return fig
 
 
-def predictions(
-    split: Split, indices: Sequence[int], predicted: Mapping[str, NDArray[np.uint8]], legend: Legend, quantity: str
-) -> Figure:
-    """Patches, labels, and what each model says; ``predicted`` holds (n, H, W) class indices by model."""
-    labels = split.gather(list(indices))[1]
-    columns = 2 + len(predicted)
-    fig, axes = plt.subplots(len(indices), columns, figsize=(2.3 * columns, 2.3 * len(indices) + 0.7), squeeze=False)
-    limits = grey_limits(np.stack([split.db(i)[0] for i in indices]))
-    for row, (axis_row, index) in enumerate(zip(axes, indices, strict=True)):
-        axis_row[0].imshow(split.db(index)[0], cmap="gray", **limits)
-        draw_land_cover(axis_row[1], labels[row], legend, None)
-        for ax, classes in zip(axis_row[2:], predicted.values(), strict=True):
-            draw_land_cover(ax, np.where(labels[row] == IGNORE, IGNORE, classes[row]), legend, None)
-            right = (classes[row] == labels[row])[labels[row] != IGNORE].mean()
-            ax.set_xlabel(f"{right:.0%} of pixels right")
-        for ax in axis_row:
-            ax.set(xticks=[], yticks=[])
-    titles = [grey_range(quantity, limits), "label", *predicted]
-    for ax, title in zip(axes[0], titles, strict=True):
-        ax.set_title(title)
-    class_key(fig, legend)
-    return fig
-
-
-# --- evaluation -------------------------------------------------------------------------------------------------------
-
-
-def score_table(report: Mapping[str, Any]) -> str:
-    """The means of a report as lines of text, one per model; "–" where nothing was labelled."""
-    lines = [f"{'initialisation':<16}{'mIoU':>8}{'mAcc':>8}{'pixel accuracy':>16}   absent classes"]
-    for scores in _models(report).values():
-        cells = ["–" if scores[key] is None else f"{scores[key]:.3f}" for key in ("miou", "macc", "pixel_accuracy")]
-        absent = ", ".join(scores["absent"]) or "none"
-        lines.append(f"{scores['initialisation']:<16}{cells[0]:>8}{cells[1]:>8}{cells[2]:>16}   {absent}")
-    return "\n".join(lines)
-
-
-def _models(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The scored models, the one of interest first."""
-    return {role: report["models"][role] for role in ("segmenter", "baseline") if role in report["models"]}
-
-
-def class_scores(report: Mapping[str, Any]) -> Figure:
-    """IoU of every class for each model; absent classes stay empty and are named."""
-    names = report["classes"]
-    fig, ax = plt.subplots(figsize=(8.8, 3.4))
-    models = _models(report)
-    for offset, (scores, color) in enumerate(zip(models.values(), (BLUE, ORANGE), strict=False)):
-        iou = [scores["per_class"][name]["iou"] for name in names]
-        x = np.arange(len(names)) + 0.38 * (offset - (len(models) - 1) / 2)
-        miou = "–" if scores["miou"] is None else f"{scores['miou']:.3f}"
-        label = f"{scores['initialisation']} initialisation: mIoU {miou}"
-        ax.bar(x, [np.nan if value is None else value for value in iou], width=0.36, color=color, label=label)
-        for place, value in zip(x, iou, strict=True):
-            if value is not None and value < 0.01:
-                ax.annotate("0", (place, 0), (0, 2), color=color, ha="center", textcoords="offset points")
-    absent = next(iter(models.values()))["absent"]
-    ticks = [f"{name}\n(absent)" if name in absent else name for name in names]
-    ax.set_xticks(np.arange(len(names)), ticks, rotation=25, ha="right")
-    ax.set(ylabel="IoU on the test list", ylim=(0, 1))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=2)
-    return fig
-
-
-def confusion(report: Mapping[str, Any], role: str = "segmenter") -> Figure:
-    """Where the pixels of each reference class went, in percent of its row."""
-    names = report["classes"]
-    counts = np.array(report["models"][role]["confusion_matrix"], dtype=float)
-    with np.errstate(invalid="ignore"):
-        percent = 100 * counts / counts.sum(axis=1, keepdims=True)
-    side = 2.6 + 0.55 * len(names)
-    fig, ax = plt.subplots(figsize=(side + 0.8, side))
-    image = ax.imshow(percent, cmap="cividis", vmin=0, vmax=100)
-    for row, col in np.ndindex(percent.shape):
-        if percent[row, col] >= 0.5:
-            color = "white" if percent[row, col] < 55 else "black"
-            ax.text(col, row, f"{percent[row, col]:.0f}", ha="center", va="center", color=color, fontsize=8.5)
-    ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    ax.set_yticks(range(len(names)), names)
-    ax.set(xlabel="predicted", ylabel="reference")
-    fig.colorbar(image, ax=ax, label="pixels of the reference class (%)", shrink=0.8)
-    return fig
+# --- maps -------------------------------------------------------------------------------------------------------------
 
 
 def map_and_labels(

@@ -234,7 +234,7 @@ class Tutorial:
         """The folder of a comparison of these starts over label budgets and seeds."""
         from .comparison import compare
 
-        settings, patches = self.config("compare"), len(self.dataset.split("train"))
+        settings, patches = self.config("comparison"), len(self.dataset.split("train"))
         budgets = [budget for budget in settings.budgets if budget < patches]
         config = self.config("finetune", dataset=self.dataset_path)
         seeds = range(self.seed, self.seed + settings.seeds)

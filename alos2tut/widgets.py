@@ -6,7 +6,7 @@ clients have been seen to hang on its messages (jupyter/nbclient#312).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -123,4 +123,28 @@ def explore_weights(patches_db: NDArray[np.floating[Any]], quantity: str) -> Any
         weighting=ipywidgets.Dropdown(options=list(pretraining_figures.WEIGHTINGS), description="weighting"),
         scale=ipywidgets.FloatSlider(1.0, min=0.25, max=3, step=0.25, continuous_update=False),
         patch=ipywidgets.IntSlider(1, 1, len(patches_db), continuous_update=False),
+    )
+
+
+def explore_threshold(
+    probabilities: NDArray[np.floating[Any]], dataset: PatchDataset, split: str, indices: Sequence[int]
+) -> Any:
+    """One class as a yes or no, by class and threshold: probabilities (n, classes, H, W) of patches of a list."""
+    from . import evaluation_figures
+
+    part, names = dataset.split(split), dataset.legend.names
+    labels = part.gather(list(indices))[1]
+
+    def draw(land_class: str, threshold: float, patch: int) -> None:
+        index, order = names.index(land_class), np.roll(np.arange(len(indices)), 1 - patch)
+        first, quantity = part.db(int(indices[patch - 1]))[0], dataset.signal["quantity"]
+        chosen = probabilities[order, index]
+        evaluation_figures.class_threshold(chosen, labels[order], first, land_class, index, threshold, quantity)
+        plt.show()
+
+    return _live(
+        draw,
+        land_class=ipywidgets.Dropdown(options=names, description="class"),
+        threshold=ipywidgets.FloatSlider(0.5, min=0.02, max=0.98, step=0.02, continuous_update=False),
+        patch=ipywidgets.IntSlider(1, 1, len(indices), continuous_update=False),
     )
