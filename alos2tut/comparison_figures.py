@@ -55,7 +55,9 @@ def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
             ]
             _curve(right, budgets, gains, color, mark, name)
     right.axhline(0, color="k", linewidth=0.8, linestyle="--")
-    left.set(ylabel="mIoU on the test list", ylim=(0, None))
+    left.margins(y=0.1)
+    left.set(ylabel="mIoU on the test list")
+    left.set_ylim(bottom=0)
     right.set(ylabel=f"mIoU minus that of '{comparison['first']}'")
     for ax in (left, right):
         ticks = sorted({entry["budget"] for entry in comparison["starts"]})

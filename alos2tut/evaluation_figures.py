@@ -165,8 +165,9 @@ def class_threshold(
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(11.4, 3.7))
     limits = grey_limits(db)
     left.imshow(db, cmap=grey_with_holes(), **limits)
-    left.contour(labels[0] == index, [0.5], colors=[SKY], linewidths=1)
-    left.contour(probability[0], [threshold], colors=[VERMILION], linewidths=1)
+    for there, color in ((labels[0] == index, SKY), (probability[0] >= threshold, VERMILION)):
+        if there.any() and not there.all():
+            left.contour(there, [0.5], colors=[color], linewidths=1)
     left.set(xticks=[], yticks=[], title=grey_range(quantity, limits))
     left.set_xlabel(f"{name}: label (blue), said (red)")
     shown = middle.imshow(probability[0], cmap="viridis", vmin=0, vmax=1)

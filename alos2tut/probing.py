@@ -165,6 +165,8 @@ class Probe:
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
         title = f"balanced accuracy on 'val' of {self.dataset}{' (simulated data)' if self.simulated else ''}"
+        if not judged:
+            return "\n".join([title, "", *map(_described, self.tasks), "Nothing can be judged: label more ground."])
         return "\n".join([title, "", *lines, "", *map(_described, self.tasks), self.covers])
 
 
@@ -224,18 +226,20 @@ def probe(
         batch_size: patches per forward pass, on a GPU if there is one.
 
     Returns:
-        The scores; nothing is written. Equal arguments give equal scores on one machine.
+        The scores; nothing is written. Equal arguments give equal scores on one machine. A task that cannot be judged
+        (too few labels, a single class) has none; ``tasks`` and the text say why.
 
     Raises:
         Alos2TutError: a file that is missing or none of ours, an encoder without statistics or for other patches,
-            names that are given twice, no seed, or no task that can be judged: too few labels, or a single class.
+            names that are given twice, or no seed.
     """
     dataset = dataset if isinstance(dataset, PatchDataset) else open_dataset(dataset)
     fitting = _fitting_encoders(dataset, encoders, allow_other_signal)
     seeds = _checked(seeds, patches, batch_size)
     exam = _exam(dataset, fitting, seeds, patches, batch_size)
     marks: dict[tuple[str, str, str], list[float]] = {}
-    sources, total = _sources(fitting, seeds), len(fitting) + len(seeds) + 1
+    can_judge = any(task.refused is None for task in exam.tasks)
+    sources, total = (_sources(fitting, seeds) if can_judge else ()), len(fitting) + len(seeds) + 1
     for method, own_seeds, features in progress_bar(sources, "probing", "set of features", total=total):
         for judgement, values in exam.marks(features, own_seeds, by_angle=method != RAW).items():
             marks.setdefault((method, *judgement), []).extend(values)
@@ -540,7 +544,7 @@ class _Exam:
 def _exam(
     dataset: PatchDataset, encoders: dict[str, Encoder], seeds: tuple[int, ...], patches: int, batch_size: int
 ) -> _Exam:
-    """Draw places from both lists; refuse where they can judge nothing."""
+    """Draw places from both lists."""
     sides = {"patch": dataset.patch_px, "cell": math.lcm(*(encoder.stride for encoder in encoders.values()))}
     parts = {seed: draw_patches(len(dataset.split("train")), patches, seed) for seed in seeds}
     training = _look_at(dataset, "train", np.unique(np.concatenate(list(parts.values()))), sides)
@@ -548,11 +552,7 @@ def _exam(
     cells = CELLS_PER_PATCH * patches
     drawn = {seed: training.draw(np.searchsorted(training.index, part), cells, seed) for seed, part in parts.items()}
     target = held_out.draw(np.arange(len(held_out.index)), cells, 0)
-    exam = _Exam(dataset, training, held_out, drawn, target, batch_size)
-    if all(task.refused for task in exam.tasks):
-        reasons = "; ".join(f"{task.name}: {task.refused}" for task in exam.tasks)
-        raise Alos2TutError(f"nothing can be judged ({reasons})", where=dataset.path, remedy="Label more ground.")
-    return exam
+    return _Exam(dataset, training, held_out, drawn, target, batch_size)
 
 
 def _refused(where: str, classes: Whole, names: Sequence[str]) -> str | None:

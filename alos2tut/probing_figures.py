@@ -13,6 +13,12 @@ from .probing import RANDOM, RAW, Probe
 def probe_scores(probe: Probe) -> Figure:
     """Balanced accuracy of every method, a panel for each task and probe, with 95 % intervals and each seed's score."""
     judged, methods = probe.judgements, probe.methods
+    if not judged:
+        fig, ax = plt.subplots(figsize=(7, 1.6))
+        reasons = "\n".join(f"{task.name}: {task.refused}" for task in probe.tasks)
+        ax.text(0.5, 0.5, f"nothing can be judged\n{reasons}", ha="center", va="center")
+        ax.axis("off")
+        return fig
     fig, axes = plt.subplots(1, len(judged), figsize=(4.1 * len(judged), 1.5 + 0.4 * len(methods)), sharey=True)
     for ax, (task, kind) in zip(np.atleast_1d(axes), judged, strict=True):
         for row, method in enumerate(methods):

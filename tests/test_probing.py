@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from conftest import write_packed_dataset
 from scipy.stats import t as student_t
 
-from alos2tut import load_encoder, open_dataset, probe, probing
+from alos2tut import load_encoder, open_dataset, probe, probing, probing_figures
 from alos2tut.checkpoints import save_encoder
 from alos2tut.cli import main
 from alos2tut.config import EncoderConfig
@@ -333,9 +334,13 @@ def test_another_signal_and_other_statistics_are_told(packed_dataset, tmp_path):
         (mixed(9, 1), whole([2] * 5), "'val' has a single class, class 2"),
     ],
 )
-def test_labels_that_judge_nothing_are_refused(tmp_path, seer, train, val, reason):
-    with pytest.raises(Alos2TutError, match=f"nothing can be judged.*cell: {reason}"):
-        probe(write_ground(tmp_path / "d", train, val, lambda labels: labels % 3), {"seer": seer}, seeds=2)
+def test_labels_that_judge_nothing_have_no_scores(tmp_path, seer, train, val, reason):
+    found = probe(write_ground(tmp_path / "d", train, val, lambda labels: labels % 3), {"seer": seer}, seeds=2)
+    assert found.scores == () and found.judgements == []
+    text = found.to_text()
+    assert text.endswith("Nothing can be judged: label more ground.")
+    assert re.search(f"cell: the majority class of .* is not judged: {reason}", text)
+    assert "nothing can be judged" in probing_figures.probe_scores(found).axes[0].texts[0].get_text()
 
 
 # --- names, the command and the figure
