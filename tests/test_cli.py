@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,22 @@ import torch
 
 from alos2tut import open_dataset
 from alos2tut.checkpoints import save_weights
-from alos2tut.cli import main
-from alos2tut.config import describe_settings
+from alos2tut.cli import _parser, main
+from alos2tut.config import describe_settings, load_config
 
-COMMANDS = ["info", "verify", "fetch", "simulate", "build-dataset", "pretrain", "finetune", "evaluate", "map"]
-STAGES = {"build-dataset": "dataset", "pretrain": "pretrain", "finetune": "finetune", "evaluate": "evaluate"}
+COMMANDS = ["info", "verify", "fetch", "simulate", "build-dataset", "export-patches", "import-patches", "pretrain"]
+COMMANDS += ["probe", "finetune", "compare", "evaluate", "map", "convert", "export-weights"]
+STAGES = {"build-dataset": "dataset", "compare": "finetune"} | {
+    name: name for name in ("pretrain", "finetune", "evaluate")
+}
+#: beside settings, what the help of a command must tell
+TOLD = {
+    "probe": ("--seeds", "--patches", "--allow-other-signal", "balanced accuracy"),
+    "compare": ("--start", "--budgets", "--seeds", "the first is the reference"),
+    "evaluate": ("--baseline", "torchrun"),
+    "convert": ("--image-px", "--mean-db", "--polarizations", "--drop-unknown", "Nothing in the checkpoint is run"),
+    "export-weights": ("--layout", "authors"),
+}
 
 
 def run(capsys, *arguments: object) -> tuple[int, str, str]:
@@ -51,13 +63,24 @@ def test_help_of_a_command_lists_everything_it_takes(capsys, command):
         assert re.search(rf"^  {re.escape(key)} = ", text, re.M) and meaning in text
     if command in STAGES:
         assert all(option in text for option in ("--profile", "--config", "--set", "--work-dir"))
+    assert all(told in " ".join(text.split()) for told in TOLD.get(command, ()))
 
 
 def test_help_lists_the_commands(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out
-    assert all(re.search(rf"^ +{command}( |$)", text, re.M) for command in COMMANDS)
+    assert re.findall(r"^ {4}([\w-]+)(?= |$)", text, re.M) == COMMANDS
+
+
+def test_commands_of_the_readme_are_real():
+    text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    lines = [shlex.split(line, comments=True) for line in re.findall(r"^(?:.* -m )?alos2tut (.*)", text, re.M)]
+    assert len(lines) > 15
+    for words in lines:
+        options = _parser().parse_args(words)
+        if hasattr(options, "stage"):
+            load_config(options.stage, options.profile, overrides=options.overrides)
 
 
 def test_help_loads_nothing_heavy():

@@ -1,0 +1,169 @@
+"""The worked example of the published encoder: the script end to end on random weights, and what its page says."""
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alos2tut import load_config, open_dataset
+from alos2tut.artifacts import read_json
+from alos2tut.checkpoints import read_header
+from alos2tut.cli import _parser
+from alos2tut.config import split_overrides
+from alos2tut.conversion import AUTHORS_STATISTICS
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+SCRIPT, PAGE = DOCS / "published_weights.py", DOCS / "published_weights.md"
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("published_weights", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> tuple[Path, str, str]:
+    """The folder of a run without data, of one step, and what it said."""
+    folder = tmp_path_factory.mktemp("published") / "with a space"
+    folder.mkdir()
+    words = [sys.executable, str(SCRIPT), "--work-dir", "work", "--steps", "1", "--batch-size", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment, timeout=600)
+    assert run.returncode == 0, run.stderr
+    return folder / "work", run.stdout, run.stderr
+
+
+def blocks(language: str) -> list[str]:
+    """The page's blocks of code in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands() -> list[list[str]]:
+    """The words of each command on the page."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.strip()]
+
+
+def place(out: str, role: str) -> Path:
+    """Where the script says that something lies."""
+    return Path(re.search(rf"^{role} +(.*?)(?:  .*)?$", out, re.M)[1])
+
+
+def test_a_run_says_what_is_made_up_and_where_everything_lies(done):
+    work, out, err = done
+    assert "RANDOM NUMBERS" in out and "NO PRODUCT GIVEN" in out and "SIMULATED" in out.splitlines()[-1]
+    for role in ("encoder", "features", "dataset", "segmenter"):
+        path = work.parent / place(out, role)
+        assert path.exists() and work in path.parents
+    assert "standardised by the weights' own mean -10.43 and spread 5.80 dB" in err
+    assert not list(work.rglob("*.pth"))
+
+
+def test_features_are_those_of_the_published_encoder(done):
+    features = np.load(done[0] / "published" / "features.npy")
+    assert features.shape == (1024, 8, 8) and features.dtype == np.float32
+    # the last norm's, over channels
+    assert np.isfinite(features).all() and np.allclose(features.mean(axis=0), 0, atol=1e-3)
+    assert features.std(axis=(1, 2)).max() > 0
+
+
+def test_headers_tell_the_authors_statistics_and_that_all_is_simulated(done):
+    work, out, _ = done
+    encoder = read_header(work / "published" / "encoder.safetensors")
+    segmenter = read_header(work.parent / place(out, "segmenter"))
+    for header in (encoder, segmenter):
+        assert header["statistics"] == AUTHORS_STATISTICS.to_dict()
+        assert (header["simulated"], header["attribution"]) == (True, "simulated")
+        assert header["image_px"] == [256, 256] and header["signal"]["spacing_m"] == [5.0, 5.0]
+
+
+def test_the_fine_tuning_started_from_them_on_the_dataset(done):
+    work, out, _ = done
+    dataset = open_dataset(work.parent / place(out, "dataset"))
+    assert dataset.patch_px == 256 and all(len(dataset.split(name)) for name in ("pretrain", "train", "val", "test"))
+    run = read_json((work.parent / place(out, "segmenter")).with_name("run.json"))
+    assert run["init"] == "file" and run["last_step"] == 1 and run["made_from"]["dataset"] == dataset.fingerprint
+    assert run["statistics"] == AUTHORS_STATISTICS.to_dict() != dataset.statistics.to_dict()
+
+
+def test_other_data_are_refused(script, done, small_scene):
+    encoder_path = done[0] / "published" / "encoder.safetensors"
+    product = script.open_product(small_scene)
+    encoder = script.load_encoder(encoder_path)
+    # 512 × 640 pixels are just enough, in the middle or at a corner
+    assert script.read_patch(product, encoder, None, encoder_path).shape == (256, 256)
+    assert script.read_patch(product, encoder, (0, 128), encoder_path).shape == (256, 256)
+    encoder.signal = {**encoder.signal, "quantity": "gamma0"}
+    with pytest.raises(script.Alos2TutError, match="quantity"):
+        script.read_patch(product, encoder, None, encoder_path)
+    encoder.signal = {**encoder.signal, "quantity": "sigma0", "spacing_m": [3.0, 3.0]}
+    with pytest.raises(script.Alos2TutError, match="spacing_m"):
+        script.read_patch(product, encoder, None, encoder_path)
+
+
+def test_what_cannot_be_is_refused(script, capsys, tmp_path, small_scene):
+    missing = ["--weights", str(tmp_path / "none.pth"), "--work-dir", str(tmp_path)]
+    assert script.main(missing) == 2 and "no such file" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        script.main([str(small_scene)])
+    assert "need each other" in capsys.readouterr().err
+
+
+def test_commands_on_the_page_are_real(script):
+    known, seen = _parser(), set()
+    for program, *words in commands():
+        if program == "alos2tut":
+            options = known.parse_args(words)
+            seen.add(words[0])
+            if hasattr(options, "stage"):
+                load_config(options.stage, options.profile, overrides=options.overrides)
+        elif program == "python":
+            assert DOCS.parent / words[0] == SCRIPT
+            options = script.parser().parse_args(words[1:])
+            assert (options.product is None) == (options.labels is None)
+        else:
+            assert program == "mkdir"
+    assert {"fetch", "convert", "info", "build-dataset", "probe", "finetune", "compare", "evaluate", "map"} <= seen
+
+
+def test_settings_of_the_script_are_real(script):
+    by_stage = split_overrides(f"{script.SIMULATED_SETTINGS}; {script.SETTINGS}")
+    given = {stage: texts for stage, texts in by_stage.items() if texts}
+    assert set(given) == {"dataset", "finetune"}
+    for stage, texts in given.items():
+        load_config(stage, "paper", overrides=texts)
+
+
+def test_the_page_names_the_file_that_is_fetched():
+    from alos2tut.manifest import find_entry
+
+    entry = find_entry("sar_w_simmim_weights")
+    assert f"data/{entry.name}/{entry.files[0].name}" in PAGE.read_text(encoding="utf-8")
+
+
+def test_links_of_the_page_lead_to_files():
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", PAGE.read_text(encoding="utf-8"))
+    assert links and all((DOCS / link).exists() for link in links)
+
+
+def test_python_of_the_page_runs(done, small_scene, tmp_path, monkeypatch):
+    (tmp_path / "work").symlink_to(done[0])
+    (tmp_path / "PRODUCT").symlink_to(small_scene)
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("python")
+    names: dict = {}
+    exec(code, names)
+    assert names["features"].shape == (1, 1024, 8, 8)
+    shapes = [tuple(level.shape[1:]) for level in names["maps"]]
+    assert shapes == [(256, 32, 32), (512, 16, 16), (1024, 8, 8), (1024, 8, 8)]
