@@ -341,9 +341,9 @@ MEASUREMENTS = {
 
 def main() -> None:
     """Run the measurements named, or every one."""
-    from pretraining import MEASUREMENTS as OF_PRETRAINING  # which imports this file
+    from training import MEASUREMENTS as OF_TRAINING  # which imports this file
 
-    measurements = MEASUREMENTS | OF_PRETRAINING
+    measurements = MEASUREMENTS | OF_TRAINING
     parser = argparse.ArgumentParser(description="Measure speed and memory.")
     parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(measurements)}; default: all")
     names = parser.parse_args().names or list(measurements)

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -206,6 +207,9 @@ def test_layer_decay_reaches_the_optimiser_at_a_step(packed_dataset, tmp_path, m
         finetune(config)
     lr = learning_rate(config, 3, 6)
     assert lr != learning_rate(config, 0, 6)
+    assert len(_Spy.seen) > 100
+    for name, found in _Spy.seen.items():
+        assert found == pytest.approx(lr * 0.5 ** _halvings(name)), name
     for name, halvings in {
         "network.encoder.position": 5,
         "network.encoder.swin.layers.0.blocks.0.attn.qkv.weight": 4,
@@ -213,7 +217,18 @@ def test_layer_decay_reaches_the_optimiser_at_a_step(packed_dataset, tmp_path, m
         "network.encoder.swin.layers.3.blocks.0.mlp.fc1.bias": 1,
         "network.decoder.classify.weight": 0,
     }.items():
-        assert _Spy.seen[name] == pytest.approx(lr * 0.5**halvings), name
+        assert _halvings(name) == halvings and name in _Spy.seen
+
+
+def _halvings(name):
+    """By how many blocks a parameter of a Swin of four blocks, one a stage, is away from the decoder."""
+    if not name.startswith("network.encoder."):
+        return 0
+    stage = re.search(r"layers\.(\d)\.(blocks|downsample)", name)
+    if stage is None:
+        return 5  # the embedding
+    # a merging belongs to the stage before
+    return 4 - int(stage[1]) + (stage[2] == "downsample")
 
 
 def _torchrun(code, *arguments):

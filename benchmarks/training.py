@@ -1,4 +1,4 @@
-"""Measure pretraining: its step against the same step in plain PyTorch, its wait for data, its memory.
+"""Measure training: pretraining's step against the same in plain PyTorch, its wait for data, its memory; and shares.
 
 ``measure.py`` calls this. Ours is the real training: after each of its steps a callback takes one of the plain training
 and times both, so the two run in turn on equal patches, in batches of one size, with the same threads. The plain one is
@@ -7,6 +7,7 @@ what a user of the published code writes: a GeoTIFF per patch, weights and masks
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -25,12 +26,13 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from alos2tut import load_config, open_dataset
+from alos2tut import load_config, load_legend, open_dataset
 from alos2tut.config import PretrainConfig
 from alos2tut.dataset import PatchDataset, Statistics
 from alos2tut.encoders import build_encoder
 from alos2tut.objectives import SimMIM
-from alos2tut.pretraining import Pretraining, count_operations
+from alos2tut.pretraining import Pretraining, build_objective, count_operations, losses
+from alos2tut.segmentation import Segmenter
 from alos2tut.training import History, StepCallback, fit, initial_encoder, learning_rate
 
 # where this is imported from elsewhere, and for the plain networks
@@ -38,13 +40,14 @@ sys.path.append(str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 from conftest import write_packed_dataset
-from measure import in_new_process, print_ratio, read_file, write_patch_files
+from measure import SIGNAL, in_new_process, print_ratio, read_file, write_patch_files
 from plain_models import PlainSimMIM, PlainSwin, simmim_loss, to_pixels
 
 PATCH_PX, PATCHES = 256, 256
 ROUNDS, WARM_UP = 10, 2
 GPU_ROUNDS, GPU_WARM_UP = 20, 5
 NAMES = {"tiny": "Swin-T", "paper": "Swin-B"}
+MIXMAE_ENCODER = {"shifted": False, "position": "sincos"}
 
 
 # --- the plain training
@@ -195,7 +198,9 @@ def train(config: PretrainConfig, other: Callable[[], None] = lambda: None, warm
     return pairs
 
 
-def settings(dataset: Path, encoder: str, batch_size: int, steps: int, **changes: Any) -> PretrainConfig:
+def settings(
+    dataset: Path, encoder: str | dict[str, Any], batch_size: int, steps: int, **changes: Any
+) -> PretrainConfig:
     """The paper's settings of a short training, results beside the dataset."""
     places = {"dataset": str(dataset), "work_dir": str(dataset.parent)}
     return load_config(
@@ -273,7 +278,7 @@ def operations_per_patch(config: PretrainConfig) -> float:
 TRAIN = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from pretraining import train_alone
+from training import train_alone
 before = peak_mb()
 print(json.dumps({"seconds": train_alone(*json.loads(sys.argv[2])), "before_mb": before, "peak_mb": peak_mb()}))
 """
@@ -313,7 +318,55 @@ def print_published_run(patches: int = 100_000, gpus: int = 8, rate: float = 400
     )
 
 
+def measure_objectives(folder: Path) -> None:
+    """Steps of SAR-W-MixMAE against those of SAR-W-SimMIM, of one encoder but for its windows and positions."""
+    dataset, _ = write_patches(folder)
+    unshifted = dataclasses.asdict(load_config("pretrain", encoder="tiny").encoder) | MIXMAE_ENCODER
+    simmim = settings(dataset.path, "tiny", 4, WARM_UP + ROUNDS, accelerator="cpu")
+    mixmae = settings(dataset.path, unshifted, 4, WARM_UP + ROUNDS, accelerator="cpu", objective="mixmae")
+    network = build_objective(mixmae, initial_encoder(mixmae, dataset)).train()
+    training = Pretraining(network, mixmae, mixmae.steps)
+    optimizer = training.configure_optimizers()
+    rows = torch.from_numpy(dataset.split("pretrain").gather_rows(range(4)))
+
+    def step() -> None:
+        mask = network.draw_masks(4, mixmae.mask_unit_px, mixmae.mask_ratio, torch.Generator())
+        loss, _ = losses(network, rows, mask, mixmae, dataset.statistics)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), mixmae.clip_norm)
+        optimizer.step()
+
+    ours, theirs, _ = train(simmim, step).times()
+    print_ratio("Swin-T, 4 patches: a MixMAE step / a SimMIM step", (theirs / ours).tolist())
+
+
+def measure_decoders(folder: Path) -> None:
+    """The decoder's share of a segmenter's forward and backward pass."""
+    for profile, encoder, side, batch_size in (("quick", None, 128, 4), ("paper", "tiny", 256, 2)):
+        config = load_config("finetune", profile, encoder=encoder)
+        for kind in ("paper", "refined"):
+            network = Segmenter(
+                build_encoder(config.encoder, (side, side)), load_legend("japan_9"), Statistics((-11.0,), (5.0,)), SIGNAL,
+                decoder=kind, width=config.decoder_width,
+            ).train()  # fmt: skip
+            x, shares = torch.randn(batch_size, 1, side, side), []
+            for _ in range(ROUNDS):
+                begun = time.perf_counter()
+                maps = network.decoder.maps(network.encoder, x)
+                encoded = time.perf_counter()
+                network.decoder([each.detach().requires_grad_() for each in maps], x).sum().backward()
+                decoded = time.perf_counter()
+                torch.autograd.backward(maps, [torch.ones_like(each) for each in maps])
+                ended = time.perf_counter()
+                shares.append(100 * (decoded - encoded) / (ended - begun))
+            name = f"profile {profile}, {side} px, decoder {kind} of width {config.decoder_width}"
+            print_ratio(f"{name}: % of forward and backward", shares[1:])
+
+
 MEASUREMENTS = {
+    "objectives": measure_objectives,
+    "decoders": measure_decoders,
     "pretraining": measure_pretraining,
     "pretraining_gpu": measure_pretraining_on_gpu,
     "pretraining_memory": measure_pretraining_memory,
