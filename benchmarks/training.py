@@ -347,9 +347,13 @@ def measure_decoders(folder: Path) -> None:
         config = load_config("finetune", profile, encoder=encoder)
         for kind in ("paper", "refined"):
             network = Segmenter(
-                build_encoder(config.encoder, (side, side)), load_legend("japan_9"), Statistics((-11.0,), (5.0,)), SIGNAL,
-                decoder=kind, width=config.decoder_width,
-            ).train()  # fmt: skip
+                build_encoder(config.encoder, (side, side)),
+                load_legend("japan_9"),
+                Statistics((-11.0,), (5.0,)),
+                SIGNAL,
+                decoder=kind,
+                width=config.decoder_width,
+            )
             x, shares = torch.randn(batch_size, 1, side, side), []
             for _ in range(ROUNDS):
                 begun = time.perf_counter()
