@@ -135,7 +135,7 @@ def test_settings_table_holds_what_is_published_and_used():
     assert all(hasattr(paper, name) for name in rows)
     assert rows["clip_norm"][2:5] == ["5", "5", "5"] and rows["base_lr"][3:5] == ["0.0001", "lr 0.002"]
     assert rows["encoder"][3] == "swin, width 128, depths 2-2-18-2, window 8"
-    assert rows["batch_size"][3] == "2048" and rows["epochs"][4] == "200 steps"
+    assert rows["batch_size"][3] == "2048" and rows["epochs"][4] == "300 steps"
 
 
 def test_sliders_show_masks_and_weights(patches, monkeypatch):
