@@ -62,12 +62,15 @@ def compare(
     """
     if not inits or not budgets or not seeds:
         raise Alos2TutError("needs at least one start, one budget and one seed", where="compare")
-    if len(set(seeds)) < len(seeds) or len(set(budgets)) < len(budgets):
-        raise Alos2TutError(f"a seed or budget is given twice: {list(seeds)}, {list(budgets)}", where="compare")
+    patches = len(open_dataset(config.dataset).split("train"))
+    asked = [patches if budget is None else budget for budget in budgets]
+    if len(set(seeds)) < len(seeds) or len(set(asked)) < len(asked):
+        raise Alos2TutError(f"a seed or budget is given twice: {list(seeds)}, {asked}", where="compare")
+    if max(asked) > patches:
+        raise Alos2TutError(f"a budget of {max(asked)} patches, of which there are {patches}", where="compare")
     files = [path for path in inits.values() if path is not None]
     if files:
         config = dataclasses.replace(config, encoder=load_encoder(files[0]).config)
-    patches = len(open_dataset(config.dataset).split("train"))
     starts = {name: None if path is None else str(path) for name, path in inits.items()}
     runs = [
         _run(dataclasses.replace(config, init=path, budget=budget, seed=seed), name, batch_size)
@@ -83,7 +86,7 @@ def compare(
         "patches": patches,
         "classes": open_dataset(config.dataset).legend.names,
         "simulated": open_dataset(config.dataset).simulated,
-        "starts": compared(runs, list(inits), [patches if budget is None else budget for budget in budgets]),
+        "starts": compared(runs, list(inits), asked),
     }
     reports = {f"{run['start']}-{run['budget']}-{run['seed']}": run["report"] for run in runs}
     target = stage_dir(config.work_dir, "compare", {"inits": list(inits)}, reports)
@@ -195,20 +198,20 @@ def _mean_of(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-def comparison_table(content: Mapping[str, Any], score: str = "miou") -> str:
-    """A comparison as lines of text: mean and interval, difference to the first start, and labels worth."""
+def comparison_table(content: Mapping[str, Any]) -> str:
+    """A comparison's mIoU as lines of text: mean and interval, difference to the first start, and labels worth."""
+    score, seeds = "miou", len(content["seeds"])
     lines = [
         f"{'start':<22}{'labels':>7}{'mIoU':>8}  {'95 % interval':<17}{'difference':>11}  {'95 % interval':<18}worth"
     ]
     for entry in content["starts"]:
-        difference, worth = entry["difference"][score], entry["same_as"]
-        is_first = entry["start"] == content["first"]
-        lines.append(
-            f"{entry['start']:<22}{entry['budget']:>7}{_told(entry['mean'][score]):>8}  "
-            f"{_range(entry['interval'][score]):<17}"
-            + ("" if is_first else f"{_told(difference['mean'], '+'):>11}  {_range(difference['interval'], '+'):<18}")
-            + ("" if is_first or worth is None else f"{worth:.0f} labels")
-        )
+        start, budget, worth = entry["start"], entry["budget"], entry["same_as"]
+        line = f"{start:<22}{budget:>7}{_told(entry['mean'][score]):>8}  {_range(entry['interval'][score], seeds):<17}"
+        if start != content["first"]:
+            gain = entry["difference"][score]
+            line += f"{_told(gain['mean'], '+'):>11}  {_range(gain['interval'], seeds, '+'):<18}"
+            line += "" if worth is None else f"{worth:.0f} labels"
+        lines.append(line)
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -216,8 +219,10 @@ def _told(value: float | None, sign: str = "") -> str:
     return "–" if value is None else f"{value:{sign}.3f}"
 
 
-def _range(bounds: Sequence[float] | None, sign: str = "") -> str:
-    return "one seed" if bounds is None else f"[{bounds[0]:{sign}.3f}, {bounds[1]:{sign}.3f}]"
+def _range(bounds: Sequence[float] | None, seeds: int, sign: str = "") -> str:
+    if bounds is None:
+        return "one seed" if seeds == 1 else "–"
+    return f"[{bounds[0]:{sign}.3f}, {bounds[1]:{sign}.3f}]"
 
 
 def read_comparison(folder: str | Path) -> dict[str, Any]:

@@ -253,10 +253,7 @@ class PretrainConfig(_TrainingConfig):
     ``none``: plain SimMIM."""
     weight_scale: float = Field(default=1.0, gt=0)
     """S in the weight exp(s · (1 − x))."""
-    weight_percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (
-        1.0,
-        99.0,
-    )
+    weight_percentiles: tuple[_Percentile, _Percentile] = WEIGHT_PERCENTILES
     """What ``sar_percentile`` scales between; power outside counts as at the end."""
     normaliser: Literal["count", "weights"] = "count"
     """Divide the weighted error by the count of masked pixels, or by the sum of their weights."""

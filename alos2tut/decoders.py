@@ -53,19 +53,22 @@ class Decoder(nn.Module):
 
     #: whether maps are read after patch merging (strides 2, 4, 8, 8 × patch) or before (1, 2, 4, 8 × patch)
     merged: bool = False
+    #: whether a ViT's maps, all of one size, have to become a pyramid first
+    needs_pyramid: bool = True
 
     def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float) -> None:
         super().__init__()
         self.width, self.dropout = width, dropout
-        self.pyramid = ViTPyramid(encoder, self.merged) if isinstance(encoder, VisionTransformerEncoder) else None
+        is_flat = isinstance(encoder, VisionTransformerEncoder)
+        self.pyramid = ViTPyramid(encoder, self.merged) if is_flat and self.needs_pyramid else None
 
     def maps(self, encoder: Encoder, x: Tensor) -> list[Tensor]:
         """The four maps of an image (B, C, H, W) that this decoder reads, finest first."""
         if isinstance(encoder, SwinEncoder):
             return encoder.features(x, merged=self.merged)
-        assert isinstance(encoder, VisionTransformerEncoder) and self.pyramid is not None
-        levels: list[Tensor] = self.pyramid(encoder.features(x))
-        return levels
+        assert isinstance(encoder, VisionTransformerEncoder)
+        levels: list[Tensor] = encoder.features(x)
+        return levels if self.pyramid is None else self.pyramid(levels)
 
     def forward(self, maps: list[Tensor], x: Tensor) -> Tensor:
         """Four maps, finest first, and the image (B, C, H, W) → (B, classes, H, W) logits."""
@@ -251,6 +254,7 @@ class LinearDecoder(Decoder):
     """A linear map of the four maps, each normalised without weights, side by side at the finest one's size."""
 
     merged = False
+    needs_pyramid = False  # it would learn, too
 
     def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float) -> None:
         super().__init__(encoder, classes, width, dropout)

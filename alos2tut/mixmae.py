@@ -101,9 +101,9 @@ class MixMAE(Objective):
                 "mae_db": (torch.where(known, error_db, 0.0).sum(), known.sum().to(target.dtype)),
             }
 
-    def reconstruct(self, x: Tensor, mask: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
         """See :meth:`Objective.reconstruct`; each unit is given its true mean and spread, which the loss leaves out."""
-        mean, spread = unit_statistics(to_units(x, self.unit_px), torch.ones((), dtype=torch.bool, device=x.device))
+        mean, spread = unit_statistics(to_units(x, self.unit_px), to_units(valid, self.unit_px))
         grid = (x.shape[-2] // self.unit_px, x.shape[-1] // self.unit_px)
         return from_units(self(x, mask) * spread + mean, self.unit_px, grid)
 

@@ -201,7 +201,10 @@ class Tutorial:
         """The folder of a pretraining by SAR-W-MixMAE: the same encoder but for its windows and positions."""
         from .config import PretrainConfig
 
-        encoder = dataclasses.replace(self.config("pretrain").encoder, shifted=False, position="sincos")
+        encoder = self.config("pretrain").encoder
+        if encoder.kind != "swin":
+            raise Alos2TutError(f"MixMAE trains a Swin, not a {encoder.kind}", where="encoder.kind")
+        encoder = dataclasses.replace(encoder, shifted=False, position="sincos")
         own = PretrainConfig(objective="mixmae", encoder=encoder)
         names = ("objective", "encoder", "mask_unit_px", "mask_ratio", "loss")
         return self.pretrained_with(**{name: getattr(own, name) for name in names})
@@ -236,7 +239,8 @@ class Tutorial:
 
         settings, patches = self.config("comparison"), len(self.dataset.split("train"))
         budgets = [budget for budget in settings.budgets if budget < patches]
-        config = self.config("finetune", dataset=self.dataset_path)
+        # one process for each of the small runs, whatever the long ones take
+        config = self.config("finetune", dataset=self.dataset_path, devices=1)
         seeds = range(self.seed, self.seed + settings.seeds)
         return compare(config, self.starts, budgets=[*budgets, None], seeds=seeds)
 
@@ -303,7 +307,8 @@ def _launch(command: str, config: Any) -> None:
         # through JSON, which YAML contains: tuples become lists
         file.write_text(json.dumps(settings), encoding="utf-8")
         words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={config.devices}"]
-        words += ["-m", "alos2tut", command, config.dataset, "--config", str(file)]
+        # the defaults, which fill in what is None, are the profile paper's
+        words += ["-m", "alos2tut", command, config.dataset, "--profile", "paper", "--config", str(file)]
         process = subprocess.Popen(
             words,
             stdout=subprocess.PIPE,

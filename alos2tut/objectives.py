@@ -69,8 +69,17 @@ class Objective(nn.Module):
         """
 
     @abstractmethod
-    def reconstruct(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Standardised dB (B, C, H, W), 0 where there is no data, with a mask → what the network makes of it, alike."""
+    def reconstruct(self, x: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
+        """What the network makes of images of which a part is hidden.
+
+        Args:
+            x: (B, C, H, W) standardised dB, 0 where there is no data.
+            mask: (B, H/patch, W/patch) bool of :meth:`draw_masks`.
+            valid: (B, C, H, W) bool, True where there is data.
+
+        Returns:
+            (B, C, H, W) standardised dB.
+        """
 
 
 def weights_of(rows: Tensor, valid: Tensor, config: PretrainConfig) -> Tensor | None:
@@ -121,7 +130,7 @@ class SimMIM(Objective):
                 "mae_db": masked_sums(prediction.detach() * std_db, target * std_db, pixels, None, valid),
             }
 
-    def reconstruct(self, x: Tensor, mask: Tensor) -> Tensor:
+    def reconstruct(self, x: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
         """See :meth:`Objective.reconstruct`; only what was hidden is a prediction that training asked for."""
         prediction: Tensor = self(x, mask)
         return prediction

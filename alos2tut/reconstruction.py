@@ -71,9 +71,9 @@ def reconstruct(
     for first in range(0, len(predicted), _BATCH_SIZE):
         part = slice(first, first + _BATCH_SIZE)
         device = encoder.mask_token.device
-        x, _ = standardize(torch.from_numpy(encode_db(patches_db[part])).to(device), encoder.statistics)
+        x, valid = standardize(torch.from_numpy(encode_db(patches_db[part])).to(device), encoder.statistics)
         hidden = torch.from_numpy(np.asarray(mask[part], dtype=bool)).to(device)
-        predicted[part] = destandardize(network.reconstruct(x, hidden).float(), encoder.statistics).cpu().numpy()
+        predicted[part] = destandardize(network.reconstruct(x, hidden, valid).float(), encoder.statistics).cpu().numpy()
     return predicted
 
 

@@ -124,16 +124,17 @@ def robustness(
     scored = _some_of(dataset.split(split), patches)
     blocks = ground_blocks(scored)
     found: dict[tuple[str, float] | None, tuple[float | None, list[float] | None]] = {}
-    trials = []
+    trials, labelled = [], 0
     for kind, value in [(kind, value) for kind, of_kind in values.items() for value in of_kind]:
         changed = None if value is None or value == KINDS[kind] else (kind, value)  # nothing changes but once
         if changed not in found:
             change = None if changed is None else partial(_changed, scored, _change(*changed), seed)
             matrices = confusion_matrices(segmenter, scored, batch_size, blocks, change)
-            interval = bootstrap_intervals(matrices, draws=draws, seed=seed)["miou"]
-            found[changed] = scores_from_confusion(matrices.sum(axis=0))["miou"], interval
+            intervals = bootstrap_intervals(matrices, draws=draws, seed=seed)
+            found[changed] = scores_from_confusion(matrices.sum(axis=0))["miou"], intervals["miou"]
+            labelled = intervals["blocks"]  # a change of the image changes no label
         trials.append(Trial(kind, value, *found[changed]))
-    facts = dataset.path.name, dataset.simulated, split, len(scored), len(np.unique(blocks)), LEVEL, draws, seed
+    facts = dataset.path.name, dataset.simulated, split, len(scored), labelled, LEVEL, draws, seed
     return Robustness(*facts, tuple(trials))
 
 

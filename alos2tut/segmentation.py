@@ -423,8 +423,8 @@ def training_class_weights(
         counts = counted[: len(counts)]
     if not counts.any():
         raise Alos2TutError(f"none of {len(chosen)} patches has a label", where=dataset.path / "train.csv")
-    if config.class_weighting == "frequency":
-        weights = class_weights(counts)
+    if config.class_weighting == "frequency" and np.count_nonzero(counts) > 1:
+        weights = class_weights(counts)  # which gives a class that is alone no weight at all
     elif config.class_weighting == "tempered":
         weights = tempered_weights(counts, config.temper)
     else:

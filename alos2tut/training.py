@@ -187,7 +187,7 @@ class EndlessBatches(Sampler[list[Sample]]):
     ) -> None:
         if n < 1:
             raise Alos2TutError("the list of patches to train on is empty", remedy="Build the dataset of more ground.")
-        if batch_size < world:
+        if ((batch_size + 1) // 2 if paired else batch_size) < world:
             raise Alos2TutError(f"a batch of {batch_size} cannot be shared by {world} processes", where="batch_size")
         self.n, self.batch_size, self.seed, self.first = n, batch_size, seed, first
         if paired:
@@ -554,14 +554,19 @@ class Checkpoints(StepCallback):
         norm = torch.zeros(()) if trainer.precision == "16-mixed" else module.grad_norm
         self._unseen.append(self._current._replace(number=step, grad_norm=norm))
         self._current = _Step(0, [], [], [], torch.zeros(()))
-        due = step % self.every == 0
-        if module.device.type == "cpu" or due or step % _STEPS_BETWEEN_LOOKS == 0 or step == module.steps:
+        # a training that just found its end early is not to go on from here
+        due = step % self.every == 0 and not trainer.should_stop
+        if module.device.type == "cpu" or due or step % _STEPS_BETWEEN_LOOKS == 0 or self._ends(trainer, module, step):
             # alone, there is nobody to agree with
             asked_to_stop = self._look(module) or (trainer.world_size == 1 and module.stop_reason is not None)
-            if step < module.steps and (due or asked_to_stop):
+            if step < module.steps and not trainer.should_stop and (due or asked_to_stop):
                 self._save(trainer, step)
                 if asked_to_stop:
                     self._stop(trainer, module, step)
+
+    @staticmethod
+    def _ends(trainer: lightning.Trainer, module: Training, step: int) -> bool:
+        return step == module.steps or trainer.should_stop
 
     def _look(self, module: Training) -> bool:
         """Whether somebody asked to stop; raises if a loss or a gradient is no number."""
@@ -770,9 +775,12 @@ def check_processes(config: PretrainConfig | FinetuneConfig) -> None:
             where="devices",
             remedy=f"Start it with: torchrun --standalone --nproc-per-node={config.devices} -m alos2tut …",
         )
-    if config.batch_size < world:
+    pairs = isinstance(config, PretrainConfig) and config.objective == "mixmae"
+    shares = (config.batch_size + 1) // 2 if pairs else config.batch_size
+    if shares < world:
         raise Alos2TutError(
-            f"a batch of {config.batch_size} cannot be shared by {world} processes",
+            f"a batch of {config.batch_size} cannot be shared by {world} processes"
+            + (", since MixMAE keeps pairs together" if pairs else ""),
             where="batch_size",
             remedy="It counts the samples of all processes together.",
         )

@@ -54,7 +54,7 @@ def test_starts_are_compared_seed_by_seed():
     assert few["iou_difference"]["water"]["mean"] == pytest.approx(0.1)
     assert few["iou_difference"]["forest"] == {"mean": None, "interval": None}
     assert entries["mim", 40]["difference"]["miou"]["mean"] == 0
-    table = comparison_table({"first": "random", "starts": list(entries.values())}).splitlines()
+    table = comparison_table({"first": "random", "seeds": [0, 1, 2], "starts": list(entries.values())}).splitlines()
     assert len(table) == 5 and "+0.060" in table[3] and table[3].endswith("15 labels")
     assert "+" not in table[1]
 
@@ -124,7 +124,8 @@ def test_the_command(start, packed_dataset, tmp_path, capsys):
 
 def test_nothing_to_compare(packed_dataset, tmp_path):
     config = settings(packed_dataset, tmp_path)
-    for changes in ({"seeds": ()}, {"budgets": ()}, {"seeds": (1, 1)}, {"budgets": (4, 4)}):
+    twice = [{"seeds": (1, 1)}, {"budgets": (4, 4)}, {"budgets": (10, None)}]
+    for changes in [{"seeds": ()}, {"budgets": ()}, *twice, {"budgets": (4, 11)}]:
         with pytest.raises(Alos2TutError, match="compare"):
             compare(config, {"random": None}, **changes)
     with pytest.raises(Alos2TutError, match=r"comparison\.json"):

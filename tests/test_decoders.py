@@ -93,6 +93,14 @@ def test_a_vit_of_an_odd_number_of_tokens_makes_no_pyramid():
         build_decoder("paper", encoder, 3, width=16, dropout=0.0)
 
 
+def test_a_linear_decoder_of_a_vit_is_no_more_than_that():
+    encoder = build_encoder(EncoderConfig(**VIT, patch_size=8), (24, 32))
+    decoder = build_decoder("linear", encoder, 5, width=16, dropout=0.5)
+    assert [name for name, _ in decoder.named_parameters()] == ["classify.weight", "classify.bias"]
+    x = torch.randn(1, 1, 24, 32)
+    assert decoder(decoder.maps(encoder, x), x).shape == (1, 5, 24, 32)
+
+
 def test_a_linear_decoder_is_one_linear_map():
     encoder = build_encoder(EncoderConfig(**SWIN, patch_size=2), (16, 16))
     decoder = build_decoder("linear", encoder, 5, width=16, dropout=0.5)

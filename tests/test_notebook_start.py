@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 import types
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,29 @@ def test_a_failing_launch_is_said(tmp_path):
     config = load_config("pretrain", "quick", dataset=tmp_path / "nothing", devices=2)
     with pytest.raises(Alos2TutError, match="failed with status"):
         notebook._launch("pretrain", config)
+
+
+@pytest.mark.parametrize(("stage", "profile"), [("pretrain", "paper"), ("finetune", "paper"), ("pretrain", "quick")])
+def test_a_launch_hands_over_all_settings(stage, profile, tmp_path, monkeypatch):
+    """Also those that are None, which no settings file can tell: the defaults have to be the profile paper's."""
+    config = load_config(stage, profile, dataset=tmp_path, devices=2)
+    handed = []
+
+    class Process:
+        stdout = ()
+
+        def __init__(self, words, **_):
+            options = dict(pairwise(words))
+            handed.append(load_config(stage, options["--profile"], file=options["--config"]))
+
+        def wait(self):
+            return 0
+
+        poll = wait
+
+    monkeypatch.setattr(notebook.subprocess, "Popen", Process)
+    notebook._launch(stage, config)
+    assert handed == [config]
 
 
 def test_several_products_are_an_archive_of_which_the_first_is_shown(tmp_path):

@@ -305,6 +305,13 @@ def test_more_processes_than_a_batch_has_samples(packed_dataset, tmp_path, monke
         pretrain(_settings(packed_dataset, tmp_path))
 
 
+def test_mixmae_needs_a_pair_for_each_process(packed_dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    mixed = {"objective": "mixmae", "encoder": {**TINY, "shifted": False}, "mask_unit_px": 16, "batch_size": 4}
+    with pytest.raises(Alos2TutError, match="a batch of 4 cannot be shared by 3 processes, since MixMAE keeps pairs"):
+        pretrain(_settings(packed_dataset, tmp_path, **mixed))
+
+
 def test_more_processes_than_gpus(packed_dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -9,6 +9,7 @@ from alos2tut.config import EncoderConfig, load_config
 from alos2tut.dataset import Statistics, open_dataset
 from alos2tut.encoders import SwinEncoder
 from alos2tut.errors import Alos2TutError
+from alos2tut.mixmae import MixMAE
 from alos2tut.objectives import SimMIM
 from alos2tut.reconstruction import (
     draw_mask,
@@ -49,6 +50,18 @@ def test_hidden_pixels_do_not_tell_the_network_anything(network):
     mask = draw_mask(network, 2, 8, 0.6)
     other = np.where(mask_pixels(mask, 2)[:, None], 20.0, db)
     np.testing.assert_array_equal(reconstruct(network, db, mask), reconstruct(network, other, mask))
+
+
+def test_missing_pixels_leave_a_units_mean_and_spread():
+    """MixMAE is told each unit's own scale: that of the pixels that are there."""
+    torch.manual_seed(0)
+    config = EncoderConfig(**{**TINY.__dict__, "shifted": False, "position": "sincos"})
+    mixmae = MixMAE(SwinEncoder(config, (32, 32)), width=16, depth=1, heads=2).eval()
+    mixmae.encoder.statistics = Statistics((-11.0,), (6.0,))
+    db = np.full((2, 1, 32, 32), -3.0, np.float32)
+    db[:, :, :12] = np.nan
+    guessed = reconstruct(mixmae, db, draw_mask(mixmae, 2, 16, 0.5))
+    np.testing.assert_allclose(guessed[:, :, :16], -3.0, atol=0.5)
 
 
 def test_patches_are_taken_evenly(packed_dataset):

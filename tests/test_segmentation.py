@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from conftest import write_packed_dataset
 
+from alos2tut import segmentation
 from alos2tut.checkpoints import load_segmenter
 from alos2tut.config import EncoderConfig, FinetuneConfig, PretrainConfig, load_config
 from alos2tut.dataset import Statistics, open_dataset
@@ -331,6 +332,14 @@ def test_class_weights(weighting, expected, packed_dataset, tmp_path):
     np.testing.assert_allclose(weights, expected, rtol=1e-5)
 
 
+def test_a_class_that_is_alone_has_a_weight(tmp_path):
+    dataset = write_packed_dataset(tmp_path / "dataset")
+    np.save(dataset / "pretrain_labels.npy", np.zeros((12, 32, 32), dtype=np.uint8))
+    config = _settings(dataset, tmp_path, budget=3)
+    weights = training_class_weights(config, open_dataset(dataset), np.arange(3))
+    assert (weights == 1).all()
+
+
 def test_patience_ends_training_and_the_best_stays(packed_dataset, tmp_path):
     """Nothing gets better with a learning rate of next to nothing: after two more validations it ends."""
     config = _settings(packed_dataset, tmp_path, steps=40, validate_every=2, patience=2, lr=1e-12, warmup_fraction=0.0)
@@ -339,6 +348,21 @@ def test_patience_ends_training_and_the_best_stays(packed_dataset, tmp_path):
     assert (run["best_step"], run["last_step"]) == (2, 6)
     rows = list(csv.DictReader((stage / "metrics.csv").read_text().splitlines()))
     assert int(rows[-1]["step"]) == 6
+
+
+def test_a_training_that_found_its_end_leaves_no_checkpoint_to_go_on_from(packed_dataset, tmp_path, monkeypatch):
+    """Killed between its last step and its results, it finds the same end again."""
+    values = {"steps": 40, "validate_every": 2, "patience": 2, "lr": 1e-12, "warmup_fraction": 0.0}
+    straight = finetune(_settings(packed_dataset, tmp_path / "straight", **values))
+    config = _settings(packed_dataset, tmp_path / "killed", checkpoint_every=2, **values)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr(segmentation, "_write_results", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+        finetune(config)
+    folder = next((tmp_path / "killed").iterdir())
+    assert [p.name for p in (folder / "checkpoints").iterdir()] == ["step-0000002.ckpt", "step-0000004.ckpt"]
+    again = finetune(config)
+    for name in ("run.json", "metrics.csv", "segmenter.safetensors"):
+        assert (again / name).read_bytes() == (straight / name).read_bytes(), name
 
 
 def test_test_split_is_never_opened(packed_dataset, tmp_path):
