@@ -7,14 +7,12 @@ So starts are compared pair by pair, seed by seed; a seed changes all of these a
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
 from . import __version__
 from .artifacts import make_folder, read_json, stage_dir, write_json
@@ -23,6 +21,7 @@ from .config import EvaluateConfig, FinetuneConfig
 from .dataset import open_dataset
 from .errors import Alos2TutError
 from .evaluation import evaluate
+from .scores import t_interval
 from .segmentation import finetune
 
 COMPARISON_SCHEMA = "alos2tut-comparison-1"
@@ -153,15 +152,6 @@ def compared(runs: Sequence[Mapping[str, Any]], names: Sequence[str], budgets: S
             }
         )
     return entries
-
-
-def t_interval(values: Sequence[float | None], level: float = 0.95) -> list[float] | None:
-    """The interval of a mean by Student's t: what other seeds would give; null for fewer than two values."""
-    known = [value for value in values if value is not None]
-    if len(known) < 2:
-        return None
-    half = float(student.ppf((1 + level) / 2, len(known) - 1)) * float(np.std(known, ddof=1)) / math.sqrt(len(known))
-    return [_mean_of(known) - half, _mean_of(known) + half]
 
 
 def labels_for(score: float, curve: Sequence[tuple[int, float | None]]) -> float | None:

@@ -23,7 +23,7 @@ from .config import PretrainConfig
 from .dataset import Statistics
 from .encoders import Encoder, SwinEncoder, sincos_positions, standardize
 from .errors import Alos2TutError
-from .objectives import PIXEL_ERRORS, Objective, Parts, std_db_of, weights_of
+from .objectives import Objective, Parts, error_sums, std_db_of, weights_of
 
 
 class MixMAE(Objective):
@@ -97,7 +97,7 @@ class MixMAE(Objective):
             target = (values - mean) / spread
             error_db = (prediction.detach().to(target.dtype) - target).abs() * spread * std_db
             return {
-                "loss": mixmae_sums(prediction, target, of_pixels, known, config.loss, config.normaliser),
+                "loss": error_sums(prediction, target, known, of_pixels, config.loss, config.normaliser),
                 "mae_db": (torch.where(known, error_db, 0.0).sum(), known.sum().to(target.dtype)),
             }
 
@@ -227,16 +227,3 @@ def unit_statistics(values: Tensor, known: Tensor, eps: float = 1e-6) -> tuple[T
     mean = torch.where(known, values, 0.0).sum(dim=-1, keepdim=True) / count.clamp(min=1)
     squares = torch.where(known, values - mean, 0.0).square().sum(dim=-1, keepdim=True)
     return mean, (squares / (count - 1).clamp(min=1) + eps).sqrt()
-
-
-def mixmae_sums(
-    prediction: Tensor, target: Tensor, weights: Tensor | None, known: Tensor, kind: str, normaliser: str
-) -> Parts:
-    """Numerator and denominator of the loss over all units and pixels with data; all (B, N, values)."""
-    error = PIXEL_ERRORS[kind](prediction.to(target.dtype), target, reduction="none")
-    weighted = error if weights is None else error * weights
-    if normaliser == "weights" and weights is not None:
-        amount = torch.where(known, weights, 0.0).sum()
-    else:
-        amount = known.sum().to(target.dtype)
-    return torch.where(known, weighted, 0.0).sum(), amount

@@ -146,18 +146,31 @@ def masked_sums(
     normaliser: Normaliser = "count",
 ) -> tuple[Tensor, Tensor]:
     """Numerator and denominator of :func:`masked_loss`, to be summed over processes first."""
-    counted = pixel_mask & valid
+    numerator, amount = error_sums(prediction, target, pixel_mask & valid, weights, kind, normaliser)
+    channels = target.shape[1]
+    return numerator, (amount / channels + 1e-5) * channels
+
+
+def error_sums(
+    prediction: Tensor, target: Tensor, counted: Tensor, weights: Tensor | None, kind: Loss, normaliser: Normaliser
+) -> Parts:
+    """The sum of weighted errors over values that count, and their number or the sum of their weights.
+
+    Args:
+        prediction, target: of one shape; the target in the precision to calculate in.
+        counted: bool, of that shape.
+        weights: of that shape; None weighs all alike.
+        kind, normaliser: see :func:`masked_loss`.
+    """
     # half precision ends here
     error = PIXEL_ERRORS[kind](prediction.to(target.dtype), target, reduction="none")
     weighted = error if weights is None else error * weights
-    # where, not a product: what lies at pixels without data must not matter even if it is no number
-    numerator = torch.where(counted, weighted, 0.0).sum()
     if normaliser == "weights" and weights is not None:
         amount = torch.where(counted, weights, 0.0).sum()
     else:
         amount = counted.sum().to(target.dtype)
-    channels = target.shape[1]
-    return numerator, (amount / channels + 1e-5) * channels
+    # where, not a product: what lies at pixels without data must not matter even if it is no number
+    return torch.where(counted, weighted, 0.0).sum(), amount
 
 
 def masked_loss(

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -36,6 +35,7 @@ from .evaluation import best_device
 from .legend import IGNORE
 from .progress import progress_bar
 from .reconstruction import evenly
+from .scores import t_interval
 
 #: the baselines' names
 RANDOM, RAW = "random features", "raw statistics"
@@ -102,8 +102,8 @@ class Score:
     @property
     def half_width(self) -> float | None:
         """Of the mean's 95 % interval by Student's t; None for one seed."""
-        n = len(self.by_seed)
-        return float(student_t.ppf(0.975, n - 1) * np.std(self.by_seed, ddof=1) / math.sqrt(n)) if n > 1 else None
+        bounds = t_interval(self.by_seed)
+        return None if bounds is None else (bounds[1] - bounds[0]) / 2
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""

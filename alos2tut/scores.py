@@ -1,4 +1,4 @@
-"""Scores of a classification, from counts of pixels that add up over patches and processes. NumPy only.
+"""Scores of a classification, from counts of pixels that add up over patches and processes. NumPy and SciPy only.
 
 Intervals come from resampling blocks of ground: neighbouring pixels, and neighbouring patches, are no independent
 witnesses, and an interval that took them for such would be far too narrow.
@@ -6,12 +6,14 @@ witnesses, and an interval that took them for such would be far too narrow.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from .errors import Alos2TutError
 from .legend import IGNORE
@@ -214,6 +216,16 @@ def bootstrap_intervals(matrices: NDArray[np.int64], *, draws: int = 1000, seed:
         "blocks": blocks,
         "refused": None,
     }
+
+
+def t_interval(values: Sequence[float | None], level: float = 0.95) -> list[float] | None:
+    """The interval of a mean by Student's t: what other seeds would give; None for fewer than two values."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return None
+    half = float(student.ppf((1 + level) / 2, len(known) - 1)) * float(np.std(known, ddof=1)) / math.sqrt(len(known))
+    mean = float(np.mean(known))
+    return [mean - half, mean + half]
 
 
 def _interval(values: NDArray[np.float64]) -> list[float]:

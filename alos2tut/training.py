@@ -554,19 +554,16 @@ class Checkpoints(StepCallback):
         norm = torch.zeros(()) if trainer.precision == "16-mixed" else module.grad_norm
         self._unseen.append(self._current._replace(number=step, grad_norm=norm))
         self._current = _Step(0, [], [], [], torch.zeros(()))
-        # a training that just found its end early is not to go on from here
-        due = step % self.every == 0 and not trainer.should_stop
-        if module.device.type == "cpu" or due or step % _STEPS_BETWEEN_LOOKS == 0 or self._ends(trainer, module, step):
+        due = step % self.every == 0
+        # one that just found its end early is not to go on from here, and gets no checkpoint either
+        ends = step == module.steps or trainer.should_stop
+        if module.device.type == "cpu" or due or step % _STEPS_BETWEEN_LOOKS == 0 or ends:
             # alone, there is nobody to agree with
             asked_to_stop = self._look(module) or (trainer.world_size == 1 and module.stop_reason is not None)
-            if step < module.steps and not trainer.should_stop and (due or asked_to_stop):
+            if not ends and (due or asked_to_stop):
                 self._save(trainer, step)
                 if asked_to_stop:
                     self._stop(trainer, module, step)
-
-    @staticmethod
-    def _ends(trainer: lightning.Trainer, module: Training, step: int) -> bool:
-        return step == module.steps or trainer.should_stop
 
     def _look(self, module: Training) -> bool:
         """Whether somebody asked to stop; raises if a loss or a gradient is no number."""

@@ -12,7 +12,8 @@ from alos2tut.config import EncoderConfig, PretrainConfig, load_config
 from alos2tut.dataset import Statistics, open_dataset
 from alos2tut.encoders import SwinEncoder, sincos_positions
 from alos2tut.errors import Alos2TutError
-from alos2tut.mixmae import MixMAE, from_units, mixmae_sums, to_units, unit_statistics
+from alos2tut.mixmae import MixMAE, from_units, to_units, unit_statistics
+from alos2tut.objectives import error_sums
 from alos2tut.pretraining import load_pretraining, losses, pretrain
 from alos2tut.reconstruction import draw_mask, reconstruct
 from alos2tut.weighting import sar_weights
@@ -82,7 +83,7 @@ def test_loss_reconstruction_and_gradients_are_those_of_the_plain_network(n, ima
     predicted, known = ours(x, mask), to_units(valid, ours.unit_px)
     mean, spread = unit_statistics(to_units(x, ours.unit_px), known)
     target = (to_units(x, ours.unit_px) - mean) / spread
-    numerator, count = mixmae_sums(predicted, target, to_units(weights, ours.unit_px), known, "mse", "count")
+    numerator, count = error_sums(predicted, target, known, to_units(weights, ours.unit_px), "mse", "count")
     loss = numerator / count
     expected, pictures = theirs(x, units, plain.sar_weight(power, valid), valid)
     torch.testing.assert_close(loss, expected, **TOLERANCE)
