@@ -36,7 +36,7 @@ _HOME = {
     "finetune": "segmentation",
     "load_segmenter": "checkpoints",
     "evaluate": "evaluation",
-    "map_scene": "evaluation",
+    "map_scene": "mapping",
     "convert_checkpoint": "conversion",
     "export_checkpoint": "conversion",
 }
@@ -57,8 +57,9 @@ if TYPE_CHECKING:
     from .dataset_builder import build_dataset
     from .downloads import fetch
     from .errors import Alos2TutError, Alos2TutWarning
-    from .evaluation import evaluate, map_scene
+    from .evaluation import evaluate
     from .legend import load_legend
+    from .mapping import map_scene
     from .opening import open_product
     from .patch_files import export_patches, import_patches
     from .pretraining import pretrain

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .artifacts import read_json
 from .config import describe_settings, encoder_presets, load_config, profile_names
 from .dataset import SPLITS
 from .errors import Alos2TutError, Alos2TutWarning, Stopped
@@ -243,13 +244,28 @@ def _parser() -> argparse.ArgumentParser:
     map_.add_argument("product", metavar="PRODUCT", help="product (folder or file)")
     map_.add_argument("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, or its folder")
     map_.add_argument("out", metavar="OUT.tif", help="the Cloud-Optimized GeoTIFF to write")
+    map_.add_argument("--labels", nargs="+", default=(), metavar="LABELS", help="label rasters to compare the map with")
+    map_.add_argument("--probability", action="store_true", help="write the probability of the mapped class, too")
+    map_.add_argument("--entropy", action="store_true", help="write the entropy of the class probabilities, too")
+    map_.add_argument("--flips", action="store_true", help="average over mirror images of each tile: 4 times the work")
+    map_.add_argument("--no-preview", dest="preview", action="store_false", help="draw no picture of the map")
+    map_.add_argument("--overwrite", action="store_true", help="replace an older map that was made of something else")
     map_.add_argument("--overlap-px", type=int, help="pixels neighbouring tiles share (default: a quarter of a tile)")
-    map_.add_argument("--batch-size", type=int, default=8, help="tiles per forward pass (default 8)")
+    map_.add_argument("--batch-size", type=int, default=8, help="tiles per forward pass at most (default 8)")
+    map_.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the work (default 1)")
+    map_.add_argument("--devices", nargs="+", default=(), metavar="NAME", help="GPUs that do: cuda:0 cuda:1")
     map_.add_argument("--polarization", help="channel to read (default: the one trained on)")
+    map_.add_argument(
+        "--convert", action="store_true", help="convert another quantity or pixel size than those trained on"
+    )
     map_.add_argument(
         "--allow-other-signal", action="store_true", help="only warn of a quantity or polarisation not trained on"
     )
     map_.add_argument("--crs", help=_CRS_HELP)
+    map_.epilog = (
+        "A run that is stopped goes on where it was when it is called again. Beside OUT.tif lie OUT_preview.png and,\n"
+        "as asked for, OUT_probability.tif, OUT_entropy.tif, OUT_agreement.json and OUT_difference.tif."
+    )
 
     convert = _command(commands, "convert", _convert, "make a checkpoint of others a weights file of this package")
     convert.add_argument("source", metavar="IN", help="Microsoft's Swin, SimMIM's or the paper's authors' checkpoint")
@@ -509,18 +525,22 @@ def _score(value: float | None, interval: list[float] | None) -> str:
 
 
 def _map(options: argparse.Namespace) -> None:
-    from .evaluation import map_scene
+    from .map_files import map_file
+    from .mapping import map_scene
     from .opening import open_product
 
+    given = ["labels", "probability", "entropy", "flips", "preview", "overwrite", "overlap_px", "batch_size", "workers"]
+    given += ["devices", "polarization", "convert", "allow_other_signal"]
     path = map_scene(
         open_product(options.product, crs=options.crs),
         options.segmenter,
         options.out,
-        overlap_px=options.overlap_px,
-        batch_size=options.batch_size,
-        polarization=options.polarization,
-        allow_other_signal=options.allow_other_signal,
+        **{name: getattr(options, name) for name in given},
     )
+    if options.labels:
+        found = read_json(map_file(path, "agreement"))
+        _say(f"agrees with the labels on {found['pixel_accuracy']:.1%} of {found['pixels']['compared']:,} pixels")
+        _say(found["reading"])
     _say(path)
 
 

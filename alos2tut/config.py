@@ -394,7 +394,9 @@ class MapConfig:
     overlap_px: int | None = Field(default=None, ge=0)
     """Pixels that neighbouring tiles share; None: a quarter of the tile."""
     batch_size: int = Field(default=8, ge=1)
-    """Tiles per forward pass."""
+    """Tiles per forward pass, at most."""
+    flips: bool = False
+    """Average over each tile and its three mirror images."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
 

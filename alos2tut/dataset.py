@@ -195,6 +195,12 @@ class Split:
         """One patch in dB, (C, H, W) float32, NaN without data."""
         return decode_db(self.patches[self.rows[index]])
 
+    def windows(self, product: str) -> list[tuple[int, int, int, int]]:
+        """Where patches lie on a product, by its image's name: row, column, height, width in pixels after looks."""
+        height, width = self.patches.shape[-2:]
+        of_product = [record for record in self.table if record.get("Product") == product]
+        return [(int(record["PatchRow"]), int(record["PatchCol"]), height, width) for record in of_product]
+
 
 # --- what dataset.json must say
 

@@ -1,4 +1,4 @@
-"""The figures of products, curves and maps, and what the figures of all notebooks share; each has its units.
+"""The figures of products and curves, and what the figures of all notebooks share; each has its units.
 
 Backscatter is shown in grey, quantities in ``viridis`` and ``cividis`` (safe for colour-blind readers), land cover in
 its legend's own colours, splits and models in Okabe and Ito's palette.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,51 +89,6 @@ def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
     right.set(xlabel="optimiser step", ylabel="validation mIoU")
     right.set_ylim(bottom=0)
     left.legend()
-    return fig
-
-
-# --- maps -------------------------------------------------------------------------------------------------------------
-
-
-def map_and_labels(
-    product: Product,
-    mapped: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
-    legend: Legend,
-    window: tuple[int, int, int, int] | None = None,
-    *,
-    outlined: Sequence[tuple[int, int, int, int]] = (),
-) -> Figure:
-    """σ0, label and map of the same ground; ``mapped`` and ``labels`` share one grid over the whole product.
-
-    ``window`` (what is shown) and ``outlined`` (patches of the test list) are in pixels of that grid.
-    """
-    looks = max(1, round(product.shape[0] / mapped.shape[0]))
-    part = (0, 0, *mapped.shape) if window is None else window
-    rows, cols = slice(part[0], part[0] + part[2]), slice(part[1], part[1] + part[3])
-    full = tuple(n * looks for n in part)
-    inside = (full[0], full[1], min(full[2], product.shape[0] - full[0]), min(full[3], product.shape[1] - full[1]))
-    extent = extent_of(product, inside)
-    fig, axes = plt.subplots(1, 3, figsize=(13.2, 13.2 / 3 * part[2] / part[3] + 1.0), sharey=True)
-    shown_looks = looks * max(1, math.ceil(max(part[2:]) / 900))
-    image = product.read_db(inside, looks=shown_looks)
-    axes[0].imshow(image, cmap=grey_with_holes(), extent=extent, **grey_limits(image))
-    axes[0].set_title(grey_range(product.quantity, grey_limits(image)))
-    draw_land_cover(axes[1], labels[rows, cols], legend, extent)
-    axes[1].set_title("labels")
-    draw_land_cover(axes[2], mapped[rows, cols], legend, extent)
-    axes[2].set_title("map")
-    to_axes = _axes_units(product)
-    for ax in axes:
-        for row, col, height, width in outlined:
-            (x0, y0), (x1, y1) = (
-                to_axes(row * looks, col * looks),
-                to_axes((row + height) * looks, (col + width) * looks),
-            )
-            ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="black", linewidth=0.8))
-        map_axes(ax, product, label_y=ax is axes[0])
-        ax.set(xlim=extent[:2], ylim=extent[2:])
-    class_key(fig, legend)
     return fig
 
 

@@ -254,18 +254,25 @@ class Tutorial:
 
     @cached_property
     def map_path(self) -> Path:
-        """The land-cover map of the whole product."""
-        from .evaluation import map_scene
+        """The land-cover map of the whole product, with its confidence, beside the labels."""
+        from .mapping import map_scene
 
         config = self.config("map")
         segmenter = self.finetuned_path / "segmenter.safetensors"
         made_from = {"product": self.opened.fingerprint, "segmenter": sha256_file(segmenter)}
         target = stage_dir(self.folder, "map", settings_for_key(config), made_from) / "landcover.tif"
-        if target.is_file():
-            print(f"reusing {target.parent}")
-            return target
         make_folder(target.parent)
-        return map_scene(self.opened, segmenter, target, overlap_px=config.overlap_px, batch_size=config.batch_size)
+        return map_scene(
+            self.opened,
+            segmenter,
+            target,
+            overlap_px=config.overlap_px,
+            batch_size=config.batch_size,
+            flips=config.flips,
+            probability=True,
+            entropy=True,
+            labels=self.label_paths,
+        )
 
     def keep(self, figure: Figure, name: str) -> None:
         """Save a figure in the folder ``figures``; one of simulated data says so in its corner."""

@@ -31,7 +31,7 @@ from .checkpoints import check_signal, load_encoder, report_statistics, weights_
 from .dataset import NO_DATA, PatchDataset, Split, open_dataset
 from .encoders import Encoder, build_encoder, linear_power, standardize
 from .errors import Alos2TutError
-from .evaluation import best_device
+from .inference import best_device
 from .legend import IGNORE
 from .progress import progress_bar
 from .reconstruction import evenly

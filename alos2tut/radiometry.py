@@ -220,6 +220,41 @@ def multilook(power: ArrayLike, looks: int | Sequence[int]) -> NDArray[np.float3
     return block_means(np.where(valid, values, 0.0), valid, pair)
 
 
+def area_means(
+    power: NDArray[np.floating[Any]], rows: NDArray[np.float64], cols: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Average power over rectangles whose edges may cut pixels, each of which counts by the area that is covered.
+
+    This is what :func:`multilook` is to a pixel size that is no multiple of the product's. Where rectangles are
+    smaller than pixels they take the pixels' values: nothing is made sharper.
+
+    Args:
+        power: linear power (H, W), not finite where there is no data.
+        rows: edges of the rectangles (n + 1,), rising, in pixels from the first row's outer edge, at most H.
+        cols: alike (m + 1,), at most W.
+
+    Returns:
+        float32 (n, m), NaN where less than half of a rectangle's area has data.
+    """
+    valid = np.isfinite(power)
+    sums, areas = (
+        _sums_between(_sums_between(of, rows).T, cols).T for of in (np.where(valid, power, 0.0), valid.astype(float))
+    )
+    whole = np.outer(np.diff(rows), np.diff(cols))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # a hair less than half is rounding
+        return np.where(areas >= (0.5 - 1e-6) * whole, sums / areas, np.nan).astype(np.float32)
+
+
+def _sums_between(values: NDArray[Any], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of rows between edges, rows that an edge cuts by their share; float64 (edges − 1, columns)."""
+    whole = np.minimum(edges.astype(np.int64), len(values) - 1)
+    share = edges - whole
+    below = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values, axis=0, dtype=np.float64, out=below[1:])
+    return np.diff(below[whole] + share[:, None] * values[whole], axis=0)
+
+
 def mean_square(
     dn: ArrayLike,
     looks: int | Sequence[int],

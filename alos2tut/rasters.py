@@ -211,6 +211,8 @@ def write_cog(
     no_data: float | None,
     tags: Mapping[str, str],
     colormap: Mapping[int, tuple[int, ...]] | None = None,
+    scale: float = 1.0,
+    description: str | None = None,
     resampling: str = "average",
     compress: str | None = "deflate",
     overviews: bool = True,
@@ -228,6 +230,8 @@ def write_cog(
         no_data: the value that stands for no data, or None.
         tags: what the file says about itself.
         colormap: colours (red, green, blue, opacity; 0 to 255) of the values of a uint8 band.
+        scale: what a number is to be multiplied by, as the file then says.
+        description: what the band is, in words.
         resampling: how overviews are made: GDAL's "average", "mode", "nearest", ….
         compress: "deflate", "lzw", "zstd" or None; without loss.
         overviews: False: a plain tiled GeoTIFF, which takes a third of the time.
@@ -256,6 +260,10 @@ def write_cog(
             with writing():
                 if colormap is not None:
                     raster.write_colormap(1, colormap)
+                if scale != 1:
+                    raster.scales = (scale,)
+                if description is not None:
+                    raster.set_band_description(1, description)
                 raster.update_tags(**tags)
             for window, pixels in blocks:
                 if pixels.shape != (window.height, window.width) or not np.can_cast(pixels.dtype, dtype):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
-from torch import Tensor, nn
+from torch import Tensor
 
 from .artifacts import atomic_path
 from .config import PretrainConfig
 from .dataset import PatchDataset, Split, encode_db
 from .encoders import destandardize, standardize, token_to_pixel_mask
 from .errors import Alos2TutError
+from .inference import evaluating
 from .objectives import Objective
 from .training import StepCallback, Training, derived_seed
 
@@ -77,16 +76,6 @@ def reconstruct(
     return predicted
 
 
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)
-
-
 # --- pictures over training ------------------------------------------------------------------------------------------
 
 
@@ -115,7 +104,7 @@ class Snapshots(StepCallback):
             return
         network: Any = module.network
         mask = self._mask(network)
-        with _evaluating(network):
+        with evaluating(network):
             self.pictures[step] = torch.from_numpy(reconstruct(network, self.patches_db, mask))
 
     def _mask(self, network: Objective) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ clients have been seen to hang on its messages (jupyter/nbclient#312).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -20,6 +20,7 @@ from .products import Product
 from .progress import is_interactive
 
 if TYPE_CHECKING:
+    from .map_views import MapView, PixelWindow
     from .weighting import Weighting
 
 _LISTS = ("train", "val", "test")
@@ -147,4 +148,23 @@ def explore_threshold(
         land_class=ipywidgets.Dropdown(options=names, description="class"),
         threshold=ipywidgets.FloatSlider(0.5, min=0.02, max=0.98, step=0.02, continuous_update=False),
         patch=ipywidgets.IntSlider(1, 1, len(indices), continuous_update=False),
+    )
+
+
+def swipe(view: MapView, windows: Mapping[str, PixelWindow]) -> Any:
+    """Two layers of a map on one picture, with a line to push between them, on the whole map or a named window."""
+    from . import map_figures
+
+    shown, places = map_figures.layers(view), {"whole map": None, **windows}
+
+    def draw(left: str, right: str, position: float, place: str) -> None:
+        map_figures.swipe(view, left, right, position, places[place])
+        plt.show()
+
+    return _live(
+        draw,
+        left=ipywidgets.Dropdown(options=shown, value=shown[0]),
+        right=ipywidgets.Dropdown(options=shown, value="map"),
+        position=ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.02, continuous_update=False),
+        place=ipywidgets.Dropdown(options=list(places)),
     )

@@ -43,10 +43,10 @@ from alos2tut.config import EncoderConfig
 from alos2tut.dataset import PatchDataset, Statistics, batch_indices, decode_db
 from alos2tut.despeckling import Filter, gamma_map, refined_lee
 from alos2tut.encoders import SwinEncoder
-from alos2tut.evaluation import tile_starts
 from alos2tut.radiometry import FloatArray
 from alos2tut.segmentation import Segmenter
 from alos2tut.speckle import draw_speckle
+from alos2tut.tiling import TileGrid
 
 ROUNDS = 7
 SIZE_PX = 4096
@@ -174,27 +174,64 @@ def read_window_with_rasterio(image: Path) -> None:
         source.read(1, window=Window(9000, 9000, 1024, 1024))
 
 
-def small_segmenter() -> Segmenter:
-    """A segmenter of the quick profile's size with random weights."""
-    config = EncoderConfig(embed_dim=32, depths=(2, 2, 2, 2), num_heads=(2, 4, 8, 16), window_size=4)
-    encoder = SwinEncoder(config, (128, 128), 1)
-    return Segmenter(encoder, load_legend("japan_9"), Statistics((-11.0,), (5.5,)), SIGNAL, width=32).eval()
+def random_segmenter(config: EncoderConfig, image_px: int, width: int) -> Segmenter:
+    """A segmenter with random weights."""
+    encoder = SwinEncoder(config, (image_px, image_px), 1)
+    return Segmenter(encoder, load_legend("japan_9"), Statistics((-11.0,), (5.5,)), SIGNAL, width=width).eval()
+
+
+QUICK = EncoderConfig(embed_dim=32, depths=(2, 2, 2, 2), num_heads=(2, 4, 8, 16), window_size=4)
+SWIN_T = EncoderConfig(embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24), window_size=8)
+#: a map by a function that takes no time or memory to speak of
+MAP = """
+import json, sys
+import torch
+from alos2tut import load_legend, map_scene
+from alos2tut.dataset import Statistics
+class Trivial:
+    legend, statistics, image_px = load_legend("japan_9"), Statistics((-11.0,), (5.5,)), (256, 256)
+    signal = {"quantity": "sigma0", "polarizations": ["HH"], "spacing_m": [2.5, 2.5]}
+    def __call__(self, x):
+        return torch.cat([x * i for i in range(9)], dim=1)
+torch.set_num_threads(2)
+before = peak_mb()
+map_scene(sys.argv[1], Trivial(), sys.argv[2], probability=True, entropy=True, overwrite=True)
+print(json.dumps({"before_mb": before, "peak_mb": peak_mb()}))
+"""
 
 
 def measure_mapping(folder: Path) -> None:
     """Mapping a scene against the bare network."""
-    product, segmenter, batch_size = open_product(simulate_product(folder / "scene", 0, SIZE_PX)), small_segmenter(), 8
-    tiles_per_row = len(tile_starts(SIZE_PX // 2, 128, 32))
-    passes = tiles_per_row * -(-tiles_per_row // batch_size)
-    batch = torch.zeros(batch_size, 1, 128, 128)
+    for name, size_px, config, tile, width in [("quick profile", SIZE_PX, QUICK, 128, 32),
+                                               ("Swin-T (at most 1.15)", 1600, SWIN_T, 256, 256)]:  # fmt: skip
+        product = open_product(simulate_product(folder / f"scene {tile}", 0, size_px))
+        segmenter = random_segmenter(config, tile, width)
+        grid = TileGrid((size_px // 2, size_px // 2), (tile, tile), tile // 4)
+        batch = torch.zeros(grid.batch(8), 1, tile, tile)
+        passes = len(grid.tops) * -(-len(grid.lefts) // len(batch))
 
-    def bare() -> None:
-        with torch.inference_mode():
-            for _ in range(passes):
-                segmenter(batch)
+        def mapped(product: Product = product, segmenter: Segmenter = segmenter) -> None:
+            map_scene(product, segmenter, folder / "map.tif", preview=False, overwrite=True)
+            (folder / "map.tif").unlink()
 
-    ratio("map_scene, quick profile / as many bare forward passes",
-          lambda: map_scene(product, segmenter, folder / "map.tif", batch_size=batch_size), bare, rounds=3)  # fmt: skip
+        def bare(segmenter: Segmenter = segmenter, batch: torch.Tensor = batch, passes: int = passes) -> None:
+            with torch.inference_mode():
+                for _ in range(passes):
+                    segmenter(batch)
+
+        ratio(f"map_scene, {name} / as many bare forward passes", mapped, bare, rounds=3)
+
+
+def measure_mapping_memory(folder: Path) -> None:
+    """Memory of mapping a large scene, and of halves of it."""
+    for number, (name, shape) in enumerate([("20,000 × 20,000 pixels (at most 2000)", (20_000, 20_000)),
+                                            ("the upper half", (10_000, 20_000)),
+                                            ("the left half", (20_000, 10_000))]):  # fmt: skip
+        scene = write_noise_product(folder / f"noise {number}", shape, number)
+        result = in_new_process(MAP, scene, folder / "map.tif")
+        told = f"memory of a process that maps {name}, preview included"
+        print(f"{told:<82} {result['peak_mb']:.0f} MB (imports {result['before_mb']:.0f})", flush=True)
+        shutil.rmtree(scene)
 
 
 def measure_filters(folder: Path) -> None:
@@ -335,6 +372,7 @@ MEASUREMENTS = {
     "building": measure_building,
     "batches": measure_batches,
     "mapping": measure_mapping,
+    "mapping_memory": measure_mapping_memory,
     "filters": measure_filters,
 }
 

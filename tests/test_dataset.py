@@ -12,7 +12,7 @@ from conftest import file_facts, write_packed_dataset
 from alos2tut import Alos2TutError, open_dataset
 from alos2tut.checks_dataset import verify_dataset
 from alos2tut.cli import main
-from alos2tut.dataset import SPLITS, Statistics, _shuffled, batch_indices, decode_db, step_sums
+from alos2tut.dataset import SPLITS, Split, Statistics, _shuffled, batch_indices, decode_db, step_sums
 
 
 @pytest.fixture
@@ -432,3 +432,10 @@ def test_epochs_and_seeds_differ_and_an_order_is_drawn_once():
         batch_indices(100, 10, 0, micro_batch)[:] = 0
     assert _shuffled.cache_info().misses == 2
     assert batch_indices(100, 100, 0, 1).any() and not _shuffled(100, 0, 1).flags.writeable
+
+
+def test_patches_of_a_list_say_where_they_lie_on_their_product():
+    table = [{"Product": name, "PatchRow": str(row), "PatchCol": "16"} for name, row in (("a", 0), ("b", 8), ("a", 24))]
+    patches, labels = np.zeros((3, 1, 8, 6), np.int16), np.zeros((3, 8, 6), np.uint8)
+    split = Split("test", patches, labels, np.arange(3), [*table, {"FileName": "of another's list"}])
+    assert split.windows("a") == [(0, 16, 8, 6), (24, 16, 8, 6)] and split.windows("c") == []

@@ -15,14 +15,15 @@ from conftest import file_facts, write_packed_dataset
 from safetensors.torch import save_file
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
-from alos2tut import evaluation
+from alos2tut import inference, map_scene
 from alos2tut.checkpoints import load_segmenter, read_weights, save_segmenter
 from alos2tut.cli import main
 from alos2tut.config import EncoderConfig, EvaluateConfig
 from alos2tut.dataset import open_dataset
 from alos2tut.encoders import SwinEncoder, standardize
 from alos2tut.errors import Alos2TutError, Alos2TutWarning
-from alos2tut.evaluation import best_device, evaluate, predict_patches
+from alos2tut.evaluation import evaluate, predict_patches
+from alos2tut.inference import best_device
 from alos2tut.segmentation import Segmenter
 
 TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
@@ -246,11 +247,11 @@ def test_a_segmenter_from_a_file_goes_to_the_best_device(
     def to(module, device):
         raise Moved(device)
 
-    monkeypatch.setattr(evaluation, "best_device", lambda: "the best")
+    monkeypatch.setattr(inference, "best_device", lambda: "the best")
     monkeypatch.setattr(Segmenter, "to", to)
     with pytest.raises(Moved, match="the best"):
         if work == "map":
-            evaluation.map_scene(small_scene, trained, tmp_path / "map.tif")
+            map_scene(small_scene, trained, tmp_path / "map.tif")
         else:
             evaluate(settings(packed_dataset, trained, tmp_path))
 

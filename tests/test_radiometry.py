@@ -401,3 +401,40 @@ def test_conversions_between_areas_keep_float32_of_both():
     assert radiometry.sigma0_to_gamma0(power, angle).dtype == np.float32
     assert radiometry.sigma0_to_gamma0(power, 40.0).dtype == radiometry.sigma0_to_beta0(power, 40.0).dtype == np.float64
     assert radiometry.subtract_noise(power, -20.0).dtype == np.float64
+
+
+# --- means over areas
+
+
+@pytest.mark.parametrize("looks", [(1, 1), (2, 3), (5, 4)])
+def test_means_over_areas_of_whole_pixels_are_those_of_looks(looks):
+    power = np.random.default_rng(0).gamma(2, size=(23, 31)).astype(np.float32)
+    power[np.random.default_rng(1).random(power.shape) < 0.3] = np.nan
+    rows, cols = (
+        np.append(np.arange(0, size, n), size).astype(float) for size, n in zip(power.shape, looks, strict=True)
+    )
+    np.testing.assert_allclose(radiometry.area_means(power, rows, cols), radiometry.multilook(power, looks), rtol=1e-6)
+
+
+def test_means_over_areas_count_pixels_that_are_cut_by_their_share():
+    power = np.array([[1.0, 2.0, 6.0], [3.0, np.nan, 4.0]])
+    # one and a half pixels a side; what is missing counts for nothing
+    found = radiometry.area_means(power, np.array([0, 1.5, 2.0]), np.array([0, 1.5, 3.0]))
+    first = (1 * 1 + 0.5 * 2 + 0.5 * 3) / (1 + 0.5 + 0.5)
+    second = (0.5 * 2 + 6 + 0.5 * 4) / (0.5 + 1 + 0.5)
+    np.testing.assert_allclose(found, [[first, second], [3.0, 4.0]], rtol=1e-6)
+
+
+def test_areas_smaller_than_pixels_take_their_values():
+    power = np.array([[1.0, 9.0]])
+    np.testing.assert_allclose(
+        radiometry.area_means(power, np.array([0, 0.5, 1]), np.array([0, 0.75, 1.5, 2])),
+        [[1, (0.25 + 0.5 * 9) / 0.75, 9]] * 2,
+    )
+
+
+def test_an_area_of_which_less_than_half_is_known_is_unknown():
+    power = np.array([[1.0, np.nan, 5.0, np.nan]])
+    # known are 1 of 1.8 pixels, 0.4 of 0.6, and 0.6 of 1.6
+    found = radiometry.area_means(power, np.array([0.0, 1.0]), np.array([0, 1.8, 2.4, 4.0]))
+    np.testing.assert_allclose(found, [[1.0, 5.0, np.nan]], rtol=1e-6)
