@@ -28,8 +28,6 @@ Extent: TypeAlias = tuple[float, float, float, float]
 
 #: bins of confidence, of equal width
 BINS = 10
-#: steps in which probabilities are stored; also what a bin's border is told by
-_STEPS = 250
 #: by how much, in pixels, the grids of a map and its product may disagree
 _SLACK_PX = 0.01
 #: rows that are worked on at once
@@ -286,8 +284,8 @@ def agreement_by_confidence(
         mapped, told, sure = view.classes[rows], view.labels[rows], view.confidence[rows]
         in_test = _inside(tested, first, mapped.shape)
         there = (mapped != IGNORE) & (told != IGNORE) & np.isfinite(sure)
-        # by the steps that are stored, so that rounding moves none to the next bin
-        bins = np.minimum(np.rint(sure[there] * _STEPS).astype(np.intp) // (_STEPS // BINS), BINS - 1)
+        # 1 belongs to the last bin
+        bins = np.minimum((sure[there] * BINS).astype(np.intp), BINS - 1)
         key = bins + BINS * ~in_test[there]
         for total, weights in zip(sums, (None, mapped[there] == told[there], sure[there]), strict=True):
             total += np.bincount(key, weights, minlength=2 * BINS)

@@ -15,7 +15,7 @@ from conftest import TIFF_NAME, write_geotiff
 from rasterio.warp import transform as reproject
 from rasterio.windows import Window
 
-from alos2tut import Alos2TutError, load_legend, map_figures, open_product, widgets
+from alos2tut import Alos2TutError, load_legend, map_figures, map_views, open_product, widgets
 from alos2tut.agreement import map_agreement
 from alos2tut.geometry import metres_per_degree
 from alos2tut.labels import label_classes, label_files
@@ -445,6 +445,14 @@ def test_a_swipe_shows_one_layer_on_either_side(view):
     assert [text for text in legend_texts(figure) if "no data" not in text] == names
 
 
+def test_the_key_of_a_swipe_names_what_is_seen(mapped_scene):
+    labels = np.where(np.arange(40) < 20, 1, 2) * np.ones((30, 1))
+    view = tiny_view(mapped_scene, np.zeros((30, 40)), labels, np.ones((30, 40)))
+    for position, classes in {0.5: (0, 1), 0.55: (0, 1, 2), 1: (1, 2), 0: (0,)}.items():
+        figure = map_figures.swipe(view, "labels", "map", position)
+        assert legend_texts(figure) == [view.legend.names[i] for i in classes]
+
+
 def test_a_swipe_has_the_keys_of_its_layers(view):
     figure = map_figures.swipe(view, "σ⁰", "confidence", 0.5)
     assert figure.axes[1].get_ylabel().startswith("confidence") and "dB" in figure.axes[0].get_title("left")
@@ -481,19 +489,28 @@ def tiny_view(mapped_scene, classes, labels, confidence):
     return MapView(product, legend, arrays[0], arrays[1], labels, grid, "HH")
 
 
-def test_agreement_by_confidence_by_hand(mapped_scene):
+@pytest.mark.parametrize("rows", [1, 2, 1024])
+def test_agreement_by_confidence_by_hand(mapped_scene, monkeypatch, rows):
+    monkeypatch.setattr(map_views, "_ROWS", rows)
     classes = [[0, 0, 1, 1], [1, 1, 255, 1], [2, 2, 2, 2]]
     labels = [[0, 1, 1, 1], [1, 0, 0, 255], [2, 2, 2, 1]]
     sure = [[0.3, 0.3, 0.3, 0.304], [0.9, 0.904, np.nan, 0.5], [0.296, 1, 0.996, 0.7]]
     view = tiny_view(mapped_scene, classes, labels, sure)
     # of two windows that overlap, one reaching outside, the pixels count once
-    inside, outside = agreement_by_confidence(view, [(0, 0, 2, 2), (1, -3, 1, 5)])
+    inside, outside = agreement_by_confidence(view, [(0, 0, 1, 2), (0, -3, 2, 5)])
     assert inside.pixels.tolist() == [0, 0, 0, 2, 0, 0, 0, 0, 0, 2] and inside.agreeing.tolist()[3::6] == [1, 1]
     assert inside.confidence[[3, 9]] == pytest.approx([0.3, 0.902]) and np.isnan(inside.confidence[0])
     # 0.3 and 0.7 belong to the bins that they begin, 1 to the last
     assert outside.pixels.tolist() == [0, 0, 1, 2, 0, 0, 0, 1, 0, 2]
     assert outside.agreeing.tolist() == [0, 0, 1, 2, 0, 0, 0, 0, 0, 2]
     assert outside.confidence[[2, 3, 7, 9]] == pytest.approx([0.296, 0.302, 0.7, 0.998])
+
+
+def test_borders_of_bins_belong_to_the_next_one(mapped_scene):
+    # as probabilities come from their file
+    sure = np.arange(0, 251, dtype=np.float32)[None] * np.float32(1 / 250)
+    view = tiny_view(mapped_scene, np.zeros((1, 251)), np.zeros((1, 251)), sure)
+    assert agreement_by_confidence(view, [])[1].pixels.tolist() == [25] * 9 + [26]
 
 
 def test_confidence_leaves_out_bins_of_few_pixels(mapped_scene):
@@ -553,6 +570,13 @@ def test_places_are_where_their_classes_are():
     # of a map that is held in another order, or mirrored, the same is found
     mirrored = places(np.asfortranarray(labels[:, ::-1]), legend, 80)
     assert list(mirrored) == list(found)
+
+
+def test_places_have_data():
+    # half of a window is town at most, whether its other half has labels or not
+    labels = np.full((200, 300), 8, np.uint8)
+    labels[:, 80:120], labels[:, :80] = 1, 255
+    assert places(labels, load_legend("japan_14"), 80)["town"][1] >= 72
 
 
 def test_places_on_other_ground():
