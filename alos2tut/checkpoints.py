@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,11 +23,12 @@ from torch import Tensor, nn
 
 from . import __version__
 from .artifacts import atomic_path
-from .config import EncoderConfig, from_dict
+from .config import EncoderConfig, from_dict, quoted
 from .dataset import Statistics, same_spacing
 from .encoders import Encoder, build_encoder
 from .errors import Alos2TutError, Alos2TutWarning, closest
 from .legend import Legend
+from .radiometry import is_number
 
 if TYPE_CHECKING:
     from .segmentation import Segmenter
@@ -130,6 +132,9 @@ def load_segmenter(path: str | Path) -> Segmenter:
     except (KeyError, TypeError, ValueError):
         problem = "the header's 'decoder' lacks 'kind', 'width' or 'dropout'"
         raise Alos2TutError(problem, where=path, remedy=_REMEDY) from None
+    if width < 1 or not 0 <= dropout < 1:
+        problem = f"the header's decoder has width {width} and dropout {dropout}"
+        raise Alos2TutError(problem, where=path, remedy=_REMEDY)
     if kind not in DECODERS:
         raise Alos2TutError(f"the header's decoder is of the kind {kind!r}", where=path, remedy=closest(kind, DECODERS))
     segmenter = Segmenter(
@@ -287,10 +292,26 @@ def _encoder_from(header: dict[str, Any], path: str | Path, drop_path: float) ->
         raise Alos2TutError("the header's 'image_px' or 'in_channels' is broken", where=path, remedy=_REMEDY) from None
     encoder = build_encoder(config, (height, width), channels, drop_path)
     encoder.statistics = Statistics.from_dict(_field(header, "statistics", path), where=path)
-    signal = _field(header, "signal", path)
-    encoder.signal = {field: _field(signal, field, path) for field in _SIGNAL}
+    encoder.signal = _signal_of(header, path)
     encoder.header = header
     return encoder
+
+
+def _signal_of(header: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """What weights were trained on, if it can be."""
+    signal = {field: _field(_field(header, "signal", path), field, path) for field in _SIGNAL}
+    names, spacing = signal["polarizations"], signal["spacing_m"]
+    sides = spacing if isinstance(spacing, list) else [spacing] * 2
+    is_right = {
+        "quantity": isinstance(signal["quantity"], str),
+        "polarizations": isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names),
+        "spacing_m": len(sides) == 2 and all(is_number(side) and 0 < side < math.inf for side in sides),
+    }
+    for field, right in is_right.items():
+        if not right:
+            problem = f"the header's signal has {field} = {quoted(signal[field])}"
+            raise Alos2TutError(problem, where=path, remedy=_REMEDY)
+    return signal
 
 
 def _save(path: str | Path, module: nn.Module, header: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ _EXTRA_OF |= dict.fromkeys(("matplotlib", "papermill", "ipywidgets", "IPython", 
 _CRS_HELP = "coordinate system that the product lacks or states wrongly, as in EPSG:32654"
 #: what an interrupted command does when it is given again
 _AGAIN = dict.fromkeys(("pretrain", "finetune", "compare"), "continues from its last checkpoint")
-_AGAIN |= {"build-dataset": "goes on where it was"}
+_AGAIN |= dict.fromkeys(("build-dataset", "map"), "goes on where it was")
 _AGAIN |= {"fetch": "starts this file anew, and keeps those that are whole"}
 _TRAINING_ENDS = (
     "SIGTERM, SIGUSR1 or stop_after_minutes end a training after its current step with a checkpoint, status 75 (under\n"
@@ -531,12 +531,14 @@ def _map(options: argparse.Namespace) -> None:
 
     given = ["labels", "probability", "entropy", "flips", "preview", "overwrite", "overlap_px", "batch_size", "workers"]
     given += ["devices", "polarization", "convert", "allow_other_signal"]
-    path = map_scene(
-        open_product(options.product, crs=options.crs),
-        options.segmenter,
-        options.out,
-        **{name: getattr(options, name) for name in given},
-    )
+    # the output is what is new, and the map alone, also where it is found again
+    with contextlib.redirect_stdout(sys.stderr):
+        path = map_scene(
+            open_product(options.product, crs=options.crs),
+            options.segmenter,
+            options.out,
+            **{name: getattr(options, name) for name in given},
+        )
     if options.labels:
         found = read_json(map_file(path, "agreement"))
         _say(f"agrees with the labels on {found['pixel_accuracy']:.1%} of {found['pixels']['compared']:,} pixels")

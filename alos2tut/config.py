@@ -394,7 +394,7 @@ class MapConfig:
     overlap_px: int | None = Field(default=None, ge=0)
     """Pixels that neighbouring tiles share; None: a quarter of the tile."""
     batch_size: int = Field(default=8, ge=1)
-    """Tiles per forward pass, at most."""
+    """Tiles, at most, per forward pass."""
     flips: bool = False
     """Average over each tile and its three mirror images."""
     work_dir: PathText = "work"

@@ -534,8 +534,11 @@ def _name_windows(ax: Axes, windows: Mapping[str, PixelWindow]) -> None:
 
 
 def _keys(entries: Iterable[tuple[str, Any]]) -> list[Artist]:
-    """Patches of colour with their names."""
-    return [Patch(facecolor=color, edgecolor="grey", linewidth=0.5, label=name) for name, color in entries]
+    """Patches of colour with their names, in which a dollar sign begins no formula."""
+    return [
+        Patch(facecolor=color, edgecolor="grey", linewidth=0.5, label=name.replace("$", r"\$"))
+        for name, color in entries
+    ]
 
 
 def _nothing_key(text: str) -> Patch:

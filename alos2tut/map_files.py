@@ -104,7 +104,8 @@ class MapFile:
         Raises:
             Alos2TutError: other names, another order, or none.
         """
-        if self.names != dict(enumerate(legend.names)):
+        # GDAL takes spaces off the ends of tags
+        if self.names != {index: name.strip() for index, name in enumerate(legend.names)}:
             told = ", ".join(self.names.values()) or "not told"
             raise Alos2TutError(
                 f"its classes are {told}; those of the legend '{legend.name}' are {', '.join(legend.names)}",

@@ -1,66 +1,44 @@
-"""Maps of whole products: land cover, and how sure of it a segmenter is, at any size.
-
-Rows of tiles are the unit of work. What each of them finishes is kept beside the map until all are done, so that a
-stopped run goes on where it was; any run of rows comes out the same to the last bit as in one go
-(:mod:`alos2tut.tiling`), so that processes and devices can share them.
-"""
+"""Maps of whole products: land cover, and how sure of it a segmenter is, at any size."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-import queue
-import shutil
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from importlib.util import find_spec
-from math import ceil, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from rasterio.windows import Window
-from torch import Tensor, nn
+from torch import nn
 
 from . import __version__
-from .artifacts import atomic_path, read_json, write_json
-from .dataset import NO_DATA, encode_db
-from .encoders import standardize
+from .artifacts import atomic_path, write_json
+from .checkpoints import weights_path
 from .errors import Alos2TutError, warn
-from .inference import device_of, evaluating, load_on_best_device
+from .inference import load_on_best_device
 from .legend import IGNORE
 from .map_files import MapFile, map_file
-from .matching import MatchedProduct, match, sliding
+from .map_rows import STEPS, KeptRows, MapPlan, kept_rows, map_missing, team_of, weights_hash
+from .matching import MatchedProduct, match
 from .opening import open_product
-from .parallel import as_done, cores, only_one, process_pool
 from .products import Product
-from .progress import progress_bar
 from .radiometry import is_count
 from .rasters import write_cog
-from .tiling import TileGrid, blended_rows
+from .tiling import TileGrid
 
 if TYPE_CHECKING:
     from .segmentation import Segmenter
 
-#: probability and entropy are stored in steps of 1/250
-STEPS = 250
-#: rows of tiles that a worker is given at once, if there are as many: each run costs the row above it once more
-_MOST_ROWS = 16
-#: what is written, and what the band of each file is
+#: bytes of a file's name that file systems take, less what a temporary one beside it has more
+_LONGEST_NAME = 255 - 24
+#: rasters that are written, and what the band of each is; then what is made of them
 _BANDS = {
     "classes": "land-cover class",
     "probability": "probability of the mapped class",
     "entropy": "entropy of the class probabilities over its largest value, ln(classes)",
 }
-
-Layers = dict[str, NDArray[np.uint8]]
+_BESIDE = ("difference", "agreement", "preview")
 
 
 def map_scene(
@@ -76,11 +54,11 @@ def map_scene(
     flips: bool = False,
     convert: bool = False,
     allow_other_signal: bool = False,
-    labels: str | Path | Sequence[str | Path] = (),
+    labels: str | Path | Sequence[str | Path] | None = None,
     preview: bool = True,
     overwrite: bool = False,
     workers: int = 1,
-    devices: Sequence[str] = (),
+    devices: str | Sequence[str] = (),
     executor: Executor | None = None,
     progress: bool | None = None,
 ) -> Path:
@@ -97,8 +75,9 @@ def map_scene(
         product: a product, or the path of one; not in slant range.
         segmenter: a loaded segmenter, which stays on its device unless ``devices`` are named, or its file or folder,
             which goes to a GPU if there is one. Anything will do that maps standardised dB (B, 1, H, W) to logits
-            (B, classes, H, W) and has ``image_px``, ``statistics``, ``legend`` and ``signal``; a module is in
-            evaluation mode meanwhile, anything else is always mapped from the beginning.
+            (B, classes, H, W) and has ``image_px``, ``statistics``, ``legend`` and ``signal``; but only what
+            :func:`alos2tut.load_segmenter` gives is known again, maps by others always begin anew. A module in training
+            mode is copied, and the copy put into evaluation mode.
         out_path: the GeoTIFF to write (whole or not at all); it has the legend's colour table, 255 for no data, the
             class names and what it was made from as tags, and overviews. Other files are named like it:
             :func:`map_file`.
@@ -115,11 +94,12 @@ def map_scene(
         labels: label rasters to compare with; the agreement goes to ``<stem>_agreement.json``, where they differ to
             ``<stem>_difference.tif`` (:func:`alos2tut.agreement.map_agreement`).
         preview: draw ``<stem>_preview.png`` with legend, scale bar and north.
-        overwrite: replace an older map that was made of something else.
-        workers: processes to share the work; each gets its part of the cores.
+        overwrite: replace files that are of something else; what belongs to an older map and is not asked for goes.
+        workers: processes to share the work; each gets its part of the cores. The segmenter is best given by its file
+            here, which each process loads once.
         devices: torch's names of devices that share the work, as "cuda:0" and "cuda:1".
-        executor: who does the work instead, as Dask's or MPI's; the segmenter is best given by its file then, which
-            each process loads once.
+        executor: who does the work instead, as Dask's or MPI's, on machines that see the same files; for the segmenter
+            holds the same.
         progress: show a bar; None: only where someone watches.
 
     Returns:
@@ -127,73 +107,89 @@ def map_scene(
 
     Raises:
         Alos2TutError: another quantity, polarisation or pixel size than the segmenter was trained on, an overlap as
-            large as the tile, an ``out_path`` that is a folder or a file of the product, that holds something else, or
-            whose folder is missing, labels that do not lie there, damaged pixels, a full disk, or a segmenter that
-            gives no numbers.
+            large as the tile, an ``out_path`` that is a folder, a file of the product or another input, that holds
+            something else, or whose folder is missing, labels that do not lie there, damaged pixels, a full disk, or a
+            segmenter that gives no numbers.
     """
-    out_path = Path(out_path)
+    switches = {"probability": probability, "entropy": entropy, "flips": flips, "convert": convert, "preview": preview}
+    _check_switches(switches | {"allow_other_signal": allow_other_signal, "overwrite": overwrite})
     product = product if isinstance(product, Product) else open_product(product)
-    names = ("classes",) + ("probability",) * probability + ("entropy",) * entropy
-    check_out_path(out_path, product)
+    out_path = check_out_path(out_path, product)
     if preview and find_spec("matplotlib") is None:
         remedy = 'Install it (pip install "alos2tut[notebooks]"), or do without (preview).'
         raise Alos2TutError("a preview needs matplotlib, which is not installed", where="preview", remedy=remedy)
-    model = load_on_best_device(segmenter) if isinstance(segmenter, (str, Path)) else segmenter
+    model = _ready(segmenter)
     source = match(product, model, polarization=polarization, convert=convert, allow_other_signal=allow_other_signal)
+    names = ("classes",) + ("probability",) * probability + ("entropy",) * entropy
     plan = _planned(source, model, overlap_px, batch_size, flips, names)
-    label_map = _checked_labels(labels, plan, model)
+    label_paths = _checked_labels(labels, plan, model, out_path)
     made_from = _made_from(plan, model)
-    files = {name: map_file(out_path, name) for name in names}
-    if all(_is_made_from(path, made_from) for path in files.values()):
+    if all(_is_made_from(out_path, name, made_from) for name in names):
         print(f"reusing {out_path}")
     else:
-        if not overwrite:
-            _check_nothing_is_lost(files, made_from)
+        beside = ("difference", "agreement") * bool(label_paths) + ("preview",) * preview
+        _check_nothing_is_lost(out_path, (*names, *beside), made_from, segmenter, overwrite=overwrite)
         with (
-            evaluating(model),
-            _team(plan, segmenter, model, workers=workers, devices=devices, executor=executor) as team,
-            _kept_rows(out_path, plan, made_from) as kept,
+            kept_rows(out_path, plan, made_from) as kept,
+            team_of(kept, segmenter, model, workers=workers, devices=devices, executor=executor) as team,
         ):
-            _map_missing(team, kept, progress)
-            _assemble(kept, files, model, made_from)
-    if label_map:
-        from .agreement import map_agreement
-
-        report = map_agreement(out_path, label_map, model.legend, map_file(out_path, "difference"), progress=progress)
-        write_json(map_file(out_path, "agreement"), report)
+            map_missing(team, progress)
+            _assemble(kept, out_path, model, made_from)
+        for name in (*_BANDS, *_BESIDE) if overwrite else ():
+            if name not in (*names, *beside):
+                map_file(out_path, name).unlink(missing_ok=True)
     if preview:
         from .map_figures import preview as draw
 
         with atomic_path(map_file(out_path, "preview")) as temporary:
-            draw(out_path).savefig(temporary, format="png", dpi=150)
+            draw(out_path).savefig(temporary, format="png", dpi="figure")
+    if label_paths:
+        from .agreement import map_agreement
+
+        report = map_agreement(out_path, label_paths, model.legend, map_file(out_path, "difference"), progress=progress)
+        write_json(map_file(out_path, "agreement"), report)
     return out_path
 
 
-def check_out_path(out_path: Path, product: Product) -> None:
-    """Refuse, before any work, a place where the map cannot or must not go."""
-    if out_path.is_dir():
-        raise Alos2TutError("is a folder", where=out_path, remedy="Name the file to write, as in map.tif.")
-    if not out_path.parent.is_dir():
-        raise Alos2TutError("the folder does not exist", where=out_path.parent, remedy="Create it first.")
-    for name in (*_BANDS, "difference", "agreement", "preview"):
-        product.check_target(map_file(out_path, name))
+def check_out_path(out_path: str | Path, product: Product) -> Path:
+    """The path of a map, unless the map cannot or must not go there, which is refused before any work."""
+    if not isinstance(out_path, (str, Path)):
+        raise Alos2TutError(f"{out_path!r} is no path", where="out_path", remedy="Name the file to write.")
+    path = Path(out_path)
+    longest = map_file(path, "probability").name
+    if "\0" in str(path) or not str(path).isprintable() or len(longest.encode(errors="replace")) > _LONGEST_NAME:
+        remedy = f"Take a name of at most {_LONGEST_NAME} bytes, without control characters."
+        raise Alos2TutError("no file and those beside it can be named so", where=ascii(str(path)), remedy=remedy)
+    if path.is_dir():
+        raise Alos2TutError("is a folder", where=path, remedy="Name the file to write, as in map.tif.")
+    if not path.parent.is_dir():
+        raise Alos2TutError("the folder does not exist", where=path.parent, remedy="Create it first.")
+    for name in (*_BANDS, *_BESIDE):
+        product.check_target(map_file(path, name))
+    return path
+
+
+def _check_switches(switches: dict[str, Any]) -> None:
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise Alos2TutError(f"{name}={value!r} is neither True nor False", where=name)
+
+
+def _ready(segmenter: Any) -> Any:
+    """A segmenter in evaluation mode; what is given stays as it is, since others may be using it."""
+    model = load_on_best_device(segmenter) if isinstance(segmenter, (str, Path)) else segmenter
+    lacking = [name for name in ("image_px", "statistics", "legend", "signal") if not hasattr(model, name)]
+    if lacking or not callable(model):
+        problem = f"a {type(model).__name__} is no segmenter" + (f": it has no {', '.join(lacking)}" if lacking else "")
+        raise Alos2TutError(problem, where="segmenter", remedy="Give its file, or what load_segmenter gives.")
+    if isinstance(model, nn.Module) and any(part.training for part in model.modules()):
+        model = copy.deepcopy(model)
+        for part in model.modules():
+            part.training = False
+    return model
 
 
 # --- what is to be done -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """One map on its way; it travels between processes."""
-
-    source: MatchedProduct
-    grid: TileGrid
-    batch_size: int
-    flips: bool
-    names: tuple[str, ...]
-    classes: int
-    #: of torch in each worker; None: as it is
-    threads: int | None = None
 
 
 def _planned(
@@ -203,23 +199,33 @@ def _planned(
     batch_size: int,
     flips: bool,
     names: tuple[str, ...],
-) -> _Plan:
+) -> MapPlan:
     tile = model.image_px
     overlap_px = min(tile) // 4 if overlap_px is None else overlap_px
     if not is_count(overlap_px, 0) or overlap_px >= min(tile):
         raise Alos2TutError(f"overlap_px={overlap_px} is not in 0…{min(tile) - 1}", where="overlap_px")
     if not is_count(batch_size):
         raise Alos2TutError(f"batch_size={batch_size} is not at least 1", where="batch_size")
-    return _Plan(source, TileGrid(source.shape, tile, overlap_px), batch_size, flips, names, len(model.legend))
+    grid = TileGrid(source.shape, tile, int(overlap_px))
+    return MapPlan(source, grid, int(batch_size), flips, names, len(model.legend))
 
 
-def _checked_labels(labels: str | Path | Sequence[str | Path], plan: _Plan, model: Any) -> tuple[str, ...]:
+def _checked_labels(
+    labels: str | Path | Sequence[str | Path] | None, plan: MapPlan, model: Any, out_path: Path
+) -> tuple[str, ...]:
     """Label rasters that may lie on the map; refused at once if there are none, since mapping takes long."""
     from .labels import LabelMap, label_files
 
-    paths = label_files(labels)
-    if not paths:
+    given = () if labels is None else (labels,) if isinstance(labels, (str, Path)) else labels
+    if not isinstance(given, Sequence) or not all(isinstance(path, (str, Path)) for path in given):
+        raise Alos2TutError(f"{labels!r} is no path, and no list of them", where="labels")
+    if not given:
         return ()
+    own = {map_file(out_path, name).resolve() for name in (*_BANDS, *_BESIDE)}
+    if clash := next((path for path in given if Path(path).resolve() in own), None):
+        raise Alos2TutError("is a label raster; the map would replace it", where=clash, remedy="Name another map.")
+    # an earlier map may lie in the folder of the labels
+    paths = [path for path in label_files(given) if Path(path).resolve() not in own]
     source = plan.source
     with LabelMap(paths, model.legend) as label_map:
         touching = label_map.touching(source.product.crs, source.transform, source.shape)
@@ -228,14 +234,19 @@ def _checked_labels(labels: str | Path | Sequence[str | Path], plan: _Plan, mode
     return touching
 
 
-def _made_from(plan: _Plan, model: Any) -> dict[str, Any] | None:
-    """What decides a map: product, segmenter and settings; None where a segmenter has no weights to tell it by."""
-    if not isinstance(model, nn.Module):
+def _made_from(plan: MapPlan, model: Any) -> dict[str, Any] | None:
+    """What decides a map: product, segmenter, settings; None where weights alone do not tell what a segmenter does."""
+    from .segmentation import Segmenter
+
+    if type(model) is not Segmenter:
         return None
-    source: Any = plan.source
+    source, product = plan.source, plan.source.product
     return {
-        "product": source.product.fingerprint,
-        "segmenter": _weights_hash(model),
+        "product": product.fingerprint,
+        "calibration_factor_db": product.calibration_factor_db,
+        "no_data_dn": list(product.no_data_dn),
+        "incidence": product.incidence_source,
+        "segmenter": weights_hash(model),
         "polarization": source.polarization,
         "quantity": source.quantity,
         "crs": source.product.crs.to_string(),
@@ -246,280 +257,40 @@ def _made_from(plan: _Plan, model: Any) -> dict[str, Any] | None:
     }
 
 
-def _weights_hash(model: nn.Module) -> str:
-    """A hash of weights, and of what else decides a segmenter's answers."""
-    told: Any = model
-    architecture = getattr(getattr(model, "encoder", None), "config", None), getattr(model, "decoder_kind", None)
-    signal = json.dumps(told.signal, sort_keys=True)
-    digest = hashlib.sha256(repr((architecture, told.statistics, told.legend, told.image_px, signal)).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        array = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
-        digest.update(array.view(torch.uint8).numpy().data if array.dim() else repr(array.item()).encode())
-    return digest.hexdigest()
-
-
-def _is_made_from(path: Path, made_from: dict[str, Any] | None) -> bool:
-    """Whether a raster is there, and says that it was made from the same."""
+def _is_made_from(out_path: Path, name: str, made_from: dict[str, Any] | None) -> bool:
+    """Whether a raster is there, and says that it is this one and was made from the same."""
     if made_from is None:
         return False
     try:
-        return bool(json.loads(MapFile.open(path).tags["MADE_FROM"]) == made_from)
+        found = MapFile.open(map_file(out_path, name))
+        return found.description == _BANDS[name] and bool(json.loads(found.tags["MADE_FROM"]) == made_from)
     except (Alos2TutError, KeyError, json.JSONDecodeError):
         return False
 
 
-def _check_nothing_is_lost(files: dict[str, Path], made_from: dict[str, Any] | None) -> None:
-    """Refuse to replace anything but a raster that was made from the same."""
-    for path in files.values():
-        if path.exists() and not _is_made_from(path, made_from):
+def _check_nothing_is_lost(
+    out_path: Path, names: Sequence[str], made_from: dict[str, Any] | None, segmenter: Any, *, overwrite: bool
+) -> None:
+    """Refuse to replace the segmenter, or, unless told to, what does not belong to a map made from the same."""
+    is_ours = _is_made_from(out_path, "classes", made_from)
+    for name in names:
+        path = map_file(out_path, name)
+        if isinstance(segmenter, (str, Path)) and path.resolve() in (
+            Path(segmenter).resolve(),
+            weights_path(segmenter, "segmenter").resolve(),
+        ):
+            raise Alos2TutError("is the segmenter; the map would replace it", where=path, remedy="Name another map.")
+        if overwrite or not path.exists():
+            continue
+        if not (_is_made_from(out_path, name, made_from) if name in _BANDS else is_ours):
             problem = "exists, and was not made of this product and segmenter in this way"
             raise Alos2TutError(problem, where=path, remedy="Name another file, or replace it (overwrite).")
 
 
-# --- rows of tiles ----------------------------------------------------------------------------------------------------
+# --- what is written -------------------------------------------------------------------------------------------------
 
 
-@torch.inference_mode()
-def _mapped_rows(plan: _Plan, model: Any, rows: tuple[int, int]) -> Iterator[tuple[int, Layers]]:
-    """A run of rows of tiles (first, last exclusive), and what the image rows that each finishes show.
-
-    ``model`` is in evaluation mode.
-    """
-
-    def predict(tiles: Tensor) -> Tensor:
-        x, _ = standardize(tiles, model.statistics)
-        mirrored: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3)) if plan.flips else ((),)
-        shares = [_probabilities(model, x.flip(axes), plan.classes).flip(axes) for axes in mirrored]
-        return shares[0] if len(shares) == 1 else torch.stack(shares).mean(dim=0)
-
-    first = plan.grid.reaching(rows[0])
-    finished = blended_rows(
-        predict,
-        _stored_rows(plan, first),
-        plan.grid,
-        rows,
-        classes=plan.classes,
-        batch_size=plan.batch_size,
-        device=device_of(model),
-    )
-    for row, probability, valid in finished:
-        yield row, _layers(plan, probability, valid)
-
-
-def _probabilities(model: Any, x: Tensor, classes: int) -> Tensor:
-    logits = model(x)
-    if logits.shape != (len(x), classes, *x.shape[2:]):
-        problem = f"makes {tuple(logits.shape)} of {tuple(x.shape)}, not logits of {classes} classes for every pixel"
-        raise Alos2TutError(problem, where="segmenter")
-    probabilities: Tensor = logits.float().softmax(dim=1)
-    return probabilities
-
-
-def _stored_rows(plan: _Plan, first: int) -> Iterator[NDArray[np.int16]]:
-    """dB as networks are given it, of each row of tiles from ``first`` on, without data outside the product."""
-    grid, height = plan.grid, plan.grid.tile_px[0]
-    origin = grid.tops[first]
-    blocks = plan.source.db_from(origin, max(1, height - grid.overlap_px))
-    for db in sliding(blocks, ((top - origin, top - origin + height) for top in grid.tops[first:])):
-        stored = np.full((height, grid.padded_width), NO_DATA, dtype=np.int16)
-        stored[: db.shape[0], : db.shape[1]] = encode_db(db)
-        yield stored
-
-
-def _layers(plan: _Plan, probability: Tensor, valid: NDArray[np.bool_]) -> Layers:
-    """Class, confidence and entropy (rows, columns) uint8 of probabilities (classes, rows, columns)."""
-    most, classes = probability.max(dim=0)
-    if not bool(torch.isfinite(most).all()):
-        raise Alos2TutError("gives NaN or infinity", where="segmenter", remedy="Its training broke down: repeat it.")
-    layers = {"classes": classes}
-    if "probability" in plan.names:
-        layers["probability"] = (most * STEPS).round().clamp(0, STEPS)
-    if "entropy" in plan.names:
-        # at most ln(classes); one class alone has none
-        share = torch.special.entr(probability).sum(dim=0) / (log(plan.classes) or 1.0)
-        layers["entropy"] = (share * STEPS).round().clamp(0, STEPS)
-    found = {name: values.to(torch.uint8).cpu().numpy() for name, values in layers.items()}
-    return {name: np.where(valid, values, np.uint8(IGNORE)) for name, values in found.items()}
-
-
-# --- who does it ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Team:
-    """Those who map; without an executor this thread does."""
-
-    plan: _Plan
-    executor: Executor | None
-    #: runs of rows at once
-    size: int
-    #: a run of rows by whoever is free; it travels to processes
-    run: Callable[[tuple[int, int]], Sequence[tuple[int, Layers]]]
-    model: Any
-
-    def mapped(self, missing: Sequence[int]) -> Iterator[tuple[int, Layers]]:
-        """Rows of tiles as they are finished."""
-        runs = _runs(missing)
-        if self.executor is None:
-            for rows in runs:
-                yield from _mapped_rows(self.plan, self.model, rows)
-            return
-        most = min(_MOST_ROWS, ceil(len(missing) / self.size))
-        parts = [(row, min(row + most, last)) for first, last in runs for row in range(first, last, most)]
-        for _, done in as_done(self.executor, self.run, parts):
-            yield from done
-
-
-def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:
-    """Rising numbers as (first, last exclusive) of each unbroken run."""
-    firsts = [row for i, row in enumerate(rows) if i == 0 or rows[i - 1] != row - 1]
-    lasts = [row + 1 for i, row in enumerate(rows) if i + 1 == len(rows) or rows[i + 1] != row + 1]
-    return list(zip(firsts, lasts, strict=True))
-
-
-@contextmanager
-def _team(
-    plan: _Plan, given: Any, model: Any, *, workers: int, devices: Sequence[str], executor: Executor | None
-) -> Iterator[_Team]:
-    """Those who map; processes and threads that are started for it end with the block."""
-    if not is_count(workers):
-        raise Alos2TutError(f"workers={workers} is not at least 1", where="workers")
-    if sum((workers > 1, bool(devices), executor is not None)) > 1:
-        raise Alos2TutError("workers, devices and an executor exclude each other", where="map_scene")
-    if devices:
-        with _on_devices(plan, model, devices) as team:
-            yield team
-        return
-    threads = max(1, cores() // workers) if workers > 1 else None
-    with process_pool(workers) if executor is None else nullcontext(executor) as pool:
-        size = getattr(pool, "_max_workers", 1)
-        job = _Job(replace(plan, threads=threads), str(given) if isinstance(given, (str, Path)) else model)
-        yield _Team(plan, pool, size, job, model)
-
-
-@contextmanager
-def _on_devices(plan: _Plan, model: Any, names: Sequence[str]) -> Iterator[_Team]:
-    """A copy of the network on each device, and a thread for each."""
-    if not isinstance(model, nn.Module):
-        raise Alos2TutError("is no torch module, which could be copied to devices", where="segmenter")
-    free: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    for name in names:
-        try:
-            free.put(copy.deepcopy(model).to(torch.device(name)))
-        except (RuntimeError, AssertionError) as error:
-            told = str(error).splitlines()[0]
-            raise Alos2TutError(f"'{name}' cannot be used ({told})", where="devices") from None
-
-    def run(rows: tuple[int, int]) -> list[tuple[int, Layers]]:
-        own = free.get()
-        try:
-            return list(_mapped_rows(plan, own, rows))
-        finally:
-            free.put(own)
-
-    with ThreadPoolExecutor(len(names)) as pool:
-        yield _Team(plan, pool, len(names), run, model)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A run of rows in another process, which is given a segmenter's file, or the segmenter itself."""
-
-    plan: _Plan
-    segmenter: Any
-
-    def __call__(self, rows: tuple[int, int]) -> list[tuple[int, Layers]]:
-        if self.plan.threads is not None:
-            torch.set_num_threads(self.plan.threads)
-        model = _loaded(self.segmenter) if isinstance(self.segmenter, str) else self.segmenter
-        return list(_mapped_rows(self.plan, model, rows))
-
-
-@lru_cache(maxsize=1)
-def _loaded(path: str) -> Any:
-    return load_on_best_device(path)
-
-
-# --- what is kept until all is done -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _KeptRows:
-    """What each row of tiles finished, file by file in a folder beside the map."""
-
-    folder: Path
-    plan: _Plan
-
-    def path(self, row: int) -> Path:
-        """The file of a row of tiles."""
-        return self.folder / f"row-{row:05d}.npz"
-
-    def missing(self) -> list[int]:
-        """Rows of tiles that are yet to be mapped; damaged files count as missing."""
-        return [row for row in range(len(self.plan.grid.tops)) if not self._is_whole(row)]
-
-    def _is_whole(self, row: int) -> bool:
-        try:
-            return all(self.read(row, name).shape == self._shape(row) for name in self.plan.names)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return False
-
-    def _shape(self, row: int) -> tuple[int, int]:
-        first, last = self.plan.grid.finished(row)
-        return last - first, self.plan.grid.shape[1]
-
-    def read(self, row: int, name: str) -> NDArray[np.uint8]:
-        """A layer of what a row of tiles finished."""
-        with np.load(self.path(row), allow_pickle=False) as layers:
-            layer: NDArray[np.uint8] = layers[name]
-        return layer
-
-    def write(self, row: int, layers: Layers) -> None:
-        """Keep what a row of tiles finished."""
-        with atomic_path(self.path(row)) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **layers)
-
-    def layer(self, name: str) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
-        """A whole layer from top to bottom."""
-        for row, top in enumerate(self.plan.grid.tops):
-            values = self.read(row, name)
-            yield Window(0, top, values.shape[1], values.shape[0]), values
-
-
-@contextmanager
-def _kept_rows(out_path: Path, plan: _Plan, made_from: dict[str, Any] | None) -> Iterator[_KeptRows]:
-    """The folder ``<out_path>.partial``: emptied first if it is of another map, removed when all went well."""
-    folder = out_path.with_name(f"{out_path.name}.partial")
-    with only_one(folder):
-        mark, wanted = folder / "map.json", {"made_from": made_from, "names": list(plan.names), "version": __version__}
-        if made_from is None or not _is_marked(mark, wanted):
-            for path in [mark, *folder.glob("row-*.npz")]:
-                path.unlink(missing_ok=True)
-            write_json(mark, wanted)
-        yield _KeptRows(folder, plan)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_marked(mark: Path, wanted: dict[str, Any]) -> bool:
-    try:
-        return bool(read_json(mark) == wanted)
-    except (Alos2TutError, OSError):
-        return False
-
-
-def _map_missing(team: _Team, kept: _KeptRows, progress: bool | None) -> None:
-    """Map what is not there yet."""
-    missing = kept.missing()
-    count = len(team.plan.grid.tops)
-    if 0 < len(missing) < count:
-        print(f"going on: {count - len(missing)} of {count} rows of tiles are done")
-    bar = progress_bar(team.mapped(missing), "mapping", "row of tiles", total=len(missing), show=progress)
-    for row, layers in bar:
-        kept.write(row, layers)
-
-
-def _assemble(kept: _KeptRows, files: dict[str, Path], model: Any, made_from: dict[str, Any] | None) -> None:
+def _assemble(kept: KeptRows, out_path: Path, model: Any, made_from: dict[str, Any] | None) -> None:
     """Write the rasters; the map itself last, so that where it is new, so are the others."""
     source = kept.plan.source
     if all((layer == IGNORE).all() for _, layer in kept.layer("classes")):
@@ -529,7 +300,7 @@ def _assemble(kept: _KeptRows, files: dict[str, Path], model: Any, made_from: di
         if name == "classes":
             own = {"colormap": model.legend.colormap(), "resampling": "mode"}
         write_cog(
-            files[name],
+            map_file(out_path, name),
             kept.layer(name),
             shape=source.shape,
             dtype="uint8",

@@ -18,8 +18,8 @@ from .products import FloatArray, Product
 
 #: pixels along a side, as many as a raster may have that this package reads
 _LARGEST_SIDE = 2**17
-#: rows of a product that are resampled at once: groups of them always begin at the same rows
-_GROUP_ROWS = 128
+#: rows of a map that are resampled at once, at most, and pixels of a product that are
+_GROUP_ROWS, _GROUP_PX = 128, 2**22
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,10 @@ class MatchedProduct:
     def _resampled_from(self, first: int) -> Iterator[FloatArray]:
         """As :meth:`db_from`, by areas; rows are worked on in groups that lie the same wherever reading begins."""
         (height, width), (down, across) = self.product.shape, self.pixels
-        starts = range(first // _GROUP_ROWS * _GROUP_ROWS, self.shape[0], _GROUP_ROWS)
-        edges = [np.minimum(np.arange(s, min(s + _GROUP_ROWS, self.shape[0]) + 1) * down, height) for s in starts]
+        # the same for a product wherever reading begins
+        group = int(min(max(_GROUP_PX // (down * width), 1), _GROUP_ROWS))
+        starts = range(first // group * group, self.shape[0], group)
+        edges = [np.minimum(np.arange(s, min(s + group, self.shape[0]) + 1) * down, height) for s in starts]
         cols = np.minimum(np.arange(self.shape[1] + 1) * across, width)
         top = int(edges[0][0])
         blocks = self.product.blocks(
@@ -94,7 +96,7 @@ class MatchedProduct:
             window=(top, 0, height - top, width),
             polarization=self.polarization,
             quantity=self.quantity,
-            rows=max(1, math.ceil(_GROUP_ROWS * down)),
+            rows=max(1, math.ceil(group * down)),
         )
         spans = [(int(e[0]) - top, math.ceil(e[-1]) - top) for e in edges]
         for start, e, power in zip(starts, edges, sliding((block for _, block in blocks), spans), strict=True):

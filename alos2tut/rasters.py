@@ -253,7 +253,7 @@ def write_cog(
     writing = partial(_gdal, path, "could not be written", "Check the free disk space and the permissions.")
     written: list[tuple[Window, int]] = []
     with atomic_path(path) as temporary:
-        scratch = temporary.with_name("scratch.tif") if overviews else temporary
+        scratch = temporary.with_name(f"{temporary.name}.scratch") if overviews else temporary
         with writing():
             raster = _Writer(scratch, "w", **profile)
         with _closing(raster):

@@ -86,6 +86,37 @@ def test_segmenter_comes_back_equal(tmp_path, packed_dataset):
         load_segmenter(tmp_path / "s.safetensors")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quantity": 5},
+        {"polarizations": None},
+        {"polarizations": []},
+        {"polarizations": "HH"},
+        {"spacing_m": "abc"},
+        {"spacing_m": [5.0, 5.0, 5.0]},
+        {"spacing_m": [5.0, 0]},
+        {"spacing_m": float("nan")},
+        {"spacing_m": float("inf")},
+    ],
+    ids=repr,
+)
+def test_a_signal_that_no_data_can_have_is_named(encoder_file, change):
+    _rewrite(encoder_file, header={"signal": SIGNAL | change})
+    with pytest.raises(Alos2TutError, match=f"signal has {next(iter(change))} = "):
+        load_encoder(encoder_file)
+
+
+@pytest.mark.parametrize("change", [{"width": -3}, {"dropout": 7}], ids=repr)
+def test_a_decoder_that_cannot_be_is_named(tmp_path, packed_dataset, change):
+    dataset, path = open_dataset(packed_dataset), tmp_path / "s.safetensors"
+    segmenter = Segmenter(SwinEncoder(TINY, (32, 32)), dataset.legend, STATISTICS, dataset.signal, width=24)
+    save_segmenter(path, segmenter, provenance={}, simulated=False)
+    _rewrite(path, header={"decoder": {"kind": "paper", "width": 24, "dropout": 0.1} | change})
+    with pytest.raises(Alos2TutError, match="the header's decoder has width"):
+        load_segmenter(path)
+
+
 def test_equal_weights_make_equal_files(encoder_file, tmp_path):
     again = tmp_path / "again.safetensors"
     encoder = load_encoder(encoder_file)

@@ -203,6 +203,13 @@ def test_a_preview_says_what_the_file_says(tmp_path):
     assert legend_texts(figure) == ["field"] and any("simulated data" in text for text in texts(figure))
 
 
+def test_names_of_classes_are_no_formulas(tmp_path):
+    odd = Legend("odd", "made up", tuple(LandClass(n, (9, 9, i), (i + 1,)) for i, n in enumerate(("a $x", "b$"))), (0,))
+    figure = preview(write_raster(tmp_path / "map.tif", [[0, 1], [1, 0]], legend=odd))
+    figure.canvas.draw()
+    assert {r"a \$x", r"b\$"} <= set(legend_texts(figure))
+
+
 def test_a_preview_reads_overviews(tmp_path):
     # a lattice that a map of every second pixel would not show
     rows, cols = np.indices((1400, 1100))

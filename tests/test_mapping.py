@@ -12,6 +12,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import alos2tut
-from alos2tut import Alos2TutError, Alos2TutWarning, mapping, open_product
+from alos2tut import Alos2TutError, Alos2TutWarning, map_rows, open_product
 from alos2tut.checkpoints import save_segmenter
 from alos2tut.config import EncoderConfig
 from alos2tut.dataset import NO_DATA, Statistics, encode_db
@@ -35,6 +36,8 @@ from alos2tut.segmentation import Segmenter
 from alos2tut.tiling import TileGrid, blended_rows, tile_starts, tile_weights
 
 FRAME = rasterio.Affine(2.5, 0, 350_000, 0, -2.5, 3_900_000)
+pytestmark = pytest.mark.filterwarnings("ignore:.*holds no data, and so does the map:alos2tut.Alos2TutWarning")
+
 LEGEND = Legend(
     "toy",
     "made up",
@@ -315,7 +318,7 @@ def test_the_product_and_folders_are_not_written_over(tmp_path):
 
 
 @pytest.mark.parametrize("older", [None, b"an older map"], ids=["nothing there", "an older map"])
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt], ids=["failed", "interrupted"])
+@pytest.mark.parametrize("error", [RuntimeError("no memory"), KeyboardInterrupt()], ids=["failed", "interrupted"])
 def test_a_map_that_fails_half_way_leaves_what_was_there_and_what_was_done(tmp_path, older, error):
     product, out = write_product(tmp_path / "product", (131, 147)), tmp_path / "map.tif"
 
@@ -327,10 +330,10 @@ def test_a_map_that_fails_half_way_leaves_what_was_there_and_what_was_done(tmp_p
     model = Model(fails)
     if older:
         out.write_bytes(older)
-    with pytest.raises(error):
+    with pytest.raises((Alos2TutError, KeyboardInterrupt), match=r"cannot work on tiles.*no memory.*batch_size|^$"):
         map_scene(product, model, out, overwrite=True)
     assert (out.read_bytes() if out.exists() else None) == older
-    assert {p.name for p in tmp_path.iterdir()} <= {"product", "map.tif", "map.tif.partial"}
+    assert {p.name for p in tmp_path.iterdir()} - {"map.tif"} == {"product", "map.tif.partial"}
     assert not [p for p in (tmp_path / "map.tif.partial").iterdir() if p.name.startswith(".")]
     # a function has nothing to be told by: it begins anew
     map_scene(product, Model(constant), out, overwrite=True)
@@ -496,7 +499,7 @@ def layers(out: Path) -> dict[str, bytes]:
 
 def stopping(monkeypatch, after: int, rows: list[int]):
     """Let the network fail after so many forward passes, and note which rows of tiles are mapped."""
-    passes, mapped = [0], mapping._mapped_rows
+    passes, mapped = [0], map_rows._mapped_rows
 
     def probabilities(*arguments):
         passes[0] += 1
@@ -509,9 +512,9 @@ def stopping(monkeypatch, after: int, rows: list[int]):
             rows.append(row)
             yield row, found
 
-    original = mapping._probabilities
-    monkeypatch.setattr(mapping, "_probabilities", probabilities)
-    monkeypatch.setattr(mapping, "_mapped_rows", noted)
+    original = map_rows._probabilities
+    monkeypatch.setattr(map_rows, "_probabilities", probabilities)
+    monkeypatch.setattr(map_rows, "_mapped_rows", noted)
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 8, 20])
@@ -521,7 +524,7 @@ def test_a_stopped_map_goes_on_and_is_the_same_to_the_bit(to_map, tmp_path, monk
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stopping(patch, after, rows)
         map_scene(product, segmenter, out, **OPTIONS)
-    assert not out.exists() and len(list((tmp_path / "map.tif.partial").glob("row-*.npz"))) == len(rows)
+    assert not out.exists() and len(list(tmp_path.glob("map.tif.partial/row-*.npz"))) == len(rows)
     with monkeypatch.context() as patch:
         stopping(patch, 10_000, rows)
         map_scene(product, segmenter, out, **OPTIONS)
@@ -568,12 +571,12 @@ KILLED = """
 import sys, time
 import torch
 torch.set_num_threads(int(sys.argv[4]))
-from alos2tut import map_scene, mapping
-original = mapping._probabilities
+from alos2tut import map_rows, map_scene
+original = map_rows._probabilities
 def slowly(*arguments):
     time.sleep(0.2)
     return original(*arguments)
-mapping._probabilities = slowly
+map_rows._probabilities = slowly
 map_scene(*sys.argv[1:4], probability=True, entropy=True, batch_size=2, preview=False)
 """
 
@@ -593,7 +596,7 @@ def test_a_killed_map_goes_on_and_is_the_same_to_the_bit(to_map, tmp_path):
 
 def test_two_at_one_map_do_not_get_into_each_others_way(to_map, tmp_path):
     product, segmenter, _ = to_map
-    with mapping.only_one(tmp_path / "map.tif.partial"), pytest.raises(Alos2TutError, match="another process"):
+    with map_rows.only_one(tmp_path / "map.tif.partial"), pytest.raises(Alos2TutError, match="another process"):
         map_scene(product, segmenter, tmp_path / "map.tif")
 
 
@@ -607,7 +610,7 @@ def test_work_that_is_shared_gives_the_same_to_the_bit(to_map, tmp_path, shared)
             options["devices"] = ["cpu", "cpu", "cpu"]
         elif shared == "workers":
             # the only kind that is told how many threads to use
-            torch.set_num_threads(max(1, mapping.cores() // 2))
+            torch.set_num_threads(max(1, map_rows.cores() // 2))
             expected = layers(map_scene(product, segmenter, tmp_path / "alone.tif", **options))
             options["workers"] = 2
         with pool as executor:
@@ -617,8 +620,40 @@ def test_work_that_is_shared_gives_the_same_to_the_bit(to_map, tmp_path, shared)
     assert layers(out) == expected
 
 
+def test_shared_work_is_kept_row_by_row(to_map, tmp_path, monkeypatch):
+    product, segmenter, expected = to_map
+    rows, out = [], tmp_path / "map.tif"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stopping(patch, 14, rows)
+        map_scene(product, segmenter, out, **OPTIONS, devices="cpu")
+    assert len(list(tmp_path.glob("map.tif.partial/row-*.npz"))) == len(rows) == 4
+    assert layers(map_scene(product, segmenter, out, **OPTIONS)) == expected
+
+
+def test_an_executor_that_lives_on_uses_the_weights_of_now(to_map, tmp_path):
+    product = to_map[0]
+    file, found = tmp_path / "s.safetensors", []
+    with ThreadPoolExecutor(1) as pool:
+        for seed in (0, 1):
+            write_segmenter(file, seed)
+            found.append(read(map_scene(product, file, tmp_path / f"{seed}.tif", executor=pool)))
+    np.testing.assert_array_equal(found[1], read(map_scene(product, file, tmp_path / "alone.tif")))
+    assert (found[0] != found[1]).any()
+
+
+def test_a_run_that_fails_gives_up_what_has_not_begun(to_map, tmp_path, monkeypatch):
+    product, segmenter, _ = to_map
+    rows: list[int] = []
+    stopping(monkeypatch, 10_000, rows)
+    monkeypatch.setattr(map_rows, "_MOST_ROWS", 1)
+    monkeypatch.setattr(map_rows.KeptRows, "write", lambda *_: (_ for _ in ()).throw(Alos2TutError("full")))
+    with pytest.raises(Alos2TutError, match="full"):
+        map_scene(product, segmenter, tmp_path / "map.tif", **OPTIONS, devices=["cpu"], progress=True)
+    assert len(rows) <= 3
+
+
 def test_runs_of_rows_for_workers():
-    assert mapping._runs([0, 1, 2, 5, 7, 8]) == [(0, 3), (5, 6), (7, 9)] and mapping._runs([]) == []
+    assert map_rows._runs([0, 1, 2, 5, 7, 8]) == [(0, 3), (5, 6), (7, 9)] and map_rows._runs([]) == []
 
 
 def test_a_map_that_is_there_is_found_again(to_map, tmp_path, monkeypatch, capsys):
@@ -626,15 +661,76 @@ def test_a_map_that_is_there_is_found_again(to_map, tmp_path, monkeypatch, capsy
     out, options = tmp_path / "map.tif", OPTIONS
     map_scene(product, segmenter, out, **options)
     capsys.readouterr()
-    monkeypatch.setattr(mapping, "_mapped_rows", None)
+    monkeypatch.setattr(map_rows, "_mapped_rows", None)
     map_scene(product, segmenter, out, **options)
     # as a loaded one it is the same
     map_scene(product, alos2tut.load_segmenter(segmenter), out, probability=True, batch_size=2)
     assert capsys.readouterr().out.count("reusing") == 2 and layers(out) == expected
     with pytest.raises(Alos2TutError, match="exists, and was not made of this product and segmenter in this way"):
         map_scene(product, segmenter, out, overlap_px=20)
+    with pytest.warns(Alos2TutWarning, match="EPSG:32653"):
+        elsewhere = open_product(product, crs="EPSG:32653")
     with pytest.raises(Alos2TutError, match="exists"):
-        map_scene(open_product(product, crs="EPSG:32653"), segmenter, out)
+        map_scene(elsewhere, segmenter, out)
+
+
+def test_only_what_weights_alone_decide_is_known_again(to_map, tmp_path):
+    """A module of our class but for its forward pass, or for what it is wrapped in, may say anything else."""
+    product, segmenter, _ = to_map
+    out = map_scene(product, segmenter, tmp_path / "map.tif", batch_size=2)
+
+    class Other(Segmenter):
+        def forward(self, x):
+            return -super().forward(x)
+
+    other = alos2tut.load_segmenter(segmenter)
+    other.__class__ = Other
+    with pytest.raises(Alos2TutError, match="exists"):
+        map_scene(product, other, out, batch_size=2)
+    shifted = replace(open_product(product), calibration_factor_db=-90.0)
+    with pytest.raises(Alos2TutError, match="exists"):
+        map_scene(shifted, segmenter, out, batch_size=2)
+
+
+def test_a_layer_does_not_pass_for_the_map(to_map, tmp_path):
+    product, segmenter, _ = to_map
+    map_scene(product, segmenter, tmp_path / "map.tif", **OPTIONS)
+    with pytest.raises(Alos2TutError, match=r"map_probability.tif: exists"):
+        map_scene(product, segmenter, tmp_path / "map_probability.tif", batch_size=2)
+
+
+def test_files_beside_a_map_are_replaced_or_removed_with_it_and_only_then(to_map, tmp_path):
+    product, segmenter, _ = to_map
+    out, foreign = tmp_path / "map.tif", map_file(tmp_path / "map.tif", "preview")
+    foreign.write_bytes(b"somebody's picture")
+    with pytest.raises(Alos2TutError, match=r"map_preview.png: exists"):
+        map_scene(product, segmenter, out, preview=True)
+    map_scene(product, segmenter, out, **OPTIONS)
+    assert foreign.read_bytes() == b"somebody's picture"
+    map_scene(product, segmenter, out, overlap_px=20, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["map.tif"]
+    map_scene(product, segmenter, out, overlap_px=20, preview=True)
+    map_scene(product, segmenter, out, overlap_px=20, preview=True)
+    assert foreign.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_inputs_are_never_written_over(to_map, tmp_path, small_scene):
+    product = to_map[0]
+    segmenter = write_segmenter(tmp_path / "s.safetensors")
+    before = segmenter.read_bytes()
+    with pytest.raises(Alos2TutError, match="is the segmenter"):
+        map_scene(product, segmenter, segmenter, overwrite=True)
+    label = tmp_path / "l.tif"
+    label.write_bytes(next((small_scene / "labels").glob("*.tif")).read_bytes())
+    with pytest.raises(Alos2TutError, match="is a label raster"):
+        map_scene(product, segmenter, label, labels=label, overwrite=True)
+    assert segmenter.read_bytes() == before and {p.name for p in tmp_path.iterdir()} == {"s.safetensors", "l.tif"}
+
+
+def test_a_module_in_training_mode_stays_so(to_map, tmp_path):
+    product, segmenter, expected = to_map
+    model = alos2tut.load_segmenter(segmenter).train()
+    assert layers(map_scene(product, model, tmp_path / "map.tif", **OPTIONS)) == expected and model.training
 
 
 def test_more_layers_are_added_to_a_map_that_is_there(to_map, tmp_path):
@@ -761,11 +857,11 @@ def test_labels_elsewhere_are_refused_before_the_work(tmp_path, small_scene):
 # --- what goes wrong half-way
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["CEOS", "GeoTIFF"])
-def test_a_product_that_is_cut_is_noticed_half_way(tmp_path, packed):
+@pytest.mark.parametrize("form", ["CEOS", "GeoTIFF"])
+def test_a_product_that_is_cut_is_noticed_half_way(tmp_path, form):
     from conftest import write_ceos
 
-    if packed:
+    if form == "GeoTIFF":
         path = file = write_product(tmp_path / "product", (1301, 503))
     else:
         path = write_ceos(tmp_path / "product", {"HH": np.full((1301, 503), 3000, np.uint16)})
@@ -815,6 +911,9 @@ def test_a_segmenter_that_gives_no_numbers_or_others_is_refused(tmp_path):
     ("options", "message"),
     [
         pytest.param({"workers": 0}, "workers=0", id="no worker"),
+        pytest.param({"probability": "yes"}, "probability='yes' is neither", id="a switch that is none"),
+        pytest.param({"labels": 5}, "labels: 5 is no path", id="no labels"),
+        pytest.param({"devices": [None]}, "None cannot be used", id="no name of a device"),
         pytest.param({"workers": 2, "devices": ["cpu"]}, "exclude each other", id="two kinds of workers"),
         pytest.param({"devices": ["cuda:99"]}, "'cuda:99' cannot be used", id="no such GPU"),
         pytest.param({"devices": ["abacus"]}, "'abacus' cannot be used", id="no such device"),
@@ -826,4 +925,25 @@ def test_settings_that_cannot_be_are_refused(to_map, tmp_path, options, message)
     product, segmenter, _ = to_map
     with pytest.raises(Alos2TutError, match=message):
         map_scene(product, segmenter, tmp_path / "map.tif", **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["x" * 250 + ".tif", "a\0b.tif", "a\udcff.tif"], ids=["long", "NUL", "not UTF-8"])
+def test_names_that_no_file_can_have_are_refused(to_map, tmp_path, name):
+    product, segmenter, _ = to_map
+    with pytest.raises(Alos2TutError, match="can be named so"):
+        map_scene(product, segmenter, tmp_path / name)
+
+
+@pytest.mark.parametrize("segmenter", [None, 5, lambda x: x], ids=["None", "a number", "a function"])
+def test_what_is_no_segmenter_is_refused(to_map, tmp_path, segmenter):
+    with pytest.raises(Alos2TutError, match="is no segmenter"):
+        map_scene(to_map[0], segmenter, tmp_path / "map.tif")
+
+
+def test_an_executor_that_does_not_work_is_refused(to_map, tmp_path):
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(Alos2TutError, match="cannot be handed over"):
+        map_scene(*to_map[:2], tmp_path / "map.tif", executor=pool)
     assert not list(tmp_path.iterdir())

@@ -813,6 +813,25 @@ except Alos2TutError as error:
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.tif", "an older file")]
 
 
+@pytest.mark.parametrize("name", ["scratch.tif", "scratch"])
+def test_no_name_is_taken_by_what_is_written_on_the_way(tmp_path, name):
+    block = [(Window(0, 0, 3, 2), np.ones((2, 3), np.uint8))]
+    path = write_cog(tmp_path / name, block, shape=(2, 3), dtype="uint8", crs=None, transform=None, no_data=0, tags={})
+    assert [file.name for file in tmp_path.iterdir()] == [name] and path.stat().st_size > 0
+
+
+def test_a_band_says_what_it_is_and_what_its_numbers_are_to_be_multiplied_by(tmp_path):
+    block = [(Window(0, 0, 3, 2), np.full((2, 3), 200, np.uint8))]
+    place = {"crs": rasterio.CRS.from_epsg(32654), "transform": rasterio.Affine(5, 0, 4e5, 0, -5, 4e6)}
+    for overviews in (True, False):
+        path = write_cog(
+            tmp_path / "a.tif", block, shape=(2, 3), dtype="uint8", no_data=255, tags={}, **place, scale=0.004,
+            description="probability", overviews=overviews,
+        )  # fmt: skip
+        with rasterio.open(path) as raster:
+            assert (raster.scales, raster.descriptions) == ((0.004,), ("probability",))
+
+
 def test_large_rasters_are_written_in_bounded_memory(tmp_path):
     """512 MiB of pixels, of which GDAL keeps 256 at most."""
     printed = run_apart(
