@@ -80,7 +80,7 @@ def map_scene(
             mode is copied, and the copy put into evaluation mode.
         out_path: the GeoTIFF to write (whole or not at all); it has the legend's colour table, 255 for no data, the
             class names and what it was made from as tags, and overviews. Other files are named like it:
-            :func:`map_file`.
+            :func:`alos2tut.map_files.map_file`.
         overlap_px: pixels that neighbouring tiles share; None: a quarter of the tile.
         batch_size: tiles per forward pass at most; rows of tiles are divided evenly.
         polarization: the channel to read; None: the one the segmenter was trained on.
@@ -156,9 +156,10 @@ def check_out_path(out_path: str | Path, product: Product) -> Path:
     if not isinstance(out_path, (str, Path)):
         raise Alos2TutError(f"{out_path!r} is no path", where="out_path", remedy="Name the file to write.")
     path = Path(out_path)
-    longest = map_file(path, "probability").name
-    if "\0" in str(path) or not str(path).isprintable() or len(longest.encode(errors="replace")) > _LONGEST_NAME:
-        remedy = f"Take a name of at most {_LONGEST_NAME} bytes, without control characters."
+    longest = map_file(path, "probability").name.encode(errors="replace")
+    is_utf8 = str(path).encode(errors="replace").decode() == str(path)
+    if "\0" in str(path) or not is_utf8 or len(longest) > _LONGEST_NAME:
+        remedy = f"Take a name in UTF-8 that makes at most {_LONGEST_NAME} bytes with what is added to it."
         raise Alos2TutError("no file and those beside it can be named so", where=ascii(str(path)), remedy=remedy)
     if path.is_dir():
         raise Alos2TutError("is a folder", where=path, remedy="Name the file to write, as in map.tif.")

@@ -581,15 +581,24 @@ map_scene(*sys.argv[1:4], probability=True, entropy=True, batch_size=2, preview=
 """
 
 
-def test_a_killed_map_goes_on_and_is_the_same_to_the_bit(to_map, tmp_path):
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.soak)])
+def test_a_map_that_is_killed_again_and_again_is_the_same_to_the_bit(to_map, tmp_path, kills):
     product, segmenter, expected = to_map
     out = tmp_path / "map.tif"
     command = [sys.executable, "-c", KILLED, str(product), str(segmenter), str(out), str(torch.get_num_threads())]
-    with subprocess.Popen(command, cwd=tmp_path) as process:
-        while process.poll() is None and len(list(tmp_path.glob("map.tif.partial/row-*.npz"))) < 2:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL and not out.exists()
+    random = np.random.default_rng(0)
+    for kill in range(kills):
+        with subprocess.Popen(command, cwd=tmp_path) as process:
+            # later ones anywhere: while it starts, maps, or writes the rasters
+            rows = len(list(tmp_path.glob("map.tif.partial/row-*.npz"))) + 1 + (kill == 0)
+            until = time.monotonic() + (60 if kill == 0 else random.uniform(1, 6))
+            while process.poll() is None and time.monotonic() < until:
+                if len(list(tmp_path.glob("map.tif.partial/row-*.npz"))) >= rows and random.random() < 0.5:
+                    break
+                time.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL or kill > 0
+    assert not out.exists() or kills > 1
     map_scene(product, segmenter, out, **OPTIONS)
     assert layers(out) == expected and not (tmp_path / "map.tif.partial").exists()
 
@@ -933,6 +942,12 @@ def test_names_that_no_file_can_have_are_refused(to_map, tmp_path, name):
     product, segmenter, _ = to_map
     with pytest.raises(Alos2TutError, match="can be named so"):
         map_scene(product, segmenter, tmp_path / name)
+
+
+def test_names_may_be_of_any_script(to_map, tmp_path):
+    product, segmenter, expected = to_map
+    out = map_scene(product, segmenter, tmp_path / "土地　被覆 $x.tif", **OPTIONS, preview=True)
+    assert layers(out) == expected and map_file(out, "preview").is_file()
 
 
 @pytest.mark.parametrize("segmenter", [None, 5, lambda x: x], ids=["None", "a number", "a function"])

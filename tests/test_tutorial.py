@@ -54,7 +54,7 @@ class Again:
 
 def stages(work: Path) -> dict[Path, int]:
     """When the results of stages were written; the stand-in for the published weights is converted anew."""
-    found = [path for pattern in ("*-*/*.safetensors", "map-*/*.tif") for path in work.glob(pattern)]
+    found = [path for pattern in ("*-*/*.safetensors", "map-*/landcover.tif") for path in work.glob(pattern)]
     return {path: path.stat().st_mtime_ns for path in found}
 
 
