@@ -650,15 +650,26 @@ def test_an_executor_that_lives_on_uses_the_weights_of_now(to_map, tmp_path):
     assert (found[0] != found[1]).any()
 
 
-def test_a_run_that_fails_gives_up_what_has_not_begun(to_map, tmp_path, monkeypatch):
+@pytest.mark.parametrize("shared", ["devices", "executor"])
+def test_a_run_that_fails_gives_up_what_has_not_begun(to_map, tmp_path, monkeypatch, shared):
     product, segmenter, _ = to_map
     rows: list[int] = []
     stopping(monkeypatch, 10_000, rows)
+    monkeypatch.setattr(map_rows, "_FEW_ROWS", 1)
     monkeypatch.setattr(map_rows, "_MOST_ROWS", 1)
     monkeypatch.setattr(map_rows.KeptRows, "write", lambda *_: (_ for _ in ()).throw(Alos2TutError("full")))
-    with pytest.raises(Alos2TutError, match="full"):
-        map_scene(product, segmenter, tmp_path / "map.tif", **OPTIONS, devices=["cpu"], progress=True)
+    with ThreadPoolExecutor(1) as pool:
+        options = {"devices": ["cpu"]} if shared == "devices" else {"executor": pool}
+        with pytest.raises(Alos2TutError, match="full") as caught:
+            map_scene(product, segmenter, tmp_path / "map.tif", **OPTIONS, **options, progress=True)
+        # the error is held, and all that it came through with it
+        assert caught.value
     assert len(rows) <= 3
+
+
+def test_weights_that_change_meanwhile_are_noticed(to_map):
+    with pytest.raises(Alos2TutError, match="has changed since mapping began"):
+        map_rows._loaded(str(to_map[1]), "another hash")
 
 
 def test_runs_of_rows_for_workers():
@@ -675,8 +686,9 @@ def test_a_map_that_is_there_is_found_again(to_map, tmp_path, monkeypatch, capsy
     # as a loaded one it is the same
     map_scene(product, alos2tut.load_segmenter(segmenter), out, probability=True, batch_size=2)
     assert capsys.readouterr().out.count("reusing") == 2 and layers(out) == expected
-    with pytest.raises(Alos2TutError, match="exists, and was not made of this product and segmenter in this way"):
-        map_scene(product, segmenter, out, overlap_px=20)
+    for other in ({"overlap_px": 20}, {"flips": True}, {"batch_size": 3}):
+        with pytest.raises(Alos2TutError, match="exists, and was not made of this product and segmenter in this way"):
+            map_scene(product, segmenter, out, **OPTIONS | other)
     with pytest.warns(Alos2TutWarning, match="EPSG:32653"):
         elsewhere = open_product(product, crs="EPSG:32653")
     with pytest.raises(Alos2TutError, match="exists"):
