@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .dataset import Split
+from .inference import device_of
 from .legend import IGNORE
 from .segmentation import Segmenter, scored_batches, summed
 
@@ -149,7 +150,7 @@ def labelled_logits(
     total = int(before[-1])
     ends = np.arange(min(most, total) + 1) * total // max(1, min(most, total))
     drawn = np.random.default_rng(seed).integers(ends[:-1], ends[1:])
-    device = next(segmenter.parameters()).device
+    device = device_of(segmenter)
     logits = torch.zeros((len(drawn), len(segmenter.legend)), device=device)
     labels = torch.zeros(len(drawn), dtype=torch.int64, device=device)
     for positions, truth, output in scored_batches(segmenter, split, batch_size):

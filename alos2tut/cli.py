@@ -531,7 +531,7 @@ def _map(options: argparse.Namespace) -> None:
 
     given = ["labels", "probability", "entropy", "flips", "preview", "overwrite", "overlap_px", "batch_size", "workers"]
     given += ["devices", "polarization", "convert", "allow_other_signal"]
-    # the output is what is new, and the map alone, also where it is found again
+    # the output is the agreement, if it is asked for, and the map's path, also where it is found again
     with contextlib.redirect_stdout(sys.stderr):
         path = map_scene(
             open_product(options.product, crs=options.crs),

@@ -30,20 +30,8 @@ from .errors import Alos2TutError, closest
 from .figures import BLUE, ORANGE, VERMILION, grey_limits, grey_range, symbol, told
 from .legend import IGNORE, Legend
 from .map_files import MapFile, Orientation, orientation
-from .map_views import MapView, PixelWindow, agreement_by_confidence, places
+from .map_views import MapView, PixelWindow, agreement_by_confidence
 from .radiometry import is_count
-
-__all__ = [
-    "MapView",
-    "confidence",
-    "layers",
-    "map_and_labels",
-    "places",
-    "preview",
-    "round_length_m",
-    "swipe",
-    "zooms",
-]
 
 #: pixels of a panel along its longer side; no screen shows more
 _PANEL_PX, _SMALL_PANEL_PX = 900, 500
@@ -196,7 +184,7 @@ def map_and_labels(
         view: the map; without labels, two panels are drawn.
         window: what is shown, in pixels of the map; None: all of it.
         outlined: patches of the test list.
-        named: further windows that are outlined with their names, as :func:`places` gives them.
+        named: further windows that are outlined with their names, as :func:`alos2tut.map_views.places` gives them.
 
     Raises:
         Alos2TutError: a window that is empty or reaches outside the map.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from .map_files import MapFile, map_file
 from .opening import open_product
 from .products import MapGrid, Product
 from .radiometry import is_count
-from .scores import water_classes
+from .scores import classes_named, water_classes
 
 #: row, column, height and width in pixels of a map
 PixelWindow: TypeAlias = tuple[int, int, int, int]
@@ -313,7 +312,6 @@ def _inside(windows: Sequence[PixelWindow], first: int, shape: tuple[int, int]) 
 #: words in the names of classes
 _TOWN = {"built", "urban", "town", "towns", "city", "settlement", "settlements", "residential", "buildings"}
 _CROPS = {"cropland", "croplands", "crop", "crops", "paddy", "field", "fields", "farmland", "agriculture"}
-_NOT = {"no", "not", "non"}
 #: a place is named after what has at least this share of it; data it has at least
 _LEAST_SHARE, _LEAST_DATA = 0.1, 0.9
 #: windows that overlap by more than this share of their area are the same place
@@ -346,7 +344,7 @@ def places(labels: NDArray[np.uint8], legend: Legend, side_px: int) -> dict[str,
         raise Alos2TutError(f"labels of shape {labels.shape} are no image", where="places")
     search = _Search(labels, min(int(side_px), *labels.shape))
     names = legend.names
-    water, town, crops = water_classes(names), _classes_with(names, _TOWN), _classes_with(names, _CROPS)
+    water, town, crops = water_classes(names), classes_named(names, _TOWN), classes_named(names, _CROPS)
     known = search.share(range(len(names)))
     in_water = search.share(water)
     search.take("coast", np.minimum(in_water, known - in_water))
@@ -359,12 +357,6 @@ def places(labels: NDArray[np.uint8], legend: Legend, side_px: int) -> dict[str,
         if len(search.found) < _PLACES:
             search.take(name, search.share(others[name]))
     return search.found
-
-
-def _classes_with(names: Sequence[str], wanted: set[str]) -> list[int]:
-    """Indices of classes whose names have one of some words, and do not deny it."""
-    words = [set(re.findall(r"[a-z]+", name.lower())) for name in names]
-    return [index for index, of in enumerate(words) if of & wanted and not of & _NOT]
 
 
 class _Search:

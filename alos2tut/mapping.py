@@ -184,9 +184,7 @@ def _ready(segmenter: Any) -> Any:
         problem = f"a {type(model).__name__} is no segmenter" + (f": it has no {', '.join(lacking)}" if lacking else "")
         raise Alos2TutError(problem, where="segmenter", remedy="Give its file, or what load_segmenter gives.")
     if isinstance(model, nn.Module) and any(part.training for part in model.modules()):
-        model = copy.deepcopy(model)
-        for part in model.modules():
-            part.training = False
+        model = copy.deepcopy(model).eval()
     return model
 
 

@@ -27,7 +27,7 @@ class MatchedProduct:
     """A product, read on the pixels that a segmenter knows.
 
     Attributes:
-        product: where pixels come from; None stands for its own ``quantity``.
+        product: where pixels come from.
         polarization: the channel.
         quantity: what is read, converted by incidence angles if it is not the product's own.
         pixels: pixels of the product along a side of one of ours, (rows, columns); whole numbers are looks.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -78,8 +78,13 @@ def water_classes(names: Sequence[str]) -> list[int]:
 
     So "water" and "permanent water bodies" are, "not water" and "wetland" are not.
     """
-    words = [set(re.findall(r"[a-z]+", name.lower())) for name in names]
-    return [index for index, of in enumerate(words) if "water" in of and not of & {"no", "not", "non"}]
+    return classes_named(names, {"water"})
+
+
+def classes_named(names: Sequence[str], words: Set[str]) -> list[int]:
+    """Indices of the classes whose name has one of some lower-case words, and neither "no", "not" nor "non"."""
+    found = [set(re.findall(r"[a-z]+", name.lower())) for name in names]
+    return [index for index, of in enumerate(found) if of & words and not of & {"no", "not", "non"}]
 
 
 def water_scores(matrix: NDArray[np.int64], water: Sequence[int]) -> dict[str, Any]:

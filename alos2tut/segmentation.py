@@ -23,6 +23,7 @@ from .dataset import PatchDataset, Split, Statistics, open_dataset
 from .decoders import build_decoder
 from .encoders import Encoder, standardize
 from .errors import Alos2TutError
+from .inference import device_of, evaluating
 from .legend import IGNORE, Legend
 from .scores import scores_from_confusion
 from .training import (
@@ -216,12 +217,10 @@ def scored_batches(
     Raises:
         Alos2TutError: a label that is the index of no class.
     """
-    device = next(segmenter.parameters()).device
+    device = device_of(segmenter)
     # processes without a process group cannot sum: each then goes through the whole list
     rank, world = rank_and_world() if dist.is_available() and dist.is_initialized() else (0, 1)
-    training = segmenter.training
-    segmenter.eval()
-    try:
+    with evaluating(segmenter):
         for start in range(rank * batch_size, len(split), world * batch_size):
             positions = np.arange(start, min(start + batch_size, len(split)))
             rows, labels = split.gather(positions)
@@ -229,8 +228,6 @@ def scored_batches(
             stored = torch.from_numpy(rows if change is None else change(rows, positions))
             x, _ = standardize(stored.to(device), segmenter.statistics)
             yield positions, torch.from_numpy(labels).to(device, torch.int64), segmenter(x).to(torch.float32)
-    finally:
-        segmenter.train(training)
 
 
 def _check_labels(labels: NDArray[np.uint8], classes: int, where: str) -> None:
@@ -272,7 +269,7 @@ def confusion_matrices(
         As :func:`confusion_counts`.
     """
     size = int(groups.max(initial=0)) + 1, len(segmenter.legend)
-    total = torch.zeros((size[0], size[1], size[1]), dtype=torch.int64, device=next(segmenter.parameters()).device)
+    total = torch.zeros((size[0], size[1], size[1]), dtype=torch.int64, device=device_of(segmenter))
     for positions, labels, logits in scored_batches(segmenter, split, batch_size, change):
         total += confusion_counts(labels, logits.argmax(dim=1), groups[positions], size)
     return summed(total)

@@ -20,9 +20,9 @@ from alos2tut.agreement import map_agreement
 from alos2tut.geometry import metres_per_degree
 from alos2tut.labels import label_classes, label_files
 from alos2tut.legend import LandClass, Legend
-from alos2tut.map_figures import MapView, places, preview, round_length_m
+from alos2tut.map_figures import preview, round_length_m
 from alos2tut.map_files import orientation
-from alos2tut.map_views import agreement_by_confidence
+from alos2tut.map_views import MapView, agreement_by_confidence, places
 from alos2tut.products import MapGrid
 from alos2tut.rasters import write_cog
 
