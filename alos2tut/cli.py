@@ -15,12 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import __version__
-from .artifacts import read_json
-from .config import describe_settings, encoder_presets, load_config, profile_names
-from .dataset import SPLITS
-from .errors import Alos2TutError, Alos2TutWarning, Stopped
-from .legend import legend_names
+from .core.artifacts import read_json
+from .core.config import describe_settings, encoder_presets, load_config, profile_names
+from .core.errors import Alos2TutError, Alos2TutWarning, Stopped
+from .core.version import __version__
+from .dataset.legend import legend_names
+from .dataset.store import SPLITS
 
 #: exit status for bad input or an impossible request
 _REFUSED = 2
@@ -344,10 +344,10 @@ def _config(options: argparse.Namespace, **values: Any) -> Any:
 def _content(path: Path, crs: str | None, scan: int | None) -> dict[str, Any]:
     """What is known of a weights file or a product."""
     if path.suffix == ".safetensors":
-        from .checkpoints import read_header
+        from .networks.weights import read_header
 
         return read_header(path)
-    from .opening import open_product
+    from .products.opening import open_product
 
     return open_product(path, crs=crs, scan=scan).to_dict()
 
@@ -355,7 +355,7 @@ def _content(path: Path, crs: str | None, scan: int | None) -> dict[str, Any]:
 def _info(options: argparse.Namespace) -> None:
     path = Path(options.path)
     if (path / "dataset.json").is_file():
-        from .dataset import open_dataset
+        from .dataset.store import open_dataset
 
         dataset = open_dataset(path)
         print(_to_json(dataset.content) if options.json else dataset.describe())
@@ -374,11 +374,11 @@ def _info(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     if (Path(options.path) / "dataset.json").is_file():
-        from .checks_dataset import verify_dataset
+        from .dataset.verify import verify_dataset
 
         report = verify_dataset(options.path)
     else:
-        from .verification import verify_product
+        from .products.verify.report import verify_product
 
         report = verify_product(options.path, crs=options.crs)
     print(_to_json(report.to_dict()) if options.json else report.to_text())
@@ -386,7 +386,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int | None:
-    from .manifest import find_entry
+    from .downloads.manifest import find_entry
 
     if options.list:
         _list_data(options)
@@ -395,7 +395,7 @@ def _fetch(options: argparse.Namespace) -> int | None:
         raise Alos2TutError("goes with --list only", where="--json", remedy="A download has no JSON to show.")
     if options.name is None:
         raise Alos2TutError("needs the NAME of a data set", where="fetch", remedy="alos2tut fetch --list shows them.")
-    from .downloads import NeedsHands, describe_receipt, fetch_entry
+    from .downloads.fetching import NeedsHands, describe_receipt, fetch_entry
 
     entry = find_entry(options.name, options.manifest)
     try:
@@ -407,7 +407,7 @@ def _fetch(options: argparse.Namespace) -> int | None:
 
 
 def _list_data(options: argparse.Namespace) -> None:
-    from .manifest import describe_entry, find_entry, list_entries, load_manifest
+    from .downloads.manifest import describe_entry, find_entry, list_entries, load_manifest
 
     name, manifest = options.name, options.manifest
     known = list(load_manifest(manifest).values()) if name is None else [find_entry(name, manifest)]
@@ -420,7 +420,7 @@ def _list_data(options: argparse.Namespace) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from .simulation import simulate_product
+    from .simulation.scene import simulate_product
 
     if len(options.size_px) > 2:
         raise Alos2TutError("takes one number or two", where="--size-px")
@@ -430,7 +430,7 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _build_dataset(options: argparse.Namespace) -> None:
-    from .dataset_builder import build_dataset, estimate_dataset
+    from .dataset.builder import build_dataset, estimate_dataset
 
     names = ("products", "labels", "legend", "polarization", "crs", "on_error", "workers")
     # what is not given here may stand in the settings file
@@ -445,13 +445,13 @@ def _build_dataset(options: argparse.Namespace) -> None:
 
 
 def _export_patches(options: argparse.Namespace) -> None:
-    from .patch_files import export_patches
+    from .dataset.patch_files import export_patches
 
     _say(export_patches(options.dataset, options.folder))
 
 
 def _import_patches(options: argparse.Namespace) -> None:
-    from .patch_files import import_patches
+    from .dataset.patch_files import import_patches
 
     lists = {split: file for split in SPLITS if (file := getattr(options, split)) is not None}
     names = ("labels", "legend", "quantity", "polarization", "buffer_m", "on_overlap")
@@ -459,14 +459,14 @@ def _import_patches(options: argparse.Namespace) -> None:
 
 
 def _pretrain(options: argparse.Namespace) -> None:
-    from .pretraining import plan_pretraining, pretrain
+    from .pretraining.stage import plan_pretraining, pretrain
 
     config = _config(options, dataset=options.dataset, init=options.init)
     _say(plan_pretraining(config).to_text() if options.dry_run else pretrain(config))
 
 
 def _probe(options: argparse.Namespace) -> None:
-    from .probing import probe
+    from .pretraining.probing import probe
 
     found = probe(
         options.dataset,
@@ -480,13 +480,13 @@ def _probe(options: argparse.Namespace) -> None:
 
 
 def _finetune(options: argparse.Namespace) -> None:
-    from .segmentation import finetune
+    from .segmentation.stage import finetune
 
     _say(finetune(_config(options, dataset=options.dataset, init=options.init)))
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from .comparison import compare, comparison_table, read_comparison
+    from .evaluation.comparison import compare, comparison_table, read_comparison
 
     starts = {start.partition("=")[0]: start.partition("=")[2] or None for start in options.start}
     if len(starts) < len(options.start):
@@ -503,7 +503,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from .evaluation import evaluate
+    from .evaluation.report import evaluate
 
     config = _config(options, dataset=options.dataset, segmenter=options.segmenter, baseline=options.baseline)
     folder = evaluate(config)
@@ -525,9 +525,9 @@ def _score(value: float | None, interval: list[float] | None) -> str:
 
 
 def _map(options: argparse.Namespace) -> None:
-    from .map_files import map_file
-    from .mapping import map_scene
-    from .opening import open_product
+    from .mapping.files import map_file
+    from .mapping.scene import map_scene
+    from .products.opening import open_product
 
     given = ["labels", "probability", "entropy", "flips", "preview", "overwrite", "overlap_px", "batch_size", "workers"]
     given += ["devices", "polarization", "convert", "allow_other_signal"]
@@ -547,8 +547,8 @@ def _map(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from .conversion import convert_checkpoint
-    from .dataset import Statistics
+    from .dataset.store import Statistics
+    from .networks.conversion import convert_checkpoint
 
     if (options.mean_db is None) != (options.std_db is None):
         raise Alos2TutError("need each other", where="--mean-db and --std-db")
@@ -577,6 +577,6 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _export_weights(options: argparse.Namespace) -> None:
-    from .conversion import export_checkpoint
+    from .networks.conversion import export_checkpoint
 
     _say(export_checkpoint(options.source, options.target, options.layout))

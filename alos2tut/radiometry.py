@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import Alos2TutError
+from .core.errors import Alos2TutError
 
 FloatArray = NDArray[np.floating[Any]]
 

@@ -53,8 +53,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from alos2tut import load_legend, open_product, radiometry, simulate_product
-from alos2tut.labels import label_classes
-from alos2tut.scores import scores_from_confusion
+from alos2tut.dataset.labels import label_classes
+from alos2tut.metrics import scores_from_confusion
 
 LOOKS, BLOCK_PX, BORDER_PX, IGNORE = 2, 384, 16, 255
 #: none reaches beyond a block's border

@@ -38,15 +38,15 @@ from alos2tut import (
     open_product,
     simulate_product,
 )
-from alos2tut.ceos_writer import ProductDescription, write_ceos_product
-from alos2tut.config import EncoderConfig
-from alos2tut.dataset import PatchDataset, Statistics, batch_indices, decode_db
-from alos2tut.despeckling import Filter, gamma_map, refined_lee
-from alos2tut.encoders import SwinEncoder
+from alos2tut.core.config import EncoderConfig
+from alos2tut.dataset.store import PatchDataset, Statistics, batch_indices, decode_db
+from alos2tut.mapping.tiling import TileGrid
+from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.radiometry import FloatArray
-from alos2tut.segmentation import Segmenter
-from alos2tut.speckle import draw_speckle
-from alos2tut.tiling import TileGrid
+from alos2tut.segmentation.stage import Segmenter
+from alos2tut.simulation.ceos_writer import ProductDescription, write_ceos_product
+from alos2tut.speckle.despeckling import Filter, gamma_map, refined_lee
+from alos2tut.speckle.statistics import draw_speckle
 
 ROUNDS = 7
 SIZE_PX = 4096
@@ -130,9 +130,9 @@ def peak_mb():
 """
 OPEN = """
 import json, sys, time
-import alos2tut.opening
+import alos2tut.products.opening
 begun, before = time.perf_counter(), peak_mb()
-product = alos2tut.opening.open_product(sys.argv[1])
+product = alos2tut.products.opening.open_product(sys.argv[1])
 print(json.dumps({"seconds": time.perf_counter() - begun, "before_mb": before, "peak_mb": peak_mb()}))
 """
 STREAM = """
@@ -187,7 +187,7 @@ MAP = """
 import json, sys
 import torch
 from alos2tut import load_legend, map_scene
-from alos2tut.dataset import Statistics
+from alos2tut.dataset.store import Statistics
 class Trivial:
     legend, statistics, image_px = load_legend("japan_9"), Statistics((-11.0,), (5.5,)), (256, 256)
     signal = {"quantity": "sigma0", "polarizations": ["HH"], "spacing_m": [2.5, 2.5]}

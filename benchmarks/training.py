@@ -27,21 +27,21 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from alos2tut import load_config, load_legend, open_dataset
-from alos2tut.config import PretrainConfig
-from alos2tut.dataset import PatchDataset, Statistics
-from alos2tut.encoders import build_encoder
-from alos2tut.objectives import SimMIM
-from alos2tut.pretraining import Pretraining, build_objective, count_operations, losses
-from alos2tut.segmentation import Segmenter
-from alos2tut.training import History, StepCallback, fit, initial_encoder, learning_rate
+from alos2tut.core.config import PretrainConfig
+from alos2tut.dataset.store import PatchDataset, Statistics
+from alos2tut.networks.encoders import build_encoder
+from alos2tut.pretraining.simmim import SimMIM
+from alos2tut.pretraining.stage import Pretraining, build_objective, count_operations, losses
+from alos2tut.segmentation.stage import Segmenter
+from alos2tut.training.loop import History, StepCallback, fit, initial_encoder, learning_rate
 
 # where this is imported from elsewhere, and for the plain networks
 sys.path.append(str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from conftest import write_packed_dataset
 from measure import SIGNAL, in_new_process, print_ratio, read_file, write_patch_files
-from plain_models import PlainSimMIM, PlainSwin, simmim_loss, to_pixels
+from support.datasets import write_packed_dataset
+from support.plain_models import PlainSimMIM, PlainSwin, simmim_loss, to_pixels
 
 PATCH_PX, PATCHES = 256, 256
 ROUNDS, WARM_UP = 10, 2

@@ -30,13 +30,13 @@ from alos2tut import (
     open_product,
     simulate_product,
 )
-from alos2tut.artifacts import make_folder
-from alos2tut.checkpoints import check_signal, read_header
-from alos2tut.config import split_overrides
-from alos2tut.conversion import write_stand_in
-from alos2tut.dataset import encode_db
-from alos2tut.encoders import Encoder, standardize
-from alos2tut.errors import Stopped
+from alos2tut.core.artifacts import make_folder
+from alos2tut.core.config import split_overrides
+from alos2tut.core.errors import Stopped
+from alos2tut.dataset.store import encode_db
+from alos2tut.networks.conversion import write_stand_in
+from alos2tut.networks.encoders import Encoder, standardize
+from alos2tut.networks.weights import check_signal, read_header
 
 #: 4 × 4 patches; of 1536 px every list gets some, too, but only one is left to train on
 SIMULATED_PX = 2048

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from alos2tut import open_dataset
-from alos2tut.checkpoints import save_weights
 from alos2tut.cli import _parser, main
-from alos2tut.config import describe_settings, load_config
+from alos2tut.core.config import describe_settings, load_config
+from alos2tut.networks.weights import save_weights
 
 COMMANDS = ["info", "verify", "fetch", "simulate", "build-dataset", "export-patches", "import-patches", "pretrain"]
 COMMANDS += ["probe", "finetune", "compare", "evaluate", "map", "convert", "export-weights"]
@@ -126,7 +126,7 @@ def test_from_simulation_to_dataset(capsys, tmp_path):
 
 def test_a_seed_given_in_any_way_is_used(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr("alos2tut.dataset_builder.build_dataset", lambda config: seen.append(config))
+    monkeypatch.setattr("alos2tut.dataset.builder.build_dataset", lambda config: seen.append(config))
     (tmp_path / "settings.yaml").write_text("seed: 7\nwork_dir: there\n")
     command = ["build-dataset", "p", "--labels", "l"]
     main(command)
@@ -186,8 +186,8 @@ def test_an_interrupt_is_no_traceback(capsys, monkeypatch, tmp_path):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("alos2tut.simulation.simulate_product", stop)
-    monkeypatch.setattr("alos2tut.pretraining.pretrain", stop)
+    monkeypatch.setattr("alos2tut.simulation.scene.simulate_product", stop)
+    monkeypatch.setattr("alos2tut.pretraining.stage.pretrain", stop)
     status, _, err = run(capsys, "simulate", tmp_path / "out")
     assert status == 130 and err.count("\n") == 1 and "starts anew" in err
     status, _, err = run(capsys, "pretrain", tmp_path)
@@ -214,13 +214,13 @@ def test_a_missing_module_of_another_kind_is_a_bug(monkeypatch, tmp_path):
     def fails(*_, **__):
         raise ModuleNotFoundError("no", name="alos2tut.misspelt")
 
-    monkeypatch.setattr("alos2tut.simulation.simulate_product", fails)
+    monkeypatch.setattr("alos2tut.simulation.scene.simulate_product", fails)
     with pytest.raises(ModuleNotFoundError):
         main(["simulate", str(tmp_path / "out")])
 
 
 def test_of_several_processes_the_first_prints(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("alos2tut.pretraining.pretrain", lambda config: "the folder")
+    monkeypatch.setattr("alos2tut.pretraining.stage.pretrain", lambda config: "the folder")
     for rank, out in [("0", "the folder\n"), ("1", "")]:
         monkeypatch.setenv("RANK", rank)
         assert run(capsys, "pretrain", tmp_path)[:2] == (0, out)
@@ -240,10 +240,12 @@ def test_info_prints_the_header_of_weights(capsys, tmp_path):
 def test_a_coordinate_system_and_a_channel_may_be_named(capsys, monkeypatch, small_scene):
     assert json.loads(run(capsys, "info", small_scene, "--json", "--crs", "EPSG:32653")[1])["crs"] == "EPSG:32653"
     seen = []
-    monkeypatch.setattr("alos2tut.dataset_builder.build_dataset", seen.append)
+    monkeypatch.setattr("alos2tut.dataset.builder.build_dataset", seen.append)
     run(capsys, "build-dataset", "p", "--labels", "l", "--crs", "EPSG:32653", "--polarization", "HV")
     assert (seen[0].crs, seen[0].polarization) == ("EPSG:32653", "HV")
-    monkeypatch.setattr("alos2tut.mapping.map_scene", lambda product, *_, **options: seen.append((product, options)))
+    monkeypatch.setattr(
+        "alos2tut.mapping.scene.map_scene", lambda product, *_, **options: seen.append((product, options))
+    )
     run(capsys, "map", small_scene, "s", "o", "--crs", "EPSG:32653", "--allow-other-signal")
     product, options = seen[1]
     assert product.crs.to_epsg() == 32653 and options["allow_other_signal"]
@@ -259,7 +261,7 @@ def test_map_says_how_far_map_and_labels_agree(capsys, monkeypatch, small_scene,
         )
         return Path(out)
 
-    monkeypatch.setattr("alos2tut.mapping.map_scene", mapped)
+    monkeypatch.setattr("alos2tut.mapping.scene.map_scene", mapped)
     given = ["--labels", "a.tif", "b.tif", "--probability", "--no-preview", "--workers", "3", "--devices", "cpu"]
     status, out, _ = run(capsys, "map", small_scene, "s", tmp_path / "m.tif", *given)
     assert status == 0 and out.splitlines()[:2] == [

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alos2tut.config import load_config
-from alos2tut.dataset import open_dataset
+from alos2tut.core.config import load_config
+from alos2tut.dataset.store import open_dataset
 
 JOBS = Path(__file__).resolve().parents[1] / "jobs"
 SCRIPTS = sorted(path for path in JOBS.iterdir() if path.suffix in (".slurm", ".pbs"))

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from alos2tut import load_config, open_dataset
-from alos2tut.artifacts import read_json
-from alos2tut.checkpoints import read_header
 from alos2tut.cli import _parser
-from alos2tut.config import split_overrides
-from alos2tut.conversion import AUTHORS_STATISTICS
+from alos2tut.core.artifacts import read_json
+from alos2tut.core.config import split_overrides
+from alos2tut.networks.conversion import AUTHORS_STATISTICS
+from alos2tut.networks.weights import read_header
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SCRIPT, PAGE = DOCS / "published_weights.py", DOCS / "published_weights.md"
@@ -146,7 +146,7 @@ def test_settings_of_the_script_are_real(script):
 
 
 def test_the_page_names_the_file_that_is_fetched():
-    from alos2tut.manifest import find_entry
+    from alos2tut.downloads.manifest import find_entry
 
     entry = find_entry("sar_w_simmim_weights")
     assert f"data/{entry.name}/{entry.files[0].name}" in PAGE.read_text(encoding="utf-8")

@@ -1,0 +1,223 @@
+"""Where results live, how they are written (whole or not at all), and how JSON and YAML are read.
+
+Every stage leaves its results in ``<work_dir>/<stage>-<key>``, where the key is a hash of the stage's
+settings and of what it was made from. Equal keys mean equal results, so a folder that is complete is reused.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import textwrap
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import Alos2TutError
+from .version import __version__
+
+#: Files up to this size are hashed whole; of larger ones the size and evenly spread samples are.
+_WHOLE_HASH_BYTES = 64 * 2**20
+_SAMPLE_BYTES, _SAMPLES = 2**18, 64
+_HOLDER_SUFFIX = ".tmp"
+#: Temporary folders that nobody wrote to for so long belong to no living process.
+_STALE_SECONDS = 24 * 3600
+
+
+@contextmanager
+def atomic_path(target: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its name only if the block succeeds.
+
+    The block may create a file or a folder there. A file replaces an older one; a folder only an empty one. Whatever
+    an interrupted block leaves is removed, and an older ``target`` stays as it was. What a killed process left for the
+    same ``target`` goes when it is a day old.
+
+    Raises:
+        Alos2TutError: the folder that should hold ``target`` is missing, or nothing can be written to it.
+    """
+    target = Path(target)
+    if not target.parent.is_dir():
+        raise Alos2TutError("the folder to write into does not exist", where=target.parent, remedy="Create it first.")
+    remove_stale_holders(target)
+    try:
+        holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_HOLDER_SUFFIX, dir=target.parent))
+    except OSError as error:
+        raise Alos2TutError(f"cannot write here ({error.strerror})", where=target.parent) from error
+    try:
+        temporary = holder / target.name
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise Alos2TutError(
+            f"could not be written ({error.strerror or error})",
+            where=target,
+            remedy="Nothing was changed there. Check the free disk space and the permissions.",
+        ) from error
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def remove_stale_holders(target: Path) -> None:
+    """Remove temporary folders of a target that nobody has written to for a day: their processes were killed."""
+    oldest = time.time() - _STALE_SECONDS
+    for holder in target.parent.glob(f".{glob.escape(target.name)}.????????{_HOLDER_SUFFIX}"):
+        if _last_change(holder) < oldest:
+            shutil.rmtree(holder, ignore_errors=True)
+
+
+def _last_change(folder: Path) -> float:
+    """When anything in a folder was last written to; one that vanishes meanwhile is being worked on."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except OSError:
+        return math.inf
+
+
+def make_folder(path: str | Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        Alos2TutError: a file is in the way, or nothing can be written there.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Alos2TutError(
+            f"the folder cannot be made ({error.strerror})", where=path, remedy="Name another folder."
+        ) from None
+
+
+def matches(pattern: str | Path) -> list[str]:
+    """What a pattern stands for, sorted.
+
+    Args:
+        pattern: a path with ``*``, ``?`` or ``[``; ``**`` stands for folders of any depth. A path without any of these
+            stands for itself, and so does one that is there as it is: its name may hold brackets.
+
+    Raises:
+        Alos2TutError: a pattern that nothing matches; an empty path, or one that cannot be.
+    """
+    text = str(pattern)
+    if not text or "\0" in text:
+        raise Alos2TutError(f"{text!r} is no path")
+    if not glob.has_magic(text) or os.path.lexists(text):
+        return [str(Path(text))]
+    # a pattern may start anywhere, which Path.glob cannot
+    found = sorted({str(Path(match)) for match in glob.glob(text, recursive=True)})  # noqa: PTH207
+    if not found:
+        raise Alos2TutError("nothing matches the pattern", where=text, remedy="Check the folder it starts at.")
+    return found
+
+
+def _flush(path: Path) -> None:
+    """Push a file, or every file below a folder, to the disk, so that the rename cannot overtake the data."""
+    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+        with open(file, "rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write readable JSON with sorted keys, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; a missing or broken one is named."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Alos2TutError("there is no such file", where=path) from None
+    except OSError as error:
+        raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
+    except (ValueError, RecursionError) as error:
+        raise Alos2TutError(f"is not valid JSON ({error})", where=path, remedy="Make it anew.") from None
+
+
+def read_yaml(file: str | Path | Traversable) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        Alos2TutError: it cannot be read, or is not valid YAML; a key that is given twice is not, either.
+    """
+    try:
+        text = (Path(file) if isinstance(file, str) else file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise Alos2TutError(f"cannot be read ({error.strerror})", where=str(file)) from None
+    except ValueError as error:
+        raise Alos2TutError(f"is no UTF-8 text: not valid YAML ({error})", where=str(file)) from None
+    return parse_yaml(text, where=str(file))
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """The content of a text in YAML; ``where`` names it in the error, as in :func:`read_yaml`."""
+    try:
+        return yaml.load(text, _UniqueKeyLoader)
+    # what the safe loader lets through for values that are not of their tag, and for very deep nesting
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        reason = textwrap.shorten(str(error), 300) or type(error).__name__
+        raise Alos2TutError(f"is not valid YAML ({reason})", where=where) from None
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML without code and without double keys, of which others keep the last silently."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (key.tag, key.value) in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' is given twice", problem_mark=key.start_mark)
+            seen.add((key.tag, key.value))
+        return node
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a whole file, in hex."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def fingerprint(*paths: str | Path) -> str:
+    """A hash that changes when any of these files does; quick also for files of many gigabytes.
+
+    Small files count whole. Of a large one the size and 64 evenly spread samples of 256 KiB count, which tells
+    products apart but is no proof against tampering.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(p) for p in paths):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size};".encode())
+        with open(path, "rb") as handle:
+            if size <= _WHOLE_HASH_BYTES:
+                digest.update(handle.read())
+            else:
+                for sample in range(_SAMPLES):
+                    handle.seek((size - _SAMPLE_BYTES) * sample // (_SAMPLES - 1))
+                    digest.update(handle.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def stage_dir(work_dir: str | Path, stage: str, settings: Mapping[str, Any], made_from: Mapping[str, str]) -> Path:
+    """The folder ``<work_dir>/<stage>-<hash>`` that belongs to these settings and inputs (not created here).
+
+    Args:
+        work_dir: the user's folder for results.
+        stage: the stage's word, for example ``pretrain``.
+        settings: what decides the result; no paths, worker counts or times.
+        made_from: fingerprints of the inputs, by role.
+    """
+    content = {"settings": settings, "made_from": made_from, "version": __version__}
+    key = json.dumps(content, sort_keys=True, default=str)
+    return Path(work_dir) / f"{stage}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"

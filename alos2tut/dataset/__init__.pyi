@@ -1,0 +1,9 @@
+from .builder import build_dataset as build_dataset
+from .builder import estimate_dataset as estimate_dataset
+from .legend import Legend as Legend
+from .legend import load_legend as load_legend
+from .patch_files import export_patches as export_patches
+from .patch_files import import_patches as import_patches
+from .store import PatchDataset as PatchDataset
+from .store import open_dataset as open_dataset
+from .verify import verify_dataset as verify_dataset

@@ -1,0 +1,528 @@
+"""Which products a dataset is made of: paths, patterns and tables; filters; and what was left out, and why.
+
+Products are opened one by one and only plain facts of them are kept, so that an archive may hold thousands.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from ..core.artifacts import matches
+from ..core.config import DatasetConfig
+from ..core.errors import Alos2TutError, closest
+from ..core.progress import progress_bar
+from ..products.georeference import parsed_crs
+from ..products.opening import open_product
+from ..products.product import POLARIZATIONS, Product
+from .store import same_spacing
+
+_SEASONS = ("winter", "spring", "summer", "autumn")
+#: a table of paths that is larger is none
+_LARGEST_TABLE = 50 * 2**20
+#: products that :meth:`Archive.to_text` lists, and columns that it fills
+_LISTED, _TEXT_WIDTH = 20, 100
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A product that is used: plain facts, which go to any process.
+
+    Attributes:
+        path: absolute.
+        crs: coordinate system in place of the files' own, if one was given.
+        info: what :meth:`alos2tut.Product.to_dict` says, but for the path.
+        name: of the image that is read.
+        fingerprint: changes when its files do, or the place on the map that they are given.
+    """
+
+    path: str
+    crs: str | None
+    info: dict[str, Any]
+    name: str
+    fingerprint: str
+
+    @property
+    def grid(self) -> tuple[CRS, Affine, tuple[int, int]]:
+        """Coordinate system, transform and shape of its pixels, without opening it."""
+        rows, cols = self.info["shape"]
+        return _parsed(self.info["crs"]), Affine(*self.info["transform"]), (rows, cols)
+
+    def open(self) -> Product:
+        """Open the product; errors as of :func:`alos2tut.open_product`."""
+        return open_product(self.path, crs=self.crs)
+
+
+@cache
+def _parsed(crs: str) -> CRS:
+    return CRS.from_string(crs)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A product that is not used.
+
+    Attributes:
+        path: as it was given.
+        why: a filter left it out, or it cannot be read.
+        reason: in words without folders, as "descending orbit, ascending asked".
+        setting: the filter, by the name of its setting; None for what cannot be read.
+    """
+
+    path: str
+    why: Literal["filter", "unreadable"]
+    reason: str
+    setting: str | None = None
+
+    @classmethod
+    def of(cls, path: str, error: Alos2TutError) -> LeftOut:
+        """A product that an error keeps from being used; a file of it, or of its labels, goes by its name."""
+        reason, where = error.problem, Path(error.where or path)
+        for folder in (where.parent, Path(path).parent):
+            reason = reason.replace(f"{folder}{os.sep}", "")
+        return cls(path, "unreadable", reason if where.name == Path(path).name else f"{where.name}: {reason}")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The products of a dataset.
+
+    Attributes:
+        entries: those that are used, in the order in which they were given.
+        left_out: the others.
+        polarization: what is read of each.
+    """
+
+    entries: tuple[Entry, ...]
+    left_out: tuple[LeftOut, ...]
+    polarization: str
+
+    def to_text(self) -> str:
+        """Two tables of at most 100 columns: what is used, what is left out and why; of long ones the beginning."""
+        lines = [f"{_told(len(self.entries))}, {self.polarization} is read"]
+        lines += _table([_row(entry) for entry in self.entries[:_LISTED]])
+        lines += _rest(len(self.entries))
+        if self.left_out:
+            lines += ["", f"{_told(len(self.left_out))} left out: {count_reasons(self.left_out)}"]
+            # what a filter left out was asked for; what failed was not
+            for product in sorted(self.left_out, key=lambda product: product.why == "filter")[:_LISTED]:
+                lines += [product.path, *textwrap.wrap(product.reason, _TEXT_WIDTH, **_INDENTED)]
+            lines += _rest(len(self.left_out))
+        return "\n".join(lines)
+
+
+# --- as text
+
+_HEADER = ("product", "date", "orbit", "beam", "off-nadir", "pixels")
+_INDENTED: dict[str, Any] = {"initial_indent": "    ", "subsequent_indent": "    ", "max_lines": 2, "placeholder": " …"}
+
+
+def _told(count: int) -> str:
+    return f"{count:,} product{'s' if count != 1 else ''}"
+
+
+def _rest(count: int) -> list[str]:
+    return [f"… and {count - _LISTED:,} more"] if count > _LISTED else []
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    info = entry.info
+    off_nadir_deg = info.get("off_nadir_deg")
+    return (
+        entry.name,
+        (info.get("acquired") or "")[:10],
+        # as long words the table would be too wide
+        {"ascending": "asc.", "descending": "desc."}.get(info.get("orbit_direction") or "", ""),
+        " ".join(filter(None, (info.get("mode"), info.get("beam")))),
+        "" if off_nadir_deg is None else f"{off_nadir_deg:.1f}°",
+        " × ".join(map(str, info["shape"])),
+    )
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    if not rows:
+        return []
+    columns = list(zip(_HEADER, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (_HEADER, *rows)]
+
+
+def count_reasons(left_out: Iterable[LeftOut]) -> str:
+    """How many were left out for what, the most frequent first."""
+    counts = Counter(f"by {product.setting}" if product.setting else product.why for product in left_out)
+    return ", ".join(f"{count:,} {what}" for what, count in counts.most_common())
+
+
+# --- paths, patterns and tables
+
+
+def product_paths(products: str | Path | Sequence[str | Path]) -> list[tuple[str, str | None]]:
+    """The products that are meant, in order, each with the coordinate system that a table states for it.
+
+    Args:
+        products: paths of products; patterns, as :func:`.matches` takes them; tables. A table is a
+            CSV file, UTF-8, with a column ``path`` and, if need be, ``crs``; other columns are ignored, and relative
+            paths start at the table's folder.
+
+    Raises:
+        Alos2TutError: a pattern that matches nothing, an empty path, a table that cannot be used (the message names the
+            row), a product that is given twice.
+    """
+    given = [products] if isinstance(products, (str, Path)) else products
+    found = [place for text in given for path in matches(text) for place in _listed(path)]
+    seen: dict[str, str] = {}
+    for path, _ in found:
+        place = os.path.realpath(path)
+        if place in seen:
+            raise _given_twice(seen[place], path)
+        seen[place] = path
+    return found
+
+
+def _given_twice(first: str, second: str) -> Alos2TutError:
+    also = "" if first == second else f", also as {first}"
+    return Alos2TutError(f"the product is given twice{also}", where=second, remedy="Name it once.")
+
+
+def _listed(path: str) -> list[tuple[str, str | None]]:
+    """The products of a table, or the path itself if it is none."""
+    file = Path(path)
+    if file.suffix.lower() != ".csv" or file.is_dir():
+        return [(path, None)]
+    return _read_table(file)
+
+
+def _read_table(file: Path) -> list[tuple[str, str | None]]:
+    """Path and coordinate system of each row of a CSV file; rows are counted from the header, which is the first."""
+    reader = csv.reader(io.StringIO(_text_of(file), newline=""), strict=True)
+    header: list[str] = []
+    places: list[tuple[str, str | None]] = []
+    number = 0
+    try:
+        for number, row in enumerate(reader, 1):
+            if row and header:
+                places.append(_place(row, header, file, number))
+            elif row:
+                header = _checked_header(row, file)
+    except csv.Error as error:
+        raise Alos2TutError(f"row {number + 1} is no row of a CSV file ({error})", where=file) from None
+    if not places:
+        raise Alos2TutError("the table lists no product", where=file, remedy="Write one row per product.")
+    return places
+
+
+def _text_of(file: Path) -> str:
+    # a pipe or a device would be read for ever
+    if not file.is_file():
+        raise Alos2TutError("there is no such file", where=file)
+    try:
+        size = file.stat().st_size
+        if size > _LARGEST_TABLE:
+            raise Alos2TutError(f"of {size / 2**20:.0f} MB is no table of products", where=file)
+        content = file.read_bytes()
+    except OSError as error:
+        raise Alos2TutError(f"cannot be read ({error.strerror})", where=file) from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Alos2TutError(f"row {line} is no UTF-8 text", where=file, remedy="Save the table as UTF-8.") from None
+
+
+def _checked_header(row: list[str], file: Path) -> list[str]:
+    header = [name.strip() for name in row]
+    for name in ("path", "crs"):
+        if header.count(name) > 1:
+            raise Alos2TutError(f"has two columns '{name}'", where=file)
+    if "path" not in header:
+        raise Alos2TutError(
+            f"has no column 'path', but {textwrap.shorten(', '.join(header), 200, placeholder=' …')}",
+            where=file,
+            remedy="The first row names the columns; commas separate them.",
+        )
+    return header
+
+
+def _place(row: list[str], header: list[str], file: Path, number: int) -> tuple[str, str | None]:
+    if len(row) != len(header):
+        raise Alos2TutError(
+            f"row {number} has {len(row)} fields, the table has {len(header)} columns",
+            where=file,
+            remedy="Write fields that contain commas in double quotes.",
+        )
+    fields = {name: field.strip() for name, field in zip(header, row, strict=True)}
+    if not fields["path"]:
+        raise Alos2TutError(f"row {number} names no path", where=file)
+    if "\0" in fields["path"] + fields.get("crs", ""):
+        raise Alos2TutError(f"row {number} holds a NUL character", where=file)
+    crs = fields.get("crs") or None
+    if crs is not None:
+        parsed_crs(crs, f"{file}, row {number}")
+    return str(file.parent / fields["path"]), crs
+
+
+# --- filters
+
+
+def _by_text(attribute: str, name: str, told: str) -> Callable[[Product, str], str | None]:
+    """A filter that compares a text, whatever its case."""
+
+    def reason(product: Product, asked: str) -> str | None:
+        value: str | None = getattr(product, attribute)
+        if value is None:
+            return f"states no {name}"
+        return None if value.casefold() == asked.casefold() else f"{told.format(value)}, {asked} asked"
+
+    return reason
+
+
+def _by_polarization(product: Product, asked: str) -> str | None:
+    held = ", ".join(product.polarizations) or "no image"
+    return None if asked in product.polarizations else f"holds {held}, {asked} asked"
+
+
+def _by_off_nadir(product: Product, asked: tuple[float, float]) -> str | None:
+    angle_deg = product.off_nadir_deg
+    if angle_deg is None:
+        return "states no off-nadir angle"
+    if asked[0] <= angle_deg <= asked[1]:
+        return None
+    return f"off-nadir angle {angle_deg:.4g}°, {asked[0]:g} to {asked[1]:g}° asked"
+
+
+def _by_season(product: Product, asked: str) -> str | None:
+    days = _days(product)
+    if days is None:
+        return "states no date"
+    if days[0] != days[1]:
+        return f"states only the year {days[0].year}, {asked} asked"
+    season = _SEASONS[days[0].month // 3 % 4]
+    return None if season == asked else f"acquired {days[0]} in {season}, {asked} asked"
+
+
+def _by_dates(product: Product, asked: tuple[date, date]) -> str | None:
+    days = _days(product)
+    if days is None:
+        return "states no date"
+    if asked[0] <= days[0] and days[1] <= asked[1]:
+        return None
+    told = f"acquired {days[0]}" if days[0] == days[1] else f"states only the year {days[0].year}"
+    return f"{told}, {asked[0]} to {asked[1]} asked"
+
+
+def _days(product: Product) -> tuple[date, date] | None:
+    """The first and the last day on which it may have been acquired: of a mosaic maybe only the year is known."""
+    match = re.match(r"(\d{4})(?:-(\d\d)-(\d\d)|$)", product.acquired or "")
+    try:
+        if match is None:
+            return None
+        if match[2] is None:
+            return date(int(match[1]), 1, 1), date(int(match[1]), 12, 31)
+        day = date(*map(int, match.groups()))
+    except ValueError:
+        return None
+    return day, day
+
+
+def _by_area(product: Product, asked: tuple[float, float, float, float]) -> str | None:
+    if not product.footprint:
+        return "states no place on Earth"
+    if touches(product.footprint, asked):
+        return None
+    longitude, latitude = np.mean(product.footprint, axis=0)
+    return f"lies around {longitude:.2f}, {latitude:.2f}, outside the area asked"
+
+
+def touches(footprint: Sequence[tuple[float, float]], area: tuple[float, float, float, float]) -> bool:
+    """Whether a convex footprint and a box have a point in common; longitudes count modulo 360.
+
+    Args:
+        footprint: corners (longitude, latitude) in degrees, in order around it.
+        area: west, south, east, north in degrees; west beyond east: across the antimeridian.
+    """
+    west, south, east, north = area
+    east += 360 if east < west else 0
+    box = np.array([(west, south), (east, south), (east, north), (west, north)], dtype=np.float64)
+    corners = np.array(footprint, dtype=np.float64)
+    corners[:, 0] -= 360 * np.round((corners[:, 0] - corners[0, 0]) / 360)
+    # whole turns by which a footprint may come to lie beside the box
+    first, last = np.ceil((west - corners[:, 0].max()) / 360), np.floor((east - corners[:, 0].min()) / 360)
+    return any(_meet(corners + np.array([360 * turn, 0]), box) for turn in np.arange(first, last + 1))
+
+
+def _meet(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Two convex polygons meet unless they can be told apart along the normal of one of their sides."""
+    sides = np.concatenate([np.roll(polygon, -1, axis=0) - polygon for polygon in (one, other)])
+    normals = np.stack([-sides[:, 1], sides[:, 0]])
+    a, b = one @ normals, other @ normals
+    return bool(((a.max(axis=0) >= b.min(axis=0)) & (b.max(axis=0) >= a.min(axis=0))).all())
+
+
+#: by setting: why it leaves a product out, or None
+_FILTERS: dict[str, Callable[[Product, Any], str | None]] = {
+    "orbit_direction": _by_text("orbit_direction", "orbit direction", "{} orbit"),
+    "look_side": _by_text("look_side", "look side", "looks {}"),
+    "mode": _by_text("mode", "observation mode", "mode {}"),
+    "beam": _by_text("beam", "beam", "beam {}"),
+    "off_nadir_deg": _by_off_nadir,
+    "season": _by_season,
+    "dates": _by_dates,
+    "area": _by_area,
+    "polarization": _by_polarization,
+}
+
+
+def _check_filters(config: DatasetConfig) -> None:
+    """Filters that no product can pass are mistakes."""
+    if config.polarization is not None and config.polarization not in POLARIZATIONS:
+        raise Alos2TutError(
+            f"unknown polarisation '{config.polarization}'",
+            where="polarization",
+            remedy=closest(config.polarization, POLARIZATIONS),
+        )
+    for name in ("off_nadir_deg", "dates"):
+        asked = getattr(config, name)
+        if asked is not None and not asked[0] <= asked[1]:
+            raise Alos2TutError(f"{asked[0]} to {asked[1]} is no range", where=name, remedy="The smaller one first.")
+    if config.area is not None:
+        west, south, east, north = config.area
+        if not (-90 <= south <= north <= 90 and -180 <= west <= 360 and -180 <= east <= 360):
+            raise Alos2TutError(
+                f"{list(config.area)} is no box on Earth",
+                where="area",
+                remedy="Give west, south, east, north in degrees; west beyond east crosses the antimeridian.",
+            )
+
+
+# --- opening
+
+
+def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Archive:
+    """Open the products of a dataset one by one, and leave out those that the settings do.
+
+    Args:
+        config: products, filters, polarisation, and what a patch needs. With ``on_error="skip"`` products that cannot
+            be opened, lie in slant range, or are too small for a patch are left out instead of stopping the work.
+        progress: show a bar; None: only where someone watches.
+
+    Returns:
+        What is used and what is not. Without a polarisation in the settings the first product that is used decides.
+
+    Raises:
+        Alos2TutError: no products given, or none left; a filter that is none; a product that cannot be used, unless
+            those are skipped; products that differ in polarisation, quantity or pixel size; one that is there twice.
+    """
+    if not config.products:
+        raise Alos2TutError("no products given", where="dataset settings", remedy="Set products=[…].")
+    _check_filters(config)
+    places = product_paths(config.products)
+    gathered = _Gathered(config)
+    for path, crs in progress_bar(places, "opening products", "product", show=progress):
+        gathered.add(path, crs or config.crs)
+    return gathered.archive()
+
+
+class _Gathered:
+    """What was opened so far; all that is used is like the first."""
+
+    def __init__(self, config: DatasetConfig) -> None:
+        self.config = config
+        self.entries: dict[str, Entry] = {}
+        self.left_out: list[LeftOut] = []
+        self.first: Product | None = None
+        self.polarization = ""
+
+    def add(self, path: str, crs: str | None) -> None:
+        """Open a product and note its facts, or why it is left out."""
+        try:
+            product = open_product(path, crs=crs)
+            left_out = self._filtered(path, product)
+            if left_out is not None:
+                self.left_out.append(left_out)
+                return
+            _check_usable(product, self.config)
+            made_of = product.fingerprint
+        except Alos2TutError as error:
+            if self.config.on_error == "raise":
+                raise
+            self.left_out.append(LeftOut.of(path, error))
+            return
+        if self.first is None:
+            self.first, self.polarization = product, product.choose_polarization(self.config.polarization)
+        _check_alike(product, self.first, self.polarization)
+        if made_of in self.entries:
+            raise _given_twice(self.entries[made_of].path, path)
+        info = {key: value for key, value in product.to_dict().items() if key != "path"}
+        name = product.image_name(self.polarization)
+        self.entries[made_of] = Entry(str(Path(path).absolute()), crs, info, name, _placed(made_of, info))
+
+    def _filtered(self, path: str, product: Product) -> LeftOut | None:
+        for setting, reason_of in _FILTERS.items():
+            asked = getattr(self.config, setting)
+            reason = None if asked is None else reason_of(product, asked)
+            if reason is not None:
+                return LeftOut(path, "filter", reason, setting)
+        return None
+
+    def archive(self) -> Archive:
+        """All of it; an error if nothing is left."""
+        if not self.entries:
+            first = self.left_out[0]
+            raise Alos2TutError(
+                f"no product is left of {len(self.left_out):,}: {count_reasons(self.left_out)}",
+                where="dataset settings",
+                remedy=f"The first, {first.path}: {first.reason}",
+            )
+        return Archive(tuple(self.entries.values()), tuple(self.left_out), self.polarization)
+
+
+def _placed(made_of: str, info: dict[str, Any]) -> str:
+    """The fingerprint of a product that is made of these files and lies there."""
+    return hashlib.sha256(json.dumps([made_of, info["crs"], info["transform"]]).encode()).hexdigest()
+
+
+def _check_usable(product: Product, config: DatasetConfig) -> None:
+    """It has images and a place on a map, and a patch fits into it."""
+    product.choose_polarization(config.polarization)
+    _ = product.crs
+    if min(product.shape) // config.looks < config.patch_px:
+        raise Alos2TutError(
+            f"{product.shape[0]} × {product.shape[1]} pixels at {config.looks} looks hold no patch of "
+            f"{config.patch_px} px",
+            where=product.path,
+            remedy="Choose a smaller patch_px or fewer looks.",
+        )
+
+
+def _check_alike(product: Product, first: Product, polarization: str) -> None:
+    """All patches of a dataset have one polarisation, one quantity and one pixel size."""
+    if polarization not in product.polarizations:
+        raise Alos2TutError(
+            f"holds {', '.join(product.polarizations)}, but {polarization} is read from the first product, "
+            f"{first.name}",
+            where=product.path,
+            remedy="Name a polarisation that all products hold (polarization=…), or leave this one out.",
+        )
+    if product.quantity != first.quantity:
+        raise Alos2TutError(f"is {product.quantity}, the first product is {first.quantity}", where=product.path)
+    if not same_spacing(product.spacing_m, first.spacing_m):
+        raise Alos2TutError(
+            f"has pixels of {product.spacing_m} m, the first product of {first.spacing_m} m", where=product.path
+        )

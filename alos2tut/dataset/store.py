@@ -1,0 +1,512 @@
+"""Reading a packed patch dataset: rows, labels, statistics and the order of batches. NumPy only.
+
+A dataset is a folder with ``dataset.json``, four lists (``pretrain.csv``, ``train.csv``, ``val.csv``, ``test.csv``) and
+three stores of patches: ``pretrain`` (which holds the training ground, so the ``train`` list points into it), ``val``
+and ``test``. A store is a pair of memory-mapped arrays, ``<store>_db.npy`` (int16 hundredths of dB, N × C × H × W) and
+``<store>_labels.npy`` (uint8 class indices, N × H × W). :func:`alos2tut.build_dataset` writes it.
+
+Whoever opens it gets what was built: ``dataset.json``, the lists' hashes and the stores' sizes are checked then, and
+that no ground of validation or test is in another list; ``alos2tut verify`` checks every byte. A store that is missing
+is told when it is asked for: training needs none of the test.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from tokenize import TokenError
+from typing import Annotated, Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from pydantic import BaseModel, Field
+
+from ..core.artifacts import read_json, sha256_file
+from ..core.config import from_dict, quoted
+from ..core.errors import Alos2TutError, closest
+from ..radiometry import is_number
+from . import splits
+from .balance import class_weights
+from .legend import Legend
+
+SCHEMA = "alos2tut-dataset-2"
+SPLITS = ("pretrain", "train", "val", "test")
+
+#: The store each list points into.
+STORE_OF = {"pretrain": "pretrain", "train": "pretrain", "val": "val", "test": "test"}
+
+#: The files that ``dataset.json`` tells of.
+_LISTS = tuple(f"{split}.csv" for split in SPLITS)
+_STORES = tuple(f"{store}_{kind}.npy" for store in ("pretrain", "val", "test") for kind in ("db", "labels"))
+
+#: The authors' twelve columns, in their order (arXiv 2603.15119), then ours, of which the last are the patch's box.
+AUTHORS_COLUMNS = ["Year", "Month", "Day", "FolderPath", "FileName", "MinLon", "MinLat", "MaxLon", "MaxLat"]
+AUTHORS_COLUMNS += ["Latitude", "Longitude", "Category"]
+BOX_COLUMNS = ["West", "South", "East", "North"]
+OUR_COLUMNS = ["Row", "Product", "PatchRow", "PatchCol", "Block", "ValidFraction", "LabelledFraction", *BOX_COLUMNS]
+
+#: Value of a pixel without data in a store.
+NO_DATA = -32768
+
+#: Steps of a store per dB.
+STEPS_PER_DB = 100.0
+
+#: Pixel sizes that differ by at most this share count as equal: degrees change their length with latitude.
+SPACING_TOLERANCE = 0.05
+
+
+def encode_db(backscatter_db: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
+    """Backscatter in dB as int16 hundredths of dB; NaN becomes :data:`NO_DATA`.
+
+    The step of 0.01 dB is a thousandth of the spread of one-look speckle.
+    """
+    steps = np.multiply(backscatter_db, STEPS_PER_DB, dtype=np.float32)
+    np.rint(steps, out=steps)
+    np.clip(steps, NO_DATA + 1, -(NO_DATA + 1), out=steps)
+    np.copyto(steps, np.float32(NO_DATA), where=np.isnan(steps))
+    stored: NDArray[np.int16] = steps.astype(np.int16)
+    return stored
+
+
+def decode_db(rows: NDArray[np.int16]) -> NDArray[np.float32]:
+    """The inverse of :func:`encode_db`: float32 dB, NaN where there is no data."""
+    decoded = np.empty(rows.shape, np.float32)
+    # patch by patch, so that both passes find the numbers in the processor's cache
+    for steps, db in zip(rows, decoded, strict=True) if rows.ndim > 1 else [(rows, decoded)]:
+        np.divide(steps, np.float32(STEPS_PER_DB), out=db, dtype=np.float32)
+        np.copyto(db, np.float32(np.nan), where=steps == NO_DATA)
+    return decoded
+
+
+def step_sums(steps: NDArray[np.int16]) -> tuple[int, int, int]:
+    """Count, sum and sum of squares of a store's steps, without those of no data: whole numbers, exact in any order."""
+    values = steps[steps != NO_DATA].astype(np.int64)
+    return values.size, int(values.sum()), int(np.dot(values, values))
+
+
+def same_spacing(one: ArrayLike, other: ArrayLike) -> bool:
+    """Whether two pixel sizes are equal to within :data:`SPACING_TOLERANCE`.
+
+    Args:
+        one: metres, one number or (rows, columns).
+        other: the same; the order of the two makes no difference.
+    """
+    a, b = (np.broadcast_to(np.asarray(spacing, dtype=np.float64), (2,)) for spacing in (one, other))
+    return bool((np.abs(a - b) <= SPACING_TOLERANCE * np.minimum(a, b)).all())
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and spread of backscatter in dB by channel: what network input is standardised by.
+
+    The one place where dB are averaged: this describes network input, not the ground.
+    """
+
+    mean_db: tuple[float, ...]
+    std_db: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain content for JSON."""
+        return {"mean_db": list(self.mean_db), "std_db": list(self.std_db)}
+
+    @classmethod
+    def from_sums(cls, sums: Sequence[Sequence[int]], *, where: str | Path) -> Statistics:
+        """From count, sum and sum of squares of each channel's steps, as :func:`step_sums` gives them.
+
+        Raises:
+            Alos2TutError: a channel without data.
+        """
+        mean, std = [], []
+        for count, total, squares in sums:
+            if not count:
+                raise Alos2TutError("no pixel has data, so there are no statistics", where=where)
+            # whole numbers up to the last division: nothing cancels
+            variance = (int(count) * int(squares) - int(total) ** 2) / int(count) ** 2
+            mean.append(round(int(total) / int(count) / STEPS_PER_DB, 4))
+            std.append(round(max(math.sqrt(variance) / STEPS_PER_DB, 1e-4), 4))
+        return cls(tuple(mean), tuple(std))
+
+    @classmethod
+    def from_dict(cls, content: Any, *, where: str | Path) -> Statistics:
+        """From plain content; numbers that cannot standardise anything are refused."""
+        lists: list[Any] = [content.get(key) if isinstance(content, dict) else None for key in ("mean_db", "std_db")]
+        if not all(isinstance(values, list) and all(map(is_number, values)) for values in lists):
+            raise Alos2TutError("statistics need lists of numbers 'mean_db' and 'std_db'", where=where)
+        try:
+            mean, std = (tuple(map(float, values)) for values in lists)
+        except OverflowError:
+            mean, std = (math.inf,), (math.inf,)
+        if not mean or len(mean) != len(std) or not np.isfinite(mean + std).all() or min(std) <= 0:
+            raise Alos2TutError(f"statistics are not usable: mean {mean}, spread {std} dB", where=where)
+        return cls(mean, std)
+
+
+class ListTable(Sequence[dict[str, str]]):
+    """A list as it stands in its file, a dict of texts per patch; the file is read when the first one is asked for."""
+
+    def __init__(self, length: int, read: Callable[[], list[dict[str, str]]]) -> None:
+        self._length, self._read = length, read
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._records[index]
+
+    @cached_property
+    def _records(self) -> list[dict[str, str]]:
+        return self._read()
+
+
+@dataclass(frozen=True)
+class Split:
+    """One list of patches and the arrays its rows lie in."""
+
+    name: str
+    #: (N, C, H, W) int16 hundredths of dB, memory-mapped
+    patches: NDArray[np.int16]
+    #: (N, H, W) uint8 class indices, memory-mapped
+    labels: NDArray[np.uint8]
+    #: (n,) int64: the rows of the arrays that this list names
+    rows: NDArray[np.int64]
+    #: the list itself, one dict of texts per patch
+    table: Sequence[dict[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def gather(self, indices: NDArray[np.integer[Any]] | list[int]) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """Patches and labels by their position in the list: (B, C, H, W) int16 and (B, H, W) uint8."""
+        rows = self.rows[np.asarray(indices, dtype=np.int64)]
+        return self.patches[rows], self.labels[rows]
+
+    def gather_rows(self, indices: NDArray[np.integer[Any]] | list[int]) -> NDArray[np.int16]:
+        """Patches alone, as :meth:`gather` gives them, for who does without labels."""
+        return self.patches[self.rows[np.asarray(indices, dtype=np.int64)]]
+
+    def db(self, index: int) -> NDArray[np.float32]:
+        """One patch in dB, (C, H, W) float32, NaN without data."""
+        return decode_db(self.patches[self.rows[index]])
+
+    def windows(self, product: str) -> list[tuple[int, int, int, int]]:
+        """Where patches lie on a product, by its image's name: row, column, height, width in pixels after looks."""
+        height, width = self.patches.shape[-2:]
+        of_product = [record for record in self.table if record.get("Product") == product]
+        return [(int(record["PatchRow"]), int(record["PatchCol"]), height, width) for record in of_product]
+
+
+# --- what dataset.json must say
+
+_Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+_Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+_Metres = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+
+
+class _File(BaseModel):
+    bytes: _Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Counts(BaseModel):
+    patches: _Count
+    class_pixels: dict[str, _Count]
+
+
+class _Settings(BaseModel):
+    # no place is further than half around the Earth
+    buffer_m: Annotated[_Number, Field(lt=20e6)]
+
+
+class _Description(BaseModel):
+    """Types and ranges; what else is there is for reading only."""
+
+    quantity: Literal["sigma0", "gamma0"]
+    polarizations: Annotated[list[Literal["HH", "HV", "VH", "VV"]], Field(min_length=1)]
+    spacing_m: Annotated[list[_Metres], Field(min_length=2, max_length=2)]
+    patch_px: Annotated[_Count, Field(gt=0)]
+    class_weights: list[Annotated[_Number, Field(le=1)]]
+    settings: _Settings
+    splits: dict[str, _Counts]
+    files: dict[str, _File]
+    simulated: Annotated[bool, Field(strict=True)] = False
+    products: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """The content of a dataset's ``dataset.json``, checked: whatever the package reads from it is there and fits.
+
+    Args:
+        path: the dataset's folder.
+
+    Raises:
+        Alos2TutError: no dataset there, one of another schema, or a field that is missing or cannot be; it is named.
+    """
+    where = Path(path) / "dataset.json"
+    if not where.is_file():
+        raise Alos2TutError("is no dataset: it has no dataset.json", where=path, remedy="Make one: build-dataset.")
+    content = read_json(where)
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise Alos2TutError(f"is not of the schema {SCHEMA}", where=where, remedy="Build it anew.")
+    told = from_dict(_Description, content, where=where)
+    classes = Legend.from_dict(content.get("legend"), where=where).names
+    channels = len(Statistics.from_dict(content.get("statistics"), where=where).mean_db)
+    _check_names("files", told.files, (*_LISTS, *_STORES), where)
+    _check_names("splits", told.splits, SPLITS, where)
+    for split, counts in told.splits.items():
+        _check_names(f"splits.{split}.class_pixels", counts.class_pixels, classes, where)
+    for field, found, wanted in [
+        ("class_weights", len(told.class_weights), len(classes)),
+        ("polarizations", len(told.polarizations), channels),
+    ]:
+        if found != wanted:
+            raise Alos2TutError(f"'{field}' has {found} values, where there should be {wanted}", where=where)
+    return content
+
+
+def _check_names(field: str, found: Iterable[str], wanted: Iterable[str], where: Path) -> None:
+    """Whether a field holds these keys and no others."""
+    found, wanted = set(found), set(wanted)
+    if found != wanted:
+        fault, name = ("lacks", min(wanted - found)) if wanted - found else ("should not have", min(found - wanted))
+        raise Alos2TutError(f"'{field}' {fault} {quoted(name)}", where=where, remedy="Build the dataset anew.")
+
+
+# --- reading
+
+
+class PatchDataset:
+    """A packed dataset that was opened with :func:`open_dataset`; arrays are mapped, not loaded."""
+
+    def __init__(self, path: Path, content: dict[str, Any]):
+        """Lists are read; ``content`` is what :func:`read_description` gives."""
+        self.path, self.content = path, content
+        self.legend = Legend.from_dict(content["legend"], where=path / "dataset.json")
+        self.statistics = Statistics.from_dict(content["statistics"], where=path / "dataset.json")
+        self.patch_px: int = content["patch_px"]
+        self.channels = len(content["polarizations"])
+        #: what training needs to agree on: quantity, polarisations and pixel size
+        self.signal: dict[str, Any] = {k: content[k] for k in ("quantity", "polarizations", "spacing_m")}
+        #: some or all of the pixels are simulated
+        self.simulated: bool = content.get("simulated", False)
+        self.class_weights = np.array(content["class_weights"], dtype=np.float32)
+        #: bytes and SHA-256 of each file, by name
+        self.files: dict[str, tuple[int, str]] = {
+            name: (file["bytes"], file["sha256"]) for name, file in content["files"].items()
+        }
+        lists = {name: self._read_numbers(name) for name in SPLITS}
+        self._rows = {name: rows for name, (rows, _) in lists.items()}
+        #: the lists themselves, by name
+        self.tables = {name: ListTable(len(self._rows[name]), partial(self._read_table, name)) for name in SPLITS}
+        self._check_sizes()
+        boxes = {name: box_deg for name, (_, box_deg) in lists.items()}
+        splits.check_ground(boxes, content["settings"]["buffer_m"], where=str(path))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of ``dataset.json``, which holds the hashes of all other files: the dataset's identity."""
+        return sha256_file(self.path / "dataset.json")
+
+    def split(self, name: str) -> Split:
+        """One of :data:`SPLITS`.
+
+        Raises:
+            Alos2TutError: an unknown split, a store that is missing or does not hold what ``dataset.json`` says, a list
+                that names rows that are not there.
+        """
+        if name not in SPLITS:
+            raise Alos2TutError(f"unknown split '{name}'", where=self.path, remedy=closest(name, SPLITS))
+        store, side = STORE_OF[name], self.patch_px
+        patches = self._array(f"{store}_db.npy", np.dtype(np.int16), (self.channels, side, side))
+        labels = self._array(f"{store}_labels.npy", np.dtype(np.uint8), (side, side))
+        if len(patches) != len(labels):
+            problem = f"holds {len(labels)} patches, and {store}_db.npy {len(patches)}"
+            raise Alos2TutError(problem, where=self.path / f"{store}_labels.npy", remedy="Build the dataset anew.")
+        rows = self._rows[name]
+        outside = rows[(rows < 0) | (rows >= len(patches))]
+        if len(outside):
+            problem = f"names row {outside[0]} of {len(patches)}"
+            raise Alos2TutError(problem, where=self.path / f"{name}.csv", remedy="Build the dataset anew.")
+        return Split(name, patches, labels, rows, self.tables[name])
+
+    def describe(self) -> str:
+        """What the dataset holds, in a few lines."""
+        content = self.content
+        counts = ", ".join(f"{name} {len(self.tables[name])}" for name in SPLITS)
+        spacing = " × ".join(f"{side:g}" for side in content["spacing_m"])
+        mean, std = self.statistics.mean_db[0], self.statistics.std_db[0]
+        size = sum(size for size, _ in self.files.values())
+        lines = {
+            "dataset": f"{self.path.name}{' (simulated data)' if self.simulated else ''}",
+            "patches": f"{counts}; {self.patch_px} × {self.patch_px} pixels of {spacing} m",
+            "signal": f"{content['quantity']} {'+'.join(content['polarizations'])}, mean {mean:g}, spread {std:g} dB",
+            "products": f"{len(content.get('products', []))} used, {len(content.get('left_out', []))} left out",
+            "size": f"{size / 1e6:.0f} MB in {len(self.files)} files, version {content.get('version', '?')}",
+        }
+        text = "\n".join(f"{name:<9} {line}" for name, line in lines.items())
+        return f"{text}\n\n{self._class_table()}"
+
+    def _class_table(self) -> str:
+        """Shares of the classes in each labelled list."""
+        lines = [
+            f"{'class':<26}" + "".join(f"{name:>10}" for name in ("train", "val", "test")) + "  % of labelled pixels"
+        ]
+        counts = {name: self.content["splits"][name]["class_pixels"] for name in ("train", "val", "test")}
+        for name in self.legend.names:
+            shares = (100 * counts[split][name] / max(sum(counts[split].values()), 1) for split in counts)
+            lines.append(f"{name:<26}" + "".join(f"{share:10.2f}" for share in shares))
+        return "\n".join(lines)
+
+    def _check_sizes(self) -> None:
+        """Stores that are there have the bytes that were built; one that is missing is told by :meth:`split`."""
+        for path in (self.path / name for name in _STORES if (self.path / name).exists()):
+            size, built = path.stat().st_size, self.files[path.name][0]
+            if size != built:
+                problem = f"has {size} bytes, not the {built} that were built"
+                raise Alos2TutError(problem, where=path, remedy="Restore it, or build the dataset anew.")
+
+    def _list_text(self, name: str) -> io.TextIOWrapper:
+        """A list's file as text, if it is the one that was built."""
+        path = self.path / f"{name}.csv"
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise Alos2TutError(f"the list cannot be read ({error.strerror})", where=path) from None
+        if (len(content), hashlib.sha256(content).hexdigest()) != self.files[path.name]:
+            raise Alos2TutError(
+                "was cut or edited since the dataset was built", where=path, remedy="Restore it, or build anew."
+            )
+        return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
+
+    def _read_table(self, name: str) -> list[dict[str, str]]:
+        try:
+            return list(csv.DictReader(self._list_text(name)))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise Alos2TutError(f"the list cannot be read ({error})", where=self.path / f"{name}.csv") from None
+
+    def _read_numbers(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Of a list: the rows of the store, (n,), and the boxes of the patches, (n, 4)."""
+        columns = ["Row", *BOX_COLUMNS]
+        text = self._list_text(name)
+        try:
+            header = next(csv.reader(text), [])
+            places = [header.index(column) for column in columns]
+            with warnings.catch_warnings():
+                # a list may be empty
+                warnings.simplefilter("ignore", UserWarning)
+                values = np.loadtxt(text, delimiter=",", quotechar='"', comments=None, usecols=places, ndmin=2)
+            values = values.reshape(-1, len(columns))
+            if not (np.abs(values[:, 0]) < 2**53).all() or (values[:, 0] % 1).any():
+                raise ValueError("rows are whole numbers")
+        except (ValueError, csv.Error):
+            raise Alos2TutError(
+                f"a column of {', '.join(columns)} is missing or broken", where=self.path / f"{name}.csv"
+            ) from None
+        return values[:, 0].astype(np.int64), values[:, 1:]
+
+    def _array(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """A store's array, mapped, of patches of this shape."""
+        path = self.path / name
+        try:
+            array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
+        except (OSError, ValueError, TokenError) as error:
+            raise Alos2TutError(f"cannot be mapped ({error})", where=path, remedy="Build the dataset anew.") from None
+        if array.dtype != dtype or array.shape[1:] != shape:
+            problem = f"holds {array.dtype} {array.shape}, not {dtype} patches of {shape}"
+            raise Alos2TutError(problem, where=path, remedy="Build the dataset anew.")
+        return array
+
+
+def open_dataset(path: str | Path) -> PatchDataset:
+    """Open a dataset folder.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        Alos2TutError: no dataset there, one of another schema, a description with a field that cannot be, a list or
+            store that was cut or edited, or ground of validation or test in another list. A store that is missing is
+            told by :meth:`PatchDataset.split`, when it is asked for.
+    """
+    return PatchDataset(Path(path), read_description(path))
+
+
+# --- what builders of datasets write
+
+
+def begin_array(file: BinaryIO, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
+    """The head of a store's file, whose numbers come next. (A mapped file would crash its writer on a full disk.)"""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def describe_content(
+    folder: Path,
+    legend: Legend,
+    patches: Mapping[str, int],
+    class_pixels: Mapping[str, NDArray[np.int64]],
+    sums: Sequence[Sequence[int]],
+) -> dict[str, Any]:
+    """What ``dataset.json`` says of classes, statistics and files.
+
+    Args:
+        folder: holds the stores and the lists, and nothing else that ends so.
+        legend: of the labels.
+        patches: in each list.
+        class_pixels: (C,) of each list.
+        sums: by channel, of the store of the list ``pretrain``; see :func:`step_sums`.
+
+    Raises:
+        Alos2TutError: no pixel of ``pretrain`` has data, or none of ``train`` a label.
+    """
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".npy", ".csv"))
+    counts = {name: [int(n) for n in pixels] for name, pixels in class_pixels.items()}
+    return {
+        "legend": legend.to_dict(),
+        "statistics": Statistics.from_sums(sums, where="the list 'pretrain'").to_dict(),
+        "splits": {
+            name: {"patches": patches[name], "class_pixels": dict(zip(legend.names, counts[name], strict=True))}
+            for name in SPLITS
+        },
+        "class_weights": [round(float(weight), 8) for weight in class_weights(class_pixels["train"])],
+        "files": {file.name: {"bytes": file.stat().st_size, "sha256": sha256_file(file)} for file in files},
+    }
+
+
+def batch_indices(n: int, batch_size: int, seed: int, micro_batch: int) -> NDArray[np.int64]:
+    """The samples of one micro-batch of an endless, shuffled stream.
+
+    The stream is a permutation of all samples, then another, and so on; the answer depends on nothing but the
+    arguments, so a run can start again at any micro-batch.
+
+    Args:
+        n: number of samples.
+        batch_size: samples per micro-batch, over all processes.
+        seed: the run's seed.
+        micro_batch: which one, from 0.
+
+    Returns:
+        (batch_size,) int64 positions in the list.
+    """
+    positions = np.arange(micro_batch * batch_size, (micro_batch + 1) * batch_size)
+    epochs, places = np.divmod(positions, n)
+    indices = np.empty(batch_size, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        indices[here] = _shuffled(n, seed, int(epoch))[places[here]]
+    return indices
+
+
+@lru_cache(maxsize=2)
+def _shuffled(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order of an epoch, kept for its other batches: a micro-batch may reach over the end of one."""
+    order = np.random.default_rng([seed, epoch]).permutation(n)
+    order.setflags(write=False)
+    return order

@@ -1,0 +1,247 @@
+"""What lies where: every patch of a product's grid, with its ground, its share of data and its classes; no pixel kept.
+
+A survey is small (some hundred bytes for a patch of 200 kB) and complete: which patches are kept, sampled and dealt to
+which list is decided on it, before any patch is cut.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.warp import transform as reproject_points
+
+from ..core.artifacts import atomic_path
+from ..core.config import DatasetConfig
+from ..core.errors import Alos2TutError
+from ..core.progress import progress_bar
+from ..products.product import Product
+from . import splits
+from .archive import Entry
+from .labels import LabelMap
+from .legend import IGNORE, Legend
+
+#: longitude and latitude in degrees
+LONLAT = CRS.from_epsg(4326)
+#: what masks call ground that shows up elsewhere, or not at all
+_DISPLACED = ("layover", "shadow")
+
+
+@dataclass(frozen=True)
+class PatchTable:
+    """Patches, one per place of each array.
+
+    Attributes:
+        product: (N,) int32, position of the product in its archive.
+        row, col: (N,) int32, upper left pixel in the product's grid after looks.
+        box_deg: (N, 4) float64, west, south, east, north of the box in longitude and latitude around the patch.
+        valid: (N,) float32, share of pixels with data that are not in layover or shadow.
+        counts: (N, C) int32, labelled pixels with data of each class.
+        patch_px: side of all patches.
+    """
+
+    product: NDArray[np.int32]
+    row: NDArray[np.int32]
+    col: NDArray[np.int32]
+    box_deg: NDArray[np.float64]
+    valid: NDArray[np.float32]
+    counts: NDArray[np.int32]
+    patch_px: int
+
+    def __len__(self) -> int:
+        return len(self.product)
+
+    @property
+    def labelled(self) -> NDArray[np.float64]:
+        """Share of the pixels that are labelled, (N,)."""
+        return np.asarray(self.counts.sum(axis=1) / self.patch_px**2)
+
+    def take(self, where: Any) -> PatchTable:
+        """Some of the patches, by a mask or by their places."""
+        return replace(self, **{name: array[where] for name, array in self._arrays().items()})
+
+    def of_product(self, number: int) -> PatchTable:
+        """The same patches, as those of the product in this place of an archive."""
+        return replace(self, product=np.full(len(self), number, np.int32))
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "patch_px"}
+
+    @classmethod
+    def concatenate(cls, tables: Sequence[PatchTable]) -> PatchTable:
+        """One table of several, of one patch size."""
+        columns = {name: np.concatenate([t._arrays()[name] for t in tables]) for name in tables[0]._arrays()}
+        return cls(**columns, patch_px=tables[0].patch_px)
+
+    def save(self, path: Path) -> None:
+        """Write the table, whole or not at all."""
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, patch_px=self.patch_px, **self._arrays())
+
+    @classmethod
+    def load(cls, path: Path) -> PatchTable:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            Alos2TutError: a damaged file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                columns = {field.name: file[field.name] for field in fields(cls)}
+        except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            raise Alos2TutError(f"is damaged ({error})", where=path, remedy="Remove it; it is made anew.") from None
+        return cls(**columns | {"patch_px": int(columns["patch_px"])})
+
+
+@dataclass(frozen=True)
+class ProductJob:
+    """One product and all that a worker must know of it; plain data, which travels to other processes.
+
+    Attributes:
+        number: position of the product in its archive.
+        entry: the product.
+        labels: label rasters that may cover it.
+        config: settings, with the polarisation written out.
+        legend: of the labels.
+        step: look at every so many pixels only, a divisor of the patch size; 1: at all.
+        progress: show bars; None: only where someone watches.
+    """
+
+    number: int
+    entry: Entry
+    labels: tuple[str, ...]
+    config: DatasetConfig
+    legend: Legend
+    step: int = 1
+    progress: bool | None = None
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """The non-overlapping patches of a product, from its upper left corner on; partial ones at the edges are left out.
+
+    Attributes:
+        product: whose grid it is.
+        patch_px: side of a patch in pixels after looks.
+        looks: pixels of the product along a side of one pixel.
+    """
+
+    product: Product
+    patch_px: int
+    looks: int
+
+    @classmethod
+    def of(cls, product: Product, config: DatasetConfig) -> PatchGrid:
+        """By the settings of a dataset."""
+        return cls(product, config.patch_px, config.looks)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        rows, cols = (size // self.looks // self.patch_px for size in self.product.shape)
+        return rows, cols
+
+    def window(self, row: int, cols: slice) -> tuple[int, int, int, int]:
+        """A part of a row of patches in pixels of the product: row, column, height, width."""
+        side = self.patch_px * self.looks
+        return row * side, cols.start * side, side, (cols.stop - cols.start) * side
+
+    def seen(self, window: tuple[int, int, int, int], polarization: str | None) -> NDArray[np.bool_]:
+        """Pixels after looks that have data, and whose ground the radar saw where the map has it."""
+        have = np.isfinite(self.product.read_power(window, polarization=polarization, looks=self.looks))
+        return np.asarray(have & ~self.displaced(window))
+
+    def displaced(self, window: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+        """Pixels after looks of which the product's mask calls at least half layover or shadow; none without a mask."""
+        rows, cols = (side // self.looks for side in window[2:])
+        mask = self.product.layers.get("mask")
+        if mask is None:
+            return np.zeros((rows, cols), np.bool_)
+        codes = [code for code, meaning in mask.meaning.items() if meaning in _DISPLACED]
+        found = np.isin(self.product.read_layer("mask", window), codes)
+        return np.asarray(found.reshape(rows, self.looks, cols, self.looks).mean(axis=(1, 3)) >= 0.5)
+
+    @property
+    def transform(self) -> Affine:
+        """From (column, row) in pixels after looks to the product's map."""
+        return self.product.transform * Affine.scale(self.looks)
+
+    def classes(self, labels: LabelMap, row: int, cols: slice, step: int = 1) -> NDArray[np.uint8]:
+        """Classes of some patches of a row, of every so many pixels; of a pixel the same whichever are asked for."""
+        n = self.patch_px // step
+        shape, offset = (n, (cols.stop - cols.start) * n), (row * n, cols.start * n)
+        return labels.classes_on(self.product.crs, self.transform * Affine.scale(step), shape, offset=offset)
+
+    def corners_deg(self, row: int, cols: slice) -> NDArray[np.float64]:
+        """Longitude and latitude of the corners, (n, 4, 2): upper left, upper right, lower left, lower right."""
+        count = cols.stop - cols.start + 1
+        x, y = np.meshgrid(np.arange(cols.start, cols.stop + 1.0), [row, row + 1.0])
+        east, north = self.transform * (x.ravel() * self.patch_px, y.ravel() * self.patch_px)
+        points = np.transpose(reproject_points(self.product.crs, LONLAT, east, north)).reshape(2, count, 2)
+        return np.stack([points[0, :-1], points[0, 1:], points[1, :-1], points[1, 1:]], axis=1)
+
+    def boxes_deg(self, row: int, cols: slice) -> NDArray[np.float64]:
+        """The boxes in longitude and latitude around the patches, (n, 4): west, south, east, north."""
+        corners = self.corners_deg(row, cols)
+        return splits.enclosing_boxes(corners)
+
+
+def survey_product(job: ProductJob) -> PatchTable:
+    """Look at every patch of a product's grid.
+
+    Args:
+        job: the product; with a ``step`` above 1 shares and counts are estimates from every so many pixels.
+
+    Returns:
+        All patches of the grid, row by row, also those without data.
+
+    Raises:
+        Alos2TutError: a product or label raster that cannot be read, or codes that the legend does not know.
+    """
+    grid = PatchGrid.of(job.entry.open(), job.config)
+    with LabelMap(job.labels, job.legend) as labels:
+        rows = [_survey_row(job, grid, labels, row) for row in _watched(range(grid.shape[0]), job)]
+    return PatchTable.concatenate(rows)
+
+
+def _watched(rows: Iterable[int], job: ProductJob) -> Iterable[int]:
+    return progress_bar(rows, f"looking at {job.entry.name}", "row", show=job.progress)
+
+
+def _survey_row(job: ProductJob, grid: PatchGrid, labels: LabelMap, row: int) -> PatchTable:
+    cols, n = grid.shape[1], grid.patch_px
+    seen = _seen(job, grid, row)
+    classes = grid.classes(labels, row, slice(0, cols), job.step)
+    classes[~seen] = IGNORE
+    counts = np.empty((cols, len(job.legend)), np.int32)
+    for col, part in enumerate(np.split(classes, cols, axis=1)):
+        counts[col] = np.bincount(part.ravel(), minlength=256)[: len(job.legend)] * job.step**2
+    valid = seen.reshape(len(seen), cols, n // job.step).mean(axis=(0, 2))
+    return PatchTable(
+        product=np.full(cols, job.number, np.int32),
+        row=np.full(cols, row * n, np.int32),
+        col=np.arange(cols, dtype=np.int32) * np.int32(n),
+        box_deg=grid.boxes_deg(row, slice(0, cols)),
+        valid=valid.astype(np.float32),
+        counts=counts,
+        patch_px=n,
+    )
+
+
+def _seen(job: ProductJob, grid: PatchGrid, row: int) -> NDArray[np.bool_]:
+    """Where a row of patches has data that lie where the map has them; of every so many lines and pixels."""
+    polarization, step = job.config.polarization, job.step
+    top, left, height, width = grid.window(row, slice(0, grid.shape[1]))
+    if step == 1:
+        return grid.seen((top, left, height, width), polarization)
+    lines = range(top + step // 2 * grid.looks, top + height, step * grid.looks)
+    seen = [grid.seen((line, left, grid.looks, width), polarization)[:, step // 2 :: step] for line in lines]
+    return np.concatenate(seen)

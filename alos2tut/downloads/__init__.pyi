@@ -1,0 +1,2 @@
+from .fetching import fetch as fetch
+from .manifest import load_manifest as load_manifest

@@ -1,0 +1,344 @@
+"""Which real data there are, whose they are and how they are got: ``data_manifest.yaml``, read, checked and listed."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, LiteralString
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+
+from ..core.artifacts import read_yaml
+from ..core.config import from_dict, quoted
+from ..core.errors import Alos2TutError, closest
+
+#: file in a data set's folder: name → SHA-256, bytes and address of what was downloaded first
+CHECKSUMS = "checksums.json"
+#: how an address is known
+ORIGINS = {
+    "published": "as its source publishes it",
+    "reported": "as third parties report it",
+    "derived": "derived from how such files are named",
+}
+
+_VERSION = 2
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+#: names that can be looked up, and IPv4 addresses
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+#: names that Windows keeps for devices, whatever follows a dot
+_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9])(\..*)?", re.IGNORECASE)
+#: what a table leaves to its last column at least
+_TEXT_COLUMNS = 30
+
+
+# --- what a manifest may say
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether an address is https, without a password in it; plain http serves for this machine only."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    if parts.scheme == "http":
+        known_place = host in _THIS_MACHINE
+    else:
+        known_place = parts.scheme == "https" and _HOST.fullmatch(host) is not None
+    return known_place and "@" not in parts.netloc and re.fullmatch(r"[!-~]+", url) is not None
+
+
+def _is_state(text: str) -> bool:
+    try:
+        return text == "not verified" or text == f"verified {date.fromisoformat(text[-10:])}"
+    except ValueError:
+        return False
+
+
+def _must(hold: Callable[[str], object], problem: LiteralString) -> AfterValidator:
+    def check(text: str) -> str:
+        if not hold(text):
+            raise PydanticCustomError("form", problem)
+        return text
+
+    return AfterValidator(check)
+
+
+# names become paths: nothing in them may lead out of the folder, on any system, or be too long beside a suffix
+_ON_EVERY_SYSTEM = _must(lambda name: not _DEVICE.fullmatch(name), "is a device's name on Windows")
+_EntryName = Annotated[
+    str,
+    _must(
+        re.compile(r"[a-z0-9][a-z0-9_-]{0,199}").fullmatch,
+        "must be of lower-case letters, digits, _ and -, at most 200",
+    ),
+    _ON_EVERY_SYSTEM,
+]
+_FileName = Annotated[
+    str,
+    _must(
+        re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,198}[A-Za-z0-9_])?").fullmatch,
+        "must be a plain file name of letters, digits, dots, _ and -, at most 200",
+    ),
+    _must(lambda name: name.lower() != CHECKSUMS, "is the name of the list of checksums"),
+    _ON_EVERY_SYSTEM,
+]
+_Url = Annotated[str, _must(is_safe_url, "must be an https address without a password")]
+_Sha256 = Annotated[str, _must(re.compile(r"[0-9a-f]{64}").fullmatch, "must be 64 lower-case hexadecimal digits")]
+_State = Annotated[str, _must(_is_state, "must be 'not verified' or 'verified YYYY-MM-DD'")]
+_Text = Annotated[
+    str, _must(str.strip, "must say something"), _must(str.isprintable, "must be one line without control characters")
+]
+_Bytes = Annotated[int, Field(ge=1, lt=10**18)]
+
+# strict: true is no size, and "5" is none
+_CHECKED = ConfigDict(extra="forbid", use_attribute_docstrings=True, strict=True)
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class DataFile:
+    """One file of a data set, and where it is downloaded from."""
+
+    name: _FileName
+    """Its name in the data set's folder."""
+    url: _Url
+    """Its address."""
+    url_is: Literal["published", "reported", "derived"] = "published"
+    """Whether its source publishes the address, third parties report it, or it follows from names of its kind."""
+    size_bytes: _Bytes | None = None
+    """Its exact size; None: not known."""
+    sha256: _Sha256 | None = None
+    """Its checksum; None: not known."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class Entry:
+    """One data set of the manifest: what it is, whose it is, and how it is got."""
+
+    name: _EntryName
+    """The word to fetch it by, and its folder's name."""
+    title: _Text
+    """What it is, in one line."""
+    used_for: _Text
+    """What it serves for."""
+    kind: Literal["simulated", "sar", "labels", "weights"] = "sar"
+    """What it holds."""
+    format: _Text | None = None
+    """File format, grid and calibration."""
+    page: _Url | None = None
+    """Where the source describes it."""
+    files: tuple[DataFile, ...] = ()
+    """What ``fetch`` downloads; none: it is got by hand."""
+    size_bytes: _Bytes | None = None
+    """About how large it is, or one unit of it; None: not known."""
+    as_published: _State | None = None
+    """Whether somebody tried the addresses: ``not verified`` or ``verified 2026-01-31``; None: not said."""
+    licence: _Text | None = None
+    """The licence's name, or who sets the terms."""
+    terms: _Text | None = None
+    """The terms, or where they are; None: not known."""
+    attribution: _Text | None = None
+    """What to write beside results."""
+    login: bool | None = None
+    """Whether an account is needed; None: not known."""
+    steps: tuple[_Text, ...] = ()
+    """What is done by hand."""
+    opens_with: _Text | None = None
+    """The next command; ``{path}`` stands for the file, or the folder of several."""
+    notes: _Text | None = None
+    """What to know before using it."""
+
+
+# --- reading
+
+
+def load_manifest(file: str | Path | None = None) -> dict[str, Entry]:
+    """The data sets of a manifest, by name, in its order.
+
+    Args:
+        file: a YAML file in the form of ``data_manifest.yaml``; None: the one that comes with the package.
+
+    Raises:
+        Alos2TutError: the file cannot be read or is of another form; the entry and the field are named.
+    """
+    if file is not None and not isinstance(file, (str, Path)):
+        raise Alos2TutError(f"is no path: {quoted(file)}", where="manifest")
+    if "://" in str(file):
+        raise Alos2TutError(
+            "is an address",
+            where="manifest",
+            remedy="Download it, read it, and give the file: it names what is downloaded.",
+        )
+    path = _own_manifest() if file is None else Path(file)
+    content = read_yaml(path)
+    if not isinstance(content, dict) or content.keys() != {"version", "datasets"} or content["version"] != _VERSION:
+        raise Alos2TutError(f"is no data manifest: it holds 'version: {_VERSION}' and 'datasets'", where=path)
+    if not isinstance(content["datasets"], list):
+        raise Alos2TutError("'datasets' is no list", where=path)
+    entries = [_read_entry(part, f"{path}: entry {number}") for number, part in enumerate(content["datasets"], 1)]
+    _require_once((entry.name for entry in entries), path)
+    return {entry.name: entry for entry in entries}
+
+
+def find_entry(name: str, manifest: str | Path | None = None) -> Entry:
+    """The data set of that name.
+
+    Raises:
+        Alos2TutError: there is none (the nearest name is given), or the manifest cannot be read.
+    """
+    entries = load_manifest(manifest)
+    if not isinstance(name, str) or name not in entries:
+        raise Alos2TutError(f"unknown data set {quoted(name)}", remedy=closest(str(name), entries))
+    return entries[name]
+
+
+def _own_manifest() -> Path:
+    # a checkout holds it beside the package; a wheel carries a copy
+    root = Path(__file__).resolve().parents[2]
+    is_checkout = (root / "pyproject.toml").is_file() and (root / "data_manifest.yaml").is_file()
+    return root / "data_manifest.yaml" if is_checkout else Path(__file__).with_name("data_manifest.yaml")
+
+
+def _read_entry(content: Any, where: str) -> Entry:
+    if not isinstance(content, dict):
+        raise Alos2TutError("holds no 'key: value' lines", where=where)
+    if "name" in content:
+        where = f"{where} {quoted(content['name'])}"
+    listed = _as_list(content, "files", where)
+    if not all(isinstance(file, dict) for file in listed):
+        raise Alos2TutError("'files' is no list of files, each with 'name' and 'url'", where=where)
+    files = [from_dict(DataFile, file, where=f"{where}, file {number}") for number, file in enumerate(listed, 1)]
+    _require_once((file.name for file in files), where)
+    steps = _as_list(content, "steps", where)
+    entry = from_dict(Entry, {**content, "files": tuple(files), "steps": tuple(steps)}, where=where)
+    if not entry.files and not entry.steps:
+        raise Alos2TutError("has neither 'files' nor 'steps': how is it got?", where=where)
+    return entry
+
+
+def _as_list(content: dict[Any, Any], key: str, where: str) -> list[Any]:
+    part = content.get(key)
+    if not isinstance(part, list | None):
+        raise Alos2TutError(f"'{key}' is no list", where=where)
+    return part or []
+
+
+def _require_once(names: Iterable[str], where: str | Path) -> None:
+    # two names that differ in case only are one file on some systems
+    (name, times), *_ = Counter(name.lower() for name in names).most_common(1) or [("", 0)]
+    if times > 1:
+        raise Alos2TutError(f"the name '{name}' is given {times} times", where=where)
+
+
+# --- showing
+
+
+def list_entries(entries: Iterable[Entry], width: int = 116) -> str:
+    """Data sets with name, size, way, account, licence and use, in lines of at most ``width`` characters.
+
+    One table where the last column has room, else a few lines for each data set.
+    """
+    entries = list(entries)
+    rows = [("name", "size", "got by", "account", "licence", "what it is, and what for"), *map(_make_row, entries)]
+    column_widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    if sum(column_widths) + 2 * len(column_widths) + _TEXT_COLUMNS <= width:
+        lines = [_lay_in_columns(row, column_widths, width) for row in rows]
+    else:
+        lines = [_lay_below(row, width) for row in rows[1:]]
+    notes = ["A size after ~ is about right: of one scene or tile, before compression."]
+    if any(entry.as_published == "not verified" for entry in entries):
+        notes.append(
+            "Addresses: as published, not verified. Some are reported by third parties or derived from how such files "
+            "are named: alos2tut fetch --list NAME says which."
+        )
+    return "\n".join([*lines, "", *(textwrap.fill(note, width) for note in notes)])
+
+
+def _make_row(entry: Entry) -> tuple[str, ...]:
+    way = "fetch" if entry.files else "hand"
+    licence = entry.licence or "?"
+    return entry.name, _format_size(entry), way, _format_login(entry), licence, f"{entry.title}: {entry.used_for}"
+
+
+def _lay_in_columns(row: tuple[str, ...], column_widths: list[int], width: int) -> str:
+    start = "".join(f"{text:<{space}}  " for text, space in zip(row, column_widths, strict=False))
+    return textwrap.fill(
+        row[-1], width, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False
+    )
+
+
+def _lay_below(row: tuple[str, ...], width: int) -> str:
+    name, size, way, login, licence, text = row
+    facts = f"size: {size}, got by {way}, account: {login}, licence: {licence}"
+    indented = [
+        textwrap.fill(line, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+        for line in (facts, text)
+    ]
+    return "\n".join([name, *indented])
+
+
+def describe_entry(entry: Entry) -> str:
+    """All that a manifest says of a data set, in lines."""
+    lines = [f"{entry.name}: {entry.title}", *describe_facts(entry), *describe_steps(entry)]
+    for file in entry.files:
+        size = "size not known" if file.size_bytes is None else format_bytes(file.size_bytes)
+        lines += [f"  file {file.name} ({size})", f"    {file.url} ({ORIGINS[file.url_is]})"]
+        lines += [f"    SHA-256 {file.sha256}"] if file.sha256 else []
+    return "\n".join(lines)
+
+
+def describe_steps(entry: Entry) -> list[str]:
+    """What is done by hand, in numbered lines."""
+    return [f"  {number}. {step}" for number, step in enumerate(entry.steps, 1)]
+
+
+def describe_facts(entry: Entry, *keys: str, path: str = "PATH") -> list[str]:
+    """Lines ``key: value`` of a data set; what is not known is left out, or said where it matters.
+
+    Args:
+        entry: the data set.
+        keys: which, in this order; none: all.
+        path: where it lies, for the command that comes next.
+    """
+    facts = {
+        "used for": entry.used_for,
+        "kind": entry.kind,
+        "format": entry.format,
+        "size": _format_size(entry),
+        "account": _format_login(entry),
+        "page": entry.page,
+        "licence": entry.licence,
+        "terms": entry.terms or "not known: ask the source",
+        "attribution": entry.attribution,
+        "addresses": entry.as_published,
+        "notes": entry.notes,
+        "next": entry.opens_with and entry.opens_with.replace("{path}", f'"{path}"' if " " in path else path),
+    }
+    return [f"  {key}: {facts[key]}" for key in keys or facts if facts[key]]
+
+
+def _format_login(entry: Entry) -> str:
+    return {True: "yes", False: "no", None: "?"}[entry.login]
+
+
+def _format_size(entry: Entry) -> str:
+    exact = [file.size_bytes for file in entry.files]
+    if exact and all(exact):
+        return format_bytes(sum(size for size in exact if size))
+    return "?" if entry.size_bytes is None else f"~{format_bytes(entry.size_bytes)}"
+
+
+def format_bytes(size_bytes: float) -> str:
+    """A size with three digits and its decimal unit."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size_bytes < 999.5:
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.0f} PB"

@@ -1,0 +1,257 @@
+"""Scores on ground that training never saw."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from ..core.artifacts import make_folder, sha256_file, stage_dir, write_json
+from ..core.config import EvaluateConfig, settings_for_key
+from ..core.errors import Alos2TutError, Alos2TutWarning, warn
+from ..core.version import __version__
+from ..dataset.legend import Legend
+from ..dataset.store import PatchDataset, Split, open_dataset
+from ..metrics import (
+    BOUNDARY_PX,
+    LEVEL,
+    bootstrap_intervals,
+    boundary_counts,
+    boundary_scores,
+    scores_from_confusion,
+    water_classes,
+    water_scores,
+)
+from ..networks.encoders import standardize
+from ..networks.inference import device_of, evaluating, load_on_best_device
+from ..networks.weights import check_signal, weights_path
+from ..segmentation.stage import Segmenter, confusion_counts, scored_batches, summed
+from ..training.loop import rank_and_world, wait_for_all
+from .calibration import BINS, fit_temperature, labelled_logits, reliability, reliability_counts
+
+#: of ``report.json``; ``report_schema.json`` beside this module is what it must look like (JSON Schema 2020-12)
+REPORT_SCHEMA = "alos2tut-report-2"
+
+
+def evaluate(config: EvaluateConfig) -> Path:
+    """Score a segmenter, and a baseline beside it, on one split of a dataset.
+
+    All scores come from counts of pixels: one confusion matrix for each block of ground, boundary pixels by class,
+    pixels by confidence. Processes that ``torchrun`` started share the patches and sum their counts, so the report is
+    the same for any number of them (on a CPU, with the same number of threads). It holds, for each model:
+
+    - mIoU, mAcc, pixel accuracy and the scores of every class, from the sum of the confusion matrices, which is in
+      there, too. Classes without a reference pixel are named under ``absent`` and count for nothing; without any
+      labelled pixel every score is null (:func:`alos2tut.metrics.scores_from_confusion`);
+    - 95 % intervals over blocks of ground, null where fewer than two blocks are labelled
+      (:func:`alos2tut.metrics.bootstrap_intervals`);
+    - how well boundaries lie, at a tolerance of 2 pixels (:func:`alos2tut.metrics.boundary_scores`);
+    - water against the rest, where the legend has water (:func:`alos2tut.metrics.water_classes`);
+    - the reliability curve and its error, as it is and with a temperature that is fitted on the list ``val``
+      (:mod:`alos2tut.evaluation.calibration`). Where ``val`` itself is scored, the latter flatters.
+
+    Args:
+        config: dataset, segmenter, baseline, split; see :class:`alos2tut.core.config.EvaluateConfig`.
+
+    Returns:
+        The folder ``<work_dir>/evaluate-<hash>`` with ``report.json``.
+
+    Raises:
+        Alos2TutError: before anything is scored, a missing file, or a segmenter of another legend, signal or patch size
+            than the dataset's; a label that is no class.
+    """
+    dataset = open_dataset(config.dataset)
+    named = {"segmenter": config.segmenter} | ({"baseline": config.baseline} if config.baseline else {})
+    files = {role: weights_path(path, "segmenter") for role, path in named.items()}
+    with _one_group():
+        models = {role: fitting_segmenter(path, dataset, config.allow_other_signal) for role, path in files.items()}
+        made_from = {"dataset": dataset.fingerprint} | {role: sha256_file(path) for role, path in files.items()}
+        target = stage_dir(config.work_dir, "evaluate", settings_for_key(config), made_from)
+        is_first = rank_and_world()[0] == 0
+        if (target / "report.json").is_file():
+            if is_first:
+                print(f"reusing {target}")
+            return target
+        report = _described(config, dataset) | {"made_from": made_from}
+        report["models"] = {role: _scored(segmenter, dataset, config) for role, segmenter in models.items()}
+        if is_first:
+            make_folder(target)
+            write_json(target / "report.json", report)
+        wait_for_all()
+    return target
+
+
+@contextmanager
+def _one_group() -> Iterator[None]:
+    """The processes that ``torchrun`` started as one group, of which the first one warns; alone, nothing changes."""
+    rank, world = rank_and_world()
+    with warnings.catch_warnings():
+        if rank > 0:
+            warnings.simplefilter("ignore", Alos2TutWarning)
+        if world == 1 or dist.is_initialized():
+            yield
+            return
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
+        # counts are few: this way of summing them needs no GPU, nor one for each process
+        dist.init_process_group("gloo")
+        try:
+            yield
+        finally:
+            dist.destroy_process_group()
+
+
+def _described(config: EvaluateConfig, dataset: PatchDataset) -> dict[str, Any]:
+    """What a report says beside the scores; warns of classes that training never saw."""
+    names, split = dataset.legend.names, dataset.split(config.split)
+    trained, scored = (dataset.content["splits"][name]["class_pixels"] for name in ("train", split.name))
+    unseen = [name for name in names if scored[name] and not trained[name]]
+    if unseen:
+        warn(f"{dataset.path}: the list 'train' has no pixel of {', '.join(unseen)}, which '{split.name}' has.")
+    return {
+        "schema": REPORT_SCHEMA,
+        "version": __version__,
+        "settings": settings_for_key(config),
+        "split": split.name,
+        "patches": len(split),
+        "classes": names,
+        "unseen": unseen,
+        "water_classes": [names[index] for index in water_classes(names)],
+        "simulated": dataset.simulated,
+        "boundary_tolerance_px": BOUNDARY_PX,
+        "bootstrap": {"unit": "block of ground", "level": LEVEL, "draws": config.draws, "seed": config.seed},
+    }
+
+
+def ground_blocks(split: Split) -> NDArray[np.int64]:
+    """The block of ground that each patch of a list lies in, (n,) from 0; a list that names none is one block."""
+    names = [record.get("Block", "") for record in split.table]
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _scored(segmenter: Segmenter, dataset: PatchDataset, config: EvaluateConfig) -> dict[str, Any]:
+    """Everything a report says of one model."""
+    val = dataset.split("val")
+    temperature = fit_temperature(*labelled_logits(segmenter, val, config.batch_size, seed=config.seed))
+    tried = [1.0] if temperature is None else [1.0, temperature.value]
+    matrices, boundaries, confidences = _counted(segmenter, dataset.split(config.split), config.batch_size, tried)
+    names, matrix = dataset.legend.names, matrices.sum(axis=0)
+    water = water_classes(names)
+    scores, edges = scores_from_confusion(matrix), boundary_scores(boundaries)
+    intervals = bootstrap_intervals(matrices, draws=config.draws, seed=config.seed)
+    curves = [reliability(counts) for counts in confidences]
+    per_class = [a | {"boundary": b} for a, b in zip(scores["per_class"], edges["per_class"], strict=True)]
+    return {
+        **scores,
+        "initialisation": "pretrained" if "init" in segmenter.header["provenance"]["made_from"] else "random",
+        "absent": [names[index] for index in scores["absent"]],
+        "per_class": dict(zip(names, per_class, strict=True)),
+        "boundary_f1": edges["f1"],
+        "water": water_scores(matrix, water) if water else None,
+        "intervals": intervals | {"per_class": dict(zip(names, intervals["per_class"], strict=True))},
+        "calibration": {
+            "temperature": None if temperature is None else {**asdict(temperature), "fitted_on": val.name},
+            "as_it_is": curves[0],
+            "with_temperature": None if temperature is None else curves[1],
+        },
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def _counted(
+    segmenter: Segmenter, split: Split, batch_size: int, temperatures: Sequence[float]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """One pass over a list, counts of all processes together.
+
+    Returns:
+        Confusion matrices (blocks, classes, classes), boundary pixels (classes, 4), and for each temperature pixels by
+        confidence (temperatures, 3, bins).
+    """
+    blocks, device = ground_blocks(split), device_of(segmenter)
+    size = int(blocks.max(initial=0)) + 1, len(segmenter.legend)
+    matrices = torch.zeros((size[0], size[1], size[1]), dtype=torch.int64, device=device)
+    confidences = torch.zeros((len(temperatures), 3, BINS), dtype=torch.int64, device=device)
+    boundaries = np.zeros((size[1], 4), dtype=np.int64)
+    for positions, labels, logits in scored_batches(segmenter, split, batch_size):
+        predicted = logits.argmax(dim=1)
+        matrices += confusion_counts(labels, predicted, blocks[positions], size)
+        confidences += torch.stack([reliability_counts(logits, labels, t) for t in temperatures])
+        reference, guess = (classes.to(torch.uint8).cpu().numpy() for classes in (labels, predicted))
+        boundaries += boundary_counts(reference, guess, size[1])
+    return summed(matrices), summed(torch.from_numpy(boundaries).to(device)), summed(confidences)
+
+
+def fitting_segmenter(path: Path, dataset: PatchDataset, allow_other_signal: bool) -> Segmenter:
+    """A segmenter from its file, on a GPU if there is one, if it reads this dataset's patches and knows its classes.
+
+    Raises:
+        Alos2TutError: as :func:`alos2tut.load_segmenter`; or another signal, legend or size of patches.
+    """
+    segmenter = load_on_best_device(path)
+    check_fit(segmenter, dataset, path, allow_other_signal)
+    return segmenter
+
+
+def check_fit(segmenter: Segmenter, dataset: PatchDataset, where: str | Path, allow_other_signal: bool) -> None:
+    """Refuse a segmenter that does not read this dataset's patches, or does not know its classes.
+
+    Raises:
+        Alos2TutError: naming ``where`` the segmenter comes from.
+    """
+    check_signal(segmenter.signal, dataset.signal, where, allow_other=allow_other_signal)
+    _check_legend(segmenter.legend, dataset.legend, where)
+    if segmenter.image_px != (dataset.patch_px, dataset.patch_px):
+        raise Alos2TutError(f"reads {segmenter.image_px} px, the patches have {dataset.patch_px} px", where=where)
+
+
+def _check_legend(known: Legend, legend: Legend, where: str | Path) -> None:
+    """Refuse classes that merge other codes; names and colours are only what classes are called and shown in."""
+    for index in range(max(len(known), len(legend))):
+        own, asked = (" + ".join(map(str, codes)) for codes in (_codes(known, index), _codes(legend, index)))
+        if own != asked:
+            raise Alos2TutError(
+                f"knows class {index} as the codes {own or 'of nothing'}, the dataset as {asked or 'nothing'}",
+                where=where,
+                remedy="Build the dataset with the legend that it was trained on.",
+            )
+    if known.names != legend.names:
+        warnings.warn(
+            f"{where}: calls the classes {known.names}, the dataset {legend.names}; their codes are the same.",
+            Alos2TutWarning,
+            stacklevel=2,
+        )
+
+
+def _codes(legend: Legend, index: int) -> list[int]:
+    """The raw codes of a class; none if there is no such class."""
+    return sorted(legend.classes[index].codes) if index < len(legend) else []
+
+
+@torch.inference_mode()
+def predict_patches(segmenter: Segmenter, split: Split, indices: Sequence[int]) -> NDArray[np.uint8]:
+    """Class indices (n, H, W) that a segmenter, on whatever device it is, gives a few patches of a list."""
+    rows, _ = split.gather(list(indices))
+    x, _ = standardize(torch.from_numpy(rows).to(device_of(segmenter)), segmenter.statistics)
+    with evaluating(segmenter):
+        classes: NDArray[np.uint8] = segmenter(x).argmax(dim=1).cpu().numpy().astype(np.uint8)
+    return classes
+
+
+@torch.inference_mode()
+def class_probabilities(segmenter: Segmenter, split: Split, indices: Sequence[int]) -> NDArray[np.float32]:
+    """Class probabilities (n, classes, H, W) that a segmenter gives a few patches of a list."""
+    x, _ = standardize(
+        torch.from_numpy(split.gather_rows(list(indices))).to(device_of(segmenter)), segmenter.statistics
+    )
+    with evaluating(segmenter):
+        probabilities: NDArray[np.float32] = segmenter(x).float().softmax(dim=1).cpu().numpy()
+    return probabilities

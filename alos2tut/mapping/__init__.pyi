@@ -1,0 +1,1 @@
+from .scene import map_scene as map_scene

@@ -1,0 +1,168 @@
+"""Land-cover maps as files: what they say of themselves, and how they lie on the ground. No torch, no matplotlib."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+
+from .. import geometry
+from ..core.errors import Alos2TutError
+from ..dataset.legend import IGNORE, Legend
+from ..products.product import MapGrid
+from ..products.rasters import RasterBand, reprojected
+from ..products.sources import FileSource
+
+_LONLAT = CRS.from_epsg(4326)
+_CLASS_TAG = re.compile(r"CLASS_(\d{1,3})")
+#: rows of a strip, which is what is read at once
+STRIP_ROWS = 256
+
+
+def map_file(out_path: str | Path, name: str) -> Path:
+    """Where a map's other files lie: ``<stem>_<name>`` beside it.
+
+    Args:
+        out_path: the map.
+        name: "probability", "entropy", "difference" (rasters), "agreement" (JSON), "preview" (PNG), or "classes", which
+            is the map itself.
+    """
+    path = Path(out_path)
+    if name == "classes":
+        return path
+    suffix = {"agreement": ".json", "preview": ".png"}.get(name, path.suffix or ".tif")
+    return path.with_name(f"{path.stem}_{name}{suffix}")
+
+
+@dataclass(frozen=True)
+class MapFile:
+    """A raster that :func:`alos2tut.map_scene` or :func:`.map_agreement` wrote; pixels are unread.
+
+    Attributes:
+        path: the file.
+        band: its pixels, uint8.
+        grid: where they lie.
+        tags: what it says of itself.
+        colors: colour table, value → (red, green, blue, opacity), 0 to 255; empty where there is none.
+        scale: what a number is to be multiplied by.
+        description: what the band is, in words; may be empty.
+    """
+
+    path: Path
+    band: RasterBand = field(repr=False)
+    grid: MapGrid
+    tags: Mapping[str, str] = field(repr=False)
+    colors: Mapping[int, tuple[int, int, int, int]] = field(repr=False)
+    scale: float
+    description: str
+
+    @classmethod
+    def open(cls, path: str | Path) -> MapFile:
+        """Look at a map without reading its pixels.
+
+        Raises:
+            Alos2TutError: no such file, one that cannot be read, is no raster of one uint8 band, or has no place.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise Alos2TutError("there is no such map", where=path)
+        band = RasterBand.open(FileSource(path.name, path, path.stat().st_size), ["uint8"])
+        if band.crs is None or band.transform is None:
+            raise Alos2TutError("has no place on Earth: it is no map", where=path)
+        try:
+            # as where pixels are read: what lies beside a TIFF says nothing
+            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(path.absolute()) as raster:
+                tags, scale, description = raster.tags(), raster.scales[0], raster.descriptions[0] or ""
+                colors = raster.colormap(1) if raster.colorinterp[0].name == "palette" else {}
+        except (RasterioError, CPLE_BaseError, ValueError) as error:
+            raise Alos2TutError(f"cannot be read as a map ({error})", where=path) from None
+        return cls(path, band, MapGrid(band.crs, band.transform), tags, colors, float(scale), description)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.band.shape
+
+    @property
+    def names(self) -> dict[int, str]:
+        """What values mean, as the tags say: class indices, in maps of differences also that map and labels agree."""
+        found = {match[1]: name for tag, name in self.tags.items() if (match := _CLASS_TAG.fullmatch(tag))}
+        return {int(index): found[index] for index in sorted(found, key=int)}
+
+    def check_legend(self, legend: Legend) -> None:
+        """Refuse a map whose classes are not those of a legend.
+
+        Raises:
+            Alos2TutError: other names, another order, or none.
+        """
+        # GDAL takes spaces off the ends of tags
+        if self.names != {index: name.strip() for index, name in enumerate(legend.names)}:
+            told = ", ".join(self.names.values()) or "not told"
+            raise Alos2TutError(
+                f"its classes are {told}; those of the legend '{legend.name}' are {', '.join(legend.names)}",
+                where=self.path,
+                remedy="Use the legend that the segmenter was trained with.",
+            )
+
+    def class_strips(self, classes: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Class indices from top to bottom in strips of whole rows.
+
+        Args:
+            classes: how many there are.
+
+        Yields:
+            The first row, and uint8 (rows, columns): 0…classes−1, or :data:`alos2tut.dataset.legend.IGNORE`.
+
+        Raises:
+            Alos2TutError: pixels that cannot be read, or another value.
+        """
+        rows, cols = (slice(0, side) for side in self.shape)
+        for number, strip in enumerate(self.band.strips(rows, cols, STRIP_ROWS)):
+            strange = strip[(strip >= classes) & (strip != IGNORE)]
+            if strange.size:
+                problem = f"holds the value {strange[0]}, which is none of its {classes} classes"
+                raise Alos2TutError(problem, where=self.path)
+            yield number * STRIP_ROWS, strip
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How the pixels of a grid lie on the ground around one of its places.
+
+    Attributes:
+        spacing_m: metres on the ground per pixel, (rows, columns).
+        north_deg: where north is in a picture of the grid, in degrees clockwise from its upper edge; None where the
+            coordinate system leads to no place on Earth.
+    """
+
+    spacing_m: tuple[float, float]
+    north_deg: float | None
+
+
+def orientation(grid: MapGrid, row: float, col: float) -> Orientation:
+    """How a grid lies around (row, column), by the longitudes and latitudes of the neighbouring pixels.
+
+    Unlike the unit of a projection this also holds where that does not keep lengths, as in Web Mercator.
+    """
+    around = [grid.transform * place for place in ((col - 1, row), (col + 1, row), (col, row - 1), (col, row + 1))]
+    lonlat = reprojected(around, grid.crs, _LONLAT)
+    north_m, east_m = geometry.metres_per_degree(float(lonlat[:, 1].mean())) if np.isfinite(lonlat).all() else (0, 0)
+    steps = (lonlat[1::2] - lonlat[::2]) / 2
+    # across the antimeridian longitudes jump by 360 degrees
+    steps[:, 0] -= 180 * np.rint(steps[:, 0] / 180)
+    # metres to the east and to the north (rows) for one column to the right and one row down (columns)
+    per_pixel = (steps * (east_m, north_m)).T
+    if not np.isfinite(per_pixel).all() or not np.linalg.det(per_pixel):
+        return Orientation(grid.spacing_m((round(2 * row), round(2 * col))), None)
+    across_m, down_m = (float(length) for length in np.hypot(*per_pixel))
+    cols, rows = np.linalg.solve(per_pixel, (0.0, 1.0))
+    return Orientation((down_m, across_m), math.degrees(math.atan2(cols * across_m, -rows * down_m)))

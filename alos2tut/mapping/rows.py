@@ -1,0 +1,371 @@
+"""Rows of tiles of one map: worked on by whoever shares the work, and kept on the disk until all are done.
+
+What a row of tiles finishes is kept in a file of its own, so that a stopped run goes on where it was. Any run of rows
+comes out the same to the last bit as in one go (:mod:`.tiling`), so that processes and devices can share them.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import queue
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, log
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rasterio.windows import Window
+from torch import Tensor, nn
+
+from ..core.artifacts import atomic_path, read_json, write_json
+from ..core.errors import Alos2TutError
+from ..core.parallel import as_done, cores, only_one, process_pool
+from ..core.progress import progress_bar
+from ..core.version import __version__
+from ..dataset.legend import IGNORE
+from ..dataset.store import NO_DATA, encode_db
+from ..networks.encoders import standardize
+from ..networks.inference import device_of, load_on_best_device
+from ..radiometry import is_count
+from .matching import MatchedProduct, sliding
+from .tiling import TileGrid, blended_rows
+
+if TYPE_CHECKING:
+    from ..segmentation.stage import Segmenter
+
+#: probability and entropy are stored in steps of 1/250
+STEPS = 250
+#: rows of tiles that a worker is given at once, if there are as many: each run costs the row above it once more; fewer
+#: where nobody knows how many workers there are
+_MOST_ROWS, _FEW_ROWS = 16, 4
+
+Layers = dict[str, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """One map on its way; it travels between processes."""
+
+    source: MatchedProduct
+    grid: TileGrid
+    batch_size: int
+    flips: bool
+    names: tuple[str, ...]
+    classes: int
+
+
+def weights_hash(model: Segmenter) -> str:
+    """A hash of weights, and of what else decides a segmenter's answers."""
+    architecture = model.encoder.config, model.decoder_kind, model.image_px
+    signal = json.dumps(model.signal, sort_keys=True)
+    digest = hashlib.sha256(repr((architecture, model.statistics, model.legend, signal)).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        array = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+        digest.update(array.view(torch.uint8).numpy().data if array.dim() else repr(array.item()).encode())
+    return digest.hexdigest()
+
+
+# --- rows of tiles ----------------------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def _mapped_rows(plan: MapPlan, model: Any, rows: tuple[int, int]) -> Iterator[tuple[int, Layers]]:
+    """A run of rows of tiles (first, last exclusive), and what the image rows that each finishes show.
+
+    ``model`` is in evaluation mode; nothing of it is changed.
+    """
+
+    def predict(tiles: Tensor) -> Tensor:
+        x, _ = standardize(tiles, model.statistics)
+        mirrored: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3)) if plan.flips else ((),)
+        shares = [_probabilities(model, x.flip(axes), plan.classes).flip(axes) for axes in mirrored]
+        return shares[0] if len(shares) == 1 else torch.stack(shares).mean(dim=0)
+
+    first = plan.grid.reaching(rows[0])
+    finished = blended_rows(
+        predict,
+        _stored_rows(plan, first),
+        plan.grid,
+        rows,
+        classes=plan.classes,
+        batch_size=plan.batch_size,
+        device=device_of(model),
+    )
+    for row, probability, valid in finished:
+        yield row, _layers(plan, probability, valid)
+
+
+def _probabilities(model: Any, x: Tensor, classes: int) -> Tensor:
+    try:
+        logits = model(x)
+    except RuntimeError as error:
+        problem = f"cannot work on tiles {tuple(x.shape)} on {x.device} ({str(error).splitlines()[0]})"
+        remedy = "If memory is short, take a smaller batch_size."
+        raise Alos2TutError(problem, where="segmenter", remedy=remedy) from error
+    if logits.shape != (len(x), classes, *x.shape[2:]):
+        problem = f"makes {tuple(logits.shape)} of {tuple(x.shape)}, not logits of {classes} classes for every pixel"
+        raise Alos2TutError(problem, where="segmenter")
+    probabilities: Tensor = logits.float().softmax(dim=1)
+    return probabilities
+
+
+def _stored_rows(plan: MapPlan, first: int) -> Iterator[NDArray[np.int16]]:
+    """dB as networks are given it, of each row of tiles from ``first`` on, without data outside the product."""
+    grid, height = plan.grid, plan.grid.tile_px[0]
+    origin = grid.tops[first]
+    blocks = plan.source.db_from(origin, max(1, height - grid.overlap_px))
+    for db in sliding(blocks, ((top - origin, top - origin + height) for top in grid.tops[first:])):
+        stored = np.full((height, grid.padded_width), NO_DATA, dtype=np.int16)
+        stored[: db.shape[0], : db.shape[1]] = encode_db(db)
+        yield stored
+
+
+def _layers(plan: MapPlan, probability: Tensor, valid: NDArray[np.bool_]) -> Layers:
+    """Class, confidence and entropy (rows, columns) uint8 of probabilities (classes, rows, columns)."""
+    most, classes = probability.max(dim=0)
+    if not bool(torch.isfinite(most).all()):
+        raise Alos2TutError("gives NaN or infinity", where="segmenter", remedy="Its training broke down: repeat it.")
+    layers = {"classes": classes}
+    if "probability" in plan.names:
+        layers["probability"] = (most * STEPS).round().clamp(0, STEPS)
+    if "entropy" in plan.names:
+        # at most ln(classes); one class alone has none
+        share = torch.special.entr(probability).sum(dim=0) / (log(plan.classes) or 1.0)
+        layers["entropy"] = (share * STEPS).round().clamp(0, STEPS)
+    found = {name: values.to(torch.uint8).cpu().numpy() for name, values in layers.items()}
+    return {name: np.where(valid, values, np.uint8(IGNORE)) for name, values in found.items()}
+
+
+# --- who does it ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Team:
+    """Those who map; without an executor this thread does."""
+
+    kept: KeptRows
+    model: Any
+    executor: Executor | None
+    #: runs of rows at once; None: nobody knows
+    size: int | None
+    #: a run of rows, by whoever is free: rows are kept as they are finished; it travels to processes
+    run: Callable[[tuple[int, int]], list[int]]
+
+    def finished(self, missing: Sequence[int]) -> Generator[int]:
+        """Rows of tiles as they are mapped and kept."""
+        runs = _runs(missing)
+        if self.executor is None:
+            for rows in runs:
+                yield from _keep(self.kept, self.model, rows)
+            return
+        most = _FEW_ROWS if self.size is None else min(_MOST_ROWS, ceil(len(missing) / self.size))
+        parts = [(row, min(row + most, last)) for first, last in runs for row in range(first, last, most)]
+        try:
+            for _, done in as_done(self.executor, self.run, parts):
+                yield from done
+        except Exception as error:
+            # pickling fails with errors of many kinds, and an executor that was shut down with a plain RuntimeError
+            told = str(error)
+            if not isinstance(error, BrokenExecutor) and "pickle" not in told and "after shutdown" not in told:
+                raise
+            remedy = "Give the segmenter by its file; see that workers can start, and have memory."
+            raise Alos2TutError(f"the work cannot be handed over ({told})", where="executor", remedy=remedy) from error
+
+
+def _keep(kept: KeptRows, model: Any, rows: tuple[int, int]) -> Iterator[int]:
+    """Map a run of rows, and keep each as it is finished."""
+    for row, layers in _mapped_rows(kept.plan, model, rows):
+        kept.write(row, layers)
+        yield row
+
+
+def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:
+    """Rising numbers as (first, last exclusive) of each unbroken run."""
+    firsts = [row for i, row in enumerate(rows) if i == 0 or rows[i - 1] != row - 1]
+    lasts = [row + 1 for i, row in enumerate(rows) if i + 1 == len(rows) or rows[i + 1] != row + 1]
+    return list(zip(firsts, lasts, strict=True))
+
+
+@contextmanager
+def team_of(
+    kept: KeptRows,
+    given: Any,
+    model: Any,
+    *,
+    workers: int,
+    devices: str | Sequence[str],
+    executor: Executor | None,
+) -> Iterator[Team]:
+    """Those who map; processes and threads that are started for it end with the block."""
+    if not is_count(workers):
+        raise Alos2TutError(f"workers={workers} is not a whole number of at least 1", where="workers")
+    if sum((workers > 1, bool(devices), executor is not None)) > 1:
+        raise Alos2TutError("workers, devices and an executor exclude each other", where="map_scene")
+    if devices:
+        with _on_devices(kept, model, (devices,) if isinstance(devices, str) else devices) as team:
+            yield team
+        return
+    threads = max(1, cores() // workers) if workers > 1 else None
+    by_file = isinstance(given, (str, Path))
+    job = _Job(kept, None if by_file else model, str(Path(given).absolute()) if by_file else "", threads)
+    with process_pool(workers) if executor is None else nullcontext(executor) as pool:
+        yield Team(kept, model, pool, getattr(pool, "_max_workers", None), job)
+
+
+@contextmanager
+def _on_devices(kept: KeptRows, model: Any, names: Sequence[str]) -> Iterator[Team]:
+    """A copy of the network on each device, and a thread for each."""
+    if not isinstance(model, nn.Module):
+        raise Alos2TutError("is no torch module, which could be copied to devices", where="segmenter")
+    free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for name in names:
+        try:
+            free.put(copy.deepcopy(model).to(torch.device(name)))
+        except (RuntimeError, AssertionError, TypeError) as error:
+            told = str(error).splitlines()[0]
+            raise Alos2TutError(f"{name!r} cannot be used ({told})", where="devices") from None
+
+    def run(rows: tuple[int, int]) -> list[int]:
+        own = free.get()
+        try:
+            return list(_keep(kept, own, rows))
+        finally:
+            free.put(own)
+
+    pool = ThreadPoolExecutor(len(names))
+    try:
+        yield Team(kept, model, pool, len(names), run)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Runs of rows in another process, which is given a segmenter, or its file and what it was when we read it."""
+
+    kept: KeptRows
+    segmenter: Any
+    path: str
+    #: of torch; None: as it is
+    threads: int | None
+
+    def __call__(self, rows: tuple[int, int]) -> list[int]:
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        model = self.segmenter
+        if self.path:
+            assert self.kept.made_from is not None
+            model = _loaded(self.path, self.kept.made_from["segmenter"])
+        return list(_keep(self.kept, model, rows))
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: str, wanted: str) -> Any:
+    model = load_on_best_device(path)
+    if weights_hash(model) != wanted:
+        raise Alos2TutError("has changed since mapping began", where=path, remedy="Map again.")
+    return model
+
+
+# --- what is kept until all is done -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """What each row of tiles finished, file by file in a folder beside the map; it travels between processes."""
+
+    folder: Path
+    plan: MapPlan
+    made_from: dict[str, Any] | None
+
+    def path(self, row: int) -> Path:
+        """The file of a row of tiles."""
+        return self.folder / f"row-{row:05d}.npz"
+
+    def missing(self) -> list[int]:
+        """Rows of tiles that are yet to be mapped; damaged files count as missing."""
+        return [row for row in range(len(self.plan.grid.tops)) if not self._is_whole(row)]
+
+    def _is_whole(self, row: int) -> bool:
+        try:
+            return all(self.read(row, name).shape == self._shape(row) for name in self.plan.names)
+        except Exception:
+            # zip, zlib and NumPy complain of damaged bytes in a dozen ways
+            return False
+
+    def _shape(self, row: int) -> tuple[int, int]:
+        first, last = self.plan.grid.finished(row)
+        return last - first, self.plan.grid.shape[1]
+
+    def read(self, row: int, name: str) -> NDArray[np.uint8]:
+        """A layer of what a row of tiles finished."""
+        with np.load(self.path(row), allow_pickle=False) as layers:
+            layer: NDArray[np.uint8] = layers[name]
+        return layer
+
+    def write(self, row: int, layers: Layers) -> None:
+        """Keep what a row of tiles finished."""
+        with atomic_path(self.path(row)) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **layers)
+
+    def layer(self, name: str) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+        """A whole layer from top to bottom."""
+        for row, top in enumerate(self.plan.grid.tops):
+            values = self.read(row, name)
+            yield Window(0, top, values.shape[1], values.shape[0]), values
+
+
+@contextmanager
+def kept_rows(out_path: Path, plan: MapPlan, made_from: dict[str, Any] | None) -> Iterator[KeptRows]:
+    """The folder ``<out_path>.partial``: emptied first if it is of another map, removed when it is of no more use."""
+    folder = out_path.absolute().with_name(f"{out_path.name}.partial")
+    mark, wanted = folder / "map.json", {"made_from": made_from, "names": list(plan.names), "version": __version__}
+    with only_one(folder):
+        if made_from is None or not _is_marked(mark, wanted):
+            _empty(folder)
+            write_json(mark, wanted)
+        kept = KeptRows(folder, plan, made_from)
+        is_done = False
+        try:
+            yield kept
+            is_done = True
+        finally:
+            if is_done or not any(folder.glob("row-*.npz")):
+                _empty(folder)
+                # something else that lies there stays
+                with suppress(OSError):
+                    (folder / "lock").unlink()
+                    folder.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    """Remove what we keep in a folder, and nothing else."""
+    for path in [folder / "map.json", *folder.glob("row-*.npz")]:
+        path.unlink(missing_ok=True)
+
+
+def _is_marked(mark: Path, wanted: dict[str, Any]) -> bool:
+    try:
+        return bool(read_json(mark) == wanted)
+    except (Alos2TutError, OSError):
+        return False
+
+
+def map_missing(team: Team, progress: bool | None) -> None:
+    """Map what is not there yet."""
+    missing, count = team.kept.missing(), len(team.kept.plan.grid.tops)
+    if 0 < len(missing) < count:
+        print(f"going on: {count - len(missing)} of {count} rows of tiles are done")
+    # whatever happens, what has not begun is given up at once
+    with closing(team.finished(missing)) as finished:
+        for _ in progress_bar(finished, "mapping", "row of tiles", total=len(missing), show=progress):
+            pass

@@ -1,0 +1,329 @@
+"""Maps of whole products: land cover, and how sure of it a segmenter is, at any size."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ..core.artifacts import atomic_path, write_json
+from ..core.errors import Alos2TutError, warn
+from ..core.version import __version__
+from ..dataset.legend import IGNORE
+from ..networks.inference import load_on_best_device
+from ..networks.weights import weights_path
+from ..products.opening import open_product
+from ..products.product import Product
+from ..products.rasters import write_cog
+from ..radiometry import is_count
+from .files import MapFile, map_file
+from .matching import MatchedProduct, match
+from .rows import STEPS, KeptRows, MapPlan, kept_rows, map_missing, team_of, weights_hash
+from .tiling import TileGrid
+
+if TYPE_CHECKING:
+    from ..segmentation.stage import Segmenter
+
+#: bytes of a file's name that file systems take, less what a temporary one beside it has more
+_LONGEST_NAME = 255 - 24
+#: rasters that are written, and what the band of each is; then what is made of them
+_BANDS = {
+    "classes": "land-cover class",
+    "probability": "probability of the mapped class",
+    "entropy": "entropy of the class probabilities over its largest value, ln(classes)",
+}
+_BESIDE = ("difference", "agreement", "preview")
+
+
+def map_scene(
+    product: Product | str | Path,
+    segmenter: Segmenter | str | Path,
+    out_path: str | Path,
+    *,
+    overlap_px: int | None = None,
+    batch_size: int = 8,
+    polarization: str | None = None,
+    probability: bool = False,
+    entropy: bool = False,
+    flips: bool = False,
+    convert: bool = False,
+    allow_other_signal: bool = False,
+    labels: str | Path | Sequence[str | Path] | None = None,
+    preview: bool = True,
+    overwrite: bool = False,
+    workers: int = 1,
+    devices: str | Sequence[str] = (),
+    executor: Executor | None = None,
+    progress: bool | None = None,
+) -> Path:
+    """Map a whole product to a Cloud-Optimized GeoTIFF of class indices.
+
+    Tiles of the segmenter's own size lie on a fixed grid and overlap; their class probabilities are blended with
+    weights that sum to one, so no seam shows. Memory holds one row of tiles, however large the product is.
+
+    A run that is stopped leaves ``<out_path>.partial``; the same call goes on from there, and the map is the same as in
+    one go, bit for bit on a device of the same kind with as many threads. A map that is there already and was made of
+    the same product, segmenter and settings is left as it is.
+
+    Args:
+        product: a product, or the path of one; not in slant range.
+        segmenter: a loaded segmenter, which stays on its device unless ``devices`` are named, or its file or folder,
+            which goes to a GPU if there is one. Anything will do that maps standardised dB (B, 1, H, W) to logits
+            (B, classes, H, W) and has ``image_px``, ``statistics``, ``legend`` and ``signal``; but only what
+            :func:`alos2tut.load_segmenter` gives is known again, maps by others always begin anew. A module in training
+            mode is copied, and the copy put into evaluation mode.
+        out_path: the GeoTIFF to write (whole or not at all); it has the legend's colour table, 255 for no data, the
+            class names and what it was made from as tags, and overviews. Other files are named like it:
+            :func:`alos2tut.mapping.files.map_file`.
+        overlap_px: pixels that neighbouring tiles share; None: a quarter of the tile.
+        batch_size: tiles per forward pass at most; rows of tiles are divided evenly.
+        polarization: the channel to read; None: the one the segmenter was trained on.
+        probability: write the probability of the mapped class, too: uint8 in steps of 1/250, 255 for no data.
+        entropy: write the entropy of the class probabilities, from 0 (sure) to 1 (all alike), in the same way.
+        flips: average over the tile and its three mirror images, which takes four times as long.
+        convert: where the product is of another quantity than the segmenter was trained on, convert it by incidence
+            angles; where no number of looks leads to the pixel size trained on, average power over areas.
+        allow_other_signal: warn, instead of refusing, when the segmenter was trained on another quantity or
+            polarisation, and read the product as it is.
+        labels: label rasters to compare with; the agreement goes to ``<stem>_agreement.json``, where they differ to
+            ``<stem>_difference.tif`` (:func:`alos2tut.mapping.agreement.map_agreement`).
+        preview: draw ``<stem>_preview.png`` with legend, scale bar and north.
+        overwrite: replace files that are of something else; what belongs to an older map and is not asked for goes.
+        workers: processes to share the work; each gets its part of the cores. The segmenter is best given by its file
+            here, which each process loads once.
+        devices: torch's names of devices that share the work, as "cuda:0" and "cuda:1".
+        executor: who does the work instead, as Dask's or MPI's, on machines that see the same files; for the segmenter
+            holds the same.
+        progress: show a bar; None: only where someone watches.
+
+    Returns:
+        ``out_path``.
+
+    Raises:
+        Alos2TutError: another quantity, polarisation or pixel size than the segmenter was trained on, an overlap as
+            large as the tile, an ``out_path`` that is a folder, a file of the product or another input, that holds
+            something else, or whose folder is missing, labels that do not lie there, damaged pixels, a full disk, or a
+            segmenter that gives no numbers.
+    """
+    switches = {"probability": probability, "entropy": entropy, "flips": flips, "convert": convert, "preview": preview}
+    _check_switches(switches | {"allow_other_signal": allow_other_signal, "overwrite": overwrite})
+    product = product if isinstance(product, Product) else open_product(product)
+    out_path = check_out_path(out_path, product)
+    if preview and find_spec("matplotlib") is None:
+        remedy = 'Install it (pip install "alos2tut[notebooks]"), or do without (preview).'
+        raise Alos2TutError("a preview needs matplotlib, which is not installed", where="preview", remedy=remedy)
+    model = _ready(segmenter)
+    source = match(product, model, polarization=polarization, convert=convert, allow_other_signal=allow_other_signal)
+    names = ("classes",) + ("probability",) * probability + ("entropy",) * entropy
+    plan = _planned(source, model, overlap_px, batch_size, flips, names)
+    label_paths = _checked_labels(labels, plan, model, out_path)
+    made_from = _made_from(plan, model)
+    if all(_is_made_from(out_path, name, made_from) for name in names):
+        print(f"reusing {out_path}")
+    else:
+        beside = ("difference", "agreement") * bool(label_paths) + ("preview",) * preview
+        _check_nothing_is_lost(out_path, (*names, *beside), made_from, segmenter, overwrite=overwrite)
+        with (
+            kept_rows(out_path, plan, made_from) as kept,
+            team_of(kept, segmenter, model, workers=workers, devices=devices, executor=executor) as team,
+        ):
+            map_missing(team, progress)
+            _assemble(kept, out_path, model, made_from)
+        for name in (*_BANDS, *_BESIDE) if overwrite else ():
+            if name not in (*names, *beside):
+                map_file(out_path, name).unlink(missing_ok=True)
+    if preview:
+        from ..tutorial.figures.map import preview as draw
+
+        with atomic_path(map_file(out_path, "preview")) as temporary:
+            draw(out_path).savefig(temporary, format="png", dpi="figure")
+    if label_paths:
+        from .agreement import map_agreement
+
+        report = map_agreement(out_path, label_paths, model.legend, map_file(out_path, "difference"), progress=progress)
+        write_json(map_file(out_path, "agreement"), report)
+    return out_path
+
+
+def check_out_path(out_path: str | Path, product: Product) -> Path:
+    """The path of a map, unless the map cannot or must not go there, which is refused before any work."""
+    if not isinstance(out_path, (str, Path)):
+        raise Alos2TutError(f"{out_path!r} is no path", where="out_path", remedy="Name the file to write.")
+    path = Path(out_path)
+    longest = map_file(path, "probability").name.encode(errors="replace")
+    is_utf8 = str(path).encode(errors="replace").decode() == str(path)
+    if "\0" in str(path) or not is_utf8 or len(longest) > _LONGEST_NAME:
+        remedy = f"Take a name in UTF-8 that makes at most {_LONGEST_NAME} bytes with what is added to it."
+        raise Alos2TutError("no file and those beside it can be named so", where=ascii(str(path)), remedy=remedy)
+    if path.is_dir():
+        raise Alos2TutError("is a folder", where=path, remedy="Name the file to write, as in map.tif.")
+    if not path.parent.is_dir():
+        raise Alos2TutError("the folder does not exist", where=path.parent, remedy="Create it first.")
+    for name in (*_BANDS, *_BESIDE):
+        product.check_target(map_file(path, name))
+    return path
+
+
+def _check_switches(switches: dict[str, Any]) -> None:
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise Alos2TutError(f"{name}={value!r} is neither True nor False", where=name)
+
+
+def _ready(segmenter: Any) -> Any:
+    """A segmenter in evaluation mode; what is given stays as it is, since others may be using it."""
+    model = load_on_best_device(segmenter) if isinstance(segmenter, (str, Path)) else segmenter
+    lacking = [name for name in ("image_px", "statistics", "legend", "signal") if not hasattr(model, name)]
+    if lacking or not callable(model):
+        problem = f"a {type(model).__name__} is no segmenter" + (f": it has no {', '.join(lacking)}" if lacking else "")
+        raise Alos2TutError(problem, where="segmenter", remedy="Give its file, or what load_segmenter gives.")
+    if isinstance(model, nn.Module) and any(part.training for part in model.modules()):
+        model = copy.deepcopy(model).eval()
+    return model
+
+
+# --- what is to be done -----------------------------------------------------------------------------------------------
+
+
+def _planned(
+    source: MatchedProduct,
+    model: Any,
+    overlap_px: int | None,
+    batch_size: int,
+    flips: bool,
+    names: tuple[str, ...],
+) -> MapPlan:
+    tile = model.image_px
+    overlap_px = min(tile) // 4 if overlap_px is None else overlap_px
+    if not is_count(overlap_px, 0) or overlap_px >= min(tile):
+        raise Alos2TutError(f"overlap_px={overlap_px} is not in 0…{min(tile) - 1}", where="overlap_px")
+    if not is_count(batch_size):
+        raise Alos2TutError(f"batch_size={batch_size} is not at least 1", where="batch_size")
+    grid = TileGrid(source.shape, tile, int(overlap_px))
+    return MapPlan(source, grid, int(batch_size), flips, names, len(model.legend))
+
+
+def _checked_labels(
+    labels: str | Path | Sequence[str | Path] | None, plan: MapPlan, model: Any, out_path: Path
+) -> tuple[str, ...]:
+    """Label rasters that may lie on the map; refused at once if there are none, since mapping takes long."""
+    from ..dataset.labels import LabelMap, label_files
+
+    given = () if labels is None else (labels,) if isinstance(labels, (str, Path)) else labels
+    if not isinstance(given, Sequence) or not all(isinstance(path, (str, Path)) for path in given):
+        raise Alos2TutError(f"{labels!r} is no path, and no list of them", where="labels")
+    if not given:
+        return ()
+    own = {map_file(out_path, name).resolve() for name in (*_BANDS, *_BESIDE)}
+    if clash := next((path for path in given if Path(path).resolve() in own), None):
+        raise Alos2TutError("is a label raster; the map would replace it", where=clash, remedy="Name another map.")
+    # an earlier map may lie in the folder of the labels
+    paths = [path for path in label_files(given) if Path(path).resolve() not in own]
+    source = plan.source
+    with LabelMap(paths, model.legend) as label_map:
+        touching = label_map.touching(source.product.crs, source.transform, source.shape)
+    if not touching:
+        raise Alos2TutError("no label raster touches the product", where=", ".join(paths))
+    return touching
+
+
+def _made_from(plan: MapPlan, model: Any) -> dict[str, Any] | None:
+    """What decides a map: product, segmenter, settings; None where weights alone do not tell what a segmenter does."""
+    from ..segmentation.stage import Segmenter
+
+    if type(model) is not Segmenter:
+        return None
+    source, product = plan.source, plan.source.product
+    return {
+        "product": product.fingerprint,
+        "calibration_factor_db": product.calibration_factor_db,
+        "no_data_dn": list(product.no_data_dn),
+        "incidence": product.incidence_source,
+        "segmenter": weights_hash(model),
+        "polarization": source.polarization,
+        "quantity": source.quantity,
+        "crs": source.product.crs.to_string(),
+        "transform": list(source.transform)[:6],
+        "overlap_px": plan.grid.overlap_px,
+        "batch": plan.grid.batch(plan.batch_size),
+        "flips": plan.flips,
+    }
+
+
+def _is_made_from(out_path: Path, name: str, made_from: dict[str, Any] | None) -> bool:
+    """Whether a raster is there, and says that it is this one and was made from the same."""
+    if made_from is None:
+        return False
+    try:
+        found = MapFile.open(map_file(out_path, name))
+        return found.description == _BANDS[name] and bool(json.loads(found.tags["MADE_FROM"]) == made_from)
+    except (Alos2TutError, KeyError, json.JSONDecodeError):
+        return False
+
+
+def _check_nothing_is_lost(
+    out_path: Path, names: Sequence[str], made_from: dict[str, Any] | None, segmenter: Any, *, overwrite: bool
+) -> None:
+    """Refuse to replace the segmenter, or, unless told to, what does not belong to a map made from the same."""
+    is_ours = _is_made_from(out_path, "classes", made_from)
+    for name in names:
+        path = map_file(out_path, name)
+        if isinstance(segmenter, (str, Path)) and path.resolve() in (
+            Path(segmenter).resolve(),
+            weights_path(segmenter, "segmenter").resolve(),
+        ):
+            raise Alos2TutError("is the segmenter; the map would replace it", where=path, remedy="Name another map.")
+        if overwrite or not path.exists():
+            continue
+        if not (_is_made_from(out_path, name, made_from) if name in _BANDS else is_ours):
+            problem = "exists, and was not made of this product and segmenter in this way"
+            raise Alos2TutError(problem, where=path, remedy="Name another file, or replace it (overwrite).")
+
+
+# --- what is written -------------------------------------------------------------------------------------------------
+
+
+def _assemble(kept: KeptRows, out_path: Path, model: Any, made_from: dict[str, Any] | None) -> None:
+    """Write the rasters; the map itself last, so that where it is new, so are the others."""
+    source = kept.plan.source
+    if all((layer == IGNORE).all() for _, layer in kept.layer("classes")):
+        warn(f"{source.product.path}: holds no data, and so does the map.")
+    for name in reversed(kept.plan.names):
+        own: dict[str, Any] = {"scale": 1 / STEPS, "resampling": "average"}
+        if name == "classes":
+            own = {"colormap": model.legend.colormap(), "resampling": "mode"}
+        write_cog(
+            map_file(out_path, name),
+            kept.layer(name),
+            shape=source.shape,
+            dtype="uint8",
+            crs=source.product.crs,
+            transform=source.transform,
+            no_data=IGNORE,
+            tags=_tags(source, model, made_from),
+            description=_BANDS[name],
+            **own,
+        )
+
+
+def _tags(source: MatchedProduct, model: Any, made_from: dict[str, Any] | None) -> dict[str, str]:
+    """What the rasters say of themselves."""
+    names = {f"CLASS_{index}": name for index, name in enumerate(model.legend.names)}
+    product, header = source.product, getattr(model, "header", {})
+    return names | {
+        "PRODUCT": product.image_name(source.polarization),
+        "ACQUIRED": product.acquired or "unknown",
+        "LEGEND": model.legend.name,
+        "SIGNAL": json.dumps(model.signal),
+        "MADE_FROM": json.dumps(made_from),
+        "SOFTWARE": f"alos2tut {__version__}",
+        "SIMULATED": "yes" if product.simulated else "no",
+        "TRAINED_ON_SIMULATED": "yes" if header.get("simulated") else "no" if "simulated" in header else "unknown",
+        "SOURCE": "simulated" if product.simulated else "ALOS-2 PALSAR-2, (c) JAXA",
+    }

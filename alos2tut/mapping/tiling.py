@@ -1,0 +1,142 @@
+"""Tiles of an image: where they lie, and how what a network says of each becomes one image without seams.
+
+Tiles of the size that a network was trained at lie on a fixed grid and overlap. Their class probabilities are blended
+with weights that sum to one at every pixel. Rows of tiles are added from top to bottom, so that any run of rows comes
+out the same to the last bit as if the image had been worked on from its first row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..dataset.store import NO_DATA
+
+
+def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
+    """First pixels of tiles that cover ``size`` pixels; the last tile ends at the edge."""
+    if size <= tile:
+        return [0]
+    return [*range(0, size - tile, tile - overlap), size - tile]
+
+
+def tile_weights(size: int, tile: int, overlap: int) -> NDArray[np.float32]:
+    """Weights of tiles along one axis: ramps over the overlap, normalised to sum to one at every pixel.
+
+    Returns:
+        float32 (tiles, tile), in the order of :func:`tile_starts`.
+    """
+    starts = tile_starts(size, tile, overlap)
+    position = np.arange(tile)
+    ramp = np.minimum(np.minimum(position, position[::-1]) + 1, overlap + 1).astype(np.float64)
+    total = np.zeros(max(size, tile))
+    for start in starts:
+        total[start : start + tile] += ramp
+    return np.stack([ramp / total[start : start + tile] for start in starts]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Where tiles lie on an image.
+
+    Attributes:
+        shape: rows and columns of the image.
+        tile_px: rows and columns of a tile.
+        overlap_px: pixels that neighbours share, at least.
+    """
+
+    shape: tuple[int, int]
+    tile_px: tuple[int, int]
+    overlap_px: int
+
+    @cached_property
+    def tops(self) -> list[int]:
+        """First image row of each row of tiles."""
+        return tile_starts(self.shape[0], self.tile_px[0], self.overlap_px)
+
+    @cached_property
+    def lefts(self) -> list[int]:
+        """First image column of each column of tiles."""
+        return tile_starts(self.shape[1], self.tile_px[1], self.overlap_px)
+
+    @property
+    def padded_width(self) -> int:
+        """Columns of the image, or of one tile, if that is wider."""
+        return max(self.shape[1], self.tile_px[1])
+
+    def finished(self, row: int) -> tuple[int, int]:
+        """First and last (exclusive) image row that no later row of tiles reaches, but this one does."""
+        return self.tops[row], self.tops[row + 1] if row + 1 < len(self.tops) else self.shape[0]
+
+    def reaching(self, row: int) -> int:
+        """The first row of tiles that has a part in the image rows that this one finishes."""
+        return next(i for i, top in enumerate(self.tops) if top + self.tile_px[0] > self.tops[row])
+
+    def batch(self, most: int) -> int:
+        """Tiles per forward pass, at most so many: one number, by which each row of tiles is divided evenly."""
+        tiles = len(self.lefts)
+        return math.ceil(tiles / math.ceil(tiles / most))
+
+
+def blended_rows(
+    predict: Callable[[Tensor], Tensor],
+    tile_rows: Iterable[NDArray[np.int16]],
+    grid: TileGrid,
+    rows: tuple[int, int],
+    *,
+    classes: int,
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[tuple[int, Tensor, NDArray[np.bool_]]]:
+    """Class probabilities of whole image rows, as they are finished from top to bottom.
+
+    Memory holds one row of tiles. Every forward pass has the same shape (another one may change the last bits); tiles
+    without any data are left out.
+
+    Args:
+        predict: from tiles (batch, 1, height, width) int16, :data:`.NO_DATA` where there is none, to
+            probabilities (batch, classes, height, width) float32, both on ``device``.
+        tile_rows: stored dB (tile height, ``grid.padded_width``) of each row of tiles from ``grid.reaching(rows[0])``
+            on, NO_DATA outside the image.
+        grid: the tiles.
+        rows: first and last (exclusive) row of tiles whose image rows are wanted.
+        classes: of the probabilities.
+        batch_size: tiles per forward pass at most.
+        device: where ``predict`` works, and blending is done.
+
+    Yields:
+        The row of tiles; probabilities (classes, image rows, image columns) on ``device``, which the next step
+        overwrites; and where there is data, bool (image rows, image columns).
+    """
+    (height, width), batch = grid.tile_px, grid.batch(batch_size)
+    down, across = (
+        torch.from_numpy(tile_weights(size, tile, grid.overlap_px)).to(device)
+        for size, tile in zip(grid.shape, grid.tile_px, strict=True)
+    )
+    total = torch.zeros((classes, height, grid.padded_width), device=device)
+    first = grid.reaching(rows[0])
+    for row, steps in zip(range(first, rows[1]), tile_rows, strict=False):
+        stored, valid = torch.from_numpy(steps).to(device), steps != NO_DATA
+        chosen = [i for i, left in enumerate(grid.lefts) if valid[:, left : left + width].any()]
+        for start in range(0, len(chosen), batch):
+            numbers = chosen[start : start + batch]
+            tiles = torch.full((batch, 1, height, width), NO_DATA, dtype=torch.int16, device=device)
+            for place, number in enumerate(numbers):
+                tiles[place, 0] = stored[:, grid.lefts[number] : grid.lefts[number] + width]
+            for number, probability in zip(numbers, predict(tiles), strict=False):
+                part = slice(grid.lefts[number], grid.lefts[number] + width)
+                total[:, :, part].addcmul_(probability, down[row][:, None] * across[number])
+        top, end = grid.finished(row)
+        done = end - top
+        if row >= rows[0]:
+            yield row, total[:, :done, : grid.shape[1]], valid[:done, : grid.shape[1]]
+        # the rows below stay and are added to by the next row of tiles
+        total[:, : height - done] = total[:, done:].clone()
+        total[:, height - done :] = 0

@@ -1,0 +1,5 @@
+"""Encoders, decoders and the segmenter; their weights, and those of others."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,357 @@
+"""Weights in and out: safetensors files with a JSON header that says what they are.
+
+Loading one executes nothing. The header (metadata key ``alos2tut``) holds the architecture, the statistics that
+standardise the input, the signal (quantity, polarisations, pixel size), where the weights come from, whether the data
+were simulated and, for a segmenter, the legend.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..core.artifacts import atomic_path
+from ..core.config import EncoderConfig, from_dict, quoted
+from ..core.errors import Alos2TutError, Alos2TutWarning, closest
+from ..core.version import __version__
+from ..dataset.legend import Legend
+from ..dataset.store import Statistics, same_spacing
+from ..radiometry import is_number
+from .encoders import Encoder, build_encoder
+
+if TYPE_CHECKING:
+    from ..segmentation.stage import Segmenter
+
+#: who is to be named for weights that real data made
+JAXA_DATA = "ALOS-2 PALSAR-2 data (c) JAXA"
+
+_KEY = "alos2tut"
+_FORMAT = 1
+_SIGNAL = ("quantity", "polarizations", "spacing_m")
+_REMEDY = "Make the file anew, or copy it again."
+
+
+def save_encoder(
+    path: str | Path,
+    encoder: Encoder,
+    *,
+    statistics: Statistics,
+    signal: Mapping[str, Any],
+    objective: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    simulated: bool,
+) -> None:
+    """Write an encoder.
+
+    It counts as simulated, too, if the encoder that it started from does.
+
+    Args:
+        path: the file to write, whole or not at all.
+        encoder: its weights and architecture.
+        statistics: what its input is standardised by.
+        signal: quantity, polarizations and spacing_m of what it was trained on.
+        objective: what it was trained to do, by plain values.
+        provenance: what it was made from, by plain values: no times, host names or absolute paths, so that equal
+            training gives equal files.
+        simulated: whether it was trained on simulated data. The header says so, and who is to be named for the data.
+    """
+    header = _encoder_header("encoder", encoder, statistics, signal, provenance)
+    _save(path, encoder, {**header, "objective": dict(objective), **_origin(simulated, encoder.header)})
+
+
+def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> Encoder:
+    """Read an encoder that :func:`save_encoder` wrote.
+
+    Args:
+        path: its file, or the folder of the pretraining.
+        drop_path: rate of stochastic depth, for training it further.
+
+    Returns:
+        The encoder in evaluation mode, with ``.statistics``, ``.signal`` and ``.header``. It is called with
+        standardised dB (B, C, H, W) and, by choice, ``mask=`` (B, H/patch, W/patch) bool, and returns its final,
+        normalised features (B, D, H/stride, W/stride).
+
+    Raises:
+        Alos2TutError: a missing, cut or foreign file, another kind of weights, a header or weights that do not fit.
+    """
+    header, tensors = read_weights(path, "encoder")
+    encoder = _encoder_from(header, path, drop_path)
+    _load_state(encoder, tensors, path)
+    return encoder.eval()
+
+
+def save_segmenter(path: str | Path, segmenter: Segmenter, *, provenance: Mapping[str, Any], simulated: bool) -> None:
+    """Write a segmenter, with its statistics, signal, legend and decoder settings; see :func:`save_encoder`.
+
+    It counts as simulated, too, if the encoder that it started from does.
+    """
+    header = _encoder_header("segmenter", segmenter.encoder, segmenter.statistics, segmenter.signal, provenance)
+    header |= _origin(simulated, segmenter.encoder.header)
+    decoder = {
+        "kind": segmenter.decoder_kind,
+        "width": segmenter.decoder.width,
+        "dropout": segmenter.decoder.dropout,
+    }
+    _save(path, segmenter, {**header, "legend": segmenter.legend.to_dict(), "decoder": decoder})
+
+
+def load_segmenter(path: str | Path) -> Segmenter:
+    """Read a segmenter that :func:`save_segmenter` wrote.
+
+    Args:
+        path: its file, or the folder of the fine-tuning.
+
+    Returns:
+        The segmenter in evaluation mode: standardised dB (B, C, H, W) → logits (B, classes, H, W). It carries
+        ``.statistics``, ``.signal``, ``.legend``, ``.image_px`` and ``.header``.
+
+    Raises:
+        Alos2TutError: as :func:`load_encoder`.
+    """
+    from ..segmentation.stage import Segmenter
+    from .decoders import DECODERS
+
+    header, tensors = read_weights(path, "segmenter")
+    encoder = _encoder_from(header, path, 0.0)
+    assert encoder.statistics is not None and encoder.signal is not None
+    legend = Legend.from_dict(_field(header, "legend", path), where=path)
+    decoder = _field(header, "decoder", path)
+    try:
+        kind, width, dropout = str(decoder["kind"]), int(decoder["width"]), float(decoder["dropout"])
+    except (KeyError, TypeError, ValueError):
+        problem = "the header's 'decoder' lacks 'kind', 'width' or 'dropout'"
+        raise Alos2TutError(problem, where=path, remedy=_REMEDY) from None
+    if width < 1 or not 0 <= dropout < 1:
+        problem = f"the header's decoder has width {width} and dropout {dropout}"
+        raise Alos2TutError(problem, where=path, remedy=_REMEDY)
+    if kind not in DECODERS:
+        raise Alos2TutError(f"the header's decoder is of the kind {kind!r}", where=path, remedy=closest(kind, DECODERS))
+    segmenter = Segmenter(
+        encoder, legend, encoder.statistics, encoder.signal, decoder=kind, width=width, dropout=dropout
+    )
+    segmenter.header = header
+    _load_state(segmenter, tensors, path)
+    return segmenter.eval()
+
+
+def save_weights(path: str | Path, module: nn.Module, kind: str, header: Mapping[str, Any]) -> None:
+    """Write any module's weights under a header of that kind."""
+    _save(path, module, {"kind": kind, **header})
+
+
+def load_weights(path: str | Path, module: nn.Module, kind: str) -> dict[str, Any]:
+    """Read weights of that kind into a module; returns the header. Raises as :func:`load_encoder`."""
+    header, tensors = read_weights(path, kind)
+    _load_state(module, tensors, path)
+    return header
+
+
+def check_signal(
+    file_signal: Mapping[str, Any],
+    dataset_signal: Mapping[str, Any],
+    where: str | Path,
+    *,
+    allow_other: bool = False,
+) -> None:
+    """Refuse weights for data of another quantity, polarisation or pixel size.
+
+    Args:
+        file_signal: ``.signal`` of an encoder or segmenter.
+        dataset_signal: ``.signal`` of a dataset.
+        where: the weights' file, for the message.
+        allow_other: warn instead; another number of polarisations is still refused, since no network reads it.
+
+    Raises:
+        Alos2TutError: naming the field in which they differ.
+    """
+    for field in _SIGNAL:
+        trained, given = (
+            _plain(_field(signal, field, place))
+            for signal, place in ((file_signal, where), (dataset_signal, "dataset.json"))
+        )
+        if same_spacing(trained, given) if field == "spacing_m" else trained == given:
+            continue
+        problem = f"was trained on {field} {trained}, the data have {given}"
+        if not allow_other:
+            remedy = "Build the dataset alike, train for these data, or set allow_other_signal=true."
+            raise Alos2TutError(problem, where=where, remedy=remedy)
+        if field == "polarizations" and len(trained) != len(given):
+            raise Alos2TutError(problem, where=where, remedy="Build the dataset alike, or train for these data.")
+        warnings.warn(f"{where}: {problem}.", Alos2TutWarning, stacklevel=2)
+
+
+def report_statistics(own: Statistics, dataset: Statistics, where: str | Path) -> None:
+    """Warn when a dataset's statistics are not those that the weights standardise by (which are the ones used)."""
+    if own != dataset:
+        warnings.warn(
+            f"{where}: input is standardised by the weights' own mean {_rounded(own.mean_db)} and spread "
+            f"{_rounded(own.std_db)} dB; the dataset's are {_rounded(dataset.mean_db)} and "
+            f"{_rounded(dataset.std_db)} dB.",
+            Alos2TutWarning,
+            stacklevel=2,
+        )
+
+
+def weights_path(path: str | Path, kind: str) -> Path:
+    """The file ``<kind>.safetensors`` of a stage folder, or the path itself where it names no folder."""
+    path = Path(path)
+    return path / f"{kind}.safetensors" if path.is_dir() else path
+
+
+def read_weights(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and the tensors of a file of ours, or of the stage folder that holds it.
+
+    Raises:
+        Alos2TutError: no such file, no safetensors file, no header of ours, or another kind of weights.
+    """
+    path = weights_path(path, kind)
+    header = read_header(path)
+    if header.get("kind") != kind:
+        raise Alos2TutError(f"holds weights of the kind '{header.get('kind')}', not '{kind}'", where=path)
+    with _opened(path) as file:
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """What a file of ours says about its weights, of whatever kind they are; they are not read.
+
+    Raises:
+        Alos2TutError: no such file, no safetensors file, or no header of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise Alos2TutError("there is no such file", where=path)
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+    try:
+        header = json.loads(metadata[_KEY])
+    except (KeyError, json.JSONDecodeError):
+        raise Alos2TutError(
+            f"has no header '{_KEY}'", where=path, remedy="It was not written by this package: convert it first."
+        ) from None
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise Alos2TutError(f"the header's 'format' is not {_FORMAT}", where=path, remedy=_REMEDY)
+    return header
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise Alos2TutError(f"is cut off or no safetensors file ({error})", where=path, remedy=_REMEDY) from None
+
+
+def _encoder_header(
+    kind: str,
+    encoder: Encoder,
+    statistics: Statistics,
+    signal: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "encoder": dataclasses.asdict(encoder.config),
+        "image_px": list(encoder.image_px),
+        "in_channels": encoder.in_channels,
+        "statistics": statistics.to_dict(),
+        "signal": {field: _plain(signal[field]) for field in _SIGNAL},
+        "provenance": dict(provenance),
+    }
+
+
+def _origin(simulated: bool, start: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether any data were simulated and who is to be named for them; ``start``: the header trained on from."""
+    names = {"simulated" if simulated else JAXA_DATA}
+    if "attribution" in start:
+        names.add(str(start["attribution"]))
+    return {
+        "simulated": simulated or bool(start.get("simulated")),
+        "attribution": "; ".join(sorted(names)),
+    }
+
+
+def _encoder_from(header: dict[str, Any], path: str | Path, drop_path: float) -> Encoder:
+    config = from_dict(EncoderConfig, _field(header, "encoder", path), where=f"{path}, encoder")
+    try:
+        height, width = (int(side) for side in _field(header, "image_px", path))
+        channels = int(_field(header, "in_channels", path))
+    except (TypeError, ValueError):
+        raise Alos2TutError("the header's 'image_px' or 'in_channels' is broken", where=path, remedy=_REMEDY) from None
+    encoder = build_encoder(config, (height, width), channels, drop_path)
+    encoder.statistics = Statistics.from_dict(_field(header, "statistics", path), where=path)
+    encoder.signal = _signal_of(header, path)
+    encoder.header = header
+    return encoder
+
+
+def _signal_of(header: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """What weights were trained on, if it can be."""
+    signal = {field: _field(_field(header, "signal", path), field, path) for field in _SIGNAL}
+    names, spacing = signal["polarizations"], signal["spacing_m"]
+    sides = spacing if isinstance(spacing, list) else [spacing] * 2
+    is_right = {
+        "quantity": isinstance(signal["quantity"], str),
+        "polarizations": isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names),
+        "spacing_m": len(sides) == 2 and all(is_number(side) and 0 < side < math.inf for side in sides),
+    }
+    for field, right in is_right.items():
+        if not right:
+            problem = f"the header's signal has {field} = {quoted(signal[field])}"
+            raise Alos2TutError(problem, where=path, remedy=_REMEDY)
+    return signal
+
+
+def _save(path: str | Path, module: nn.Module, header: Mapping[str, Any]) -> None:
+    content = {"format": _FORMAT, "package": f"alos2tut {__version__}", **header}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(content, sort_keys=True)})
+
+
+def _load_state(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
+    expected = module.state_dict()
+    for problem, names in [
+        ("lacks the weights", sorted(expected.keys() - tensors.keys())),
+        ("holds weights that do not belong there:", sorted(tensors.keys() - expected.keys())),
+    ]:
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise Alos2TutError(f"{problem} '{names[0]}'{more}", where=path, remedy=_REMEDY)
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise Alos2TutError(
+                f"'{name}' is {tuple(tensor.shape)}, not {tuple(expected[name].shape)}", where=path, remedy=_REMEDY
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise Alos2TutError(
+                f"'{name}' holds NaN or infinity", where=path, remedy="The training broke down: repeat it."
+            )
+    module.load_state_dict(tensors)
+
+
+def _field(content: Any, field: str, where: str | Path) -> Any:
+    if not isinstance(content, Mapping) or field not in content:
+        raise Alos2TutError(f"the header lacks '{field}'", where=where, remedy=_REMEDY)
+    return content[field]
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and NumPy values as JSON would give them back."""
+    return json.loads(json.dumps(value, default=lambda v: v.tolist()))
+
+
+def _rounded(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)

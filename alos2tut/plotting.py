@@ -1,0 +1,195 @@
+"""The figures of products and curves, and what the figures of all notebooks share; each has its units.
+
+Backscatter is shown in grey, quantities in ``viridis`` and ``cividis`` (safe for colour-blind readers), land cover in
+its legend's own colours, splits and models in Okabe and Ito's palette.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+
+from .dataset.legend import IGNORE, Legend
+from .products.product import Product
+
+#: Okabe and Ito's colours, told apart by colour-blind readers
+BLUE, ORANGE, GREEN, VERMILION, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#999999"
+_SYMBOLS = {"sigma0": "σ⁰", "gamma0": "γ⁰"}
+#: pixels without data, and without a label
+NO_DATA_COLOR, NO_LABEL_COLOR = "#f2e6d0", "#d9d9d9"
+
+
+def use_style() -> None:
+    """Sizes and colours shared by all figures."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 90,
+            "savefig.dpi": 140,
+            "savefig.bbox": "tight",
+            "font.size": 10,
+            "axes.titlesize": 10.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "image.interpolation": "nearest",
+            "figure.constrained_layout.use": True,
+        }
+    )
+
+
+def symbol(quantity: str) -> str:
+    """How a quantity is written: σ⁰ or γ⁰."""
+    return _SYMBOLS[quantity]
+
+
+# --- products ---------------------------------------------------------------------------------------------------------
+
+
+def quicklook(product: Product, *, max_px: int = 900, boxes: Mapping[str, tuple[int, int, int, int]] = {}) -> Figure:
+    """The whole product in dB, multilooked in power to at most ``max_px`` pixels, with boxes (pixel windows) on it."""
+    looks = max(1, math.ceil(max(product.shape) / max_px))
+    fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.4))
+    draw_backscatter(fig, ax, product.read_db(looks=looks), product, extent_of(product))
+    to_axes = _axes_units(product)
+    for name, (row, col, height, width) in boxes.items():
+        (x0, y0), (x1, y1) = (to_axes(row, col), to_axes(row + height, col + width))
+        ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=ORANGE, linewidth=2))
+        outlined = [patheffects.withStroke(linewidth=3, foreground="black")]
+        ax.annotate(
+            name, (x0, y0), (2, 5), color=ORANGE, weight="bold", textcoords="offset points", path_effects=outlined
+        )
+    ax.set_title(f"{told(product)}, {looks} × {looks} looks of {product.spacing_m[0]:.3g} m")
+    return fig
+
+
+# --- segmentation -----------------------------------------------------------------------------------------------------
+
+
+def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
+    """Training loss and validation mIoU of several runs."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.2))
+    for (name, folder), color, mark in zip(folders.items(), (BLUE, ORANGE, GREEN, VERMILION), "osD^", strict=False):
+        table = read_metrics(folder)
+        left.plot(table["step"], smooth(table["loss"]), color=color, label=name)
+        scored = np.isfinite(table["val_miou"])
+        right.plot(table["step"][scored], table["val_miou"][scored], f"{mark}-", color=color, label=name)
+    left.set(xlabel="optimiser step", ylabel="training loss (running mean)")
+    right.set(xlabel="optimiser step", ylabel="validation mIoU")
+    right.set_ylim(bottom=0)
+    left.legend()
+    return fig
+
+
+# --- shared -----------------------------------------------------------------------------------------------------------
+
+
+def read_metrics(folder: str | Path) -> dict[str, NDArray[np.float64]]:
+    """``metrics.csv`` of a training as columns; empty cells are NaN."""
+    with open(Path(folder) / "metrics.csv", newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    return {key: np.array([float(row[key]) if row[key] else np.nan for row in rows]) for key in rows[0]}
+
+
+def draw_backscatter(
+    fig: Figure, ax: Axes, db: NDArray[np.floating[Any]], product: Product, extent: Any, shrink: float = 0.9
+) -> None:
+    """An image (H, W) in dB on a map, with its colour bar; ``extent`` as :func:`extent_of` gives it."""
+    image = ax.imshow(db, cmap=grey_with_holes(), extent=extent, **grey_limits(db))
+    fig.colorbar(image, ax=ax, label=f"{symbol(product.quantity)} (dB)", shrink=shrink)
+    map_axes(ax, product)
+
+
+def draw_land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent: Any) -> None:
+    """Class indices (H, W) in the legend's colours, light grey where there is none."""
+    colors = np.vstack([legend.colors / 255, to_rgb(NO_LABEL_COLOR)])
+    step = max(1, max(classes.shape) // 1000)  # no screen shows more, and a whole scene has a billion pixels
+    classes = classes[::step, ::step]
+    indices = np.where(classes == IGNORE, len(legend), classes)
+    ax.imshow(indices, cmap=ListedColormap(colors), vmin=-0.5, vmax=len(legend) + 0.5, extent=extent,
+              interpolation="nearest")  # fmt: skip
+
+
+def class_key(fig: Figure, legend: Legend) -> None:
+    """The colours of the classes, below a figure."""
+    keys = [
+        Patch(facecolor=c / 255, edgecolor="grey", linewidth=0.5, label=name)
+        for name, c in zip(legend.names, legend.colors.astype(float), strict=True)
+    ]
+    keys.append(Patch(facecolor=NO_LABEL_COLOR, edgecolor="grey", linewidth=0.5, label="no data or label"))
+    fig.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 5))
+
+
+def extent_of(product: Product, window: tuple[int, int, int, int] | None = None) -> tuple[float, float, float, float]:
+    """Left, right, bottom, top in the units of :func:`map_axes`."""
+    row, col, height, width = (0, 0, *product.shape) if window is None else window
+    to_axes = _axes_units(product)
+    (left, top), (right, bottom) = to_axes(row, col), to_axes(row + height, col + width)
+    return left, right, bottom, top
+
+
+def _axes_units(product: Product) -> Callable[[float, float], tuple[float, float]]:
+    """From (row, column) to the axes: degrees, kilometres, or in slant range the numbers of pixel and line."""
+    if product.grid is None:
+        return lambda row, col: (col, row)
+    scale = 1 if product.crs.is_geographic else 1000
+
+    def convert(row: float, col: float) -> tuple[float, float]:
+        x, y = product.transform * (col, row)
+        return x / scale, y / scale
+
+    return convert
+
+
+def map_axes(ax: Axes, product: Product, *, label_y: bool = True) -> None:
+    """Label axes by what the product's grid is in: kilometres, degrees, or lines and pixels in slant range."""
+    labels = ("easting (km)", "northing (km)")
+    if product.grid is None:
+        labels = ("slant range (pixel)", "azimuth (line)")
+    elif product.crs.is_geographic:
+        labels = ("longitude (°)", "latitude (°)")
+        ax.set_aspect(product.spacing_m[0] / product.spacing_m[1] * abs(product.transform.a / product.transform.e))
+    ax.set_xlabel(labels[0])
+    if label_y:
+        ax.set_ylabel(labels[1])
+    ax.ticklabel_format(useOffset=False)
+    ax.locator_params(nbins=5)
+
+
+def grey_limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:
+    """Limits of the grey scale: most of the values, in whole dB."""
+    values = db[np.isfinite(db)]
+    low, high = np.percentile(values, [1, 99]) if values.size else (-25.0, 0.0)
+    return {"vmin": math.floor(low), "vmax": math.ceil(high)}
+
+
+def grey_range(quantity: str, limits: dict[str, Any]) -> str:
+    """The grey scale in words, for panels without a colour bar."""
+    return f"{symbol(quantity)}, {limits['vmin']:.0f} to {limits['vmax']:.0f} dB".replace("-", "−")
+
+
+def grey_with_holes() -> Any:
+    """The grey scale of backscatter, with a colour of its own where there is no data."""
+    return plt.get_cmap("gray").with_extremes(bad=NO_DATA_COLOR)
+
+
+def smooth(values: NDArray[np.float64], width: int = 15) -> NDArray[np.float64]:
+    """Mean of each value and its neighbours, fewer at the ends."""
+    kernel = np.ones(min(width, len(values)))
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
+
+
+def told(product: Product) -> str:
+    """A product in a title: its scene and polarisations, and whether it is simulated."""
+    return f"{'simulated ' if product.simulated else ''}{product.scene_id}, {'+'.join(product.polarizations)}"

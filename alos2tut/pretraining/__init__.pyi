@@ -1,0 +1,2 @@
+from .probing import probe as probe
+from .stage import pretrain as pretrain

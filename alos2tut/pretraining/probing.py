@@ -1,0 +1,563 @@
+"""How good a representation is, in under a minute: small classifiers on frozen features, beside two baselines.
+
+Nothing is fine-tuned. Features are computed once; a linear classifier and the nearest neighbours then tell how much of
+the land cover lies open in them. Random weights of the same architecture, and two hand-made numbers, show what needs
+no learning: learned features are worth something where they beat both.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import recall_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from ..core.errors import Alos2TutError
+from ..core.progress import progress_bar
+from ..dataset.legend import IGNORE
+from ..dataset.store import NO_DATA, PatchDataset, Split, open_dataset
+from ..metrics import t_interval
+from ..networks.encoders import Encoder, build_encoder, linear_power, standardize
+from ..networks.inference import best_device
+from ..networks.weights import check_signal, load_encoder, report_statistics, weights_path
+from .reconstruction import evenly
+
+#: the baselines' names
+RANDOM, RAW = "random features", "raw statistics"
+
+#: what is judged: the class of a place, by a probe
+JUDGEMENTS = (("patch", "k-NN"), ("patch", "linear"), ("cell", "linear"))
+
+#: A place counts if this share of it has both data and a label.
+LEAST_SHARE = 0.5
+#: Cells kept for each patch that a seed trains on, on average: they bound memory however fine the cells are.
+CELLS_PER_PATCH = 16
+#: Neighbours that vote, at most.
+NEIGHBOURS = 20
+#: C of the logistic regression times the number of features: between halves of simulated training lists, scores of all
+#: methods were flat around it.
+LINEAR_C = 10.0
+
+Whole = NDArray[np.int64]
+#: stored patches (B, C, H, W) int16 and sides of places in pixels → for each side (B, places of a patch, D) float32
+Features = Callable[[Tensor, Sequence[int]], list[Tensor]]
+
+
+# --- what is found ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """Places of one size, each to be given its majority class."""
+
+    name: str
+    #: side of a place in pixels
+    side_px: int
+    #: its (rows, columns) in metres
+    size_m: tuple[float, float]
+    #: places that seeds train on: the fewest and the most
+    train: tuple[int, int]
+    #: places of ``val`` that are scored on, by class; classes without one are not named
+    val: dict[str, int]
+    #: share of places left out, for too few labels or data, of the patches looked at: by list
+    left_out: dict[str, float]
+    #: why this cannot be judged; None where it is
+    refused: str | None
+
+    @property
+    def chance(self) -> float | None:
+        """The best balanced accuracy that guesses can expect which do not look: one over the classes of ``val``."""
+        return 1 / len(self.val) if self.val else None
+
+
+@dataclass(frozen=True)
+class Score:
+    """Balanced accuracy of a method, by seed."""
+
+    method: str
+    task: str
+    probe: str
+    by_seed: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return float(np.mean(self.by_seed))
+
+    @property
+    def half_width(self) -> float | None:
+        """Of the mean's 95 % interval by Student's t; None for one seed."""
+        bounds = t_interval(self.by_seed)
+        return None if bounds is None else (bounds[1] - bounds[0]) / 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, ready for JSON."""
+        return asdict(self) | {"mean": self.mean, "half_width": self.half_width}
+
+    def to_text(self) -> str:
+        """Mean and interval."""
+        return f"{self.mean:.3f}" + ("" if self.half_width is None else f" ± {self.half_width:.3f}")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What :func:`probe` found."""
+
+    dataset: str
+    simulated: bool
+    seeds: tuple[int, ...]
+    tasks: tuple[Task, ...]
+    scores: tuple[Score, ...]
+
+    @property
+    def methods(self) -> list[str]:
+        """The encoders as they were given, then the baselines."""
+        return list(dict.fromkeys(score.method for score in self.scores))
+
+    @property
+    def judgements(self) -> list[tuple[Task, str]]:
+        """What was judged: tasks, each with its probe."""
+        tasks = {task.name: task for task in self.tasks if task.refused is None}
+        return [(tasks[task], kind) for task, kind in JUDGEMENTS if task in tasks]
+
+    @property
+    def covers(self) -> str:
+        """What the intervals tell, and what they do not."""
+        if len(self.seeds) < 2:
+            return "One seed: no interval. How far the scores depend on the patches trained on is not known."
+        return (
+            f"± is the 95 % interval of the mean over {len(self.seeds)} seeds, which differ in the patches they learn\n"
+            "from and in the weights of random features. It covers such draws from this dataset alone: neither other\n"
+            "ground ('val' is the same for all seeds) nor another pretraining."
+        )
+
+    def score(self, method: str, task: str, probe: str) -> Score:
+        """One of the scores; KeyError if there is none."""
+        return {(score.method, score.task, score.probe): score for score in self.scores}[method, task, probe]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, ready for JSON."""
+        tasks = [asdict(task) | {"chance": task.chance} for task in self.tasks]
+        scores = [score.to_dict() for score in self.scores]
+        return {**asdict(self), "tasks": tasks, "scores": scores, "covers": self.covers}
+
+    def to_text(self) -> str:
+        """A table of the scores, and what they mean."""
+        judged = [(task.name, kind) for task, kind in self.judgements]
+        table = [["", *(f"{task}, {kind}" for task, kind in judged)]]
+        table += [[name, *(self.score(name, *judgement).to_text() for judgement in judged)] for name in self.methods]
+        table += [["chance", *(f"{task.chance:.3f}" for task, _ in self.judgements)]]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+        title = f"balanced accuracy on 'val' of {self.dataset}{' (simulated data)' if self.simulated else ''}"
+        if not judged:
+            return "\n".join([title, "", *map(_described, self.tasks), "Nothing can be judged: label more ground."])
+        return "\n".join([title, "", *lines, "", *map(_described, self.tasks), self.covers])
+
+
+def _described(task: Task) -> str:
+    size = " × ".join(f"{side:g}" for side in task.size_m)
+    start = f"{task.name}: the majority class of {size} m ({task.side_px} px)"
+    if task.refused is not None:
+        return f"{start} is not judged: {task.refused}"
+    trained = "–".join(map(str, sorted(set(task.train))))
+    counts = ", ".join(f"{name} {count}" for name, count in task.val.items())
+    shares = ", ".join(f"{share:.0%} of '{name}'" for name, share in task.left_out.items())
+    return (
+        f"{start}; trained on {trained}, scored on {sum(task.val.values())}:\n  {counts};\n"
+        f"  left out for few labels or data: {shares}"
+    )
+
+
+# --- probing ---------------------------------------------------------------------------------------------------------
+
+
+def probe(
+    dataset: PatchDataset | str | Path,
+    encoders: Mapping[str, Encoder | str | Path] | Sequence[str | Path] | str | Path,
+    *,
+    seeds: int | Sequence[int] = 5,
+    patches: int = 500,
+    allow_other_signal: bool = False,
+    batch_size: int = 32,
+) -> Probe:
+    """Judge encoders by linear and k-NN probes on their frozen features.
+
+    Two tasks: the majority class of each *patch*, from the mean of its features, and that of each *cell*, one feature
+    of the encoder with the coarsest stride (finer features are averaged to it, so that all face the same cells). A
+    majority is of the pixels with both data and label; a tie goes to the first class, and a place of which less than
+    half has both is left out. Beside the encoders stand *random features* (the first encoder's architecture with
+    random weights, others for each seed) and *raw statistics* (mean power in dB, and power's coefficient of variation,
+    of each polarisation in the place itself).
+
+    Probes learn from ``train``: each seed from at most ``patches``, and at most half, of its patches, so that seeds
+    differ, and at most 16 times as many cells; all methods from the same, so that their scores can be compared seed by
+    seed. They are scored on at most ``patches`` of ``val``, the same for all, by balanced accuracy: the mean recall of
+    the classes that these hold. A class that training lacks counts 0. ``test`` is not read: it scores, once, the
+    network that is chosen in the end (:func:`alos2tut.evaluate`), and would flatter it if it had helped to choose.
+
+    Features are standardised by their mean and spread in training. *linear* is logistic regression with balanced
+    classes and the penalty |w|²/2 at C = 10 / (number of features): fixed, so chosen on nothing, and as mild for two
+    numbers as for a thousand. *k-NN* asks as many neighbours as the root of the number of training places, at most 20,
+    by cosine; of the few raw numbers, whose length tells as much as their angle, by distance.
+
+    Args:
+        dataset: an open dataset, or its folder.
+        encoders: by name; or paths of ``encoder.safetensors`` or their pretrainings' folders, also as ``NAME=PATH``.
+        seeds: how many, or which.
+        patches: at most so many of each list.
+        allow_other_signal: warn, instead of refusing, when an encoder was trained on another quantity, polarisation or
+            pixel size.
+        batch_size: patches per forward pass, on a GPU if there is one.
+
+    Returns:
+        The scores; nothing is written. Equal arguments give equal scores on one machine. A task that cannot be judged
+        (too few labels, a single class) has none; ``tasks`` and the text say why.
+
+    Raises:
+        Alos2TutError: a file that is missing or none of ours, an encoder without statistics or for other patches,
+            names that are given twice, or no seed.
+    """
+    dataset = dataset if isinstance(dataset, PatchDataset) else open_dataset(dataset)
+    fitting = _fitting_encoders(dataset, encoders, allow_other_signal)
+    seeds = _checked(seeds, patches, batch_size)
+    exam = _exam(dataset, fitting, seeds, patches, batch_size)
+    marks: dict[tuple[str, str, str], list[float]] = {}
+    can_judge = any(task.refused is None for task in exam.tasks)
+    sources, total = (_sources(fitting, seeds) if can_judge else ()), len(fitting) + len(seeds) + 1
+    for method, own_seeds, features in progress_bar(sources, "probing", "set of features", total=total):
+        for judgement, values in exam.marks(features, own_seeds, by_angle=method != RAW).items():
+            marks.setdefault((method, *judgement), []).extend(values)
+    scores = tuple(Score(*key, tuple(values)) for key, values in marks.items())
+    return Probe(dataset.path.name, dataset.simulated, seeds, exam.tasks, scores)
+
+
+def name_encoders(paths: Sequence[str | Path]) -> dict[str, str | Path]:
+    """Paths, some of them as ``NAME=PATH``, by name; else a pretraining's folder, or a file, is called as it is.
+
+    Raises:
+        Alos2TutError: a name that is given twice.
+    """
+    named: dict[str, str | Path] = {}
+    for text in paths:
+        name, equals, path = str(text).partition("=")
+        if not equals or Path(text).exists():
+            file = weights_path(text, "encoder")
+            name, path = file.absolute().parent.name if file.name == "encoder.safetensors" else file.stem, str(text)
+        if name in named:
+            raise Alos2TutError(f"two encoders are called '{name}'", where=path, remedy="Name them: NAME=PATH.")
+        named[name] = path
+    return named
+
+
+def _fitting_encoders(
+    dataset: PatchDataset,
+    encoders: Mapping[str, Encoder | str | Path] | Sequence[str | Path] | str | Path,
+    allow_other_signal: bool,
+) -> dict[str, Encoder]:
+    """The encoders by name, in evaluation mode, if they take the dataset's patches."""
+    if not isinstance(encoders, Mapping):
+        encoders = name_encoders([encoders] if isinstance(encoders, (str, Path)) else encoders)
+    if not encoders:
+        raise Alos2TutError("no encoder is given", where="encoders")
+    fitting = {}
+    for name, given in encoders.items():
+        if name in ("", RANDOM, RAW):
+            raise Alos2TutError(f"an encoder cannot be called '{name}'", where="encoders", remedy="Name it: NAME=PATH.")
+        where = name if isinstance(given, Encoder) else weights_path(given, "encoder")
+        encoder = copy.deepcopy(given) if isinstance(given, Encoder) else load_encoder(given)
+        _check_fit(encoder, dataset, where, allow_other_signal)
+        fitting[name] = encoder.to(best_device()).eval()
+    return fitting
+
+
+def _check_fit(encoder: Encoder, dataset: PatchDataset, where: str | Path, allow_other_signal: bool) -> None:
+    if encoder.statistics is None or encoder.signal is None:
+        raise Alos2TutError(
+            "has no statistics to standardise by, or no signal", where=where, remedy="load_encoder does."
+        )
+    check_signal(encoder.signal, dataset.signal, where, allow_other=allow_other_signal)
+    wanted, reads = (dataset.channels, dataset.patch_px, dataset.patch_px), (encoder.in_channels, *encoder.image_px)
+    if reads != wanted:
+        raise Alos2TutError(f"reads (channels, rows, columns) {reads}, the patches have {wanted}", where=where)
+    report_statistics(encoder.statistics, dataset.statistics, where)
+
+
+def _checked(seeds: int | Sequence[int], patches: int, batch_size: int) -> tuple[int, ...]:
+    """The seeds one by one."""
+    seeds = tuple(range(seeds) if isinstance(seeds, int) else seeds)
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise Alos2TutError(f"seeds are different whole numbers from 0, at least one, not {list(seeds)}", where="seeds")
+    for name, value in (("patches", patches), ("batch_size", batch_size)):
+        if value < 1:
+            raise Alos2TutError(f"{name}={value} is not at least 1", where=name)
+    return seeds
+
+
+# --- places and their classes ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """Some patches of a list, and the class of every place in them."""
+
+    split: Split
+    #: (n,) their positions in the list
+    index: Whole
+    #: side of a place in pixels, by task
+    sides: dict[str, int]
+    #: (n, places of a patch) class, or −1 where a place is left out, by task
+    classes: dict[str, Whole]
+
+    def draw(self, chosen: Whole, most_cells: int, seed: int) -> dict[str, Whole]:
+        """Places that have a class, by task: of the chosen of our patches, and no more than ``most_cells``.
+
+        Places are numbered over our patches, row by row in each.
+        """
+        random, places = np.random.default_rng([seed, 1]), {}
+        for task, classes in self.classes.items():
+            patch, place = np.nonzero(classes[chosen] >= 0)
+            found = chosen[patch] * classes.shape[1] + place
+            few = found if len(found) <= most_cells else random.choice(found, most_cells, replace=False)
+            places[task] = np.sort(few)
+        return places
+
+    def classes_of(self, task: str, places: Whole) -> Whole:
+        """Of places as :meth:`draw` numbers them."""
+        return self.classes[task].ravel()[places]
+
+    def left_out(self, task: str) -> float:
+        """Share of the places without enough data and labels."""
+        return float((self.classes[task] < 0).mean()) if len(self.index) else 0.0
+
+
+def _look_at(dataset: PatchDataset, name: str, index: Whole, sides: dict[str, int]) -> _Ground:
+    split = dataset.split(name)
+    classes: dict[str, list[Whole]] = {task: [] for task in sides}
+    for first in range(0, len(index), 64):
+        rows, labels = split.gather(index[first : first + 64])
+        counted = np.where((rows != NO_DATA).all(axis=1), labels, IGNORE)
+        for task, side in sides.items():
+            classes[task].append(majorities(counted, side, len(dataset.legend)))
+    nothing = {task: np.empty((0, (dataset.patch_px // side) ** 2), np.int64) for task, side in sides.items()}
+    return _Ground(split, index, sides, {task: np.concatenate([nothing[task], *classes[task]]) for task in sides})
+
+
+def draw_patches(n: int, most: int, seed: int) -> Whole:
+    """Positions of a random half of a list's n patches, in order, and of no more than ``most``."""
+    return np.sort(np.random.default_rng([seed, 0]).permutation(n)[: min(most, -(-n // 2))])
+
+
+def majorities(labels: NDArray[np.uint8], side: int, classes: int) -> Whole:
+    """The most frequent class in each square of ``side`` pixels; of several, the first.
+
+    Args:
+        labels: (n, H, W) class indices; others, as 255, count for none.
+        side: divides H and W.
+        classes: how many there are.
+
+    Returns:
+        (n, H/side · W/side), −1 where less than half of the pixels have a class.
+    """
+    n, rows, cols = len(labels), labels.shape[1] // side, labels.shape[2] // side
+    squares = labels.reshape(n, rows, side, cols, side).swapaxes(2, 3).reshape(n, rows * cols, side * side)
+    counts = np.stack([(squares == index).sum(axis=2) for index in range(classes)], axis=2)
+    return np.where(counts.sum(axis=2) >= LEAST_SHARE * side**2, counts.argmax(axis=2), -1)
+
+
+# --- features --------------------------------------------------------------------------------------------------------
+
+
+def encoder_features(encoder: Encoder, rows: Tensor, sides: Sequence[int]) -> list[Tensor]:
+    """The encoder's final features, averaged over places; see :data:`Features`."""
+    assert encoder.statistics is not None
+    x, _ = standardize(rows.to(encoder.mask_token.device), encoder.statistics)
+    features = encoder(x).float()
+    return [_by_place(features, side // encoder.stride) for side in sides]
+
+
+def raw_statistics(rows: Tensor, sides: Sequence[int]) -> list[Tensor]:
+    """Mean power in dB and power's coefficient of variation, of each polarisation; see :data:`Features`.
+
+    Pixels without data are left out; where there are no others both are 0.
+    """
+    power, valid = linear_power(rows).double(), (rows != NO_DATA).double()
+    found = []
+    for side in sides:
+        share, total, squares = (avg_pool2d(values, side) for values in (valid, power, power**2))
+        known = share > 0
+        mean = torch.where(known, total / share, 1.0)
+        spread = torch.where(known, squares / share - mean**2, 0.0).clamp_min(0).sqrt()
+        found.append(_by_place(torch.cat([10 * mean.log10(), spread / mean], dim=1).float()))
+    return found
+
+
+def _by_place(features: Tensor, side: int = 1) -> Tensor:
+    """(B, D, rows, columns) → (B, places, D), means of so many rows and columns."""
+    return avg_pool2d(features, side).flatten(2).transpose(1, 2).cpu()
+
+
+def _random_encoder(like: Encoder, seed: int) -> Encoder:
+    """The same architecture and statistics with random weights; torch's own random numbers go on as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = build_encoder(like.config, like.image_px, like.in_channels)
+    encoder.statistics = like.statistics
+    return encoder.to(like.mask_token.device).eval()
+
+
+def _sources(encoders: dict[str, Encoder], seeds: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...], Features]]:
+    """Methods, each with its features and the seeds that share them; encoders with random weights are made in time."""
+    for name, encoder in encoders.items():
+        yield name, seeds, partial(encoder_features, encoder)
+    for seed in seeds:
+        yield RANDOM, (seed,), partial(encoder_features, _random_encoder(next(iter(encoders.values())), seed))
+    yield RAW, seeds, raw_statistics
+
+
+@torch.inference_mode()
+def _compute(
+    features: Features, ground: _Ground, wanted: dict[str, Whole], batch_size: int
+) -> dict[str, NDArray[np.float32]]:
+    """Features (places, D) of the wanted places, which rise, by task; no others are kept."""
+    per_patch = {task: ground.classes[task].shape[1] for task in wanted}
+    touched = np.unique(np.concatenate([places // per_patch[task] for task, places in wanted.items()]))
+    kept: dict[str, list[NDArray[np.float32]]] = {task: [] for task in wanted}
+    for first in range(0, len(touched), batch_size):
+        part = touched[first : first + batch_size]
+        rows = torch.from_numpy(ground.split.gather_rows(ground.index[part]))
+        found = features(rows, [ground.sides[task] for task in wanted])
+        for (task, places), values in zip(wanted.items(), found, strict=True):
+            patch, place = np.divmod(places, per_patch[task])
+            here = (patch >= part[0]) & (patch <= part[-1])
+            kept[task].append(values.numpy()[np.searchsorted(part, patch[here]), place[here]])
+    return {task: np.concatenate(parts) for task, parts in kept.items()}
+
+
+# --- probes ----------------------------------------------------------------------------------------------------------
+
+
+def predict(
+    kind: str,
+    known: NDArray[np.floating[Any]],
+    labels: Whole,
+    asked: NDArray[np.floating[Any]],
+    *,
+    by_angle: bool = True,
+) -> Whole:
+    """Classes by a probe.
+
+    Args:
+        kind: ``linear`` or ``k-NN``.
+        known: (n, D) features to learn from, of two classes at least.
+        labels: (n,) their classes.
+        asked: (m, D) features.
+        by_angle: neighbours are near by cosine, else by distance.
+
+    Returns:
+        (m,) classes.
+    """
+    model: Any = LogisticRegression(C=LINEAR_C / known.shape[1], class_weight="balanced", max_iter=1000)
+    if kind == "k-NN":
+        neighbours = min(NEIGHBOURS, math.isqrt(len(known)))
+        model = KNeighborsClassifier(neighbours, metric="cosine" if by_angle else "euclidean")
+    # small matrices: more threads would only wait for each other
+    with threadpool_limits(1):
+        fitted = make_pipeline(StandardScaler(), model).fit(known.astype(np.float64), labels)
+        classes: Whole = fitted.predict(asked.astype(np.float64))
+    return classes
+
+
+def balanced_accuracy(truth: Whole, guess: Whole) -> float:
+    """Mean recall of the classes that are in the truth."""
+    return float(recall_score(truth, guess, labels=np.unique(truth), average="macro", zero_division=0.0))
+
+
+@dataclass(frozen=True)
+class _Exam:
+    """What every method faces: the same places to learn from, and to be scored on."""
+
+    dataset: PatchDataset
+    training: _Ground
+    held_out: _Ground
+    #: places to learn from, by seed and task
+    drawn: dict[int, dict[str, Whole]]
+    #: places to be scored on, by task
+    target: dict[str, Whole]
+    batch_size: int
+
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks, also those that cannot be judged."""
+        return tuple(self._task(name, side) for name, side in self.training.sides.items())
+
+    def _task(self, name: str, side: int) -> Task:
+        names, (rows_m, cols_m) = self.dataset.legend.names, self.dataset.signal["spacing_m"]
+        learned = {seed: self.training.classes_of(name, places[name]) for seed, places in self.drawn.items()}
+        scored = self.held_out.classes_of(name, self.target[name])
+        refused = _refused("'val'", scored, names)
+        for seed, classes in learned.items():
+            refused = refused or _refused(f"'train' (seed {seed})", classes, names)
+        return Task(
+            name,
+            side,
+            (side * rows_m, side * cols_m),
+            (min(map(len, learned.values())), max(map(len, learned.values()))),
+            {names[index]: int(count) for index, count in zip(*np.unique(scored, return_counts=True), strict=True)},
+            {"train": self.training.left_out(name), "val": self.held_out.left_out(name)},
+            refused,
+        )
+
+    def marks(self, features: Features, seeds: Sequence[int], by_angle: bool) -> dict[tuple[str, str], list[float]]:
+        """Balanced accuracies by task and probe, one for each of these seeds."""
+        judged = {task.name for task in self.tasks if task.refused is None}
+        wanted = {task: np.unique(np.concatenate([self.drawn[seed][task] for seed in seeds])) for task in judged}
+        # convolutions of one kind, in float32, so that equal arguments give equal features
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            known = _compute(features, self.training, wanted, self.batch_size)
+            asked = _compute(features, self.held_out, {task: self.target[task] for task in judged}, self.batch_size)
+        marks: dict[tuple[str, str], list[float]] = {}
+        for task, kind in ((task, kind) for task, kind in JUDGEMENTS if task in judged):
+            truth = self.held_out.classes_of(task, self.target[task])
+            for places in (self.drawn[seed][task] for seed in seeds):
+                learned, labels = np.searchsorted(wanted[task], places), self.training.classes_of(task, places)
+                guess = predict(kind, known[task][learned], labels, asked[task], by_angle=by_angle)
+                marks.setdefault((task, kind), []).append(balanced_accuracy(truth, guess))
+        return marks
+
+
+def _exam(
+    dataset: PatchDataset, encoders: dict[str, Encoder], seeds: tuple[int, ...], patches: int, batch_size: int
+) -> _Exam:
+    """Draw places from both lists."""
+    sides = {"patch": dataset.patch_px, "cell": math.lcm(*(encoder.stride for encoder in encoders.values()))}
+    parts = {seed: draw_patches(len(dataset.split("train")), patches, seed) for seed in seeds}
+    training = _look_at(dataset, "train", np.unique(np.concatenate(list(parts.values()))), sides)
+    held_out = _look_at(dataset, "val", evenly(dataset.split("val"), patches), sides)
+    cells = CELLS_PER_PATCH * patches
+    drawn = {seed: training.draw(np.searchsorted(training.index, part), cells, seed) for seed, part in parts.items()}
+    target = held_out.draw(np.arange(len(held_out.index)), cells, 0)
+    return _Exam(dataset, training, held_out, drawn, target, batch_size)
+
+
+def _refused(where: str, classes: Whole, names: Sequence[str]) -> str | None:
+    """Why places of these classes judge nothing."""
+    found = np.unique(classes)
+    if len(found) > 1:
+        return None
+    return f"{where} has a single class, {names[found[0]]}" if len(found) else f"{where} has no labelled place"

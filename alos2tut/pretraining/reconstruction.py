@@ -1,0 +1,256 @@
+"""What a pretrained network makes of hidden pixels: pictures over training, and errors by ground and brightness."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+from torch import Tensor
+
+from ..core.artifacts import atomic_path
+from ..core.config import PretrainConfig
+from ..core.errors import Alos2TutError
+from ..dataset.store import PatchDataset, Split, encode_db
+from ..networks.encoders import destandardize, standardize, token_to_pixel_mask
+from ..networks.inference import evaluating
+from ..training.loop import StepCallback, Training, derived_seed
+from .simmim import Objective
+
+#: Patches of the validation list whose reconstruction is kept over training.
+EXAMPLES = 4
+
+#: Patches through the network at once, for pictures and errors.
+_BATCH_SIZE = 16
+
+
+# --- one network, some patches ---------------------------------------------------------------------------------------
+
+
+def draw_mask(network: Objective, n: int, unit_px: int, ratio: float, seed: int = 0) -> NDArray[np.bool_]:
+    """Masks for :func:`reconstruct`, (n, H/patch, W/patch), True where hidden; the same for the same seed."""
+    generator = torch.Generator().manual_seed(derived_seed(seed, "examples"))
+    # two at least, for objectives that mix
+    masks: NDArray[np.bool_] = network.draw_masks(max(n, 2), unit_px, ratio, generator)[:n].numpy()
+    return masks
+
+
+def mask_pixels(mask: NDArray[np.bool_], patch_size: int) -> NDArray[np.bool_]:
+    """Masks of tokens (n, H/patch, W/patch) by pixel, (n, H, W)."""
+    pixels: NDArray[np.bool_] = token_to_pixel_mask(torch.from_numpy(mask), patch_size)[:, 0].numpy()
+    return pixels
+
+
+@torch.no_grad()
+def reconstruct(
+    network: Objective, patches_db: NDArray[np.floating[Any]], mask: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """What the network, on whatever device it is, makes of patches of which a part is hidden.
+
+    Args:
+        network: its encoder has statistics. MixMAE mixes the patches with each other, the first with the last.
+        patches_db: (n, C, H, W) dB, NaN where there is no data.
+        mask: (n, H/patch, W/patch), True where hidden.
+
+    Returns:
+        (n, C, H, W) dB, everywhere; see :meth:`.Objective.reconstruct` for what of it counts.
+
+    Raises:
+        Alos2TutError: an encoder without statistics; patches or masks of another size.
+    """
+    encoder = network.encoder
+    if encoder.statistics is None:
+        raise Alos2TutError("the encoder has no statistics to standardise by", remedy="Load it: load_pretraining.")
+    predicted = np.empty(np.shape(patches_db), np.float32)
+    for first in range(0, len(predicted), _BATCH_SIZE):
+        part = slice(first, first + _BATCH_SIZE)
+        device = encoder.mask_token.device
+        x, valid = standardize(torch.from_numpy(encode_db(patches_db[part])).to(device), encoder.statistics)
+        hidden = torch.from_numpy(np.asarray(mask[part], dtype=bool)).to(device)
+        predicted[part] = destandardize(network.reconstruct(x, hidden, valid).float(), encoder.statistics).cpu().numpy()
+    return predicted
+
+
+# --- pictures over training ------------------------------------------------------------------------------------------
+
+
+class Snapshots(StepCallback):
+    """Keeps what the network makes of a few fixed patches at the end of training, half-way, a quarter of the way …
+
+    The pictures travel in the resume checkpoints, so a resumed run has them all.
+
+    Args:
+        split: the list to take the patches from: one that training never sees.
+        config: says how often, and how much is hidden.
+        steps: optimiser steps of the training.
+    """
+
+    def __init__(self, split: Split, config: PretrainConfig, steps: int) -> None:
+        self.config = config
+        self.due = {math.ceil(steps / 2**times) for times in range(config.snapshots)}
+        self.index = evenly(split, EXAMPLES)
+        rows = split.gather_rows(self.index)
+        self.patches_db = np.stack([split.db(int(i)) for i in self.index]) if len(rows) else rows.astype(np.float32)
+        self.pictures: dict[int, Tensor] = {}
+
+    def on_step(self, trainer: Any, module: Training, step: int) -> None:
+        """Reconstruct, if it is time."""
+        if step not in self.due or not trainer.is_global_zero or not len(self.index):
+            return
+        network: Any = module.network
+        mask = self._mask(network)
+        with evaluating(network):
+            self.pictures[step] = torch.from_numpy(reconstruct(network, self.patches_db, mask))
+
+    def _mask(self, network: Objective) -> NDArray[np.bool_]:
+        config = self.config
+        return draw_mask(network, len(self.index), config.mask_unit_px, config.mask_ratio, config.seed)
+
+    def save(self, path: str | Path, network: Objective) -> None:
+        """Write what was kept.
+
+        The file holds ``index`` (n,) in the list, ``step`` (T,), ``input_db`` (n, C, H, W), ``reconstruction_db``
+        (T, n, C, H, W), ``mask`` (n, H, W) True where hidden, and ``error_db`` (T, n): mean absolute error in dB over
+        what was hidden and has data.
+        """
+        given = self.patches_db
+        pixels = mask_pixels(self._mask(network), network.encoder.config.patch_size)
+        steps = sorted(self.pictures)
+        guessed = np.stack([self.pictures[step].numpy() for step in steps]) if steps else given[None][:0]
+        counted = pixels[:, None] & ~np.isnan(given)
+        errors = np.where(counted, np.abs(guessed - given), 0).sum(axis=(2, 3, 4))
+        content = {
+            "index": self.index,
+            "step": np.array(steps, dtype=np.int64),
+            "input_db": given,
+            "reconstruction_db": guessed,
+            "mask": pixels,
+            "error_db": errors / np.maximum(counted.sum(axis=(1, 2, 3)), 1),
+        }
+        with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+            np.savez(handle, **content)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the resume checkpoint."""
+        return {"pictures": self.pictures}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the resume checkpoint."""
+        self.pictures = dict(state_dict["pictures"])
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HiddenPixels:
+    """Hidden pixels with data of many patches, and what a network made of them; all arrays are (pixels,)."""
+
+    #: number of the patch
+    patch: NDArray[np.int32]
+    #: class index, 255 where there is no label
+    label: NDArray[np.uint8]
+    #: what was hidden, in dB
+    truth_db: NDArray[np.float32]
+    #: its surroundings: mean power of 7 × 7 pixels, in dB
+    around_db: NDArray[np.float32]
+    #: what the network said, in dB
+    guess_db: NDArray[np.float32]
+
+    @property
+    def error_db(self) -> NDArray[np.float32]:
+        """Guess minus truth, in dB."""
+        return self.guess_db - self.truth_db
+
+
+def means_by_group(
+    values: NDArray[np.floating[Any]],
+    group: NDArray[np.integer[Any]],
+    groups: int,
+    patch: NDArray[np.integer[Any]],
+    draws: int = 500,
+) -> NDArray[np.float64]:
+    """Means by group with 95 % intervals over patches.
+
+    Args:
+        values: (pixels,) to average.
+        group: (pixels,) number of each pixel's group; others than 0…groups−1 are left out.
+        groups: how many there are.
+        patch: (pixels,) number of each pixel's patch.
+        draws: bootstrap samples of whole patches, since pixels of one patch share its ground.
+
+    Returns:
+        (groups, 3): mean, lower and upper bound; NaN where there is no pixel.
+    """
+    patches = int(patch.max(initial=0)) + 1
+    inside = (group >= 0) & (group < groups)
+    cell = patch[inside].astype(np.int64) * groups + group[inside]
+    count, total = (
+        np.bincount(cell, weights, patches * groups).reshape(patches, groups)
+        for weights in (None, values[inside].astype(np.float64))
+    )
+    drawn = np.random.default_rng(0).multinomial(patches, np.full(patches, 1 / patches), size=draws)
+    with np.errstate(invalid="ignore"):
+        mean, means = total.sum(axis=0) / count.sum(axis=0), drawn @ total / (drawn @ count)
+    bounds = np.full((2, groups), np.nan)
+    for index in np.flatnonzero(np.isfinite(means).any(axis=0)):
+        bounds[:, index] = np.nanpercentile(means[:, index], [2.5, 97.5])
+    return np.stack([mean, *bounds], axis=1)
+
+
+def evenly(split: Split, most: int) -> NDArray[np.int64]:
+    """Positions of at most so many patches, evenly from a list."""
+    return np.unique(np.linspace(0, len(split) - 1, min(most, len(split))).round().astype(np.int64))
+
+
+def hidden_pixels(
+    network: Objective,
+    dataset: PatchDataset,
+    config: PretrainConfig,
+    *,
+    split: str = "val",
+    patches: int = 64,
+    seed: int = 0,
+) -> HiddenPixels:
+    """Hide parts of a list's patches, let the network guess, and keep both, pixel by pixel, of the first channel.
+
+    Equal arguments hide equal pixels, so two networks' errors can be compared pixel by pixel.
+
+    Args:
+        network: guesses.
+        dataset: holds the patches.
+        config: says how much is hidden.
+        split: the list: one that training never sees.
+        patches: at most so many, evenly from the list.
+        seed: of the masks.
+
+    Raises:
+        Alos2TutError: an empty list, or patches that do not fit the network.
+    """
+    part, encoder = dataset.split(split), network.encoder
+    if not len(part):
+        raise Alos2TutError("the list is empty", where=dataset.path / f"{split}.csv")
+    index = evenly(part, patches)
+    labels = part.gather(index)[1]
+    given = np.stack([part.db(int(i)) for i in index])
+    mask = draw_mask(network, len(index), config.mask_unit_px, config.mask_ratio, seed)
+    guess, truth = reconstruct(network, given, mask)[:, 0], given[:, 0]
+    shown = mask_pixels(mask, encoder.config.patch_size) & ~np.isnan(truth)
+    number = np.broadcast_to(np.arange(len(index), dtype=np.int32)[:, None, None], truth.shape)
+    around = np.stack([surroundings_db(patch) for patch in truth])
+    return HiddenPixels(number[shown], labels[shown], truth[shown], around[shown], guess[shown])
+
+
+def surroundings_db(db: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean power of 7 × 7 pixels with data around each, in dB."""
+    there = np.isfinite(db)
+    power = np.where(there, 10 ** (db.astype(np.float64) / 10), 0)
+    share = uniform_filter(there.astype(np.float64), 7)
+    mean = uniform_filter(power, 7) / np.maximum(share, 1e-9)
+    surroundings: NDArray[np.float32] = (10 * np.log10(np.maximum(mean, 1e-12))).astype(np.float32)
+    return surroundings

@@ -1,0 +1,201 @@
+"""What pretraining asks of a network: SimMIM, and what it shares with MixMAE (:mod:`alos2tut.pretraining.mixmae`).
+
+SimMIM (arXiv 2111.09886) hides random units of an image and predicts their pixels with a linear head. SAR-W weights
+each pixel's error by how dark it is (arXiv 2503.01181, 2603.15119; see :mod:`alos2tut.pretraining.weighting`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..core.config import PretrainConfig
+from ..dataset.store import Statistics
+from ..networks.encoders import Encoder, draw_masks, linear_power, standardize, token_to_pixel_mask
+from .weighting import sar_weights
+
+Loss = Literal["l1", "mse", "huber"]
+Normaliser = Literal["count", "weights"]
+
+#: errors by pixel, by name
+PIXEL_ERRORS: dict[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
+
+#: numerator and denominator of a loss, to be summed over processes before dividing
+Parts = tuple[Tensor, Tensor]
+
+
+class Objective(nn.Module):
+    """An encoder with the head that reconstructs, and the loss that compares; subclasses say how.
+
+    Args:
+        encoder: what is to be trained.
+
+    Attributes:
+        decoder: the head, whose weights are kept beside the encoder's.
+    """
+
+    decoder: nn.Module
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    @abstractmethod
+    def draw_masks(self, n: int, unit_px: int, ratio: float, generator: torch.Generator) -> Tensor:
+        """Masks for n images, (n, H/patch, W/patch) bool, True where hidden.
+
+        Raises:
+            Alos2TutError: a unit or ratio that does not fit the encoder, or n.
+        """
+
+    @abstractmethod
+    def parts(self, rows: Tensor, mask: Tensor, config: PretrainConfig, statistics: Statistics) -> dict[str, Parts]:
+        """What a batch adds to the loss.
+
+        Args:
+            rows: (B, C, H, W) int16 hundredths of dB; this process's share of the batch.
+            mask: (B, H/patch, W/patch) bool of :meth:`draw_masks`.
+            config: says which error, and whether and how it is weighted.
+            statistics: what ``rows`` are standardised by.
+
+        Returns:
+            Numerators, with gradient, and denominators of the ``loss``, and of ``mae_db``: the mean absolute error in
+            dB over what counts, which has no weights and compares runs that differ in them.
+        """
+
+    @abstractmethod
+    def reconstruct(self, x: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
+        """What the network makes of images of which a part is hidden.
+
+        Args:
+            x: (B, C, H, W) standardised dB, 0 where there is no data.
+            mask: (B, H/patch, W/patch) bool of :meth:`draw_masks`.
+            valid: (B, C, H, W) bool, True where there is data.
+
+        Returns:
+            (B, C, H, W) standardised dB.
+        """
+
+
+def weights_of(rows: Tensor, valid: Tensor, config: PretrainConfig) -> Tensor | None:
+    """The weight of each pixel's error, (B, C, H, W), as the settings say; None: all alike."""
+    if config.weighting == "none":
+        return None
+    return sar_weights(linear_power(rows), valid, config.weight_scale, config.weighting, config.weight_percentiles)
+
+
+def std_db_of(statistics: Statistics, like: Tensor) -> Tensor:
+    """The spread of each channel, in dB, (1, C, 1, 1)."""
+    return torch.tensor(statistics.std_db, device=like.device).view(1, -1, 1, 1)
+
+
+class SimMIM(Objective):
+    """SimMIM: a linear head on the encoder predicts pixels; a 1×1 convolution, then pixel shuffle.
+
+    Args:
+        encoder: its stride is the factor of the shuffle.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder)
+        self.decoder = nn.Sequential(
+            nn.Conv2d(encoder.dim, encoder.stride**2 * encoder.in_channels, kernel_size=1),
+            nn.PixelShuffle(encoder.stride),
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Standardised dB (B, C, H, W) and a token mask (B, H/patch, W/patch) → predicted standardised dB."""
+        prediction: Tensor = self.decoder(self.encoder(x, mask))
+        return prediction
+
+    def draw_masks(self, n: int, unit_px: int, ratio: float, generator: torch.Generator) -> Tensor:
+        """See :meth:`Objective.draw_masks`: each image its own mask."""
+        return draw_masks(n, self.encoder.image_px, unit_px, self.encoder.config.patch_size, ratio, generator)
+
+    def parts(self, rows: Tensor, mask: Tensor, config: PretrainConfig, statistics: Statistics) -> dict[str, Parts]:
+        """See :meth:`Objective.parts`: what is hidden counts."""
+        target, valid = standardize(rows, statistics)
+        prediction = self(target, mask)
+        with torch.autocast(rows.device.type, enabled=False):
+            weights = weights_of(rows, valid, config)
+            pixels = token_to_pixel_mask(mask, self.encoder.config.patch_size)
+            std_db = std_db_of(statistics, rows)
+            return {
+                "loss": masked_sums(prediction, target, pixels, weights, valid, config.loss, config.normaliser),
+                "mae_db": masked_sums(prediction.detach() * std_db, target * std_db, pixels, None, valid),
+            }
+
+    def reconstruct(self, x: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
+        """See :meth:`Objective.reconstruct`; only what was hidden is a prediction that training asked for."""
+        prediction: Tensor = self(x, mask)
+        return prediction
+
+
+def masked_sums(
+    prediction: Tensor,
+    target: Tensor,
+    pixel_mask: Tensor,
+    weights: Tensor | None,
+    valid: Tensor,
+    kind: Loss = "l1",
+    normaliser: Normaliser = "count",
+) -> tuple[Tensor, Tensor]:
+    """Numerator and denominator of :func:`masked_loss`, to be summed over processes first."""
+    numerator, amount = error_sums(prediction, target, pixel_mask & valid, weights, kind, normaliser)
+    channels = target.shape[1]
+    return numerator, (amount / channels + 1e-5) * channels
+
+
+def error_sums(
+    prediction: Tensor, target: Tensor, counted: Tensor, weights: Tensor | None, kind: Loss, normaliser: Normaliser
+) -> Parts:
+    """The sum of weighted errors over values that count, and their number or the sum of their weights.
+
+    Args:
+        prediction, target: of one shape; the target in the precision to calculate in.
+        counted: bool, of that shape.
+        weights: of that shape; None weighs all alike.
+        kind, normaliser: see :func:`masked_loss`.
+    """
+    # half precision ends here
+    error = PIXEL_ERRORS[kind](prediction.to(target.dtype), target, reduction="none")
+    weighted = error if weights is None else error * weights
+    if normaliser == "weights" and weights is not None:
+        amount = torch.where(counted, weights, 0.0).sum()
+    else:
+        amount = counted.sum().to(target.dtype)
+    # where, not a product: what lies at pixels without data must not matter even if it is no number
+    return torch.where(counted, weighted, 0.0).sum(), amount
+
+
+def masked_loss(
+    prediction: Tensor,
+    target: Tensor,
+    pixel_mask: Tensor,
+    weights: Tensor | None,
+    valid: Tensor,
+    kind: Loss = "l1",
+    normaliser: Normaliser = "count",
+) -> Tensor:
+    """The reconstruction error over pixels that are hidden and have data.
+
+    Args:
+        prediction: (B, C, H, W) standardised dB.
+        target: the same of the image, in the precision to calculate in.
+        pixel_mask: (B, 1, H, W) bool, True where hidden.
+        weights: (B, C, H, W) of :func:`sar_weights`; None weighs all alike (plain SimMIM).
+        valid: (B, C, H, W) bool, True where there is data.
+        kind: of the error by pixel.
+        normaliser: divide by the ``count`` of those pixels and channels, so that weights of 1 change nothing, or by
+            the sum of their ``weights``.
+
+    Returns:
+        A scalar; 0 if there is no such pixel.
+    """
+    numerator, denominator = masked_sums(prediction, target, pixel_mask, weights, valid, kind, normaliser)
+    return numerator / denominator

@@ -1,0 +1,320 @@
+"""Pretraining: an encoder learns backscatter by filling in what is hidden of it, without labels.
+
+What is hidden, and how the guess is judged, is the objective's: :mod:`alos2tut.pretraining.simmim` (SAR-W-SimMIM) and
+:mod:`alos2tut.pretraining.mixmae` (SAR-W-MixMAE).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..core.artifacts import make_folder, read_json, stage_dir
+from ..core.config import PretrainConfig, from_dict, settings_for_key
+from ..core.errors import Alos2TutError
+from ..core.version import __version__
+from ..dataset.store import PatchDataset, Statistics, open_dataset
+from ..networks.encoders import Encoder
+from ..networks.weights import load_encoder, load_weights, save_encoder, save_weights
+from ..training.loop import (
+    STOPPED,
+    Batch,
+    History,
+    Training,
+    check_processes,
+    checkpoints_in,
+    count_parameters,
+    derived_seed,
+    finish,
+    fit,
+    flip,
+    initial_encoder,
+    learning_rate,
+    made_from,
+    number_of_steps,
+    rank_and_world,
+    ratios_over_processes,
+    reuse,
+    to_device,
+    wait_for_all,
+)
+from .mixmae import MixMAE
+from .reconstruction import Snapshots
+from .simmim import Objective, SimMIM
+
+
+def build_objective(config: PretrainConfig, encoder: Encoder) -> Objective:
+    """The objective that the settings name, around an encoder, with random weights of its own.
+
+    Raises:
+        Alos2TutError: an encoder that the objective cannot train, or a decoder whose heads do not divide its width.
+    """
+    if config.objective == "simmim":
+        return SimMIM(encoder)
+    return MixMAE(encoder, config.decoder_width, config.decoder_depth, config.decoder_heads)
+
+
+def losses(
+    network: Objective, rows: Tensor, mask: Tensor, config: PretrainConfig, statistics: Statistics
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of one batch, right over any number of processes; arguments as of :meth:`Objective.parts`.
+
+    Returns:
+        The loss to differentiate; and, of the whole batch, its ``loss`` and ``mae_db``.
+    """
+    differentiable, reported = ratios_over_processes(network.parts(rows, mask, config, statistics))
+    return differentiable["loss"], reported
+
+
+class Pretraining(Training):
+    """What Lightning trains: an objective, on the list ``pretrain``."""
+
+    config: PretrainConfig
+    network: Objective
+    reported = ("loss", "mae_db")
+
+    def __init__(self, network: Objective, config: PretrainConfig, steps: int) -> None:
+        super().__init__(network, config, "pretrain", steps, labelled=False, paired=isinstance(network, MixMAE))
+        assert network.encoder.statistics is not None
+        self.statistics = network.encoder.statistics
+
+    def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """See :meth:`Training.losses`."""
+        config, rows = self.config, flip(batch.rows, flips)
+        # drawn for the whole micro-batch, then this process's share of it
+        mask = self.network.draw_masks(config.batch_size, config.mask_unit_px, config.mask_ratio, generator)
+        return losses(self.network, rows, to_device(mask[batch.positions], rows.device), config, self.statistics)
+
+
+# --- the stage -------------------------------------------------------------------------------------------------------
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """Pretrain an encoder on a dataset's ``pretrain`` list; labels are not used.
+
+    An interrupted run continues where its last checkpoint was written; a complete one is reused.
+
+    Args:
+        config: the settings; ``dataset`` and ``work_dir`` say where from and where to. ``init`` names weights to go on
+            from (their architecture and statistics are used), else the encoder starts at random.
+
+    Returns:
+        The stage folder, with ``encoder.safetensors``, ``decoder.safetensors``, ``reconstructions.npz`` (see
+        :class:`alos2tut.pretraining.reconstruction.Snapshots`), ``metrics.csv`` and ``run.json``.
+
+    Raises:
+        Alos2TutError: settings, weights or devices that do not fit, or a loss or gradient that becomes no number.
+        Stopped: it was told to stop before the last step (SIGTERM, SIGUSR1, ``stop_after_minutes``); all is saved.
+    """
+    dataset = open_dataset(config.dataset)
+    encoder = initial_encoder(config, dataset)
+    settings, inputs, stage = _identity(config, dataset, encoder)
+    if reuse(stage):
+        return stage
+    check_processes(config)
+    network = _network(config, encoder)
+    steps = _number_of_steps(config, dataset)
+    make_folder(stage)
+    history = History(stage / "metrics.csv", every=max(1, steps // 2000), reported=Pretraining.reported)
+    snapshots = Snapshots(dataset.split("val"), config, steps)
+    fit(Pretraining(network, config, steps), stage, "pretrain", callbacks=(snapshots, history))
+    if rank_and_world()[0] == 0:
+        _write_results(stage, network.cpu().eval(), config, dataset, settings, inputs, history, snapshots)
+    wait_for_all()
+    return stage
+
+
+def _identity(
+    config: PretrainConfig, dataset: PatchDataset, encoder: Encoder
+) -> tuple[dict[str, Any], dict[str, str], Path]:
+    """What decides the result: settings and inputs; and the folder that is named by them."""
+    settings = {**settings_for_key(config), "encoder": dataclasses.asdict(encoder.config)}
+    inputs = made_from(config, dataset)
+    return settings, inputs, stage_dir(config.work_dir, "pretrain", settings, inputs)
+
+
+def _number_of_steps(config: PretrainConfig, dataset: PatchDataset) -> int:
+    n = len(dataset.split("pretrain"))
+    if n < 1:
+        raise Alos2TutError(
+            "the list of patches is empty", where=dataset.path / "pretrain.csv", remedy="Build it of more ground."
+        )
+    return number_of_steps(config, n)
+
+
+def _network(config: PretrainConfig, encoder: Encoder) -> Objective:
+    with torch.random.fork_rng(devices=[]):
+        # the head's own seed: it starts equal whatever the encoder starts from
+        torch.manual_seed(derived_seed(config.seed, "init", 1))
+        network = build_objective(config, encoder)
+    # units or batches that do not fit: say so before anything is written
+    network.draw_masks(config.batch_size, config.mask_unit_px, config.mask_ratio, torch.Generator())
+    return network.train()
+
+
+def _write_results(
+    stage: Path,
+    network: Objective,
+    config: PretrainConfig,
+    dataset: PatchDataset,
+    settings: dict[str, Any],
+    inputs: dict[str, str],
+    history: History,
+    snapshots: Snapshots,
+) -> None:
+    encoder = network.encoder
+    assert encoder.statistics is not None
+    provenance = {"stage": "pretrain", "made_from": inputs, "settings": settings}
+    save_encoder(
+        stage / "encoder.safetensors",
+        encoder,
+        statistics=encoder.statistics,
+        signal=dataset.signal,
+        objective=objective_of(config),
+        provenance=provenance,
+        simulated=dataset.simulated,
+    )
+    decoder = {"objective": objective_of(config), "provenance": provenance}
+    save_weights(stage / "decoder.safetensors", network.decoder, f"{config.objective}-decoder", decoder)
+    snapshots.save(stage / "reconstructions.npz", network)
+    content = {
+        "stage": "pretrain",
+        "package": f"alos2tut {__version__}",
+        "settings": settings,
+        "made_from": inputs,
+        "objective": objective_of(config),
+        "statistics": encoder.statistics.to_dict(),
+        "signal": dataset.signal,
+        "parameters": {"encoder": count_parameters(encoder), "decoder": count_parameters(network.decoder)},
+        "final_loss": history.last("loss"),
+        "final_mae_db": history.last("mae_db"),
+    }
+    finish(stage, content, ("encoder.safetensors", "decoder.safetensors", "reconstructions.npz", "metrics.csv"))
+
+
+def objective_of(config: PretrainConfig) -> dict[str, Any]:
+    """What a pretraining asks of the network, as the header of its weights tells it."""
+    names = ["mask_unit_px", "mask_ratio", "loss", "normaliser", "weighting"]
+    if config.weighting != "none":
+        names.append("weight_scale")
+    if config.weighting == "sar_percentile":
+        names.append("weight_percentiles")
+    if config.objective == "mixmae":
+        names += ["decoder_width", "decoder_depth", "decoder_heads"]
+    return {"name": config.objective, **{name: getattr(config, name) for name in names}}
+
+
+def load_pretraining(stage: str | Path) -> Objective:
+    """The pretrained network, encoder and head, of a complete stage folder; in evaluation mode.
+
+    Raises:
+        Alos2TutError: no complete stage there, or broken weights.
+    """
+    stage = Path(stage)
+    if not (stage / "run.json").is_file():
+        raise Alos2TutError("is no complete pretraining", where=stage, remedy="Run pretrain again: it continues.")
+    encoder = load_encoder(stage / "encoder.safetensors")
+    told = {"objective" if name == "name" else name: value for name, value in encoder.header["objective"].items()}
+    network = build_objective(from_dict(PretrainConfig, told, where=stage / "encoder.safetensors"), encoder)
+    load_weights(stage / "decoder.safetensors", network.decoder, f"{told['objective']}-decoder")
+    return network.eval()
+
+
+# --- before it starts ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PretrainPlan:
+    """What a pretraining would be: see :func:`plan_pretraining`."""
+
+    folder: Path
+    #: ``new``, ``complete``, or how far it came
+    state: str
+    patches: int
+    #: samples per optimiser step, over all processes
+    samples_per_step: int
+    steps: int
+    #: highest learning rate
+    learning_rate: float
+    encoder_parameters: int
+    decoder_parameters: int
+    #: floating-point operations of one sample, forward and backward (a multiplication and an addition count two)
+    operations_per_sample: float
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations of the whole training."""
+        return self.operations_per_sample * self.samples_per_step * self.steps
+
+    def to_text(self) -> str:
+        """A line for each fact; the first names the folder."""
+        epochs = self.steps * self.samples_per_step / self.patches
+        lines = {
+            "folder": self.folder,
+            "state": self.state,
+            "steps": f"{self.steps} of {self.samples_per_step} patches: {epochs:.4g} times the {self.patches} patches",
+            "learning rate": f"{self.learning_rate:.3g} at most",
+            "parameters": f"{self.encoder_parameters / 1e6:.2f} million, and {self.decoder_parameters / 1e6:.2f} to "
+            "predict pixels",
+            "operations": f"{self.operations_per_sample:.3g} per patch, {self.operations:.3g} in all: "
+            f"{self.operations / 1e14 / 3600:.3g} hours at 100 TFLOP/s",
+        }
+        return "\n".join(f"{name:<14} {line}" for name, line in lines.items())
+
+
+def plan_pretraining(config: PretrainConfig) -> PretrainPlan:
+    """Check a pretraining's settings against its dataset and count what it would take; nothing is trained or written.
+
+    Raises:
+        Alos2TutError: whatever :func:`pretrain` would refuse before it starts.
+    """
+    dataset = open_dataset(config.dataset)
+    encoder = initial_encoder(config, dataset)
+    _, _, stage = _identity(config, dataset, encoder)
+    check_processes(config)
+    network = _network(config, encoder)
+    steps = _number_of_steps(config, dataset)
+    return PretrainPlan(
+        folder=stage,
+        state=_state_of(stage, steps),
+        patches=len(dataset.split("pretrain")),
+        samples_per_step=config.batch_size * config.accumulate,
+        steps=steps,
+        learning_rate=max(learning_rate(config, step, steps) for step in {0, round(config.warmup_fraction * steps)}),
+        encoder_parameters=count_parameters(encoder),
+        decoder_parameters=count_parameters(network.decoder),
+        operations_per_sample=count_operations(network),
+    )
+
+
+def _state_of(stage: Path, steps: int) -> str:
+    if (stage / "run.json").is_file():
+        return "complete"
+    kept = checkpoints_in(stage / "checkpoints")
+    done = f"{int(kept[-1].stem.removeprefix('step-'))} of {steps} steps are done" if kept else "new"
+    if (stage / STOPPED).is_file():
+        return f"{done}; stopped: {read_json(stage / STOPPED).get('reason')}"
+    return done
+
+
+def count_operations(network: Objective) -> float:
+    """Floating-point operations of one sample, forward and backward; none is carried out.
+
+    Matrix products and convolutions are counted (a multiplication and an addition are two); norms and activations,
+    a few per cent of the time on a GPU, are not.
+    """
+    encoder = network.encoder
+    shadow = copy.deepcopy(network).to("meta").train()
+    # two samples: MixMAE mixes them
+    x = torch.zeros(2, encoder.in_channels, *encoder.image_px, device="meta")
+    mask = torch.zeros(2, *encoder.grid, dtype=torch.bool, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        shadow(x, mask).sum().backward()
+    return float(counter.get_total_flops()) / len(x)

@@ -1,0 +1,222 @@
+"""Where a CEOS image lies on the map and under which angle it is seen: by its leader, its lines and ``summary.txt``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from .. import geometry
+from ..core.errors import Alos2TutError, warn
+from .ceos import ImageFile
+from .product import MapGrid, SlantRangeIncidence
+from .rasters import reprojected
+from .sources import FileSource
+
+_LONLAT = CRS.from_epsg(4326)
+#: of the satellite over a sphere: 628 km, and some for the shape of the Earth and of the orbit
+_HEIGHTS_M = (560_000.0, 700_000.0)
+
+
+def parsed_crs(crs: str | CRS, where: str | Path) -> CRS:
+    """A coordinate system that the user named.
+
+    Raises:
+        Alos2TutError: one that PROJ does not know, or that says nothing of the place on Earth.
+    """
+    try:
+        system = CRS.from_user_input(crs)
+    except (CRSError, ValueError) as error:
+        raise Alos2TutError(f"crs={crs!r} is no coordinate system ({error})", where=where) from None
+    if not (system.is_geographic or system.is_projected):
+        raise Alos2TutError(f"crs={crs!r} is no coordinate system of a map", where=where)
+    return system
+
+
+def lies_on_earth(grid: MapGrid, shape: tuple[int, int]) -> bool:
+    """Whether the corners of an image of that shape have a latitude and longitude."""
+    points = [grid.transform * place for place in geometry.corner_places(shape).values()]
+    return bool(geometry.on_earth(reprojected(points, grid.crs, _LONLAT)))
+
+
+def ceos_grid(
+    projection: Mapping[str, Any],
+    image: ImageFile,
+    leader: FileSource,
+    summary: Mapping[str, str],
+    crs: CRS | None,
+) -> tuple[MapGrid, list[str]]:
+    """The map grid, from the leader's corners; where it lacks them, from the lines' latitudes and longitudes."""
+    if crs is not None:
+        system = crs
+        if projection.get("projection") == "UTM-PROJECTION" and utm(projection, leader) != crs:
+            warn(f"{leader.where}: states {utm(projection, leader).to_string()}, is placed by {crs.to_string()}")
+    elif projection:
+        system = utm(projection, leader)
+    else:
+        system = _utm_by_summary(summary, image, leader)
+    corners: Any = {
+        corner: (projection.get(f"{corner}_easting_km"), projection.get(f"{corner}_northing_km"))
+        for corner in geometry.CORNERS
+    }
+    spacing: Any = (projection.get("line_spacing_m"), projection.get("pixel_spacing_m"))
+    if projection:
+        if any(value is None for corner in corners.values() for value in corner) or not all(spacing):
+            raise Alos2TutError("the map projection record lacks corners or spacing", where=leader.where)
+        corners = {name: (1000 * x, 1000 * y) for name, (x, y) in corners.items()}
+        grid = MapGrid(system, _checked_affine(corners, image, spacing, leader))
+        _warn_of_other_place(grid, image)
+        return grid, []
+    by_lines = _corners_by_lines(image, system)
+    if by_lines is None:
+        raise Alos2TutError(
+            "neither the leader's map projection record nor the lines of the image say where the product lies",
+            where=leader.where,
+            remedy="Download the product again; `alos2tut verify` tells what is missing.",
+        )
+    transform, _ = geometry.affine_from_corners(by_lines, image.shape)
+    return MapGrid(system, transform), ["leader: map projection record (placed by the lines' latitudes and longitudes)"]
+
+
+def utm(projection: Mapping[str, Any], leader: FileSource) -> CRS:
+    """UTM, north or south by the false northing; WGS 84 stands for JAXA's GRS 80 frame."""
+    zone = str(projection.get("utm_zone"))
+    if projection.get("projection") != "UTM-PROJECTION" or not zone.isdigit() or not 1 <= int(zone) <= 60:
+        raise Alos2TutError(
+            f"map projection '{projection.get('projection')}' (zone {zone}) is absent or not UTM",
+            where=leader.where,
+            remedy="Give the coordinate system: open_product(path, crs='EPSG:…'), or --crs on the command line.",
+        )
+    south = (projection.get("false_northing_m") or 0) > 0
+    return CRS.from_epsg((32700 if south else 32600) + int(zone))
+
+
+def _utm_by_summary(summary: Mapping[str, str], image: ImageFile, leader: FileSource) -> CRS:
+    """UTM by ``summary.txt``'s zone and the sign of the lines' latitudes."""
+    zone, places = summary.get("Pds_UTM_ZoneNo", ""), line_places(image)
+    if not zone.isdigit() or not 1 <= int(zone) <= 60 or places is None:
+        raise Alos2TutError(
+            "has no map projection record, and summary.txt states no UTM zone",
+            where=leader.where,
+            remedy="Give the coordinate system: open_product(path, crs='EPSG:…'), or --crs on the command line.",
+        )
+    return CRS.from_epsg((32700 if places["top_left"][1] < 0 else 32600) + int(zone))
+
+
+def _checked_affine(
+    corners: Mapping[str, tuple[float, float]], image: ImageFile, spacing: tuple[float, float], leader: FileSource
+) -> Affine:
+    """The affine by the corner pixels' centres, so that rotated products come out right, too."""
+    if not all(abs(value) < 1e9 for corner in corners.values() for value in corner):
+        raise Alos2TutError("corners of the map projection, and so the spacing, cannot be", where=leader.where)
+    if min(image.shape) < 2:  # one line or column has no direction of its own: north is up
+        (x, y), (dy, dx) = corners["top_left"], spacing
+        return Affine(dx, 0.0, x - dx / 2, 0.0, -dy, y + dy / 2)
+    transform, residual = geometry.affine_from_corners(corners, image.shape)
+    found = (math.hypot(transform.b, transform.e), math.hypot(transform.a, transform.d))
+    for name, by_corners, stated in zip(("line", "pixel"), found, spacing, strict=True):
+        if not abs(by_corners - stated) <= 0.01 * stated:  # so that NaN is refused, too
+            raise Alos2TutError(
+                f"corners give a {name} spacing of {by_corners:.4g} m, the record states {stated:.4g} m",
+                where=leader.where,
+            )
+    if residual > max(spacing):
+        raise Alos2TutError(
+            f"corners of the map projection miss a parallelogram by {residual:.4g} m, more than a pixel",
+            where=leader.where,
+        )
+    return transform
+
+
+def line_places(image: ImageFile) -> dict[str, tuple[float, float]] | None:
+    """(longitude, latitude) of the corner pixels as the first and last line state them, if they do."""
+    if image.source.packed:  # the last line is behind all others
+        return None
+    first, last = image.prefixes([0, image.lines - 1])
+    places = {}
+    for corner, (line, end) in zip(geometry.CORNERS, ((first, 0), (first, 2), (last, 2), (last, 0)), strict=True):
+        place = (1e-6 * float(line["longitudes"][end]), 1e-6 * float(line["latitudes"][end]))
+        if place == (0.0, 0.0) or abs(place[0]) > 180 or abs(place[1]) > 90:
+            return None
+        places[corner] = place
+    return places
+
+
+def _corners_by_lines(image: ImageFile, crs: CRS) -> dict[str, tuple[float, float]] | None:
+    places = line_places(image)
+    if places is None or min(image.shape) < 2:
+        return None
+    corners = reprojected(list(places.values()), _LONLAT, crs)
+    if not np.isfinite(corners).all():
+        return None
+    return {name: (float(x), float(y)) for name, (x, y) in zip(places, corners, strict=True)}
+
+
+def _warn_of_other_place(grid: MapGrid, image: ImageFile) -> None:
+    """Leader and lines both say where the image lies; a user should know when they differ."""
+    by_lines = _corners_by_lines(image, grid.crs)
+    if by_lines is None:
+        return
+    places = geometry.corner_places(image.shape)
+    apart = max(math.dist(by_lines[corner], grid.transform * place) for corner, place in places.items())
+    limit = max(100.0, 5 * math.hypot(grid.transform.a, grid.transform.d))
+    if apart > limit:
+        warn(
+            f"{image.source.where}: the leader and the lines place corners {apart:.0f} m apart; the leader is "
+            "believed. `alos2tut verify` shows both."
+        )
+
+
+@dataclass(frozen=True)
+class LineRanges:
+    """Slant ranges as a CEOS image's lines state them."""
+
+    image: ImageFile = field(repr=False)
+    #: of Level 1.1, whose lines state that of the first pixel only
+    range_spacing_m: float | None = None
+
+    def slant_range_m(self, rows: slice, cols: NDArray[Any]) -> NDArray[np.float64]:
+        """Metres at these column numbers of consecutive lines, (rows, columns)."""
+        stated = self.image.prefixes(np.arange(rows.start, rows.stop))["slant_range_m"].astype(np.float64)
+        if stated.ndim == 1:
+            return np.asarray(stated[:, None] + cols[None, :] * (self.range_spacing_m or 0.0))
+        return geometry.along_line(stated, cols, self.image.pixels)
+
+
+def slant_range_incidence(
+    image: ImageFile, incidence_deg: float | None, range_spacing_m: float | None, *, is_one_of_scans: bool
+) -> SlantRangeIncidence | None:
+    """Incidence from the lines' slant ranges; None where the files do not state enough of it, or what cannot be.
+
+    Args:
+        image: whose lines state slant ranges.
+        incidence_deg: at the centre of the scene.
+        range_spacing_m: of Level 1.1.
+        is_one_of_scans: whether the image is one of several scans. The scene's centre is not that of the scan then, and
+            the height of the satellite counts, which lines of Level 1.1 state.
+    """
+    is_slc = image.sample_code == "C*8"
+    if image.source.packed or (is_slc and not range_spacing_m):
+        return None
+    ranges = LineRanges(image, range_spacing_m if is_slc else None)
+    middle, ends = image.lines // 2, np.array([0, (image.pixels - 1) / 2, image.pixels - 1])
+    center_m = float(ranges.slant_range_m(slice(middle, middle + 1), ends)[0, 1])
+    if is_slc and is_one_of_scans:
+        radius_m = geometry.EARTH_RADIUS_M + float(image.prefixes([middle])["platform_altitude_m"][0])
+    elif incidence_deg and 0 < incidence_deg < 89 and center_m > 0:
+        radius_m = geometry.satellite_radius_m(center_m, incidence_deg)
+    else:
+        return None
+    if not _HEIGHTS_M[0] < radius_m - geometry.EARTH_RADIUS_M < _HEIGHTS_M[1]:
+        return None
+    corners = [ranges.slant_range_m(slice(row, row + 1), ends) for row in (0, image.lines - 1)]
+    angles = geometry.incidence_by_slant_range_deg(np.concatenate(corners), radius_m)
+    return SlantRangeIncidence(ranges, radius_m) if ((angles > 5) & (angles < 80)).all() else None

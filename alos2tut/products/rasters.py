@@ -1,0 +1,461 @@
+"""Rasters by GDAL: one band of a GeoTIFF or ENVI raster in, Cloud-Optimized GeoTIFFs out.
+
+Files come from anywhere, so that what a raster claims of its size is checked before its pixels are read, and what its
+overviews claim before they are used. GDAL is kept from files that merely lie beside a TIFF (overviews, world files,
+``.aux.xml``): only what was delivered in the TIFF counts. Three things that GDAL passes over are seen to: the
+orientation of a TIFF, pixels that a cut file lacks (GDAL may read zeros for them), and a disk that is full when a file
+is closed, which is why what was written is read back.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader, DatasetWriter
+from rasterio.shutil import copy as copy_raster
+from rasterio.warp import transform as reproject_points
+from rasterio.windows import Window
+
+from ..core.artifacts import atomic_path
+from ..core.errors import Alos2TutError
+from .sources import FileSource
+
+#: pixels along a side, several times those of any product
+_LARGEST_SIDE = 2**17
+#: unpacked bytes of one strip or tile, which is read whole; also of those that GDAL may keep
+_LARGEST_BLOCK = 2**28
+#: unpacked bytes per byte of the file; deflate reaches 1,032
+_LARGEST_RATIO = 1_100
+#: strips or tiles of a file; tags of a directory, which is libtiff's own limit; halvings of the largest side
+_MOST_BLOCKS, _MOST_TAGS, _MOST_OVERVIEWS = 2**22, 4096, 17
+#: what GDAL and rasterio raise where a file or disk is not as it should be: ValueError for coordinate systems and
+#: texts, SystemError where GDAL gives no reason
+_GDAL_ERRORS = (RasterioError, CPLE_BaseError, ValueError, SystemError)
+#: GDAL writes no file beside a packed one, and keeps what it read in less memory unless the user says how much
+_GDAL_OPTIONS = {"CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO"} | (
+    {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": _LARGEST_BLOCK}
+)
+
+#: types of pixels that NumPy does not know
+_READ_AS = {"complex_int16": "complex64"}
+#: what GDAL packs without loss, and how it makes overviews
+_COMPRESSIONS = ("deflate", "lzw", "zstd")
+_RESAMPLINGS = ("nearest", "average", "mode", "rms", "bilinear", "cubic", "cubicspline", "lanczos")
+
+# TIFF 6.0, section 2; BigTIFF is the same with wider numbers
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BITS, _COMPRESSION, _ORIENTATION, _STRIP_ROWS, _TILE_WIDTH, _TILE_HEIGHT = 258, 259, 274, 278, 322, 323
+_STRIP_STARTS, _STRIP_SIZES, _TILE_STARTS, _TILE_SIZES = 273, 279, 324, 325
+_TAGS = {_BITS, _COMPRESSION, _ORIENTATION, _STRIP_ROWS, _TILE_WIDTH, _TILE_HEIGHT}
+_TAGS |= {_STRIP_STARTS, _STRIP_SIZES, _TILE_STARTS, _TILE_SIZES}
+#: field types that hold whole numbers; none of these tags is negative
+_WHOLE_NUMBERS = {1: "u1", 3: "u2", 4: "u4", 6: "u1", 8: "u2", 9: "u4", 13: "u4", 16: "u8", 17: "u8", 18: "u8"}
+#: whether (rows, columns) are stored the other way round, by orientation
+_FLIPS = {1: (False, False), 3: (True, True), 4: (True, False)}
+_READ_AHEAD = 2**16
+
+_Tags = Mapping[int, NDArray[np.uint64]]
+
+
+@dataclass(frozen=True)
+class RasterBand:
+    """The one band of a GeoTIFF or ENVI raster, upright; it holds no handle and travels between processes.
+
+    Attributes:
+        source: the file; of an ENVI raster the one with the pixels.
+        shape: rows and columns.
+        dtype: of the pixels as they are read; complex64 also stands for complex whole numbers.
+        transform: from (column, row) of the upright band to its CRS; None without georeference. The tags of a TIFF
+            place its pixels as they are stored (GeoTIFF 1.0, 2.5.1), so that each keeps its place when it is turned.
+        crs: the geographic or projected coordinate system; None where none is stated.
+        no_data: the value that the file says stands for no data.
+        flip: whether the file stores the rows from the bottom, and the columns from the right.
+        driver: GDAL's name of the format.
+    """
+
+    source: FileSource
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    transform: Affine | None = None
+    crs: CRS | None = None
+    no_data: float | None = None
+    flip: tuple[bool, bool] = (False, False)
+    driver: str = "GTiff"
+
+    @classmethod
+    def open(cls, source: FileSource, dtypes: Collection[str]) -> RasterBand:
+        """Look at a raster without reading its pixels.
+
+        Args:
+            source: a TIFF or BigTIFF, or the raw file of an ENVI raster whose ``.hdr`` lies beside it.
+            dtypes: the names of the types of pixels that will do, as ``"uint16"``.
+
+        Raises:
+            Alos2TutError: no such raster, more than one band, another type, an orientation other than 1, 3 and 4, a
+                truncated file, sizes that cannot be, or a georeference in which pixels have no area.
+        """
+        tags = _first_directory(source)
+        driver = "ENVI" if tags is None else "GTiff"
+        with _closing(_opened(source, driver)) as raster, _gdal(source.where, "cannot be read as a raster"):
+            shape, stored = raster.shape, raster.dtypes[0]
+            read_as = _READ_AS.get(stored, stored)
+            if raster.count != 1 or not {stored, read_as} & set(dtypes):
+                problem = f"holds {raster.count} band(s) of {stored}, not one of {' or '.join(sorted(dtypes))}"
+                raise Alos2TutError(problem, where=source.where)
+            dtype = np.dtype(read_as)
+            _check_sizes(source, shape, raster.block_shapes[0], dtype.itemsize)
+            if tags is None:
+                end = int(raster.tags(ns="ENVI").get("header_offset", 0)) + math.prod(shape) * dtype.itemsize
+            else:
+                end = int(_block_ends(source, tags, shape).max())
+            if end > source.size:
+                problem = f"is truncated: {end - source.size:,} of {end:,} bytes are missing"
+                raise Alos2TutError(problem, where=source.where, remedy="Download it again.")
+            flip = _flip(source, tags or {})
+            transform, crs = _upright(source, raster.transform, shape, flip), raster.crs
+            # a local system says nothing of the place on Earth
+            crs = crs if crs is not None and (crs.is_geographic or crs.is_projected) else None
+            return cls(source, shape, dtype, transform, crs, raster.nodata, flip, driver)
+
+    def strips(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
+        """The pixels of a window inside the raster, from top to bottom in pieces of at most ``step`` rows.
+
+        Yields:
+            Arrays (n, columns) of ``dtype`` in native byte order, upright, each a new one. The file is open meanwhile.
+
+        Raises:
+            Alos2TutError: pixels that cannot be read. Damage inside compressed pixels shows only where the compression
+                notices it.
+        """
+        height, width = self.shape
+        left = width - cols.stop if self.flip[1] else cols.start
+        with self._reopened() as raster:
+            for first in range(rows.start, rows.stop, step):
+                last = min(first + step, rows.stop)
+                top = height - last if self.flip[0] else first
+                with _gdal(self.source.where, "pixels cannot be read", "Download it again."):
+                    pixels = raster.read(1, window=Window(left, top, cols.stop - cols.start, last - first))
+                yield self._turned(pixels)
+
+    def thumbnail(self, most_px: int) -> NDArray[Any]:
+        """The whole band at no more than ``most_px`` pixels a side: some of its pixels, or those of its overviews.
+
+        Raises:
+            Alos2TutError: as :meth:`strips`; or overviews of sizes that cannot be.
+        """
+        step = -(-max(self.shape) // most_px)
+        if self.driver != "GTiff":
+            # GDAL would take overviews of any format from a file beside it
+            rows, cols = (slice(0, side) for side in self.shape)
+            return np.concatenate([strip[:1, ::step] for strip in self.strips(rows, cols, step)])
+        shape = tuple(-(-side // step) for side in self.shape)
+        with self._reopened() as raster:
+            with _gdal(self.source.where, "its overviews cannot be read"):
+                count = len(raster.overviews(1))
+            if count > _MOST_OVERVIEWS:
+                raise Alos2TutError(f"claims {count:,} overviews", where=self.source.where)
+            for level in range(count):
+                with _closing(_opened(self.source, self.driver, overview_level=level)) as overview:
+                    itemsize = np.dtype(_READ_AS.get(overview.dtypes[0], overview.dtypes[0])).itemsize
+                    _check_sizes(self.source, overview.shape, overview.block_shapes[0], itemsize, "its overview ")
+            with _gdal(self.source.where, "pixels cannot be read"):
+                return self._turned(raster.read(1, out_shape=shape))
+
+    @contextmanager
+    def _reopened(self) -> Iterator[Any]:
+        with _closing(_opened(self.source, self.driver)) as raster:
+            if raster.shape != self.shape:
+                raise Alos2TutError("has changed since it was opened", where=self.source.where)
+            yield raster
+
+    def _turned(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Stored pixels upright."""
+        across = np.s_[:: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1]
+        return np.ascontiguousarray(pixels[across])
+
+
+def reprojected(points: ArrayLike, source: CRS, target: CRS) -> NDArray[np.float64]:
+    """Points (n, 2) of one coordinate system in another; NaN where they have no place there, or PROJ knows no way."""
+    given = np.asarray(points, dtype=np.float64)
+    try:
+        found = np.array(reproject_points(source, target, *given.T), dtype=np.float64).T
+    except CPLE_BaseError:
+        return np.full(given.shape, np.nan)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def write_cog(
+    path: str | Path,
+    blocks: Iterable[tuple[Window, NDArray[Any]]],
+    *,
+    shape: tuple[int, int],
+    dtype: DTypeLike,
+    crs: CRS | None,
+    transform: Affine | None,
+    no_data: float | None,
+    tags: Mapping[str, str],
+    colormap: Mapping[int, tuple[int, ...]] | None = None,
+    scale: float = 1.0,
+    description: str | None = None,
+    resampling: str = "average",
+    compress: str | None = "deflate",
+    overviews: bool = True,
+) -> Path:
+    """Write one band as a Cloud-Optimized GeoTIFF in tiles of 512², whole or not at all.
+
+    Args:
+        path: the file to write; an older one stays until the new one is complete.
+        blocks: windows that do not overlap, and their pixels; only one is in memory. Rows of full width from top to
+            bottom are fastest. Where there is none, the raster has ``no_data``, or 0.
+        shape: rows and columns.
+        dtype: of the file; blocks may be of a type that goes into it without loss.
+        crs: the coordinate system, or None.
+        transform: from (column, row) to it, or None.
+        no_data: the value that stands for no data, or None.
+        tags: what the file says about itself.
+        colormap: colours (red, green, blue, opacity; 0 to 255) of the values of a uint8 band.
+        scale: what a number is to be multiplied by, as the file then says.
+        description: what the band is, in words.
+        resampling: how overviews are made: GDAL's "average", "mode", "nearest", ….
+        compress: "deflate", "lzw", "zstd" or None; without loss.
+        overviews: False: a plain tiled GeoTIFF, which takes a third of the time.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        Alos2TutError: before any block is asked for: the folder is missing, ``path`` is a folder or not UTF-8, or there
+            is no such ``compress`` or ``resampling``; later: the disk is full or fails. What ``blocks`` raises passes
+            through.
+        ValueError: a block that does not fit its window or ``dtype``.
+    """
+    _check_target(path, compress, resampling)
+    dtype = np.dtype(dtype)
+    profile = {"driver": "GTiff", "count": 1, "height": shape[0], "width": shape[1], "dtype": dtype.name}
+    profile |= {"crs": crs, "transform": transform, "nodata": no_data, "compress": compress or "none"}
+    profile |= {"tiled": True, "blockxsize": 512, "blockysize": 512, "bigtiff": "if_safer"}
+    writing = partial(_gdal, path, "could not be written", "Check the free disk space and the permissions.")
+    written: list[tuple[Window, int]] = []
+    with atomic_path(path) as temporary:
+        scratch = temporary.with_name(f"{temporary.name}.scratch") if overviews else temporary
+        with writing():
+            raster = _Writer(scratch, "w", **profile)
+        with _closing(raster):
+            with writing():
+                if colormap is not None:
+                    raster.write_colormap(1, colormap)
+                if scale != 1:
+                    raster.scales = (scale,)
+                if description is not None:
+                    raster.set_band_description(1, description)
+                raster.update_tags(**tags)
+            for window, pixels in blocks:
+                if pixels.shape != (window.height, window.width) or not np.can_cast(pixels.dtype, dtype):
+                    raise ValueError(f"{pixels.shape} {pixels.dtype} does not go into {window} of {dtype}")
+                pixels = np.ascontiguousarray(pixels, dtype)
+                with writing():
+                    raster.write(pixels, 1, window=window)
+                written.append((window, crc32(pixels.data)))
+        if overviews:
+            options = {"compress": (compress or "none").upper(), "overview_resampling": resampling.upper()}
+            with writing():
+                copy_raster(scratch, temporary, driver="COG", blocksize=512, bigtiff="if_safer", **options)
+        with writing(), _Reader(temporary, driver="GTiff") as raster:
+            # when the disk is full GDAL leaves out what it kept until the file was closed, and says nothing
+            if any(crc32(raster.read(1, window=window).data) != checksum for window, checksum in written):
+                raise RasterioError("the disk does not hold what was written to it")
+    return Path(path)
+
+
+def _check_target(path: str | Path, compress: str | None, resampling: str) -> None:
+    """Refuse at once what GDAL would refuse when all was computed, or pass over."""
+    choices: dict[str, tuple[str | None, Collection[str | None]]]
+    choices = {"compress": (compress, (*_COMPRESSIONS, None)), "resampling": (resampling, _RESAMPLINGS)}
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise Alos2TutError(f"{name}={value!r} is not one of {', '.join(map(str, known))}", where=name)
+    if Path(path).is_dir():
+        raise Alos2TutError("is a folder", where=path, remedy="Name a file to write.")
+    _check_name(path, path)
+
+
+def _check_name(name: str | Path, where: str | Path) -> None:
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        problem = "its path is not UTF-8, the only one that GDAL knows"
+        raise Alos2TutError(problem, where=where, remedy="Rename the file or the folder.") from None
+
+
+@contextmanager
+def _gdal(where: str | Path, problem: str, remedy: str | None = None) -> Iterator[None]:
+    """GDAL with our options, whose complaints become an error of ours.
+
+    It is entered for single calls, not around a ``yield``: rasterio's environments must be left in reverse order.
+    """
+    with rasterio.Env(**_GDAL_OPTIONS):
+        try:
+            yield
+        except _GDAL_ERRORS as error:
+            raise Alos2TutError(f"{problem} ({error.__cause__ or error})", where=where, remedy=remedy) from None
+
+
+def _opened(source: FileSource, driver: str, **options: Any) -> Any:
+    """The raster as a dataset of rasterio, to be closed by the caller."""
+    # a relative path may look like an address, as in "file:x.tif"
+    path = source.path.absolute() if source.member is None else source.gdal_path
+    problem = "cannot be opened" if driver == "GTiff" else "is no TIFF, and no ENVI raster with its .hdr beside it"
+    _check_name(path, source.where)
+    # only an ENVI raster needs a file beside it. GDAL looks at this when it opens a dataset; it is said in both cases,
+    # as what the main thread sets is seen by those threads that set nothing
+    beside = "EMPTY_DIR" if driver == "GTiff" else "FALSE"
+    with _gdal(source.where, problem), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=beside):
+        return _Reader(path, driver=driver, **options)
+
+
+@contextmanager
+def _closing(raster: Any) -> Iterator[Any]:
+    """Close a dataset at the end; outside an environment GDAL would print what it meets meanwhile."""
+    try:
+        yield raster
+    finally:
+        with rasterio.Env(**_GDAL_OPTIONS):
+            raster.close()
+
+
+class _Silent:
+    """A dataset of rasterio that does not warn of a missing georeference, which is for the caller to judge.
+
+    Filters of warnings belong to the whole process: threads that change them and put them back leave them changed.
+    """
+
+    def _has_gcps_or_rpcs(self) -> bool:
+        # what rasterio asks before it warns, and for nothing else
+        return True
+
+
+class _Reader(_Silent, DatasetReader):  # type: ignore[misc]
+    pass
+
+
+class _Writer(_Silent, DatasetWriter):  # type: ignore[misc]
+    pass
+
+
+def _upright(source: FileSource, transform: Affine, shape: tuple[int, int], flip: tuple[bool, bool]) -> Affine | None:
+    """The transform of the band after it is turned; None for GDAL's sign of no georeference."""
+    if transform.is_identity:
+        return None
+    if not all(map(math.isfinite, transform)) or not transform.determinant:
+        raise Alos2TutError(f"its georeference {tuple(transform)[:6]} gives pixels no area", where=source.where)
+    rows = Affine(1, 0, 0, 0, -1, shape[0]) if flip[0] else Affine.identity()
+    cols = Affine(-1, 0, shape[1], 0, 1, 0) if flip[1] else Affine.identity()
+    return transform * rows * cols
+
+
+def _check_sizes(
+    source: FileSource, shape: tuple[int, int], block: tuple[int, int], itemsize: int, part: str = ""
+) -> None:
+    """Refuse what would only fill memory, or what a file of these bytes cannot hold."""
+    claimed, block_bytes = math.prod(shape) * itemsize, math.prod(block) * itemsize
+    problem = None
+    if max(shape) > _LARGEST_SIDE:
+        problem = f"more than {_LARGEST_SIDE:,} along a side"
+    elif claimed > _LARGEST_RATIO * source.size:
+        problem = f"which are {claimed:,} bytes, in a file of {source.size:,} bytes"
+    elif block_bytes > _LARGEST_BLOCK:
+        problem = f"in blocks of {block_bytes:,} bytes, of which each is read whole"
+    if problem:
+        raise Alos2TutError(f"{part}claims {shape[0]:,} × {shape[1]:,} pixels, {problem}", where=source.where)
+
+
+def _flip(source: FileSource, tags: _Tags) -> tuple[bool, bool]:
+    orientation = int(tags[_ORIENTATION][0]) if _ORIENTATION in tags else 1
+    if orientation not in _FLIPS:
+        raise Alos2TutError(
+            f"its Orientation (TIFF tag {_ORIENTATION}) is {orientation}; 1, 3 and 4 are read", where=source.where
+        )
+    return _FLIPS[orientation]
+
+
+def _first_directory(source: FileSource) -> _Tags | None:
+    """Those tags of a TIFF's first directory that are named above; None for what is no TIFF."""
+    begin, chunk = 0, source.read(0, _READ_AHEAD)
+    if chunk[:4] not in _TIFF_STARTS:
+        return None
+    order, is_big = "<" if chunk[:1] == b"I" else ">", 43 in chunk[2:4]
+
+    def fetch(start: int, length: int) -> bytes:
+        nonlocal begin, chunk
+        if start + length > source.size:
+            raise _damaged(source, f"its directory reaches to byte {start + length:,} of {source.size:,}")
+        # what is packed is unpacked from its beginning by every read, so that more is read at once
+        if not begin <= start <= start + length <= begin + len(chunk):
+            begin, chunk = start, source.read(start, max(length, _READ_AHEAD))
+        return chunk[start - begin : start - begin + length]
+
+    codes = ("Q", "Q", "HHQ8s") if is_big else ("I", "H", "HHI4s")
+    place, number, entry = (struct.Struct(order + code) for code in codes)
+    (first,) = place.unpack(fetch(place.size, place.size))
+    (entries,) = number.unpack(fetch(first, number.size))
+    if not 0 < entries <= _MOST_TAGS:
+        raise _damaged(source, f"its directory claims {entries:,} tags")
+    tags: dict[int, NDArray[np.uint64]] = {}
+    for tag, kind, count, value in entry.iter_unpack(fetch(first + number.size, entries * entry.size)):
+        if tag not in _TAGS or kind not in _WHOLE_NUMBERS or not count:
+            continue
+        if count > _MOST_BLOCKS:
+            raise _damaged(source, f"its TIFF tag {tag} claims {count:,} values")
+        dtype = np.dtype(order + _WHOLE_NUMBERS[kind])
+        size = count * dtype.itemsize
+        inside = value if size <= len(value) else fetch(place.unpack(value)[0], size)
+        # of a tag that is there twice libtiff takes the first, too
+        tags.setdefault(tag, np.frombuffer(inside[:size], dtype).astype(np.uint64))
+    return tags
+
+
+def _damaged(source: FileSource, problem: str) -> Alos2TutError:
+    return Alos2TutError(f"is no whole TIFF: {problem}", where=source.where, remedy="Download it again.")
+
+
+def _block_ends(source: FileSource, tags: _Tags, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Where the strips or tiles of a TIFF end in the file; 0 for those that are left out because they are empty.
+
+    The length of uncompressed ones follows from the shape, whatever the file states.
+    """
+    height, width = shape
+    is_tiled = _TILE_WIDTH in tags and _TILE_HEIGHT in tags
+    tall = max(1, int(tags.get(_TILE_HEIGHT if is_tiled else _STRIP_ROWS, [height])[0]))
+    wide = max(1, int(tags[_TILE_WIDTH][0])) if is_tiled else width
+    count = -(-height // tall) * -(-width // wide)
+    nothing = np.zeros(0, np.uint64)
+    starts = tags.get(_TILE_STARTS, tags.get(_STRIP_STARTS, nothing))[:count]
+    sizes = tags.get(_TILE_SIZES, tags.get(_STRIP_SIZES, nothing))[:count]
+    if len(starts) < count or 0 < len(sizes) < count:
+        least = min(len(starts), len(sizes) or count)
+        raise _damaged(source, f"it tells where {least:,} of its {count:,} strips or tiles lie")
+    lengths = sizes.astype(np.float64) if len(sizes) else np.ones(count)
+    is_empty = (starts == 0) | (lengths == 0)
+    if _COMPRESSION not in tags or tags[_COMPRESSION][0] == 1:
+        row_bytes = -(-wide * int(tags.get(_BITS, [1])[0]) // 8)
+        lengths[:] = tall * row_bytes
+        if not is_tiled:
+            lengths[-1] = (height - (count - 1) * tall) * row_bytes
+    # floats: exact for any file, and no overflow for any number that is stated
+    return np.where(is_empty, 0.0, starts + lengths)

@@ -1,0 +1,172 @@
+"""What the files of a delivered product say of each other, side by side: a report for users to read and to send.
+
+Leader, lines, volume directory, trailer, ``summary.txt``, XML, names and sizes state many things twice. The reader was
+made from a description and a real product of another level, so that agreement is worth a look, and so is damage: what
+cannot be read is a line of the report. Tolerances stand at each comparison and in the report.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import warnings
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import rasterio
+from rasterio.crs import CRS
+
+from ...core.errors import Alos2TutWarning
+from ...core.version import __version__
+from ..georeference import parsed_crs
+from ..names import Found, find_product
+from ..opening import open_found
+from ..product import Product
+from ..sources import Delivery
+from . import ceos as checks_ceos
+from . import rasters as checks_rasters
+from .checks import Check, Verdict, unreadable
+
+_LONGEST_VALUE, _LONGEST_NOTE = 160, 600
+_VERDICT_WIDTH = max(map(len, get_args(Verdict)))
+
+
+@dataclass(frozen=True)
+class Report:
+    """All checks of one product; ``identity`` is what its files' names share, no folder of the user's is named."""
+
+    identity: str
+    kind: str
+    checks: tuple[Check, ...]
+
+    def count(self, verdict: Verdict) -> int:
+        """How many checks have this verdict."""
+        return sum(check.verdict == verdict for check in self.checks)
+
+    @property
+    def agree(self) -> int:
+        """Checks whose sources agree."""
+        return self.count("agrees")
+
+    @property
+    def differ(self) -> int:
+        """Checks whose sources contradict each other."""
+        return self.count("differs")
+
+    @property
+    def once(self) -> int:
+        """Checks of what one source alone states."""
+        return self.count("stated once")
+
+    @property
+    def absent(self) -> int:
+        """Checks of what no source states."""
+        return self.count("absent")
+
+    @property
+    def unreadable(self) -> int:
+        """Sources that could not be read."""
+        return self.count("unreadable")
+
+    def _by_subject(self) -> dict[str, list[Check]]:
+        subjects: dict[str, list[Check]] = {}
+        for check in self.checks:
+            subjects.setdefault(check.subject, []).append(check)
+        return subjects
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, ready for JSON."""
+        counts = {name: getattr(self, name) for name in ("agree", "differ", "once", "absent", "unreadable")}
+        checks = [asdict(check) for check in self.checks]
+        return {"identity": self.identity, "kind": self.kind, "versions": _versions(), **counts, "checks": checks}
+
+    def to_text(self) -> str:
+        """A line per check, grouped by subject: verdict, what was checked, the values and who states them, a note."""
+        counts = f"{self.agree} agree, {self.differ} differ, {self.once} stated once, {self.absent} absent"
+        counts += f", {self.unreadable} unreadable"
+        lines = [f"{self.identity} ({self.kind})", counts, ", ".join(f"{a} {b}" for a, b in _versions().items())]
+        width = max((len(check.name) for check in self.checks), default=0)
+        for subject, checks in self._by_subject().items():
+            lines += ["", subject]
+            for check in checks:
+                sources: dict[str, list[str]] = {}
+                for source, text in check.values.items():
+                    sources.setdefault(text, []).append(source)
+                told = [f"{text} ({', '.join(names)})" for text, names in sources.items()]
+                told += [check.note] if check.note else []
+                lines.append(f"  {check.verdict:<{_VERDICT_WIDTH}}  {check.name:<{width}}  {'; '.join(told)}".rstrip())
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """A table per subject, open where something does not agree."""
+        parts = []
+        for subject, checks in self._by_subject().items():
+            rows = "".join(_html_row(check) for check in checks)
+            counts = Counter(check.verdict for check in checks)
+            told = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+            is_open = " open" if counts["differs"] or counts["unreadable"] else ""
+            parts.append(f"<details{is_open}><summary>{html.escape(subject)}: {told}</summary><table>{rows}</table>")
+        return f"<b>{html.escape(self.identity)} ({html.escape(self.kind)})</b>{'</details>'.join(parts)}</details>"
+
+
+def _html_row(check: Check) -> str:
+    told = "; ".join(f"{source}: {text}" for source, text in check.values.items())
+    cells = (check.verdict, check.name, told, check.note)
+    return "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _versions() -> dict[str, str]:
+    return {"alos2tut": __version__, "rasterio": rasterio.__version__, "GDAL": rasterio.__gdal_version__}
+
+
+def verify_product(path: str | Path, *, crs: str | CRS | None = None) -> Report:
+    """Compare what the files of a product say of each other.
+
+    Args:
+        path: as for :func:`alos2tut.open_product`; the product may be damaged or incomplete. All scans of a ScanSAR
+            are looked at. Of a product that lies there as both CEOS and GeoTIFF, the file named decides; else CEOS.
+        crs: replaces a coordinate system that the files lack or state wrongly.
+
+    Raises:
+        Alos2TutError: nothing there that is a product, several products, an archive that is not safe to read, or a
+            ``crs`` that is none.
+    """
+    # an empty path is none, not the folder we are in
+    found = find_product(Path(path).absolute() if str(path) else path)
+    system = None if crs is None else parsed_crs(crs, found.delivery.path)
+    product, opening = _opened(found, system)
+    is_delivered = found.kind == "delivered"
+    kind, checks = checks_ceos.checks_of(found, product, system) if is_delivered else checks_rasters.checks_of(found)
+    return Report(found.identity, kind, tuple(_shareable(check, found.delivery) for check in [*checks, *opening]))
+
+
+def _opened(found: Found, crs: CRS | None) -> tuple[Product | None, list[Check]]:
+    """The product as it opens, and what is told then."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", Alos2TutWarning)
+        try:
+            product = open_found(found, crs=crs)
+        except Exception as error:
+            return None, [unreadable("reading", "open_product", error)]
+    told = "; ".join(dict.fromkeys([*(str(warning.message) for warning in caught), *product.notes]))
+    gaps = [Check("reading", "not stated", "absent", {"open_product": gap}) for gap in product.gaps]
+    return product, [Check("reading", "open_product", "agrees", {"opened": repr(product).strip("<>")}, told), *gaps]
+
+
+def _shareable(check: Check, delivery: Delivery) -> Check:
+    """A check for others to see: no folders of the user's, no control characters, no endless text."""
+    base = delivery.archive or (delivery.path if delivery.named is None else delivery.path.parent)
+
+    def clean(text: str, longest: int) -> str:
+        for folder in (base, base.resolve()):
+            if folder != Path(folder.anchor):
+                text = text.replace(f"{folder}/", "").replace(str(folder), "the delivery")
+        text = re.sub(r"(?<![\w.)])/(?:[^/\s:;,'\"]+/)+", "", text)
+        text = "".join(character if character.isprintable() else "?" for character in text)
+        return text if len(text) <= longest else f"{text[:longest]}…"
+
+    values = {source: clean(text, _LONGEST_VALUE) for source, text in check.values.items()}
+    return Check(check.subject, check.name, check.verdict, values, clean(check.note, _LONGEST_NOTE))

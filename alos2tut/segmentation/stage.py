@@ -1,0 +1,483 @@
+"""Fine-tuning: an encoder and a decoder (:mod:`alos2tut.networks.decoders`) that name the land cover of every pixel."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..core.artifacts import make_folder, stage_dir
+from ..core.config import FinetuneConfig, settings_for_key
+from ..core.errors import Alos2TutError
+from ..core.version import __version__
+from ..dataset.balance import class_weights, tempered_weights
+from ..dataset.legend import IGNORE, Legend
+from ..dataset.store import PatchDataset, Split, Statistics, open_dataset
+from ..metrics import scores_from_confusion
+from ..networks.decoders import build_decoder
+from ..networks.encoders import Encoder, standardize
+from ..networks.inference import device_of, evaluating
+from ..networks.weights import save_segmenter
+from ..training.loop import (
+    Batch,
+    History,
+    StepCallback,
+    Training,
+    check_processes,
+    count_parameters,
+    derived_seed,
+    finish,
+    fit,
+    flip,
+    initial_encoder,
+    made_from,
+    number_of_steps,
+    rank_and_world,
+    ratios_over_processes,
+    reuse,
+    sum_over_processes,
+    wait_for_all,
+)
+
+#: from stored patches (B, C, H, W) int16 and their positions in a list (B,) to other patches, alike
+Change = Callable[[NDArray[np.int16], NDArray[np.int64]], NDArray[np.int16]]
+
+
+class Segmenter(nn.Module):
+    """An encoder with its decoder, and what belongs to using it.
+
+    Args:
+        encoder: reads standardised dB.
+        legend: names the classes.
+        statistics: what its input is standardised by.
+        signal: quantity, polarizations and spacing_m of what it is trained on.
+        decoder: ``paper``, ``refined`` or ``linear``; see :mod:`alos2tut.networks.decoders`.
+        width: the decoder's channels.
+        dropout: the decoder's rate.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        legend: Legend,
+        statistics: Statistics,
+        signal: dict[str, Any],
+        *,
+        decoder: str = "paper",
+        width: int = 256,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.legend, self.statistics, self.signal = encoder, legend, statistics, signal
+        self.header: dict[str, Any] = {}
+        self.decoder_kind = decoder
+        self.decoder = build_decoder(decoder, encoder, len(legend), width, dropout)
+
+    @property
+    def image_px(self) -> tuple[int, int]:
+        """(height, width) of its input."""
+        return self.encoder.image_px
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardised dB (B, C, H, W) → logits (B, classes, H, W)."""
+        logits: Tensor = self.decoder(self.decoder.maps(self.encoder, x), x)
+        return logits
+
+    def freeze(self) -> None:
+        """Let the encoder be as it is: no gradient, and no stochastic depth."""
+        self.encoder.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Segmenter:
+        """Training or evaluation mode; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.encoder.parameters()):
+            self.encoder.eval()
+        return self
+
+
+def dice_focal_sums(
+    logits: Tensor, labels: Tensor, class_weights: Tensor, config: FinetuneConfig
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Numerators and denominators of the ``dice`` and ``focal`` parts of :func:`dice_focal`."""
+    logits = logits.to(torch.float32)
+    labelled = labels != IGNORE
+    index = torch.where(labelled, labels, 0).to(torch.int64)
+    log_p = F.log_softmax(logits, dim=1)
+    log_p_true = log_p.gather(1, index.unsqueeze(1)).squeeze(1)
+    p_true = log_p_true.exp()
+    alpha = class_weights.to(logits)[index] * config.alpha_scale
+    focal = -alpha * (1 - p_true).clamp(min=0) ** config.focal_gamma * log_p_true
+
+    def by_class(pixels: Tensor) -> Tensor:
+        """Sums (B, classes) of pixels (B, H, W) by their label."""
+        zeros = torch.zeros(logits.shape[:2], device=logits.device)
+        return zeros.scatter_add(1, index.flatten(1), torch.where(labelled, pixels, 0.0).flatten(1))
+
+    reference = by_class(torch.ones_like(p_true))
+    predicted = (log_p.exp() * labelled.unsqueeze(1)).sum(dim=(2, 3))
+    present = reference > 0
+    dice = torch.where(present, 1 - 2 * by_class(p_true) / (predicted + reference).clamp(min=1), 0.0)
+    by_image = dice.sum(dim=1) / present.sum(dim=1).clamp(min=1)
+    return {
+        "dice": (by_image.sum(), present.any(dim=1).sum().to(torch.float32)),
+        "focal": (torch.where(labelled, focal, 0.0).sum(), labelled.sum().to(torch.float32)),
+    }
+
+
+def cross_entropy_sums(logits: Tensor, labels: Tensor, class_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Numerator and denominator of the cross-entropy: −w·log p of the true class over labelled pixels; Σ w."""
+    labelled = labels != IGNORE
+    index = torch.where(labelled, labels, 0).to(torch.int64)
+    log_p = F.log_softmax(logits.to(torch.float32), dim=1).gather(1, index.unsqueeze(1)).squeeze(1)
+    weight = torch.where(labelled, class_weights.to(log_p)[index], 0.0)
+    return -(weight * log_p).sum(), weight.sum()
+
+
+def segmentation_losses(
+    logits: Tensor, labels: Tensor, class_weights: Tensor, config: FinetuneConfig
+) -> tuple[Tensor, Tensor]:
+    """The loss of a batch, right over any number of processes: to differentiate, and of the whole batch, detached."""
+    if config.loss == "cross_entropy":
+        parts = {"cross_entropy": cross_entropy_sums(logits, labels, class_weights)}
+        differentiable, reported = ratios_over_processes(parts, at_least=1e-6)
+        return differentiable["cross_entropy"], reported["cross_entropy"]
+    # nothing labelled in the batch: 0 / 1, not 0 / 0
+    both = ratios_over_processes(dice_focal_sums(logits, labels, class_weights, config), at_least=1.0)
+    mixed, told = (config.dice_share * parts["dice"] + (1 - config.dice_share) * parts["focal"] for parts in both)
+    return mixed, told
+
+
+def dice_focal(logits: Tensor, labels: Tensor, class_weights: Tensor, config: FinetuneConfig) -> Tensor:
+    """The loss of fine-tuning: ``dice_share`` of Dice, the rest focal (arXiv 1708.02002).
+
+    Dice: 1 − 2·overlap / (probability + reference) for each class present in an image, averaged over those, then over
+    the images that have a label. Focal: −α·(1 − p)^γ·log p of the true class, averaged over labelled pixels, with
+    α = class weight × ``alpha_scale``.
+
+    Args:
+        logits: (B, classes, H, W).
+        labels: (B, H, W) class indices, 255 where nothing counts.
+        class_weights: (classes,).
+        config: ``dice_share``, ``focal_gamma`` and ``alpha_scale``.
+
+    Returns:
+        A scalar; 0 if no pixel is labelled.
+    """
+    return segmentation_losses(logits, labels, class_weights, config)[0]
+
+
+class _Finetuning(Training):
+    config: FinetuneConfig
+    network: Segmenter
+    class_weights: Tensor
+
+    def __init__(
+        self, network: Segmenter, config: FinetuneConfig, class_weights: Tensor, steps: int, chosen: NDArray[np.int64]
+    ) -> None:
+        super().__init__(network, config, "train", steps, chosen=chosen)
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        x, _ = standardize(flip(batch.rows, flips), self.network.statistics)
+        logits = self.network(x)
+        with torch.autocast(x.device.type, enabled=False):
+            loss, reported = segmentation_losses(logits, flip(batch.labels, flips), self.class_weights, self.config)
+        return loss, {"loss": reported}
+
+
+@torch.no_grad()
+def scored_batches(
+    segmenter: Segmenter, split: Split, batch_size: int, change: Change | None = None
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    """A list through a segmenter in evaluation mode, batch by batch; of several processes, each takes its share.
+
+    Whole batches are shared out and none is filled up: every patch is seen once, and in the same company, and so to
+    the same last bit, however many processes there are.
+
+    Args:
+        segmenter: on any device.
+        split: the list.
+        batch_size: patches per forward pass.
+        change: from stored patches (B, C, H, W) int16 and their positions in the list (B,) to other patches, alike;
+            None: they stay as they are.
+
+    Yields:
+        Positions in the list (B,), labels (B, H, W) int64 and logits (B, classes, H, W) float32, these two on the
+        segmenter's device.
+
+    Raises:
+        Alos2TutError: a label that is the index of no class.
+    """
+    device = device_of(segmenter)
+    # processes without a process group cannot sum: each then goes through the whole list
+    rank, world = rank_and_world() if dist.is_available() and dist.is_initialized() else (0, 1)
+    with evaluating(segmenter):
+        for start in range(rank * batch_size, len(split), world * batch_size):
+            positions = np.arange(start, min(start + batch_size, len(split)))
+            rows, labels = split.gather(positions)
+            _check_labels(labels, len(segmenter.legend), split.name)
+            stored = torch.from_numpy(rows if change is None else change(rows, positions))
+            x, _ = standardize(stored.to(device), segmenter.statistics)
+            yield positions, torch.from_numpy(labels).to(device, torch.int64), segmenter(x).to(torch.float32)
+
+
+def _check_labels(labels: NDArray[np.uint8], classes: int, where: str) -> None:
+    """Refuse labels that would be counted for a class that does not exist."""
+    highest = int(np.where(labels == IGNORE, 0, labels).max(initial=0))
+    if highest >= classes:
+        problem = f"has the label {highest}, which is no class: the legend has {classes}, from 0"
+        raise Alos2TutError(problem, where=f"the list '{where}'", remedy="See what alos2tut verify says of it.")
+
+
+def confusion_counts(labels: Tensor, predicted: Tensor, groups: NDArray[np.int64], size: tuple[int, int]) -> Tensor:
+    """Confusion matrices of a batch, one for each group of patches.
+
+    Args:
+        labels: (B, H, W) int64, 255 where nothing counts.
+        predicted: (B, H, W) int64.
+        groups: (B,) the group of each patch, from 0.
+        size: numbers of groups and of classes.
+
+    Returns:
+        (groups, classes, classes) int64 pixels: rows are the reference, columns the prediction.
+    """
+    of_groups, classes = size
+    group = torch.from_numpy(groups).to(labels.device).view(-1, 1, 1)
+    cells = ((group * classes + labels) * classes + predicted)[labels != IGNORE]
+    return torch.bincount(cells, minlength=of_groups * classes**2).view(of_groups, classes, classes)
+
+
+def confusion_matrices(
+    segmenter: Segmenter, split: Split, batch_size: int, groups: NDArray[np.int64], change: Change | None = None
+) -> NDArray[np.int64]:
+    """Confusion matrices of a whole list, one for each group of patches, counts summed over all processes.
+
+    Args:
+        segmenter, split, batch_size, change: as for :func:`scored_batches`.
+        groups: (patches of the list,) the group of each, from 0.
+
+    Returns:
+        As :func:`confusion_counts`.
+    """
+    size = int(groups.max(initial=0)) + 1, len(segmenter.legend)
+    total = torch.zeros((size[0], size[1], size[1]), dtype=torch.int64, device=device_of(segmenter))
+    for positions, labels, logits in scored_batches(segmenter, split, batch_size, change):
+        total += confusion_counts(labels, logits.argmax(dim=1), groups[positions], size)
+    return summed(total)
+
+
+def confusion_matrix(segmenter: Segmenter, split: Split, batch_size: int) -> NDArray[np.int64]:
+    """One confusion matrix of a whole list; with several processes each takes its share, and all counts are summed.
+
+    Returns:
+        (classes, classes) int64 pixels: rows are the reference, columns the prediction.
+    """
+    one_group = np.zeros(len(split), dtype=np.int64)
+    matrix: NDArray[np.int64] = confusion_matrices(segmenter, split, batch_size, one_group)[0]
+    return matrix
+
+
+def summed(counts: Tensor) -> NDArray[Any]:
+    """Counts of this process as those of all together."""
+    array: NDArray[Any] = sum_over_processes(counts).cpu().numpy()
+    return array
+
+
+class Validation(StepCallback):
+    """Scores the validation list every so many steps and at the end, and keeps the weights that did best.
+
+    The best weights travel in the resume checkpoints, so a resumed run chooses among the same.
+
+    Args:
+        split: the validation list.
+        history: gets the scores as ``val_miou``.
+        every: optimiser steps between validations.
+        batch_size: patches per forward pass, of each process.
+        patience: validations in a row without better weights that end the training; None: none do.
+    """
+
+    def __init__(
+        self, split: Split, history: History, every: int, batch_size: int, patience: int | None = None
+    ) -> None:
+        self.split, self.history, self.every, self.batch_size = split, history, every, batch_size
+        self.patience = patience
+        self.best: dict[str, Any] = {"step": 0, "miou": -1.0, "weights": {}, "confusion": []}
+
+    def on_step(self, trainer: Any, module: Training, step: int) -> None:
+        """Score, and remember the weights if they are the best so far."""
+        if step % self.every and step != module.steps:
+            return
+        segmenter = module.network
+        assert isinstance(segmenter, Segmenter)
+        matrix = confusion_matrix(segmenter, self.split, self.batch_size)
+        miou = scores_from_confusion(matrix)["miou"]
+        self.history.note(val_miou=miou)
+        if miou > self.best["miou"]:
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in segmenter.state_dict().items()}
+            self.best = {"step": step, "miou": miou, "weights": weights, "confusion": matrix.tolist()}
+        elif self.patience is not None and step - self.best["step"] >= self.patience * self.every:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the resume checkpoint."""
+        return self.best
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the resume checkpoint."""
+        self.best = state_dict
+
+
+def finetune(config: FinetuneConfig) -> Path:
+    """Train a segmenter on a dataset's ``train`` list; keep the weights with the best mIoU on ``val``.
+
+    The ``test`` list is not touched. An interrupted run continues where its last checkpoint was written; a complete one
+    is reused.
+
+    Args:
+        config: the settings; ``init`` names pretrained weights (its architecture and statistics are used), else the
+            encoder starts at random with ``config.encoder`` and the dataset's statistics.
+
+    Returns:
+        The stage folder, with ``segmenter.safetensors``, ``metrics.csv`` (with ``val_miou`` at validation steps) and
+        ``run.json``.
+
+    Raises:
+        Alos2TutError: settings or weights that do not fit the dataset, no labelled pixel to validate on, or a loss
+            or gradient that becomes no number.
+        Stopped: it was told to stop before the last step (SIGTERM, SIGUSR1, ``stop_after_minutes``); all is saved.
+    """
+    dataset = open_dataset(config.dataset)
+    encoder = initial_encoder(config, dataset)
+    settings = {**settings_for_key(config), "encoder": dataclasses.asdict(encoder.config)}
+    inputs = made_from(config, dataset)
+    stage = stage_dir(config.work_dir, "finetune", settings, inputs)
+    if reuse(stage):
+        return stage
+    check_processes(config)
+    network = _initial_segmenter(config, dataset, encoder)
+    validation_split = dataset.split("val")
+    if not (validation_split.labels[validation_split.rows] != IGNORE).any():
+        raise Alos2TutError("the validation list has no labelled pixel", where=dataset.path / "val.csv")
+    chosen = budgeted_patches(config, dataset)
+    weights = training_class_weights(config, dataset, chosen)
+    steps = number_of_steps(config, len(chosen))
+    make_folder(stage)
+    history = History(stage / "metrics.csv", every=max(1, steps // 2000), extra=("val_miou",))
+    _, world = rank_and_world()
+    batch_size = -(-config.batch_size // world)
+    validation = Validation(validation_split, history, config.validate_every, batch_size, config.patience)
+    training = _Finetuning(network, config, torch.from_numpy(weights), steps, chosen)
+    fit(training, stage, "finetune", callbacks=(validation, history))
+    if rank_and_world()[0] == 0:
+        told = [round(float(weight), 8) for weight in weights]
+        facts = {"patches": len(chosen), "class_weights": told, "last_step": int(history.last("step"))}
+        _write_results(stage, network, validation.best, dataset, settings, inputs, facts, history.last("loss"))
+    wait_for_all()
+    return stage
+
+
+def budgeted_patches(config: FinetuneConfig, dataset: PatchDataset) -> NDArray[np.int64]:
+    """Positions in the ``train`` list that the budget pays for, in rising order; all without a budget.
+
+    The first of one shuffled order are taken, so that with equal seeds a larger budget holds a smaller one.
+
+    Raises:
+        Alos2TutError: an empty list, or a budget of more patches than there are.
+    """
+    n, where = len(dataset.split("train")), dataset.path / "train.csv"
+    if n < 1:
+        raise Alos2TutError("the list of patches to train on is empty", where=where)
+    if config.budget is None:
+        return np.arange(n)
+    if config.budget > n:
+        raise Alos2TutError(f"a budget of {config.budget} patches, of which there are {n}", where=where)
+    order = np.random.default_rng(derived_seed(config.seed, "budget")).permutation(n)
+    return np.sort(order[: config.budget])
+
+
+def training_class_weights(
+    config: FinetuneConfig, dataset: PatchDataset, chosen: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Weights of the classes (C,), from the labels that training sees and no others.
+
+    Raises:
+        Alos2TutError: none of these patches has a labelled pixel.
+    """
+    counts = np.array(list(dataset.content["splits"]["train"]["class_pixels"].values()), dtype=np.int64)
+    if config.budget is not None:
+        split, counted = dataset.split("train"), np.zeros(256, dtype=np.int64)
+        for row in split.rows[chosen]:
+            counted += np.bincount(split.labels[row].ravel(), minlength=256)
+        counts = counted[: len(counts)]
+    if not counts.any():
+        raise Alos2TutError(f"none of {len(chosen)} patches has a label", where=dataset.path / "train.csv")
+    if config.class_weighting == "frequency" and np.count_nonzero(counts) > 1:
+        weights = class_weights(counts)  # which gives a class that is alone no weight at all
+    elif config.class_weighting == "tempered":
+        weights = tempered_weights(counts, config.temper)
+    else:
+        weights = np.ones(len(counts))
+    return weights.astype(np.float32)
+
+
+def _initial_segmenter(config: FinetuneConfig, dataset: PatchDataset, encoder: Encoder) -> Segmenter:
+    assert encoder.statistics is not None
+    # neither takes part in segmentation: nothing is masked, and the maps are read before the last norm
+    encoder.mask_token.requires_grad_(False)
+    encoder.last_norm.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        # the decoder's own seed: it starts equal whether the encoder is pretrained or random
+        torch.manual_seed(derived_seed(config.seed, "init", 1))
+        network = Segmenter(
+            encoder,
+            dataset.legend,
+            encoder.statistics,
+            dataset.signal,
+            decoder=config.decoder,
+            width=config.decoder_width,
+            dropout=config.dropout,
+        )
+    if config.mode != "full":
+        network.freeze()
+    return network.train()
+
+
+def _write_results(
+    stage: Path,
+    network: Segmenter,
+    best: dict[str, Any],
+    dataset: PatchDataset,
+    settings: dict[str, Any],
+    inputs: dict[str, str],
+    facts: dict[str, Any],
+    loss: float,
+) -> None:
+    network.load_state_dict(best["weights"])
+    network.eval()
+    provenance = {"stage": "finetune", "made_from": inputs, "settings": settings, "step": best["step"]}
+    save_segmenter(stage / "segmenter.safetensors", network, provenance=provenance, simulated=dataset.simulated)
+    content = {
+        "stage": "finetune",
+        "package": f"alos2tut {__version__}",
+        "settings": settings,
+        "made_from": inputs,
+        "init": "file" if "init" in inputs else "random",
+        **facts,
+        "statistics": network.statistics.to_dict(),
+        "signal": dataset.signal,
+        "classes": dataset.legend.names,
+        "parameters": {"encoder": count_parameters(network.encoder), "decoder": count_parameters(network.decoder)},
+        "final_loss": loss,
+        "best_step": best["step"],
+        "val": scores_from_confusion(np.array(best["confusion"], dtype=np.int64)),
+    }
+    finish(stage, content, ("segmenter.safetensors", "metrics.csv"))

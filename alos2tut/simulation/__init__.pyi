@@ -1,0 +1,1 @@
+from .scene import simulate_product as simulate_product

@@ -1,0 +1,924 @@
+"""Writing CEOS products in JAXA's form, strip by strip: simulated scenes, and files that other readers can be tried on.
+
+The layout is that of :mod:`.ceos`. Where things lie follows from a circular orbit over a spherical Earth: slant
+ranges, latitudes and longitudes of lines, state vectors and polynomials agree with each other and with the incidence
+angle at the scene's centre, but not with any real orbit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from affine import Affine
+from numpy.typing import ArrayLike, NDArray
+from rasterio.crs import CRS
+from rasterio.warp import transform as reproject_points
+
+from .. import geometry
+from ..products import ceos
+from ..products.sources import FileSource
+from ..radiometry import CALIBRATION_FACTOR_DB
+
+Floats: TypeAlias = NDArray[np.float64]
+
+#: lines that are put together at once
+_CHUNK_LINES = 256
+_WAVELENGTH_M = 0.2424525
+_LIGHT_M_S = 299_792_458
+_PRF_MHZ = 2_122_318
+_GRAVITATION_M3_S2 = 3.986005e14
+_STATES, _STATE_INTERVAL_S = 28, 60.0
+_ATTITUDE_POINTS = 22
+_FORMATS = "FSEQ       1   4FTYP       5   4FLGT       9   4"
+_SAMPLE_FORMATS = {"IU2": "UNSIGNED INTEGER*2", "C*8": "COMPLEX*8"}
+#: how VOL calls the kinds of files, and their code
+_FILE_KINDS = {
+    "LED": ("SARLEADER FILE", "SARL"),
+    "IMG": ("IMAGERY OPTIONS FILE", "IMOP"),
+    "TRL": ("SARTRAILER FILE", "SART"),
+}
+_CORNER_NAMES = dict(zip(geometry.CORNERS, ("LeftTop", "RightTop", "RightBottom", "LeftBottom"), strict=True))
+
+
+@dataclass(frozen=True)
+class ProductDescription:
+    """What a CEOS product says about itself; its pixels come separately.
+
+    Attributes:
+        scene_id: ``ALOS2014555550-140830``.
+        product_id: ``UBSR2.1GUD``; level, look side, option and orbit direction are read from it.
+        shape: lines and pixels.
+        spacing_m: between lines and between pixels; of Level 1.1 along the flight on the ground, and in slant range.
+        center_time: when the scene's centre was seen, UTC.
+        incidence_deg: incidence angle at the scene's centre.
+        heading_deg: direction of flight there, clockwise from north.
+        off_nadir_deg: nominal off-nadir angle.
+        looks, resolution_m: in azimuth and in range; range is slant range for Level 1.1, ground range otherwise.
+        transform: from (column, row), pixel corners, to UTM metres; None: Level 1.1.
+        utm_zone, south: of the map; southern maps have a false northing of 10,000 km.
+        center: latitude and longitude of the scene's centre in degrees; Level 1.1 only, otherwise that of the map.
+        center_range_m: slant range of the scene's centre.
+        calibration_factor_db: as in the radiometric record, also of Level 1.1 (whose σ0 has another −32 dB).
+        software, facility: version and centre of processing; "SIMULATED" if simulated.
+        processed: when it was processed, UTC; None: when it was seen.
+        simulated: whether the product must say that no satellite saw this.
+        beam: antenna beam number.
+        noise_db: noise-equivalent σ0.
+        scan: ("F" full aperture or "B" SPECAN, number of the scan) of a ScanSAR of Level 1.1.
+        bursts: bursts, lines per burst and lines of overlap (SPECAN).
+        incidence_polynomial: six coefficients of incidence in radians by slant range in km; None: fitted for Level 1.1,
+            zeros otherwise, as in the real product.
+    """
+
+    scene_id: str
+    product_id: str
+    shape: tuple[int, int]
+    spacing_m: tuple[float, float]
+    center_time: datetime
+    incidence_deg: float
+    heading_deg: float
+    off_nadir_deg: float
+    looks: tuple[float, float] = (1.0, 1.0)
+    resolution_m: tuple[float, float] = (3.0, 3.0)
+    transform: Affine | None = None
+    utm_zone: int | None = None
+    south: bool = False
+    center: tuple[float, float] | None = None
+    center_range_m: float = 760_000.0
+    calibration_factor_db: float = CALIBRATION_FACTOR_DB
+    software: str = "002.012"
+    facility: str = "EICS"
+    processed: datetime | None = None
+    simulated: bool = False
+    beam: int = 7
+    noise_db: float = -30.0
+    scan: tuple[str, int] | None = None
+    bursts: tuple[int, int, int] | None = None
+    incidence_polynomial: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        is_map = self.transform is not None and self.utm_zone is not None
+        if self.is_slc == is_map or self.is_slc == (self.center is None):
+            raise ValueError(f"level {self.level}: a product of Level 1.1 has a centre, others a transform and a zone")
+
+    @property
+    def identity(self) -> str:
+        """What the names of all its files share."""
+        return f"{self.scene_id}-{self.product_id}"
+
+    @property
+    def level(self) -> str:
+        """``1.1``, ``1.5`` or ``2.1``."""
+        return self.product_id[4:7]
+
+    @property
+    def is_slc(self) -> bool:
+        """Whether pixels are complex numbers in slant range."""
+        return self.level == "1.1"
+
+    @property
+    def sample_code(self) -> str:
+        """How pixels are stored: ``IU2`` or ``C*8``."""
+        return "C*8" if self.is_slc else "IU2"
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of a line with its prefix."""
+        return ceos.PREFIX_BYTES[self.sample_code] + ceos.SAMPLE_DTYPES[self.sample_code].itemsize * self.shape[1]
+
+    @property
+    def maker(self) -> tuple[str, str]:
+        """Software version and facility as they are written."""
+        return ("SIMULATED", "SIMULATED") if self.simulated else (self.software, self.facility)
+
+    def file_name(self, kind: str) -> str:
+        """What LED, IMG and TRL call themselves: B stands for Level 1.1, C for amplitudes."""
+        return f"AL2 SAR{'B' if self.is_slc else 'C'}{_FILE_KINDS[kind][1]}"
+
+    @cached_property
+    def scene(self) -> Scene:
+        """Where the pixels lie."""
+        return Scene(self)
+
+
+class Scene:
+    """Where the pixels of a product lie, seen from a circular orbit over a spherical Earth.
+
+    At the time when the scene's centre is seen, the satellite is above ``nadir``, flies to ``ahead`` and looks to
+    ``aside`` (unit vectors, Earth-fixed); it turns about ``aside``.
+    """
+
+    def __init__(self, description: ProductDescription):
+        self._description = description
+        self.radius_m = geometry.satellite_radius_m(description.center_range_m, description.incidence_deg)
+        lines, pixels = description.shape
+        self._middle = ((lines - 1) / 2, (pixels - 1) / 2)
+        if description.center is None:
+            latitude, longitude = (float(angle) for angle in self._by_map(*self._middle))
+        else:
+            latitude, longitude = description.center
+        self.center = latitude, longitude
+        here, north, east = _local_axes(latitude, longitude)
+        heading = math.radians(description.heading_deg)
+        self.ahead = math.cos(heading) * north + math.sin(heading) * east
+        sideways = -math.sin(heading) * north + math.cos(heading) * east
+        if description.product_id[3] == "L":
+            sideways = -sideways
+        incidence = math.radians(description.incidence_deg)
+        self._center_angle = math.asin(description.center_range_m * math.sin(incidence) / self.radius_m)
+        cos, sin = math.cos(self._center_angle), math.sin(self._center_angle)
+        self.nadir, self.aside = cos * here - sin * sideways, sin * here + cos * sideways
+        self.angular_speed = math.sqrt(_GRAVITATION_M3_S2 / self.radius_m**3)
+        self.ground_speed_m_s = geometry.EARTH_RADIUS_M * cos * self.angular_speed
+
+    def places(self, rows: ArrayLike, cols: ArrayLike) -> tuple[Floats, Floats]:
+        """Latitude and longitude in degrees of pixels' centres; rows and columns broadcast."""
+        return (self._by_range if self._description.is_slc else self._by_map)(rows, cols)
+
+    def slant_ranges(self, rows: ArrayLike, cols: ArrayLike) -> Floats:
+        """Metres from the satellite to pixels' centres when it passes them by; rows and columns broadcast."""
+        if self._description.is_slc:
+            ranges = self._description.center_range_m + self._description.spacing_m[1] * (
+                np.asarray(cols) - self._middle[1]
+            )
+            return np.broadcast_to(ranges, np.broadcast_shapes(np.shape(rows), np.shape(cols))).astype(np.float64)
+        points = _unit_vectors(*self.places(rows, cols))
+        # at closest approach point, satellite and the axis it turns about lie in one plane
+        cos = np.sqrt(1 - (points @ self.aside) ** 2)
+        earth = geometry.EARTH_RADIUS_M
+        ranges_m: Floats = np.sqrt(self.radius_m**2 + earth**2 - 2 * self.radius_m * earth * cos)
+        return ranges_m
+
+    def seconds(self, rows: ArrayLike) -> Floats:
+        """When lines were seen, from the time of the scene's centre; the first line of a map counts as the earliest."""
+        spacing = self._description.spacing_m[0]
+        return (np.asarray(rows, dtype=np.float64) - self._middle[0]) * spacing / self.ground_speed_m_s
+
+    def satellite(self, seconds: ArrayLike) -> tuple[Floats, Floats]:
+        """Positions in m and velocities in m/s at times from the scene's centre, (…, 3)."""
+        angle = self.angular_speed * np.asarray(seconds, dtype=np.float64)[..., None]
+        outward = np.cos(angle) * self.nadir + np.sin(angle) * self.ahead
+        onward = -np.sin(angle) * self.nadir + np.cos(angle) * self.ahead
+        return self.radius_m * outward, self.radius_m * self.angular_speed * onward
+
+    def corners(self) -> dict[str, tuple[int, int]]:
+        """Row and column of the corner pixels, in JAXA's order."""
+        last_row, last_col = (n - 1 for n in self._description.shape)
+        return dict(zip(geometry.CORNERS, ((0, 0), (0, last_col), (last_row, last_col), (last_row, 0)), strict=True))
+
+    def map_points(self, rows: ArrayLike, cols: ArrayLike) -> tuple[Floats, Floats]:
+        """Easting and northing in metres of pixels' centres; not of Level 1.1."""
+        assert self._description.transform is not None
+        rows, cols = np.broadcast_arrays(np.asarray(rows, dtype=np.float64), np.asarray(cols, dtype=np.float64))
+        x, y = self._description.transform * (cols + 0.5, rows + 0.5)
+        return np.asarray(x), np.asarray(y)
+
+    def _by_map(self, rows: ArrayLike, cols: ArrayLike) -> tuple[Floats, Floats]:
+        x, y = self.map_points(rows, cols)
+        assert self._description.utm_zone is not None
+        utm = CRS.from_epsg((32700 if self._description.south else 32600) + self._description.utm_zone)
+        longitude, latitude = reproject_points(utm, CRS.from_epsg(4326), x.ravel(), y.ravel())
+        return np.reshape(latitude, x.shape), np.reshape(longitude, x.shape)
+
+    def _by_range(self, rows: ArrayLike, cols: ArrayLike) -> tuple[Floats, Floats]:
+        ranges, seconds = np.broadcast_arrays(self.slant_ranges(rows, cols), self.seconds(rows))
+        earth = geometry.EARTH_RADIUS_M
+        cos = (self.radius_m**2 + earth**2 - ranges**2) / (2 * self.radius_m * earth)
+        below = self.satellite(seconds)[0] / self.radius_m
+        points = cos[..., None] * below + np.sqrt(1 - cos**2)[..., None] * self.aside
+        return np.degrees(np.arcsin(points[..., 2])), np.degrees(np.arctan2(points[..., 1], points[..., 0]))
+
+
+def _local_axes(latitude_deg: float, longitude_deg: float) -> tuple[Floats, Floats, Floats]:
+    """Unit vectors up, north and east, Earth-fixed."""
+    phi, lam = math.radians(latitude_deg), math.radians(longitude_deg)
+    up = np.array([math.cos(phi) * math.cos(lam), math.cos(phi) * math.sin(lam), math.sin(phi)])
+    north = np.array([-math.sin(phi) * math.cos(lam), -math.sin(phi) * math.sin(lam), math.cos(phi)])
+    return up, north, np.array([-math.sin(lam), math.cos(lam), 0.0])
+
+
+def _unit_vectors(latitude_deg: Floats, longitude_deg: Floats) -> Floats:
+    phi, lam = np.radians(latitude_deg), np.radians(longitude_deg)
+    return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
+
+
+def write_ceos_product(
+    folder: str | Path, description: ProductDescription, images: Mapping[str, Iterable[NDArray[Any]]]
+) -> list[Path]:
+    """Write VOL, LED, IMG, TRL and ``summary.txt`` of a product.
+
+    The scans of a ScanSAR product are written by one call each into the same folder: each call lists all images that
+    are there by then in VOL and ``summary.txt``, and the leader is that of the last call.
+
+    Args:
+        folder: made where it is missing; files of the same name are replaced.
+        description: what the product says about itself.
+        images: by polarisation, its pixels in strips of whole lines from the top: uint16, of Level 1.1 complex64.
+            They are written as they come, one after the other.
+
+    Returns:
+        The files: VOL, LED, all IMG, TRL, ``summary.txt``.
+
+    Raises:
+        ValueError: strips of another width, type or number of lines than described.
+        OSError: the files cannot be written; what was written is left there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    suffix = f"-{description.scan[0]}{description.scan[1]}" if description.scan else ""
+    for polarization, strips in images.items():
+        _write_image(folder / f"IMG-{polarization}-{description.identity}{suffix}", description, polarization, strips)
+    written = sorted(folder.glob(f"IMG-??-{description.identity}*"))
+    paths = {kind: folder / f"{kind}-{description.identity}" for kind in ("VOL", "LED", "TRL")}
+    leader = _leader(description, len(images))
+    paths["LED"].write_bytes(b"".join(leader))
+    paths["TRL"].write_bytes(_trailer(description))
+    paths["VOL"].write_bytes(_volume(description, leader, written))
+    ordered = [paths["VOL"], paths["LED"], *written, paths["TRL"]]
+    summary = folder / "summary.txt"
+    summary.write_text(_summary_text(description, ordered, written), encoding="ascii", newline="\n")
+    return [*ordered, summary]
+
+
+def pack(kind: str, sequence: int, values: Mapping[str, Any], *, length: int | None = None) -> bytes:
+    """A record of :data:`.RECORDS` with these fields; everything else, and what is None, is blank.
+
+    Raises:
+        ValueError: a value that does not fit its field.
+    """
+    record_kind = ceos.RECORDS[kind]
+    length = length or record_kind.length
+    record = bytearray(b" " * length)
+    record[:12] = ceos.HEADER.pack(sequence, *record_kind.codes, length)
+    if kind.endswith("descriptor"):
+        record[12:32] = b"A   CEOS-SAR     A A"
+    elif kind in ("file_pointer", "text"):
+        record[12:14] = b"A "
+    for name, value in values.items():
+        if value is None:
+            continue
+        start, text = record_kind.layout[name]
+        form = ceos.parse_form(text)
+        parts = value if form.is_tuple else (value,)
+        field = "".join(_field(part, form) for part in parts)
+        if len(field) != form.total_bytes:
+            raise ValueError(f"{value!r} does not fit {name} ({text})")
+        record[start - 1 : start - 1 + len(field)] = field.encode("ascii")
+    return bytes(record)
+
+
+def _field(value: Any, form: ceos.Form) -> str:
+    if form.kind == "C":
+        parts = (value.real, value.imag)
+        return "".join(_field(part, form._replace(kind="F")) for part in parts)
+    if form.kind == "A":
+        return f"{value:<{form.width}}"
+    return f"{value:>{form.width}}" if form.kind == "I" else f"{value:>{form.width}.{form.decimals}{form.kind}}"
+
+
+# --- images
+
+
+def _write_image(
+    path: Path, description: ProductDescription, polarization: str, strips: Iterable[NDArray[Any]]
+) -> None:
+    lines, pixels = description.shape
+    dtype = _record_dtype(description)
+    records = np.zeros(min(_CHUNK_LINES, lines), dtype)
+    wanted = ceos.SAMPLE_DTYPES[description.sample_code].newbyteorder("=")
+    first = 0
+    with open(path, "wb") as image:
+        image.write(_image_descriptor(description))
+        for strip in strips:
+            if strip.ndim != 2 or strip.shape[1] != pixels or strip.dtype != wanted or first + len(strip) > lines:
+                raise ValueError(
+                    f"{path.name}: a strip of {strip.shape} {strip.dtype} at line {first} is not part of {lines} × "
+                    f"{pixels} {wanted}"
+                )
+            for start in range(0, len(strip), len(records)):
+                part = strip[start : start + len(records)]
+                chunk = records[: len(part)]
+                _fill_prefixes(chunk, description, polarization, np.arange(first, first + len(part)))
+                chunk["samples"] = part
+                image.write(chunk.view(np.uint8).data)
+                first += len(part)
+    if first != lines:
+        raise ValueError(f"{path.name}: strips have {first} lines together, not {lines}")
+
+
+def _record_dtype(description: ProductDescription) -> np.dtype[Any]:
+    """One line: its prefix, then the pixels as ``samples``."""
+    prefix = ceos.prefix_dtype(description.sample_code)
+    fields = {name: (form, offset) for name, (form, offset, *_) in (prefix.fields or {}).items()}
+    samples = (ceos.SAMPLE_DTYPES[description.sample_code], (description.shape[1],))
+    return np.dtype(
+        {
+            "names": [*fields, "samples"],
+            "formats": [*(form for form, _ in fields.values()), samples],
+            "offsets": [*(offset for _, offset in fields.values()), prefix.itemsize],
+            "itemsize": description.record_bytes,
+        }
+    )
+
+
+def _fill_prefixes(
+    records: NDArray[Any], description: ProductDescription, polarization: str, rows: NDArray[np.int64]
+) -> None:
+    scene = description.scene
+    pixels = description.shape[1]
+    # the centre may lie between two pixels
+    ends = np.array([0, (pixels - 1) / 2, pixels - 1])
+    latitudes, longitudes = scene.places(rows[:, None], ends)
+    ranges = scene.slant_ranges(rows[:, None], ends)
+    midnight = datetime.combine(description.center_time.date(), datetime.min.time())
+    of_day = np.rint(1e6 * ((description.center_time - midnight).total_seconds() + scene.seconds(rows)))
+    values: dict[str, Any] = {
+        # the descriptor is record 1
+        "sequence": rows + 2,
+        "type": ceos.LINE_CODES[description.sample_code],
+        "length": description.record_bytes,
+        "line": rows + 1,
+        "index": 1,
+        "data_pixels": pixels,
+        "update_flag": 1,
+        "year": description.center_time.year,
+        "day_of_year": description.center_time.timetuple().tm_yday,
+        "millisecond": of_day // 1000,
+        "channel": {"S": 1, "D": 2, "Q": 4}.get(description.product_id[2], 1),
+        "transmitted": "HV".index(polarization[0]),
+        "received": "HV".index(polarization[1]),
+        "prf_mhz": _PRF_MHZ,
+        "scan": description.scan[1] if description.scan else 0,
+        "latitudes": np.rint(1e6 * latitudes),
+        "longitudes": np.rint(1e6 * longitudes),
+    }
+    more = _complex_fields if description.is_slc else _amplitude_fields
+    for name, value in (values | more(description, rows, ranges, of_day)).items():
+        records[name] = value
+
+
+def _amplitude_fields(
+    description: ProductDescription, rows: NDArray[np.int64], ranges: Floats, of_day: Floats
+) -> dict[str, Any]:
+    scene, last = description.scene, description.shape[1] - 1
+    eastings, northings = scene.map_points(rows[:, None], [0, last])
+    return {
+        "slant_range_m": np.rint(ranges),
+        "look_angle": round(1e6 * description.off_nadir_deg),
+        "geographic_update_flag": 1,
+        "northing_first_m": np.rint(northings[:, 0]),
+        "northing_last_m": np.rint(northings[:, 1]),
+        "easting_first_m": np.rint(eastings[:, 0]),
+        "easting_last_m": np.rint(eastings[:, 1]),
+        "heading": round(1e6 * description.heading_deg),
+    }
+
+
+def _complex_fields(
+    description: ProductDescription, rows: NDArray[np.int64], ranges: Floats, of_day: Floats
+) -> dict[str, Any]:
+    scene = description.scene
+    positions, velocities = scene.satellite(scene.seconds(rows))
+    below = positions / scene.radius_m
+    lines_per_burst = description.bursts[1] if description.bursts else 0
+    return {
+        "range_compressed": 1,
+        "microsecond": of_day,
+        "slant_range_m": np.rint(ranges[:, 0]),
+        "window_ns": np.rint(2e9 * ranges[:, 0] / _LIGHT_M_S),
+        "platform_update_flag": 1,
+        "platform_latitude": np.rint(1e6 * np.degrees(np.arcsin(below[:, 2]))),
+        "platform_longitude": np.rint(1e6 * np.degrees(np.arctan2(below[:, 1], below[:, 0]))),
+        "platform_altitude_m": round(scene.radius_m - geometry.EARTH_RADIUS_M),
+        "ground_speed_cm_s": round(100 * scene.ground_speed_m_s),
+        "velocity_cm_s": np.rint(100 * velocities),
+        "true_track_angle": round(1e6 * description.heading_deg),
+        "burst": rows // lines_per_burst + 1 if lines_per_burst else 0,
+        "line_in_burst": rows % lines_per_burst + 1 if lines_per_burst else 0,
+        "frame": int(description.scene_id[10:14]),
+    }
+
+
+def _image_descriptor(description: ProductDescription) -> bytes:
+    lines, pixels = description.shape
+    sample_bytes = ceos.SAMPLE_DTYPES[description.sample_code].itemsize
+    bursts = description.bursts or (None, None, None)
+    values = {
+        "software": description.maker[0],
+        "file_number": 1,
+        "file_name": description.file_name("IMG"),
+        "formats": _FORMATS,
+        "line_records": lines,
+        "record_bytes": description.record_bytes,
+        "bits_per_sample": 32 if description.is_slc else 16,
+        "samples_per_group": 2 if description.is_slc else 1,
+        "bytes_per_group": sample_bytes,
+        "channels": 1,
+        "lines": lines,
+        "left_border": 0,
+        "pixels": pixels,
+        "right_border": 0,
+        "top_border": 0,
+        "bottom_border": 0,
+        "interleaving": "BSQ",
+        "records_per_line": 1,
+        "channel_records_per_line": 1,
+        "prefix_bytes": ceos.PREFIX_BYTES[description.sample_code],
+        "data_bytes": sample_bytes * pixels,
+        "suffix_bytes": 0,
+        "locators": "  13 4PB  49 2PB  45 4PB  21 4PB  29 4PB" + " " * 32 + "  97 4PB",
+        "sample_format": _SAMPLE_FORMATS[description.sample_code],
+        "sample_code": description.sample_code,
+        "left_fill_bits": 0,
+        "right_fill_bits": 0,
+        "maximum": None if description.is_slc else 65535,
+        "bursts": bursts[0],
+        "lines_per_burst": bursts[1],
+        "burst_overlap_lines": bursts[2],
+    }
+    return pack("image_descriptor", 1, values)
+
+
+# --- leader, trailer, volume directory
+
+
+def _leader(description: ProductDescription, channels: int) -> list[bytes]:
+    """The leader's records in JAXA's order, of its lengths; Level 1.1 has no map projection."""
+    fields: dict[str, dict[str, Any]] = {
+        "dataset_summary": _dataset_summary(description, channels),
+        "map_projection": {} if description.is_slc else _map_projection(description),
+        "platform": _platform(description),
+        "attitude": {"points": _ATTITUDE_POINTS},
+        "radiometric": _radiometric(description),
+        "quality": _quality(description, channels),
+        **{f"facility_{n}": {"sequence": n} for n in range(1, 5)},
+        "facility_5": _facility_5(description),
+    }
+    names = [name for name in ceos.COUNTED if not (description.is_slc and name == "map_projection")]
+    counts: dict[str, Any] = {
+        "software": description.maker[0],
+        "file_number": 1,
+        "file_name": description.file_name("LED"),
+        "formats": _FORMATS,
+    }
+    for name in ceos.COUNTED:
+        counts[f"{name}_count"] = int(name in names)
+        counts[f"{name}_bytes"] = ceos.RECORDS[name].length if name in names else 0
+    descriptor = _with_zero_counts(pack("leader_descriptor", 1, counts))
+    body = [pack(name, number, fields[name]) for number, name in enumerate(names, start=2)]
+    body[names.index("attitude")] = _attitude(description, body[names.index("attitude")])
+    return [descriptor, *body]
+
+
+def _with_zero_counts(descriptor: bytes) -> bytes:
+    """With 0 as number and length of the kinds of records that JAXA never delivers."""
+    filled = bytearray(descriptor)
+    for start in range(181, 361, 12):
+        if not filled[start - 1 : start + 11].strip():
+            filled[start - 1 : start + 11] = b"     0     0"
+    for start in range(421, 491, 14):
+        if not filled[start - 1 : start + 13].strip():
+            filled[start - 1 : start + 13] = b"     0       0"
+    return bytes(filled)
+
+
+def _dataset_summary(description: ProductDescription, channels: int) -> dict[str, Any]:
+    scene = description.scene
+    position = scene.nadir
+    bandwidth_mhz = _LIGHT_M_S / 2e6 / _slant_resolution_m(description)
+    line_bandwidth_hz = scene.ground_speed_m_s / description.resolution_m[0]
+    is_left = description.product_id[3] == "L"
+    option = {"G": "GEOCODED IMAGE", "R": "GEOREFERENCE IMAGE"}.get(description.product_id[7], "COMPLEX IMAGE")
+    software, facility = description.maker
+    zeros = (0.0, 0.0, 0.0)
+    return {
+        "sequence": 1,
+        "scene_id": description.scene_id,
+        "center_time": f"{description.center_time:%Y%m%d%H%M%S}{description.center_time.microsecond // 1000:03d}",
+        "center_latitude_deg": scene.center[0],
+        "center_longitude_deg": scene.center[1],
+        "heading_deg": description.heading_deg,
+        "ellipsoid": "GRS80",
+        "semi_major_km": 6378.137,
+        "semi_minor_km": 6356.7523141,
+        "earth_mass_1e24_kg": 5.974,
+        "gravitation_1e14_m3_s2": 3.986005,
+        "j2_j3_j4": (0.1082629, -0.0000254, -0.0000162),
+        "center_line": description.shape[0] // 2,
+        "center_pixel": description.shape[1] // 2,
+        "channels": channels,
+        "mission": "ALOS2",
+        "sensor": "ALOS2 -L -0115-",
+        "orbit": int(description.scene_id[5:10]),
+        "nadir_latitude_deg": math.degrees(math.asin(position[2])),
+        "nadir_longitude_deg": math.degrees(math.atan2(position[1], position[0])),
+        "platform_heading_deg": description.heading_deg,
+        "clock_angle_deg": -90.0 if is_left else 90.0,
+        "incidence_deg": description.incidence_deg,
+        "wavelength_m": _WAVELENGTH_M,
+        "motion_compensation": "00",
+        "pulse_code": "LINEAR FM CHIRP",
+        "pulse_amplitude": (0.0,) * 5,
+        "chirp_extraction": 2,
+        # of Level 1.1 a pixel is a sample
+        "sampling_mhz": _LIGHT_M_S / 2e6 / description.spacing_m[1] if description.is_slc else 1.2 * bandwidth_mhz,
+        "range_gate_us": 0.0,
+        "pulse_width_us": 30.0,
+        "base_band_conversion": "YES",
+        "range_compressed": "YES",
+        "gain_like_db": 0.0,
+        "gain_cross_db": 0.0,
+        "quantization_bits": 8,
+        "quantization": "UNIFORM I,Q",
+        "bias_i_q": (0.0, 0.0),
+        "gain_imbalance": 0.0,
+        "boresight_deg": (0.0, 0.0),
+        "echo_tracker": "OFF",
+        "prf_mhz": float(_PRF_MHZ),
+        "beam_width_elevation_deg": 5.0,
+        "beam_width_azimuth_deg": 1.3,
+        "satellite_time_code": 0,
+        "satellite_clock": "20121231 23:59:59.000",
+        "clock_increment_ns": 10**9,
+        "facility": facility,
+        "processing_system": facility[:8],
+        "processing_version": software[:8],
+        "level": description.level,
+        "product_type": f"{'SIMULATED' if description.simulated else 'STANDARD'} {option}",
+        "azimuth_looks": description.looks[0],
+        "range_looks": description.looks[1],
+        "azimuth_look_bandwidth_hz": line_bandwidth_hz,
+        "range_look_bandwidth_khz": 1e3 * bandwidth_mhz,
+        "azimuth_bandwidth_hz": line_bandwidth_hz,
+        "range_bandwidth_khz": 1e3 * bandwidth_mhz,
+        "azimuth_weighting": f"{1:>32}",
+        "range_weighting": f"{1:>32}",
+        "data_source": "ONLINE",
+        "range_resolution_m": description.resolution_m[1],
+        "azimuth_resolution_m": description.resolution_m[0],
+        "along_track_doppler_hz": zeros,
+        "cross_track_doppler_hz": zeros,
+        "orbit_direction": "ASCEND" if description.product_id[9] == "A" else "DESCEND",
+        "along_track_doppler_rate": zeros,
+        "cross_track_doppler_rate": zeros,
+        "line_content": "OTHER",
+        "clutter_lock": "NO",
+        "auto_focus": "NO",
+        "line_spacing_m": description.spacing_m[0],
+        "pixel_spacing_m": description.spacing_m[1],
+        "range_compression": "EXTRACTED CHIRP",
+        "doppler_hz": (0.0, 0.0),
+        "calibration_data": 0,
+        "calibration_lines": (0, 0, 0, 0),
+        "prf_switched": 0,
+        "prf_switch_line": 1,
+        "beam_direction_deg": 0.0,
+        "yaw_steering": 0,
+        "off_nadir_deg": description.off_nadir_deg,
+        "beam": description.beam,
+        "incidence_polynomial": _incidence_polynomial(description),
+        "annotations": 0,
+    }
+
+
+def _incidence_polynomial(description: ProductDescription) -> tuple[float, ...]:
+    if description.incidence_polynomial is not None or not description.is_slc:
+        return description.incidence_polynomial or (0.0,) * 6
+    scene, cols = description.scene, np.linspace(-1000, description.shape[1] + 1000, 50)
+    ranges_m = scene.slant_ranges(0, cols)
+    angles = np.radians(geometry.incidence_by_slant_range_deg(ranges_m, scene.radius_m))
+    fitted = np.polynomial.Polynomial.fit(ranges_m / 1000, angles, 3).convert().coef
+    return (*fitted.tolist(), 0.0, 0.0)
+
+
+def _map_projection(description: ProductDescription) -> dict[str, Any]:
+    lines, pixels = description.shape
+    scene = description.scene
+    values: dict[str, Any] = {
+        "descriptor": "GEOREFERENCE" if description.product_id[7] == "R" else "GEOCODED",
+        "pixels": pixels,
+        "lines": lines,
+        "line_spacing_m": description.spacing_m[0],
+        "pixel_spacing_m": description.spacing_m[1],
+        "inclination_deg": 0.0,
+        "ascending_node_deg": 0.0,
+        "center_radius_m": geometry.EARTH_RADIUS_M,
+        "platform_altitude_m": scene.radius_m - geometry.EARTH_RADIUS_M,
+        "ground_speed_m_s": scene.ground_speed_m_s,
+        "platform_heading_deg": description.heading_deg,
+        "ellipsoid": "GRS80",
+        "semi_major_m": 6378137.0,
+        "semi_minor_m": 6356752.3141,
+        "datum_shift": (0.0,) * 7,
+        "projection": "UTM-PROJECTION",
+        "projection_name": "UNIVERSAL TRANSVERSE MERCATOR",
+        "utm_zone": f"{description.utm_zone:>4}",
+        "false_easting_m": 500_000.0,
+        "false_northing_m": 10_000_000.0 if description.south else 0.0,
+        "projection_longitude_deg": scene.center[1],
+        "projection_latitude_deg": scene.center[0],
+        "scale_factor": 0.9996,
+    }
+    corners = scene.corners()
+    rows, cols = np.array(list(corners.values())).T
+    latitudes, longitudes = scene.places(rows, cols)
+    eastings, northings = scene.map_points(rows, cols)
+    for i, corner in enumerate(corners):
+        values[f"{corner}_northing_km"], values[f"{corner}_easting_km"] = northings[i] / 1000, eastings[i] / 1000
+        values[f"{corner}_latitude_deg"], values[f"{corner}_longitude_deg"] = latitudes[i], longitudes[i]
+    pixel, place = (rows + 1.0, cols + 1.0), (longitudes, latitudes)
+    values["coefficients_a"] = (*_bilinear(*pixel, longitudes), *_bilinear(*pixel, latitudes))
+    values["coefficients_b"] = (*_bilinear(*place, pixel[0]), *_bilinear(*place, pixel[1]))
+    return values
+
+
+def _bilinear(u: Floats, v: Floats, values: Floats) -> tuple[float, ...]:
+    """Coefficients of 1, u, v, uv that give these values, by least squares."""
+    # degrees in a small scene hardly differ: fitted from its centre, in its own extent
+    center = [float((x.min() + x.max()) / 2) for x in (u, v)]
+    extent = [max(float(np.ptp(x)), 1e-9) for x in (u, v)]
+    s, t = (u - center[0]) / extent[0], (v - center[1]) / extent[1]
+    terms = np.stack([np.ones_like(s), s, t, s * t], axis=-1)
+    constant, by_s, by_t, by_both = np.linalg.lstsq(terms, values, rcond=None)[0].tolist()
+    both = by_both / (extent[0] * extent[1])
+    by_u, by_v = by_s / extent[0] - both * center[1], by_t / extent[1] - both * center[0]
+    return constant - by_u * center[0] - by_v * center[1] - both * center[0] * center[1], by_u, by_v, both
+
+
+def _platform(description: ProductDescription) -> dict[str, Any]:
+    scene, center = description.scene, description.center_time
+    # whole minutes, with the scene in the middle
+    start = (center - timedelta(seconds=_STATES / 2 * _STATE_INTERVAL_S)).replace(second=0, microsecond=0)
+    seconds = (start - center).total_seconds() + _STATE_INTERVAL_S * np.arange(_STATES)
+    positions, velocities = scene.satellite(seconds)
+    position, velocity = scene.satellite(0.0)
+    return {
+        "orbit_quality": "2",
+        "position_m": tuple(position.tolist()),
+        "velocity_m_s": tuple(velocity.tolist()),
+        "points": _STATES,
+        "year": start.year,
+        "month": start.month,
+        "day": start.day,
+        "day_of_year": start.timetuple().tm_yday,
+        "second_of_day": (start - datetime.combine(start.date(), datetime.min.time())).total_seconds(),
+        "interval_s": _STATE_INTERVAL_S,
+        "reference": "ECR",
+        "position_error_m": (100.0,) * 3,
+        "velocity_error_m_s": (0.3,) * 3,
+        "states": tuple(np.concatenate([positions, velocities], axis=1).ravel().tolist()),
+        "leap_second": 0,
+    }
+
+
+def _attitude(description: ProductDescription, record: bytes) -> bytes:
+    """Level flight: all angles and rates are 0, a point per second."""
+    first = description.center_time - timedelta(seconds=_ATTITUDE_POINTS // 2)
+    points = []
+    for n in range(_ATTITUDE_POINTS):
+        time = first + timedelta(seconds=n)
+        of_day = time - datetime.combine(time.date(), datetime.min.time())
+        angles = "   0" * 3 + f"{0.0:14.6E}" * 3
+        points.append(f"{time.timetuple().tm_yday:4d}{of_day // timedelta(milliseconds=1):8d}{angles}{angles}")
+    body = "".join(points).encode("ascii")
+    return record[:16] + body + record[16 + len(body) :]
+
+
+def _radiometric(description: ProductDescription) -> dict[str, Any]:
+    return {
+        "sequence": 1,
+        "channels": 1,
+        "calibration_factor_db": description.calibration_factor_db,
+        "distortion_transmitted": (1 + 0j, 0j, 0j, 1 + 0j),
+        "distortion_received": (1 + 0j, 0j, 0j, 1 + 0j),
+    }
+
+
+def _quality(description: ProductDescription, channels: int) -> dict[str, Any]:
+    return {
+        "sequence": 1,
+        "channels": channels,
+        # of an unweighted processing of a flat spectrum
+        "islr_db": -9.7,
+        "pslr_db": -13.3,
+        "azimuth_ambiguity_db": 25.0,
+        "range_ambiguity_db": 30.0,
+        "noise_db": description.noise_db,
+        "slant_range_resolution_m": _slant_resolution_m(description),
+        "azimuth_resolution_m": description.resolution_m[0],
+    }
+
+
+def _slant_resolution_m(description: ProductDescription) -> float:
+    ground = description.resolution_m[1]
+    return ground if description.is_slc else ground * math.sin(math.radians(description.incidence_deg))
+
+
+def _facility_5(description: ProductDescription) -> dict[str, Any]:
+    """Polynomials between pixels, counted from 0, and latitude and longitude."""
+    lines, pixels = description.shape
+    rows, cols = (grid.ravel() for grid in np.meshgrid(*(np.linspace(0, n - 1, 9) for n in (lines, pixels))))
+    latitudes, longitudes = description.scene.places(rows, cols)
+    origin = (pixels // 2, lines // 2)
+    center = tuple(float(angle) for angle in description.scene.places(origin[1], origin[0]))
+    p, l_ = cols - origin[0], rows - origin[1]
+    phi, lam = latitudes - center[0], longitudes - center[1]
+    return {
+        "sequence": 5,
+        # pixels counted from 1
+        "pixel_terms": (*_bilinear(latitudes, longitudes, cols + 1), *(0.0,) * 6),
+        "line_terms": (*_bilinear(latitudes, longitudes, rows + 1), *(0.0,) * 6),
+        "calibration_data": 0,
+        "calibration_lines": (0, 0, 0, 0),
+        "prf_switched": 0,
+        "prf_switch_line": 1,
+        "lost_lines": (0, 0),
+        "latitude_coefficients": _quartic(p, l_, latitudes),
+        "longitude_coefficients": _quartic(p, l_, longitudes),
+        "origin_pixel": float(origin[0]),
+        "origin_line": float(origin[1]),
+        "pixel_coefficients": _quartic(phi, lam, cols),
+        "line_coefficients": _quartic(phi, lam, rows),
+        "origin_latitude_deg": center[0],
+        "origin_longitude_deg": center[1],
+    }
+
+
+def _quartic(u: Floats, v: Floats, values: Floats) -> tuple[float, ...]:
+    """Coefficients of u⁴v⁴, u⁴v³, …, u⁴, u³v⁴, …, v, 1 by least squares."""
+    scales = [max(float(np.abs(x).max()), 1e-12) for x in (u, v)]
+    powers = [(i, j) for i in range(4, -1, -1) for j in range(4, -1, -1)]
+    terms = np.stack([(u / scales[0]) ** i * (v / scales[1]) ** j for i, j in powers], axis=-1)
+    solution = np.linalg.lstsq(terms, values, rcond=None)[0]
+    return tuple(c / (scales[0] ** i * scales[1] ** j) for c, (i, j) in zip(solution.tolist(), powers, strict=True))
+
+
+def _trailer(description: ProductDescription) -> bytes:
+    """A trailer without a quick-look."""
+    values = {
+        "software": description.maker[0],
+        "file_number": 1,
+        "file_name": description.file_name("TRL"),
+        "formats": _FORMATS,
+        "images": 0,
+    }
+    return _with_zero_counts(pack("trailer_descriptor", 1, values))
+
+
+def _volume(description: ProductDescription, leader: list[bytes], images: list[Path]) -> bytes:
+    software, facility = description.maker
+    processed = description.processed or description.center_time
+    files = [(1, "LED", len(leader), max(map(len, leader)))]
+    for path in images:
+        fields = ceos.read_image_descriptor(_source(path))
+        files.append((2, "IMG", fields["lines"] + 1, max(fields["record_bytes"], ceos.DESCRIPTOR_BYTES)))
+    files.append((3, "TRL", 1, ceos.DESCRIPTOR_BYTES))
+    volume = {
+        "software": software,
+        "physical_volume": facility,
+        "volume_id": f"AL2SAR{processed:%Y%m%d}",
+        "volume_set": "ALOS2  SAR",
+        "volumes": (1, 1, 1, 1),
+        "file_number": 4,
+        "volume_in_set": 1,
+        "volume_in_physical": 1,
+        "created_date": f"{processed:%Y%m%d}",
+        "created_time": f"{processed:%H%M%S}00",
+        "country": "JAPAN",
+        "agency": "ALOS2TUT" if description.simulated else "JAXA",
+        "facility": facility,
+        "pointers": len(files),
+        "texts": 1,
+    }
+    records = [pack("volume_descriptor", 1, volume)]
+    for number, (file_number, kind, count, longest) in enumerate(files, start=2):
+        file_class, code = _FILE_KINDS[kind]
+        pointer = {
+            "file_number": file_number,
+            "file_name": description.file_name(kind),
+            "file_class": file_class,
+            "class_code": code,
+            "data_type": "MIXED BINARY AND ASCII",
+            "data_code": "MBAA",
+            "records": count,
+            "first_bytes": ceos.DESCRIPTOR_BYTES,
+            "longest_bytes": longest,
+            "length_type": "VARIABLE LEN",
+            "length_code": "VARE",
+            "volumes": (1, 1),
+            "first_record": 1,
+            "last_record": count,
+        }
+        records.append(pack("file_pointer", number, pointer))
+    latitude, longitude = description.scene.center
+    text = {
+        "product": f"PRODUCT:{description.product_id}",
+        "process": _process_text(description),
+        "tape": "TAPE ID:",
+        "scene": f"ORBIT :{description.scene_id}",
+        "location": f"FRAME CENTRE: N{latitude:+08.3f}  E{longitude:+08.2f}",
+    }
+    return b"".join([*records, pack("text", len(records) + 1, text)])
+
+
+def _process_text(description: ProductDescription) -> str:
+    processed = description.processed or description.center_time
+    maker = "ALOS2TUT-SIMULATION" if description.simulated else f"JAPAN-JAXA-ALOS2-{description.facility}"
+    return f"PROCESS:{maker}  {processed:%Y%m%d %H%M%S}"
+
+
+def _source(path: Path) -> FileSource:
+    return FileSource(path.name, path, path.stat().st_size)
+
+
+def _summary_text(description: ProductDescription, files: list[Path], images: list[Path]) -> str:
+    """``summary.txt`` in JAXA's order; of a simulated product it names no facility of JAXA."""
+    scene, level = description.scene, description.level.replace(".", "")
+    seconds = scene.seconds(np.array([0, description.shape[0] - 1]))
+    times = [description.center_time + timedelta(seconds=s) for s in (0.0, *seconds.tolist())]
+    entries: dict[str, Any] = {
+        "Odi_SceneId": "SIMULATED" if description.simulated else "SARD000000000000-00000-000-000",
+        "Odi_SiteDateTime": _process_text(description),
+        "Scs_SceneID": description.scene_id,
+        "Scs_SceneShift": 0,
+        "Pds_ProductID": description.product_id,
+    }
+    if not description.is_slc:
+        entries |= {"Pds_ResamplingMethod": "NN", "Pds_UTM_ZoneNo": description.utm_zone}
+        entries |= {"Pds_MapDirection": "MapNorth" if description.product_id[7] == "G" else "OrbitNorth"}
+        entries |= {"Pds_PixelSpacing": f"{description.spacing_m[1]:.6f}"}
+    entries |= {"Pds_OrbitDataPrecision": "Precision", "Pds_AttitudeDataPrecision": "Onboard"}
+    for name, time in zip(("Center", "Start", "End"), times, strict=True):
+        entries[f"Img_Scene{name}DateTime"] = f"{time:%Y%m%d %H:%M:%S}.{time.microsecond // 1000:03d}"
+    points = {"Center": ((description.shape[0] - 1) / 2, (description.shape[1] - 1) / 2)}
+    points |= {_CORNER_NAMES[corner]: place for corner, place in scene.corners().items()}
+    order = ("Center", "LeftTop", "RightTop", "LeftBottom", "RightBottom")
+    for kind in ("Image", "Frame"):
+        for name in order:
+            latitude, longitude = (float(angle) for angle in scene.places(*points[name]))
+            entries[f"Img_{kind}Scene{name}Latitude"] = f"{latitude:.3f}"
+            entries[f"Img_{kind}Scene{name}Longitude"] = f"{longitude:.3f}"
+    entries["Img_OffNadirAngle"] = f"{description.off_nadir_deg:.1f}"
+    entries["Pdi_ProductDataSize"] = f"{sum(path.stat().st_size for path in files) / 2**20:.1f}"
+    entries[f"Pdi_CntOfL{level}ProductFileName"] = len(files)
+    entries |= {f"Pdi_L{level}ProductFileName{i:02d}": path.name for i, path in enumerate(files, start=1)}
+    entries["Pdi_BitPixel"] = 32 if description.is_slc else 16
+    # scans differ in size, polarisations do not
+    shapes = {
+        path.name.partition(description.identity)[2]: ceos.read_image_descriptor(_source(path)) for path in images
+    }
+    for i, fields in enumerate(shapes.values()):
+        entries |= {f"Pdi_NoOfPixels_{i}": fields["pixels"], f"Pdi_NoOfLines_{i}": fields["lines"]}
+    entries |= {"Pdi_ProductFormat": "CEOS", "Lbi_Satellite": "ALOS2", "Lbi_Sensor": "SAR"}
+    entries["Lbi_ProcessLevel"] = description.level
+    if not description.simulated:
+        entries["Lbi_ProcessFacility"] = description.facility
+    entries["Lbi_ObservationDate"] = f"{description.center_time:%Y%m%d}"
+    return "".join(f'{key}="{value}"\n' for key, value in entries.items())

@@ -1,0 +1,1 @@
+"""What the notebooks stand on: their session, figures and widgets."""

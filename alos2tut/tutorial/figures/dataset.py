@@ -1,0 +1,643 @@
+"""The figures of notebook 2: which ground there is, how it becomes patches, how even they are, and who sees which.
+
+Each is drawn from plain data. Colours are those of :mod:`alos2tut.plotting`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import rasterio
+from affine import Affine
+from matplotlib import patheffects
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Polygon
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.warp import transform_bounds
+from rasterio.windows import Window
+
+from ...dataset import splits
+from ...dataset.archive import Archive
+from ...dataset.builder import FATES, Choice
+from ...dataset.labels import LabelMap
+from ...dataset.legend import IGNORE, Legend
+from ...dataset.store import NO_DATA, PatchDataset, Split, decode_db
+from ...dataset.survey import LONLAT
+from ...plotting import (
+    BLUE,
+    GREEN,
+    GREY,
+    NO_DATA_COLOR,
+    NO_LABEL_COLOR,
+    ORANGE,
+    SKY,
+    VERMILION,
+    class_key,
+    draw_backscatter,
+    draw_land_cover,
+    extent_of,
+    grey_limits,
+    grey_range,
+    grey_with_holes,
+    map_axes,
+    symbol,
+    told,
+)
+from ...products.product import Product
+from ...products.rasters import reprojected
+from ..leakage import HABITS, Leakage
+
+#: mean and spread that the paper states for its autumn 2022 dataset of Japan (arXiv 2603.15119), dB
+PAPER_STATISTICS_DB = (-10.4327, 5.8041)
+_DIRECTIONS = {"ascending": BLUE, "descending": ORANGE, "": GREY}
+#: colours and hatches of what was dropped, so that they differ in print, too
+_DROPPED = ((VERMILION, "///"), (ORANGE, "\\\\\\"), (SKY, "..."), ("#CC79A7", "xxx"), (GREY, "---"))
+#: colours and marks of what is compared
+_SERIES = ((GREY, "o"), (BLUE, "s"), (ORANGE, "^"), (VERMILION, "D"), (GREEN, "v"))
+#: what held-out lists are called, and their colours
+_HELD_OUT = {"val": ("validation", ORANGE), "test": ("test", BLUE)}
+#: more names than that hide the map; days that a colour bar names
+_MOST_NAMES, _MOST_DAYS = 20, 5
+#: close-ups of an archive's ground; how much wider than a product the map is that needs them
+_CLOSE_UPS, _SMALL = 2, 5
+#: products whose ground is shown side by side
+_MOST_MAPS = 3
+
+Box = tuple[float, float, float, float]
+
+
+# --- the archive ------------------------------------------------------------------------------------------------------
+
+
+def footprints(
+    archive: Archive,
+    used: Archive | None = None,
+    *,
+    labels: Sequence[str | Path] = (),
+    color_by: Literal["orbit_direction", "acquired"] = "orbit_direction",
+) -> Figure:
+    """Where products lie, on a map in longitude and latitude; with close-ups where they are small on it.
+
+    Args:
+        archive: all products.
+        used: those of them that a filter leaves; the others are dashed. None: all.
+        labels: label rasters, of which the outlines are drawn.
+        color_by: the direction of the orbit, or the day; what is not known is grey.
+    """
+    entries = [entry for entry in archive.entries if entry.info["footprint_lonlat"]]
+    kept = None if used is None else {entry.path for entry in used.entries}
+    corners = [np.array(entry.info["footprint_lonlat"]) for entry in entries]
+    groups = _neighbours([_box_of(outline) for outline in corners])
+    boxes = np.array([_box_of(outline) for outline in corners] + [_lonlat_box(path) for path in labels])
+    width_deg, height_deg = boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)
+    is_small = max(width_deg, height_deg) > _SMALL * max(np.ptp(outline, axis=0).max() for outline in corners)
+    fig, overview, close_ups = _map_panels(min(len(groups), _CLOSE_UPS) if is_small else 0)
+    outlines = _footprint_colors(fig, overview, [entry.info for entry in entries], color_by)
+    is_used = [kept is None or entry.path in kept for entry in entries]
+    for ax, members in ((overview, range(len(entries))), *zip(close_ups, groups, strict=False)):
+        for place, i in enumerate(members):
+            # what lies upon the same ground stays visible at the edge
+            width = 1.6 + 3 * sum(np.array_equal(corners[i], corners[j]) for j in list(members)[place + 1 :])
+            face = (*outlines[i], 0.15) if is_used[i] else "none"
+            ax.add_patch(Polygon(corners[i], facecolor=face, edgecolor=outlines[i], linewidth=width,
+                                 linestyle="-" if is_used[i] else (0, (2, 1.5))))  # fmt: skip
+        lonlat_axes(ax)
+        if len(members) <= _MOST_NAMES and (ax is not overview or not close_ups):
+            _name_footprints(ax, [entries[i].info["scene_id"] or entries[i].name for i in members],
+                             [corners[i] for i in members])  # fmt: skip
+    for letter, ax, members in zip("AB", close_ups, groups, strict=False):
+        ax.set_title(letter, loc="left", weight="bold")
+        ax.margins(0.12)
+        place = corners[members[0]].mean(axis=0)
+        overview.plot(*place, "o", markersize=13, markerfacecolor="none", color="black")
+        overview.annotate(letter, place, (8, 6), weight="bold", textcoords="offset points")
+    _label_tiles(overview, labels)
+    for ax in (overview, *close_ups):
+        _zone_borders(ax)
+    keys: list[Artist] = [Patch(facecolor="none", edgecolor="0.5", label="label raster")] if labels else []
+    if color_by == "orbit_direction":
+        directions = sorted({entry.info["orbit_direction"] or "" for entry in entries}, reverse=True)
+        keys += [Patch(color=_DIRECTIONS[name], label=name or "direction unknown") for name in directions]
+    if not all(is_used):
+        keys.append(Line2D([], [], color="0.2", linestyle=(0, (2, 1.5)), label="left out by the filter"))
+    if keys:
+        fig.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+    return fig
+
+
+def _map_panels(close_ups: int) -> tuple[Figure, Axes, list[Axes]]:
+    if not close_ups:
+        fig, ax = plt.subplots(figsize=(7.6, 5.6))
+        return fig, ax, []
+    fig = plt.figure(figsize=(11.2, 6.2))
+    grid = fig.add_gridspec(close_ups, 2, width_ratios=(1.6, 1))
+    return fig, fig.add_subplot(grid[:, 0]), [fig.add_subplot(grid[row, 1]) for row in range(close_ups)]
+
+
+def _box_of(outline: NDArray[np.float64]) -> Box:
+    west, south, east, north = np.concatenate([outline.min(axis=0), outline.max(axis=0)]).tolist()
+    return west, south, east, north
+
+
+def _lonlat_box(raster: str | Path) -> Box:
+    with rasterio.open(raster) as source:
+        west, south, east, north = transform_bounds(source.crs, LONLAT, *source.bounds)
+    return west, south, east, north
+
+
+def _neighbours(boxes: Sequence[Box]) -> list[list[int]]:
+    """Groups of boxes that meet, directly or by way of others, largest first."""
+    groups: list[list[int]] = []
+    for i, (west, south, east, north) in enumerate(boxes):
+        meets = [
+            any(boxes[j][0] <= east and west <= boxes[j][2] and boxes[j][1] <= north and south <= boxes[j][3]
+                for j in group)
+            for group in groups
+        ]  # fmt: skip
+        joined = [j for group, met in zip(groups, meets, strict=True) if met for j in group]
+        groups = [group for group, met in zip(groups, meets, strict=True) if not met] + [[*joined, i]]
+    return sorted(groups, key=len, reverse=True)
+
+
+def _footprint_colors(
+    fig: Figure, ax: Axes, products: Sequence[Mapping[str, Any]], color_by: str
+) -> list[tuple[float, float, float]]:
+    """A colour for each product, and the bar that explains days."""
+    if color_by == "orbit_direction":
+        return [to_rgb(_DIRECTIONS[product["orbit_direction"] or ""]) for product in products]
+    texts = [(product["acquired"] or "")[:10] for product in products]
+    days = [date.fromisoformat(text).toordinal() if len(text) == 10 else None for text in texts]
+    known = [day for day in days if day is not None]
+    if not known:
+        return [to_rgb(GREY)] * len(days)
+    norm = Normalize(min(known) - 0.5, max(known) + 0.5)
+    scale = ScalarMappable(norm, "viridis")
+    bar = fig.colorbar(scale, ax=ax, label="acquired", shrink=0.8)
+    few = len(set(known)) <= _MOST_DAYS
+    ticks = sorted(set(known)) if few else np.linspace(min(known), max(known), _MOST_DAYS).tolist()
+    bar.set_ticks(ticks, labels=[date.fromordinal(round(day)).isoformat() for day in ticks])
+    bar.minorticks_off()
+    return [to_rgb(GREY if day is None else scale.cmap(0.92 * float(norm(day)))) for day in days]
+
+
+def _name_footprints(ax: Axes, names: Sequence[str], corners: Sequence[NDArray[np.float64]]) -> None:
+    """Names in the middle of the footprints; those of the same ground below one another."""
+    stacks: dict[tuple[float, float], list[str]] = {}
+    for name, outline in zip(names, corners, strict=True):
+        longitude, latitude = outline.mean(axis=0).round(3).tolist()
+        stacks.setdefault((longitude, latitude), []).append(name)
+    outlined = [patheffects.withStroke(linewidth=3, foreground="white")]
+    for place, stack in stacks.items():
+        ax.annotate("\n".join(stack), place, ha="center", va="center", fontsize=7, path_effects=outlined)
+
+
+def _label_tiles(ax: Axes, labels: Sequence[str | Path]) -> None:
+    tiles = {_lonlat_box(path): Path(path).stem for path in labels}
+    for (west, south, east, north), name in tiles.items():
+        outline = [(west, south), (east, south), (east, north), (west, north)]
+        ax.add_patch(Polygon(outline, fill=False, edgecolor="0.5", linewidth=1.2, zorder=0.5))
+        ax.annotate(name, (west, north), (3, -3), va="top", fontsize=8, color="0.4", textcoords="offset points")
+    lonlat_axes(ax)
+
+
+def _zone_borders(ax: Axes) -> None:
+    """The meridians at which one UTM zone ends and the next begins."""
+    low, high = ax.get_xlim()
+    for meridian in range(6 * math.ceil(low / 6), math.floor(high) + 1, 6):
+        ax.axvline(meridian, color=VERMILION, linewidth=1.1, linestyle=":", zorder=0.6)
+        west = (meridian + 180) // 6
+        ax.annotate(f"UTM zone {(west - 1) % 60 + 1} | {west % 60 + 1}", (meridian, 1), (0, 2), ha="center", fontsize=8,
+                    color=VERMILION, xycoords=ax.get_xaxis_transform(), textcoords="offset points")  # fmt: skip
+
+
+def lonlat_axes(ax: Axes) -> None:
+    """Axes of longitude and latitude in degrees, a degree of each as long as on the ground."""
+    ax.autoscale_view()
+    ax.margins(0.04)
+    ax.set_aspect(1 / math.cos(math.radians(float(np.mean(ax.get_ylim())))))
+    ax.ticklabel_format(useOffset=False)
+    ax.locator_params(nbins=5)
+    ax.tick_params(axis="x", rotation=30)
+    ax.set(xlabel="longitude (°)", ylabel="latitude (°)")
+
+
+# --- image and labels -------------------------------------------------------------------------------------------------
+
+
+def image_and_labels(product: Product, classes: NDArray[np.uint8], legend: Legend) -> Figure:
+    """The product beside its label map; ``classes`` covers the whole product on any coarser grid."""
+    looks = max(1, round(product.shape[0] / classes.shape[0]))
+    # no screen shows more
+    looks *= max(1, math.ceil(max(classes.shape) / 900))
+    fig, axes = plt.subplots(1, 2, figsize=(11.6, 11.6 / 2 * product.shape[0] / product.shape[1] + 0.9), sharey=True)
+    draw_backscatter(fig, axes[0], product.read_db(looks=looks), product, extent_of(product), shrink=0.8)
+    axes[0].set_title(told(product))
+    draw_land_cover(axes[1], classes, legend, extent_of(product))
+    map_axes(axes[1], product, label_y=False)
+    axes[1].set_title(f"labels: legend '{legend.name}'")
+    class_key(fig, legend)
+    return fig
+
+
+def mixed_window(classes: NDArray[np.uint8], side: int = 30) -> tuple[int, int, int, int]:
+    """The square, on a lattice of half its side, in which most classes have a fair share of the pixels.
+
+    Args:
+        classes: (H, W) class indices.
+        side: of the square, in pixels; less where the map is smaller.
+
+    Returns:
+        Row, column, height, width.
+    """
+    side = min(side, *classes.shape)
+    best, window = -1.0, (0, 0, side, side)
+    step = max(side // 2, 1)
+    for row in range(0, classes.shape[0] - side + 1, step):
+        for col in range(0, classes.shape[1] - side + 1, step):
+            part = classes[row : row + side, col : col + side]
+            share = np.bincount(part[part != IGNORE], minlength=1) / part.size
+            entropy = -float((share[share > 0] * np.log(share[share > 0])).sum())
+            if entropy > best:
+                best, window = entropy, (row, col, side, side)
+    return window
+
+
+def warp_close_up(
+    product: Product,
+    labels: Sequence[str | Path],
+    legend: Legend,
+    window: tuple[int, int, int, int],
+    *,
+    looks: int = 2,
+) -> Figure:
+    """How labels come to pixels: each takes the class of the label pixel in which its centre lies.
+
+    Args:
+        product: the product.
+        labels: label rasters, in any coordinate system; those that lie elsewhere do no harm.
+        legend: their legend.
+        window: row, column, height and width in pixels after looks; some 30 a side can be told apart.
+        looks: pixels of the product along a side of one pixel.
+    """
+    row, col, height, width = window
+    grid = product.transform * Affine.scale(looks) * Affine.translation(col, row)
+    with LabelMap(labels, legend) as rasters:
+        classes = rasters.classes_on(product.crs, grid, (height, width))
+        touching = rasters.touching(product.crs, grid, (height, width))
+    found = [_label_pixels(Path(path), legend, product.crs, grid, (height, width)) for path in touching]
+    found.append((np.empty((0, 4, 2)), np.empty(0, np.uint8)))
+    corners, of_class = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    # of two rasters on one grid the first one counts
+    outlines, places = np.unique(corners.round(6), axis=0, return_index=True)
+    of_class = of_class[places]
+    db = product.read_db(tuple(part * looks for part in window), looks=looks)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11.6, 11.6 / 2 * height / width + 0.9), sharey=True)
+    extent = (0, width, height, 0)
+    image = left.imshow(db, cmap=grey_with_holes(), extent=extent, **grey_limits(db))
+    fig.colorbar(image, ax=left, label=f"{symbol(product.quantity)} (dB)", shrink=0.8)
+    colors = np.vstack([legend.colors / 255, to_rgb(NO_LABEL_COLOR)])
+    fill = colors[np.where(of_class == IGNORE, len(legend), of_class)]
+    left.add_collection(
+        PolyCollection(list(outlines), facecolors=np.c_[fill, np.full(len(fill), 0.45)], edgecolors="none")
+    )
+    draw_land_cover(right, classes, legend, extent)
+    cols, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    for ax in (left, right):
+        ax.add_collection(PolyCollection(list(outlines), facecolors="none", edgecolors="black", linewidths=0.7))
+        ax.plot(cols.ravel(), rows.ravel(), "o", color="white", markersize=2.6, markeredgecolor="black",
+                markeredgewidth=0.4)  # fmt: skip
+        ax.set(xlim=(0, width), ylim=(height, 0), xlabel=f"column, from {col}")
+    left.set_ylabel(f"row, from {row}")
+    left.set_title("image pixels (centres dotted) under label pixels (outlined)")
+    right.set_title("labels of the image's pixels, by nearest neighbour")
+    class_key(fig, legend)
+    return fig
+
+
+def _label_pixels(
+    path: Path, legend: Legend, crs: CRS, grid: Affine, shape: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    """Label pixels that touch a grid: their corners in its columns and rows, (n, 4, 2), and their classes, (n,)."""
+    height, width = shape
+    edge = [(x, y) for x in np.linspace(0, width, 9) for y in np.linspace(0, height, 9)]
+    with rasterio.open(path) as raster:
+        inside = reprojected([grid * point for point in edge], crs, raster.crs)
+        cols, rows = ~raster.transform * (inside[:, 0], inside[:, 1])
+        first = np.maximum(np.floor([rows.min(), cols.min()]).astype(int), 0)
+        last = np.minimum(np.ceil([rows.max(), cols.max()]).astype(int), raster.shape)
+        size = last - first
+        if (size <= 0).any():
+            return np.empty((0, 4, 2)), np.empty(0, np.uint8)
+        codes = raster.read(1, window=Window(first[1], first[0], size[1], size[0]))
+        places = np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1]), indexing="ij"), axis=-1).reshape(-1, 1, 2)
+        corners = (places + first + np.array([(0, 0), (0, 1), (1, 1), (1, 0)])).reshape(-1, 2)
+        x, y = raster.transform * (corners[:, 1].astype(float), corners[:, 0].astype(float))
+        ground = reprojected(np.stack([x, y], axis=1), raster.crs, crs)
+    x, y = ~grid * (ground[:, 0], ground[:, 1])
+    return np.stack([x, y], axis=1).reshape(-1, 4, 2), legend.to_classes(codes.astype(np.int32), where=path).ravel()
+
+
+# --- patches of a product ---------------------------------------------------------------------------------------------
+
+
+def patch_grid(product: Product, choice: Choice, looks: int, *, number: int = 0, max_px: int = 800) -> Figure:
+    """The patches of a product, by what becomes of them.
+
+    Args:
+        product: the product.
+        choice: what becomes of the patches of an archive.
+        looks: pixels of the product along a side of one pixel of a patch.
+        number: the product's position in the archive.
+        max_px: most pixels of the picture along a side.
+    """
+    shrink = max(1, math.ceil(max(product.shape) / max_px))
+    fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.6))
+    draw_backscatter(fig, ax, product.read_db(looks=shrink), product, extent_of(product))
+    table, keys = choice.table, []
+    for fate, ((color, hatch), name) in enumerate(zip(((GREEN, None), *_DROPPED), FATES, strict=True)):
+        here = np.flatnonzero((table.product == number) & (choice.fate == fate))
+        places = np.stack([table.row[here], table.col[here]], axis=1) * looks
+        boxes = [_on_axes(product, row, col, table.patch_px * looks) for row, col in places.tolist()]
+        face = "none" if hatch is None else (*to_rgb(color), 0.25)
+        style: dict[str, Any] = {"edgecolor": color, "facecolor": face, "hatch": hatch}
+        # kept ones last, so that their outlines are whole
+        ax.add_collection(PolyCollection(boxes, **style, linewidth=1.1, zorder=3 if hatch is None else 2))
+        if boxes:
+            keys.append(Patch(**style, label=f"{name}: {len(boxes)}"))
+    fig.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 3))
+    return fig
+
+
+def _on_axes(product: Product, row: int, col: int, side: int) -> NDArray[np.float64]:
+    """Corners of a square of pixels in the units of :func:`map_axes`, in order around it."""
+    left, right, bottom, top = extent_of(product, (row, col, side, side))
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+
+
+# --- balance, statistics, patches -------------------------------------------------------------------------------------
+
+
+def class_balance(histograms: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Figure:
+    """Shares of the classes under several choices of patches: of the pixels, and of the patches by commonest class.
+
+    Args:
+        histograms: by choice, as :func:`.histogram` makes them; the first one orders the classes.
+    """
+    names = list(next(iter(histograms.values()))["pixels"])
+    panels = {"pixels": "labelled pixels", "majority": "patches, by their commonest class"}
+    # ends of the two axes would touch
+    apart = ConstrainedLayoutEngine(wspace=0.06)
+    fig, axes = plt.subplots(1, 2, figsize=(10.8, 0.46 * len(names) + 1.9), sharey=True, layout=apart)
+    counts = {key: [[found[key][name] for name in names] for found in histograms.values()] for key in panels}
+    order = np.argsort(counts["pixels"][0], kind="stable")
+    for ax, (key, what) in zip(axes, panels.items(), strict=True):
+        _share_dots(ax, [_percent(values)[order] for values in counts[key]], _SERIES)
+        ax.axvline(100 / len(names), color="0.6", linewidth=0.9, linestyle=":", zorder=1)
+        ax.set_xlabel(f"share of {what} (%)")
+    axes[0].annotate("if all were alike", (100 / len(names), 0), (-4, 5), xycoords=axes[0].get_xaxis_transform(),
+                     ha="right", fontsize=8, color="0.4", textcoords="offset points")  # fmt: skip
+    axes[0].set_yticks(range(len(names)), [names[i] for i in order])
+    labels = [f"{name} ({sum(found['majority'].values()):,} patches)" for name, found in histograms.items()]
+    fig.legend(handles=_dot_keys(labels, _SERIES), loc="outside lower center", ncols=min(len(labels), 3))
+    return fig
+
+
+def class_shares(dataset: PatchDataset) -> Figure:
+    """Shares of the classes in each labelled list, in percent of the labelled pixels."""
+    names = dataset.legend.names
+    counts = {split: dataset.content["splits"][split]["class_pixels"] for split in ("train", "val", "test")}
+    shares = [_percent([found[name] for name in names]) for found in counts.values()]
+    order = np.argsort(shares[0], kind="stable")
+    styles = [(GREY, "o"), (_HELD_OUT["val"][1], "^"), (_HELD_OUT["test"][1], "s")]
+    fig, ax = plt.subplots(figsize=(8.2, 0.42 * len(names) + 1.4))
+    _share_dots(ax, [values[order] for values in shares], styles)
+    ax.set_yticks(range(len(names)), [names[i] for i in order])
+    ax.set_xlabel("share of labelled pixels (%)")
+    fig.legend(handles=_dot_keys(counts, styles), loc="outside lower center", ncols=len(shares))
+    return fig
+
+
+def _dot_keys(names: Iterable[str], styles: Sequence[tuple[str, str]]) -> list[Line2D]:
+    return [
+        Line2D([], [], linestyle="", color=color, marker=mark, label=name)
+        for name, (color, mark) in zip(names, styles, strict=False)
+    ]
+
+
+def _share_dots(ax: Axes, shares: Sequence[NDArray[np.float64]], styles: Sequence[tuple[str, str]]) -> None:
+    """Shares in percent on a logarithmic axis, a row for each class; what is absent lies on the left edge, at 0."""
+    together = np.array(shares)
+    least = 10.0 ** (math.floor(math.log10(together[together > 0].min(initial=10))) - 1)
+    rows = np.arange(together.shape[1])
+    shift = 0.5 / len(shares)
+    for i, (values, (color, mark)) in enumerate(zip(shares, styles, strict=False)):
+        places = rows + shift * ((len(shares) - 1) / 2 - i)
+        face = [color if value > 0 else "white" for value in values]
+        ax.scatter(np.maximum(values, least), places, marker=mark, c=face, edgecolors=color, s=34, zorder=3,
+                   clip_on=False)  # fmt: skip
+    ax.hlines(rows[:-1] + 0.5, least, 100, color="0.93", linewidth=0.8)
+    decades = [10.0**power for power in range(round(math.log10(least)), 3)]
+    ax.set(xscale="log", xlim=(least, 100), ylim=(-0.6, len(rows) - 0.4))
+    ax.set_xticks(decades, ["0", *(f"{decade:g}" for decade in decades[1:])])
+    ax.grid(axis="x", color="0.92", linewidth=0.6)
+    ax.set_axisbelow(True)
+
+
+def _percent(counts: Sequence[int]) -> NDArray[np.float64]:
+    return 100 * np.array(counts, dtype=np.float64) / max(sum(counts), 1)
+
+
+def statistics(dataset: PatchDataset, *, most_patches: int = 200, seed: int = 0) -> Figure:
+    """What values the pretraining patches hold, as a whole and by class, with the mean and spread that input gets.
+
+    Args:
+        dataset: the dataset.
+        most_patches: as many are drawn of larger lists.
+        seed: of that draw.
+    """
+    split = dataset.split("pretrain")
+    drawn = np.random.default_rng(seed).permutation(len(split))[:most_patches]
+    steps, labels = split.gather(np.sort(drawn))
+    known = steps[:, 0] != NO_DATA
+    db, labels = decode_db(steps[:, 0][known]), labels[known]
+    mean, std = dataset.statistics.mean_db[0], dataset.statistics.std_db[0]
+    bins = np.arange(math.floor(np.percentile(db, 0.1)), math.ceil(np.percentile(db, 99.9)) + 0.5, 0.5)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11.0, 3.8), sharex=True)
+    left.hist(db, bins, weights=np.full(db.size, 200 / db.size), color=SKY)
+    left.axvspan(mean - std, mean + std, color=BLUE, alpha=0.14, linewidth=0)
+    left.axvline(mean, color=BLUE, label=f"this dataset: {mean:.2f} ± {std:.2f} dB".replace("-", "−"))
+    paper = f"the paper's: {PAPER_STATISTICS_DB[0]:.2f} ± {PAPER_STATISTICS_DB[1]:.2f} dB".replace("-", "−")
+    for place, style in zip((-1, 0, 1), (":", "--", ":"), strict=True):
+        left.axvline(PAPER_STATISTICS_DB[0] + place * PAPER_STATISTICS_DB[1], color=VERMILION, linestyle=style,
+                     linewidth=1.1, label=paper if place == 0 else None)  # fmt: skip
+    left.set(ylabel="pixels (% per dB)")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, 1.28))
+    for index, (name, color) in enumerate(zip(dataset.legend.names, dataset.legend.colors / 255, strict=True)):
+        values = db[labels == index]
+        if values.size:
+            density = np.histogram(values, bins)[0] * 200 / values.size
+            right.plot(
+                bins[:-1] + 0.25, density, color=color, linewidth=1.8, label=name,
+                path_effects=[patheffects.withStroke(linewidth=3, foreground="0.35")],
+            )  # fmt: skip
+    right.set(ylabel="pixels of the class (% per dB)")
+    right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+    for ax in (left, right):
+        ax.set(xlabel=f"{symbol(dataset.signal['quantity'])} (dB)", ylim=(0, None))
+    return fig
+
+
+def class_amounts(split: Split, classes: int) -> NDArray[np.int64]:
+    """Pixels of each class in each patch of a list, (classes, patches)."""
+    counts = [np.bincount(split.gather([i])[1].ravel(), minlength=256)[:classes] for i in range(len(split))]
+    return np.stack(counts, axis=1).astype(np.int64)
+
+
+def class_gallery(dataset: PatchDataset, split: str = "train") -> Figure:
+    """For each class the patch of a list that has most of it: backscatter above label."""
+    part = dataset.split(split)
+    amounts = class_amounts(part, len(dataset.legend))
+    found = [(index, int(of_class.argmax())) for index, of_class in enumerate(amounts) if of_class.any()]
+    fig, axes = plt.subplots(2, len(found), figsize=(max(1.42 * len(found), 4.2) + 0.4, 3.7), squeeze=False)
+    limits = grey_limits(np.stack([part.db(patch)[0] for _, patch in found]))
+    for (top, bottom), (index, patch) in zip(axes.T, found, strict=True):
+        top.imshow(part.db(patch)[0], cmap=grey_with_holes(), **limits)
+        draw_land_cover(bottom, part.gather([patch])[1][0], dataset.legend, None)
+        share = amounts[index, patch] / dataset.patch_px**2
+        top.set_title(dataset.legend.names[index], fontsize=9.5)
+        bottom.set_xlabel(f"{share:.0%}" if share >= 0.01 else f"{share:.1%}", fontsize=9)
+        for ax in (top, bottom):
+            ax.set(xticks=[], yticks=[])
+    axes[0, 0].set_ylabel(grey_range(dataset.signal["quantity"], limits), fontsize=9)
+    axes[1, 0].set_ylabel("label, and its share", fontsize=9)
+    class_key(fig, dataset.legend)
+    return fig
+
+
+def patch_and_labels(dataset: PatchDataset, split: str, index: int) -> Figure:
+    """One patch of a list beside its labels, in metres, with its name and its commonest classes."""
+    part = dataset.split(split)
+    db, labels = part.db(index)[0], part.gather([index])[1][0]
+    height_m, width_m = (side * n for side, n in zip(dataset.signal["spacing_m"], db.shape, strict=True))
+    extent = (0, width_m, height_m, 0)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 5.0), sharey=True)
+    image = left.imshow(db, cmap=grey_with_holes(), extent=extent, **grey_limits(db))
+    fig.colorbar(image, ax=left, label=f"{symbol(dataset.signal['quantity'])} (dB)", shrink=0.8)
+    draw_land_cover(right, labels, dataset.legend, extent)
+    shares = np.bincount(labels.ravel(), minlength=256)[: len(dataset.legend)] / labels.size
+    commonest = [i for i in np.argsort(-shares, kind="stable")[:3] if shares[i] > 0]
+    right.set_title(", ".join(f"{dataset.legend.names[i]} {shares[i]:.0%}" for i in commonest) or "no labels")
+    left.set(title=part.table[index].get("FileName") or f"{split} {index}", xlabel="metres", ylabel="metres")
+    left.title.set_fontsize(8.5)
+    right.set_xlabel("metres")
+    class_key(fig, dataset.legend)
+    return fig
+
+
+# --- splits -----------------------------------------------------------------------------------------------------------
+
+
+def split_map(choice: Choice, block_m: float, names: Sequence[str] = ()) -> Figure:
+    """Whose ground it is: the patches by list, the ground blocks outlined; the first products of an archive.
+
+    Args:
+        choice: what becomes of the patches of an archive.
+        block_m: side of the ground blocks in metres.
+        names: of the products, for titles.
+    """
+    numbers = np.unique(choice.table.product)[:_MOST_MAPS]
+    fig, axes = plt.subplots(1, len(numbers), figsize=(6.8 if len(numbers) == 1 else 3.9 * len(numbers), 5.0),
+                             squeeze=False)  # fmt: skip
+    in_buffer = FATES.index("in the buffer")
+    kinds: dict[str, tuple[NDArray[np.int64], dict[str, Any]]] = {
+        what: (choice.lists[name], {"facecolor": color, "edgecolor": "white"})
+        for name, (what, color) in (("pretrain", ("pretraining and training", GREY)), *_HELD_OUT.items())
+    }
+    hatched = {"facecolor": "white", "edgecolor": "0.8", "hatch": "////"}
+    kinds["in the buffer"] = (np.flatnonzero(choice.fate == in_buffer), hatched)
+    others = (choice.fate != FATES.index("kept")) & (choice.fate != in_buffer)
+    kinds["dropped"] = (np.flatnonzero(others), {"facecolor": NO_DATA_COLOR, "edgecolor": "white"})
+    for ax, number, place in zip(axes[0], numbers, count(), strict=False):
+        for members, style in kinds.values():
+            boxes = choice.table.box_deg[members[choice.table.product[members] == number]]
+            ax.add_collection(PolyCollection([_corners(box) for box in boxes], **style, linewidth=0.5))
+        ax.add_collection(LineCollection(_block_borders(choice, int(number), block_m), color="black", linewidth=1.3))
+        lonlat_axes(ax)
+        if place < len(names):
+            ax.set_title(names[place], fontsize=8.5)
+        if place:
+            ax.set_ylabel("")
+    keys: list[Artist] = [Patch(**style | {"edgecolor": "0.6"}, label=f"{what}: {len(members)}")
+                          for what, (members, style) in kinds.items() if len(members)]  # fmt: skip
+    keys.append(Line2D([], [], color="black", linewidth=1.3, label="ground blocks"))
+    fig.legend(handles=keys, loc="outside lower center", ncols=2 if len(numbers) == 1 else 3)
+    return fig
+
+
+def _corners(box: NDArray[np.float64]) -> list[tuple[float, float]]:
+    west, south, east, north = box.tolist()
+    return [(west, south), (east, south), (east, north), (west, north)]
+
+
+def _block_borders(choice: Choice, number: int, block_m: float) -> list[list[tuple[float, float]]]:
+    """Lines between neighbouring patches of a product that lie in different blocks of ground, in degrees."""
+    table = choice.table.take(choice.table.product == number)
+    shape = (int(table.row.max()) // table.patch_px + 1, int(table.col.max()) // table.patch_px + 1)
+    boxes = table.box_deg.reshape(*shape, 4)
+    blocks = splits.ground_blocks(table.box_deg, block_m).reshape(*shape, 2)
+    lines = []
+    for row, col in np.argwhere((blocks[:, 1:] != blocks[:, :-1]).any(axis=2)).tolist():
+        x = (boxes[row, col, 2] + boxes[row, col + 1, 0]) / 2
+        lines.append([(x, boxes[row, col, 1]), (x, boxes[row, col, 3])])
+    for row, col in np.argwhere((blocks[1:] != blocks[:-1]).any(axis=2)).tolist():
+        y = (boxes[row, col, 1] + boxes[row + 1, col, 3]) / 2
+        lines.append([(boxes[row, col, 0], y), (boxes[row, col, 2], y)])
+    return lines
+
+
+def leakage(result: Leakage) -> Figure:
+    """Scores of one learner on the same pixels after three ways to deal the data, and what each pretends to gain."""
+    told = {"ground": "blocks of ground", "patches": "patches at random", "pixels": "pixels at random"}
+    colors = {"ground": BLUE, "patches": ORANGE, "pixels": VERMILION}
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.7), width_ratios=(1.15, 1))
+    scores = np.array([result.miou[habit] for habit in HABITS])
+    left.plot(range(len(HABITS)), scores, color="0.8", linewidth=0.8, zorder=1)
+    for place, habit in enumerate(HABITS):
+        left.plot(np.full(scores.shape[1], place), scores[place], "o", color=colors[habit], alpha=0.75, markersize=6)
+        left.hlines(scores[place].mean(), place - 0.18, place + 0.18, color="black", linewidth=2)
+    left.set_xticks(range(len(HABITS)), [told[habit] for habit in HABITS])
+    left.set(ylabel="mIoU on the same test pixels", ylim=(0, None), xlim=(-0.5, len(HABITS) - 0.5))
+    left.set_title(f"{scores.shape[1]} draws of test ground (lines), and their means (bars)")
+    shift, marks = {"miou": 0.1, "accuracy": -0.1}, {"miou": "o", "accuracy": "s"}
+    for place, habit in enumerate(HABITS[:0:-1]):
+        for score in marks:
+            mean, low, high = (100 * value for value in result.gain(habit, score))
+            right.errorbar(mean, place + shift[score], xerr=[[mean - low], [high - mean]], fmt=marks[score],
+                           color=colors[habit], markerfacecolor=colors[habit] if score == "miou" else "white",
+                           capsize=4)  # fmt: skip
+            right.annotate(f"{mean:+.1f}".replace("-", "−"), (high, place + shift[score]), (7, 0), va="center",
+                           fontsize=9, textcoords="offset points")  # fmt: skip
+    right.axvline(0, color="0.4", linewidth=0.9)
+    right.set_yticks(range(len(HABITS) - 1), [told[habit] for habit in HABITS[:0:-1]])
+    right.set(xlabel="gain over blocks of ground (points; 95 % interval)", ylim=(-0.5, len(HABITS) - 1.5))
+    right.margins(x=0.15)
+    keys = [Line2D([], [], linestyle="", marker=mark, color="0.3", label=name,
+                   markerfacecolor="0.3" if score == "miou" else "white")
+            for (score, mark), name in zip(marks.items(), ("mIoU", "pixel accuracy"), strict=True)]  # fmt: skip
+    right.legend(handles=keys, loc="upper right")
+    return fig

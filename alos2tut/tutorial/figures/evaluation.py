@@ -1,0 +1,243 @@
+"""The figures of scores: how good, how sure, how robust, who is taken for whom, and what one channel cannot tell.
+
+Each is drawn from the content of ``report.json`` or from plain data. Colours are those of :mod:`alos2tut.plotting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ...dataset.legend import IGNORE
+from ...dataset.store import PatchDataset
+from ...evaluation.robustness import Robustness
+from ...plotting import BLUE, ORANGE, SKY, VERMILION, grey_limits, grey_range, grey_with_holes, symbol
+from ...pretraining.reconstruction import evenly, surroundings_db
+
+_COLORS = (BLUE, ORANGE)
+_MARKS = ("o", "s")
+
+Image = NDArray[np.floating[Any]]
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+
+def score_table(report: Mapping[str, Any]) -> str:
+    """The means of a report as lines of text, one per model, with 95 % intervals; "–" where there is none."""
+    columns = {"mIoU": "miou", "mAcc": "macc", "pixel accuracy": "pixel_accuracy"}
+    lines = [f"{'initialisation':<16}" + "".join(f"{name:<24}" for name in columns) + "boundary F1   absent classes"]
+    for scores in _models(report).values():
+        cells = (_with_interval(scores[key], scores["intervals"][key]) for key in columns.values())
+        boundary, absent = _told(scores["boundary_f1"]), ", ".join(scores["absent"]) or "none"
+        lines.append(f"{scores['initialisation']:<16}" + "".join(f"{c:<24}" for c in cells) + f"{boundary:<14}{absent}")
+    return "\n".join(lines)
+
+
+def _models(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The scored models, the one of interest first."""
+    return {role: report["models"][role] for role in ("segmenter", "baseline") if role in report["models"]}
+
+
+def _told(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    return _told(value) + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
+
+
+def class_scores(report: Mapping[str, Any]) -> Figure:
+    """IoU of every class for each model with its interval over ground; absent classes stay empty and are named."""
+    names = report["classes"]
+    fig, ax = plt.subplots(figsize=(9.6, 3.6))
+    models = _models(report)
+    for offset, (scores, color) in enumerate(zip(models.values(), _COLORS, strict=False)):
+        iou = np.array([np.nan if (v := scores["per_class"][name]["iou"]) is None else v for name in names])
+        bounds = [scores["intervals"]["per_class"][name] for name in names]
+        bars = np.array([(v, v) if bound is None else bound for v, bound in zip(iou, bounds, strict=True)])
+        x = np.arange(len(names)) + 0.38 * (offset - (len(models) - 1) / 2)
+        label = f"{scores['initialisation']} initialisation: mIoU {_told(scores['miou'])}"
+        ax.bar(x, iou, width=0.36, color=color, label=label)
+        ax.errorbar(x, iou, np.clip(np.abs(bars.T - iou), 0, None), fmt="none", ecolor="0.25", capsize=2, linewidth=1)
+        for place in x[iou < 0.01]:
+            ax.annotate("0", (place, 0), (0, 2), color=color, ha="center", textcoords="offset points")
+    absent = next(iter(models.values()))["absent"]
+    ticks = [f"{name}\n(absent)" if name in absent else name for name in names]
+    ax.set_xticks(np.arange(len(names)), ticks, rotation=25, ha="right")
+    ax.set(ylabel=f"IoU on the list {report['split']}", ylim=(0, 1))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=2)
+    return fig
+
+
+def confusion(report: Mapping[str, Any], role: str = "segmenter") -> Figure:
+    """Where the pixels of each reference class went, in percent of its row."""
+    names = report["classes"]
+    counts = np.array(report["models"][role]["confusion_matrix"], dtype=float)
+    with np.errstate(invalid="ignore"):
+        percent = 100 * counts / counts.sum(axis=1, keepdims=True)
+    side = 2.6 + 0.55 * len(names)
+    fig, ax = plt.subplots(figsize=(side + 0.8, side))
+    image = ax.imshow(percent, cmap="cividis", vmin=0, vmax=100)
+    for row, col in np.ndindex(percent.shape):
+        if percent[row, col] >= 0.5:
+            color = "white" if percent[row, col] < 55 else "black"
+            ax.text(col, row, f"{percent[row, col]:.0f}", ha="center", va="center", color=color, fontsize=8.5)
+    ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="predicted", ylabel="reference")
+    fig.colorbar(image, ax=ax, label="pixels of the reference class (%)", shrink=0.8)
+    return fig
+
+
+def largest_confusions(report: Mapping[str, Any], count: int = 6, role: str = "segmenter") -> str:
+    """The confusion matrix read aloud: the largest shares of a reference class that were called another."""
+    names, counts = report["classes"], np.array(report["models"][role]["confusion_matrix"], dtype=float)
+    rows = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, rows, out=np.zeros_like(counts), where=rows > 0)
+    np.fill_diagonal(share, 0)
+    order = np.argsort(share, axis=None, kind="stable")[::-1][:count]
+    lines = []
+    for row, col in zip(*np.unravel_index(order, share.shape), strict=True):
+        if share[row, col] > 0:
+            lines.append(f"of {names[row] + ',':<13} {share[row, col]:4.0%} was called {names[col]}")
+    return "\n".join(lines) or "nothing was confused"
+
+
+# --- how sure --------------------------------------------------------------------------------------------------------
+
+
+def reliability_curves(report: Mapping[str, Any], role: str = "segmenter") -> Figure:
+    """How often a model is right against how sure it says it is, as it is and with its temperature; and the pixels.
+
+    A calibrated model lies on the diagonal; below it, it is too sure.
+    """
+    calibration = report["models"][role]["calibration"]
+    temperature = calibration["temperature"]
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.9))
+    for name, label, color, mark in (
+        ("as_it_is", "as it is", BLUE, "o"),
+        ("with_temperature", "with a temperature", ORANGE, "s"),
+    ):
+        curve = calibration[name]
+        if curve is None:
+            continue
+        bins = [b for b in curve["bins"] if b["pixels"]]
+        text = f"{label}, ECE {_told(curve['ece'])}"
+        if name == "with_temperature" and temperature is not None:
+            text = f"with T = {temperature['value']:.2f} from {temperature['fitted_on']}, ECE {_told(curve['ece'])}"
+        sure, right_share = ([b[key] for b in bins] for key in ("confidence", "accuracy"))
+        left.plot(sure, right_share, f"{mark}-", color=color, markersize=4, label=text)
+        middles = [(b["low"] + b["high"]) / 2 for b in curve["bins"]]
+        right.plot(middles, [b["pixels"] for b in curve["bins"]], f"{mark}-", color=color, markersize=4)
+    left.plot([0, 1], [0, 1], color="k", linewidth=0.8, linestyle="--")
+    left.set(xlabel="confidence: largest probability", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    left.legend(loc="upper left", fontsize=9)
+    right.set(xlabel="confidence", ylabel="pixels", xlim=(0, 1))
+    right.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    return fig
+
+
+def class_threshold(
+    probability: Image, labels: NDArray[np.uint8], db: Image, name: str, index: int, threshold: float, quantity: str
+) -> Figure:
+    """One class as a yes or no: where its probability exceeds a threshold, and what precision and recall that gives.
+
+    Args:
+        probability: (n, H, W) of the class.
+        labels: (n, H, W) class indices.
+        db: (H, W) of the first patch.
+        name: of the class.
+        index: of the class.
+        threshold: in 0…1.
+        quantity: of the patch.
+    """
+    known = labels != IGNORE
+    truth, given = (labels == index)[known], probability[known]
+    thresholds = np.linspace(0.02, 0.98, 49)
+    precision, recall = np.transpose([_precision_recall(given >= t, truth) for t in thresholds])
+    here = _precision_recall(given >= threshold, truth)
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(11.4, 3.7))
+    limits = grey_limits(db)
+    left.imshow(db, cmap=grey_with_holes(), **limits)
+    for there, color in ((labels[0] == index, SKY), (probability[0] >= threshold, VERMILION)):
+        if there.any() and not there.all():
+            left.contour(there, [0.5], colors=[color], linewidths=1)
+    left.set(xticks=[], yticks=[], title=grey_range(quantity, limits))
+    left.set_xlabel(f"{name}: label (blue), said (red)")
+    shown = middle.imshow(probability[0], cmap="viridis", vmin=0, vmax=1)
+    middle.set(xticks=[], yticks=[], title=f"probability of {name}")
+    fig.colorbar(shown, ax=middle, shrink=0.85)
+    right.plot(recall, precision, color=BLUE)
+    right.plot(here[1], here[0], "o", color=VERMILION, label=f"threshold {threshold:.2f}")
+    right.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02), title=f"{len(labels)} patches")
+    right.legend(loc="lower left")
+    return fig
+
+
+def _precision_recall(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[float, float]:
+    right = float((said & truth).sum())
+    return (right / said.sum() if said.any() else np.nan), (right / truth.sum() if truth.any() else np.nan)
+
+
+# --- how robust ------------------------------------------------------------------------------------------------------
+
+
+def robustness_curves(found: Mapping[str, Robustness]) -> Figure:
+    """mIoU of several models on patches that were changed: more speckle, coarser pixels, another gain."""
+    panels = {
+        "added_looks": "added speckle of so many looks",
+        "multilook": "pixels averaged along a side",
+        "gain_db": "gain offset (dB)",
+    }
+    fig, axes = plt.subplots(1, 3, figsize=(12.4, 3.5), sharey=True)
+    for ax, (kind, text) in zip(axes, panels.items(), strict=True):
+        for shift, (name, result), color, mark in zip((-0.06, 0.06), found.items(), _COLORS, _MARKS, strict=False):
+            trials = result.curve(kind)
+            place = np.arange(len(trials)) + shift
+            miou = np.array([np.nan if trial.miou is None else trial.miou for trial in trials])
+            bounds = np.array([(v, v) if t.interval is None else t.interval for v, t in zip(miou, trials, strict=True)])
+            ax.errorbar(place, miou, np.abs(bounds.T - miou), fmt=f"{mark}-", color=color, capsize=2, label=name)
+        told = ["none" if trial.value is None else f"{trial.value:g}".replace("-", "−") for trial in trials]
+        ax.set_xticks(range(len(told)), told)
+        ax.set_xlabel(text)
+    axes[0].set(ylabel=f"mIoU on the list {next(iter(found.values())).split}", ylim=(0, None))
+    axes[-1].legend()
+    return fig
+
+
+# --- what one channel tells ------------------------------------------------------------------------------------------
+
+
+def class_overlap(dataset: PatchDataset, split: str = "val", most_patches: int = 64) -> Figure:
+    """What single-polarisation SAR has to tell classes by: brightness, and unevenness.
+
+    Left: local mean power (7 × 7 pixels) of each class in dB. Right: the pixel's deviation from it, whose spread is
+    speckle plus texture. Boxes hold half of the pixels, lines 90 %.
+    """
+    part, names = dataset.split(split), dataset.legend.names
+    index = evenly(part, most_patches)
+    db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
+    around = np.stack([surroundings_db(patch) for patch in db])
+    there = np.isfinite(db) & (labels != IGNORE)
+    levels = {i: around[there & (labels == i)] for i in range(len(names)) if (there & (labels == i)).any()}
+    order = sorted(levels, key=lambda i: float(np.median(levels[i])))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11.4, 0.36 * len(order) + 1.3), sharey=True)
+    contrast = db - around
+    for ax, values in ((left, around), (right, contrast)):
+        for place, i in enumerate(order):
+            low, first, middle, third, high = np.percentile(values[there & (labels == i)], [5, 25, 50, 75, 95])
+            color = np.array(dataset.legend.colors[i]) / 255
+            ax.plot([low, high], [place, place], color="0.4", linewidth=1)
+            ax.barh(place, third - first, left=first, height=0.62, color=color, edgecolor="0.3", linewidth=0.6)
+            ax.plot([middle, middle], [place - 0.31, place + 0.31], color="k", linewidth=1.4)
+    left.set_yticks(range(len(order)), [names[i] for i in order])
+    unit = f"{symbol(dataset.signal['quantity'])} (dB)"
+    left.set(xlabel=f"local mean {unit}")
+    right.set(xlabel="pixel above its local mean (dB)")
+    return fig

@@ -1,0 +1,152 @@
+"""The figures of comparisons: what labels buy from each start, which classes gain, and where models are wrong.
+
+Each is drawn from plain data. Colours are those of :mod:`alos2tut.plotting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
+from numpy.typing import NDArray
+
+from ...dataset.legend import IGNORE, Legend
+from ...dataset.store import Split
+from ...plotting import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    VERMILION,
+    class_key,
+    draw_land_cover,
+    grey_limits,
+    grey_range,
+    grey_with_holes,
+)
+
+_STYLES = ((ORANGE, "s"), (BLUE, "o"), (GREEN, "^"), (VERMILION, "D"))
+
+
+def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
+    """mIoU on the test list over labelled patches, from each start; and the difference to the first start.
+
+    Dots are means over seeds, bars 95 % intervals of the mean (none for one seed), small marks the runs.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11.2, 3.8))
+    names = list(dict.fromkeys(entry["start"] for entry in comparison["starts"]))
+    shifts = np.exp(np.linspace(-0.04, 0.04, len(names)))
+    for name, (color, mark), shift in zip(names, _STYLES, shifts, strict=False):
+        entries = sorted((e for e in comparison["starts"] if e["start"] == name), key=lambda e: int(e["budget"]))
+        budgets = np.array([entry["budget"] for entry in entries]) * shift
+        means = [(entry["mean"]["miou"], entry["interval"]["miou"]) for entry in entries]
+        _curve(left, budgets, means, color, mark, name)
+        for budget, entry in zip(budgets, entries, strict=True):
+            runs = [run["miou"] for run in entry["runs"]]
+            left.plot([budget] * len(runs), runs, "_", color=color, markersize=9, alpha=0.6)
+        if name != comparison["first"]:
+            gains = [
+                (entry["difference"]["miou"]["mean"], entry["difference"]["miou"]["interval"]) for entry in entries
+            ]
+            _curve(right, budgets, gains, color, mark, name)
+    right.axhline(0, color="k", linewidth=0.8, linestyle="--")
+    left.margins(y=0.1)
+    left.set(ylabel="mIoU on the test list")
+    left.set_ylim(bottom=0)
+    right.set(ylabel=f"mIoU minus that of '{comparison['first']}'")
+    for ax in (left, right):
+        ticks = sorted({entry["budget"] for entry in comparison["starts"]})
+        ax.set(xscale="log", xlabel="labelled patches")
+        ax.set_xticks(ticks, [str(tick) for tick in ticks])
+        ax.minorticks_off()
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.legend()
+    return fig
+
+
+def _curve(ax: Axes, x: NDArray[Any], means: Sequence[tuple[Any, Any]], color: str, mark: str, name: str) -> None:
+    """Means with their intervals, where there are any."""
+    values = np.array([np.nan if mean is None else mean for mean, _ in means])
+    bounds = np.array([(value, value) if bar is None else bar for value, (_, bar) in zip(values, means, strict=True)])
+    ax.errorbar(x, values, np.abs(bounds.T - values), fmt=f"{mark}-", color=color, capsize=2, markersize=5, label=name)
+
+
+def class_gains(comparison: Mapping[str, Any]) -> Figure:
+    """IoU of every class minus that of the first start, by start, for the smallest and the largest budget."""
+    names = [name for name in dict.fromkeys(e["start"] for e in comparison["starts"]) if name != comparison["first"]]
+    budgets = sorted({entry["budget"] for entry in comparison["starts"]})
+    shown = [budgets[0], budgets[-1]] if len(budgets) > 1 else budgets
+    classes = comparison["classes"]
+    fig, axes = plt.subplots(1, len(shown), figsize=(6.0 * len(shown), 3.8), sharey=True, squeeze=False)
+    for ax, budget in zip(axes[0], shown, strict=True):
+        for name, (color, mark), shift in zip(names, _STYLES[1:], np.linspace(-0.15, 0.15, len(names)), strict=False):
+            entry = next(e for e in comparison["starts"] if (e["start"], e["budget"]) == (name, budget))
+            gains = [(entry["iou_difference"][c]["mean"], entry["iou_difference"][c]["interval"]) for c in classes]
+            values = np.array([np.nan if mean is None else mean for mean, _ in gains])
+            bounds = np.array([(v, v) if bar is None else bar for v, (_, bar) in zip(values, gains, strict=True)])
+            place = np.arange(len(classes)) + (shift if len(names) > 1 else 0)
+            ax.errorbar(place, values, np.abs(bounds.T - values), fmt=mark, color=color, capsize=2, label=name)
+        ax.axhline(0, color="k", linewidth=0.8, linestyle="--")
+        ax.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+        ax.set_title(f"{budget} labelled patches")
+    axes[0, 0].set_ylabel(f"IoU minus that of '{comparison['first']}'")
+    axes[0, 0].legend()
+    return fig
+
+
+def errors_shown(
+    split: Split, indices: Sequence[int], predicted: Mapping[str, NDArray[np.uint8]], legend: Legend, quantity: str
+) -> Figure:
+    """Patches, labels, what each model says, and where it errs; ``predicted`` holds (n, H, W) classes by model."""
+    labels = split.gather(list(indices))[1]
+    columns = 2 + 2 * len(predicted)
+    fig, axes = plt.subplots(len(indices), columns, figsize=(2.1 * columns, 2.15 * len(indices) + 0.7), squeeze=False)
+    limits = grey_limits(np.stack([split.db(int(i))[0] for i in indices]))
+    for row, (axis_row, index) in enumerate(zip(axes, indices, strict=True)):
+        backscatter, known = split.db(int(index))[0], labels[row] != IGNORE
+        axis_row[0].imshow(backscatter, cmap=grey_with_holes(), **limits)
+        draw_land_cover(axis_row[1], labels[row], legend, None)
+        for place, classes in enumerate(predicted.values()):
+            wrong = known & (classes[row] != labels[row])
+            said, marked = axis_row[2 + 2 * place : 4 + 2 * place]
+            draw_land_cover(said, np.where(known, classes[row], IGNORE), legend, None)
+            marked.imshow(backscatter, cmap=grey_with_holes(), **limits)
+            overlay = np.zeros((*wrong.shape, 4))
+            overlay[wrong] = (0.835, 0.369, 0.0, 0.75)  # vermilion
+            marked.imshow(overlay)
+            marked.set_xlabel(f"{wrong.sum() / max(known.sum(), 1):.0%} wrong")
+        for ax in axis_row:
+            ax.set(xticks=[], yticks=[])
+    titles = [grey_range(quantity, limits), "label"]
+    for name in predicted:
+        titles += [name, "where wrong"]
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title, fontsize=9.5)
+    class_key(fig, legend)
+    return fig
+
+
+def learning_rates(segmenter: Any, config: Any) -> Figure:
+    """Which share of the learning rate each layer gets, from the image to the classes; and how many parameters it has.
+
+    Args:
+        segmenter: an :class:`alos2tut.segmentation.stage.Segmenter`.
+        config: its :class:`alos2tut.core.config.FinetuneConfig`.
+    """
+    from ...networks.encoders import parameter_groups
+
+    groups = parameter_groups(segmenter, config.weight_decay, config.layer_decay)
+    rates = sorted({group["lr_scale"] for group in groups})
+    sizes = [sum(p.numel() for g in groups if g["lr_scale"] == rate for p in g["params"]) for rate in rates]
+    names = ["embedding", *(f"block {i + 1}" for i in range(len(rates) - 2)), "decoder"][-len(rates) :]
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.2), sharey=True)
+    left.barh(names, rates, color=BLUE)
+    left.set(xlabel=f"share of the learning rate (layer decay {config.layer_decay:g})")
+    right.barh(names, np.array(sizes) / 1e6, color=GREY)
+    right.set(xlabel="parameters that learn at it (millions)")
+    return fig

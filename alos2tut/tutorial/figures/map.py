@@ -1,0 +1,551 @@
+"""The figures of maps: a map alone, beside what it was made from, how sure it is, and where it differs from labels.
+
+They are drawn in pixels of the map, as large as they are on the ground, with a scale bar and an arrow to true north;
+hatched is where there is nothing. Classes have their legend's colours, confidence has ``cividis``.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib import colormaps, patheffects
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Polygon, Rectangle
+from matplotlib.transforms import Affine2D, Affine2DBase, ScaledTranslation, Transform, blended_transform_factory
+from numpy.typing import NDArray
+
+from ...core.errors import Alos2TutError, closest
+from ...dataset.legend import IGNORE, Legend
+from ...mapping.files import MapFile, Orientation, orientation
+from ...plotting import BLUE, ORANGE, VERMILION, grey_limits, grey_range, symbol, told
+from ...radiometry import is_count
+from ..map_view import MapView, PixelWindow, agreement_by_confidence
+
+#: pixels of a panel along its longer side; no screen shows more
+_PANEL_PX, _SMALL_PANEL_PX = 900, 500
+#: share of a picture's width that a scale bar has at most
+_BAR_SHARE = 0.3
+#: height over width of what is narrow
+_NARROW = 4
+#: inches: the longer side of a map drawn alone
+_PREVIEW_INCHES = 7.0
+#: inches between a map drawn alone and the figure's edge
+_MARGIN_INCHES = 0.1
+#: inches: height of an entry of its key
+_KEY_INCHES = 0.2
+#: bins of confidence with fewer pixels say nothing
+_FEW_PIXELS = 50
+#: inches: what a colour bar and its label take
+_BAR_INCHES = 1.0
+_NOTHING = (0.0, 0.0, 0.0, 0.0)
+_LABELS, _MAP, _CONFIDENCE = "labels", "map", "confidence"
+_CONFIDENCE_TOLD = "confidence: probability of the mapped class"
+_AGREES_COLOR = "#e1e1e1"
+_NO_DATA_TOLD = "no data or label"
+
+
+# --- a map alone ------------------------------------------------------------------------------------------------------
+
+
+def preview(map_path: str | Path, *, max_px: int = 1600) -> Figure:
+    """A picture of a map that stands alone: classes, legend, scale, north and where it is from; in little memory.
+
+    All of it is taken from the file: its tags, colour table and scale. So the rasters of probability, entropy and
+    differences can be drawn, too. The figure is not one of pyplot: a notebook shows it only where it is asked for, and
+    threads may draw.
+
+    Args:
+        map_path: a raster that :func:`alos2tut.map_scene` or :func:`alos2tut.mapping.agreement.map_agreement` wrote.
+        max_px: pixels of the drawn map along its longer side at most; it is taken from the overviews.
+
+    Raises:
+        Alos2TutError: a file that cannot be read, or has neither colours nor a scale; ``max_px`` that is no whole
+            number of at least 1.
+    """
+    if not is_count(max_px):
+        raise Alos2TutError(f"max_px={max_px!r} is not a whole number of at least 1", where="preview")
+    source = MapFile.open(map_path)
+    if not source.colors and source.scale == 1:
+        raise Alos2TutError("has neither a colour table nor a scale: it is no map of this package", where=map_path)
+    pixels = source.band.thumbnail(int(max_px))
+    height, width = source.shape
+    lies, footnote = orientation(source.grid, height / 2, width / 2), _preview_footnote(source)
+    nothing = [_nothing_key(source.tags.get("NO_DATA", "no data"))] if (pixels == IGNORE).any() else []
+    if source.colors:
+        fig = _preview_figure(source, pixels, lies, [*_keys(_named_colors(source, pixels)), *nothing])
+    else:
+        fig = _preview_figure(source, pixels, lies, [])
+        footnote += "".join(f"  ·  hatched: {key.get_label()}" for key in nothing)
+    inches = fig.get_figwidth()
+    # the layout gives titles their height, but no width
+    title = "\n".join(textwrap.fill(line, int(inches * 10)) for line in _preview_title(source))
+    fig.suptitle(title, x=_MARGIN_INCHES / inches, ha="left", fontsize=11)
+    footnote = textwrap.fill(footnote, int(inches * 16))
+    fig.supxlabel(footnote, x=_MARGIN_INCHES / inches, ha="left", fontsize=7.5, color="0.35")
+    return fig
+
+
+def _preview_figure(source: MapFile, pixels: NDArray[np.uint8], lies: Orientation, handles: Sequence[Artist]) -> Figure:
+    """The map with its key, or, where there is none, with a colour bar, in a figure that has room for both."""
+    height, width = source.shape
+    inches = np.array((height * lies.spacing_m[0], width * lies.spacing_m[1]))
+    tall, wide = np.maximum(inches * _PREVIEW_INCHES / inches.max(), (2.6, 3.6)).tolist()
+    columns = math.ceil(len(handles) * _KEY_INCHES / tall)
+    key = columns * (0.65 + 0.078 * max([len(str(handle.get_label())) for handle in handles], default=0))
+    # above and below are title, scale bar and footnote
+    size, dpi = (wide + (key or 1.4), tall + 1.4), max(150, math.ceil(max(pixels.shape) / _PREVIEW_INCHES))
+    fig = Figure(figsize=size, dpi=dpi, layout="constrained")
+    fig.get_layout_engine().set(w_pad=_MARGIN_INCHES, h_pad=_MARGIN_INCHES)  # type: ignore[union-attr, call-arg]
+    ax = fig.add_subplot(anchor="NW")
+    _draw_raster(ax, source, pixels)
+    _frame(ax, (0, 0, height, width), lies)
+    if handles:
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False,
+                  fontsize=9, ncols=columns)  # fmt: skip
+    return fig
+
+
+def _named_colors(source: MapFile, pixels: NDArray[np.uint8]) -> list[tuple[str, Any]]:
+    """The values that occur, by what they mean, and their colours."""
+    values = [value for value in np.unique(pixels).tolist() if value != IGNORE and value in source.colors]
+    return [(source.names.get(value, f"value {value}"), np.array(source.colors[value]) / 255) for value in values]
+
+
+def _draw_raster(ax: Axes, source: MapFile, pixels: NDArray[np.uint8]) -> None:
+    """The pixels of a whole map in its colours; without any as numbers, with a colour bar."""
+    extent = (0, source.shape[1], source.shape[0], 0)
+    if source.colors:
+        colors = np.array([source.colors.get(value, (0, 0, 0, 0)) for value in range(256)], dtype=np.uint8)
+        colors[IGNORE] = 0
+        ax.imshow(colors[pixels], extent=extent, interpolation="nearest")
+        return
+    values = np.where(pixels == IGNORE, np.nan, pixels * source.scale)
+    image = ax.imshow(values, cmap=_cividis(), vmin=0, vmax=1, extent=extent, interpolation="nearest")
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, panchor=False)
+    bar.set_label(textwrap.fill(source.description, 42), fontsize=9)
+    bar.ax.tick_params(labelsize=9)
+
+
+def _preview_title(source: MapFile) -> list[str]:
+    """What is shown, and of which product and day, in one or two lines."""
+    what = source.description or "land-cover class"
+    told_of = [source.tags.get("PRODUCT", "unknown"), source.tags.get("ACQUIRED", "unknown")[:10]]
+    known = ", ".join(text for text in told_of if text != "unknown")
+    return [what[:1].upper() + what[1:], *([known] if known else [])]
+
+
+def _preview_footnote(source: MapFile) -> str:
+    """Where the data are from, whether they are simulated, and the grid."""
+    tags, parts = source.tags, []
+    if tags.get("SIMULATED") == "yes":
+        parts.append("simulated data")
+    elif credit := tags.get("SOURCE"):
+        parts.append(credit.replace("(c)", "©"))
+    if tags.get("TRAINED_ON_SIMULATED") == "yes" and tags.get("SIMULATED") != "yes":
+        parts.append("network trained on simulated data")
+    down, across = (f"{side:.3g}" for side in source.grid.spacing_m(source.shape))
+    crs = source.grid.crs
+    parts.append(crs.to_string() if crs.to_epsg() is not None else "own coordinate system")
+    parts.append(f"pixels of {down} m" if down == across else f"pixels of {down} m × {across} m (rows × columns)")
+    return "  ·  ".join(parts)
+
+
+# --- a map beside what it was made from -------------------------------------------------------------------------------
+
+
+def layers(view: MapView) -> tuple[str, ...]:
+    """What a view can show, in the order of reading: "σ⁰" (or "γ⁰"), "labels", "map" and "confidence"."""
+    there = {_LABELS: view.labels is not None, _MAP: True, _CONFIDENCE: view.confidence is not None}
+    return (symbol(view.product.quantity), *(name for name, has in there.items() if has))
+
+
+def map_and_labels(
+    view: MapView,
+    window: PixelWindow | None = None,
+    *,
+    outlined: Sequence[PixelWindow] = (),
+    named: Mapping[str, PixelWindow] | None = None,
+) -> Figure:
+    """Backscatter, labels and map of the same ground side by side.
+
+    Args:
+        view: the map; without labels, two panels are drawn.
+        window: what is shown, in pixels of the map; None: all of it.
+        outlined: patches of the test list.
+        named: further windows that are outlined with their names, as :func:`.places` gives them.
+
+    Raises:
+        Alos2TutError: a window that is empty or reaches outside the map.
+    """
+    part = view.window(window)
+    shown = [name for name in layers(view) if name != _CONFIDENCE]
+    lies = _orientation(view, part)
+    fig, axes = plt.subplots(
+        1, len(shown), figsize=_panels_size(part, lies, (1, len(shown)), 4.4), layout="constrained", squeeze=False
+    )
+    drawn = [_Panel.draw(ax, view, name, part, _PANEL_PX) for ax, name in zip(axes[0], shown, strict=True)]
+    for panel in drawn:
+        panel.ax.set_title(panel.told())
+        _frame(panel.ax, part, lies, with_scale=panel is drawn[0])
+        _outline(panel.ax, outlined)
+        _name_windows(panel.ax, named or {})
+    fig.suptitle(told(view.product), fontsize="medium")
+    _key(fig, view.legend, drawn, outlined)
+    return fig
+
+
+def zooms(view: MapView, windows: Mapping[str, PixelWindow], outlined: Sequence[PixelWindow] = ()) -> Figure:
+    """Some places closer: a row for each, with backscatter, labels, map and confidence, those that the view has.
+
+    All rows have one grey scale, so that their brightness can be compared.
+
+    Args:
+        view: the map.
+        windows: by name, in pixels of the map.
+        outlined: patches of the test list.
+
+    Raises:
+        Alos2TutError: no window, or one that is empty or reaches outside the map.
+    """
+    if not windows:
+        raise Alos2TutError("there is no place to show", where="windows")
+    parts, shown = {name: view.window(window) for name, window in windows.items()}, layers(view)
+    limits = grey_limits(np.concatenate([view.backscatter_db(p, _SMALL_PANEL_PX)[0].ravel() for p in parts.values()]))
+    widest = max(parts.values(), key=lambda part: part[2] / part[3])
+    width, height = _panels_size(widest, _orientation(view, widest), (len(parts), len(shown)), 3.0)
+    room = 0.4 + _BAR_INCHES * (_CONFIDENCE in shown)
+    fig, axes = plt.subplots(
+        len(parts), len(shown), figsize=(width + room, height), layout="constrained", squeeze=False
+    )
+    drawn = []
+    for row, (name, part) in zip(axes, parts.items(), strict=True):
+        lies = _orientation(view, part)
+        for ax, layer in zip(row, shown, strict=True):
+            drawn.append(_Panel.draw(ax, view, layer, part, _SMALL_PANEL_PX, limits))
+            _frame(ax, part, lies, with_scale=ax is row[0])
+            _outline(ax, outlined)
+        row[0].set_ylabel(name, fontsize="large")
+    for panel in drawn[: len(shown)]:
+        panel.ax.set_title(panel.told())
+    fig.suptitle(told(view.product), fontsize="medium")
+    if drawn[-1].layer == _CONFIDENCE:
+        fig.colorbar(drawn[-1].image, ax=axes[:, -1].tolist(), label=_CONFIDENCE_TOLD, shrink=0.8, aspect=30)
+    _key(fig, view.legend, drawn, outlined)
+    return fig
+
+
+def swipe(view: MapView, left: str, right: str, position: float, window: PixelWindow | None = None) -> Figure:
+    """One picture of two layers: left of an upright line the one, right of it the other.
+
+    Args:
+        view: the map.
+        left: one of :func:`layers`.
+        right: one of :func:`layers`.
+        position: of the line, from 0 (left edge) to 1 (right edge).
+        window: what is shown, in pixels of the map; None: all of it.
+
+    Raises:
+        Alos2TutError: a layer that the view does not have, a position outside 0…1, a window that is empty or reaches
+            outside the map.
+    """
+    for name in (left, right):
+        if name not in layers(view):
+            raise Alos2TutError(f"the view has no layer '{name}'", where="view", remedy=closest(name, layers(view)))
+    if not 0 <= position <= 1:
+        raise Alos2TutError(f"position={position!r} is not in 0…1", where="swipe")
+    part = view.window(window)
+    (row, col, height, width), lies = part, _orientation(view, part)
+    size = _panels_size(part, lies, (1, 1), 6.2)
+    room = _BAR_INCHES * (_CONFIDENCE in (left, right))
+    fig, ax = plt.subplots(figsize=(size[0] + room, size[1]), layout="constrained")
+    line = col + position * width
+    drawn = []
+    for layer, start, stop in ((left, col, line), (right, line, col + width)):
+        drawn.append(_Panel.draw(ax, view, layer, part, _PANEL_PX).between(start, stop))
+        # blocks of pixels need not end at the line
+        drawn[-1].image.set_clip_path(Rectangle((start, row), stop - start, height, transform=ax.transData))
+    _frame(ax, part, lies)
+    ax.axvline(line, color="black", linewidth=3.2)
+    ax.axvline(line, color="white", linewidth=1.4)
+    ax.set_title(f"◂ {drawn[0].told()}", loc="left")
+    ax.set_title(f"{drawn[1].told()} ▸", loc="right")
+    sure = [panel for panel in drawn if panel.layer == _CONFIDENCE]
+    if sure:
+        fig.colorbar(sure[0].image, ax=ax, label=_CONFIDENCE_TOLD, shrink=0.8)
+    _key(fig, view.legend, drawn, ())
+    return fig
+
+
+# --- how sure ---------------------------------------------------------------------------------------------------------
+
+
+def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
+    """How sure the map is, where it differs from the labels, and how often it agrees with them by how sure it is.
+
+    The curves tell patches of the test list from all other ground, most of which is training ground: there a network
+    agrees with what it was shown. On the diagonal confidence is what it says.
+
+    Args:
+        view: the map, with confidence and labels.
+        tested: patches of the test list, in pixels of the map.
+
+    Raises:
+        Alos2TutError: a view without confidence or labels.
+    """
+    by_place = agreement_by_confidence(view, tested)
+    part, lies = view.whole, _orientation(view, view.whole)
+    width, height = _panels_size(part, lies, (1, 3), 4.4)
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(width + 0.6, max(height, 4.6)), layout="constrained",
+                                              gridspec_kw={"wspace": 0.05})  # fmt: skip
+    sure = _Panel.draw(left, view, _CONFIDENCE, part, _PANEL_PX)
+    fig.colorbar(sure.image, ax=left, label=_CONFIDENCE_TOLD, location="bottom", shrink=0.8, aspect=30)
+    left.set_title("confidence")
+    differs = _draw_differences(middle, view)
+    middle.set_title("map and labels")
+    for ax in (left, middle):
+        _frame(ax, part, lies, with_scale=ax is left)
+        _outline(ax, tested)
+    for ax in (left, middle, right):
+        ax.set_anchor("N")
+    handles: list[Artist] = _keys([("agree", _AGREES_COLOR), ("differ", VERMILION)])
+    handles += [_nothing_key(_NO_DATA_TOLD)] * differs + [_outline_key()] * bool(tested)
+    middle.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False,
+                  fontsize="small")  # fmt: skip
+    names = ("test patches", "other ground, mostly training" if tested else "all ground")
+    for name, found, color, mark in zip(names, by_place, (BLUE, ORANGE), "os", strict=True):
+        enough = found.pixels >= _FEW_PIXELS
+        if enough.any():
+            share = found.agreeing[enough] / found.pixels[enough]
+            right.plot(found.confidence[enough], share, f"{mark}-", color=color, markersize=5, label=name)
+    right.plot([0, 1], [0, 1], color="k", linewidth=0.8, linestyle="--", label="as sure as right")
+    right.set(xlabel="confidence (mean of bins of 0.1)", ylabel="share that agrees with the labels",
+              xlim=(0, 1), ylim=(0, 1), aspect="equal", title="agreement by confidence")  # fmt: skip
+    right.legend(loc="upper left", frameon=False, fontsize="small")
+    fig.suptitle(told(view.product), fontsize="medium")
+    return fig
+
+
+def _draw_differences(ax: Axes, view: MapView) -> bool:
+    """Where map and labels differ; whether there is ground on which they cannot be compared."""
+    step = _step(view.whole, _PANEL_PX)
+    assert view.labels is not None  # or there were no curves to draw
+    (mapped, extent), (label, _) = (_sampled(layer, view.whole, step) for layer in (view.classes, view.labels))
+    colors = np.array([to_rgba(_AGREES_COLOR), to_rgba(VERMILION), _NOTHING])
+    unknown = (mapped == IGNORE) | (label == IGNORE)
+    ax.imshow(colors[np.where(unknown, 2, mapped != label)], extent=extent, interpolation="nearest")
+    return bool(unknown.any())
+
+
+# --- panels -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A layer of a map in its axes."""
+
+    ax: Axes
+    layer: str
+    image: AxesImage
+    #: the class indices that are drawn; None: the layer has no classes
+    classes: NDArray[np.uint8] | None
+    #: the grey scale in words, of backscatter
+    grey: str = ""
+
+    @classmethod
+    def draw(
+        cls,
+        ax: Axes,
+        view: MapView,
+        layer: str,
+        window: PixelWindow,
+        most_px: int,
+        limits: Mapping[str, Any] | None = None,
+    ) -> _Panel:
+        """Draw a layer of a window, in some ``most_px`` pixels a side; ``limits`` are those of the grey scale."""
+        step = _step(window, most_px)
+        if layer in (_LABELS, _MAP):
+            of_map = view.classes if layer == _MAP else view.labels
+            assert of_map is not None  # or it were no layer of the view
+            classes, extent = _sampled(of_map, window, step)
+            colors = np.vstack([view.legend.colors / 255, np.zeros(3)])
+            shown = ListedColormap(np.c_[colors, np.append(np.ones(len(view.legend)), 0)])
+            indices = np.minimum(classes, len(view.legend))
+            image = ax.imshow(indices, cmap=shown, vmin=-0.5, vmax=len(view.legend) + 0.5, extent=extent,
+                              interpolation="nearest")  # fmt: skip
+            return cls(ax, layer, image, classes)
+        if layer == _CONFIDENCE:
+            assert view.confidence is not None  # or it were no layer of the view
+            sure, extent = _sampled(view.confidence, window, step)
+            image = ax.imshow(sure, cmap=_cividis(), vmin=0, vmax=1, extent=extent, interpolation="nearest")
+            return cls(ax, layer, image, None)
+        db, extent = view.backscatter_db(window, most_px)
+        limits = dict(limits or grey_limits(db))
+        grey = colormaps["gray"].with_extremes(bad=_NOTHING)
+        image = ax.imshow(db, cmap=grey, extent=extent, interpolation="nearest", **limits)
+        which = f"{view.polarization} " if len(view.product.polarizations) > 1 else ""
+        return cls(ax, layer, image, None, which + grey_range(view.product.quantity, limits))
+
+    def between(self, start: float, stop: float) -> _Panel:
+        """The panel, as if only the classes between two columns of the map were drawn."""
+        if self.classes is None:
+            return self
+        left, right, *_ = self.image.get_extent()
+        edges = np.linspace(left, right, self.classes.shape[1] + 1)
+        return replace(self, classes=self.classes[:, (edges[1:] > start) & (edges[:-1] < stop)])
+
+    def told(self) -> str:
+        """The layer in a title."""
+        return self.grey or self.layer
+
+
+def _step(window: PixelWindow, most_px: int) -> int:
+    return math.ceil(max(window[2:]) / most_px)
+
+
+def _sampled(layer: NDArray[Any], window: PixelWindow, step: int) -> tuple[NDArray[Any], Any]:
+    """The middle one of every ``step`` × ``step`` pixels of a window, and where these squares lie."""
+    row, col, height, width = window
+    rows, cols = (np.arange(-(-size // step)) * step for size in (height, width))
+    # the last square may be cut by the window's edge
+    middle = np.ix_(*(row_or_col + np.minimum(starts + step // 2, size - 1)
+                      for row_or_col, starts, size in ((row, rows, height), (col, cols, width))))  # fmt: skip
+    return layer[middle], (col, col + len(cols) * step, row + len(rows) * step, row)
+
+
+def _cividis() -> Any:
+    return colormaps["cividis"].with_extremes(bad=_NOTHING)
+
+
+def _orientation(view: MapView, window: PixelWindow) -> Orientation:
+    row, col, height, width = window
+    return orientation(view.grid, row + height / 2, col + width / 2)
+
+
+def _panels_size(window: PixelWindow, lies: Orientation, panels: tuple[int, int], width: float) -> tuple[float, float]:
+    """Width and height in inches of a figure whose panels are so wide, or less where the window is tall."""
+    ratio = window[2] * lies.spacing_m[0] / (window[3] * lies.spacing_m[1])
+    width = max(width * min(1, 1.6 / ratio), width / 2)
+    return panels[1] * width, panels[0] * (min(width * ratio, 1.6 * width) + 0.5) + 1.1
+
+
+# --- scale, north and keys --------------------------------------------------------------------------------------------
+
+
+def round_length_m(width_m: float) -> float:
+    """The longest of 1, 2, 5, 10, 20, … metres (or their decimal parts) that a scale bar may have on so wide a map.
+
+    Args:
+        width_m: of the map on the ground, more than 0.
+    """
+    most = _BAR_SHARE * width_m
+    decade = 10.0 ** math.floor(math.log10(most))
+    # rounding must not make a whole number miss itself
+    return max(n * decade for n in (1, 2, 5, 10) if n * decade <= most * (1 + 1e-9))
+
+
+def _frame(ax: Axes, window: PixelWindow, lies: Orientation, *, with_scale: bool = True) -> None:
+    """Limits and proportions of a window; hatched where nothing is drawn; no ticks; below it scale and north."""
+    row, col, height, width = window
+    ax.set(xlim=(col, col + width), ylim=(row + height, row), xticks=[], yticks=[])
+    ax.set_aspect(lies.spacing_m[0] / lies.spacing_m[1])
+    ax.patch.set(facecolor="white", hatch="/////", edgecolor="0.8", linewidth=0)
+    for spine in ax.spines.values():
+        spine.set(visible=True, linewidth=0.6, color="0.3")
+    if not with_scale:
+        return
+    length_m = round_length_m(width * lies.spacing_m[1])
+    _draw_bar(ax, col, length_m / lies.spacing_m[1], _length_told(length_m))
+    if lies.north_deg is not None:
+        # below a narrow map there is no room beside the bar
+        is_narrow = height * lies.spacing_m[0] > _NARROW * width * lies.spacing_m[1]
+        _draw_north(ax, lies.north_deg, below_points=40 if is_narrow else 22)
+
+
+def _length_told(length_m: float) -> str:
+    return f"{length_m / 1000:,.10g} km" if length_m >= 1000 else f"{length_m:.10g} m"
+
+
+def _points_from(ax: Axes, corner: tuple[float, float]) -> Transform:
+    """From points of 1/72 inch, counted from a corner of the axes, to the screen."""
+    figure, axes_to_screen = cast(Figure, ax.figure), cast(Affine2DBase, ax.transAxes)
+    points: Transform = Affine2D().scale(1 / 72) + figure.dpi_scale_trans
+    return points + ScaledTranslation(*corner, axes_to_screen)
+
+
+def _draw_bar(ax: Axes, start_px: float, length_px: float, text: str) -> None:
+    """A scale bar, half black and half white, that begins below the lower left corner."""
+    place = blended_transform_factory(ax.transData, _points_from(ax, (0, 0)))
+    for part, color in enumerate(("black", "white")):
+        half = Rectangle((start_px + part * length_px / 2, -10), length_px / 2, 4, transform=place, clip_on=False,
+                         facecolor=color, edgecolor="black", linewidth=0.8, gid="scale bar")  # fmt: skip
+        ax.add_artist(half)
+    ax.annotate(text, (start_px + length_px, -8), (4, 0), xycoords=place, textcoords="offset points", va="center",
+                fontsize=8, annotation_clip=False)  # fmt: skip
+
+
+def _draw_north(ax: Axes, north_deg: float, below_points: float) -> None:
+    """An arrow to north below the lower right corner."""
+    turn = Affine2D().rotate_deg(-north_deg) + Affine2D().translate(-12, -below_points)
+    place = turn + _points_from(ax, (1, 0))
+    outline = [(0, 8), (4.5, -8), (0, -4.5), (-4.5, -8)]
+    ax.add_artist(Polygon(outline, transform=place, clip_on=False, facecolor="black", linewidth=0, gid="north"))
+    ax.text(0, 13, "N", transform=place, ha="center", va="center", fontsize=8, clip_on=False)
+
+
+def _outline(ax: Axes, windows: Sequence[PixelWindow]) -> None:
+    """Patches of the test list; the black lines have white edges, to be seen on water, too."""
+    edged = [patheffects.withStroke(linewidth=2.2, foreground="white")]
+    for row, col, height, width in windows:
+        ax.add_patch(Rectangle((col, row), width, height, fill=False, edgecolor="black", linewidth=0.9,
+                               path_effects=edged))  # fmt: skip
+
+
+def _name_windows(ax: Axes, windows: Mapping[str, PixelWindow]) -> None:
+    edged = [patheffects.withStroke(linewidth=3, foreground="black")]
+    for name, (row, col, height, width) in windows.items():
+        ax.add_patch(Rectangle((col, row), width, height, fill=False, edgecolor=ORANGE, linewidth=1.6,
+                               path_effects=edged))  # fmt: skip
+        ax.annotate(name, (col, row), (3, -3), va="top", color=ORANGE, weight="bold", fontsize="small",
+                    textcoords="offset points", path_effects=edged)  # fmt: skip
+
+
+def _keys(entries: Iterable[tuple[str, Any]]) -> list[Artist]:
+    """Patches of colour with their names, in which a dollar sign begins no formula."""
+    return [
+        Patch(facecolor=color, edgecolor="grey", linewidth=0.5, label=name.replace("$", r"\$"))
+        for name, color in entries
+    ]
+
+
+def _nothing_key(text: str) -> Patch:
+    return Patch(facecolor="white", hatch="/////", edgecolor="0.8", linewidth=0.5, label=text)
+
+
+def _outline_key() -> Line2D:
+    return Line2D([], [], linestyle="none", marker="s", markersize=8, markerfacecolor="none", markeredgecolor="black",
+                  label="test patch")  # fmt: skip
+
+
+def _key(fig: Figure, legend: Legend, panels: Sequence[_Panel], outlined: Sequence[PixelWindow]) -> None:
+    """Below a figure: the classes that occur in it, and what else is drawn."""
+    drawn = [np.unique(panel.classes) for panel in panels if panel.classes is not None]
+    values = set() if not drawn else set(np.concatenate(drawn).tolist())
+    handles = _keys((legend.names[index], legend.colors[index] / 255) for index in sorted(values - {IGNORE}))
+    if IGNORE in values or any(np.ma.getmaskarray(np.ma.asarray(p.image.get_array())).any() for p in panels):
+        handles.append(_nothing_key(_NO_DATA_TOLD))
+    handles += [_outline_key()] * bool(outlined)
+    if handles:
+        columns = min(len(handles), max(2, int(fig.get_figwidth() / 1.9)))
+        fig.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)

@@ -1,0 +1,496 @@
+"""The figures of notebook 3: what is hidden, what the weight does, how training goes, and what was learned.
+
+Each is drawn from plain data. Colours are those of :mod:`alos2tut.plotting`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, median_filter
+
+from ...core.config import PretrainConfig
+from ...dataset.legend import IGNORE
+from ...dataset.store import PatchDataset, Split
+from ...networks.encoders import draw_masks
+from ...plotting import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    SKY,
+    VERMILION,
+    grey_limits,
+    grey_range,
+    grey_with_holes,
+    read_metrics,
+    smooth,
+    symbol,
+)
+from ...pretraining.mixmae import from_units, to_units, unit_statistics
+from ...pretraining.reconstruction import HiddenPixels, evenly, means_by_group
+from ...pretraining.weighting import Weighting, sar_weights_db
+
+#: the ways to scale power, their names, colours and marks
+WEIGHTINGS: dict[Weighting, tuple[str, str, str]] = {
+    "sar": ("extremes (published)", ORANGE, "o"),
+    "sar_percentile": ("percentiles 1–99", BLUE, "s"),
+    "sar_ecdf": ("ranks", GREEN, "^"),
+}
+_RUN_STYLES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"))
+#: patches that are looked at for numbers
+_LOOKED_AT = 64
+
+Image = NDArray[np.floating[Any]]
+
+
+# --- what masking asks -----------------------------------------------------------------------------------------------
+
+
+def calmest_and_brightest(split: Split, most: int = _LOOKED_AT) -> list[int]:
+    """Of a list's patches (evenly taken, if there are more), those whose brightest pixel stands out least and most."""
+    index = evenly(split, most)
+    peaks = [np.nanmax(db) - np.nanmedian(db) for db in (split.db(int(i)) for i in index)]
+    return [int(index[np.argmin(peaks)]), int(index[np.argmax(peaks)])]
+
+
+def random_mask(side: int, unit_px: int, ratio: float, seed: int = 0) -> NDArray[np.bool_]:
+    """A mask by pixel, (side, side), True where hidden."""
+    generator = torch.Generator().manual_seed(seed)
+    mask: NDArray[np.bool_] = draw_masks(1, (side, side), unit_px, 1, ratio, generator)[0].numpy()
+    return mask
+
+
+def copied_from_neighbours(patch_db: Image, mask: NDArray[np.bool_]) -> Image:
+    """What needs no learning: every hidden pixel takes the value of the nearest visible one; then a 7 × 7 median."""
+    unknown = mask | np.isnan(patch_db)
+    nearest = distance_transform_edt(unknown, return_distances=False, return_indices=True)
+    copied: Image = median_filter(patch_db[tuple(nearest)], 7)
+    return copied
+
+
+def mask_explorer(
+    patches_db: Image,
+    quantity: str,
+    units_px: Sequence[int] = (8, 16, 32),
+    ratios: Sequence[float] = (0.3, 0.6, 0.9),
+) -> Figure:
+    """One patch under masks of several units and ratios, and how far copying the neighbours goes, over all patches.
+
+    Args:
+        patches_db: (n, H, W), of which the first is shown.
+        quantity: of the patches.
+        units_px: sides of the masked units; those that do not tile the patch are left out.
+        ratios: shares that are hidden.
+    """
+    patch, side = patches_db[0], patches_db.shape[-1]
+    units_px = [unit for unit in units_px if side % unit == 0 and (side // unit) ** 2 >= 16]
+    rows, cols = len(units_px), len(ratios)
+    fig = plt.figure(figsize=(12.6, 1.1 + 2.05 * rows))
+    grid = fig.add_gridspec(1, 2, width_ratios=(2.15 * cols, 5.6))
+    panels, plot = fig.add_subfigure(grid[0]), fig.add_subfigure(grid[1])
+    limits = grey_limits(patch)
+    axes = panels.subplots(rows, cols, squeeze=False)
+    for axis_row, unit in zip(axes, units_px, strict=True):
+        axis_row[0].set_ylabel(f"unit {unit} px")
+        for ax, ratio in zip(axis_row, ratios, strict=True):
+            image = ax.imshow(np.where(random_mask(side, unit, ratio), np.nan, patch), cmap=grey_with_holes(), **limits)
+            ax.set(xticks=[], yticks=[])
+    for ax, ratio in zip(axes[0], ratios, strict=True):
+        ax.set_title(f"{ratio:.0%} hidden")
+    panels.colorbar(image, ax=axes, label=f"{symbol(quantity)} (dB)", shrink=0.8, location="bottom", aspect=40)
+    _draw_copying(plot.subplots(), patches_db, units_px)
+    return fig
+
+
+def _draw_copying(ax: Axes, patches_db: Image, units_px: Sequence[int]) -> None:
+    ratios = np.arange(0.1, 0.95, 0.1)
+    for unit, color, mark in zip(units_px, (SKY, BLUE, VERMILION, GREEN), "osD^", strict=False):
+        errors = []
+        for ratio in ratios:
+            masks = [random_mask(patches_db.shape[-1], unit, float(ratio), seed) for seed in range(len(patches_db))]
+            pairs = list(zip(patches_db, masks, strict=True))
+            errors.append(np.nanmean(np.concatenate([np.abs(copied_from_neighbours(p, m) - p)[m] for p, m in pairs])))
+        ax.plot(100 * ratios, errors, f"{mark}-", color=color, label=f"unit {unit} px")
+    speckle = np.nanmean([np.abs(median_filter(p, 7) - p) for p in patches_db])
+    ax.axhline(speckle, color="k", linestyle="--", linewidth=0.8, label="nothing hidden: 7 × 7 median")
+    ax.set(xlabel="share that is hidden (%)", ylabel="mean error at hidden pixels (dB)")
+    ax.set_title(f"copying the nearest visible pixels\n({len(patches_db)} patches)")
+    ax.set_ylim(bottom=0)
+    ax.legend(loc="lower right")
+
+
+def one_mask(patch_db: Image, mask: NDArray[np.bool_], quantity: str) -> Figure:
+    """A patch (H, W), what a mask leaves of it, and what copying the visible neighbours makes of that."""
+    limits = grey_limits(patch_db)
+    copied = copied_from_neighbours(patch_db, mask)
+    error = float(np.nanmean(np.abs(copied - patch_db)[mask]))
+    fig, axes = plt.subplots(1, 3, figsize=(10.6, 3.7))
+    pictures = {
+        "patch": patch_db,
+        f"seen: {mask.mean():.0%} hidden": np.where(mask, np.nan, patch_db),
+        f"copied: {error:.2f} dB off": np.where(mask, copied, patch_db),
+    }
+    for ax, (title, picture) in zip(axes, pictures.items(), strict=True):
+        image = ax.imshow(picture, cmap=grey_with_holes(), **limits)
+        ax.set(xticks=[], yticks=[], title=title)
+    fig.colorbar(image, ax=axes, label=f"{symbol(quantity)} (dB)", shrink=0.8)
+    return fig
+
+
+# --- the weight ------------------------------------------------------------------------------------------------------
+
+
+def weight_maps(patches_db: Image, quantity: str, scale: float = 1.0) -> Figure:
+    """Patches (n, H, W), and the weight of each pixel by each way of scaling power."""
+    n = len(patches_db)
+    fig, axes = plt.subplots(n, 4, figsize=(12.6, 3.0 * n + 0.3), squeeze=False)
+    limits = grey_limits(patches_db)
+    for row, patch_db in zip(axes, patches_db, strict=True):
+        image = row[0].imshow(patch_db, cmap=grey_with_holes(), **limits)
+        for ax, weighting in zip(row[1:], WEIGHTINGS, strict=True):
+            weight = np.where(np.isnan(patch_db), np.nan, sar_weights_db(patch_db, scale, weighting))
+            shown = ax.imshow(weight, cmap="cividis", vmin=1, vmax=math.exp(scale))
+            ax.set_xlabel(f"median {np.nanmedian(weight):.2f}, spread {np.nanstd(weight):.2f}")
+    for ax, title in zip(axes[0], ["patch", *(name for name, *_ in WEIGHTINGS.values())], strict=True):
+        ax.set_title(title)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+    fig.colorbar(image, ax=axes[:, 0], label=f"{symbol(quantity)} (dB)", shrink=0.85, location="left")
+    fig.colorbar(shown, ax=axes[:, 1:], label="weight", shrink=0.85)
+    return fig
+
+
+def one_weight(patch_db: Image, weighting: Weighting, scale: float, quantity: str) -> Figure:
+    """A patch (H, W), the weights of its pixels, and weight against brightness."""
+    weight = np.where(np.isnan(patch_db), np.nan, sar_weights_db(patch_db, scale, weighting))
+    fig, axes = plt.subplots(1, 3, figsize=(11.6, 3.5))
+    image = axes[0].imshow(patch_db, cmap=grey_with_holes(), **grey_limits(patch_db))
+    shown = axes[1].imshow(weight, cmap="cividis", vmin=1, vmax=math.exp(scale))
+    axes[2].plot(patch_db.ravel(), weight.ravel(), ",", color=BLUE, rasterized=True)
+    axes[2].set(xlabel=f"{symbol(quantity)} (dB)", ylabel="weight", ylim=(0.98, 1.02 * math.exp(scale)))
+    for ax, title in zip(axes, ["patch", f"weight: {WEIGHTINGS[weighting][0]}", "against brightness"], strict=True):
+        ax.set_title(title)
+    for ax in axes[:2]:
+        ax.set(xticks=[], yticks=[])
+    fig.colorbar(image, ax=axes[0], label=f"{symbol(quantity)} (dB)", shrink=0.85)
+    fig.colorbar(shown, ax=axes[1], label="weight", shrink=0.85)
+    return fig
+
+
+def growing_target(patch_db: Image, quantity: str, scale: float = 1.0) -> Figure:
+    """What one bright pixel does to the weights of all others, by each way of scaling power.
+
+    Args:
+        patch_db: (H, W) dB, best one without strong scatterers.
+        quantity: of the patch.
+        scale: the exponent's factor.
+    """
+    middle = patch_db.shape[0] // 2, patch_db.shape[1] // 2
+    lowest = float(np.nanmax(patch_db))
+    peaks = np.linspace(lowest, lowest + 30, 16)
+    fig, (left, *maps) = plt.subplots(1, 4, figsize=(12.6, 3.4), width_ratios=(1.7, 1, 1, 1))
+    for ax, (weighting, (name, color, mark)) in zip(maps, WEIGHTINGS.items(), strict=True):
+        medians = []
+        for peak in peaks:
+            with_target = patch_db.copy()
+            with_target[middle] = peak
+            weight = sar_weights_db(with_target, scale, weighting)
+            medians.append(np.median(weight[np.isfinite(patch_db)]))
+        left.plot(peaks - np.nanmedian(patch_db), medians, f"{mark}-", color=color, markersize=4, label=name)
+        weight = np.where(np.isnan(patch_db), np.nan, weight)
+        shown = ax.imshow(weight, cmap="cividis", vmin=1, vmax=math.exp(scale))
+        ax.set(xticks=[], yticks=[], title=name)
+    maps[1].set_xlabel("weights with the brightest target, which is at the centre")
+    left.axhline(math.exp(scale), color="k", linewidth=0.8, linestyle="--")
+    left.set(xlabel="target above the median (dB)", ylabel="weight of the median pixel")
+    left.set_ylim(1, 1.04 * math.exp(scale))
+    left.legend(loc="lower right")
+    fig.colorbar(shown, ax=maps, label="weight", shrink=0.8)
+    return fig
+
+
+def weight_by_class(dataset: PatchDataset, scale: float = 1.0, split: str = "val") -> Figure:
+    """How much a class's pixels count against the average pixel, by each way of scaling power; 1 is no weighting.
+
+    Dots are means over at most 64 patches, bars their 95 % intervals over patches.
+    """
+    names, part = dataset.legend.names, dataset.split(split)
+    index = evenly(part, _LOOKED_AT)
+    db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
+    patch = np.broadcast_to(np.arange(len(index))[:, None, None], db.shape)
+    there = np.isfinite(db) & (labels != IGNORE)
+    present = [i for i in range(len(names)) if (labels[there] == i).any()]
+    order = sorted(present, key=lambda i: float(np.median(db[there & (labels == i)])))
+    fig, ax = plt.subplots(figsize=(10.6, 3.6))
+    for shift, (weighting, (name, color, mark)) in zip((-0.2, 0.0, 0.2), WEIGHTINGS.items(), strict=True):
+        weight = sar_weights_db(db, scale, weighting)
+        relative = weight[there] / weight[there].mean()
+        means = means_by_group(relative, labels[there].astype(int), len(names), patch[there])
+        _dots(ax, np.arange(len(order)) + shift, means[order], color, mark, name)
+    ax.axhline(1, color="k", linewidth=0.8, linestyle="--")
+    ticks = [f"{names[i]}\n{np.median(db[there & (labels == i)]):.0f} dB".replace("-", "−") for i in order]
+    ax.set_xticks(range(len(order)), ticks)
+    ax.set(ylabel="weight over the mean weight", xlabel="class and its median, darkest first")
+    ax.legend(ncols=3, loc="upper right")
+    return fig
+
+
+def _dots(ax: Axes, x: NDArray[Any], means: NDArray[np.float64], color: str, mark: str, label: str) -> None:
+    """Means (n, 3) with their intervals."""
+    bars = np.abs(means[:, 1:] - means[:, :1]).T
+    ax.errorbar(x, means[:, 0], bars, fmt=mark, color=color, markersize=5, capsize=2, linewidth=1.2, label=label)
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def one_step(target_db: Image, mask: NDArray[np.bool_], guess_db: Image, weight: Image, quantity: str) -> Figure:
+    """A patch (H, W) in one training step: seen, guessed, the error that counts, and that error weighted.
+
+    Args:
+        target_db: the patch.
+        mask: True where hidden.
+        guess_db: what the network says.
+        weight: of each pixel.
+        quantity: of the patch.
+    """
+    error = np.where(mask, np.abs(guess_db - target_db), np.nan)
+    limits = grey_limits(target_db)
+    top = float(np.nanpercentile(error * weight, 99))
+    fig, axes = plt.subplots(1, 4, figsize=(12.6, 3.5))
+    axes[0].imshow(np.where(mask, np.nan, target_db), cmap=grey_with_holes(), **limits)
+    image = axes[1].imshow(guess_db, cmap=grey_with_holes(), **limits)
+    axes[2].imshow(error, cmap="viridis", vmin=0, vmax=top)
+    shown = axes[3].imshow(error * weight, cmap="viridis", vmin=0, vmax=top)
+    titles = ["what the network sees", "what it says at first", "error where hidden", "error × SAR weight"]
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set(xticks=[], yticks=[], title=title)
+    fig.colorbar(image, ax=axes[:2], label=f"{symbol(quantity)} (dB)", shrink=0.8)
+    fig.colorbar(shown, ax=axes[2:], label="dB", shrink=0.8)
+    return fig
+
+
+def two_objectives(
+    patches_db: Image, hidden: NDArray[np.bool_], mixed: NDArray[np.bool_], unit_px: int, quantity: str
+) -> Figure:
+    """What SimMIM and MixMAE give the network of the first of two patches, and what they ask of it.
+
+    Args:
+        patches_db: (2, H, W), the second to be mixed with the first.
+        hidden: (H, W), True where SimMIM hides the first.
+        mixed: (H, W), True where MixMAE puts the second.
+        unit_px: side of MixMAE's units.
+        quantity: of the patches.
+    """
+    first, second = patches_db
+    x = torch.from_numpy(np.nan_to_num(first, nan=float(np.nanmean(first))))[None, None]
+    units = to_units(x, unit_px)
+    mean, spread = unit_statistics(units, torch.ones((), dtype=torch.bool))
+    grid = (first.shape[0] // unit_px, first.shape[1] // unit_px)
+    normalised = from_units((units - mean) / spread, unit_px, grid)[0, 0].numpy()
+    limits = grey_limits(patches_db)
+    fig, axes = plt.subplots(2, 3, figsize=(10.4, 6.6))
+    pictures = {
+        "a patch": first,
+        "SimMIM: what the network gets": np.where(hidden, np.nan, first),
+        "SimMIM: what it is asked": np.where(hidden, first, np.nan),
+        "another patch": second,
+        "MixMAE: what the network gets": np.where(mixed, second, first),
+    }
+    for ax, (title, picture) in zip(axes.flat, pictures.items(), strict=False):
+        image = ax.imshow(picture, cmap=grey_with_holes(), **limits)
+        ax.set_title(title)
+    shown = axes[1, 2].imshow(normalised, cmap="cividis", vmin=-2.5, vmax=2.5)
+    axes[1, 2].set_title("MixMAE: what it is asked")
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+    fig.colorbar(image, ax=axes[:, :2], label=f"{symbol(quantity)} (dB)", location="left", shrink=0.8)
+    fig.colorbar(shown, ax=axes[:, 2], label="unit's own standard deviations", shrink=0.45, anchor=(0, 0.05))
+    return fig
+
+
+def training_curves(runs: Mapping[str, str | Path], clip_norm: float) -> Figure:
+    """The loss of the first run; the unweighted error of all, which compares them; gradient norm and learning rate."""
+    fig, axes = plt.subplots(1, 4, figsize=(13.2, 3.1))
+    tables = {name: read_metrics(folder) for name, folder in runs.items()}
+    first = next(iter(tables))
+    _curve(axes[0], tables[first], "loss", BLUE, first)
+    axes[0].set(ylabel="loss", title=f"loss, {first}")
+    for (name, table), (color, _) in zip(tables.items(), _RUN_STYLES, strict=False):
+        _curve(axes[1], table, "mae_db", color, name)
+        axes[2].plot(table["step"], smooth(table["grad_norm"]), color=color, linewidth=1)
+    axes[1].set(ylabel="mean |error| (dB)", title="error at hidden pixels, unweighted")
+    axes[1].legend(fontsize=9)
+    axes[2].axhline(clip_norm, color="k", linestyle="--", linewidth=0.8)
+    axes[2].annotate("clipped above", (0, clip_norm), (2, 3), textcoords="offset points", fontsize=8.5)
+    axes[2].set(ylabel="norm of the gradient", title="gradient, running mean", ylim=(0, 1.15 * clip_norm))
+    axes[3].plot(tables[first]["step"], tables[first]["lr"], color=VERMILION)
+    axes[3].set(ylabel="learning rate", title="warm-up, then in steps")
+    axes[3].ticklabel_format(axis="y", style="sci", scilimits=(-3, -3))
+    for ax in axes:
+        ax.set_xlabel("optimiser step")
+        ax.title.set_fontsize(9.5)
+    return fig
+
+
+def _curve(ax: Axes, table: Mapping[str, NDArray[np.float64]], column: str, color: str, name: str) -> None:
+    ax.plot(table["step"], table[column], color=color, linewidth=0.5, alpha=0.4)
+    ax.plot(table["step"], smooth(table[column]), color=color, label=name)
+
+
+def reconstructions(folder: str | Path, quantity: str, count: int = 3, snapshots: int = 5) -> Figure:
+    """Patches that pretraining never saw: given, seen, and what the network made of the hidden part as it learned."""
+    with np.load(Path(folder) / "reconstructions.npz") as file:
+        kept = dict(file)
+    given, mask = kept["input_db"][:count, 0], kept["mask"][:count]
+    steps, guessed = kept["step"][-snapshots:], kept["reconstruction_db"][-snapshots:, :count, 0]
+    columns = 2 + len(steps)
+    fig, axes = plt.subplots(len(given), columns, figsize=(1.95 * columns, 2.15 * len(given) + 0.5), squeeze=False)
+    limits = grey_limits(given)
+    for i, row in enumerate(axes):
+        pictures = [given[i], np.where(mask[i], np.nan, given[i])]
+        pictures += [np.where(mask[i], guess[i], given[i]) for guess in guessed]
+        for ax, picture in zip(row, pictures, strict=True):
+            ax.imshow(picture, cmap=grey_with_holes(), **limits)
+            ax.set(xticks=[], yticks=[])
+        row[1].set_xlabel(f"copying: {_error_of_copying(given[i], mask[i]):.2f} dB")
+        for ax, error in zip(row[2:], kept["error_db"][-snapshots:, i], strict=True):
+            ax.set_xlabel(f"error {error:.2f} dB")
+    titles = [grey_range(quantity, limits), "seen", *(f"after step {step}" for step in steps)]
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title, fontsize=9.5)
+    return fig
+
+
+def _error_of_copying(patch_db: Image, mask: NDArray[np.bool_]) -> float:
+    return float(np.nanmean(np.abs(copied_from_neighbours(patch_db, mask) - patch_db)[mask]))
+
+
+# --- what was learned ------------------------------------------------------------------------------------------------
+
+
+def errors_compared(runs: Mapping[str, HiddenPixels], names: Sequence[str]) -> Figure:
+    """Errors at the same hidden pixels of two runs: by class, and by how a pixel stands out from its surroundings.
+
+    Left: mean absolute error and mean error (guess minus truth) by class. Right: by the pixel's contrast to the mean
+    power of 7 × 7 pixels around it, the absolute error, and the first run's minus the second's. Bars are 95 % intervals
+    over patches, of one pair of runs: other seeds would add to them.
+    """
+    first, second = runs.values()
+    fig, ((top, right), (bottom, low)) = plt.subplots(2, 2, figsize=(12.6, 6.6), width_ratios=(1.25, 1))
+    for (name, run), (color, mark), shift in zip(runs.items(), _RUN_STYLES, (-0.12, 0.12), strict=False):
+        _errors_by_class(top, run, np.abs(run.error_db), len(names), shift, (color, mark, name))
+        _errors_by_class(bottom, run, run.error_db, len(names), shift, (color, mark, name))
+        _errors_by_contrast(right, run, np.abs(run.error_db), shift, (color, mark, name))
+    difference = np.abs(first.error_db) - np.abs(second.error_db)
+    _errors_by_contrast(low, first, difference, 0, (VERMILION, "D", ""))
+    order = _classes_by_brightness(first, len(names))
+    for ax, text in [(top, "mean |error| (dB)"), (bottom, "mean error: guess − truth (dB)")]:
+        ax.set_xticks(range(len(order)), [names[i] for i in order], rotation=20, ha="right")
+        ax.set_ylabel(text)
+    for ax in (bottom, low):
+        ax.axhline(0, color="k", linewidth=0.8, linestyle="--")
+    right.set(ylabel="mean |error| (dB)", title="by how a pixel stands out from its surroundings")
+    top.set_title("by class")
+    low.set(ylabel=f"|error|: {' minus '.join(runs)} (dB)", xlabel="pixel against its surroundings (dB)")
+    low.yaxis.label.set_fontsize(9)
+    bottom.set_xlabel("class, darkest first")
+    top.legend(loc="upper center", ncols=2)
+    top.margins(y=0.25)
+    return fig
+
+
+def _classes_by_brightness(run: HiddenPixels, classes: int) -> list[int]:
+    """Classes that have hidden pixels, the darkest first."""
+    medians = {i: float(np.median(run.truth_db[run.label == i])) for i in range(classes) if (run.label == i).any()}
+    return sorted(medians, key=medians.__getitem__)
+
+
+def _errors_by_class(
+    ax: Axes, run: HiddenPixels, values: Image, classes: int, shift: float, style: tuple[str, str, str]
+) -> None:
+    order = _classes_by_brightness(run, classes)
+    means = means_by_group(values, run.label.astype(int), classes, run.patch)
+    _dots(ax, np.arange(len(order)) + shift, means[order], *style)
+
+
+def _errors_by_contrast(
+    ax: Axes, run: HiddenPixels, values: Image, shift: float, style: tuple[str, str, str], least: int = 100
+) -> None:
+    """Means in steps of 2 dB of contrast, where there are enough pixels."""
+    edges = np.arange(-17.0, 12.0, 2.0)
+    step = np.digitize(run.truth_db - run.around_db, edges) - 1
+    centres = edges[:-1] + 1
+    counts = np.bincount(step[(step >= 0) & (step < len(centres))], minlength=len(centres))
+    enough = np.flatnonzero(counts >= least)
+    means = means_by_group(values, step, len(centres), run.patch)
+    _dots(ax, centres[enough] + 2 * shift, means[enough], *style)
+
+
+def errors_table(runs: Mapping[str, HiddenPixels]) -> str:
+    """Mean absolute error of each run, and the difference of the first two pixel by pixel, with 95 % intervals."""
+
+    def line(name: str, values: Image, patch: NDArray[Any]) -> str:
+        mean, low, high = means_by_group(values, np.zeros(len(values), int), 1, patch)[0]
+        return f"{name:<28}{mean:8.3f}  [{low:.3f}, {high:.3f}]"
+
+    lines = [f"{'mean |error| (dB)':<28}{'':8}  95 % interval over patches"]
+    lines += [line(name, np.abs(run.error_db), run.patch) for name, run in runs.items()]
+    (first, one), (second, other) = list(runs.items())[:2]
+    lines.append(line(f"{first} minus {second}", np.abs(one.error_db) - np.abs(other.error_db), one.patch))
+    return "\n".join(lines)
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+#: settings, what is published of them (arXiv 2603.15119 and its authors' code), and why ours differ where they do
+_PUBLISHED: tuple[tuple[str, str, str], ...] = (
+    ("encoder", "Swin-B, window 8, position embedding, 256 px", ""),
+    ("mask_unit_px", "16", ""),
+    ("mask_ratio", "0.6", ""),
+    ("loss", "l1", ""),
+    ("weighting", "sar (code, YAML and README leave it off)", "the method's point: on unless told otherwise"),
+    ("weight_scale", "1 (of SAR-W-MixMAE)", "not stated for SimMIM: same authors, same name"),
+    ("normaliser", "not stated", "count: weight 1 then is SimMIM to the bit"),
+    ("batch_size", "8 GPUs × 256", "counted over all processes"),
+    ("epochs", "800", ""),
+    ("base_lr", "1e-4 per 512 samples", "small profiles state lr itself"),
+    ("warmup_fraction", "40 of 800 epochs", ""),
+    ("warmup_lr", "5e-7", ""),
+    ("lr_drops", "× 0.1 at 700 of 800 epochs", ""),
+    ("weight_decay", "0.05, none on 1-D, biases, tables, mask token", ""),
+    ("betas", "0.9, 0.999", ""),
+    ("clip_norm", "5", ""),
+    ("drop_path", "0", ""),
+    ("precision", "mixed, float16", "bfloat16 needs no loss scaling"),
+)
+
+
+def settings_table(paper: PretrainConfig, here: PretrainConfig) -> str:
+    """Every setting as a table in Markdown: published, in the profile ``paper``, used here, and why they differ."""
+    rows = [("setting", "published", "profile `paper`", "here", "why, where ours differs"), ("---",) * 5]
+    for name, published, why in _PUBLISHED:
+        rows.append((f"`{name}`", published, _told(paper, name), _told(here, name), why))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _told(config: PretrainConfig, name: str) -> str:
+    value = getattr(config, name)
+    if name == "encoder":
+        kind = f"width {value.embed_dim}, depths {'-'.join(map(str, value.depths))}"
+        return f"{value.kind}, {kind}" + (f", window {value.window_size}" if value.kind == "swin" else "")
+    if name == "base_lr" and config.lr is not None:
+        return f"lr {config.lr:g}"
+    if name == "epochs" and config.steps is not None:
+        return f"{config.steps} steps"
+    values = value if isinstance(value, tuple) else (value,)
+    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)

@@ -1,0 +1,649 @@
+"""The figures of notebook 1: what a pixel means, how speckle behaves, what filters and losses make of it.
+
+Power is linear, (H, W), NaN where there is no data. Colours are those of :mod:`alos2tut.plotting`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, get_args
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from scipy import special
+
+from ... import radiometry
+from ...plotting import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SKY,
+    VERMILION,
+    extent_of,
+    grey_limits,
+    grey_with_holes,
+    map_axes,
+    symbol,
+)
+from ...products.product import Product
+from ...speckle import despeckling
+from ...speckle import statistics as speckle
+from ...speckle.areas import Area, areas_by_variation, homogeneous_areas
+
+FloatArray = NDArray[np.floating[Any]]
+Window = tuple[int, int, int, int]
+
+#: part of the chart that holds one field without lines or points, for any size: (row, col, height, width) of 256
+_EVEN_FIELD = (176, 136, 72, 112)
+
+
+def telling_window(product: Product, parts: int = 6) -> Window:
+    """The window, a ``parts``-th of the product's height and width, in which averaged backscatter varies most in dB.
+
+    It counts how much it varies over the window, times how much it does from pixel to pixel of a small picture.
+    Windows with missing pixels are passed over unless all have some.
+    """
+    looks = max(1, math.ceil(max(product.shape) / 400))
+    db = radiometry.to_db(product.read_power(looks=looks))
+    height, width = (max(n // parts, 1) for n in db.shape)
+    best, place = (-1.0, -1.0), (0, 0)
+    for row in range(0, db.shape[0] - height + 1, max(height // 2, 1)):
+        for col in range(0, db.shape[1] - width + 1, max(width // 2, 1)):
+            part = db[row : row + height, col : col + width]
+            known = np.isfinite(part)
+            steps = np.abs(np.diff(part, axis=1))
+            steps = steps[np.isfinite(steps)]
+            score = (float(known.mean()), float(part[known].std() * steps.mean()) if steps.size else 0.0)
+            if score > best:
+                best, place = score, (row, col)
+    # full-resolution pixels, on a lattice of eight, so that looks up to that start at the same pixel
+    start = [n * looks // 8 * 8 for n in place]
+    return start[0], start[1], product.shape[0] // parts, product.shape[1] // parts
+
+
+def widened(window: Window, shape: tuple[int, int], size: int = 3072) -> Window:
+    """At most ``size`` × ``size`` pixels of an image of that shape, around a window, or as near as the edges allow."""
+    sides = [min(size, n) for n in shape]
+    starts = [min(max(window[i] + window[i + 2] // 2 - sides[i] // 2, 0), shape[i] - sides[i]) // 8 * 8 for i in (0, 1)]
+    return starts[0], starts[1], sides[0], sides[1]
+
+
+def middle_of(window: Window, size: int = 256) -> Window:
+    """The square in the middle of a window, of at most ``size`` pixels a side."""
+    side = min(size, *window[2:])
+    return window[0] + (window[2] - side) // 2, window[1] + (window[3] - side) // 2, side, side
+
+
+def kinds_of_ground(power: FloatArray, size: int) -> dict[str, Area]:
+    """Three windows of ``size`` × ``size`` pixels: the most even one, and by their CV a typical and a mixed one."""
+    ranked = areas_by_variation(power, size)
+    even = homogeneous_areas(power, size)[0]
+    return {"most even": even, "typical": ranked[len(ranked) // 2], "mixed": ranked[len(ranked) * 19 // 20]}
+
+
+# --- what a pixel means -----------------------------------------------------------------------------------------------
+
+
+def amplitude_power_db(product: Product, window: Window) -> Figure:
+    """One window as amplitude, power and dB, each over its histogram: why SAR images are shown in dB."""
+    power = product.read_power(window)
+    quantity = symbol(product.quantity)
+    scales: dict[str, tuple[FloatArray, str]] = {
+        "amplitude: digital numbers": (product.read_dn(window).astype(float) / 1000, "DN / 1000"),
+        f"power: {quantity} ∝ DN²": (power, f"{quantity} (linear)"),
+        f"decibels: 10 log₁₀ {quantity}": (radiometry.to_db(power), f"{quantity} (dB)"),
+    }
+    fig, axes = plt.subplots(2, 3, figsize=(12.0, 5.6), height_ratios=(2.2, 1))
+    for (top, bottom), (title, (values, label)) in zip(axes.T, scales.items(), strict=True):
+        known = values[np.isfinite(values)]
+        low, high = np.percentile(known, [0.5, 99.5]) if known.size else (0.0, 1.0)
+        image = top.imshow(values, cmap=grey_with_holes(), vmin=low, vmax=high, extent=extent_of(product, window))
+        map_axes(top, product, label_y=top is axes[0, 0])
+        top.tick_params(axis="x", rotation=30)
+        top.set_title(title)
+        fig.colorbar(image, ax=top, shrink=0.75)
+        bottom.hist(known, bins=np.linspace(low, high, 70), color=SKY)
+        bottom.set(xlabel=label, yticks=[])
+        bottom.locator_params(axis="x", nbins=5)
+    axes[1, 0].set_ylabel("pixels")
+    return fig
+
+
+def reference_areas(incidence_deg: float | None) -> Figure:
+    """β⁰, σ⁰ and γ⁰: one echo over three areas, and what lies between them at every incidence angle.
+
+    ``incidence_deg`` is marked; None, where the product knows none, marks nothing.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.9), width_ratios=(1.15, 1))
+    _draw_areas(left, math.radians(37.0 if incidence_deg is None else incidence_deg))
+    angles = np.linspace(15, 65, 200)
+    ones = np.ones_like(angles)
+    for name, color, power in (
+        ("β⁰ / σ⁰ = 1 / sin θ", ORANGE, radiometry.sigma0_to_beta0(ones, angles)),
+        ("γ⁰ / σ⁰ = 1 / cos θ", GREEN, radiometry.sigma0_to_gamma0(ones, angles)),
+    ):
+        right.plot(angles, radiometry.to_db(power), color=color, label=name)
+    if incidence_deg is not None:
+        right.axvline(incidence_deg, color="k", linewidth=0.8, linestyle="--")
+        right.annotate(f"here {incidence_deg:.1f}°", (incidence_deg, 5.4), (4, 0), textcoords="offset points")
+    right.set(xlabel="incidence angle θ (°)", ylabel="above σ⁰ (dB)", ylim=(0, 6), xlim=(15, 65))
+    right.legend(loc="upper right")
+    return fig
+
+
+def _draw_areas(ax: Axes, theta: float) -> None:
+    """A cut through flat ground, the radar up on the left: one ground cell and its two projections."""
+    towards_ground = np.array([math.sin(theta), -math.cos(theta)])
+    along_front = np.array([math.cos(theta), math.sin(theta)])
+    near, far = np.array([0.0, 0.0]), np.array([1.0, 0.0])
+    ax.plot([-0.75, 1.75], [0, 0], color=GREY, linewidth=1)
+    for end in (near, far):
+        start = end - 1.25 * towards_ground
+        ax.annotate(
+            "", tuple(end), tuple(start), arrowprops={"arrowstyle": "->", "color": GREY, "shrinkA": 0, "shrinkB": 0}
+        )
+    ax.plot(*zip(near, far, strict=True), color=BLUE, linewidth=4, solid_capstyle="butt")
+    ax.annotate("σ⁰: ground", (0.5, 0), (0, -16), ha="center", color=BLUE, textcoords="offset points")
+    # the wave front through the near edge meets the far ray where the slant range of the near edge is reached
+    front_foot = near + math.cos(theta) * along_front
+    ax.plot(*zip(near, front_foot, strict=True), color=GREEN, linewidth=3, solid_capstyle="butt")
+    ax.annotate(
+        "γ⁰: across the beam",
+        tuple(front_foot),
+        (6, 8),
+        color=GREEN,
+        textcoords="offset points",
+        ha="left",
+        va="bottom",
+    )
+    ax.plot(*zip(front_foot, far, strict=True), color=ORANGE, linewidth=3, solid_capstyle="butt")
+    ax.annotate("β⁰: slant range", tuple((front_foot + far) / 2), (8, 2), color=ORANGE, textcoords="offset points")
+    normal_top = np.array([0.0, 0.95])
+    ax.plot([0, 0], [0, normal_top[1]], color="k", linewidth=0.8, linestyle=":")
+    arc = np.linspace(0, theta, 30)
+    ax.plot(-0.55 * np.sin(arc), 0.55 * np.cos(arc), color="k", linewidth=0.8)
+    ax.annotate("θ", (-0.62 * math.sin(theta / 2), 0.62 * math.cos(theta / 2)), ha="center", va="center")
+    ax.set_aspect("equal")
+    ax.set(xlim=(-1.0, 1.9), ylim=(-0.25, 1.2))
+    ax.axis("off")
+    ax.set_title("one echo, three areas to divide it by")
+
+
+def darkest_db(product: Product) -> float:
+    """The backscatter that a thousandth of the ground stays below, averaged over 16 × 16 pixels; NaN without data.
+
+    Noise adds to every echo, so this is about an upper bound of the noise floor.
+    """
+    db = radiometry.to_db(product.read_power(looks=16))
+    return float(np.percentile(db[np.isfinite(db)], 0.1)) if np.isfinite(db).any() else math.nan
+
+
+def value_range(product: Product, window: Window, darkest_db: float) -> Figure:
+    """Where the pixels of a window lie between the noise floor and saturation, and what noise adds to dark ground.
+
+    Where the product does not state its noise floor, :func:`darkest_db` bounds it. Complex products do not saturate.
+    """
+    stated = product.noise_floor_db.get(product.choose_polarization(None))
+    floor = darkest_db if stated is None else stated
+    told = f"darkest ground\n{_signed(floor)} dB" if stated is None else f"noise floor\n(σ⁰) {_signed(floor)} dB"
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.3), width_ratios=(1.4, 1))
+    db = product.read_db(window)
+    left.hist(db[np.isfinite(db)], bins=np.linspace(-60, 20, 161), color=SKY, density=True)
+    marks = {told: (floor, VERMILION)}
+    if product.level != "1.1":
+        top = radiometry.dn_range_db(product.calibration_factor_db)[1]
+        marks[f"saturation\n{_signed(top)} dB"] = (top, ORANGE)
+    left.margins(y=0.25)
+    for text, (x, color) in marks.items():
+        left.axvline(x, color=color)
+        left.annotate(text, (x, 0.99), (-4, 0), xycoords=("data", "axes fraction"), textcoords="offset points",
+                      ha="right", va="top", color=color)  # fmt: skip
+    left.set(xlabel=f"{symbol(product.quantity)} (dB)", ylabel="density (1/dB)", title="pixels of the window")
+    true_db = np.linspace(floor - 8, floor + 16, 200)
+    right.plot(true_db, radiometry.noise_bias_db(true_db, floor), color=VERMILION)
+    right.axvline(floor, color=VERMILION, linewidth=0.8, linestyle="--")
+    right.set(xlabel="true backscatter (dB)", ylabel="reads too bright by (dB)", ylim=(0, 9))
+    right.set_title(f"what a noise floor of {_signed(floor)} dB {'would add' if stated is None else 'adds'}")
+    return fig
+
+
+def _signed(db: float, digits: int = 1) -> str:
+    return f"{db:+.{digits}f}".replace("-", "−")
+
+
+# --- speckle ----------------------------------------------------------------------------------------------------------
+
+
+def looks_ladder(product: Product, window: Window, looks: Sequence[int] = (1, 2, 4, 8)) -> Figure:
+    """The same ground at several numbers of looks: speckle falls, detail is lost. At most 512 pixels a side."""
+    side = max(min(512, *window[2:]) // max(looks) * max(looks), 1)
+    window = (*window[:2], side, side)
+    fig, axes = plt.subplots(1, len(looks), figsize=(3.1 * len(looks), 3.5), sharex=True, sharey=True)
+    extent = extent_of(product, window)
+    limits = grey_limits(product.read_db(window, looks=2))
+    for ax, n in zip(axes, looks, strict=True):
+        image = ax.imshow(product.read_db(window, looks=n), cmap=grey_with_holes(), extent=extent, **limits)
+        map_axes(ax, product, label_y=ax is axes[0])
+        ax.tick_params(axis="x", rotation=30)
+        ax.set_title(f"{n} × {n} looks" if n > 1 else "as delivered")
+    fig.colorbar(image, ax=axes, label=f"{symbol(product.quantity)} (dB)", shrink=0.85)
+    return fig
+
+
+def speckle_law(power: FloatArray, looks: float) -> Figure:
+    """Histograms of power and of dB on even ground, beside the law of speckle with that many looks."""
+    values = power[np.isfinite(power)]
+    relative = values / values.mean()
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.4))
+    most = 1 + 4 / math.sqrt(looks)
+    x = np.linspace(0.01, most, 400)
+    left.hist(relative, bins=np.linspace(0, most, 80), density=True, color=SKY, label="pixels")
+    left.plot(x, speckle.gamma_density(x, looks), color=VERMILION, label=f"gamma law, L = {looks:.2f}")
+    left.set(xlabel="power / mean power", ylabel="density", title="Power: skewed, never negative")
+    db = radiometry.to_db(relative[relative > 0])
+    spread = speckle.db_spread(looks)
+    grid = np.linspace(-4.5 * spread, 2.2 * spread, 400)
+    right.hist(db, bins=np.linspace(grid[0], grid[-1], 80), density=True, color=SKY, label="pixels")
+    right.plot(grid, _per_db(speckle.gamma_density, grid, looks), color=VERMILION, label="the same law in dB")
+    right.axvline(0, color="k", linewidth=1, label="dB of the mean")
+    right.axvline(db.mean(), color="k", linestyle="--", linewidth=1, label=f"mean of dB: {_signed(db.mean(), 2)} dB")
+    right.set(xlabel="power / mean power (dB)", ylabel="density (1/dB)", title="Decibels: a tail on the dark side")
+    left.legend()
+    right.legend(loc="upper left", fontsize=9)
+    return fig
+
+
+def _per_db(density: Callable[..., FloatArray], db: FloatArray, *arguments: float) -> FloatArray:
+    """A density of power as a density of dB."""
+    power = radiometry.to_power(db)
+    return np.asarray(density(power, *arguments) * power * np.log(10) / 10)
+
+
+def enl_estimates(power: FloatArray) -> Figure:
+    """Three estimates of the number of looks on even ground, with honest intervals and with those of an optimist."""
+    fig, ax = plt.subplots(figsize=(9.0, 3.0))
+    methods = get_args(speckle.EnlMethod)
+    rows = []
+    for row, method in enumerate(methods):
+        honest = speckle.enl(power, method)
+        optimist = speckle.enl(power, method, effective_samples=honest.samples)
+        _interval(ax, honest, row + 0.12, BLUE, "o", "counting independent pixels" if row == 0 else None)
+        _interval(ax, optimist, row - 0.12, ORANGE, "s", "counting all pixels" if row == 0 else None)
+        rows.append(f"{method}\n{honest.effective_samples:,.0f} of {honest.samples:,} px")
+    ax.set_yticks(range(len(methods)), rows)
+    ax.set(xlabel="equivalent number of looks, with 95 % intervals", ylim=(-0.5, len(methods) - 0.5))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return fig
+
+
+def _interval(ax: Axes, estimate: speckle.Estimate, y: float, color: str, mark: str, label: str | None) -> None:
+    arms = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
+    ax.errorbar(estimate.value, y, xerr=arms, fmt=mark, color=color, capsize=3, label=label)
+
+
+def averaging_bias(power: FloatArray, sizes: Sequence[int] = (1, 2, 4)) -> Figure:
+    """What averaging in dB loses against averaging in power, and how looks narrow the spread of dB."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.2))
+    truth = float(radiometry.to_db(np.nanmean(power)))
+    means, spreads, enl = [], [], []
+    for size in sizes:
+        averaged = radiometry.multilook(power, size)
+        db = radiometry.to_db(averaged[np.isfinite(averaged) & (averaged > 0)])
+        means.append(db.mean() - truth)
+        spreads.append(db.std())
+        enl.append(speckle.enl_moments(averaged))
+    grid = np.geomspace(0.9, max(enl) * 1.3, 100)
+    for ax, measured, law, label, down in (
+        (left, means, speckle.db_bias, "mean of dB − dB of mean (dB)", -11),
+        (right, spreads, speckle.db_spread, "spread of dB (dB)", 5),
+    ):
+        ax.plot(grid, [law(n) for n in grid], color=VERMILION, label="law of speckle")
+        ax.plot(enl, measured, "o", color=BLUE, label="measured here")
+        for n, x, y in zip(sizes, enl, measured, strict=True):
+            ax.annotate(f"{n}×{n}", (x, y), (6, down), textcoords="offset points")
+        ax.set(xscale="log", xlabel="equivalent number of looks", ylabel=label)
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.margins(x=0.08, y=0.15)
+    left.legend(loc="lower right")
+    return fig
+
+
+def correlation(power: FloatArray, max_lag: int = 6, sizes: Sequence[int] = (1, 2, 4)) -> Figure:
+    """How much neighbouring pixels share, and how many looks averaging therefore gives.
+
+    Where even ground was chosen by the means of its blocks, ``sizes`` stay well below those blocks.
+    """
+    along_x, along_y = speckle.autocorrelation(power, max_lag)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.0, 3.2))
+    lags = np.arange(max_lag + 1)
+    left.plot(lags, along_x, "o-", color=BLUE, label="along columns (x)")
+    left.plot(lags, along_y, "s--", color=ORANGE, label="along rows (y)")
+    left.axhline(0, color="k", linewidth=0.8)
+    left.set(xlabel="lag (pixels)", ylabel="correlation of power")
+    left.legend()
+    found = [speckle.enl(radiometry.multilook(power, n), "moments") for n in sizes]
+    looks = np.array([estimate.value for estimate in found])
+    arms = [looks - [e.low for e in found], [e.high for e in found] - looks]
+    right.plot(sizes, looks[0] * np.array(sizes) ** 2, color=VERMILION, label="if pixels were independent")
+    right.errorbar(sizes, looks, arms, fmt="o-", color=BLUE, capsize=3, label="measured, 95 %")
+    right.set(xlabel="pixels averaged, n × n", ylabel="equivalent number of looks", yscale="log")
+    right.yaxis.set_major_formatter("{x:g}")
+    right.set_xticks(sizes)
+    right.legend()
+    return fig
+
+
+# --- texture ----------------------------------------------------------------------------------------------------------
+
+
+def variation(product: Product, window: Window, looks: float, areas: Mapping[str, Window], side: int = 15) -> Figure:
+    """A window in dB beside the coefficient of variation in its blocks; ``areas`` (pixel windows) are outlined."""
+    power = product.read_power(window)
+    mean, mean_square = (radiometry.multilook(part, side).astype(float) for part in (power, power.astype(float) ** 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cv = np.sqrt(np.maximum(mean_square / mean**2 - 1, 0))
+    fig, axes = plt.subplots(1, 2, figsize=(11.6, 5.4), sharex=True, sharey=True)
+    place = {"extent": extent_of(product, window)}
+    db = radiometry.to_db(radiometry.multilook(power, 3))
+    shown = axes[0].imshow(db, cmap=grey_with_holes(), **place, **grey_limits(db))
+    fig.colorbar(shown, ax=axes[0], label=f"{symbol(product.quantity)} (dB)", shrink=0.75)
+    speckle_alone = looks**-0.5
+    image = axes[1].imshow(cv, cmap="cividis", vmin=0.6 * speckle_alone, vmax=2.2 * speckle_alone, **place)
+    bar = fig.colorbar(image, ax=axes[1], label=f"coefficient of variation in {side} × {side} pixels", shrink=0.75)
+    bar.ax.axhline(speckle_alone, color="white", linewidth=2)
+    bar.ax.annotate("speckle\nalone ", (0, speckle_alone), ha="right", va="center", fontsize=8)
+    for ax in axes:
+        map_axes(ax, product, label_y=ax is axes[0])
+        for (name, (row, col, height, width)), color in zip(areas.items(), (ORANGE, SKY, VERMILION), strict=False):
+            x0, x1, y1, y0 = extent_of(product, (row, col, height, width))
+            ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=2, label=name))
+    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(areas))
+    return fig
+
+
+def texture_laws(areas: Mapping[str, FloatArray], looks: float, window: int = 16) -> Figure:
+    """Histograms of several areas in dB beside the gamma law of speckle and the K law with the order measured there.
+
+    Like the order, histograms are about the mean of each window of ``window`` × ``window`` pixels.
+    """
+    fig, axes = plt.subplots(1, len(areas), figsize=(3.9 * len(areas), 3.5), sharey=True, squeeze=False)
+    grid = np.linspace(-22, 13, 300)
+    for ax, (name, power) in zip(axes[0], areas.items(), strict=True):
+        order = speckle.texture_order(power, looks, window=window)
+        windows = _patches(power, window)
+        relative = windows / np.nanmean(windows, axis=(1, 2), keepdims=True)
+        relative = relative[relative > 0]
+        ax.hist(radiometry.to_db(relative), bins=np.linspace(-22, 13, 90), density=True, color=SKY, label="pixels")
+        ax.plot(grid, _per_db(speckle.gamma_density, grid, looks), color=VERMILION, label="speckle alone")
+        has_texture = math.isfinite(order.high)
+        if has_texture:
+            ax.plot(grid, _per_db(speckle.k_density, grid, looks, order.value), "--", color="k", label="K law")
+        told = f"ν = {order.value:.2g}" if has_texture else f"no texture found (ν > {order.low:.0f})"
+        ax.set(xlabel="power / mean power (dB)", title=f"{name}: {told}", xlim=(-22, 13))
+    axes[0, 0].set_ylabel("density (1/dB)")
+    axes[0, -1].legend(loc="upper left", fontsize=9)
+    return fig
+
+
+def texture_by_scale(areas: Mapping[str, FloatArray], even: FloatArray, spacing_m: float, window: int = 16) -> Figure:
+    """The strength of texture, 1/ν, after averaging over more and more pixels; ``even`` says how many looks that gives.
+
+    The window shrinks with the averaging, so its size on the ground stays the same.
+    """
+    fig, axes = plt.subplots(1, len(areas), figsize=(3.9 * len(areas), 3.2), squeeze=False)
+    factors = [n for n in (1, 2, 4) if window // n >= 4]
+    looks = [speckle.enl_moments(radiometry.multilook(even, n)) for n in factors]
+    for ax, (name, power) in zip(axes[0], areas.items(), strict=True):
+        found = [
+            speckle.texture_order(radiometry.multilook(power, n), at, window=window // n)
+            for n, at in zip(factors, looks, strict=True)
+        ]
+        strength, weakest, strongest = (1 / np.array([getattr(e, k) for e in found]) for k in ("value", "high", "low"))
+        x = np.array(factors) * spacing_m
+        ax.errorbar(x, strength, [strength - weakest, strongest - strength], fmt="o-", color=BLUE, capsize=3)
+        ax.set(xscale="log", xlabel="size of the averaged pixel (m)", title=name)
+        # the smallest scale still shows what counts as no texture
+        ax.set_ylim(0, max(1.15 * strongest.max(), 0.05))
+        ax.set_xticks(x, [f"{at:.3g}" for at in x])
+        ax.minorticks_off()
+    axes[0, 0].set_ylabel(f"texture strength 1/ν\nwithin {window * spacing_m:.3g} m, with 95 %")
+    return fig
+
+
+# --- filters ----------------------------------------------------------------------------------------------------------
+
+
+def despeckled(
+    power: FloatArray,
+    looks: float,
+    names: Sequence[str] = ("boxcar", "Lee", "refined Lee", "Gamma-MAP"),
+    window: int = 7,
+    quantity: str = "sigma0",
+) -> Figure:
+    """A window and what filters make of it, above the ratio images: what each of them took away."""
+    fig, axes = plt.subplots(2, len(names) + 1, figsize=(2.75 * (len(names) + 1), 5.9))
+    limits = grey_limits(radiometry.to_db(despeckling.boxcar(power, looks, 3)))
+    # a ratio of 1, where nothing was taken away, is the middle of the grey scale
+    most = 2 * speckle.db_spread(looks)
+    axes[0, 0].imshow(radiometry.to_db(power), cmap=grey_with_holes(), **limits)
+    axes[0, 0].set_title("as given")
+    axes[1, 0].axis("off")
+    for (top, bottom), name in zip(axes.T[1:], names, strict=True):
+        filtered = despeckling.FILTERS[name](power, looks, window)
+        ratio = despeckling.ratio_image(power, filtered)
+        shown = top.imshow(radiometry.to_db(filtered), cmap=grey_with_holes(), **limits)
+        top.set_title(f"{name}, {window} × {window}")
+        removed = bottom.imshow(radiometry.to_db(ratio), cmap=grey_with_holes(), vmin=-most, vmax=most)
+        bottom.set_xlabel(f"ratio: mean {np.nanmean(ratio):.2f}, variance {np.nanvar(ratio):.2f}")
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+    fig.colorbar(shown, ax=axes[0], label=f"{symbol(quantity)} (dB)", shrink=0.9)
+    fig.colorbar(removed, ax=axes[1], label="given / filtered (dB)", shrink=0.9)
+    ideal = f"ideal ratio:\nmean 1\nvariance 1/L = {1 / looks:.2f}\nno structure"
+    axes[1, 0].annotate(ideal, (0.5, 0.5), ha="center", va="center", xycoords="axes fraction")
+    return fig
+
+
+def judged_on_chart(looks: float, window: int = 7, seed: int = 0) -> Figure:
+    """Filters on a drawn chart, whose truth is known: the pictures, then structure left, edges kept and looks won."""
+    truth = despeckling.target_chart(256)
+    power = truth * speckle.draw_speckle(truth.shape, looks, seed)
+    results = {"unfiltered": power} | {name: f(power, looks, window) for name, f in despeckling.FILTERS.items()}
+    judged = {
+        name: despeckling.assess(power, im, looks, reference=truth, area=_EVEN_FIELD) for name, im in results.items()
+    }
+    fig = plt.figure(figsize=(12.4, 9.0))
+    parts: Any = fig.subfigures(2, 1, height_ratios=(2.2, 1))
+    pictures, measures = parts
+    shown = {"truth (drawn)": truth} | results
+    limits = grey_limits(radiometry.to_db(truth))
+    for ax, (name, image) in zip(pictures.subplots(2, 4).flat, shown.items(), strict=True):
+        ax.imshow(radiometry.to_db(image), cmap="gray", **limits)
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(name)
+    columns = {
+        "edges kept (best: 1)": "edge_preservation",
+        "structure in the ratio (best: 1)": "structure",
+        "looks on even ground": "enl",
+    }
+    for ax, (title, key) in zip(measures.subplots(1, 3, sharey=True), columns.items(), strict=True):
+        _dots(ax, {name: getattr(quality, key) for name, quality in judged.items()})
+        ax.set_title(title)
+        if key != "enl":
+            ax.axvline(1, color=VERMILION, linestyle="--", linewidth=1)
+    return fig
+
+
+def _dots(ax: Axes, values: Mapping[str, float]) -> None:
+    """One row and one dot for each name, with its number; a dash where there is none."""
+    ax.hlines(range(len(values)), 0, 1, transform=ax.get_yaxis_transform(), color="0.9", linewidth=1)
+    for place, value in enumerate(values.values()):
+        known = bool(np.isfinite(value))
+        ax.plot(value if known else np.nan, place, "o", color=BLUE)
+        at, frame = (value, ax.transData) if known else (0.5, ax.get_yaxis_transform())
+        told = f"{value:.0f}" if value >= 9.95 else f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
+        ax.annotate(told if known else "–", (at, place), (0, 4), xycoords=frame, ha="center",
+                    textcoords="offset points", fontsize=9)  # fmt: skip
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set_ylim(len(values) - 0.5, -0.8)
+    ax.margins(x=0.15)
+
+
+# --- towards a loss ---------------------------------------------------------------------------------------------------
+
+
+def loss_in_db(power: FloatArray, patch_px: int, looks: Collection[float] = (1.0, 2.5)) -> Figure:
+    """What a reconstruction loss meets: speckle that nobody can predict, bright targets, and the dark tail of dB.
+
+    Left: the absolute error in dB that the best constant guess is left with on even ground. Middle: how much of the
+    total error the brightest hundredth of the pixels carries in patches of ``power``, guessed by the best constant of
+    each, for losses in dB and in power. Right: the share that falls on the darker half of the pixels in drawn patches
+    of 256 × 256 pixels of pure speckle, as it is and with the weight of SAR-W.
+    """
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(12.8, 3.7), width_ratios=(1, 1, 1.15))
+    grid = np.geomspace(0.8, 40, 80)
+    left.plot(grid, [_least_l1_db(n) for n in grid], color=VERMILION)
+    looks = sorted(looks)
+    for n in looks:
+        left.plot(n, _least_l1_db(n), "o", color=BLUE)
+        left.annotate(
+            f"L = {n:.3g}: {_least_l1_db(n):.1f} dB", (n, _least_l1_db(n)), (7, 4), textcoords="offset points"
+        )
+    left.set(xscale="log", ylim=(0, None), xlabel="equivalent number of looks", ylabel="least mean error (dB)")
+    left.xaxis.set_major_formatter("{x:g}")
+    left.set_title("best constant guess on even ground")
+    shares = _shares_of_brightest(_patches(power, patch_px))
+    middle.bar(range(len(shares)), [100 * share for share in shares.values()], color=[BLUE, BLUE, ORANGE, ORANGE])
+    for place, share in enumerate(shares.values()):
+        middle.annotate(f"{share:.0%}", (place, 100 * share), (0, 2), ha="center", textcoords="offset points")
+    middle.set_xticks(range(len(shares)), list(shares))
+    middle.set(ylabel="share of the total error (%)", ylim=(0, 108))
+    middle.set_title("carried by the brightest 1 % of pixels")
+    _draw_dark_shares(right, looks)
+    return fig
+
+
+def _shares_of_brightest(patches: FloatArray) -> dict[str, float]:
+    """The share of several losses that falls on the brightest hundredth of all pixels."""
+    flat = patches.reshape(len(patches), -1)
+    db = radiometry.to_db(np.where(flat > 0, flat, np.nan))
+    brightest = flat >= np.nanpercentile(flat, 99)
+
+    def share(errors: FloatArray) -> float:
+        return float(np.nansum(errors[brightest]) / np.nansum(errors))
+
+    def about(values: FloatArray, centre: Any) -> FloatArray:
+        return np.asarray(np.abs(values - centre(values, axis=1, keepdims=True)))
+
+    return {
+        "|dB|": share(about(db, np.nanmedian)),
+        "dB²": share(about(db, np.nanmean) ** 2),
+        "|power|": share(about(flat, np.nanmedian)),
+        "power²": share(about(flat, np.nanmean) ** 2),
+    }
+
+
+def _draw_dark_shares(ax: Axes, looks: Sequence[float]) -> None:
+    """The share of the error on the darker half of pure speckle, without and with the weight."""
+    from ...pretraining.weighting import sar_weights_db
+
+    width = 0.36
+    for place, n in enumerate(looks):
+        drawn = [speckle.draw_speckle((256, 256), n, seed) for seed in range(8)]
+        weights = [sar_weights_db(radiometry.to_db(power)) for power in drawn]
+        for shift, given, color, label in (
+            (-0.5, [None] * len(drawn), SKY, "unweighted"), (0.5, weights, ORANGE, "SAR weight"),
+        ):  # fmt: skip
+            shares = [speckle.error_share_below_median(p, w) for p, w in zip(drawn, given, strict=True)]
+            at, share = place + shift * width, float(np.mean(shares))
+            ax.bar(at, 100 * share, width * 0.94, color=color, label=label if place == 0 else None)
+            ax.annotate(f"{share:.0%}", (at, 100 * share), (0, 2), ha="center", textcoords="offset points")
+    ax.axhline(50, color="k", linewidth=1, linestyle="--", label="share of the pixels")
+    ax.set_xticks(range(len(looks)), [f"L = {n:.3g}" for n in looks])
+    ax.set(ylabel="share of the total error (%)", ylim=(0, 108), xlim=(-0.5, len(looks) - 0.5))
+    ax.set_title("carried by the darker half of pure speckle")
+    ax.legend(loc="upper right", ncols=2, fontsize=9)
+
+
+def _least_l1_db(looks: float) -> float:
+    """Mean absolute deviation of speckle from its median, in dB: what the best constant guess is left with."""
+    quantiles = special.gammaincinv(looks, (np.arange(20_000) + 0.5) / 20_000)
+    return float(np.abs(radiometry.to_db(quantiles / np.median(quantiles))).mean())
+
+
+def weight_emphasis(power: FloatArray, patch_px: int) -> Figure:
+    """The SAR weight exp(1 − x̃) in the patches of an image: what one bright target does to all other pixels.
+
+    Left: weight against brightness in the patches whose brightest pixel stands out least and most. Middle: how the
+    weight of the median pixel climbs to e as a target is put into pure speckle. Right: that weight in every patch.
+    """
+    from ...pretraining.weighting import sar_weights_db
+
+    patches = _patches(power, patch_px)
+    weights = sar_weights_db(radiometry.to_db(patches))
+    weights = np.where(np.isfinite(patches), weights, np.nan)
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(12.4, 3.6))
+    _draw_extreme_patches(left, patches, weights)
+    _draw_growing_target(middle, patches.shape[-1])
+    for ax in (left, middle):
+        ax.axhline(math.e, color="k", linewidth=0.8, linestyle="--")
+        ax.set(
+            ylabel="weight",
+            ylim=(0.95, 2.95),
+            yticks=[1, 1.5, 2, 2.5, math.e],
+            yticklabels=["1", "1.5", "2", "2.5", "e"],
+        )
+    of_median = np.nanmedian(weights, axis=(1, 2))
+    right.hist(of_median, bins=np.linspace(1, math.e, 40), color=SKY)
+    right.axvline(0.95 * math.e, color=VERMILION)
+    right.set(xlabel="weight of the patch's median pixel", ylabel="patches", xlim=(1, math.e))
+    right.set_title(f"above 0.95 e in {(of_median > 0.95 * math.e).mean():.0%} of {len(patches)} patches")
+    return fig
+
+
+def _draw_extreme_patches(ax: Axes, patches: FloatArray, weights: FloatArray) -> None:
+    """Weight against brightness where the brightest pixel stands out least, and where it does most."""
+    peaks_db = radiometry.to_db(np.nanmax(patches, axis=(1, 2)) / np.nanmedian(patches, axis=(1, 2)))
+    for index, color in ((peaks_db.argmin(), BLUE), (peaks_db.argmax(), ORANGE)):
+        order = np.argsort(patches[index].ravel())
+        db, weight = radiometry.to_db(patches[index].ravel()[order]), weights[index].ravel()[order]
+        ax.plot(db, weight, color=color, linewidth=1.5, label=f"peak {peaks_db[index]:.0f} dB above the median")
+    ax.set(xlabel="backscatter (dB)", title=f"two patches of {patches.shape[-1]} × {patches.shape[-1]} pixels")
+    ax.legend(loc="lower left", fontsize=9)
+
+
+def _draw_growing_target(ax: Axes, patch_px: int) -> None:
+    """The weights in drawn speckle of 2.5 looks, one of whose pixels grows brighter than all others."""
+    from ...pretraining.weighting import sar_weights_db
+
+    scene = speckle.draw_speckle((patch_px, patch_px), 2.5, 0)
+    lowest = float(radiometry.to_db(scene.max()))
+    targets_db = np.linspace(lowest, lowest + 30, 25)
+    medians, spreads = [], []
+    for target in targets_db:
+        scene[0, 0] = radiometry.to_power(target)
+        weights = sar_weights_db(radiometry.to_db(scene)[None])
+        medians.append(np.median(weights))
+        spreads.append(np.percentile(weights, [5, 95]))
+    ax.fill_between(targets_db, *np.transpose(spreads), color=SKY, alpha=0.5, label="5 to 95 % of pixels")
+    ax.plot(targets_db, medians, color=BLUE, label="median pixel")
+    ax.set(xlabel="brightest pixel above the mean (dB)", title="a target put into speckle (drawn, L = 2.5)")
+    ax.legend(loc="lower right", fontsize=9)
+
+
+def _patches(power: FloatArray, size: int) -> FloatArray:
+    """The image cut into squares (n, size, size): those with data everywhere, else those that have any.
+
+    An image smaller than a square is one square of its own, as large as fits.
+    """
+    size = min(size, *power.shape)
+    rows, cols = (n // size for n in power.shape)
+    cut = power[: rows * size, : cols * size].reshape(rows, size, cols, size).swapaxes(1, 2).reshape(-1, size, size)
+    whole = cut[np.isfinite(cut).all(axis=(1, 2))]
+    return np.asarray(whole if len(whole) else cut[np.isfinite(cut).any(axis=(1, 2))])

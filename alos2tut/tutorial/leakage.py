@@ -1,0 +1,219 @@
+"""What a careless random split pretends to gain, measured on a dataset's own patches. NumPy and scipy only.
+
+Three habits of dealing data to training and test are compared on the **same** test pixels:
+
+- ``ground``: training patches lie outside the held-out blocks, further than the buffer from every held-out patch;
+- ``patches``: training patches are drawn at random from all that are not test patches, their neighbours included;
+- ``pixels``: training pixels are drawn at random from all patches, those of the test pixels included, as if windows
+  overlapped.
+
+Each habit trains on equally many pixels. The learner is one with a perfect memory, which has nothing to tune:
+:data:`NEIGHBOURS` nearest neighbours, on what a network can see of a pixel's surroundings (:func:`pixel_features`). So
+what it gains from one habit over another is gained by remembering the place. How much a certain network gains depends
+on the network; the direction does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, stats
+from scipy.spatial import cKDTree
+
+from ..core.errors import Alos2TutError
+from ..dataset.legend import IGNORE
+from ..dataset.splits import away_from
+from ..dataset.store import PatchDataset, decode_db
+from ..metrics import scores_from_confusion
+
+HABITS = ("ground", "patches", "pixels")
+NEIGHBOURS = 5
+#: pixels, a side of the squares over which backscatter is averaged; the patch itself is the last one
+SCALES_PX = (3, 9, 27, 81)
+#: pixels of a patch that may be learned from, and as many others that may be scored
+_PIXELS = 200
+#: share of the blocks that is held out; half of their patches are tested, the others are what a careless split learns
+_HELD_OUT = 0.3
+_SCORES = {"miou": "miou", "accuracy": "pixel_accuracy"}
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """Scores of one learner on the same test pixels after training sets that were dealt by :data:`HABITS`.
+
+    Attributes:
+        miou: by habit, one mean IoU per repeat.
+        accuracy: by habit, the share of pixels that are right, one per repeat.
+        train_patches: patches that the habits ``ground`` and ``patches`` learn from, per repeat.
+        test_patches: patches that are tested, per repeat.
+        buffer_m: distance that ``ground`` keeps from held-out patches.
+    """
+
+    miou: Mapping[str, tuple[float, ...]]
+    accuracy: Mapping[str, tuple[float, ...]]
+    train_patches: tuple[int, ...]
+    test_patches: tuple[int, ...]
+    buffer_m: float
+
+    def gain(self, habit: str, score: str = "miou") -> tuple[float, float, float]:
+        """What a habit pretends to gain over ``ground``: the mean over repeats and its 95 % interval (Student's t).
+
+        Repeats draw from the same patches, so that the interval is of this scene, not of the world.
+
+        Args:
+            habit: ``patches`` or ``pixels``.
+            score: ``miou`` or ``accuracy``.
+        """
+        scores = getattr(self, score)
+        differences = np.subtract(scores[habit], scores["ground"])
+        mean, n = float(differences.mean()), len(differences)
+        half = float(stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / math.sqrt(n))
+        return mean, mean - half, mean + half
+
+
+def measure_leakage(dataset: PatchDataset, *, repeats: int = 8, seed: int = 0) -> Leakage:
+    """Train and test one learner on this dataset's labelled patches, dealt by each of the :data:`HABITS`.
+
+    Args:
+        dataset: its lists ``train``, ``val`` and ``test`` are taken together, whatever their split.
+        repeats: draws of held-out blocks, at least 2.
+        seed: equal seeds give equal results.
+
+    Raises:
+        Alos2TutError: fewer than two repeats, or too few blocks of ground to hold some out.
+    """
+    if repeats < 2:
+        raise Alos2TutError(f"repeats={repeats}: an interval needs at least 2", where="repeats")
+    ground = _Ground.of(dataset)
+    scores: dict[str, dict[str, list[float]]] = {name: {habit: [] for habit in HABITS} for name in _SCORES}
+    sizes: list[tuple[int, int]] = []
+    for repeat in range(repeats):
+        random = np.random.default_rng([seed, repeat])
+        training, test, size = ground.deal(random)
+        for habit, train in training.items():
+            result = scores_from_confusion(_confusion(ground, train, test, len(dataset.legend)))
+            for name, key in _SCORES.items():
+                scores[name][habit].append(result[key])
+        sizes.append(size)
+    miou, accuracy = ({habit: tuple(values) for habit, values in scores[name].items()} for name in scores)
+    train_patches, test_patches = zip(*sizes, strict=True)
+    return Leakage(miou, accuracy, train_patches, test_patches, ground.buffer_m)
+
+
+def pixel_features(db: NDArray[np.floating[Any]]) -> FloatArray:
+    """What is told of each pixel: means over squares of :data:`SCALES_PX` and over the patch, and their spread.
+
+    Args:
+        db: (H, W) in dB, NaN where there is no data.
+
+    Returns:
+        (H, W, 2 × scales + 2): for each scale, and for the patch, the mean power in dB and the coefficient of
+        variation of power as a logarithm. Squares that reach over the edge of the patch see it mirrored, missing
+        pixels count for nothing; NaN where a square holds none.
+    """
+    known = np.isfinite(db)
+    power = np.where(known, 10 ** (np.nan_to_num(db) / 10), 0)
+    means = [[ndimage.uniform_filter(part, size, mode="reflect") for part in (known * 1.0, power, power**2)]
+             for size in SCALES_PX]  # fmt: skip
+    means.append([np.full(db.shape, part.mean()) for part in (known, power, power**2)])
+    features = []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for share, first, second in means:
+            # running sums leave specks of what has gone by
+            has_any = share > 1e-9
+            mean, square = (np.where(has_any, moment / share, np.nan) for moment in (first, second))
+            variation = np.sqrt(np.maximum(square / mean**2 - 1, 1e-4))
+            features += [10 * np.log10(mean), np.log(variation)]
+    return np.stack(features, axis=-1)
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """All labelled patches of a dataset: where they lie, and what is known of a sample of their pixels."""
+
+    #: (N, 4) degrees
+    box_deg: FloatArray
+    #: (N,) number of each patch's ground block
+    block: NDArray[np.int64]
+    buffer_m: float
+    #: of the sampled pixels: features, class, position of their patch, and whether they may be scored or learned from
+    features: FloatArray
+    classes: NDArray[np.uint8]
+    patch: NDArray[np.int64]
+    is_scored: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, dataset: PatchDataset) -> _Ground:
+        records: list[dict[str, str]] = []
+        samples: list[tuple[NDArray[Any], ...]] = []
+        for split in map(dataset.split, ("train", "val", "test")):
+            for index, record in enumerate(split.table):
+                features, classes, is_scored = _sampled(*split.gather([index]), seed=len(records))
+                samples.append((features, classes, np.full(len(classes), len(records)), is_scored))
+                records.append(record)
+        box = np.array([[float(record[side]) for side in ("West", "South", "East", "North")] for record in records])
+        block = np.unique([record["Block"] for record in records], return_inverse=True)[1]
+        if block.max() < 3:
+            raise Alos2TutError(
+                f"its labelled patches lie in {block.max() + 1} blocks of ground; at least 4 are needed",
+                where=dataset.path,
+                remedy="Build it with a smaller block_m.",
+            )
+        features, *others = (np.concatenate(parts) for parts in zip(*samples, strict=True))
+        # all scales count alike
+        features = (features - features.mean(axis=0)) / features.std(axis=0)
+        return cls(box, block, float(dataset.content["settings"]["buffer_m"]), features, *others)
+
+    def deal(
+        self, random: np.random.Generator
+    ) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64], tuple[int, int]]:
+        """Pixels that each habit learns from, pixels that are scored; patches of ``ground`` and of the test."""
+        blocks = random.permutation(self.block.max() + 1)
+        held_out = np.isin(self.block, blocks[: max(1, round(_HELD_OUT * len(blocks)))])
+        inside = random.permutation(np.flatnonzero(held_out))
+        tested = inside[: max(1, len(inside) // 2)]
+        far = np.flatnonzero(~held_out)
+        far = far[away_from(self.box_deg[far], self.box_deg[held_out], self.buffer_m)]
+        others = np.setdiff1d(np.arange(len(self.block)), tested)
+        learned = {
+            "ground": np.flatnonzero(np.isin(self.patch, far) & ~self.is_scored),
+            "patches": np.flatnonzero(np.isin(self.patch, random.permutation(others)[: len(far)]) & ~self.is_scored),
+            "pixels": np.flatnonzero(~self.is_scored),
+        }
+        count = min(map(len, learned.values()))
+        if count < NEIGHBOURS:
+            raise Alos2TutError(
+                "too little ground is left to learn from outside the held-out blocks and their buffer",
+                where="dataset",
+                remedy="Build it with a smaller block_m or buffer_m, or with more ground.",
+            )
+        test = np.flatnonzero(np.isin(self.patch, tested) & self.is_scored)
+        learned = {habit: random.permutation(pool)[:count] for habit, pool in learned.items()}
+        return learned, test, (len(far), len(tested))
+
+
+def _sampled(rows: NDArray[np.int16], labels: NDArray[np.uint8], *, seed: int) -> tuple[NDArray[Any], ...]:
+    """Features and classes of some labelled pixels of one patch, and which of them may be scored: every other one."""
+    labelled = np.flatnonzero(labels[0] != IGNORE)
+    places = np.random.default_rng([seed, 17]).permutation(labelled)[: 2 * _PIXELS]
+    found = pixel_features(decode_db(rows[0, 0])).reshape(labels[0].size, -1)[places]
+    return found, labels[0].ravel()[places], np.arange(len(places)) % 2 == 1
+
+
+def _confusion(ground: _Ground, train: NDArray[np.int64], test: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """Counts of (label, prediction) by the commonest class of the nearest neighbours, of equals that of the nearest."""
+    nearest = cKDTree(ground.features[train]).query(ground.features[test], NEIGHBOURS)[1]
+    votes = np.zeros((len(test), classes))
+    for rank in range(NEIGHBOURS):
+        # a later neighbour's vote never outweighs an earlier one's, but two do
+        votes[np.arange(len(test)), ground.classes[train][nearest[:, rank]]] += 1 - 0.01 * rank
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (ground.classes[test], votes.argmax(axis=1)), 1)
+    return counts

@@ -1,0 +1,405 @@
+"""A map beside what it was made from, ready to be looked at; and where looking is worth while. NumPy, no matplotlib."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import Alos2TutError
+from ..dataset.labels import LabelMap, label_files
+from ..dataset.legend import IGNORE, Legend
+from ..mapping.files import MapFile, map_file
+from ..metrics import classes_named, water_classes
+from ..products.opening import open_product
+from ..products.product import MapGrid, Product
+from ..radiometry import is_count
+
+#: row, column, height and width in pixels of a map
+PixelWindow: TypeAlias = tuple[int, int, int, int]
+#: left, right, bottom, top in columns and rows of a map, as matplotlib has it
+Extent: TypeAlias = tuple[float, float, float, float]
+
+#: bins of confidence, of equal width
+BINS = 10
+#: by how much, in pixels, the grids of a map and its product may disagree
+_SLACK_PX = 0.01
+#: rows that are worked on at once
+_ROWS = 1024
+
+
+# --- a map and what belongs to it -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class MapView:
+    """A land-cover map beside its product and labels, all on the map's grid.
+
+    Attributes:
+        product: what was mapped.
+        legend: the map's classes.
+        classes: the map, uint8 (H, W): 0…classes−1, or :data:`alos2tut.dataset.legend.IGNORE`.
+        confidence: probability of the mapped class, float32 (H, W) in 0…1, NaN without data; None if it was not kept.
+        labels: as ``classes``; None if there are none on this ground.
+        grid: where pixels lie; ``grid.transform`` leads from (column, row) to the CRS.
+        polarization: the channel that was mapped.
+    """
+
+    product: Product
+    legend: Legend = field(repr=False)
+    classes: NDArray[np.uint8] = field(repr=False)
+    confidence: NDArray[np.float32] | None = field(repr=False)
+    labels: NDArray[np.uint8] | None = field(repr=False)
+    grid: MapGrid
+    polarization: str
+    # what was read of the product: pictures of one place are drawn again and again
+    _read: dict[tuple[Any, ...], tuple[NDArray[np.float32], Extent]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    @classmethod
+    def open(
+        cls,
+        map_path: str | Path,
+        product: Product | str | Path,
+        label_paths: str | Path | Sequence[str | Path],
+        legend: Legend,
+    ) -> Self:
+        """Read a map, and what belongs to it, into memory: 6 bytes per pixel.
+
+        Args:
+            map_path: a map as :func:`alos2tut.map_scene` writes it; its confidence is read from
+                ``<stem>_probability.tif`` beside it, if that is there.
+            product: what was mapped, or the path of it.
+            label_paths: label rasters in any coordinate system; none of them, ``()``: a view without labels.
+            legend: the map's, which makes classes of the labels' codes.
+
+        Raises:
+            Alos2TutError: a file that cannot be read, a map that has other classes than the legend or lies on another
+                grid than the product, a probability that belongs to another map, labels that
+                :class:`alos2tut.dataset.labels.LabelMap` refuses.
+        """
+        source, product = MapFile.open(map_path), product if isinstance(product, Product) else open_product(product)
+        source.check_legend(legend)
+        _check_grid(source, product)
+        classes = np.concatenate([strip for _, strip in source.class_strips(len(legend))])
+        labels = None
+        if paths := label_files(label_paths):
+            with LabelMap(paths, legend) as label_map:
+                labels = label_map.classes_on(source.grid.crs, source.grid.transform, source.shape)
+            labels = labels if (labels != IGNORE).any() else None
+        polarization = next(
+            (name for name in product.polarizations if product.image_name(name) == source.tags.get("PRODUCT")),
+            product.choose_polarization(),
+        )
+        return cls(product, legend, classes, _confidence(source), labels, source.grid, polarization)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the map."""
+        height, width = self.classes.shape
+        return height, width
+
+    @property
+    def whole(self) -> PixelWindow:
+        """The window of the whole map."""
+        return (0, 0, *self.shape)
+
+    @property
+    def mapped_labels(self) -> NDArray[np.uint8]:
+        """The labels where the map has a class, uint8 (H, W), to choose :func:`places` by; without labels the map."""
+        if self.labels is None:
+            return self.classes
+        return np.where(self.classes == IGNORE, np.uint8(IGNORE), self.labels)
+
+    @property
+    def pixels(self) -> tuple[float, float]:
+        """Pixels of the product along a side of one of the map, (rows, columns)."""
+        return _pixels(self.grid, self.product)
+
+    def window(self, window: PixelWindow | None) -> PixelWindow:
+        """A window of the map; None: the whole.
+
+        Raises:
+            Alos2TutError: one that is empty or reaches outside.
+        """
+        if window is None:
+            return self.whole
+        row, col, height, width = (int(part) for part in window)
+        if min(row, col) < 0 or min(height, width) < 1 or row + height > self.shape[0] or col + width > self.shape[1]:
+            problem = f"(row {row}, column {col}, {height} × {width}) does not lie in the map of {self.shape} pixels"
+            raise Alos2TutError(problem, where="window")
+        return row, col, height, width
+
+    def backscatter_db(self, window: PixelWindow, most_px: int) -> tuple[NDArray[np.float32], Extent]:
+        """Backscatter of a window of the map, averaged in power to about ``most_px`` pixels a side.
+
+        Returns:
+            dB, float32, NaN without data, and where it lies: its blocks may reach over the window.
+
+        Raises:
+            Alos2TutError: damaged pixels.
+        """
+        key = (window, most_px)
+        if key not in self._read:
+            self._read[key] = self._backscatter_db(window, most_px)
+        return self._read[key]
+
+    def _backscatter_db(self, window: PixelWindow, most_px: int) -> tuple[NDArray[np.float32], Extent]:
+        step = math.ceil(max(window[2:]) / most_px)
+        axes = [
+            _Axis(*told, step) for told in zip(window[:2], window[2:], self.pixels, self.product.shape, strict=True)
+        ]
+        rows, cols = axes
+        part = (rows.first, cols.first, rows.last - rows.first, cols.last - cols.first)
+        db = self.product.read_db(part, polarization=self.polarization, looks=(rows.looks, cols.looks))
+        (top, bottom), (left, right) = (axis.drawn(count) for axis, count in zip(axes, db.shape, strict=True))
+        return db, (left, right, bottom, top)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Rows or columns of a product that a window of its map needs, in whole blocks of looks."""
+
+    start: int
+    size: int
+    #: pixels of the product along a side of one of the map
+    ratio: float
+    #: pixels of the product
+    most: int
+    #: pixels of the map that make one of the picture
+    step: int
+
+    @property
+    def looks(self) -> int:
+        """Pixels of the product along a side of a block."""
+        return max(1, round(self.step * self.ratio))
+
+    @property
+    def first(self) -> int:
+        """The first pixel of the product: blocks are counted from its corner."""
+        return math.floor(self.start * self.ratio + _SLACK_PX) // self.looks * self.looks
+
+    @property
+    def last(self) -> int:
+        """The pixel of the product behind the last one."""
+        end = math.ceil((self.start + self.size) * self.ratio - _SLACK_PX)
+        return min(-(-end // self.looks) * self.looks, self.most)
+
+    def drawn(self, blocks: int) -> tuple[float, float]:
+        """From where to where blocks reach on the map; one that the product's edge cuts is drawn whole."""
+        return self.first / self.ratio, (self.first + blocks * self.looks) / self.ratio
+
+
+def _pixels(grid: MapGrid, product: Product) -> tuple[float, float]:
+    across = ~product.transform * grid.transform
+    return across.e, across.a
+
+
+def _check_grid(source: MapFile, product: Product) -> None:
+    """Refuse a map that is not one of the product: its pixels begin at the product's corner and cover all of it."""
+    is_same = source.grid.crs == product.crs
+    if is_same:
+        across = ~product.transform * source.grid.transform
+        ratios = np.array((across.e, across.a))
+        corner = np.array((across.f, across.c)) / np.maximum(ratios, 1)
+        skew = np.array((across.b, across.d)) * source.shape
+        is_same = bool((ratios > 0).all() and (np.abs([*corner, *skew]) < _SLACK_PX).all())
+    if is_same:
+        # the product's edge may cut the last pixels
+        cut = np.array(source.shape) - np.array(product.shape) / ratios
+        is_same = bool(((cut > -_SLACK_PX) & (cut < 1)).all())
+    if not is_same:
+        raise Alos2TutError(
+            f"does not lie on the grid of the product {product.name}",
+            where=source.path,
+            remedy="Give the product that was mapped.",
+        )
+
+
+def _confidence(source: MapFile) -> NDArray[np.float32] | None:
+    """What lies beside a map as the probability of its classes."""
+    path = map_file(source.path, "probability")
+    if not path.exists():
+        return None
+    found = MapFile.open(path)
+    if (found.shape, found.grid, found.tags.get("MADE_FROM")) != (
+        source.shape,
+        source.grid,
+        source.tags.get("MADE_FROM"),
+    ):
+        remedy = "Map again with the probability, or remove that file."
+        raise Alos2TutError(f"belongs to another map than {source.path.name}", where=path, remedy=remedy)
+    values = np.arange(256, dtype=np.float32) * np.float32(found.scale)
+    values[IGNORE] = np.nan
+    confidence = np.empty(found.shape, dtype=np.float32)
+    rows, cols = (slice(0, side) for side in found.shape)
+    for number, strip in enumerate(found.band.strips(rows, cols, _ROWS)):
+        values.take(strip, out=confidence[number * _ROWS : number * _ROWS + len(strip)])
+    return confidence
+
+
+# --- confidence -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AgreementByConfidence:
+    """How often a map agrees with the labels, by how sure it is; the share in a bin is ``agreeing / pixels``.
+
+    Attributes:
+        pixels: counts by bin of confidence, int64 (:data:`BINS`,).
+        agreeing: those of them where map and label are of one class.
+        confidence: means of the bins, NaN for empty ones.
+    """
+
+    pixels: NDArray[np.int64]
+    agreeing: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+
+def agreement_by_confidence(
+    view: MapView, tested: Sequence[PixelWindow]
+) -> tuple[AgreementByConfidence, AgreementByConfidence]:
+    """Agreement of a map with its labels in bins of confidence: in ``tested`` windows, and on all other ground.
+
+    Args:
+        view: has confidence and labels.
+        tested: windows, as the patches of a test list; they may overlap and reach outside.
+
+    Raises:
+        Alos2TutError: a view without confidence or labels.
+    """
+    if view.confidence is None or view.labels is None:
+        missing = "confidence" if view.confidence is None else "labels"
+        raise Alos2TutError(f"the view has no {missing}", where="view", remedy=_REMEDIES[missing])
+    sums = np.zeros((3, 2 * BINS))
+    for first in range(0, view.shape[0], _ROWS):
+        rows = slice(first, first + _ROWS)
+        mapped, told, sure = view.classes[rows], view.labels[rows], view.confidence[rows]
+        in_test = _inside(tested, first, mapped.shape)
+        there = (mapped != IGNORE) & (told != IGNORE) & np.isfinite(sure)
+        # 1 belongs to the last bin
+        bins = np.minimum((sure[there] * BINS).astype(np.intp), BINS - 1)
+        key = bins + BINS * ~in_test[there]
+        for total, weights in zip(sums, (None, mapped[there] == told[there], sure[there]), strict=True):
+            total += np.bincount(key, weights, minlength=2 * BINS)
+    parts = []
+    for part in (slice(None, BINS), slice(BINS, None)):
+        pixels, agreeing, confidence = sums[:, part]
+        mean = np.divide(confidence, pixels, out=np.full(BINS, np.nan), where=pixels > 0)
+        parts.append(AgreementByConfidence(pixels.astype(np.int64), agreeing.astype(np.int64), mean))
+    return parts[0], parts[1]
+
+
+_REMEDIES = {"confidence": "Map with the probability (probability=True).", "labels": "Give the label rasters."}
+
+
+def _inside(windows: Sequence[PixelWindow], first: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which pixels of some rows lie in windows."""
+    inside = np.zeros(shape, dtype=np.bool_)
+    for row, col, height, width in windows:
+        inside[max(row - first, 0) : max(row + height - first, 0), max(col, 0) : max(col + width, 0)] = True
+    return inside
+
+
+# --- where to look ----------------------------------------------------------------------------------------------------
+
+#: words in the names of classes
+_TOWN = {"built", "urban", "town", "towns", "city", "settlement", "settlements", "residential", "buildings"}
+_CROPS = {"cropland", "croplands", "crop", "crops", "paddy", "field", "fields", "farmland", "agriculture"}
+#: a place is named after what has at least this share of it; data it has at least
+_LEAST_SHARE, _LEAST_DATA = 0.1, 0.9
+#: windows that overlap by more than this share of their area are the same place
+_SAME_PLACE = 0.25
+#: that many places are sought; blocks along a side of a window, and pixels that are looked at
+_PLACES, _BLOCKS, _SAMPLES = 3, 8, 64
+
+
+def places(labels: NDArray[np.uint8], legend: Legend, side_px: int) -> dict[str, PixelWindow]:
+    """Telling places of a map, by its labels (or, without any, by the map itself).
+
+    These are "coast" (the most even mix of water and other classes), "town" (most of what is built up) and "plain"
+    (most cropland, paddy included), where the legend has such classes and they have a tenth of some place; if that
+    makes fewer than three, "open water" and places named after other classes join, those with most ground first.
+
+    Args:
+        labels: (H, W) class indices.
+        legend: what they mean.
+        side_px: of the squares, in pixels; less where the map is smaller.
+
+    Returns:
+        Windows by name, none twice, each with labels on nine tenths of it; empty where nothing is labelled.
+
+    Raises:
+        Alos2TutError: a side that is no whole number of at least 1; labels that are no image.
+    """
+    if not is_count(side_px):
+        raise Alos2TutError(f"side_px={side_px!r} is not a whole number of at least 1", where="places")
+    if labels.ndim != 2 or not labels.size:
+        raise Alos2TutError(f"labels of shape {labels.shape} are no image", where="places")
+    search = _Search(labels, min(int(side_px), *labels.shape))
+    names = legend.names
+    water, town, crops = water_classes(names), classes_named(names, _TOWN), classes_named(names, _CROPS)
+    known = search.share(range(len(names)))
+    in_water = search.share(water)
+    search.take("coast", np.minimum(in_water, known - in_water))
+    for name, classes in (("town", town), ("plain", crops)):
+        search.take(name, search.share(classes))
+    counts = np.bincount(search.sampled.reshape(-1), minlength=256)
+    others = {"open water": water}
+    others |= {name: [i] for i, name in enumerate(names) if i not in {*water, *town, *crops}}
+    for name in sorted(others, key=lambda name: -counts[others[name]].sum()):
+        if len(search.found) < _PLACES:
+            search.take(name, search.share(others[name]))
+    return search.found
+
+
+class _Search:
+    """A choice of square windows that begin at the corners of blocks, of which sums are taken."""
+
+    def __init__(self, labels: NDArray[np.uint8], side: int):
+        self.side, self.found = side, dict[str, PixelWindow]()
+        self._last = [size - side for size in labels.shape]
+        # shares of some thousand pixels of a window are exact enough
+        self._every = max(1, side // _SAMPLES)
+        sampled = labels[self._every // 2 :: self._every, self._every // 2 :: self._every]
+        self._side = side // self._every
+        self._block = max(1, self._side // _BLOCKS)
+        rows, cols = (size // self._block for size in sampled.shape)
+        self.sampled = sampled[: rows * self._block, : cols * self._block]
+        self._free = self.share(set(range(256)) - {IGNORE}) >= _LEAST_DATA
+
+    def share(self, classes: Iterable[int]) -> NDArray[np.float64]:
+        """Share of some classes in all windows."""
+        is_wanted = np.isin(np.arange(256), list(classes))
+        block, (height, width) = self._block, self.sampled.shape
+        # rows first: whole rows are added up fastest
+        sums = is_wanted[self.sampled].reshape(height // block, block, width).sum(axis=1, dtype=np.int32)
+        sums = sums.reshape(len(sums), width // block, block).sum(axis=2)
+        along = self._side // block
+        total = np.zeros((sums.shape[0] + 1, sums.shape[1] + 1))
+        total[1:, 1:] = sums.cumsum(axis=0).cumsum(axis=1)
+        inside = total[along:, along:] - total[:-along, along:] - total[along:, :-along] + total[:-along, :-along]
+        share: NDArray[np.float64] = inside / (along * block) ** 2
+        return share
+
+    def take(self, name: str, score: NDArray[np.float64]) -> None:
+        """Name the window with the highest score, if that is high enough."""
+        score = np.where(self._free, score, -1.0)
+        row, col = (int(place) for place in np.unravel_index(score.argmax(), score.shape))
+        if score[row, col] < _LEAST_SHARE:
+            return
+        step = self._block * self._every
+        # a side that is no multiple of blocks might reach over the edge
+        first_row, first_col = (min(n * step, last) for n, last in zip((row, col), self._last, strict=True))
+        self.found[name] = (first_row, first_col, self.side, self.side)
+        down, across = (
+            np.clip(self.side - step * np.abs(np.arange(size) - place), 0, None)
+            for size, place in zip(score.shape, (row, col), strict=True)
+        )
+        self._free &= np.outer(down, across) <= _SAME_PLACE * self.side**2

@@ -1,0 +1,380 @@
+"""What the notebooks stand on: their parameters, checked, and each stage's result, made or found again.
+
+A notebook begins with a cell of parameters; the next cell calls :func:`start`, which refuses names that the notebook
+does not know (papermill only warns about them) and returns a :class:`Tutorial`. Asking it for a result makes whatever
+is missing upstream, so every notebook runs on its own.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.artifacts import make_folder, sha256_file, stage_dir
+from ..core.config import STAGES, SimulateConfig, load_config, settings_for_key, split_overrides
+from ..core.errors import Alos2TutError, closest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..dataset.store import PatchDataset
+    from ..products.product import Product
+    from ..products.verify.report import Report
+
+#: how the parameters cell begins, and the cell that papermill puts after it
+_OURS, _INJECTED = "# Parameters:", "# Parameters\n"
+#: sides of the simulated archive's frames, and a corner west of the border between UTM zones 53 and 54
+_ARCHIVE_PX, _ZONE_BORDER = 1024, (137.985, 34.75)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tutorial:
+    """One walk through the tutorial: its parameters, and its results on request.
+
+    Args:
+        profile: ``quick``, ``laptop`` or ``paper``.
+        product: a product to work on, or several: a pattern or a CSV table of paths, of which the first is shown; None:
+            a simulated one.
+        labels: a label raster that covers it, or a folder of them; None: the simulated scene's.
+        legend: a legend's name or file; None: the profile's.
+        work_dir: where results live; None: ``work`` beside the notebooks' folder, or here.
+        seed: for everything random.
+        devices: processes or GPUs to train on; None: the profile's. With several, training runs under ``torchrun``.
+        overrides: settings of any stage, separated by semicolons: ``"pretrain.steps=20; dataset.patch_px=64"``.
+
+    Raises:
+        Alos2TutError: an unknown profile, stage or key, or a product without labels.
+    """
+
+    profile: str = "quick"
+    product: str | None = None
+    labels: str | None = None
+    legend: str | None = None
+    work_dir: str | None = None
+    seed: int = 0
+    devices: int | None = None
+    overrides: str = ""
+
+    def __post_init__(self) -> None:
+        if self.product is not None and self.labels is None:
+            raise Alos2TutError(
+                "a product of your own needs labels of its ground", where="labels", remedy="Set the parameter 'labels'."
+            )
+        if self.product is None and self.labels is not None:
+            raise Alos2TutError("labels without a product", where="product", remedy="Set the parameter 'product'.")
+        for stage in STAGES:
+            self.config(stage)  # whatever is wrong in any stage is said before the first one starts
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder of all results."""
+        if self.work_dir is not None:
+            return Path(self.work_dir)
+        root = Path(__file__).resolve().parents[2]
+        return (root if (root / "notebooks").is_dir() else Path.cwd()) / "work"
+
+    def config(self, stage: str, **values: Any) -> Any:
+        """A stage's settings: profile, parameters, then overrides."""
+        overrides = split_overrides(self.overrides)[stage]
+        shared = {"seed": self.seed, "devices": self.devices, "legend": self.legend}
+        # an override names its stage, so it says more than a parameter that all stages share
+        named = {entry.partition("=")[0].strip() for entry in overrides}
+        known = {field.name for field in dataclasses.fields(STAGES[stage])}
+        given = {key: value for key, value in shared.items() if key in known and key not in named}
+        return load_config(stage, self.profile, overrides=overrides, **{"work_dir": str(self.folder)} | given | values)
+
+    @cached_property
+    def product_path(self) -> Path:
+        """The product: the (first) one given, or the simulated one, which is made if it is not there."""
+        if self.product is not None:
+            from ..dataset.archive import product_paths
+
+            return Path(product_paths(self.product)[0][0])
+        return _simulated(self.config("simulate"))
+
+    @cached_property
+    def archive_paths(self) -> tuple[str, ...]:
+        """An archive to look at: all products given, or, simulated, one small ground in two seasons and another place.
+
+        The other place lies across the border of two UTM zones.
+        """
+        if self.product is not None:
+            from ..dataset.archive import product_paths
+
+            return tuple(path for path, _ in product_paths(self.product))
+        small = functools.partial(self.config, "simulate", size_px=_ARCHIVE_PX)
+        frames = ({"season": "autumn"}, {"season": "winter"}, {"season": "autumn", "corner": _ZONE_BORDER})
+        return tuple(str(_simulated(small(**frame))) for frame in frames)
+
+    @cached_property
+    def label_paths(self) -> tuple[str, ...]:
+        """The label rasters of the product."""
+        from ..dataset.labels import label_files
+
+        return label_files((self.product_path / "labels" if self.labels is None else self.labels,))
+
+    @cached_property
+    def archive_labels(self) -> tuple[str, ...]:
+        """The label rasters of :attr:`archive_paths`."""
+        from ..dataset.labels import label_files
+
+        if self.product is not None:
+            return self.label_paths
+        return label_files([Path(path) / "labels" for path in self.archive_paths])
+
+    @cached_property
+    def opened(self) -> Product:
+        """The product, opened."""
+        from ..products.opening import open_product
+
+        return open_product(self.product_path, crs=self.config("dataset").crs)
+
+    @cached_property
+    def verified(self) -> Report:
+        """What the product's files say of each other."""
+        from ..products.verify.report import verify_product
+
+        return verify_product(self.product_path, crs=self.config("dataset").crs)
+
+    @cached_property
+    def dataset_path(self) -> Path:
+        """The dataset's folder."""
+        from ..dataset.builder import build_dataset
+
+        products = str(self.product_path) if self.product is None else self.product
+        return build_dataset(self.config("dataset", products=products, labels=self.label_paths))
+
+    @cached_property
+    def dataset(self) -> PatchDataset:
+        """The dataset, opened."""
+        from ..dataset.store import open_dataset
+
+        return open_dataset(self.dataset_path)
+
+    @cached_property
+    def pretrained_path(self) -> Path:
+        """The folder of the pretraining."""
+        return self.pretrained_with()
+
+    def pretrained_with(self, **settings: Any) -> Path:
+        """The folder of a pretraining with other settings than these, as ``weighting="none"``."""
+        from ..pretraining.stage import pretrain
+
+        return _trained(pretrain, "pretrain", self.config("pretrain", dataset=self.dataset_path, **settings))
+
+    @contextmanager
+    def published_weights(self) -> Iterator[tuple[Path, bool]]:
+        """The authors' encoder file, and whether random numbers in its shapes stand in for it.
+
+        The file is where ``alos2tut fetch sar_w_simmim_weights`` puts it beside the folder of results; a stand-in is
+        removed afterwards.
+        """
+        fetched = self.folder.parent / "data" / "sar_w_simmim_weights" / "sar_w_simim_encoder.pth"
+        if fetched.is_file():
+            yield fetched, False
+            return
+        from ..networks.conversion import write_stand_in
+
+        with tempfile.TemporaryDirectory() as folder:
+            yield write_stand_in(Path(folder) / fetched.name, self.seed), True
+
+    @cached_property
+    def published_encoder(self) -> Path:
+        """Where the authors' encoder goes when it is converted."""
+        make_folder(self.folder / "published")
+        return self.folder / "published" / "encoder.safetensors"
+
+    @cached_property
+    def mixmae_path(self) -> Path:
+        """The folder of a pretraining by SAR-W-MixMAE: the same encoder but for its windows and positions."""
+        from ..core.config import PretrainConfig
+
+        encoder = self.config("pretrain").encoder
+        if encoder.kind != "swin":
+            raise Alos2TutError(f"MixMAE trains a Swin, not a {encoder.kind}", where="encoder.kind")
+        encoder = dataclasses.replace(encoder, shifted=False, position="sincos")
+        own = PretrainConfig(objective="mixmae", encoder=encoder)
+        names = ("objective", "encoder", "mask_unit_px", "mask_ratio", "loss")
+        return self.pretrained_with(**{name: getattr(own, name) for name in names})
+
+    @cached_property
+    def finetuned_path(self) -> Path:
+        """The folder of the fine-tuning that starts from the pretrained encoder."""
+        from ..segmentation.stage import finetune
+
+        init = self.pretrained_path / "encoder.safetensors"
+        return _trained(finetune, "finetune", self.config("finetune", dataset=self.dataset_path, init=init))
+
+    @cached_property
+    def baseline_path(self) -> Path:
+        """The folder of the same fine-tuning from random initialisation."""
+        from ..segmentation.stage import finetune
+
+        # the same architecture, whatever was set for the pretraining
+        encoder = self.config("pretrain").encoder
+        return _trained(finetune, "finetune", self.config("finetune", dataset=self.dataset_path, encoder=encoder))
+
+    @cached_property
+    def starts(self) -> dict[str, Path | None]:
+        """What fine-tuning starts from, by name; random weights are the reference."""
+        weighted = self.config("pretrain").weighting != "none"
+        return {"random": None, "SAR-W-SimMIM" if weighted else "SimMIM": self.pretrained_path}
+
+    @cached_property
+    def comparison_path(self) -> Path:
+        """The folder of a comparison of these starts over label budgets and seeds."""
+        from ..evaluation.comparison import compare
+
+        settings, patches = self.config("comparison"), len(self.dataset.split("train"))
+        budgets = [budget for budget in settings.budgets if budget < patches]
+        # one process for each of the small runs, whatever the long ones take
+        config = self.config("finetune", dataset=self.dataset_path, devices=1)
+        seeds = range(self.seed, self.seed + settings.seeds)
+        return compare(config, self.starts, budgets=[*budgets, None], seeds=seeds)
+
+    @cached_property
+    def report_path(self) -> Path:
+        """The folder of the report on the test list."""
+        from ..evaluation.report import evaluate
+
+        segmenter, baseline = (p / "segmenter.safetensors" for p in (self.finetuned_path, self.baseline_path))
+        return evaluate(self.config("evaluate", dataset=self.dataset_path, segmenter=segmenter, baseline=baseline))
+
+    @cached_property
+    def map_path(self) -> Path:
+        """The land-cover map of the whole product, with its confidence, beside the labels."""
+        from ..mapping.scene import map_scene
+
+        config = self.config("map")
+        segmenter = self.finetuned_path / "segmenter.safetensors"
+        made_from = {"product": self.opened.fingerprint, "segmenter": sha256_file(segmenter)}
+        target = stage_dir(self.folder, "map", settings_for_key(config), made_from) / "landcover.tif"
+        make_folder(target.parent)
+        return map_scene(
+            self.opened,
+            segmenter,
+            target,
+            overlap_px=config.overlap_px,
+            batch_size=config.batch_size,
+            flips=config.flips,
+            probability=True,
+            entropy=True,
+            labels=self.label_paths,
+        )
+
+    def keep(self, figure: Figure, name: str) -> None:
+        """Save a figure in the folder ``figures``; one of simulated data says so in its corner."""
+        if self.opened.simulated:
+            figure.text(0.999, -0.004, "simulated data", ha="right", va="top", fontsize=7, color="0.45", style="italic")
+        make_folder(self.folder / "figures")
+        figure.savefig(self.folder / "figures" / f"{name}.png")
+
+
+def _simulated(config: SimulateConfig) -> Path:
+    """A simulated product, made or found."""
+    from ..simulation.scene import RECIPE, simulate_product
+
+    target = stage_dir(config.work_dir, "simulate", settings_for_key(config), {"recipe": RECIPE})
+    if (target / "simulation.json").is_file():
+        print(f"reusing {target}")
+        return target
+    return simulate_product(target, config.seed, config.size_px, season=config.season, corner=config.corner)
+
+
+def _trained(train: Callable[[Any], Path], command: str, config: Any) -> Path:
+    """The result of a training; with several devices it is made under ``torchrun`` and then found."""
+    if config.devices > 1:
+        _launch(command, config)
+    return train(config)
+
+
+def _launch(command: str, config: Any) -> None:
+    """Run one training command in as many processes as there are devices, in a process group of its own.
+
+    Output comes line by line; whoever interrupts the cell ends all processes.
+
+    Raises:
+        Alos2TutError: the processes failed; what they said stands above.
+    """
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if value is not None}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "settings.yaml"
+        # through JSON, which YAML contains: tuples become lists
+        file.write_text(json.dumps(settings), encoding="utf-8")
+        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={config.devices}"]
+        # the defaults, which fill in what is None, are the profile paper's
+        words += ["-m", "alos2tut", command, config.dataset, "--profile", "paper", "--config", str(file)]
+        process = subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                print(line, end="", flush=True)
+            status = process.wait()
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    if status != 0:
+        raise Alos2TutError(f"{command} on {config.devices} devices failed with status {status}", where="devices")
+
+
+def start() -> Tutorial:
+    """Check this notebook's parameters and begin.
+
+    Reads the parameters cell and, under papermill, the cell injected after it.
+
+    Raises:
+        Alos2TutError: no parameters cell was run before, a name that this notebook does not know, or a parameter that
+            means nothing.
+    """
+    from IPython import get_ipython
+
+    names: dict[str, Any] = getattr(get_ipython(), "user_ns", {})
+    history: list[str] = names.get("In", [])
+    own = max((i for i, cell in enumerate(history) if cell.startswith(_OURS)), default=None)
+    if own is None:
+        # a runner that keeps no history (nbval) injects nothing either: what the parameters cell left is all there is
+        if "profile" not in names:
+            raise Alos2TutError("no parameters cell was run", where="notebook", remedy="Run the cells in order.")
+        return tutorial_from(names)
+    known = _assigned(history[own])
+    for cell in history[own + 1 :]:
+        for name in _assigned(cell) if cell.startswith(_INJECTED) else []:
+            if name not in known:
+                raise Alos2TutError(f"unknown parameter '{name}'", where="notebook", remedy=closest(name, known))
+    return tutorial_from({name: names[name] for name in known})
+
+
+def tutorial_from(parameters: Mapping[str, Any]) -> Tutorial:
+    """A :class:`Tutorial` from the parameters that it knows; a notebook may have more of its own."""
+    fields = {field.name for field in dataclasses.fields(Tutorial)}
+    return Tutorial(**{name: value for name, value in parameters.items() if name in fields})
+
+
+def _assigned(source: str) -> list[str]:
+    """Names that a cell's statements assign."""
+    names = []
+    for node in ast.parse(source).body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return names

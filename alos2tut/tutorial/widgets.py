@@ -1,0 +1,172 @@
+"""Sliders for a live notebook. Each shows what a static figure of its notebook shows, for other settings.
+
+Where nobody watches (papermill, nbclient) nothing is built: a widget would be a dead picture there, and headless
+clients have been seen to hang on its messages (jupyter/nbclient#312).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.progress import is_interactive
+from ..dataset.store import PatchDataset
+from ..products.product import Product
+from ..speckle import despeckling
+from .figures import dataset as dataset_figures
+from .figures import speckle as speckle_figures
+
+if TYPE_CHECKING:
+    from ..pretraining.weighting import Weighting
+    from .map_view import MapView, PixelWindow
+
+_LISTS = ("train", "val", "test")
+
+
+def _live(draw: Callable[..., None], **controls: Any) -> Any:
+    if is_interactive():
+        return ipywidgets.interactive(draw, **controls)
+    print("Sliders appear here in a live notebook.")
+    return None
+
+
+def explore_looks(product: Product, window: tuple[int, int, int, int]) -> Any:
+    """The window at 1 to 16 looks a side."""
+
+    def draw(looks: int) -> None:
+        speckle_figures.looks_ladder(product, window, (1, looks))
+        plt.show()
+
+    return _live(draw, looks=ipywidgets.IntSlider(4, 2, 16, continuous_update=False))
+
+
+def explore_filters(product: Product, window: tuple[int, int, int, int], looks: float) -> Any:
+    """A filter and its ratio image on a movable part of the window, 64, 128 or 256 pixels a side."""
+    sizes = [n for n in (64, 128, 256) if n <= min(window[2:])] or [min(window[2:])]
+
+    def draw(filter_name: str, filter_px: int, down: float, right: float, size_px: int) -> None:
+        row, col = (round(window[i] + part * (window[i + 2] - size_px)) for i, part in enumerate((down, right)))
+        power = product.read_power((row, col, size_px, size_px))
+        speckle_figures.despeckled(power, looks, [filter_name], filter_px, product.quantity)
+        plt.show()
+
+    def place() -> Any:
+        return ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.05, continuous_update=False)
+
+    return _live(
+        draw,
+        filter_name=ipywidgets.Dropdown(options=list(despeckling.FILTERS), value="refined Lee", description="filter"),
+        filter_px=ipywidgets.Dropdown(options=[5, 7, 9, 11], value=7, description="pixels"),
+        down=place(),
+        right=place(),
+        size_px=ipywidgets.Dropdown(options=sizes, value=sizes[-1], description="window"),
+    )
+
+
+def browse_patches(dataset: PatchDataset) -> Any:
+    """Patches of a list beside their labels, those first that have most of a class."""
+    names = dataset.legend.names
+    amounts = {split: dataset_figures.class_amounts(dataset.split(split), len(names)) for split in _LISTS}
+
+    def draw(split: str, land_class: str, place: int) -> None:
+        of_class = amounts[split][names.index(land_class)]
+        holders = np.argsort(-of_class, kind="stable")[: np.count_nonzero(of_class)]
+        if not len(holders):
+            print(f"No patch of the list '{split}' holds {land_class}.")
+            return
+        rank = min(place, len(holders))
+        print(f"patch {rank} of {len(holders)} that hold {land_class}")
+        dataset_figures.patch_and_labels(dataset, split, int(holders[rank - 1]))
+        plt.show()
+
+    return _live(
+        draw,
+        split=ipywidgets.Dropdown(options=_LISTS, description="list"),
+        land_class=ipywidgets.Dropdown(options=names, description="class"),
+        place=ipywidgets.IntSlider(1, 1, 100, description="most first", continuous_update=False),
+    )
+
+
+def explore_masks(patches_db: NDArray[np.floating[Any]], quantity: str) -> Any:
+    """The first of patches (n, H, W) under other masks, and what copying the visible neighbours makes of it."""
+    from .figures import pretraining as pretraining_figures
+
+    side = patches_db.shape[-1]
+    units = [unit for unit in (4, 8, 16, 32, 64) if side % unit == 0 and unit < side]
+
+    def draw(unit_px: int, ratio: float, seed: int) -> None:
+        pretraining_figures.one_mask(
+            patches_db[0], pretraining_figures.random_mask(side, unit_px, ratio, seed), quantity
+        )
+        plt.show()
+
+    return _live(
+        draw,
+        unit_px=ipywidgets.Dropdown(options=units, value=16 if 16 in units else units[-1], description="unit, px"),
+        ratio=ipywidgets.FloatSlider(0.6, min=0.1, max=0.9, step=0.1, continuous_update=False),
+        seed=ipywidgets.IntSlider(0, 0, 9, continuous_update=False),
+    )
+
+
+def explore_weights(patches_db: NDArray[np.floating[Any]], quantity: str) -> Any:
+    """Patches (n, H, W) and their weights, by scale and way of scaling power."""
+    from .figures import pretraining as pretraining_figures
+
+    def draw(weighting: Weighting, scale: float, patch: int) -> None:
+        pretraining_figures.one_weight(patches_db[patch - 1], weighting, scale, quantity)
+        plt.show()
+
+    return _live(
+        draw,
+        weighting=ipywidgets.Dropdown(options=list(pretraining_figures.WEIGHTINGS), description="weighting"),
+        scale=ipywidgets.FloatSlider(1.0, min=0.25, max=3, step=0.25, continuous_update=False),
+        patch=ipywidgets.IntSlider(1, 1, len(patches_db), continuous_update=False),
+    )
+
+
+def explore_threshold(
+    probabilities: NDArray[np.floating[Any]], dataset: PatchDataset, split: str, indices: Sequence[int]
+) -> Any:
+    """One class as a yes or no, by class and threshold: probabilities (n, classes, H, W) of patches of a list."""
+    from .figures import evaluation as evaluation_figures
+
+    part, names = dataset.split(split), dataset.legend.names
+    labels = part.gather(list(indices))[1]
+
+    def draw(land_class: str, threshold: float, patch: int) -> None:
+        index, order = names.index(land_class), np.roll(np.arange(len(indices)), 1 - patch)
+        first, quantity = part.db(int(indices[patch - 1]))[0], dataset.signal["quantity"]
+        chosen = probabilities[order, index]
+        evaluation_figures.class_threshold(chosen, labels[order], first, land_class, index, threshold, quantity)
+        plt.show()
+
+    return _live(
+        draw,
+        land_class=ipywidgets.Dropdown(options=names, description="class"),
+        threshold=ipywidgets.FloatSlider(0.5, min=0.02, max=0.98, step=0.02, continuous_update=False),
+        patch=ipywidgets.IntSlider(1, 1, len(indices), continuous_update=False),
+    )
+
+
+def swipe(view: MapView, windows: Mapping[str, PixelWindow]) -> Any:
+    """Two layers of a map on one picture, with a line to push between them, on the whole map or a named window."""
+    from .figures import map as map_figures
+
+    shown, places = map_figures.layers(view), {"whole map": None, **windows}
+
+    def draw(left: str, right: str, position: float, place: str) -> None:
+        map_figures.swipe(view, left, right, position, places[place])
+        plt.show()
+
+    return _live(
+        draw,
+        left=ipywidgets.Dropdown(options=shown, value=shown[0]),
+        right=ipywidgets.Dropdown(options=shown, value="map"),
+        position=ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.02, continuous_update=False),
+        place=ipywidgets.Dropdown(options=list(places)),
+    )

@@ -1,0 +1,230 @@
+"""Settings: profiles, files and single values; names and types checked."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+
+from alos2tut import Alos2TutError, load_config
+from alos2tut.core.config import (
+    STAGES,
+    EncoderConfig,
+    PretrainConfig,
+    describe_settings,
+    encoder_presets,
+    from_dict,
+    parse_override,
+    profile_names,
+    settings_for_key,
+    split_overrides,
+)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("profile", profile_names())
+def test_every_profile_loads_for_every_stage(stage, profile):
+    config = load_config(stage, profile)
+    assert type(config) is STAGES[stage]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.work_dir = "elsewhere"
+
+
+def test_the_profiles_are_three():
+    assert profile_names() == ["quick", "laptop", "paper"]
+
+
+def test_the_paper_profile_holds_the_published_numbers():
+    pretrain, finetune = load_config("pretrain", "paper"), load_config("finetune", "paper")
+    assert pretrain.encoder.depths == (2, 2, 18, 2) and pretrain.encoder.embed_dim == 128
+    assert (pretrain.batch_size, pretrain.epochs, pretrain.base_lr, pretrain.mask_ratio) == (2048, 800, 1e-4, 0.6)
+    assert (finetune.batch_size, finetune.epochs, finetune.base_lr) == (256, 100, 1.25e-4)
+    assert (load_config("dataset", "paper").patch_px, load_config("dataset", "paper").looks) == (256, 2)
+
+
+def test_encoders_by_name():
+    paper = load_config("pretrain", "paper", overrides=["encoder=paper"]).encoder
+    assert paper == EncoderConfig() and paper.position == "learned" and paper.window_size == 8
+    # a name stands for a whole encoder: nothing of the profile's stays; single keys refine it
+    tiny = load_config("pretrain", "quick", overrides=["encoder=tiny", "encoder.window_size=4"]).encoder
+    assert (tiny.embed_dim, tiny.depths, tiny.window_size) == (96, (2, 2, 6, 2), 4)
+    assert load_config("finetune", "quick", encoder="small").encoder.depths == (2, 2, 18, 2)
+    vit = load_config("pretrain", encoder="paper_vit").encoder
+    assert (vit.depths, vit.num_heads, vit.layer_scale, vit.patch_size) == ((12,), (12,), 0.1, 16)
+    assert vit.shared_relative_position and vit.position == "none"
+    assert 32 % (8 * EncoderConfig(**encoder_presets()["patch32"]).patch_size) == 0
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "map"])
+def test_batches_that_train_nothing_are_forward_passes(stage):
+    meanings = {key: meaning for key, _, meaning in describe_settings(stage)}
+    assert meanings["batch_size"].endswith("per forward pass.")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("block_m", "buffer_m") for value in (math.inf, math.nan, 1e300, -1.0)),
+        ("block_m", 1e-300),
+        ("temperature", math.nan),
+        ("points", 10**19),
+        ("max_class_share", {"forest": math.nan}),
+        ("max_class_share", {"forest": 1.1}),
+        ("products", ["a", "b\0"]),
+        ("labels", "a\0"),
+        ("crs", "EPSG:326\0"),
+    ],
+)
+def test_settings_of_a_dataset_that_cannot_be_are_refused(name, value):
+    with pytest.raises(Alos2TutError, match=f"dataset settings: {name}") as refused:
+        load_config("dataset", **{name: value})
+    assert "\0" not in str(refused.value)
+
+
+def test_an_infinite_temperature_is_one():
+    assert load_config("dataset", temperature=math.inf).temperature == math.inf
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_setting_says_what_it_means(stage):
+    described = describe_settings(stage)
+    assert len({key for key, _, _ in described}) == len(described) >= 3
+    assert [key for key, _, text in described if len(text) < 5] == []
+
+
+def test_nested_settings_are_described_by_their_full_key():
+    assert "encoder.depths" in [key for key, _, _ in describe_settings("pretrain")]
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "value"),
+    [
+        pytest.param("lr=1e-4", "lr", 1e-4, id="a number that YAML reads as text"),
+        pytest.param("lr=0.001", "lr", 0.001, id="a number"),
+        pytest.param("steps=20", "steps", 20, id="a whole number"),
+        pytest.param("steps=null", "steps", None, id="none"),
+        pytest.param(" steps = 20 ", "steps", 20, id="spaces"),
+        pytest.param("betas=[0.9, 0.95]", "betas", (0.9, 0.95), id="a list becomes a tuple"),
+        pytest.param("lr_drops=[]", "lr_drops", (), id="an empty list"),
+        pytest.param("dataset=a=b", "dataset", "a=b", id="an equals sign in the value"),
+    ],
+)
+def test_values_become_the_type_of_their_field(override, field, value):
+    found = getattr(load_config("pretrain", overrides=[override]), field)
+    assert found == value and type(found) is type(value)
+
+
+def test_nested_overrides_change_one_key_and_keep_the_profiles_others():
+    quick = load_config("pretrain").encoder
+    changed = load_config("pretrain", overrides=["encoder.depths=[1,1,2,1]", "encoder.window_size=8"]).encoder
+    assert changed == dataclasses.replace(quick, depths=(1, 1, 2, 1), window_size=8)
+
+
+def test_later_sources_win_over_earlier_ones(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("seed: 1\nlr: 1e-2\nencoder: {embed_dim: 16}\n")
+    by_file = load_config("pretrain", file=path)
+    assert (by_file.seed, by_file.lr, by_file.encoder.embed_dim) == (1, 0.01, 16)
+    assert by_file.encoder.depths == load_config("pretrain").encoder.depths
+    assert load_config("pretrain", file=path, overrides=["seed=2"]).seed == 2
+    assert load_config("pretrain", file=path, overrides=["seed=2"], seed=3).seed == 3
+    assert load_config("pretrain", file=path, overrides=["seed=2"], seed=None).seed == 2
+
+
+def test_paths_may_be_text_or_pathlibs_one_or_several():
+    config = load_config("dataset", products=Path("a/b"), labels=[Path("c"), "d"], legend=Path("my.yaml"))
+    assert (config.products, config.labels, config.legend) == (("a/b",), ("c", "d"), "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(lambda: load_config("pretrian"), r"unknown stage.*'pretrain'", id="stage"),
+        pytest.param(lambda: load_config("pretrain", "quik"), r"unknown profile 'quik'.*'quick'", id="profile"),
+        pytest.param(lambda: load_config("pretrain", None), r"unknown profile", id="no profile"),
+        pytest.param(lambda: load_config("pretrain", overrides=["stesp=2"]), r"unknown key 'stesp'.*'steps'", id="key"),
+        pytest.param(
+            lambda: load_config("pretrain", overrides=["encoder.depth=2"]),
+            r"unknown key 'encoder\.depth'.*'depths'",
+            id="nested key",
+        ),
+        pytest.param(lambda: load_config("pretrain", mask_raito=0.5), r"'mask_ratio'", id="keyword"),
+        pytest.param(lambda: load_config("pretrain", overrides=["steps=many"]), r"steps='many'", id="no number"),
+        pytest.param(lambda: load_config("pretrain", overrides=["mask_ratio=1.5"]), r"mask_ratio=1\.5", id="range"),
+        pytest.param(lambda: load_config("pretrain", overrides=["loss=l3"]), r"loss='l3'.*'l1'", id="choice"),
+        pytest.param(lambda: load_config("pretrain", overrides=["encoder=5"]), r"encoder", id="no encoder"),
+        *(
+            pytest.param(lambda o=o: load_config("pretrain", overrides=o.split(";")), named, id=o)
+            for o, named in [
+                ("encoder.depths=[1]", "depths of a swin has 4 numbers, not 1"),
+                ("encoder.depths=[2,0,2,2]", r"encoder\.depths\.1=0"),
+                ("encoder=paper_vit;encoder.num_heads=[1,2,3,4]", "num_heads of a vit has 1 number, not 4"),
+                ("encoder.layer_scale=0.1", "belong to a vit"),
+                ("encoder=tiney", r"unknown encoder 'tiney'.*'tiny'"),
+                ("weight_percentiles=[99,1]", "weight_percentiles fall"),
+                ("mask_ratio=1", "mask_ratio"),
+                ("mask_ratio=0", "mask_ratio"),
+            ]
+        ),
+        pytest.param(lambda: load_config("pretrain", overrides=["lr"]), r"'lr' is not.*key=value", id="no value"),
+        pytest.param(lambda: load_config("pretrain", overrides=["=1"]), r"key=value", id="no key"),
+        pytest.param(lambda: load_config("pretrain", overrides=["lr=[1"]), r"cannot be read", id="broken value"),
+        pytest.param(lambda: load_config("dataset", overrides=["products=3"]), r"products", id="a number as path"),
+        pytest.param(lambda: load_config("pretrain", lr=float("nan")), r"lr=nan", id="not a number"),
+    ],
+)
+def test_what_is_not_understood_is_refused_with_advice(call, message):
+    with pytest.raises(Alos2TutError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(None, "cannot be read", id="missing"),
+        pytest.param(b"a: [", "not valid YAML", id="broken"),
+        pytest.param(b"\xff\xfe", "not valid YAML", id="binary"),
+        pytest.param(b"- 1\n- 2\n", "no 'key: value'", id="a list"),
+        pytest.param(b"", "no 'key: value'", id="empty"),
+        pytest.param(b"1: 2\n", "unknown key '1'", id="a number as key"),
+        pytest.param(b"encoder: {1: 2}\n", "encoder", id="a number as nested key"),
+    ],
+)
+def test_a_settings_file_that_is_none_is_named(tmp_path, content, message):
+    path = tmp_path / "settings.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(Alos2TutError, match=message) as refused:
+        load_config("pretrain", file=path)
+    assert str(path) in str(refused.value)
+
+
+def test_overrides_parse_into_nested_settings():
+    assert parse_override("encoder.depths=[2,2,6,2]") == {"encoder": {"depths": [2, 2, 6, 2]}}
+
+
+def test_overrides_are_dealt_to_their_stages():
+    by_stage = split_overrides("pretrain.steps=20; finetune.lr=1e-3;\n dataset.patch_px=64;")
+    assert by_stage["pretrain"] == ["steps=20"] and by_stage["finetune"] == ["lr=1e-3"]
+    assert by_stage["dataset"] == ["patch_px=64"] and by_stage["map"] == []
+
+
+@pytest.mark.parametrize("text", ["steps=20", "pretrian.steps=20", "pretrain"], ids=["no stage", "typo", "no key"])
+def test_an_override_without_its_stage_is_refused(text):
+    with pytest.raises(Alos2TutError, match=r"overrides.*pretrain"):
+        split_overrides(text)
+
+
+def test_places_and_speed_do_not_decide_the_result():
+    allowed = load_config("finetune", allow_other_signal=True)
+    assert settings_for_key(allowed) == settings_for_key(load_config("finetune"))
+    one = load_config("pretrain", dataset="a", work_dir="b", devices=2, loader_workers=3)
+    assert settings_for_key(one) == settings_for_key(load_config("pretrain"))
+    assert settings_for_key(load_config("pretrain", seed=1)) != settings_for_key(one)
+
+
+def test_settings_survive_a_file():
+    config = load_config("pretrain", "laptop")
+    assert from_dict(PretrainConfig, dataclasses.asdict(config), where="run.json") == config
+    with pytest.raises(Alos2TutError, match=r"run\.json: unknown key 'stepz'.*'steps'"):
+        from_dict(PretrainConfig, {"stepz": 1}, where="run.json")

@@ -1,0 +1,131 @@
+"""Jobs on executors: results in order, few in flight, nothing started in vain."""
+
+import operator
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from alos2tut import Alos2TutError
+from alos2tut.core.parallel import as_done, cores, in_order, only_one, process_pool
+
+
+@pytest.mark.parametrize("workers", [None, 1, 4])
+def test_results_come_in_the_order_of_the_jobs(workers):
+    def slow_first(job: int) -> int:
+        time.sleep(0.02 if job == 0 else 0)
+        return job * job
+
+    executor = None if workers is None else ThreadPoolExecutor(workers)
+    assert list(in_order(executor, slow_first, range(30))) == [job * job for job in range(30)]
+
+
+def test_jobs_are_taken_only_as_they_are_needed():
+    taken = []
+
+    def jobs():
+        for job in range(100):
+            taken.append(job)
+            yield job
+
+    with ThreadPoolExecutor(2) as executor:
+        results = in_order(executor, operator.neg, jobs(), ahead=3)
+        assert next(results) == 0 and len(taken) == 4
+        assert next(results) == -1 and len(taken) == 5
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_an_error_comes_in_its_place_and_the_rest_is_given_up(pooled):
+    started, may_go_on = [], threading.Event()
+
+    def work(job: int) -> int:
+        started.append(job)
+        if job == 2:
+            raise ValueError("two")
+        if job > 2:
+            may_go_on.wait(5)
+        return job
+
+    executor = ThreadPoolExecutor(1) if pooled else None
+    results = in_order(executor, work, range(50), ahead=8)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="two"):
+        next(results)
+    may_go_on.set()
+    if executor:
+        executor.shutdown()
+    assert len(started) <= 4
+
+
+@pytest.mark.parametrize("workers", [None, 3])
+def test_a_slow_job_keeps_nobody_waiting(workers):
+    def work(job: int) -> int:
+        time.sleep(0.1 if job == 0 else 0)
+        return -job
+
+    executor = None if workers is None else ThreadPoolExecutor(workers)
+    found = list(as_done(executor, work, range(20)))
+    assert sorted(found) == [(job, -job) for job in range(20)]
+    assert (found[0] == (0, 0)) is (workers is None)
+
+
+def test_an_error_of_any_job_is_raised_and_the_rest_given_up():
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ZeroDivisionError):
+        list(as_done(executor, lambda job: 1 // job, range(100)))
+
+
+def test_a_process_that_dies_is_told():
+    with pytest.raises(Alos2TutError, match="ended before its work did"), process_pool(2) as pool:
+        list(as_done(pool, os._exit, [3]))
+
+
+def test_processes_do_not_outlive_a_parent_that_is_killed(tmp_path):
+    program = """
+import os, signal, sys, time
+from alos2tut.core.parallel import process_pool
+with process_pool(2) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    worker = int(killed.stdout.readline())
+    killed.wait()
+    for _ in range(200):
+        if not Path(f"/proc/{worker}").exists() or "Z" in Path(f"/proc/{worker}/stat").read_text().split(")")[1][:3]:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(worker, signal.SIGKILL)
+        pytest.fail("the worker lives on")
+
+
+def test_only_one_at_a_time(tmp_path):
+    with only_one(tmp_path), pytest.raises(Alos2TutError, match="another process"), only_one(tmp_path):
+        pass
+    with only_one(tmp_path):
+        pass
+
+
+def test_anything_that_submits_is_an_executor():
+    class Immediate:
+        def submit(self, function, job):
+            future = Future()
+            future.set_result(function(job))
+            return future
+
+    assert list(in_order(Immediate(), operator.neg, [1, 2])) == [-1, -2]
+
+
+def test_one_worker_is_this_process_and_several_are_others():
+    with process_pool(1) as alone:
+        assert alone is None
+    with process_pool(2) as pool:
+        assert list(in_order(pool, operator.neg, [1, 2, 3])) == [-1, -2, -3]
+    assert cores() >= 1

@@ -1,0 +1,584 @@
+"""Labels on grids: every pixel the label pixel in which its centre lies, whatever the two coordinate systems."""
+
+import math
+import os
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rasterio import Affine
+from rasterio.crs import CRS
+from rasterio.warp import Resampling, reproject
+from rasterio.warp import transform as reproject_points
+from support.products import write_geotiff
+
+from alos2tut import Alos2TutError, load_legend, open_product
+from alos2tut.dataset import labels
+from alos2tut.dataset.labels import LabelMap, label_classes, label_files, label_fingerprint, warp_labels
+from alos2tut.dataset.legend import IGNORE, LandClass, Legend
+
+UTM54 = CRS.from_epsg(32654)
+LONLAT = CRS.from_epsg(4326)
+LAMBERT = CRS.from_proj4("+proj=lcc +lat_1=34 +lat_2=40 +lat_0=36 +lon_0=137.5 +ellps=GRS80 +units=m")
+#: degrees of a label pixel of Japan's map
+STEP_DEG = 1 / 12000
+GRID = Affine(5, 0, 352_000, 0, -5, 3_990_000)
+#: each code is the class of its number
+ANY_CODE = Legend("all", "", tuple(LandClass(str(code), (0, 0, 0), (code,)) for code in range(120)), ())
+
+
+def random_codes(shape: tuple[int, int], seed: int = 0, dtype: str = "uint8") -> np.ndarray:
+    """Codes of which neighbours nearly always differ."""
+    return np.random.default_rng(seed).integers(0, 120, shape).astype(dtype)
+
+
+def centres(transform: Affine, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of all pixels' centres, in the grid's system."""
+    rows, cols = np.mgrid[: shape[0], : shape[1]] + 0.5
+    return transform * (cols.ravel(), rows.ravel())
+
+
+def places(path: Path, crs: CRS, transform: Affine, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns in a raster of all pixels' centres."""
+    with rasterio.open(path) as raster:
+        x, y = centres(transform, shape)
+        if raster.crs != crs:
+            x, y = (np.array(values) for values in reproject_points(crs, raster.crs, x, y))
+        cols, rows = ~raster.transform * (x, y)
+    return rows.reshape(shape), cols.reshape(shape)
+
+
+def nearest_codes(paths: list[Path], crs: CRS, transform: Affine, shape: tuple[int, int]) -> np.ndarray:
+    """What is right: each pixel by its own coordinates, raster by raster."""
+    found, missing = np.full(shape, -1), np.ones(shape, dtype=bool)
+    for path in paths:
+        rows, cols = (np.floor(values) for values in places(path, crs, transform, shape))
+        with rasterio.open(path) as raster:
+            codes = raster.read(1)
+        use = missing & (rows >= 0) & (rows < codes.shape[0]) & (cols >= 0) & (cols < codes.shape[1])
+        found[use] = codes[rows[use].astype(int), cols[use].astype(int)]
+        missing &= ~use
+    return found
+
+
+def raster_around(
+    path: Path,
+    crs: CRS,
+    transform: Affine,
+    shape: tuple[int, int],
+    target: CRS,
+    *,
+    pixel: float,
+    turn_deg: float = 0,
+    shear_deg: float = 0,
+    flip: int = -1,
+    offset: tuple[float, float] = (0, 0),
+    size: tuple[int, int] = (300, 350),
+    dtype: str = "uint8",
+) -> Path:
+    """A label raster in another system, whose middle lies on that of a grid, but for an offset in label pixels."""
+    x, y = transform * (shape[1] / 2, shape[0] / 2)
+    [x], [y] = reproject_points(crs, target, [x], [y])
+    turned = Affine.translation(x, y) * Affine.rotation(turn_deg) * Affine.shear(shear_deg)
+    scaled = turned * Affine.scale(pixel, flip * pixel) * Affine.translation(offset[0], offset[1])
+    placed = scaled * Affine.translation(-size[1] / 2, -size[0] / 2)
+    return write_geotiff(path, random_codes(size, 1, dtype), placed, target, dtype=dtype)
+
+
+# --- the nearest label, exactly
+
+
+def test_labels_of_japans_tiles_are_exact_across_a_seam_and_a_zone_border(tmp_path):
+    shape = (300, 1100)
+    # the zone begins at 138° E, where two columns of tiles meet; two rows of them meet at 36° N
+    [x], [y] = reproject_points(LONLAT, UTM54, [138], [36])
+    transform = Affine(5, 0, x - 2501.7, 0, -5, y + 711.3)
+    corners = [(138, 36), (137.9, 36), (137.9, 36.05), (138, 36.05)]
+    tiles = [
+        write_geotiff(
+            tmp_path / f"{i}.tif",
+            random_codes((600, 1200), i),
+            Affine(STEP_DEG, 0, west, 0, -STEP_DEG, north),
+            "EPSG:4326",
+            dtype="uint8",
+        )
+        for i, (west, north) in enumerate(corners)
+    ]
+    expected = nearest_codes(tiles, UTM54, transform, shape)
+    assert (expected >= 0).all()
+    np.testing.assert_array_equal(warp_labels(tiles, UTM54, transform, shape), expected)
+
+
+SYSTEMS = {
+    "degrees": (LONLAT, STEP_DEG),
+    "own": (UTM54, 10.0),
+    "another zone": (CRS.from_epsg(32653), 10.0),
+    "Mercator": (CRS.from_epsg(3857), 10.0),
+    "Lambert": (LAMBERT, 10.0),
+    "Japan's plane": (CRS.from_epsg(6677), 10.0),
+}
+
+
+@pytest.mark.parametrize("turn_deg", [0, 33, 180], ids=["upright", "turned", "upside down"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_labels_in_any_system_and_turned_in_any_way_are_exact(tmp_path, system, turn_deg):
+    (target, pixel), shape = SYSTEMS[system], (400, 450)
+    path = raster_around(tmp_path / "l.tif", UTM54, GRID, shape, target, pixel=pixel, turn_deg=turn_deg, shear_deg=5)
+    expected = nearest_codes([path], UTM54, GRID, shape)
+    assert (expected >= 0).mean() > 0.5
+    np.testing.assert_array_equal(warp_labels([path], UTM54, GRID, shape), expected)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    zone=st.sampled_from([1, 31, 53, 54, 60]),
+    off_deg=st.sampled_from([0.0, 3.0, -3.0]) | st.floats(-12, 12),
+    latitude=st.sampled_from([0.0, 36.0, 83.9]) | st.floats(-70, 84),
+    spacing=st.sampled_from([2.5, 5.0, 25.0, 100.0]),
+    shape=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    grid_turn_deg=st.sampled_from([0.0, 12.0]),
+    target=st.sampled_from([LONLAT, CRS.from_epsg(3857), CRS.from_epsg(32654), CRS.from_epsg(6668), LAMBERT]),
+    coarser=st.sampled_from([0.4, 1.0, 1.7, 12.0]),
+    turn_deg=st.sampled_from([0.0, 180.0]) | st.floats(0, 360),
+    flip=st.sampled_from([-1, 1]),
+    offsets=st.lists(st.tuples(st.floats(-200, 200), st.floats(-200, 200)), min_size=1, max_size=3),
+    dtype=st.sampled_from(["uint8", "int8", "uint16", "int16"]),
+)
+def test_labels_are_those_of_every_pixels_own_coordinates(
+    tmp_path, zone, off_deg, latitude, spacing, shape, grid_turn_deg, target, coarser, turn_deg, flip, offsets, dtype
+):
+    crs = CRS.from_epsg(32600 + zone)
+    [x], [y] = reproject_points(LONLAT, crs, [6 * zone - 183 + off_deg], [latitude])
+    turned = Affine.translation(x, y) * Affine.rotation(grid_turn_deg) * Affine.scale(spacing, -spacing)
+    transform = turned * Affine.translation(-shape[1] / 2, -shape[0] / 2)
+    pixel = spacing * coarser / (111_320 if target.is_geographic else 1)
+    shared = {"pixel": pixel, "turn_deg": turn_deg, "flip": flip, "dtype": dtype}
+    paths = [
+        raster_around(tmp_path / f"{i}.tif", crs, transform, shape, target, offset=offset, **shared)
+        for i, offset in enumerate(offsets)
+    ]
+    expected = nearest_codes(paths, crs, transform, shape)
+    np.testing.assert_array_equal(warp_labels(paths, crs, transform, shape), expected)
+
+
+@pytest.mark.parametrize("spacing_m", [500, 1000, 2000, 4000])
+def test_labels_on_grids_so_wide_that_the_earth_curves_are_exact(tmp_path, spacing_m):
+    shape, transform = (250, 300), Affine(spacing_m, 0, 100_000, 0, -spacing_m, 7_000_000)
+    options = {"pixel": spacing_m / 80_000, "turn_deg": 20, "size": (700, 700)}
+    path = raster_around(tmp_path / "l.tif", UTM54, transform, shape, LONLAT, **options)
+    expected = nearest_codes([path], UTM54, transform, shape)
+    np.testing.assert_array_equal(warp_labels([path], UTM54, transform, shape), expected)
+
+
+@pytest.mark.parametrize("shift_px", [0.0, 1e-12, -1e-12, 1e-7, -1e-7, 1e-5])
+def test_centres_on_the_edges_of_label_pixels_belong_to_the_one_that_begins_there(tmp_path, shift_px):
+    # label pixels of 10 m begin at every second centre
+    placed = GRID * Affine.translation(0.5, 0.5) * Affine.scale(2) * Affine.translation(shift_px, shift_px)
+    path = write_geotiff(tmp_path / "l.tif", random_codes((200, 200)), placed, dtype="uint8")
+    shape = (300, 300)
+    np.testing.assert_array_equal(warp_labels([path], UTM54, GRID, shape), nearest_codes([path], UTM54, GRID, shape))
+
+
+#: the grid of a mosaic in degrees after two looks, and one in metres that no binary number tells exactly
+BORDERED = {
+    "degrees": (LONLAT, Affine(2 / 4500, 0, 138 + 1 / 9000, 0, -2 / 4500, 36 - 1 / 9000)),
+    "metres": (UTM54, Affine(5.1, 0, 352_000.3, 0, -5.1, 3_990_000.7)),
+    "turned": (UTM54, Affine.translation(352_000.3, 3_990_000.7) * Affine.rotation(11) * Affine.scale(5.1, -5.1)),
+}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    system=st.sampled_from([*BORDERED]),
+    other_datum=st.booleans(),
+    grid_px_per_label_px=st.sampled_from([1, 2, 3]),
+    start=st.tuples(st.integers(0, 299), st.integers(0, 419)),
+    size=st.tuples(st.integers(1, 300), st.integers(1, 420)),
+)
+def test_labels_on_windows_are_those_of_the_whole_where_centres_lie_on_borders(
+    tmp_path, system, other_datum, grid_px_per_label_px, start, size
+):
+    (crs, transform), shape = BORDERED[system], (300, 420)
+    placed = transform * Affine.translation(0.5, 0.5) * Affine.scale(grid_px_per_label_px)
+    # JGD2011 lies where WGS 84 does, but is another system: it goes through PROJ
+    target = {LONLAT: CRS.from_epsg(6668), UTM54: CRS.from_epsg(6690)}[crs] if other_datum else crs
+    path = write_geotiff(tmp_path / "l.tif", random_codes((310, 430)), placed, target, dtype="uint8")
+    rows, cols = (slice(first, min(first + n, most)) for first, n, most in zip(start, size, shape, strict=True))
+    part = (rows.stop - rows.start, cols.stop - cols.start)
+    expected = nearest_codes([path], crs, transform, shape)
+    with LabelMap([path], ANY_CODE) as label_map:
+        np.testing.assert_array_equal(label_map.codes_on(crs, transform, shape), expected)
+        codes = label_map.codes_on(crs, transform, part, offset=(rows.start, cols.start))
+        np.testing.assert_array_equal(codes, expected[rows, cols])
+        classes = label_map.classes_on(crs, transform, part, offset=(rows.start, cols.start))
+        np.testing.assert_array_equal(classes, np.where(codes < 0, IGNORE, codes))
+        points = transform * (np.arange(cols.start, cols.stop) + 0.5, np.full(part[1], rows.start + 0.5))
+        np.testing.assert_array_equal(label_map.codes_at(crs, *points), codes[0])
+
+
+def test_labels_across_the_antimeridian_are_exact(tmp_path):
+    crs, shape = CRS.from_epsg(32660), (300, 300)
+    [x], [y] = reproject_points(LONLAT, crs, [180], [-17])
+    transform = Affine(5, 0, x - 700, 0, -5, y + 700)
+    west = Affine(STEP_DEG, 0, 180 - 300 * STEP_DEG, 0, -STEP_DEG, -16.98)
+    east = Affine(STEP_DEG, 0, -180, 0, -STEP_DEG, -16.98)
+    paths = [
+        write_geotiff(tmp_path / f"{i}.tif", random_codes((500, 300), i), placed, "EPSG:4326", dtype="uint8")
+        for i, placed in enumerate([west, east])
+    ]
+    expected = nearest_codes(paths, crs, transform, shape)
+    assert (expected >= 0).all()
+    np.testing.assert_array_equal(warp_labels(paths, crs, transform, shape), expected)
+
+
+@pytest.mark.parametrize("beyond_m", [-1e-4, 0, 1e-9, 1e-4])
+def test_centres_on_the_antimeridian_lie_where_proj_says(tmp_path, beyond_m):
+    crs, shape = CRS.from_epsg(32660), (493, 227)
+    [x], [y] = reproject_points(LONLAT, crs, [180], [0])
+    transform = Affine.translation(x + beyond_m, y) * Affine.scale(5, -5) * Affine.translation(-113.5, -246.5)
+    # a raster that reaches further than longitudes do
+    placed = Affine(STEP_DEG, 0, 180 - 150 * STEP_DEG, 0, -STEP_DEG, 150 * STEP_DEG)
+    path = write_geotiff(tmp_path / "l.tif", random_codes((300, 300)), placed, "EPSG:4326", dtype="uint8")
+    expected = nearest_codes([path], crs, transform, shape)
+    np.testing.assert_array_equal(warp_labels([path], crs, transform, shape), expected)
+
+
+@pytest.mark.parametrize("most_px", [1, 50, 5000])
+def test_labels_much_finer_than_the_grid_are_read_in_parts(tmp_path, monkeypatch, most_px):
+    transform, shape = Affine(200, 0, 352_000, 0, -200, 3_990_000), (40, 50)
+    path = raster_around(
+        tmp_path / "l.tif", UTM54, transform, shape, LONLAT, pixel=STEP_DEG, turn_deg=20, size=(900, 1000)
+    )
+    monkeypatch.setattr(labels, "_WINDOW_PX", most_px)
+    expected = nearest_codes([path], UTM54, transform, shape)
+    np.testing.assert_array_equal(warp_labels([path], UTM54, transform, shape), expected)
+    with LabelMap([path]) as label_map:
+        np.testing.assert_array_equal(label_map.codes_at(UTM54, *centres(transform, shape)), expected.ravel())
+
+
+def test_where_the_polynomials_are_no_good_pixels_are_looked_up_one_by_one(tmp_path, monkeypatch):
+    shape = (120, 130)
+    path = raster_around(tmp_path / "l.tif", UTM54, GRID, shape, LONLAT, pixel=STEP_DEG)
+    monkeypatch.setattr(labels, "_TIGHT", 0.0)
+    np.testing.assert_array_equal(warp_labels([path], UTM54, GRID, shape), nearest_codes([path], UTM54, GRID, shape))
+
+
+def test_ground_without_a_place_has_no_label(tmp_path):
+    # this projection of the far side of the earth knows no place for three quarters of the grid
+    globe = CRS.from_proj4("+proj=ortho +lat_0=36 +lon_0=139 +ellps=WGS84")
+    shape, transform = (60, 80), Affine(4.5, 0, -180, 0, -3, 90)
+    path = write_geotiff(
+        tmp_path / "l.tif", 1 + random_codes((130, 130)), Affine(1e5, 0, -6.5e6, 0, -1e5, 6.5e6), globe, dtype="uint8"
+    )
+    found = warp_labels([path], LONLAT, transform, shape)
+    longitude, latitude = (np.radians(values.reshape(shape)) for values in centres(transform, shape))
+    height = np.sin(latitude) * math.sin(math.radians(36))
+    height += np.cos(latitude) * math.cos(math.radians(36)) * np.cos(longitude - math.radians(139))
+    # at the limb, and where the earth is no sphere, it may be either
+    assert (found[height > 0.05] > 0).all() and (found[height < -0.05] == -1).all()
+
+
+def test_a_point_without_a_place_leaves_the_others_theirs(tmp_path):
+    path = raster_around(tmp_path / "l.tif", UTM54, GRID, (50, 50), LONLAT, pixel=STEP_DEG)
+    expected = nearest_codes([path], UTM54, GRID, (1, 2)).ravel().tolist()
+    (left, right), (top, _) = centres(GRID, (1, 2))
+    x, y = [1e12, left, np.inf, right, 1e12, np.nan], [top, top, top, top, 1e12, top]
+    with LabelMap([path]) as label_map:
+        assert label_map.codes_at(UTM54, x, y).tolist() == [-1, expected[0], -1, expected[1], -1, -1]
+
+
+def test_gdals_warper_differs_only_beside_the_edges_of_label_pixels(tmp_path):
+    shape = (700, 900)
+    path = raster_around(tmp_path / "l.tif", UTM54, GRID, shape, LONLAT, pixel=STEP_DEG, size=(600, 700))
+    ours = warp_labels([path], UTM54, GRID, shape)
+    with rasterio.open(path) as raster:
+        theirs = np.zeros(shape, dtype=np.uint8)
+        given = {"src_transform": raster.transform, "src_crs": raster.crs, "dst_transform": GRID, "dst_crs": UTM54}
+        reproject(raster.read(1), theirs, resampling=Resampling.nearest, **given)
+    rows, cols = places(path, UTM54, GRID, shape)
+    beside_px = np.minimum(*(np.abs(values - np.rint(values)) for values in (rows, cols)))
+    differ = ours != theirs
+    # GDAL interpolates coordinates; its tolerance is an eighth of a pixel
+    assert 0 < differ.mean() < 0.03 and beside_px[differ].max() < 0.05
+
+
+# --- how it is done
+
+
+def test_few_pixels_are_reprojected(tmp_path, monkeypatch):
+    shape, asked = (512, 2048), []
+    path = raster_around(tmp_path / "l.tif", UTM54, GRID, shape, LONLAT, pixel=STEP_DEG, size=(600, 2000))
+    once = labels.reprojected
+    monkeypatch.setattr(labels, "reprojected", lambda points, *given: asked.append(len(points)) or once(points, *given))
+    assert (warp_labels([path], UTM54, GRID, shape) >= 0).all()
+    assert 0 < sum(asked) < 2e-3 * math.prod(shape)
+
+
+def test_strips_give_what_the_whole_gives_and_files_are_opened_once(tmp_path, monkeypatch):
+    shape = (700, 600)
+    paths = [
+        raster_around(tmp_path / f"{i}.tif", UTM54, GRID, shape, LONLAT, pixel=STEP_DEG, offset=(200 * i - 100, 0))
+        for i in range(2)
+    ]
+    whole = warp_labels(paths, UTM54, GRID, shape)
+    opened, once = [], rasterio.open
+    monkeypatch.setattr(rasterio, "open", lambda path, *given: opened.append(path) or once(path, *given))
+    with LabelMap(paths, ANY_CODE) as label_map:
+        strips = [
+            label_map.classes_on(UTM54, GRID, (min(256, 700 - first), 600), offset=(first, 0))
+            for first in range(0, 700, 256)
+        ]
+        # once for its header and once for its pixels
+        assert len(opened) == 4
+    classes = np.concatenate(strips)
+    assert classes.dtype == np.uint8 and whole.dtype == np.int32
+    np.testing.assert_array_equal(classes, np.where(whole < 0, IGNORE, whole))
+
+
+def test_codes_at_points_are_those_of_the_pixels_around_them(tmp_path):
+    shape = (60, 70)
+    paths = [
+        raster_around(tmp_path / "0.tif", UTM54, GRID, shape, LONLAT, pixel=STEP_DEG, size=(20, 30), dtype="int16")
+    ]
+    paths.append(raster_around(tmp_path / "1.tif", UTM54, GRID, shape, LAMBERT, pixel=7.0, size=(40, 90), turn_deg=9))
+    x, y = centres(GRID, shape)
+    with LabelMap(paths) as label_map:
+        codes = label_map.codes_at(UTM54, x, y)
+        assert label_map.codes_at(UTM54, [], []).shape == (0,)
+    assert codes.dtype == np.int32 and (codes == -1).any()
+    np.testing.assert_array_equal(codes.reshape(shape), nearest_codes(paths, UTM54, GRID, shape))
+
+
+def test_the_classes_of_a_large_grid_take_little_more_than_their_own_memory(tmp_path):
+    shape = (2048, 3000)
+    path = raster_around(tmp_path / "l.tif", UTM54, GRID, shape, LONLAT, pixel=STEP_DEG, size=(1500, 2000))
+    legend = Legend("all", "", (LandClass("any", (0, 0, 0), tuple(range(120))),), ())
+    with LabelMap([path], legend) as label_map:
+        label_map.classes_on(UTM54, GRID, (10, 10))
+        tracemalloc.start()
+        try:
+            label_map.classes_on(UTM54, GRID, shape)
+            assert tracemalloc.get_traced_memory()[1] < math.prod(shape) + 12e6
+        finally:
+            tracemalloc.stop()
+
+
+def test_the_first_raster_that_tells_something_counts(tmp_path):
+    first = write_geotiff(tmp_path / "a.tif", np.array([[0, 5]]), GRID, dtype="uint8", nodata=0)
+    second = write_geotiff(tmp_path / "b.tif", np.array([[7, 7, 7]]), GRID, dtype="uint8")
+    assert warp_labels([first, second], UTM54, GRID, (1, 4)).tolist() == [[7, 5, 7, -1]]
+    assert warp_labels([second, first], UTM54, GRID, (1, 4)).tolist() == [[7, 7, 7, -1]]
+    assert warp_labels([first], UTM54, GRID, (1, 4)).tolist() == [[0, 5, -1, -1]]
+
+
+def test_codes_that_a_legend_ignores_leave_the_next_raster_to_tell(tmp_path):
+    rows = ([255, 0, 4, 255, 0], [255, 5, 5, 255, 255], [0, 6, 6, 6, 0])
+    files = [
+        write_geotiff(tmp_path / f"{i}.tif", np.array([row]), GRID, dtype="uint8", nodata=255)
+        for i, row in enumerate(rows)
+    ]
+    with LabelMap(files, load_legend("japan_14")) as label_map:
+        assert label_map.classes_on(UTM54, GRID, (1, 6)).tolist() == [[IGNORE, 4, 3, 5, IGNORE, IGNORE]]
+        # of codes that tell nothing the first one is named
+        assert label_map.codes_on(UTM54, GRID, (1, 6)).tolist() == [[255, 5, 4, 6, 0, -1]]
+        x, y = GRID * (np.arange(6) + 0.5, np.full(6, 0.5))
+        assert label_map.codes_at(UTM54, x, y).tolist() == [255, 5, 4, 6, 0, -1]
+
+
+def test_two_rasters_that_are_half_empty_make_one_map(tmp_path):
+    left, right = np.full((2, 300, 400), 255, np.uint8)
+    left[:, :240], right[:, 160:] = 1, 2
+    files = [write_geotiff(tmp_path / f"{i}.tif", codes, GRID, dtype="uint8", nodata=255)
+             for i, codes in enumerate((left, right))]  # fmt: skip
+    with LabelMap(files, load_legend("japan_9")) as label_map:
+        classes = label_map.classes_on(UTM54, GRID, (300, 400))
+    np.testing.assert_array_equal(classes, np.where(np.arange(400) < 240, 0, 1) * np.ones((300, 1), int))
+
+
+def test_negative_codes_are_no_label(tmp_path):
+    first = write_geotiff(tmp_path / "a.tif", np.array([[-1, -9, 1]]), GRID, dtype="int16")
+    second = write_geotiff(tmp_path / "b.tif", np.array([[2, 2, 2, 2]]), GRID, dtype="int8")
+    with LabelMap([first], load_legend("japan_9")) as label_map:
+        assert label_map.classes_on(UTM54, GRID, (1, 4)).tolist() == [[IGNORE, IGNORE, 0, IGNORE]]
+    with LabelMap([first, second], load_legend("japan_9")) as label_map:
+        assert label_map.classes_on(UTM54, GRID, (1, 5)).tolist() == [[1, 1, 0, 1, IGNORE]]
+
+
+# --- which rasters
+
+
+def test_a_folder_and_a_pattern_stand_for_their_rasters(tmp_path):
+    names = ["LC_N35E139.tif", "LC_N35E138.tif", "other.tif", "notes.txt"]
+    for name in [*names, "more/LC_N36E139.tif", "[1].tif"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    inside = [str(tmp_path / name) for name in sorted(["[1].tif", *names[:3]])]
+    assert label_files(tmp_path) == label_files([str(tmp_path)]) == tuple(inside)
+    assert label_files(tmp_path / "LC_*.tif") == (str(tmp_path / names[1]), str(tmp_path / names[0]))
+    assert label_files(tmp_path / "LC_N35E13[8].tif") == (str(tmp_path / names[1]),)
+    assert (
+        label_files(tmp_path / "mor?")
+        == label_files(tmp_path / "**" / "*N36*")
+        == (str(tmp_path / "more/LC_N36E139.tif"),)
+    )
+    # a file is what it is, not what its name would match
+    assert label_files(tmp_path / "[1].tif") == (str(tmp_path / "[1].tif"),)
+    assert label_files([tmp_path / "b", tmp_path / "a"]) == (str(tmp_path / "b"), str(tmp_path / "a"))
+
+
+def test_rasters_by_relative_names_hold_in_another_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "l.tif").touch()
+    monkeypatch.chdir(tmp_path)
+    for name in ("maps", "maps/l.tif", "ma*", "*/*.tif", Path("maps")):
+        assert label_files(name) == (str(tmp_path / "maps" / "l.tif"),)
+    assert label_files(["b", "maps"]) == (str(tmp_path / "b"), str(tmp_path / "maps" / "l.tif"))
+
+
+@pytest.mark.parametrize(
+    ("path", "message"), [("empty", r"empty.*\*\.tif"), ("x*.tif", "pattern"), ("a\0", "no path"), ("", "no path")]
+)
+def test_what_stands_for_no_raster_is_refused(tmp_path, monkeypatch, path, message):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Alos2TutError, match=message):
+        label_files(path)
+
+
+def test_only_the_tiles_that_a_product_touches_are_used_and_each_is_opened_once(small_scene, tmp_path, monkeypatch):
+    product = open_product(small_scene)
+    x, y = product.transform * (product.shape[1] / 2, product.shape[0] / 2)
+    [longitude], [latitude] = reproject_points(product.crs, LONLAT, [x], [y])
+    # the product's middle is the corner of four of many tiles of 0.05°
+    for row in range(-6, 6):
+        for col in range(-6, 6):
+            placed = Affine(0.005, 0, longitude + 0.05 * col, 0, -0.005, latitude + 0.05 * (row + 1))
+            write_geotiff(tmp_path / f"{row}_{col}.tif", np.ones((10, 10)), placed, "EPSG:4326", dtype="uint8")
+    opened, once = [], rasterio.open
+    monkeypatch.setattr(rasterio, "open", lambda path, *given: opened.append(path) or once(path, *given))
+    files = label_files(tmp_path)
+    touched = LabelMap(files).touching(product.crs, product.transform, product.shape)
+    assert [Path(path).stem for path in touched] == ["-1_-1", "-1_0", "0_-1", "0_0"]
+    assert sorted(opened) == sorted(files)  # once each
+    legend = load_legend("japan_9")
+    np.testing.assert_array_equal(label_classes(product, touched, legend), label_classes(product, files, legend))
+
+
+def test_a_map_covers_what_it_may_lie_on(tmp_path):
+    path = raster_around(tmp_path / "l.tif", UTM54, GRID, (100, 100), LONLAT, pixel=STEP_DEG, size=(100, 100))
+    with LabelMap([path]) as label_map:
+        assert label_map.touching(UTM54, GRID, (100, 100))
+        # around the raster, or within it
+        assert label_map.touching(UTM54, GRID * Affine.translation(-1000, -1000), (2100, 2100))
+        assert label_map.touching(UTM54, GRID * Affine.translation(50, 50), (1, 1))
+        assert not label_map.touching(UTM54, GRID * Affine.translation(300, 0), (100, 100))
+        assert not label_map.touching(UTM54, GRID * Affine.translation(0, -2000), (100, 100))
+        # beyond what the system knows
+        assert label_map.touching(UTM54, Affine(1e9, 0, 0, 0, -1e9, 0), (100, 100))
+
+
+def test_classes_of_a_product_have_its_grid_at_any_looks(small_scene):
+    product, [tile] = open_product(small_scene), label_files(small_scene / "labels")
+    legend = load_legend("japan_9")
+    for looks, shape in [(1, (512, 640)), (3, (171, 214))]:
+        transform = product.transform * Affine.scale(looks)
+        codes = nearest_codes([Path(tile)], product.crs, transform, shape)
+        found = label_classes(product, [tile], legend, looks)
+        np.testing.assert_array_equal(found, legend.to_classes(codes))
+
+
+def test_the_fingerprint_follows_the_file(tmp_path):
+    one, other = (
+        write_geotiff(tmp_path / n / "l.tif", np.full((9, 9), c), GRID, dtype="uint8") for n, c in ["a1", "b2"]
+    )
+    assert label_fingerprint(one) != label_fingerprint(other)
+    (tmp_path / "text.tif").write_text("hello")
+    with pytest.raises(Alos2TutError, match=r"text\.tif.*cannot be opened"):
+        label_fingerprint(tmp_path / "text.tif")
+
+
+# --- bad input
+
+
+def refusal(path: Path, shape: tuple[int, int] = (40, 40)) -> str:
+    with pytest.raises(Alos2TutError) as refused, LabelMap([path], load_legend("japan_9")) as label_map:
+        label_map.classes_on(UTM54, GRID, shape)
+    assert str(refused.value).startswith(str(path))
+    return str(refused.value)
+
+
+ONES = np.ones((40, 40))
+
+
+def test_rasters_that_are_no_labels_are_refused(tmp_path):
+    path = tmp_path / "l.tif"
+    assert "no such file" in refusal(path)
+    os.mkfifo(path)
+    assert "no such file" in refusal(path)
+    path.unlink()
+    assert "no coordinate system" in refusal(write_geotiff(path, ONES, GRID, None, dtype="uint8"))
+    for dtype in ("float32", "int32", "complex64"):
+        assert f"holds {dtype}" in refusal(write_geotiff(path, ONES, GRID, dtype=dtype))
+    with rasterio.open(path, "w", driver="GTiff", dtype="uint8", count=3, height=9, width=9, crs=UTM54, transform=GRID):
+        pass
+    assert "3 bands" in refusal(path)
+    flat = Affine(5, 5, 352_000, 5, 5, 3_990_000)
+    assert "no extent" in refusal(write_geotiff(path, ONES, flat, dtype="uint8"))
+
+
+@pytest.mark.parametrize(
+    ("code", "dtype"),
+    [(77, "uint8"), (77, "int8"), (256, "uint16"), (257, "int16"), (300, "int16"), (60_000, "uint16")],
+)
+def test_a_code_outside_the_legend_names_the_raster(tmp_path, code, dtype):
+    codes = np.ones((40, 40))
+    codes[30, 20] = code
+    path = write_geotiff(tmp_path / "odd.tif", codes, GRID, dtype=dtype)
+    message = refusal(path)
+    assert f"codes [{code}]" in message and "japan_9" in message
+    with LabelMap([path], load_legend("japan_9")) as label_map:
+        for ask in (lambda: label_map.codes_on(UTM54, GRID, (40, 40)), lambda: label_map.codes_at(*odd_point())):
+            with pytest.raises(Alos2TutError, match=rf"\[{code}\]"):
+                ask()
+        # what is not asked for is not judged
+        assert (label_map.classes_on(UTM54, GRID, (30, 40)) == 0).all()
+        x, y = GRID * (20.5, 31.5)
+        assert label_map.codes_at(UTM54, [x], [y]).tolist() == [1]
+    # nor is what another raster hides
+    above = write_geotiff(tmp_path / "above.tif", ONES[:35], GRID, dtype="uint8")
+    assert (warp_labels([above, path], UTM54, GRID, (40, 40), load_legend("japan_9")) == 1).all()
+    assert warp_labels([path], UTM54, GRID, (40, 40)).max() == code
+
+
+def test_codes_in_which_no_centre_lies_are_not_judged(tmp_path):
+    codes = np.ones((50, 50))
+    codes[0, 0] = 77
+    path = write_geotiff(tmp_path / "fine.tif", codes, GRID * Affine.scale(0.2), dtype="uint8")
+    classes = label_map_classes(path, GRID * Affine.translation(-20, -20), (60, 60))
+    assert (classes[20:30, 20:30] == 0).all() and (classes != IGNORE).sum() == 100
+
+
+def label_map_classes(path: Path, transform: Affine, shape: tuple[int, int]) -> np.ndarray:
+    with LabelMap([path], load_legend("japan_9")) as label_map:
+        return label_map.classes_on(UTM54, transform, shape)
+
+
+def odd_point() -> tuple[CRS, list[float], list[float]]:
+    x, y = GRID * (20.5, 30.5)
+    return UTM54, [x], [y]
+
+
+def test_a_raster_whose_pixels_cannot_be_read_is_refused(tmp_path):
+    path = write_geotiff(tmp_path / "cut.tif", random_codes((400, 400)) % 14, GRID, dtype="uint8", compress="deflate")
+    path.write_bytes(path.read_bytes()[:20_000])
+    assert "cannot be read" in refusal(path, (400, 400))
+
+
+def test_classes_need_a_legend(tmp_path):
+    path = write_geotiff(tmp_path / "l.tif", ONES, GRID, dtype="uint8")
+    with LabelMap([path]) as label_map, pytest.raises(Alos2TutError, match="legend"):
+        label_map.classes_on(UTM54, GRID, (40, 40))

@@ -1,0 +1,139 @@
+"""Comparisons over starts, budgets and seeds."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from support.datasets import write_packed_dataset
+
+from alos2tut.cli import main
+from alos2tut.core.config import load_config
+from alos2tut.core.errors import Alos2TutError
+from alos2tut.evaluation.comparison import compare, compared, comparison_table, labels_for, read_comparison, t_interval
+from alos2tut.pretraining.stage import pretrain
+
+TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
+
+
+def run(start, budget, seed, miou, **iou):
+    return {"start": start, "budget": budget, "seed": seed, "miou": miou, "macc": miou, "pixel_accuracy": miou,
+            "iou": iou or {"water": miou}, "report": "r"}  # fmt: skip
+
+
+def test_intervals_are_students():
+    values = [0.31, 0.35, 0.33, 0.40]
+    expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert t_interval(values) == pytest.approx(expected)
+    assert t_interval([0.3]) is None and t_interval([0.3, None]) is None
+
+
+def test_labels_that_a_score_is_worth():
+    curve = [(10, 0.2), (100, 0.4), (1000, 0.5)]
+    assert labels_for(0.3, curve) == pytest.approx(10**1.5)
+    assert labels_for(0.5, curve) == pytest.approx(1000) and labels_for(0.4, curve) == pytest.approx(100)
+    assert labels_for(0.19, curve) is None and labels_for(0.51, curve) is None
+    assert labels_for(0.3, [(10, None), (20, 0.2), (40, 0.4)]) == pytest.approx(20 * math.sqrt(2))
+
+
+def test_starts_are_compared_seed_by_seed():
+    """Seeds differ more than starts do: paired, the difference is clear all the same."""
+    runs = [run("random", 10, seed, 0.2 + 0.1 * seed, water=0.5, forest=None) for seed in range(3)]
+    runs += [run("random", 40, seed, 0.4 + 0.1 * seed, water=0.5, forest=0.1) for seed in range(3)]
+    gains = [0.05, 0.06, 0.07]
+    runs += [run("mim", 10, seed, 0.2 + 0.1 * seed + gains[seed], water=0.6, forest=0.2) for seed in range(3)]
+    runs += [run("mim", 40, seed, 0.4 + 0.1 * seed, water=0.5, forest=0.1) for seed in range(3)]
+    entries = {(e["start"], e["budget"]): e for e in compared(runs, ["random", "mim"], [10, 40])}
+    few = entries["mim", 10]
+    assert few["mean"]["miou"] == pytest.approx(0.36)
+    assert few["difference"]["miou"]["mean"] == pytest.approx(0.06)
+    low, high = few["difference"]["miou"]["interval"]
+    assert 0 < low < 0.06 < high and few["interval"]["miou"][0] < 0.3 - 0.01
+    assert few["same_as"] == pytest.approx(10 * 4 ** ((0.36 - 0.3) / 0.2))
+    assert few["iou_difference"]["water"]["mean"] == pytest.approx(0.1)
+    assert few["iou_difference"]["forest"] == {"mean": None, "interval": None}
+    assert entries["mim", 40]["difference"]["miou"]["mean"] == 0
+    table = comparison_table({"first": "random", "seeds": [0, 1, 2], "starts": list(entries.values())}).splitlines()
+    assert len(table) == 5 and "+0.060" in table[3] and table[3].endswith("15 labels")
+    assert "+" not in table[1]
+
+
+@pytest.fixture(scope="module")
+def start(packed_dataset, tmp_path_factory):
+    work = tmp_path_factory.mktemp("pretrained")
+    settings = {"dataset": str(packed_dataset), "work_dir": str(work), "encoder": TINY, "mask_unit_px": 8}
+    return pretrain(load_config("pretrain", "quick", steps=2, batch_size=2, **settings))
+
+
+def settings(dataset, work):
+    return load_config("finetune", "quick", dataset=str(dataset), work_dir=str(work), steps=2, batch_size=2,
+                       validate_every=2, decoder_width=8)  # fmt: skip
+
+
+def test_a_comparison_runs_reuses_and_grows(start, packed_dataset, tmp_path):
+    config = settings(packed_dataset, tmp_path)
+    inits = {"random": None, "mim": start}
+    folder = compare(config, inits, budgets=(4, None), seeds=(0, 1))
+    content = read_comparison(folder)
+    assert [(e["start"], e["budget"]) for e in content["starts"]] == [
+        ("random", 4), ("random", 10), ("mim", 4), ("mim", 10)
+    ]  # fmt: skip
+    trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("finetune-*/segmenter.safetensors")}
+    assert len(trained) == 8 == len(list(tmp_path.glob("evaluate-*")))
+    for path in trained:
+        encoder = json.loads((path.parent / "run.json").read_text())["settings"]["encoder"]
+        assert encoder["embed_dim"] == 24  # random weights have the architecture of the file
+    assert compare(config, inits, budgets=(4, None), seeds=(0, 1)) == folder
+    larger = compare(config, inits, budgets=(4, None), seeds=(0, 1, 2))
+    assert larger != folder and len(list(tmp_path.glob("finetune-*"))) == 12
+    assert all(path.stat().st_mtime_ns == before for path, before in trained.items())
+    one = {e["start"]: e for e in content["starts"] if e["budget"] == 10}
+    gains = [a["miou"] - b["miou"] for a, b in zip(one["mim"]["runs"], one["random"]["runs"], strict=True)]
+    assert one["mim"]["difference"]["miou"]["mean"] == pytest.approx(np.mean(gains))
+    assert str(tmp_path) not in (folder / "comparison.json").read_text()
+
+
+def test_the_command(start, packed_dataset, tmp_path, capsys):
+    command = [
+        "compare",
+        str(packed_dataset),
+        "--work-dir",
+        str(tmp_path),
+        "--start",
+        "random",
+        "--start",
+        f"mim={start}",
+    ]
+    for setting in ("steps=1", "batch_size=2", "validate_every=1", "decoder_width=8"):
+        command += ["--set", setting]
+    assert main([*command, "--seeds", "1", "--budgets", "5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("mim ") and "one seed" in line for line in lines)
+    read_comparison(lines[-1])
+    for wrong, named in [
+        (["--budgets", "some"], "--budgets: takes numbers"),
+        (["--start", "mim"], "--start: a name is given twice"),
+        (["--seed", "3"], "--seeds N"),
+        (["--budgets", "99"], "a budget of 99 patches, of which there are 10"),
+        (["--seeds", "0"], "at least one start, one budget and one seed"),
+    ]:
+        assert main([*command, *wrong]) == 2
+        assert named in capsys.readouterr().err
+
+
+def test_nothing_to_compare(packed_dataset, tmp_path):
+    config = settings(packed_dataset, tmp_path)
+    twice = [{"seeds": (1, 1)}, {"budgets": (4, 4)}, {"budgets": (10, None)}]
+    for changes in [{"seeds": ()}, {"budgets": ()}, *twice, {"budgets": (4, 11)}]:
+        with pytest.raises(Alos2TutError, match="compare"):
+            compare(config, {"random": None}, **changes)
+    with pytest.raises(Alos2TutError, match=r"comparison\.json"):
+        read_comparison(tmp_path)
+    with pytest.raises(Alos2TutError, match="gamma0"):
+        other = write_packed_dataset(tmp_path / "other", quantity="gamma0")
+        weights = pretrain(
+            load_config("pretrain", "quick", dataset=str(packed_dataset), work_dir=str(tmp_path), encoder=TINY, steps=1,
+                        batch_size=2, mask_unit_px=8)
+        )  # fmt: skip
+        compare(settings(other, tmp_path), {"mim": weights})

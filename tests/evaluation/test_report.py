@@ -1,0 +1,278 @@
+"""Scores on a split: what fits, what is refused, and where the network runs."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from support.datasets import file_facts, write_packed_dataset
+from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
+
+from alos2tut import map_scene
+from alos2tut.cli import main
+from alos2tut.core.config import EncoderConfig, EvaluateConfig
+from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
+from alos2tut.dataset.store import open_dataset
+from alos2tut.evaluation.report import evaluate, predict_patches
+from alos2tut.networks import inference
+from alos2tut.networks.encoders import SwinEncoder, standardize
+from alos2tut.networks.inference import best_device
+from alos2tut.networks.weights import load_segmenter, read_weights, save_segmenter
+from alos2tut.segmentation.stage import Segmenter
+
+TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
+
+
+@pytest.fixture
+def trained(packed_dataset, tmp_path):
+    """The folder of a fine-tuning, as far as evaluation needs it."""
+    dataset = open_dataset(packed_dataset)
+    torch.manual_seed(0)
+    segmenter = Segmenter(SwinEncoder(TINY, (32, 32)), dataset.legend, dataset.statistics, dataset.signal, width=16)
+    folder = tmp_path / "finetune"
+    folder.mkdir()
+    save_segmenter(folder / "segmenter.safetensors", segmenter, provenance={"made_from": {}}, simulated=True)
+    return folder
+
+
+def settings(dataset, segmenter, work, **values) -> EvaluateConfig:
+    return EvaluateConfig(dataset=dataset, segmenter=segmenter, work_dir=work, **values)
+
+
+def classes(**of_the_second) -> dict:
+    """The legend of the packed dataset, its second class changed."""
+    content = [{"name": f"class {c}", "color": [c, 0, 0], "codes": [c + 1]} for c in range(3)]
+    content[1] |= of_the_second
+    return {"name": "toy", "source": "made up", "classes": content, "ignored": [0]}
+
+
+def read_report(folder) -> dict:
+    """A report, after a look at its form."""
+    report = json.loads((folder / "report.json").read_text())
+    schema = json.loads(files("alos2tut").joinpath("evaluation/report_schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(report, schema, jsonschema.Draft202012Validator)
+    return report
+
+
+def write_blocks(path, blocks=3, **changes):
+    """A packed dataset of odd lists, whose held-out patches lie in blocks of ground by turns."""
+    write_packed_dataset(path, n_held_out=5, **changes)
+    for name in ("val", "test"):
+        lines = (path / f"{name}.csv").read_text().splitlines()
+        named = [f"{line},{'Block' if i == 0 else f'{i % blocks}_7'}" for i, line in enumerate(lines)]
+        (path / f"{name}.csv").write_text("\n".join(named) + "\n")
+    content = json.loads((path / "dataset.json").read_text()) | {"files": file_facts(path)}
+    (path / "dataset.json").write_text(json.dumps(content))
+    return path
+
+
+def test_a_segmenter_is_scored_by_its_file_or_folder(packed_dataset, trained, tmp_path):
+    folder = evaluate(settings(packed_dataset, trained, tmp_path))
+    by_file = settings(packed_dataset, trained / "segmenter.safetensors", tmp_path, baseline=trained)
+    report = read_report(evaluate(by_file))
+    assert report["models"]["segmenter"] == report["models"]["baseline"] == read_report(folder)["models"]["segmenter"]
+
+
+def test_a_list_without_labels_has_no_scores(trained, tmp_path, capsys):
+    dataset = write_packed_dataset(tmp_path / "dataset")
+    np.save(dataset / "test_labels.npy", np.full((4, 32, 32), 255, dtype=np.uint8))
+    assert main(["evaluate", str(dataset), str(trained), "--work-dir", str(tmp_path)]) == 0
+    line, folder = capsys.readouterr().out.splitlines()
+    assert line.startswith("segmenter (random): miou –, macc –, pixel_accuracy – (absent: class 0,")
+    assert "; no intervals: fewer than two blocks" in line
+    model = read_report(Path(folder))["models"]["segmenter"]
+    assert model["miou"] is None and model["boundary_f1"] is None
+    # validation has labels, the list that is scored has none
+    assert model["calibration"]["with_temperature"]["ece"] is None and model["calibration"]["temperature"]["value"] > 0
+
+
+@pytest.mark.parametrize(
+    "changed", [pytest.param({"codes": [2, 7]}, id="merged"), pytest.param({"codes": [9]}, id="other code")]
+)
+def test_classes_of_other_codes_are_refused(trained, tmp_path, changed):
+    dataset = write_packed_dataset(tmp_path / "dataset", legend=classes(**changed))
+    with pytest.raises(Alos2TutError, match=r"class 1 as the codes 2, the dataset as (2 \+ 7|9)"):
+        evaluate(settings(dataset, trained, tmp_path))
+
+
+def test_another_number_of_classes_is_refused(trained, tmp_path):
+    dataset = write_packed_dataset(tmp_path / "dataset", classes=2)
+    with pytest.raises(Alos2TutError, match="class 2 as the codes 3, the dataset as nothing"):
+        evaluate(settings(dataset, trained, tmp_path))
+
+
+def test_colours_may_differ_and_names_with_a_warning(trained, tmp_path, recwarn):
+    evaluate(settings(write_packed_dataset(tmp_path / "a", legend=classes(color=[9, 9, 9])), trained, tmp_path))
+    assert not recwarn.list
+    dataset = write_packed_dataset(tmp_path / "b", legend=classes(name="rice"))
+    with pytest.warns(Alos2TutWarning, match="'rice'.*codes are the same"):
+        report = read_report(evaluate(settings(dataset, trained, tmp_path)))
+    # the report calls them as the dataset does
+    model = report["models"]["segmenter"]
+    assert model["per_class"].keys() == model["intervals"]["per_class"].keys() == set(report["classes"])
+
+
+def test_another_signal_is_refused_unless_allowed(trained, tmp_path):
+    config = settings(write_packed_dataset(tmp_path / "dataset", quantity="gamma0"), trained, tmp_path)
+    with pytest.raises(Alos2TutError, match=r"quantity sigma0, the data have gamma0.*allow_other_signal"):
+        evaluate(config)
+    with pytest.warns(Alos2TutWarning, match="quantity sigma0, the data have gamma0"):
+        evaluate(dataclasses.replace(config, allow_other_signal=True))
+
+
+# --- what a report says
+
+
+def test_a_report_agrees_with_other_ways_to_count(trained, tmp_path):
+    """Pixel by pixel, and by torchmetrics, which comes with Lightning."""
+    dataset = write_blocks(tmp_path / "dataset", legend=classes(name="inland water"))
+    with pytest.warns(Alos2TutWarning, match="inland water"):
+        report = read_report(evaluate(settings(dataset, trained, tmp_path, batch_size=2)))
+    model, split = report["models"]["segmenter"], open_dataset(dataset).split("test")
+    segmenter = load_segmenter(trained)
+    rows, labels = split.gather([0, 1, 2, 3, 4])
+    logits = segmenter(standardize(torch.from_numpy(rows), segmenter.statistics)[0]).detach()
+    truth = torch.from_numpy(labels).long()
+    counted = multiclass_confusion_matrix(logits, truth, 3, ignore_index=255)
+    assert counted.tolist() == model["confusion_matrix"] and (counted.sum(0) > 0).sum() > 1
+    error = multiclass_calibration_error(logits.softmax(1), truth, 3, n_bins=15, ignore_index=255)
+    assert model["calibration"]["as_it_is"]["ece"] == pytest.approx(float(error), abs=1e-5)
+    assert report["split"] == "test" and report["patches"] == 5 and report["boundary_tolerance_px"] == 2
+    assert report["water_classes"] == ["inland water"] and model["water"]["iou"] == pytest.approx(
+        model["per_class"]["inland water"]["iou"]
+    )
+    assert model["intervals"]["blocks"] == 3
+    low, high = model["intervals"]["miou"]
+    assert low <= model["miou"] <= high and low < high
+
+
+def test_the_temperature_comes_from_validation(trained, tmp_path):
+    """Other labels of the test list change its scores, and not the temperature."""
+    dataset = write_blocks(tmp_path / "dataset")
+    first = read_report(evaluate(settings(dataset, trained, tmp_path / "first")))["models"]["segmenter"]
+    labels = np.load(dataset / "test_labels.npy")
+    np.save(dataset / "test_labels.npy", np.where(labels == 255, 255, 2 - labels).astype(np.uint8))
+    second = read_report(evaluate(settings(dataset, trained, tmp_path / "second")))["models"]["segmenter"]
+    assert first["miou"] != second["miou"]
+    assert first["calibration"]["temperature"] == second["calibration"]["temperature"]
+    assert first["calibration"]["temperature"]["fitted_on"] == "val"
+
+
+def test_a_class_that_training_never_saw_is_named(trained, tmp_path):
+    unseen = {"class_pixels": {"class 0": 5, "class 1": 0, "class 2": 5}}
+    dataset = write_packed_dataset(tmp_path / "dataset", splits={"train": unseen})
+    with pytest.warns(Alos2TutWarning, match="'train' has no pixel of class 1, which 'test' has"):
+        assert read_report(evaluate(settings(dataset, trained, tmp_path)))["unseen"] == ["class 1"]
+
+
+def test_two_processes_write_the_report_that_one_does(trained, tmp_path, capfd):
+    """Byte for byte, of lists that neither batches nor processes divide."""
+    dataset = write_blocks(tmp_path / "dataset")
+    words = ["evaluate", dataset, trained, "--baseline", trained, "--set", "batch_size=2", "--work-dir"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "alos2tut"]
+    done = subprocess.run([*launch, *words, tmp_path / "two"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as many as torchrun gives each
+    try:
+        assert main([*map(str, words), str(tmp_path / "one")]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    said = capfd.readouterr().out
+    assert said.count("segmenter (random): miou 0.") == 1 and "[0." in said
+    assert done.stdout == said.replace(str(tmp_path / "one"), str(tmp_path / "two"))
+    [one, two] = (next((tmp_path / name).glob("evaluate-*/report.json")) for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    assert read_report(one.parent)["models"]["segmenter"]["pixels"] == 5 * (32 * 32 - 15)
+
+
+# --- what is refused before the work begins
+
+
+def test_files_that_are_no_such_segmenter_are_refused(packed_dataset, trained, tmp_path):
+    whole = trained / "segmenter.safetensors"
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(whole.read_bytes()[:-100])
+    with pytest.raises(Alos2TutError, match=r"cut\.safetensors: is cut off"):
+        evaluate(settings(packed_dataset, cut, tmp_path))
+    header, tensors = read_weights(whole, "segmenter")
+    header["encoder"]["depths"] = [1, 1, 2, 1]
+    other = tmp_path / "other.safetensors"
+    save_file(tensors, other, metadata={"alos2tut": json.dumps(header)})
+    with pytest.raises(Alos2TutError, match=r"other\.safetensors: lacks the weights '"):
+        evaluate(settings(packed_dataset, whole, tmp_path, baseline=other))
+    assert not list(tmp_path.glob("evaluate-*"))
+
+
+@pytest.mark.parametrize("store", ["test", "val"])
+def test_a_missing_store_is_told_before_the_work_begins(trained, tmp_path, monkeypatch, store):
+    dataset = write_packed_dataset(tmp_path / "dataset")
+    (dataset / f"{store}_labels.npy").unlink()
+    monkeypatch.setattr(Segmenter, "forward", lambda *_: pytest.fail("has begun"))
+    with pytest.raises(Alos2TutError, match=f"{store}_labels.npy"):
+        evaluate(settings(dataset, trained, tmp_path))
+
+
+def test_labels_of_no_class_are_refused(trained, tmp_path):
+    dataset = write_packed_dataset(tmp_path / "dataset")
+    np.save(dataset / "test_labels.npy", np.full((4, 32, 32), 7, dtype=np.uint8))
+    with pytest.raises(Alos2TutError, match="list 'test': has the label 7, which is no class: the legend has 3"):
+        evaluate(settings(dataset, trained, tmp_path))
+
+
+# --- where the network runs
+
+
+def test_a_gpu_is_used_if_there_is_one(trained, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert best_device().type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert best_device().type == "cpu"
+
+
+@pytest.mark.parametrize("work", ["evaluate", "map"])
+def test_a_segmenter_from_a_file_goes_to_the_best_device(
+    packed_dataset, small_scene, trained, tmp_path, monkeypatch, work
+):
+    class Moved(Exception):
+        pass
+
+    def to(module, device):
+        raise Moved(device)
+
+    monkeypatch.setattr(inference, "best_device", lambda: "the best")
+    monkeypatch.setattr(Segmenter, "to", to)
+    with pytest.raises(Moved, match="the best"):
+        if work == "map":
+            map_scene(small_scene, trained, tmp_path / "map.tif")
+        else:
+            evaluate(settings(packed_dataset, trained, tmp_path))
+
+
+def test_patches_go_to_the_segmenters_device_in_evaluation_mode(packed_dataset):
+    dataset = open_dataset(packed_dataset)
+
+    class Elsewhere(torch.nn.Module):
+        statistics = dataset.statistics
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1, device="meta"))
+            self.frozen = torch.nn.Dropout().eval()
+
+        def forward(self, x):
+            assert x.device.type == "meta" and not self.training
+            return torch.zeros(len(x), 3, 32, 32)
+
+    model = Elsewhere().train()
+    model.frozen.eval()
+    assert predict_patches(model, dataset.split("val"), [0, 2]).shape == (2, 32, 32)
+    assert model.training and not model.frozen.training

@@ -1,0 +1,107 @@
+"""Decoders: any encoder, any size, any number of classes; and what each reads."""
+
+import pytest
+import torch
+
+from alos2tut.core.config import EncoderConfig
+from alos2tut.core.errors import Alos2TutError
+from alos2tut.dataset.legend import Legend
+from alos2tut.networks.decoders import DECODERS, build_decoder
+from alos2tut.networks.encoders import build_encoder, parameter_groups
+from alos2tut.segmentation.stage import Segmenter
+
+SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (2, 2, 4, 4), "window_size": 4}
+VIT = {"kind": "vit", "embed_dim": 16, "depths": (5,), "num_heads": (2,), "position": "learned"}
+
+
+def segmenter_of(decoder, config, image_px, channels=1, classes=5):
+    colors = [{"name": str(c), "color": [0, 0, 0], "codes": [c]} for c in range(classes)]
+    legend = Legend.from_dict({"name": "x", "classes": colors}, where="x")
+    torch.manual_seed(0)
+    encoder = build_encoder(EncoderConfig(**config), image_px, channels)
+    return Segmenter(encoder, legend, None, {}, decoder=decoder, width=16, dropout=0.0)
+
+
+CASES = [
+    pytest.param({**SWIN, "patch_size": 1}, (16, 16), 1, id="patch 1"),
+    pytest.param({**SWIN, "patch_size": 2}, (16, 48), 2, id="patch 2, a rectangle, two channels"),
+    pytest.param({**SWIN, "patch_size": 4}, (64, 32), 1, id="patch 4, a rectangle"),
+    pytest.param({**SWIN, "patch_size": 8}, (64, 64), 1, id="patch 8"),
+    pytest.param({**VIT, "patch_size": 16}, (64, 96), 1, id="vit, patch 16"),
+    pytest.param({**VIT, "patch_size": 8}, (32, 32), 1, id="vit, patch 8"),
+    pytest.param({**VIT, "patch_size": 2}, (16, 16), 1, id="vit, patch 2"),
+]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize(("config", "image_px", "channels"), CASES)
+def test_logits_have_the_images_size_and_every_parameter_learns(decoder, config, image_px, channels):
+    """Also where the deepest map is one pixel, smaller than every pooling bin."""
+    segmenter = segmenter_of(decoder, config, image_px, channels)
+    segmenter.encoder.mask_token.requires_grad_(False)
+    segmenter.encoder.last_norm.requires_grad_(False)
+    logits = segmenter(torch.randn(2, channels, *image_px, generator=torch.Generator().manual_seed(1)))
+    assert logits.shape == (2, 5, *image_px)
+    logits.square().mean().backward()
+    unused = [name for name, p in segmenter.named_parameters() if p.requires_grad and p.grad is None]
+    assert not unused
+    grouped = {id(p) for group in parameter_groups(segmenter, 0.05, 0.8) for p in group["params"]}
+    assert grouped == {id(p) for p in segmenter.parameters() if p.requires_grad}
+
+
+def test_a_shift_of_the_image_shifts_the_borders():
+    """The refined decoder's branch sees single pixels; the paper's decides on a grid of patches."""
+    x = torch.zeros(1, 1, 64, 64)
+    x[..., 31] = 5.0
+    moved = x.roll(1, dims=-1)
+    for decoder, sees in [("paper", False), ("refined", True)]:
+        segmenter = segmenter_of(decoder, {**SWIN, "patch_size": 4}, (64, 64)).eval()
+        segmenter.encoder.requires_grad_(False)
+        if decoder == "refined":
+            with torch.no_grad():
+                branch = segmenter.decoder.detail
+                assert not torch.equal(branch(x)[..., 29], branch(moved)[..., 29])
+        assert hasattr(segmenter.decoder, "detail") is sees
+
+
+def test_maps_before_and_after_merging():
+    encoder = build_encoder(EncoderConfig(**SWIN, patch_size=2), (32, 32))
+    x = torch.randn(1, 1, 32, 32)
+    before, after = encoder.features(x, merged=False), encoder.features(x)
+    assert [tuple(m.shape[1:]) for m in before] == [(16, 16, 16), (32, 8, 8), (64, 4, 4), (128, 2, 2)]
+    assert [tuple(m.shape[1:]) for m in after] == [(32, 8, 8), (64, 4, 4), (128, 2, 2), (128, 2, 2)]
+    assert torch.equal(before[3], after[3])
+    merged = encoder.swin.layers[1].downsample(before[0].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(merged, after[0])
+
+
+def test_maps_of_a_vit_are_those_after_each_quarter():
+    encoder = build_encoder(EncoderConfig(**{**VIT, "depths": (8,)}, patch_size=8), (32, 32)).eval()
+    x = torch.randn(1, 1, 32, 32)
+    maps = encoder.features(x)
+    assert [tuple(m.shape) for m in maps] == [(1, 16, 4, 4)] * 4
+    torch.testing.assert_close(encoder.vit.norm(maps[3].flatten(2).transpose(1, 2)), encoder(x).flatten(2).mT)
+    seen = []
+    encoder.vit.blocks[1].register_forward_hook(lambda *args: seen.append(args[2]))
+    encoder.features(x)
+    torch.testing.assert_close(seen[0][:, 1:].mT.reshape(1, 16, 4, 4), maps[0])
+
+
+def test_a_vit_of_an_odd_number_of_tokens_makes_no_pyramid():
+    encoder = build_encoder(EncoderConfig(**VIT, patch_size=8), (24, 32))
+    with pytest.raises(Alos2TutError, match=r"encoder\.patch_size: 3 × 4 tokens of a ViT cannot be halved"):
+        build_decoder("paper", encoder, 3, width=16, dropout=0.0)
+
+
+def test_a_linear_decoder_of_a_vit_is_no_more_than_that():
+    encoder = build_encoder(EncoderConfig(**VIT, patch_size=8), (24, 32))
+    decoder = build_decoder("linear", encoder, 5, width=16, dropout=0.5)
+    assert [name for name, _ in decoder.named_parameters()] == ["classify.weight", "classify.bias"]
+    x = torch.randn(1, 1, 24, 32)
+    assert decoder(decoder.maps(encoder, x), x).shape == (1, 5, 24, 32)
+
+
+def test_a_linear_decoder_is_one_linear_map():
+    encoder = build_encoder(EncoderConfig(**SWIN, patch_size=2), (16, 16))
+    decoder = build_decoder("linear", encoder, 5, width=16, dropout=0.5)
+    assert sum(p.numel() for p in decoder.parameters()) == (16 + 32 + 64 + 128) * 5 + 5

@@ -1,0 +1,258 @@
+"""Weights in and out, and what is refused."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from alos2tut.core.config import EncoderConfig
+from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
+from alos2tut.dataset.store import SPACING_TOLERANCE, Statistics, open_dataset
+from alos2tut.networks.encoders import SwinEncoder
+from alos2tut.networks.weights import (
+    check_signal,
+    load_encoder,
+    load_segmenter,
+    read_header,
+    report_statistics,
+    save_encoder,
+    save_segmenter,
+)
+from alos2tut.segmentation.stage import Segmenter
+
+TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
+STATISTICS = Statistics((-10.4,), (5.8,))
+SIGNAL = {"quantity": "sigma0", "polarizations": ["HH"], "spacing_m": [5.0, 5.0]}
+
+
+@pytest.fixture
+def encoder_file(tmp_path):
+    torch.manual_seed(0)
+    encoder = SwinEncoder(TINY, (32, 48))
+    path = tmp_path / "encoder.safetensors"
+    _save(path, encoder)
+    return path
+
+
+def _save(path, encoder, simulated=False):
+    kept = {
+        "statistics": STATISTICS,
+        "signal": SIGNAL,
+        "provenance": {"dataset": "abc"},
+        "objective": {"name": "simmim"},
+    }
+    save_encoder(path, encoder, simulated=simulated, **kept)
+
+
+def _header(path):
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    return json.loads(json.loads(path.read_bytes()[8 : 8 + length])["__metadata__"]["alos2tut"])
+
+
+def _rewrite(path, *, header=None, tensors=None, drop=()):
+    content = {**_header(path), **(header or {})}
+    content = {key: value for key, value in content.items() if key not in drop}
+    save_file({**load_file(path), **(tensors or {})}, path, metadata={"alos2tut": json.dumps(content)})
+
+
+def test_encoder_comes_back_equal(encoder_file):
+    torch.manual_seed(0)
+    original = SwinEncoder(TINY, (32, 48)).eval()
+    loaded = load_encoder(encoder_file)
+    x = torch.randn(1, 1, 32, 48)
+    assert torch.equal(loaded(x), original(x)) and not loaded.training
+    assert (loaded.config, loaded.image_px, loaded.statistics, loaded.signal) == (TINY, (32, 48), STATISTICS, SIGNAL)
+    assert loaded.header["provenance"] == {"dataset": "abc"}
+
+
+def test_segmenter_comes_back_equal(tmp_path, packed_dataset):
+    dataset = open_dataset(packed_dataset)
+    encoder = SwinEncoder(TINY, (32, 32))
+    segmenter = Segmenter(encoder, dataset.legend, STATISTICS, dataset.signal, width=24, dropout=0.3).eval()
+    save_segmenter(tmp_path / "s.safetensors", segmenter, provenance={}, simulated=False)
+    loaded = load_segmenter(tmp_path / "s.safetensors")
+    x = torch.randn(2, 1, 32, 32)
+    assert torch.equal(loaded(x), segmenter(x)) and not loaded.training
+    assert (loaded.legend, loaded.statistics, loaded.image_px) == (dataset.legend, STATISTICS, (32, 32))
+    assert loaded.signal == SIGNAL and loaded.decoder.dropout == 0.3
+    with pytest.raises(Alos2TutError, match="'segmenter', not 'encoder'"):
+        load_encoder(tmp_path / "s.safetensors")
+    _rewrite(tmp_path / "s.safetensors", header={"decoder": {"width": 24}})
+    with pytest.raises(Alos2TutError, match="'decoder'"):
+        load_segmenter(tmp_path / "s.safetensors")
+    _rewrite(tmp_path / "s.safetensors", drop=("legend",))
+    with pytest.raises(Alos2TutError, match="'legend'"):
+        load_segmenter(tmp_path / "s.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quantity": 5},
+        {"polarizations": None},
+        {"polarizations": []},
+        {"polarizations": "HH"},
+        {"spacing_m": "abc"},
+        {"spacing_m": [5.0, 5.0, 5.0]},
+        {"spacing_m": [5.0, 0]},
+        {"spacing_m": float("nan")},
+        {"spacing_m": float("inf")},
+    ],
+    ids=repr,
+)
+def test_a_signal_that_no_data_can_have_is_named(encoder_file, change):
+    _rewrite(encoder_file, header={"signal": SIGNAL | change})
+    with pytest.raises(Alos2TutError, match=f"signal has {next(iter(change))} = "):
+        load_encoder(encoder_file)
+
+
+@pytest.mark.parametrize("change", [{"width": -3}, {"dropout": 7}], ids=repr)
+def test_a_decoder_that_cannot_be_is_named(tmp_path, packed_dataset, change):
+    dataset, path = open_dataset(packed_dataset), tmp_path / "s.safetensors"
+    segmenter = Segmenter(SwinEncoder(TINY, (32, 32)), dataset.legend, STATISTICS, dataset.signal, width=24)
+    save_segmenter(path, segmenter, provenance={}, simulated=False)
+    _rewrite(path, header={"decoder": {"kind": "paper", "width": 24, "dropout": 0.1} | change})
+    with pytest.raises(Alos2TutError, match="the header's decoder has width"):
+        load_segmenter(path)
+
+
+def test_equal_weights_make_equal_files(encoder_file, tmp_path):
+    again = tmp_path / "again.safetensors"
+    encoder = load_encoder(encoder_file)
+    _save(again, encoder)
+    assert again.read_bytes() == encoder_file.read_bytes()
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_weights_say_whether_their_data_were_simulated(encoder_file, simulated):
+    _save(encoder_file, SwinEncoder(TINY, (32, 48)), simulated)
+    header = read_header(encoder_file)
+    assert header["simulated"] is simulated
+    assert header["attribution"] == ("simulated" if simulated else "ALOS-2 PALSAR-2 data (c) JAXA")
+
+
+def test_a_segmenter_says_what_its_encoder_started_from(tmp_path, packed_dataset):
+    path, dataset, encoder = tmp_path / "s.safetensors", open_dataset(packed_dataset), SwinEncoder(TINY, (32, 32))
+    _save(tmp_path / "encoder.safetensors", encoder, simulated=True)
+    for start, expected in [
+        (encoder, (False, "ALOS-2 PALSAR-2 data (c) JAXA")),
+        (load_encoder(tmp_path), (True, "ALOS-2 PALSAR-2 data (c) JAXA; simulated")),
+    ]:
+        segmenter = Segmenter(start, dataset.legend, STATISTICS, dataset.signal, width=16)
+        save_segmenter(path, segmenter, provenance={}, simulated=False)
+        header = load_segmenter(path).header
+        assert (header["simulated"], header["attribution"]) == expected
+
+
+def test_a_stage_folder_stands_for_its_file(encoder_file):
+    assert torch.equal(load_encoder(encoder_file.parent).mask_token, load_encoder(encoder_file).mask_token)
+    with pytest.raises(Alos2TutError, match=r"segmenter\.safetensors: there is no such file"):
+        load_segmenter(encoder_file.parent)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(Alos2TutError, match=r"nothing\.safetensors: there is no such file"):
+        load_encoder(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_cut_file(encoder_file, keep):
+    encoder_file.write_bytes(encoder_file.read_bytes()[:keep])
+    with pytest.raises(Alos2TutError, match=r"encoder\.safetensors: is cut off or no safetensors file"):
+        load_encoder(encoder_file)
+
+
+def test_not_safetensors(encoder_file):
+    encoder_file.write_bytes(b"PK\x03\x04" + b"something else" * 100)
+    with pytest.raises(Alos2TutError, match="no safetensors file"):
+        load_encoder(encoder_file)
+
+
+def test_encoder_given_as_segmenter(encoder_file):
+    with pytest.raises(Alos2TutError, match="'encoder', not 'segmenter'"):
+        load_segmenter(encoder_file)
+
+
+def test_no_header(encoder_file):
+    save_file(load_file(encoder_file), encoder_file, metadata={"format": "pt"})
+    with pytest.raises(Alos2TutError, match="has no header 'alos2tut'"):
+        load_encoder(encoder_file)
+    save_file(load_file(encoder_file), encoder_file, metadata={"alos2tut": "{cut"})
+    with pytest.raises(Alos2TutError, match="has no header"):
+        load_encoder(encoder_file)
+
+
+@pytest.mark.parametrize("field", ["encoder", "image_px", "in_channels", "statistics", "signal"])
+def test_header_without_a_field(encoder_file, field):
+    _rewrite(encoder_file, drop=(field,))
+    with pytest.raises(Alos2TutError, match=f"encoder.safetensors.*'{field}'"):
+        load_encoder(encoder_file)
+
+
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [
+        ({"format": 99}, "format"),
+        ({"image_px": "wide"}, "image_px"),
+        ({"encoder": {"colour": 1}}, "colour"),
+        ({"encoder": {"patch_size": "big"}}, "patch_size"),
+        ({"statistics": {"mean_db": [0.0], "std_db": [0.0]}}, "not usable"),
+        ({"signal": {"quantity": "sigma0"}}, "polarizations"),
+    ],
+)
+def test_broken_header(encoder_file, header, named):
+    _rewrite(encoder_file, header=header)
+    with pytest.raises(Alos2TutError, match=named) as caught:
+        load_encoder(encoder_file)
+    assert "encoder.safetensors" in str(caught.value)
+
+
+def test_keys_too_many_too_few_wrong_shape_and_nan(encoder_file):
+    whole = load_file(encoder_file)
+    metadata = {"alos2tut": json.dumps(_header(encoder_file))}
+    for tensors, named in [
+        ({**whole, "surplus": torch.zeros(1)}, "do not belong there: 'surplus'"),
+        ({name: t for name, t in whole.items() if name != "mask_token"}, "lacks the weights 'mask_token'"),
+        ({**whole, "mask_token": torch.zeros(5)}, r"'mask_token' is \(5,\), not \(24,\)"),
+        ({**whole, "mask_token": torch.full((24,), torch.nan)}, "'mask_token' holds NaN"),
+    ]:
+        save_file(tensors, encoder_file, metadata=metadata)
+        with pytest.raises(Alos2TutError, match=named):
+            load_encoder(encoder_file)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("quantity", "gamma0"), ("polarizations", ["HV"]), ("spacing_m", [10.0, 10.0])]
+)
+def test_other_signals_are_refused(field, value):
+    with pytest.raises(Alos2TutError, match=f"encoder: was trained on {field}"):
+        check_signal(SIGNAL, {**SIGNAL, field: value}, "encoder")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("quantity", "gamma0"), ("polarizations", ["HV"]), ("spacing_m", [10.0, 10.0])]
+)
+def test_other_signals_may_be_allowed(field, value):
+    with pytest.warns(Alos2TutWarning, match=f"encoder: was trained on {field}"):
+        check_signal(SIGNAL, {**SIGNAL, field: value}, "encoder", allow_other=True)
+
+
+def test_another_number_of_polarisations_is_never_allowed():
+    with pytest.raises(Alos2TutError, match="polarizations"):
+        check_signal(SIGNAL, {**SIGNAL, "polarizations": ["HH", "HV"]}, "encoder", allow_other=True)
+
+
+def test_pixel_sizes_agree_as_far_as_degrees_change_with_latitude():
+    check_signal(SIGNAL, {**SIGNAL, "spacing_m": [5.0, 5.0 * (1 + 0.9 * SPACING_TOLERANCE)]}, "encoder")
+
+
+def test_equal_signals_pass():
+    check_signal(SIGNAL, {"quantity": "sigma0", "polarizations": ("HH",), "spacing_m": (5.0, 5.0001)}, "encoder")
+
+
+def test_other_statistics_are_reported(recwarn):
+    report_statistics(STATISTICS, STATISTICS, "encoder")
+    assert not recwarn.list
+    with pytest.warns(Alos2TutWarning, match=r"own mean -10\.40 and spread 5\.80"):
+        report_statistics(STATISTICS, Statistics((-9.0,), (5.0,)), "encoder")

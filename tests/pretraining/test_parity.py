@@ -1,0 +1,184 @@
+"""The package's networks and losses against an independent implementation in plain PyTorch, on random weights."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from support import plain_models as plain
+
+from alos2tut.core.config import EncoderConfig, PretrainConfig
+from alos2tut.dataset.store import Statistics
+from alos2tut.networks.encoders import (
+    SwinEncoder,
+    build_encoder,
+    draw_masks,
+    linear_power,
+    standardize,
+    token_to_pixel_mask,
+)
+from alos2tut.pretraining.simmim import SimMIM, masked_loss
+from alos2tut.pretraining.stage import losses
+from alos2tut.pretraining.weighting import sar_weights
+
+#: largest difference of float64 results; features are of the order of 1
+TOLERANCE = {"rtol": 0.0, "atol": 1e-12}
+
+SWIN = EncoderConfig(patch_size=2, embed_dim=16, depths=(2, 2, 3, 2), num_heads=(2, 4, 4, 8), window_size=4)
+VIT = EncoderConfig(
+    kind="vit",
+    patch_size=8,
+    embed_dim=32,
+    depths=(3,),
+    num_heads=(4,),
+    position="none",
+    shared_relative_position=True,
+    layer_scale=0.1,
+)
+
+
+def changed(config, **values):
+    return EncoderConfig(**{**config.__dict__, **values})
+
+
+def randomised(module, seed=0):
+    """All parameters drawn anew, so that no zero or one hides a mistake; float64, in evaluation mode."""
+    generator = torch.Generator().manual_seed(seed)
+    module = module.double().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            fan = math.sqrt(parameter[0].numel()) if parameter.ndim > 1 else 2.0
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / fan)
+    return module
+
+
+def plain_name(name):
+    """The published name of one of our parameters."""
+    if name in ("mask_token", "position"):
+        return {"mask_token": "mask_token", "position": "absolute_pos_embed"}[name]
+    name = re.sub(r"^(swin|vit)\.", "", name)
+    # timm counts a merging to the stage it leads to, Microsoft to the one it comes from
+    return re.sub(r"^layers\.(\d+)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name)
+
+
+def copied(encoder, network):
+    """The plain network with our encoder's weights: every one has its place, and no place is left."""
+    weights = {plain_name(name): p.detach() for name, p in encoder.named_parameters()}
+    own = dict(network.double().eval().named_parameters())
+    assert weights.keys() == own.keys()
+    with torch.no_grad():
+        for name, parameter in own.items():
+            assert weights[name].numel() == parameter.numel(), name
+            parameter.copy_(weights[name].reshape(parameter.shape))
+    return network
+
+
+def pair(config, image_px, channels):
+    encoder = randomised(build_encoder(config, image_px, channels))
+    shape = {"image_px": image_px, "in_channels": channels, "patch_size": config.patch_size}
+    if isinstance(encoder, SwinEncoder):
+        names = ("embed_dim", "depths", "num_heads", "window_size")
+        sizes = {name: getattr(config, name) for name in names}
+        network = plain.PlainSwin(**shape, **sizes, absolute_position=config.position == "learned")
+    else:
+        options = {
+            "absolute_position": config.position == "learned",
+            "relative_position": config.shared_relative_position,
+        }
+        width = {"embed_dim": config.embed_dim, "depth": config.depths[0], "num_heads": config.num_heads[0]}
+        network = plain.PlainViT(**shape, **width, **options)
+    return encoder, copied(encoder, network)
+
+
+def images(encoder, n=2):
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(n, encoder.in_channels, *encoder.image_px, generator=generator, dtype=torch.float64)
+    mask = torch.rand(n, *encoder.grid, generator=generator) < 0.6
+    return x, mask
+
+
+CASES = [
+    pytest.param(SWIN, (64, 64), 1, id="swin"),
+    pytest.param(changed(SWIN, position="none"), (64, 64), 1, id="swin without position"),
+    pytest.param(SWIN, (32, 96), 2, id="swin of a rectangle, two channels"),
+    pytest.param(changed(SWIN, window_size=8), (32, 32), 1, id="swin, windows larger than the last maps"),
+    pytest.param(VIT, (32, 32), 1, id="vit with shared relative bias"),
+    pytest.param(changed(VIT, position="learned"), (24, 40), 2, id="vit with both positions, a rectangle"),
+    pytest.param(
+        changed(VIT, position="learned", shared_relative_position=False), (32, 32), 1, id="vit with positions"
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "image_px", "channels"), CASES)
+def test_features_are_those_of_the_plain_network(config, image_px, channels):
+    encoder, network = pair(config, image_px, channels)
+    x, mask = images(encoder)
+    with torch.no_grad():
+        for hidden in (None, mask):
+            ours, theirs = encoder(x, mask=hidden), network(x, hidden)
+            assert ours.shape == (2, encoder.dim, *(side // encoder.stride for side in image_px))
+            assert 0.1 < theirs.std() < 10
+            torch.testing.assert_close(ours, theirs, **TOLERANCE)
+        if isinstance(encoder, SwinEncoder):
+            for ours, theirs in zip(encoder.features(x), network.stage_outputs(x), strict=True):
+                torch.testing.assert_close(ours, theirs, **TOLERANCE)
+
+
+@pytest.mark.parametrize(("config", "image_px", "channels"), [CASES[0], CASES[2], CASES[5]])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_loss_and_gradients_are_those_of_the_plain_network(config, image_px, channels, checkpointing):
+    encoder, network = pair(config, image_px, channels)
+    encoder.gradient_checkpointing = checkpointing
+    ours = randomised(SimMIM(encoder.train()), seed=1)
+    encoder.train()
+    theirs = plain.PlainSimMIM(copied(encoder, network), encoder.stride, channels).double()
+    theirs.decoder.load_state_dict(ours.decoder.state_dict())
+    target, mask = images(encoder)
+    generator = torch.Generator().manual_seed(7)
+    power = torch.rand(target.shape, generator=generator, dtype=torch.float64)
+    valid = torch.rand(target.shape, generator=generator) < 0.9
+    pixels = token_to_pixel_mask(mask, config.patch_size)
+    assert torch.equal(pixels, plain.to_pixels(mask, config.patch_size))
+
+    weights = sar_weights(power, valid)
+    torch.testing.assert_close(weights, plain.sar_weight(power, valid), **TOLERANCE)
+    loss = masked_loss(ours(target, mask), target, pixels, weights, valid)
+    expected = plain.simmim_loss(theirs(target, mask), target, pixels, plain.sar_weight(power, valid), valid)
+    torch.testing.assert_close(loss, expected, **TOLERANCE)
+    loss.backward()
+    expected.backward()
+    gradients = {f"encoder.{plain_name(n)}": p.grad for n, p in encoder.named_parameters()}
+    gradients |= {f"decoder.{n}": p.grad for n, p in ours.decoder.named_parameters()}
+    for name, parameter in theirs.named_parameters():
+        assert parameter.grad.abs().max() > 0, name
+        torch.testing.assert_close(gradients[name].reshape(parameter.shape), parameter.grad, **TOLERANCE)
+
+
+def test_a_whole_batch_from_stored_integers():
+    """In float32, as training runs: decoding, standardising, weight and loss together."""
+    encoder, network = pair(SWIN, (64, 64), 1)
+    rows = torch.from_numpy(np.random.default_rng(0).integers(-2500, 500, (2, 1, 64, 64)).astype(np.int16))
+    rows[0, 0, :9, :7] = -32768
+    mask = draw_masks(2, (64, 64), 16, 2, 0.6, torch.Generator().manual_seed(1))
+    ours = randomised(SimMIM(encoder), seed=1).float()
+    theirs = plain.PlainSimMIM(copied(encoder, network).float(), encoder.stride, 1).float()
+    theirs.decoder.load_state_dict(ours.decoder.state_dict())
+    statistics = Statistics((-10.0,), (5.8,))
+    loss, _ = losses(ours, rows, mask, PretrainConfig(), statistics)
+
+    valid = rows != -32768
+    db = rows.float() / 100
+    target = torch.where(valid, (db + 10.0) / 5.8, 0.0)
+    torch.testing.assert_close(target, standardize(rows, statistics)[0])
+    weights = plain.sar_weight(torch.where(valid, 10 ** (db / 10), 0.0), valid)
+    torch.testing.assert_close(torch.where(valid, 10 ** (db / 10), 0.0), linear_power(rows))
+    expected = plain.simmim_loss(theirs(target, mask), target, plain.to_pixels(mask, 2), weights, valid)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
+
+
+def test_masks_hide_the_same_number_of_units():
+    ours = draw_masks(3, (64, 96), 16, 4, 0.6, torch.Generator().manual_seed(0))
+    theirs = plain.random_mask(3, (64, 96), 16, 4, 0.6, np.random.default_rng(0))
+    assert ours.shape == theirs.shape and (ours.sum(dim=(1, 2)) == theirs.sum(dim=(1, 2))).all()

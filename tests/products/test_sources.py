@@ -1,0 +1,825 @@
+"""Finding delivered files in folders and archives: the same bytes everywhere, nothing odd let in, damage named."""
+
+import gzip
+import io
+import os
+import pickle
+import stat
+import struct
+import tarfile
+import tracemalloc
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from alos2tut.core.errors import Alos2TutError
+from alos2tut.products import sources
+from alos2tut.products.sources import Delivery, FileSource, find_files
+
+#: one file of more than a megabyte, so that it is read in several pieces
+IMAGE = np.random.default_rng(0).integers(0, 40, 1_300_007, dtype=np.uint8).tobytes()
+FILES = {"IMG-HH": IMAGE, "LED": b"leader", "summary.txt": b'Scs_SceneID="ALOS2"'}
+SMALL = {"IMG-HH": IMAGE[:700], "LED": b"leader"}
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> Path:
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+def write_zip(path: Path, files: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def padded(content: bytes) -> bytes:
+    return content + bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+def tar_header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+#: how a delivery is written, by kind
+WRITERS: dict[str, Callable[[Path, Mapping[str, bytes]], Path]] = {
+    "folder": lambda folder, files: write_folder(folder / "product", files),
+    "stored zip": lambda folder, files: write_zip(folder / "a.zip", files),
+    "deflated zip": lambda folder, files: write_zip(folder / "a.zip", files, zipfile.ZIP_DEFLATED),
+    "tar": lambda folder, files: write_tar(folder / "a.tar", files),
+    "tar.gz": lambda folder, files: write_tar(folder / "a.tar.gz", files, "w:gz"),
+    "tgz named .zip": lambda folder, files: write_tar(folder / "a.zip", files, "w:gz"),
+    "zip without a suffix": lambda folder, files: write_zip(folder / "delivery", files),
+}
+KINDS = list(WRITERS)
+ARCHIVES = KINDS[1:]
+UNPACKED, PACKED = ["folder", "stored zip", "tar"], ["deflated zip", "tar.gz"]
+
+
+def only_folder(delivery: Delivery) -> Mapping[str, FileSource]:
+    (files,) = delivery.folders.values()
+    return files
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """All files of a delivery by full name, read."""
+    folders = find_files(path).folders
+    return {f"{folder}/{name}": file.read_all() for folder, files in folders.items() for name, file in files.items()}
+
+
+def travelled(file: FileSource) -> FileSource:
+    """The file as another process has it, which must read it from the disk."""
+    copy: FileSource = pickle.loads(pickle.dumps(file))
+    return copy
+
+
+def refusal(path: Path) -> str:
+    """What is said of a delivery that is refused; it names the file."""
+    with pytest.raises(Alos2TutError) as caught:
+        contents(path)
+    assert path.name in str(caught.value)
+    return str(caught.value)
+
+
+# --- finding
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_delivery_gives_the_same_bytes(kind, tmp_path):
+    delivery = find_files(WRITERS[kind](tmp_path, FILES))
+    assert {name: file.read_all() for name, file in only_folder(delivery).items()} == FILES
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_a_dot_before_every_name_is_left_out(kind, tmp_path):
+    path = WRITERS[kind](tmp_path, {"./LED": b"leader", "./scene/IMG": b"image"})
+    assert contents(path) == {"/LED": b"leader", "scene/IMG": b"image"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_are_sorted_and_no_file_is_named_by_a_folder_or_archive(kind, tmp_path):
+    path = WRITERS[kind](tmp_path, dict(reversed(FILES.items())))
+    delivery = find_files(str(path))
+    assert list(delivery.folders) == [""] and list(delivery.folders[""]) == sorted(FILES)
+    assert (delivery.path, delivery.named) == (path, None)
+    assert delivery.archive == (None if kind == "folder" else path)
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_members_are_grouped_by_their_folders(kind, tmp_path):
+    files = {"b/IMG": b"1", "a b/c/IMG": b"2", "a b/IMG": b"3", "IMG": b"4", "a b-c/IMG": b"5"}
+    delivery = find_files(WRITERS[kind](tmp_path, files))
+    assert list(delivery.folders) == ["", "a b", "a b-c", "a b/c", "b"]
+    assert [folder["IMG"].read_all() for folder in delivery.folders.values()] == [b"4", b"3", b"5", b"2", b"1"]
+
+
+def test_a_folder_names_its_folders_and_leaves_them_out(tmp_path):
+    delivery = find_files(write_folder(tmp_path, {"IMG": b"1", "z/IMG": b"2", "a/IMG": b"3"}))
+    assert (list(delivery.folders), list(delivery.folders[""])) == ([""], ["IMG"])
+    assert delivery.subfolders == ("a", "z")
+
+
+def test_a_file_brings_its_folder_along(tmp_path):
+    path = write_folder(tmp_path, FILES) / "LED"
+    delivery = find_files(path)
+    assert (delivery.path, delivery.named, list(delivery.folders[""])) == (path, "LED", sorted(FILES))
+
+
+def test_a_file_of_the_folder_one_is_in_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(write_folder(tmp_path, FILES))
+    assert find_files("LED").folders[""]["IMG-HH"].read(0, 5) == IMAGE[:5]
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+@pytest.mark.parametrize("folder", ["", "scene/", "./", "./a b/"], ids=["top", "folder", "dot", "dot and folder"])
+def test_a_path_leads_to_a_file_inside_an_archive(kind, folder, tmp_path):
+    files = {f"{folder}{name}": content for name, content in FILES.items()} | {"other/VOL": b"", f"{folder}x/VOL": b""}
+    path = WRITERS[kind](tmp_path, files) / folder / "LED"
+    delivery = find_files(path)
+    assert (delivery.path, delivery.named, list(only_folder(delivery))) == (path, "LED", sorted(FILES))
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_a_path_leads_to_a_folder_inside_an_archive(kind, tmp_path):
+    files = {"a/IMG": b"1", "a/b/IMG": b"2", "ab/IMG": b"3", "IMG": b"4"}
+    delivery = find_files(WRITERS[kind](tmp_path, files) / "a")
+    assert (list(delivery.folders), delivery.named) == (["a", "a/b"], None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_macos_adds_is_left_out(kind, tmp_path):
+    rubbish = {"__MACOSX/x/._IMG": b"", "x/__MACOSX/IMG": b"", "._IMG": b"", "x/._IMG": b"", ".DS_Store": b""}
+    path = WRITERS[kind](tmp_path, {**rubbish, "x/IMG": b"", "LED": b""})
+    names = [name for files in find_files(path).folders.values() for name in files]
+    assert names == (["LED"] if kind == "folder" else ["LED", "IMG"])
+
+
+def test_a_file_is_opened_by_any_name_that_the_user_gives(tmp_path):
+    assert list(find_files(write_folder(tmp_path, {"._IMG": b"1", "._LED": b"2"}) / "._IMG").folders[""]) == ["._IMG"]
+
+
+@pytest.mark.parametrize("kind", ["stored zip", "tar.gz"])
+def test_an_empty_archive_has_no_folders(kind, tmp_path):
+    assert find_files(WRITERS[kind](tmp_path, {})).folders == {}
+
+
+def test_an_archive_is_known_by_its_content_not_by_its_name(tmp_path):
+    delivery = find_files(write_folder(tmp_path, {"IMG.zip": IMAGE, "LED.tar.gz": b"leader"}) / "IMG.zip")
+    assert (delivery.archive, delivery.named, list(delivery.folders[""])) == (
+        None,
+        "IMG.zip",
+        ["IMG.zip", "LED.tar.gz"],
+    )
+
+
+def test_folders_of_a_zip_are_no_files(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.mkdir("scene")
+        archive.writestr("scene/LED", b"leader")
+    assert contents(tmp_path / "a.zip") == {"scene/LED": b"leader"}
+
+
+@pytest.mark.parametrize("size", [0, 700], ids=["empty", "with a size that means nothing"])
+def test_folders_of_a_tar_are_no_files(size, tmp_path):
+    blocks = [tar_header("scene", size, tarfile.DIRTYPE), tar_header("scene/LED", 6), padded(b"leader"), bytes(1024)]
+    (tmp_path / "a.tar").write_bytes(b"".join(blocks))
+    assert contents(tmp_path / "a.tar") == {"scene/LED": b"leader"}
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT], ids=["pax", "gnu"])
+def test_long_names_of_a_tar_are_read(form, tmp_path):
+    name = f"{'é' * 120}/{'I' * 180}"
+    with tarfile.open(tmp_path / "a.tar", "w", format=form) as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    assert list(contents(tmp_path / "a.tar")) == [name]
+
+
+def test_the_size_in_an_extended_header_goes_before_that_of_the_header(tmp_path):
+    record = b"12 size=700\n"
+    blocks = [tar_header("x", len(record), tarfile.XHDTYPE), padded(record), tar_header("IMG", 0), padded(IMAGE[:700])]
+    (tmp_path / "a.tar").write_bytes(b"".join(blocks) + bytes(1024))
+    assert contents(tmp_path / "a.tar") == {"/IMG": IMAGE[:700]}
+
+
+def test_only_whole_keywords_of_extended_headers_count(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        info = tarfile.TarInfo("IMG")
+        info.pax_headers = {"pathology": "x", "comment": "path=y", "size2": "700", "SCHILY.size": "7"}
+        archive.addfile(info)
+    assert contents(tmp_path / "a.tar") == {"/IMG": b""}
+
+
+def test_what_is_said_of_links_or_of_all_files_is_not_taken_for_the_next_file(tmp_path):
+    record = b"12 size=700\n"
+    kinds = (tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE)
+    blocks = [block for kind in kinds for block in (tar_header("x", len(record), kind), padded(record))]
+    (tmp_path / "a.tar").write_bytes(b"".join([*blocks, tar_header("LED", 6), padded(b"leader"), bytes(1024)]))
+    assert contents(tmp_path / "a.tar") == {"/LED": b"leader"}
+
+
+def test_names_that_are_not_unicode_are_read_all_the_same(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as archive:
+        archive.addfile(tarfile.TarInfo("ü/IMG"))
+        archive.addfile(tarfile.TarInfo(f"{'ü' * 150}/LED"))
+    assert list(contents(tmp_path / "a.tar")) == [
+        "\N{REPLACEMENT CHARACTER}/IMG",
+        "\N{REPLACEMENT CHARACTER}" * 150 + "/LED",
+    ]
+
+
+# --- reading
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_read_gives_fewer_bytes_only_where_the_file_ends(kind, tmp_path):
+    file = only_folder(find_files(WRITERS[kind](tmp_path, FILES)))["IMG-HH"]
+    for start, length in [(0, 720), (1_200_000, 5), (len(IMAGE) - 3, 9), (len(IMAGE), 1), (len(IMAGE) + 5, 1), (3, 0)]:
+        assert file.read(start, length) == IMAGE[start : start + length]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_goes_on_where_it_stopped(kind, tmp_path):
+    file = only_folder(find_files(WRITERS[kind](tmp_path, FILES)))["IMG-HH"]
+    first, rest = bytearray(7), bytearray(len(IMAGE) - 1010)
+    with file.stream(3) as stream:
+        stream.readinto(first)
+        stream.skip(1000)
+        stream.readinto(memoryview(rest))
+    assert first + rest == IMAGE[3:10] + IMAGE[1010:]
+
+
+def test_a_stream_fills_arrays_of_any_type_and_shape(tmp_path):
+    lines = np.empty((2, 3), ">u2")
+    with only_folder(find_files(write_folder(tmp_path, FILES)))["IMG-HH"].stream() as stream:
+        stream.readinto(lines)
+        stream.readinto(np.empty((0, 3), ">u2"))
+    np.testing.assert_array_equal(lines.ravel(), np.frombuffer(IMAGE, ">u2", 6))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("step", ["readinto", "skip", "stream"])
+def test_reading_beyond_the_end_is_an_error_that_counts_the_missing_bytes(kind, step, tmp_path):
+    file = only_folder(find_files(WRITERS[kind](tmp_path, SMALL)))["IMG-HH"]
+    with (
+        pytest.raises(Alos2TutError, match=r"IMG-HH.* is truncated: 12 bytes are missing"),
+        file.stream(712 if step == "stream" else 0) as stream,
+    ):
+        stream.readinto(bytearray(712)) if step == "readinto" else stream.skip(712)
+
+
+def test_a_stream_does_not_go_backwards(tmp_path):
+    with (
+        only_folder(find_files(write_folder(tmp_path, FILES)))["LED"].stream(3) as stream,
+        pytest.raises(ValueError, match="forwards"),
+    ):
+        stream.skip(-1)
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), OSError("mine")], ids=["value", "system"])
+def test_errors_of_those_who_read_are_left_as_they_are(error, tmp_path):
+    file = only_folder(find_files(write_folder(tmp_path, FILES)))["LED"]
+    with pytest.raises(type(error), match=r"^mine$"), file.stream():
+        raise error
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_are_read_from_their_places(kind, tmp_path):
+    """After what was read before, side by side, with gaps, and in several streams."""
+    file = travelled(only_folder(find_files(WRITERS[kind](tmp_path, FILES)))["IMG-HH"])
+    assert file.packed == (kind in PACKED or "tgz" in kind)
+    rows = np.zeros((5, 9), np.uint8)
+    places = [7, 16, 100, 1_200_000, len(IMAGE) - 9]
+    with file.stream() as stream:
+        assert stream.read(7) == IMAGE[:7]
+        stream.read_rows(rows[:2], places[:2])
+        stream.read_rows(rows[:0], [])
+        stream.read_rows(rows[2:], np.array(places[2:]))
+        assert stream.position == len(IMAGE)
+    assert [row.tobytes() for row in rows] == [IMAGE[place : place + 9] for place in places]
+
+
+@pytest.mark.parametrize("places", [[6], [7, 15], [7, 30, 20]], ids=["before", "overlapping", "backwards"])
+def test_rows_do_not_go_backwards(places, tmp_path):
+    with (
+        only_folder(find_files(write_folder(tmp_path, FILES)))["IMG-HH"].stream(7) as stream,
+        pytest.raises(ValueError, match="forwards"),
+    ):
+        stream.read_rows(np.empty((len(places), 9), np.uint8), places)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_beyond_the_end_are_an_error_that_counts_the_missing_bytes(kind, tmp_path):
+    file = only_folder(find_files(WRITERS[kind](tmp_path, SMALL)))["IMG-HH"]
+    with (
+        pytest.raises(Alos2TutError, match=r"IMG-HH.* is truncated: 4 bytes are missing"),
+        file.stream() as stream,
+    ):
+        stream.read_rows(np.empty((2, 9), np.uint8), [0, 695])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_travels_between_processes(kind, tmp_path):
+    file = only_folder(find_files(WRITERS[kind](tmp_path, FILES)))["LED"]
+    assert pickle.loads(pickle.dumps(file)) == file
+    assert pickle.loads(pickle.dumps(file)).read_all() == b"leader"
+
+
+@pytest.mark.parametrize("kind", ["folder", "stored zip", "tar.gz"])
+def test_a_relative_path_means_the_same_file_from_every_folder(kind, tmp_path, monkeypatch):
+    path = WRITERS[kind](tmp_path, SMALL)
+    (tmp_path / "elsewhere").mkdir()
+    WRITERS[kind](tmp_path / "elsewhere", {"IMG-HH": b"another image", "LED": b"another leader"})
+    monkeypatch.chdir(tmp_path)
+    found = [find_files(Path(path.name)), find_files(Path(path.name) / "LED")]
+    assert [delivery.path for delivery in found] == [Path(path.name), Path(path.name) / "LED"]
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for delivery in found:
+        read = {name: travelled(file).read_all() for name, file in only_folder(delivery).items()}
+        assert read == SMALL
+        assert delivery.archive in (None, path)
+
+
+# --- what is kept of packed tars
+
+
+def unpacked_bytes(work: Callable[[], object]) -> int:
+    """How many bytes are taken out of gzip files meanwhile, or passed over in them."""
+    count, plain = 0, gzip.GzipFile.read
+
+    def counting(self: gzip.GzipFile, size: int = -1) -> bytes:
+        nonlocal count
+        data = plain(self, size)
+        count += len(data)
+        return data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gzip.GzipFile, "read", counting)
+        patch.setattr(gzip.GzipFile, "seek", lambda self, *place: pytest.fail("it is unpacked up to the place"))
+        work()
+    return count
+
+
+def test_small_members_of_a_packed_tar_are_not_unpacked_again(tmp_path):
+    files = {"A-IMG": bytes(5 * 2**20), "LED": IMAGE, "VOL": b"volume", "nothing": b""}
+    found = only_folder(find_files(WRITERS["tar.gz"](tmp_path, files)))
+
+    def read():
+        assert found["LED"].read_all() == IMAGE and found["VOL"].read(2, 99) == b"lume"
+        assert found["A-IMG"].read(0, 2**16) == bytes(2**16)
+        with found["LED"].stream(5) as stream:
+            assert stream.read(9) == IMAGE[5:14]
+
+    assert unpacked_bytes(read) == 0
+    assert found["A-IMG"].read(2**16 - 1, 2) == bytes(2) and found["nothing"].read_all() == b""
+    assert found["A-IMG"].read_all() == files["A-IMG"]
+
+
+def test_what_is_kept_of_a_packed_tar_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_SMALL_MEMBER", 100)
+    monkeypatch.setattr(sources, "_BEGINNING", 10)
+    monkeypatch.setattr(sources, "_MOST_KEPT", 125)
+    sizes = {"a": 101, "b": 100, "c": 100, "d": 15, "e": 1}
+    files = {name: IMAGE[:size] for name, size in sizes.items()}
+    found = only_folder(find_files(WRITERS["tar.gz"](tmp_path, files)))
+    assert [len(file.head) for file in found.values()] == [10, 100, 0, 15, 0]
+    assert {name: file.read_all() for name, file in found.items()} == files
+    assert not any(file.head for file in only_folder(find_files(WRITERS["deflated zip"](tmp_path, files))).values())
+
+
+def test_what_is_kept_does_not_travel(tmp_path):
+    file = only_folder(find_files(WRITERS["tar.gz"](tmp_path, FILES)))["IMG-HH"]
+    assert file.head == IMAGE and "head" not in repr(file)
+    assert len(pickle.dumps(file)) < 1000
+    copy = travelled(file)
+    assert copy == file and hash(copy) == hash(file) and not copy.head
+    assert copy.read_all() == IMAGE
+
+
+def test_a_whole_file_is_read_up_to_a_limit(tmp_path):
+    file = only_folder(find_files(write_folder(tmp_path, FILES)))["LED"]
+    assert file.read_all(limit=6) == b"leader"
+    with pytest.raises(Alos2TutError, match="LED: has 6 bytes, at most 5"):
+        file.read_all(limit=5)
+
+
+def test_where_names_the_file_or_the_archive_and_its_member(tmp_path):
+    files = {"scene/LED": b"leader"}
+    assert find_files(write_folder(tmp_path, files) / "scene").folders[""]["LED"].where == f"{tmp_path}/scene/LED"
+    archive = write_zip(tmp_path / "a.zip", files)
+    assert only_folder(find_files(archive))["LED"].where == f"{archive}/scene/LED"
+
+
+@pytest.mark.parametrize("kind", KINDS[:-1])
+@pytest.mark.parametrize("folder", ["", "a folder/", "./b/"], ids=["top", "space", "dot"])
+def test_gdal_opens_a_raster_where_it_lies(kind, folder, tmp_path):
+    pixels = np.arange(2000, dtype=np.uint16).reshape(1, 40, 50)
+    profile = {"driver": "GTiff", "dtype": "uint16", "count": 1, "height": 40, "width": 50}
+    with rasterio.open(tmp_path / "t.tif", "w", **profile, transform=rasterio.Affine.scale(2, -2)) as raster:
+        raster.write(pixels)
+    place = tmp_path / "my data"
+    place.mkdir()
+    path = WRITERS[kind](place, {f"{folder}t.tif": (tmp_path / "t.tif").read_bytes()})
+    if kind == "folder":
+        path = path / folder
+    source = only_folder(find_files(path))["t.tif"]
+    with rasterio.Env(CPL_VSIL_GZIP_WRITE_PROPERTIES="NO"), rasterio.open(source.gdal_path) as raster:
+        np.testing.assert_array_equal(raster.read(), pixels)
+    assert len(list(place.iterdir())) == 1
+
+
+# --- what is refused
+
+
+def write_blocks(path: Path, *blocks: bytes) -> Path:
+    """A packed tar of these blocks, in whatever way they are wrong."""
+    with gzip.open(path, "wb", compresslevel=1) as handle:
+        handle.writelines(blocks)
+    return path
+
+
+def edit_zip(path: Path, files: Mapping[str, bytes], **fields: object) -> Path:
+    """A deflated zip whose table of contents states these fields of its first member."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+        for name, value in fields.items():
+            setattr(archive.infolist()[0], name, value)
+    return path
+
+
+MISSING = {
+    "nothing": "nothing",
+    "below nothing": "no/thing",
+    "below a file": "LED/x",
+    "in a zip": "a.zip/LED/x",
+    "part of a name": "a.zip/LE",
+}
+
+
+@pytest.mark.parametrize("name", MISSING.values(), ids=MISSING)
+def test_what_is_not_there_is_an_error_that_names_it(name, tmp_path):
+    write_zip(write_folder(tmp_path, FILES) / "a.zip", FILES)
+    with pytest.raises(Alos2TutError, match=f"{name}: there is no such file or folder"):
+        find_files(tmp_path / name)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Alos2TutError, match="pipe: is neither a file nor a folder"):
+        find_files(tmp_path / "pipe")
+
+
+def test_a_name_that_the_system_refuses_is_an_error_of_ours():
+    with pytest.raises(Alos2TutError, match="cannot be read"):
+        find_files("/" + "x" * 5000)
+
+
+UNSAFE = {
+    "parent": "../IMG",
+    "parent inside": "x/../../IMG",
+    "only parent": "..",
+    "absolute": "/etc/IMG",
+    "backslash": "x\\IMG",
+    "drive": "c:IMG",
+}
+
+
+@pytest.mark.parametrize("kind", ARCHIVES[:4])
+@pytest.mark.parametrize("name", UNSAFE.values(), ids=UNSAFE)
+def test_names_that_lead_out_of_an_archive_are_refused(kind, name, tmp_path):
+    assert f"{name!r} is named so that it could lie outside" in refusal(WRITERS[kind](tmp_path, {name: b""}))
+
+
+@pytest.mark.parametrize("name", ["x..y", "..x/IMG", "scene/a:b"])
+def test_names_that_only_look_so_are_not_refused(name, tmp_path):
+    path = write_tar(tmp_path / "a.tar", {name: b""})
+    assert len(contents(path)) == 1
+
+
+def test_a_name_with_a_zero_byte_is_refused(tmp_path):
+    path = write_zip(tmp_path / "a.zip", {"IMGxLED": b""})
+    path.write_bytes(path.read_bytes().replace(b"IMGxLED", b"IMG\0LED"))
+    assert "could lie outside" in refusal(path)
+
+
+TAR_ODDITIES = {
+    "symbolic link": (tarfile.SYMTYPE, "a symbolic link"),
+    "hard link": (tarfile.LNKTYPE, "a hard link"),
+    "character device": (tarfile.CHRTYPE, "a device"),
+    "block device": (tarfile.BLKTYPE, "a device"),
+    "pipe": (tarfile.FIFOTYPE, "a device"),
+    "sparse": (tarfile.GNUTYPE_SPARSE, "a sparse file"),
+    "unknown": (b"Z", "of a type (b'Z') that is not known"),
+}
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"], ids=["tar", "tar.gz"])
+@pytest.mark.parametrize(("kind", "message"), TAR_ODDITIES.values(), ids=TAR_ODDITIES)
+def test_members_of_a_tar_that_are_no_plain_files_are_refused(mode, kind, message, tmp_path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, mode) as archive:
+        archive.addfile(tarfile.TarInfo("LED"))
+        info = tarfile.TarInfo("IMG")
+        info.type, info.linkname = kind, "LED"
+        archive.addfile(info)
+    assert f"its member 'IMG' is {message}" in refusal(path)
+
+
+def test_a_sparse_file_of_a_pax_tar_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        info = tarfile.TarInfo("IMG")
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9999999"}
+        archive.addfile(info)
+    assert "its member 'IMG' is a sparse file" in refusal(tmp_path / "a.tar")
+
+
+ZIP_ODDITIES = {
+    "symbolic link": ({"external_attr": (stat.S_IFLNK | 0o777) << 16}, "a symbolic link"),
+    "device": ({"external_attr": (stat.S_IFCHR | 0o600) << 16}, "a device"),
+    "encrypted": ({"flag_bits": 0x1}, "encrypted"),
+    "strongly encrypted": ({"flag_bits": 0x40}, "encrypted"),
+    "lzma": ({"compress_type": zipfile.ZIP_LZMA}, "packed by method 14"),
+    "impossible size": ({"file_size": 2**20}, "which is impossible"),
+    "impossible stored size": ({"compress_type": zipfile.ZIP_STORED}, "which is impossible"),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), ZIP_ODDITIES.values(), ids=ZIP_ODDITIES)
+def test_members_of_a_zip_that_are_no_plain_files_are_refused(fields, message, tmp_path):
+    said = refusal(edit_zip(tmp_path / "a.zip", {"IMG": bytes(200)}, **fields))
+    assert "its member 'IMG' is " in said and message in said
+
+
+@pytest.mark.parametrize("again", ["IMG", "./IMG"], ids=["same", "dot"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_members_of_one_name_are_refused(kind, again, tmp_path):
+    path = tmp_path / "a"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("IMG", b"1")
+            archive.writestr(again, b"2")
+    else:
+        with tarfile.open(path, "w:gz" if kind == "tar.gz" else "w") as archive:
+            archive.addfile(tarfile.TarInfo("IMG"))
+            archive.addfile(tarfile.TarInfo(again))
+    assert f"it has two members '{again}'" in refusal(path)
+
+
+@pytest.mark.parametrize("kind", ["stored zip", "tar", "tar.gz"])
+@pytest.mark.parametrize("count", [10_000, 10_001])
+def test_at_most_ten_thousand_members_are_read(kind, count, tmp_path):
+    path = WRITERS[kind](tmp_path, {str(number): b"" for number in range(count)})
+    if count == 10_000:
+        assert len(only_folder(find_files(path))) == count
+    else:
+        assert "more than 10,000 members" in refusal(path)
+
+
+def test_a_zip_whose_members_claim_far_more_than_it_has_is_refused(tmp_path):
+    path = tmp_path / "a.zip"
+    packed = np.random.default_rng(0).bytes(2**20)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("IMG-HH", "IMG-HV"):
+            archive.writestr(name, packed)
+        for info in archive.infolist():
+            info.file_size = 600 * 2**20
+    assert "its members claim 1,258,291,200 (up to 'IMG-HV')" in refusal(path)
+
+
+def test_a_zip_that_claims_terabytes_in_its_64_bit_fields_is_refused(tmp_path):
+    path = edit_zip(tmp_path / "a.zip", {"IMG": IMAGE}, file_size=5 * 2**40)
+    assert "5,497,558,138,880" in refusal(path)
+
+
+def test_a_size_that_a_packed_member_does_not_have_is_noticed_where_it_ends(tmp_path):
+    file = only_folder(find_files(edit_zip(tmp_path / "a.zip", {"IMG": IMAGE}, file_size=len(IMAGE) + 9)))["IMG"]
+    assert file.read(0, len(IMAGE)) == IMAGE
+    with pytest.raises(Alos2TutError, match="IMG: is truncated: 9 bytes are missing"):
+        file.read_all()
+
+
+def test_a_packed_tar_whose_member_claims_gigabytes_is_refused_without_unpacking_it(tmp_path):
+    # unpacking would find it truncated
+    path = write_blocks(tmp_path / "a.tar.gz", tar_header("IMG", 2**30 + 1), bytes(2**20))
+    assert "its members claim 1,073,741,825 (up to 'IMG')" in refusal(path)
+
+
+def test_no_archive_may_claim_more_than_200_gibibytes(tmp_path):
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar_header("IMG", 200 * 2**30 + 1))
+    os.truncate(path, 201 * 2**30)
+    assert "its members claim 214,748,364,801" in refusal(path)
+
+
+def test_a_member_as_large_as_the_limit_is_let_in(tmp_path):
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar_header("IMG", 2**30))
+    os.truncate(path, 2**30 + 1536)
+    assert only_folder(find_files(path))["IMG"].size == 2**30
+
+
+EXTENSIONS = {
+    "pax": tarfile.XHDTYPE,
+    "global": tarfile.XGLTYPE,
+    "long name": tarfile.GNUTYPE_LONGNAME,
+    "long link": tarfile.GNUTYPE_LONGLINK,
+}
+
+
+@pytest.mark.parametrize("kind", EXTENSIONS.values(), ids=EXTENSIONS)
+def test_an_extended_header_of_a_tar_cannot_fill_memory(kind, tmp_path):
+    path = write_blocks(tmp_path / "a.tar.gz", tar_header("x", 100 * 2**20, kind), *[bytes(2**20)] * 100)
+    tracemalloc.start()
+    try:
+        said = refusal(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "an extended header of 104,857,600 bytes" in said
+    assert peak < 50 * 2**20
+
+
+def test_extended_headers_without_end_are_refused(tmp_path):
+    endless = tar_header("x", 0, tarfile.XHDTYPE) * 100_000
+    assert "of a type (b'x')" in refusal(write_blocks(tmp_path / "a.tar.gz", endless))
+
+
+def test_a_packed_tar_that_goes_on_after_its_end_is_refused(tmp_path):
+    blocks = [tar_header("LED", 0), *[bytes(2**20)] * 70]
+    assert "it goes on after its end" in refusal(write_blocks(tmp_path / "a.tar.gz", *blocks))
+
+
+def test_the_table_of_contents_of_a_zip_cannot_fill_memory(tmp_path):
+    path = write_zip(tmp_path / "a.zip", SMALL)
+    end = bytearray(path.read_bytes()[-22:])
+    struct.pack_into("<II", end, 12, 100 * 2**20, 0)
+    with open(path, "r+b") as handle:
+        handle.truncate(100 * 2**20)
+        handle.seek(0, os.SEEK_END)
+        handle.write(end)
+    tracemalloc.start()
+    try:
+        said = refusal(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "its table of contents claims 104,857,600 bytes" in said
+    assert peak < 10 * 2**20
+
+
+# --- damage
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE], ids=["file", "extended header"])
+def test_a_negative_size_in_a_tar_is_refused(kind, tmp_path):
+    path = write_blocks(tmp_path / "a.tar.gz", tar_header("IMG", -5, kind), tar_header("LED", 0), bytes(1024))
+    assert "-5 bytes" in refusal(path)
+
+
+def test_a_zip_of_a_later_version_is_refused(tmp_path):
+    path = write_zip(tmp_path / "a.zip", SMALL)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2") + 6] = 99
+    path.write_bytes(data)
+    assert "zip file version 9.9" in refusal(path)
+
+
+def test_a_place_without_a_local_header_is_refused(tmp_path):
+    path = write_zip(tmp_path / "a.zip", SMALL)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\3\4", 4)] ^= 1
+    path.write_bytes(data)
+    assert "its member 'LED' is not where the table of contents says" in refusal(path)
+
+
+@pytest.mark.parametrize("offset", [10**6, 2**40, 2**63 + 5, 3], ids=["behind", "far", "beyond numbers", "no header"])
+def test_a_member_that_lies_outside_the_zip_is_refused(offset, tmp_path):
+    said = refusal(edit_zip(tmp_path / "a.zip", SMALL, header_offset=offset))
+    assert "is damaged or truncated" in said or "cannot be read" in said
+
+
+def test_a_local_header_that_points_outside_the_zip_is_refused(tmp_path):
+    path = write_zip(tmp_path / "a.zip", SMALL)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<H", data, 28, 0xFFFF)
+    path.write_bytes(data)
+    assert "its member 'IMG-HH' is not where the table of contents says" in refusal(path)
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_an_archive_that_was_cut_is_an_error_or_still_whole(kind, tmp_path):
+    path = WRITERS[kind](tmp_path, SMALL)
+    whole, expected, errors = path.read_bytes(), contents(path), 0
+    for length in sorted({*range(4, len(whole), 37), *range(512, len(whole), 512)}):
+        path.write_bytes(whole[:length])
+        try:
+            found = contents(path)
+        except Alos2TutError as error:
+            errors += 1
+            assert path.name in str(error)
+        else:
+            # cut so short that it is no archive any more, or only in the blocks after a tar's end
+            assert found in (expected, {f"/{path.name}": whole[:length]})
+    assert errors > 5
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {kind: WRITERS[kind](tmp_path_factory.mktemp("intact"), SMALL) for kind in ARCHIVES[:4]}
+
+
+@pytest.mark.parametrize("kind", ARCHIVES[:4])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_bytes_that_are_wrong_are_never_another_exception(kind, intact, data):
+    content = bytearray(intact[kind].read_bytes())
+    for _ in range(data.draw(st.integers(1, 4), label="count")):
+        content[data.draw(st.integers(0, len(content) - 1), label="place")] = data.draw(
+            st.integers(0, 255), label="byte"
+        )
+    path = intact[kind].with_name("damaged")
+    path.write_bytes(content)
+    try:
+        contents(path)
+    except Alos2TutError as error:
+        assert "damaged" in str(error)
+
+
+def test_a_wrong_checksum_is_noticed_while_a_packed_member_is_read(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=0) as archive:
+        archive.writestr("IMG", IMAGE)
+    data = bytearray(path.read_bytes())
+    data[1000] ^= 1
+    path.write_bytes(data)
+    file = only_folder(find_files(path))["IMG"]
+    assert len(file.read(0, 10_000)) == 10_000
+    with pytest.raises(Alos2TutError, match=r"a.zip/IMG: is damaged or truncated \(Bad CRC-32"):
+        file.read_all()
+
+
+def test_a_wrong_checksum_of_a_packed_tar_is_noticed_when_it_is_listed(tmp_path):
+    path = WRITERS["tar.gz"](tmp_path, FILES)
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1
+    path.write_bytes(data)
+    assert "is damaged or truncated (CRC check failed" in refusal(path)
+
+
+def test_a_packed_file_that_is_no_tar_is_an_error(tmp_path):
+    assert "is damaged or truncated" in refusal(write_blocks(tmp_path / "IMG.gz", IMAGE))
+
+
+@pytest.mark.parametrize("kind", UNPACKED)
+@pytest.mark.parametrize("use", ["read", "rows"])
+def test_a_file_that_has_become_shorter_is_an_error(kind, use, tmp_path):
+    file = only_folder(find_files(WRITERS[kind](tmp_path, {"IMG": IMAGE})))["IMG"]
+    os.truncate(file.path, file.offset + 1000)
+    with pytest.raises(Alos2TutError, match=r"IMG: is truncated"), file.stream() as stream:
+        stream.read(len(IMAGE)) if use == "read" else stream.read_rows(np.empty((2, 600), np.uint8), [0, 700])
+
+
+@pytest.mark.parametrize("kind", ["folder", *PACKED])
+def test_a_file_that_has_gone_is_an_error(kind, tmp_path):
+    file = travelled(only_folder(find_files(WRITERS[kind](tmp_path, FILES)))["LED"])
+    file.path.unlink()
+    with pytest.raises(Alos2TutError, match=r"LED: cannot be read \(No such file"):
+        file.read_all()
+
+
+def test_an_archive_that_was_replaced_is_an_error(tmp_path):
+    file = only_folder(find_files(WRITERS["deflated zip"](tmp_path, FILES)))["LED"]
+    WRITERS["deflated zip"](tmp_path, {"TRL": b"trailer"})
+    with pytest.raises(Alos2TutError, match="LED: is damaged"):
+        file.read_all()
+
+
+def test_a_long_member_is_read_from_far_inside(tmp_path):
+    """Python's zipfile passes over 16 MiB at once, more than any table of contents may have."""
+    content = np.random.default_rng(0).integers(0, 256, 24 * 2**20, dtype=np.uint8).tobytes()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("long", content)
+    source = find_files(tmp_path / "a.zip").folders[""]["long"]
+    for start in (0, 5 * 2**20, 20 * 2**20):
+        assert source.packed and source.read(start, 1000) == content[start : start + 1000]

@@ -1,0 +1,276 @@
+"""Products as xarray sees them: labelled, lazy, and equal to what is read."""
+
+import dataclasses
+import json
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+from support.products import SCENE_ID, TIFF_NAME, UTM54, amplitudes, complex_numbers, write_ceos, write_geotiff
+
+from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product
+
+xarray = pytest.importorskip("xarray")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Product:
+    images = {"HH": amplitudes(), "HV": amplitudes(seed=1)}
+    return open_product(write_ceos(tmp_path_factory.mktemp("xarray") / "product", images))
+
+
+@pytest.fixture(scope="module")
+def slc(tmp_path_factory) -> Product:
+    folder = tmp_path_factory.mktemp("xarray") / "slc"
+    return open_product(write_ceos(folder, {"HH": complex_numbers()}, "UBSR1.1__D"))
+
+
+def test_variables_are_polarisations_with_what_is_known(plain):
+    dataset = plain.to_xarray()
+    assert list(dataset.data_vars) == ["HH", "HV"] and dataset["HV"].dims == ("y", "x")
+    assert dataset["HH"].attrs == {"units": "dB", "quantity": "sigma0", "grid_mapping": "spatial_ref"}
+    assert (dataset.attrs["scene_id"], dataset.attrs["calibration_factor_db"]) == (SCENE_ID, -83.0)
+    np.testing.assert_array_equal(dataset["HV"].values, plain.read_db(polarization="HV"))
+
+
+@pytest.mark.parametrize("scale", ["db", "power", "dn"])
+@pytest.mark.parametrize("looks", [1, 3, (2, 5)])
+def test_values_equal_what_is_read(plain, scale, looks):
+    dataset = plain.to_xarray(scale=scale, looks=looks)
+    expected = getattr(plain, f"read_{scale}")(looks=looks)
+    assert dataset["HH"].dtype == np.float32 and dataset["HH"].values.tobytes() == expected.tobytes()
+    assert dataset["HH"].attrs["units"] == ("dB" if scale == "db" else "1")
+
+
+def test_another_quantity_is_converted(plain):
+    dataset = plain.to_xarray(quantity="gamma0")
+    assert dataset["HH"].attrs["quantity"] == "gamma0"
+    assert dataset["HH"].attrs["conversion"] == "from sigma0 by incidence: slant range of the lines (smooth Earth)"
+    np.testing.assert_array_equal(dataset["HH"].values, plain.read_db(quantity="gamma0"))
+
+
+def test_a_conversion_by_one_angle_says_how_far_it_is_off(plain):
+    product = dataclasses.replace(plain, slant_range_incidence=None, incidence_deg=36.3)
+    with pytest.warns(Alos2TutWarning, match="scene centre"):
+        told = product.to_xarray(quantity="gamma0")["HH"].attrs["conversion"]
+    assert told == product.conversion_told() and "36.30°, off by about ±0.01 dB" in told
+
+
+@pytest.mark.parametrize(("quantity", "message"), [("beta0", "unknown quantity"), ("gamma0", "no incidence angle")])
+def test_a_quantity_that_cannot_be_is_refused_at_once(tmp_path, quantity, message):
+    product = open_product(write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54))
+    with pytest.raises(Alos2TutError, match=message):
+        product.to_xarray(quantity=quantity)
+
+
+def test_attributes_are_all_that_is_known(plain):
+    told, attributes = plain.to_dict(), plain.to_xarray().attrs
+    assert set(attributes) - {"observation_mode"} == {key for key, value in told.items() if value is not None} - {
+        "mode", "transform",
+    }  # fmt: skip
+    for name in ("gaps", "notes", "looks", "shape", "footprint_lonlat", "files", "noise_floor_db"):
+        assert json.loads(attributes[name]) == told[name]
+    assert attributes["simulated"] == 0 and attributes["observation_mode"] == told["mode"]
+
+
+#: attributes that netCDF, its libraries or xarray keep for themselves
+RESERVED = {"_FillValue", "_NCProperties", "_Netcdf4Dimid", "_nc3_strict", "CLASS", "NAME", "DIMENSION_LIST"}
+RESERVED |= {"REFERENCE_LIST", "coordinates", "mode", "dimensions", "variables", "filename", "fp", "transform"}
+
+
+@pytest.fixture(scope="module")
+def mosaic_dataset(mosaic):
+    return open_product(mosaic).to_xarray()
+
+
+def test_attributes_go_into_netcdf(plain, slc, mosaic_dataset):
+    for dataset in (plain.to_xarray(quantity="gamma0"), slc.to_xarray(), mosaic_dataset):
+        for part in (dataset, *dataset.variables.values()):
+            assert {type(value) for value in part.attrs.values()} <= {str, int, float}
+            assert not RESERVED & set(part.attrs)
+
+
+def test_a_dataset_with_layers_survives_a_file(mosaic_dataset, tmp_path):
+    pytest.importorskip("scipy")
+    mosaic_dataset.to_netcdf(tmp_path / "x.nc", engine="scipy")
+    with xarray.open_dataset(tmp_path / "x.nc", engine="scipy") as read:
+        assert set(read.variables) == set(mosaic_dataset.variables)
+        for name in read.data_vars:
+            np.testing.assert_array_equal(read[name].values, mosaic_dataset[name].values)
+        assert set(read.attrs) == set(mosaic_dataset.attrs)
+
+
+def test_a_product_without_images_has_layers_only(mosaic):
+    product = dataclasses.replace(open_product(mosaic), polarizations=(), default_polarization=None, quantity="")
+    dataset = product.to_xarray()
+    assert set(dataset.data_vars) == set(product.layers)
+    assert not {"quantity", "calibration_factor_db", "calibration_source"} & set(dataset.attrs)
+
+
+def test_layers_are_variables_that_are_read_when_they_are_used(mosaic, monkeypatch):
+    product, read = open_product(mosaic), []
+    original = Product.read_layer
+    monkeypatch.setattr(
+        Product,
+        "read_layer",
+        lambda self, name, window=None: read.append((name, window)) or original(self, name, window),
+    )
+    dataset = product.to_xarray()
+    assert set(dataset.data_vars) == {"HH", "HV", "local_incidence", "mask", "date"} and repr(dataset)
+    assert read == []
+    mask = dataset["mask"][13:90, 470:660]
+    np.testing.assert_array_equal(mask.values, original(product, "mask", (13, 470, 77, 190)))
+    assert read == [("mask", (13, 470, 77, 190))] and mask.dtype == np.uint8
+    np.testing.assert_array_equal(dataset["local_incidence"], original(product, "local_incidence"))
+    np.testing.assert_array_equal(dataset["date"][5:9:2, ::-3], original(product, "date")[5:9:2, ::-3])
+    assert dataset["local_incidence"].attrs == {"units": "degree", "grid_mapping": "spatial_ref"}
+    assert json.loads(mask.attrs["meaning"])["255"] == "land"
+
+
+def test_layers_are_not_averaged(mosaic):
+    assert set(open_product(mosaic).to_xarray(looks=2).data_vars) == {"HH", "HV"}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param((slice(5, 9), slice(3, 30)), id="window"),
+        pytest.param((slice(40, None), slice(None, 2)), id="open ends"),
+        pytest.param((slice(1, 48, 7), slice(0, 40, 3)), id="steps"),
+        pytest.param((slice(None, None, -1), slice(None, None, -3)), id="backwards"),
+        pytest.param((slice(30, 3, -4), slice(None)), id="backwards within"),
+        pytest.param((7, 11), id="a pixel"),
+        pytest.param((-1, slice(None)), id="last row"),
+        pytest.param((slice(None), -40), id="first column from the right"),
+        pytest.param((slice(5, 5), slice(None)), id="nothing"),
+        pytest.param((slice(9, 3), 4), id="nothing of a column"),
+        pytest.param(([3, 1, 44], slice(2, 9)), id="rows by number"),
+        pytest.param(([3, 1, 1], [5, 0, 39]), id="rows and columns by number"),
+        pytest.param((slice(30, 99), slice(-5, None)), id="beyond the edge"),
+    ],
+)
+def test_indexing_equals_that_of_an_array(plain, key):
+    rows, cols = key
+    whole = plain.read_db()
+    expected = whole[np.ix_(rows, cols)] if isinstance(cols, list) else whole[rows, cols]
+    found = plain.to_xarray()["HH"].isel(y=rows, x=cols)
+    assert found.shape == expected.shape
+    np.testing.assert_array_equal(found.values, expected)
+
+
+@pytest.mark.parametrize("key", [np.s_[3:9, 5:14], np.s_[::-2, 13], np.s_[23, ::5], np.s_[23:, 12:]])
+def test_indexing_of_averaged_pixels_equals_that_of_an_array(plain, key):
+    # 3 does not divide 40: blocks at the right edge are cut
+    whole = plain.read_db(looks=(2, 3))
+    np.testing.assert_array_equal(plain.to_xarray(looks=(2, 3))["HH"][key].values, whole[key])
+
+
+def test_slices_of_slices_equal_those_of_an_array(plain):
+    part = plain.to_xarray()["HH"].isel(y=slice(4, 40, 2)).isel(y=slice(None, None, -3), x=slice(30, 2, -1)).isel(x=5)
+    np.testing.assert_array_equal(part.values, plain.read_db()[4:40:2][::-3, 30:2:-1][:, 5])
+
+
+def test_points_are_picked_one_by_one(plain):
+    rows, cols = xarray.DataArray([3, 47, 0], dims="point"), xarray.DataArray([39, 0, 5], dims="point")
+    found = plain.to_xarray()["HH"].isel(y=rows, x=cols)
+    np.testing.assert_array_equal(found.values, plain.read_db()[[3, 47, 0], [39, 0, 5]])
+
+
+def test_no_pixel_is_read_before_it_is_used(plain, monkeypatch):
+    read = []
+    monkeypatch.setattr(type(plain.bands["HH"]), "strips", _counted(type(plain.bands["HH"]).strips, read))
+    dataset = plain.to_xarray()
+    part = dataset["HV"].isel(y=slice(5, 9), x=slice(3, 30))
+    assert repr(dataset) and part.shape == (4, 27) and read == []
+    assert part.values.shape == (4, 27)
+    assert read == [(slice(5, 9), slice(3, 30))]
+
+
+def _counted(strips, read):
+    def counted(self, rows, cols, step):
+        read.append((rows, cols))
+        return strips(self, rows, cols, step)
+
+    return counted
+
+
+@pytest.mark.parametrize("looks", [1, (2, 5)])
+def test_coordinates_are_centres_of_pixels(plain, looks):
+    dataset = plain.to_xarray(looks=looks)
+    rows, cols = (1, 1) if looks == 1 else looks
+    np.testing.assert_allclose(dataset["x"], 350_000 + 2.5 * cols * (np.arange(40 // cols) + 0.5), atol=1e-3)
+    np.testing.assert_allclose(dataset["y"], 3_900_000 - 2.5 * rows * (np.arange(48 // rows) + 0.5), atol=1e-3)
+
+
+def test_a_place_is_found_by_its_coordinates(plain):
+    found = plain.to_xarray()["HH"].sel(x=350_052, y=3_899_951, method="nearest")
+    np.testing.assert_array_equal(found.values, plain.read_db()[19, 20])
+
+
+@pytest.mark.parametrize("looks", [1, (2, 4)])
+def test_the_crs_is_there_as_cf_conventions_have_it(plain, looks):
+    reference = plain.to_xarray(looks=looks)["spatial_ref"]
+    assert rasterio.crs.CRS.from_wkt(reference.attrs["crs_wkt"]) == plain.crs
+    rows, cols = (1, 1) if looks == 1 else looks
+    numbers = [float(number) for number in reference.attrs["GeoTransform"].split()]
+    assert numbers == pytest.approx([350_000, 2.5 * cols, 0, 3_900_000, 0, -2.5 * rows], abs=1e-3)
+
+
+def test_a_rotated_product_has_no_coordinates_but_its_transform(tmp_path):
+    transform = UTM54 * rasterio.Affine.rotation(10)
+    dataset = open_product(write_ceos(tmp_path, {"HH": amplitudes()}, "UBSR1.5RUD", transform=transform)).to_xarray()
+    assert set(dataset.coords) == {"spatial_ref"} and dataset["HH"].dims == ("y", "x")
+    numbers = [float(number) for number in dataset["spatial_ref"].attrs["GeoTransform"].split()]
+    assert numbers == pytest.approx(transform.to_gdal(), abs=1e-3)
+
+
+def test_slant_range_has_rows_and_columns_only(slc):
+    dataset = slc.to_xarray()
+    assert dataset["HH"].dims == ("row", "col") and not dataset.coords
+    np.testing.assert_array_equal(dataset["HH"].values, slc.read_db())
+
+
+def test_complex_numbers_are_as_delivered(slc):
+    variable = slc.to_xarray(scale="slc")["HH"]
+    assert variable.dtype == np.complex64
+    assert variable[3:9, ::-2].values.tobytes() == np.ascontiguousarray(complex_numbers()[3:9, ::-2]).tobytes()
+
+
+def test_a_geotiff_is_the_same_to_xarray(plain, tmp_path):
+    product = open_product(write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54))
+    np.testing.assert_array_equal(product.to_xarray()["HH"].values, plain.to_xarray()["HH"].values)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"scale": "decibel"}, "unknown scale 'decibel'", id="scale"),
+        pytest.param({"scale": ["db"]}, "unknown scale", id="a list of scales"),
+        pytest.param({"scale": "slc"}, "holds amplitudes", id="complex numbers of amplitudes"),
+        pytest.param({"looks": 0}, "looks=0", id="looks"),
+        pytest.param({"scale": "dn", "quantity": "gamma0"}, "not converted", id="digital numbers of another quantity"),
+    ],
+)
+def test_unknown_arguments_are_refused(plain, options, message):
+    with pytest.raises(Alos2TutError, match=message):
+        plain.to_xarray(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"looks": 2}, "not averaged", id="averaged"),
+        pytest.param({"quantity": "gamma0"}, "not converted", id="converted"),
+    ],
+)
+def test_complex_numbers_are_left_as_they_are(slc, options, message):
+    with pytest.raises(Alos2TutError, match=message):
+        slc.to_xarray(scale="slc", **options)
+
+
+def test_without_xarray_an_error_says_what_to_install(plain, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    monkeypatch.delitem(sys.modules, "alos2tut.products.xarrays", raising=False)
+    with pytest.raises(Alos2TutError, match=r"xarray is not installed.*pip install"):
+        plain.to_xarray()

@@ -1,0 +1,433 @@
+"""The decoder, the loss, the scores and fine-tuning."""
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from support.datasets import write_packed_dataset
+
+from alos2tut.core.config import EncoderConfig, FinetuneConfig, PretrainConfig, load_config
+from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
+from alos2tut.dataset.legend import Legend
+from alos2tut.dataset.store import Statistics, open_dataset
+from alos2tut.metrics import scores_from_confusion
+from alos2tut.networks.decoders import build_decoder
+from alos2tut.networks.encoders import SwinEncoder, parameter_groups, standardize
+from alos2tut.networks.weights import load_segmenter
+from alos2tut.pretraining.stage import pretrain
+from alos2tut.segmentation import stage as segmentation
+from alos2tut.segmentation.stage import (
+    Segmenter,
+    _initial_segmenter,
+    budgeted_patches,
+    confusion_matrix,
+    dice_focal,
+    finetune,
+    segmentation_losses,
+    training_class_weights,
+)
+from alos2tut.training.loop import initial_encoder
+
+TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
+CONFIG = FinetuneConfig()
+
+
+def _settings(dataset, work, **values):
+    values = {"steps": 4, "batch_size": 3, "validate_every": 2, "encoder": TINY, "decoder_width": 16, **values}
+    return load_config("finetune", "quick", dataset=str(dataset), work_dir=str(work), **values)
+
+
+# --- scores
+
+
+def test_scores_by_hand():
+    scores = scores_from_confusion(np.array([[6, 2], [1, 1]]))
+    assert scores["miou"] == pytest.approx((6 / 9 + 1 / 4) / 2)
+    assert scores["macc"] == pytest.approx((6 / 8 + 1 / 2) / 2)
+    assert scores["pixel_accuracy"] == 0.7 and scores["pixels"] == 10
+    first = scores["per_class"][0]
+    assert (first["precision"], first["recall"], first["f1"], first["pixels"]) == (6 / 7, 6 / 8, 12 / 15, 8)
+
+
+def test_absent_class_is_left_out_and_named():
+    scores = scores_from_confusion(np.array([[5, 1, 0], [0, 0, 0], [0, 0, 4]]))
+    assert scores["absent"] == [1]
+    assert scores["miou"] == pytest.approx((5 / 6 + 1) / 2)
+    assert scores["per_class"][1] == {"iou": None, "precision": None, "recall": None, "f1": None, "pixels": 0}
+    assert scores["macc"] == pytest.approx((5 / 6 + 1) / 2)
+
+
+def test_nothing_in_the_reference():
+    scores = scores_from_confusion(np.zeros((2, 2), dtype=np.int64))
+    assert scores["miou"] is None and scores["pixel_accuracy"] is None and scores["absent"] == [0, 1]
+
+
+@pytest.mark.parametrize("matrix", [np.zeros((2, 3), dtype=int), np.zeros((2, 2))])
+def test_no_confusion_matrix(matrix):
+    with pytest.raises(Alos2TutError, match="square"):
+        scores_from_confusion(matrix)
+
+
+# --- decoder
+
+
+@pytest.mark.parametrize(("patch_size", "side"), [(1, 16), (2, 16), (2, 32), (4, 32), (8, 64)])
+def test_logits_have_the_images_size(patch_size, side):
+    """Also where the deepest map is one pixel, smaller than every pooling bin."""
+    encoder = SwinEncoder(EncoderConfig(**{**TINY, "patch_size": patch_size}), (side, side))
+    legend = Legend.from_dict(
+        {"name": "x", "classes": [{"name": str(c), "color": [0, 0, 0], "codes": [c]} for c in range(5)]}, where="x"
+    )
+    segmenter = Segmenter(encoder, legend, Statistics((0.0,), (1.0,)), {}, width=8, dropout=0.0)
+    assert segmenter(torch.zeros(1, 1, side, side)).shape == (1, 5, side, side)
+
+
+def test_paper_decoder_has_the_published_shapes():
+    with torch.device("meta"):
+        decoder = build_decoder("paper", SwinEncoder(EncoderConfig(), (256, 256)), 9, width=256, dropout=0.5)
+    shapes = sorted(tuple(p.shape) for p in decoder.parameters())
+    weight = [(256, 1024, 1, 1)] * 6 + [(256, 2048, 1, 1), (256, 512, 1, 1), (256, 256, 3, 3), (256, 256, 3, 3)]
+    weight += [(256, 256, 1, 1)] * 5 + [(9, 256, 3, 3)]
+    assert sorted(s for s in shapes if len(s) == 4) == sorted(weight)
+    assert len(shapes) == 60
+    assert [m.num_groups for m in decoder.modules() if isinstance(m, torch.nn.GroupNorm)] == [16] * 14
+    assert decoder.factors == (2, 2)
+
+
+@pytest.mark.parametrize(("width", "groups"), [(8, 1), (24, 1), (32, 4), (38, 2), (128, 16)])
+def test_groups_of_a_narrow_decoder_keep_eight_channels(width, groups):
+    decoder = build_decoder("paper", SwinEncoder(EncoderConfig(**TINY), (32, 32)), 2, width=width, dropout=0.0)
+    assert {m.num_groups for m in decoder.modules() if isinstance(m, torch.nn.GroupNorm)} == {groups}
+
+
+# --- loss
+
+
+def test_focal_by_hand():
+    config = replace(CONFIG, dice_share=0.0, alpha_scale=0.5)
+    logits = torch.randn(2, 3, 4, 4)
+    labels = torch.randint(0, 3, (2, 4, 4), dtype=torch.uint8)
+    labels[0, 0] = 255
+    weights = torch.tensor([0.2, 0.3, 0.5])
+    expected = []
+    for b, r, c in np.argwhere(labels.numpy() != 255):
+        true = int(labels[b, r, c])
+        p = torch.softmax(logits[b, :, r, c], dim=0)[true]
+        expected.append(-weights[true] * 0.5 * (1 - p) ** 2 * torch.log(p))
+    torch.testing.assert_close(dice_focal(logits, labels, weights, config), torch.stack(expected).mean())
+
+
+def test_focal_without_focus_is_cross_entropy():
+    config = replace(CONFIG, dice_share=0.0, focal_gamma=0.0, alpha_scale=1.0)
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    loss = dice_focal(logits, labels.to(torch.uint8), torch.ones(3), config)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, labels))
+
+
+def test_dice_by_hand():
+    """Only classes present in an image count there; an image without labels does not count."""
+    config = replace(CONFIG, dice_share=1.0)
+    logits = torch.randn(3, 3, 2, 2)
+    labels = torch.tensor([[[0, 1], [1, 255]], [[2, 2], [2, 2]], [[255, 255], [255, 255]]], dtype=torch.uint8)
+    p = torch.softmax(logits, dim=1)
+    seen = p[0].flatten(1)[:, :3]
+    first = (1 - 2 * seen[0, 0] / (seen[0].sum() + 1), 1 - 2 * seen[1, 1:].sum() / (seen[1].sum() + 2))
+    second = 1 - 2 * p[1, 2].sum() / (p[1, 2].sum() + 4)
+    expected = (sum(first) / 2 + second) / 2
+    torch.testing.assert_close(dice_focal(logits, labels, torch.ones(3), config), expected)
+
+
+def test_shares_add_up():
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4), dtype=torch.uint8)
+    dice, focal, mixed = (
+        dice_focal(logits, labels, torch.ones(3), replace(CONFIG, dice_share=s)) for s in (1.0, 0.0, 0.3)
+    )
+    torch.testing.assert_close(mixed, 0.3 * dice + 0.7 * focal)
+
+
+def test_nothing_labelled_is_zero_and_no_nan():
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = dice_focal(logits, torch.full((2, 4, 4), 255, dtype=torch.uint8), torch.ones(3), CONFIG)
+    loss.backward()
+    assert loss == 0 and (logits.grad == 0).all()
+
+
+def test_ignored_pixels_have_no_gradient():
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    dice_focal(logits, torch.tensor([[[0, 255], [2, 1]]], dtype=torch.uint8), torch.ones(3), CONFIG).backward()
+    assert (logits.grad[0, :, 0, 1] == 0).all() and (logits.grad[0, :, 0, 0] != 0).all()
+
+
+def test_dice_is_that_of_another_library():
+    """Where definitions agree: one image, every class in it; ignored pixels left out by both."""
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    torch.manual_seed(0)
+    logits, labels = torch.randn(1, 4, 16, 16), torch.randint(0, 4, (1, 16, 16))
+    labels[0, :3, :5] = 255
+    other = smp.losses.DiceLoss("multiclass", ignore_index=255)(logits, labels)
+    ours = dice_focal(logits, labels.to(torch.uint8), torch.ones(4), replace(CONFIG, dice_share=1.0))
+    torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-6)
+
+
+def test_cross_entropy_is_torchs():
+    config = replace(CONFIG, loss="cross_entropy")
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    labels[1, :2] = 255
+    weights = torch.tensor([0.2, 0.3, 0.5])
+    loss, reported = segmentation_losses(logits, labels.to(torch.uint8), weights, config)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, labels, weights, ignore_index=255))
+    assert loss == reported
+    nothing = torch.full((2, 4, 4), 255, dtype=torch.uint8)
+    assert segmentation_losses(logits, nothing, weights, config)[0] == 0
+
+
+# --- fine-tuning
+
+
+@pytest.fixture(scope="module")
+def finished(packed_dataset, tmp_path_factory):
+    return finetune(_settings(packed_dataset, tmp_path_factory.mktemp("work"), steps=20, validate_every=5))
+
+
+def test_finetune_leaves_its_results(finished, packed_dataset):
+    run = json.loads((finished / "run.json").read_text())
+    assert finished.name.startswith("finetune-") and run["init"] == "random"
+    rows = list(csv.DictReader((finished / "metrics.csv").read_text().splitlines()))
+    validated = {int(row["step"]): float(row["val_miou"]) for row in rows if row["val_miou"]}
+    assert list(validated) == [5, 10, 15, 20] and len(rows) == 20
+    assert run["val"]["miou"] == max(validated.values()) == validated[run["best_step"]]
+    segmenter = load_segmenter(finished / "segmenter.safetensors")
+    matrix = confusion_matrix(segmenter, open_dataset(packed_dataset).split("val"), 3)
+    assert scores_from_confusion(matrix) == run["val"]
+    text = (finished / "run.json").read_text()
+    assert str(packed_dataset) not in text and "dataset" in run["made_from"]
+
+
+def test_confusion_matrix_counts_reference_by_row(finished, packed_dataset):
+    segmenter = load_segmenter(finished / "segmenter.safetensors")
+    split = open_dataset(packed_dataset).split("val")
+    rows, labels = split.gather([0, 1, 2, 3])
+    predicted = segmenter(standardize(torch.from_numpy(rows), segmenter.statistics)[0]).argmax(1).numpy()
+    expected = np.zeros((3, 3), dtype=np.int64)
+    for reference, prediction in zip(labels.ravel(), predicted.ravel(), strict=True):
+        if reference != 255:
+            expected[reference, prediction] += 1
+    assert (confusion_matrix(segmenter, split, 3) == expected).all()
+
+
+def test_processes_without_a_group_each_count_the_whole_list(finished, packed_dataset, monkeypatch):
+    segmenter, split = load_segmenter(finished), open_dataset(packed_dataset).split("val")
+    alone = confusion_matrix(segmenter, split, 3)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert (confusion_matrix(segmenter, split, 3) == alone).all()
+
+
+def test_complete_finetuning_is_reused(packed_dataset, tmp_path, capsys):
+    config = _settings(packed_dataset, tmp_path, steps=1)
+    stage = finetune(config)
+    before = (stage / "run.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert finetune(config) == stage and capsys.readouterr().out == f"reusing {stage}\n"
+    assert (stage / "run.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("mode", ["full", "frozen", "linear_probe"])
+def test_what_each_mode_trains(mode, packed_dataset, tmp_path):
+    config = _settings(packed_dataset, tmp_path, mode=mode, lr=3e-3, drop_path=0.3)
+    started = initial_encoder(config, open_dataset(packed_dataset)).state_dict()
+    segmenter = load_segmenter(finetune(config))
+    assert segmenter.decoder_kind == ("linear" if mode == "linear_probe" else "paper")
+    changed = {
+        name for name, weights in segmenter.encoder.state_dict().items() if not torch.equal(weights, started[name])
+    }
+    assert bool(changed) == (mode == "full")
+    run = json.loads(next(tmp_path.glob("finetune-*/run.json")).read_text())
+    assert run["final_loss"] > 0
+
+
+def test_a_frozen_encoder_stays_in_evaluation_mode(packed_dataset, tmp_path):
+    config, dataset = _settings(packed_dataset, tmp_path, mode="frozen"), open_dataset(packed_dataset)
+    network = _initial_segmenter(config, dataset, initial_encoder(config, dataset))
+    assert network.training and network.decoder.training and not network.encoder.training
+
+
+@pytest.mark.parametrize("decoder", ["refined", "linear"])
+def test_other_decoders_come_back(decoder, packed_dataset, tmp_path):
+    segmenter = load_segmenter(finetune(_settings(packed_dataset, tmp_path, decoder=decoder)))
+    assert segmenter.decoder_kind == decoder and segmenter(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 32, 32)
+
+
+def test_a_vit_is_fine_tuned(packed_dataset, tmp_path):
+    vit = {"kind": "vit", "patch_size": 8, "embed_dim": 16, "depths": [4], "num_heads": [2]}
+    stage = pretrain(
+        load_config("pretrain", "quick", dataset=str(packed_dataset), work_dir=str(tmp_path), encoder=vit, steps=1,
+                    batch_size=2, mask_unit_px=8)
+    )  # fmt: skip
+    segmenter = load_segmenter(finetune(_settings(packed_dataset, tmp_path, init=str(stage), layer_decay=0.5)))
+    assert segmenter.encoder.config.kind == "vit"
+
+
+# --- budgets
+
+
+def test_budgets_are_nested_and_drawn_by_seed(packed_dataset, tmp_path):
+    dataset = open_dataset(packed_dataset)
+    drawn = {
+        (seed, n): set(budgeted_patches(_settings(packed_dataset, tmp_path, budget=n, seed=seed), dataset).tolist())
+        for seed in (0, 1)
+        for n in (2, 5, 10)
+    }
+    for seed in (0, 1):
+        assert drawn[seed, 2] < drawn[seed, 5] < drawn[seed, 10] == set(range(10))
+    assert drawn[0, 5] != drawn[1, 5]
+
+
+def test_only_the_budget_is_learned_from(packed_dataset, tmp_path):
+    """Labels of other patches may be anything: weights, loss and class weights stay as they are."""
+    config = _settings(packed_dataset, tmp_path, budget=4)
+    first = finetune(config)
+    paid = budgeted_patches(config, open_dataset(packed_dataset))
+    other = write_packed_dataset(tmp_path / "other")
+    labels, rows = (np.load(other / f"pretrain_{kind}.npy") for kind in ("labels", "db"))
+    unpaid = [i for i in range(12) if i not in paid]
+    labels[unpaid], rows[unpaid] = 0, -1000
+    np.save(other / "pretrain_labels.npy", labels)
+    np.save(other / "pretrain_db.npy", rows)
+    second = finetune(replace(config, dataset=str(other)))
+    assert (second / "metrics.csv").read_text() == (first / "metrics.csv").read_text()
+    run = json.loads((first / "run.json").read_text())
+    counts = np.bincount(np.load(packed_dataset / "pretrain_labels.npy")[paid].ravel(), minlength=256)[:3]
+    assert run["patches"] == 4
+    np.testing.assert_allclose(run["class_weights"], (1 - counts / counts.sum()) / 2, atol=1e-6)
+
+
+def test_budgets_and_labels_that_are_not_there(packed_dataset, tmp_path):
+    with pytest.raises(Alos2TutError, match=r"train\.csv: a budget of 11 patches, of which there are 10"):
+        finetune(_settings(packed_dataset, tmp_path / "work", budget=11))
+    unlabelled = write_packed_dataset(tmp_path / "dataset")
+    labels = np.load(unlabelled / "pretrain_labels.npy")
+    np.save(unlabelled / "pretrain_labels.npy", np.full_like(labels, 255))
+    with pytest.raises(Alos2TutError, match=r"train\.csv: none of 5 patches has a label"):
+        finetune(_settings(unlabelled, tmp_path / "work", budget=5))
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(("weighting", "expected"), [("none", [1, 1, 1]), ("tempered", None), ("frequency", None)])
+def test_class_weights(weighting, expected, packed_dataset, tmp_path):
+    config, dataset = _settings(packed_dataset, tmp_path, class_weighting=weighting), open_dataset(packed_dataset)
+    weights = training_class_weights(config, dataset, np.arange(10))
+    share = np.bincount(np.load(packed_dataset / "pretrain_labels.npy")[:10].ravel(), minlength=256)[:3]
+    share = share / share.sum()
+    if weighting == "tempered":
+        expected = share**-0.5 / (share**-0.5).sum()
+    elif weighting == "frequency":
+        expected = (1 - share) / 2
+    np.testing.assert_allclose(weights, expected, rtol=1e-5)
+
+
+def test_a_class_that_is_alone_has_a_weight(tmp_path):
+    dataset = write_packed_dataset(tmp_path / "dataset")
+    np.save(dataset / "pretrain_labels.npy", np.zeros((12, 32, 32), dtype=np.uint8))
+    config = _settings(dataset, tmp_path, budget=3)
+    weights = training_class_weights(config, open_dataset(dataset), np.arange(3))
+    assert (weights == 1).all()
+
+
+def test_patience_ends_training_and_the_best_stays(packed_dataset, tmp_path):
+    """Nothing gets better with a learning rate of next to nothing: after two more validations it ends."""
+    config = _settings(packed_dataset, tmp_path, steps=40, validate_every=2, patience=2, lr=1e-12, warmup_fraction=0.0)
+    stage = finetune(config)
+    run = json.loads((stage / "run.json").read_text())
+    assert (run["best_step"], run["last_step"]) == (2, 6)
+    rows = list(csv.DictReader((stage / "metrics.csv").read_text().splitlines()))
+    assert int(rows[-1]["step"]) == 6
+
+
+def test_a_training_that_found_its_end_leaves_no_checkpoint_to_go_on_from(packed_dataset, tmp_path, monkeypatch):
+    """Killed between its last step and its results, it finds the same end again."""
+    values = {"steps": 40, "validate_every": 2, "patience": 2, "lr": 1e-12, "warmup_fraction": 0.0}
+    straight = finetune(_settings(packed_dataset, tmp_path / "straight", **values))
+    config = _settings(packed_dataset, tmp_path / "killed", checkpoint_every=2, **values)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr(segmentation, "_write_results", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+        finetune(config)
+    folder = next((tmp_path / "killed").iterdir())
+    assert [p.name for p in (folder / "checkpoints").iterdir()] == ["step-0000002.ckpt", "step-0000004.ckpt"]
+    again = finetune(config)
+    for name in ("run.json", "metrics.csv", "segmenter.safetensors"):
+        assert (again / name).read_bytes() == (straight / name).read_bytes(), name
+
+
+def test_test_split_is_never_opened(packed_dataset, tmp_path):
+    copy = write_packed_dataset(tmp_path / "dataset")
+    for file in ("test_db.npy", "test_labels.npy"):
+        (copy / file).unlink()
+    finetune(_settings(copy, tmp_path, steps=1))
+
+
+def test_from_pretrained_weights(packed_dataset, tmp_path):
+    shared = {"dataset": str(packed_dataset), "work_dir": str(tmp_path), "mask_unit_px": 8, "steps": 1}
+    stage = pretrain(load_config("pretrain", "quick", encoder=TINY, batch_size=2, **shared))
+    other = write_packed_dataset(tmp_path / "other", seed=1, statistics={"mean_db": [-9.0], "std_db": [5.0]})
+    # the settings name another architecture: that of the file counts
+    config = _settings(other, tmp_path, steps=1, init=str(stage), encoder={**TINY, "depths": [1, 1, 2, 1]})
+    with pytest.warns(Alos2TutWarning, match="weights' own mean"):
+        result = finetune(config)
+    segmenter = load_segmenter(result / "segmenter.safetensors")
+    assert segmenter.statistics == Statistics((-11.0,), (6.0,)) and segmenter.encoder.config.depths == (1, 1, 1, 1)
+    assert json.loads((result / "run.json").read_text())["init"] == "file"
+    with pytest.warns(Alos2TutWarning):
+        assert finetune(replace(config, init=str(stage / "encoder.safetensors"))) == result
+
+    for changes, named in [({"polarizations": ["HV"]}, "polarizations"), ({"spacing_m": [10.0, 10.0]}, "spacing_m")]:
+        wrong = write_packed_dataset(tmp_path / named, **changes)
+        with pytest.raises(Alos2TutError, match=named):
+            finetune(_settings(wrong, tmp_path, init=str(stage)))
+    allowed = _settings(wrong, tmp_path, steps=1, init=str(stage), allow_other_signal=True)
+    with pytest.warns(Alos2TutWarning, match="trained on spacing_m"):
+        assert load_segmenter(finetune(allowed)).signal["spacing_m"] == [10.0, 10.0]
+    with pytest.raises(Alos2TutError, match="patches of 32 × 32 px, the dataset's are 64 × 64"):
+        finetune(_settings(write_packed_dataset(tmp_path / "large", patch_px=64), tmp_path, init=str(stage)))
+    with pytest.raises(Alos2TutError, match="no such file"):
+        finetune(_settings(packed_dataset, tmp_path, init=str(tmp_path / "nowhere.safetensors")))
+
+
+def test_validation_without_labels_is_refused(tmp_path):
+    dataset = write_packed_dataset(tmp_path / "dataset")
+    np.save(dataset / "val_labels.npy", np.full((4, 32, 32), 255, dtype=np.uint8))
+    with pytest.raises(Alos2TutError, match="no labelled pixel"):
+        finetune(_settings(dataset, tmp_path))
+
+
+def test_training_needs_no_rasterio(packed_dataset, tmp_path):
+    code = (
+        "import sys; from alos2tut.core.config import load_config; from alos2tut.segmentation.stage import finetune\n"
+        f"finetune(load_config('finetune', 'quick', dataset={str(packed_dataset)!r}, work_dir={str(tmp_path)!r},"
+        f" encoder={TINY!r}, steps=1, batch_size=2))\n"
+        "assert 'rasterio' not in sys.modules and 'torch' in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # a reader's notebook shows nothing that does not concern them
+
+
+def test_paper_defaults():
+    assert (CONFIG.dice_share, CONFIG.focal_gamma, CONFIG.alpha_scale, CONFIG.layer_decay) == (0.5, 2.0, 0.5, 0.8)
+    assert PretrainConfig().weighting == "sar"
+
+
+def test_frozen_in_fine_tuning(packed_dataset, tmp_path):
+    config, dataset = _settings(packed_dataset, tmp_path), open_dataset(packed_dataset)
+    network = _initial_segmenter(config, dataset, initial_encoder(config, dataset))
+    x = torch.randn(2, 1, 32, 32)
+    network(x).sum().backward()
+    trained = {id(p) for group in parameter_groups(network, 0.05) for p in group["params"]}
+    unused = {name for name, p in network.named_parameters() if p.grad is None}
+    assert unused == {name for name, p in network.named_parameters() if id(p) not in trained}

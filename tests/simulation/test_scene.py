@@ -1,0 +1,807 @@
+"""The simulated scene: the same bytes for the same seed, right levels and speckle, labels in their place."""
+
+import functools
+import hashlib
+import json
+import shutil
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.warp import transform as reproject_points
+from scipy import ndimage
+
+from alos2tut import Alos2TutError, load_legend, open_product, radiometry, simulate_product
+from alos2tut.simulation import landcover
+from alos2tut.simulation import scene as simulation
+from alos2tut.speckle import statistics as speckle
+
+SMALL = (128, 192)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@functools.cache
+def surfaces_of(scene: Path) -> np.ndarray:
+    """The surface at every pixel's centre, from the ground's own description."""
+    facts = json.loads((scene / "simulation.json").read_text())
+    height, width = facts["size_px"]
+    x_m = np.broadcast_to((np.arange(width) + 0.5) * 2.5, (height, width))
+    y_m = np.broadcast_to(((height - np.arange(height)) - 0.5)[:, None] * 2.5, (height, width))
+    return landcover.LandCover(facts["seed"], height * 2.5, width * 2.5).surfaces(x_m, y_m).surface
+
+
+@pytest.fixture(scope="module")
+def sea_power(scene) -> np.ndarray:
+    """Power of the sea, three pixels and more from its shore; NaN elsewhere."""
+    sea = surfaces_of(scene) == simulation.load_priors().names.index("sea")
+    power = open_product(scene).read_power().astype(float)
+    inner = ndimage.binary_erosion(sea, iterations=3) & np.isfinite(power)
+    assert inner.sum() > 30_000
+    return np.where(inner, power, np.nan)
+
+
+# --- the same again
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """The scene of seed 5 and SMALL pixels, which several tests make once more in other ways."""
+    return simulate_product(tmp_path_factory.mktemp("tiny") / "scene", seed=5, size_px=SMALL)
+
+
+def test_equal_seeds_give_equal_bytes_and_others_do_not(tmp_path, tiny):
+    # numbers may be NumPy's, and the table's place may be given by its corner
+    place = json.loads((tiny / "simulation.json").read_text())["place"]
+    numbers = {"seed": np.uint32(5), "size_px": tuple(np.array(SMALL)), "corner": tuple(place["corner_deg"])}
+    simulation._land_cover.cache_clear()
+    assert content(simulate_product(tmp_path / "same", **numbers)) == content(tiny)
+    everything = slice(0, SMALL[0]), slice(0, SMALL[1])
+    images = [open_product(tiny).read_dn(), simulation.Scene(6, *SMALL).digital_numbers(*everything)[0].astype(float)]
+    both = np.isfinite(images[0]) & (images[1] > 0)
+    assert (images[0][both] != images[1][both]).mean() > 0.95
+
+
+def detrended(power: np.ndarray) -> np.ndarray:
+    """Speckle alone: log power less its local mean."""
+    log = np.log(np.nan_to_num(power, nan=1e-3))
+    return log - ndimage.uniform_filter(log, 5)
+
+
+def test_strips_do_not_repeat_each_other(scene, small_scene):
+    power = open_product(scene).read_power()
+    other = open_product(small_scene).read_power()
+    strips = [detrended(power[first : first + 512, :640]) for first in (0, 512, 1024)] + [detrended(other)]
+    correlation = np.corrcoef([strip[:, 40:600].ravel() for strip in strips])
+    assert np.abs(correlation - np.eye(4)).max() < 0.05
+
+
+def test_no_pixel_depends_on_how_the_work_was_cut():
+    scene = simulation.Scene(3, 333, 517)
+    whole = scene.digital_numbers(slice(0, 333), slice(0, 517))[0]
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        (top, bottom), (left, right) = (np.sort(rng.choice(n + 1, 2, replace=False)) for n in (333, 517))
+        block = scene.digital_numbers(slice(int(top), int(bottom)), slice(int(left), int(right)))[0]
+        np.testing.assert_array_equal(block, whole[top:bottom, left:right])
+
+
+@pytest.mark.parametrize(("workers", "strip"), [(1, 64), (3, 24)])
+def test_workers_and_strips_change_no_byte(tmp_path, monkeypatch, tiny, workers, strip):
+    monkeypatch.setattr(simulation, "_STRIP", strip)
+    with ThreadPoolExecutor(workers) as executor:
+        found = simulate_product(tmp_path / "found", seed=5, size_px=SMALL, executor=executor)
+    assert content(found) == content(tiny)
+
+
+def test_threads_do_not_each_build_the_ground(tmp_path, monkeypatch):
+    simulation._land_cover.cache_clear()
+    built = []
+    make = landcover.LandCover
+    monkeypatch.setattr(simulation, "LandCover", lambda *given: built.append(given) or make(*given))
+    with ThreadPoolExecutor(4) as executor:
+        simulate_product(tmp_path / "scene", seed=77, size_px=(1100, 64), executor=executor)
+    assert len(built) == 1
+
+
+def test_another_process_makes_the_same_bytes(tmp_path, tiny):
+    with ProcessPoolExecutor(1) as executor:
+        found = simulate_product(tmp_path / "found", seed=5, size_px=SMALL, executor=executor)
+    assert content(found) == content(tiny)
+
+
+def test_ground_is_the_same_for_any_order_of_points():
+    land = landcover.LandCover(4, 900.0, 1100.0)
+    x, y = np.random.default_rng(0).random((2, 5000)) * [[1100], [900]]
+    whole, backwards = land.surfaces(x, y), land.surfaces(x[::-1], y[::-1])
+    np.testing.assert_array_equal(whole.surface, backwards.surface[::-1])
+    np.testing.assert_array_equal(whole.level, backwards.level[::-1])
+
+
+# --- the frozen recipe: whatever makes these fail changes the simulated scene and needs a new version
+
+#: surfaces of the scene of seed 2 and 1600 × 1600 pixels, every 52nd line and 26th column, "a" for the first one
+SURFACES_SEEN = (
+    "opppppoooooooppoorpppppppppssoooooooooooorrrrrtttjjjjjkkljjjjj",
+    "ppppppoooooooppoooopppoooprsooooooooooooqrrrqtttnttnnnntnnjljk",
+    "oppppproooprpoooorrroooooooooooooooooooqqrqqqrtqnrnrnqnnnnljjj",
+    "opprrrrooorrppssorrroorpooooooosooooooqqqqqqqqqnqqnrnqnnnnnnuw",
+    "rrrrrrrrrrrrrrossoooorrrrrrooorrsqqqqqqqrqqqqnqnqqnnqnnnnnnnnj",
+    "rrrrrrrrrrrrrroooooorrrrrrrrrrrrrrrqqqqqqqqqqnqnnnnnnnnnnnnnlk",
+    "rrrrrrrrrrrrrrrrrroooooorrrrnrrorrqqqqqqqqqqnnnnnnnnnnnnnnnjkn",
+    "rrrsssbbbbbooorrooorooorrrrrroorroooqqooqqqqqnnnnnnnnnnnnnnslj",
+    "rrrrrbbbbbbbooorrrrornrrrorrroorrrrrrroooooqqqnnnnnnnnnnnhjjlk",
+    "tjrrbbbbbbbbbqrbbnnnnnroooooppoopooorrroooooonnnnnnnnnnnnkjjjn",
+    "rrrqbbbbbbbbqqbnnnnnnnnrooorpoooopppprrooorrqoqqqqoooqqtejjjjj",
+    "rrrrrqbbbbbbbbbnnnnnrrnrnrrrrpppppprrorrrrrorqrooqrrrqqqceechg",
+    "rrrrrqrrrrrbqrqrrnrrrrrrroorrrrrprrrrpooorooorrqorrrrrrrttehfe",
+    "rrrrrrrrrrrrrrrrrrrrrrooooooorooorrrrpooooooorrrrrrrrrrrrccecc",
+    "rrqsrrrrrrrrrrrrrrrrqroooooooooooooorrooorrrrrosssrrrrrreeghee",
+    "rrqthfehegtqqqrrrrrrrrroooprooopoooorrroorrrqqrqrrrrrrrhcnndcf",
+    "rrrdccedhefjjttrssssrroooorrouuuppoooorrrrrrrqqrrrrrrchcenhcee",
+    "rrengheccccgjjjjcjnqqqoooooorouunospoooqrrrrrrrrrrcfercfeechcs",
+    "ceceehehhhhljjcjkjjrrqqqorroooonnssrrroqqrrrttdeecceecheeehcjs",
+    "hcceheeecjjjjjjjjjljqrqqqrrrorooorrornnqrrrthececdeckjjjcljjjj",
+    "fhendhedgckjkjjsljjjtrrrrrrqqqrrrqonnnnnnqqtljjhjyyyjjjjjjjjjj",
+    "heehhhnendjjdjkjxjjjjjlttttrrqqrnsnnnnncesnntjhcenzefjlcegeqjj",
+    "cccdeehhhhhejjjjxjjknljllmllltrrnnsnnndeetnnjyzylljsjqlceedjxa",
+    "hedecccceehhhdgjjlxxxlxllllltlrnnnnqqjeecrtllzyyjjjnxsasssaaaa",
+    "enheenhssccexxxxsllllxxxlltrrrrnnrrlqkjccheldjdjxxxxaaaaaaaaaa",
+    "hehfheaaaasxxxxxxelxxxxxjjctrrrrellljkjjjjjjjehhxxxaaaaaaaaaaa",
+    "efehxaaaaaaaxxxxxxlllllnjlllllllllcljjnjjjjjjxxxxxxaaaaaaaaaaa",
+    "xxaaaaaaaaaasxxggfccnnlnlllcllnlllllmlnhjjljjxxxxaaaaaaaaaaaaa",
+    "aaaaaaaaaaaaaxxehfllljlnnnllllnheeefecncedjjkjxxxxaaaaaaaaaaaa",
+    "saaaaaaaaaaaaxxxcennjllnlheeeeccehhdhhcceclllnllknlaaaaaaaaaaa",
+    "saaaaaaaaaaaasxejjqjjljjjudheieeceehefhllllllljjkaaaaaaaaaaaaa",
+)
+#: share of each surface of the pixels with data, in the table's order
+SHARES_SEEN = (
+    0.06946,
+    0.0228,
+    0.03482,
+    0.00982,
+    0.0513,
+    0.00578,
+    0.0052,
+    0.03085,
+    0.0003,
+    0.07728,
+    0.01127,
+    0.05372,
+    0.0011,
+    0.09679,
+    0.13984,
+    0.03043,
+    0.06253,
+    0.21145,
+    0.02372,
+    0.01556,
+    0.00176,
+    0.00078,
+    0.00172,
+    0.03403,
+    0.00498,
+    0.00271,
+)
+#: digital numbers from line 800 and column 900 on
+NUMBERS_SEEN = (
+    [3267, 7779, 4547, 7587, 5475, 240, 10616, 5546, 5151, 5680, 5222, 1888],
+    [3309, 5439, 1601, 2742, 2678, 3841, 10112, 9011, 3256, 6737, 1781, 1952],
+    [3609, 3212, 1350, 1842, 5861, 3814, 5912, 4820, 2946, 5504, 4417, 2666],
+    [3073, 2542, 2007, 5127, 2101, 5883, 6072, 4891, 3350, 2319, 3600, 4910],
+    [7995, 2939, 1702, 4080, 8522, 4518, 2742, 1839, 6780, 4029, 6691, 6765],
+    [4546, 2554, 2262, 2376, 1493, 1294, 4061, 2333, 9201, 3578, 2297, 10427],
+)
+
+
+def test_the_recipe_is_that_of_its_version():
+    assert simulation.RECIPE == "japansim-v1"
+    # the order of rows counts: it numbers surfaces and streams of random numbers
+    table = json.dumps(landcover.load_table(), default=str)
+    assert hashlib.sha256(table.encode()).hexdigest() == (
+        "7453e1d0f07404ec622ab9e7abd372e8fccba59c941726212ff7639eac02dafe"
+    )
+
+
+def test_the_frozen_scene_shows_the_same_ground(scene):
+    seen = np.array([[ord(letter) - ord("a") for letter in row] for row in SURFACES_SEEN])
+    # elsewhere, a point on a border may be rounded to its other side
+    assert (surfaces_of(scene)[10::52, 10::26] != seen).mean() < 0.002
+    facts = json.loads((scene / "simulation.json").read_text())
+    assert list(facts["surface_shares"].values()) == pytest.approx(shares_by_name(), abs=3e-5)
+
+
+def shares_by_name() -> list[float]:
+    """The shares that were seen, in the alphabetical order of ``simulation.json``."""
+    return [share for _, share in sorted(zip(landcover.surface_names(), SHARES_SEEN, strict=True))]
+
+
+def test_the_frozen_scene_shows_the_same_pixels(scene):
+    dn = open_product(scene).read_dn().astype(float)
+    block = dn[800 : 800 + len(NUMBERS_SEEN), 900 : 900 + len(NUMBERS_SEEN[0])]
+    np.testing.assert_allclose(block, NUMBERS_SEEN, rtol=0, atol=1)
+    quantiles = np.nanquantile(dn, [0.05, 0.25, 0.5, 0.75, 0.95])
+    np.testing.assert_allclose(quantiles, [670, 1712, 2971, 4953, 9573], rtol=0, atol=1)
+
+
+# --- water runs to the sea
+
+
+def test_water_runs_downhill_to_the_sea_and_rivers_only_grow():
+    rng = np.random.default_rng(1)
+    height = ndimage.gaussian_filter(rng.standard_normal((40, 50)), 2) + np.linspace(-0.2, 3, 40)[:, None]
+    receiver, order = landcover.route_water(height, np.full(height.shape, 1e-3))
+    assert sorted(order) == list(range(height.size))
+    assert ((receiver < 0) == (height.ravel() < 0)).all()
+    rank = np.empty(height.size, int)
+    rank[order] = np.arange(height.size)
+    inland = receiver >= 0
+    assert (rank[receiver[inland]] < rank[inland]).all()
+    rows, cols = np.divmod(np.arange(height.size), 50)
+    assert np.abs(rows - rows[receiver])[inland].max() <= 1 and np.abs(cols - cols[receiver])[inland].max() <= 1
+
+
+def test_water_that_crosses_flat_ground_goes_around_what_resists():
+    height = np.ones((30, 41))
+    height[0] = -1
+    resistance = np.full(height.shape, 1e-4)
+    resistance[10] = 1.0
+    resistance[10, 7] = 1e-4
+    receiver, _ = landcover.route_water(height, resistance)
+    place = 29 * 41 + 35
+    passed = []
+    while receiver[place] >= 0:
+        place = receiver[place]
+        passed.append(divmod(place, 41))
+    assert [col for row, col in passed if row == 10] == [7] and passed[-1][0] == 0
+
+
+@pytest.fixture(scope="module")
+def coast() -> landcover.LandCover:
+    """The ground of a scene of 10 × 13 km."""
+    return landcover.LandCover(0, 10_240.0, 12_800.0)
+
+
+def test_rivers_reach_the_sea_and_widen_on_their_way(coast):
+    x, y = (part.astype(np.float32).ravel() for part in np.meshgrid(np.arange(0, 12_800, 10), np.arange(0, 10_240, 10)))
+    terrain = {name: values.reshape(1024, 1280) for name, values in coast._terrain.at(x, y).items()}
+    sea, river = terrain["shore_m"] < 0, terrain["river_m"] < 0
+    pieces, _ = ndimage.label(sea | river, structure=np.ones((3, 3)))
+    # what leaves the scene's frame may meet the sea outside
+    framed = np.unique(np.r_[pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
+    ends = np.isin(pieces[river & ~sea], np.union1d(np.unique(pieces[sea]), framed))
+    assert river.mean() > 0.005 and ends.mean() > 0.95
+    half_width = -terrain["river_m"]
+    low, high = (half_width[river & ~sea & (terrain["height_m"] < limit)].max() for limit in (5, 1e4))
+    hills = half_width[river & (terrain["height_m"] > 60)].max()
+    assert low == high > 1.5 * hills
+
+
+@pytest.mark.parametrize(("seed", "size_m"), [*((seed, 2560.0) for seed in range(6)), (1, 10_240.0), (2, 10_240.0)])
+def test_every_piece_of_sea_comes_in_from_the_south_or_the_east(seed, size_m):
+    terrain = landcover.build_terrain(seed, size_m, size_m)
+    sea = terrain._stack[terrain._names.index("shore_m")].reshape(terrain._shape) < 0
+    pieces, count = ndimage.label(sea)
+    assert count and set(range(1, count + 1)) <= set(np.r_[pieces[0], pieces[:, -1]].tolist())
+
+
+def test_rivers_do_not_break_into_beads(coast, monkeypatch):
+    drawn = []
+    points = landcover._river_points
+    monkeypatch.setattr(landcover, "_river_points", lambda *given: drawn.append(points(*given)) or drawn[-1])
+    landcover.build_terrain(0, 10_240.0, 12_800.0)
+    x, y = (drawn[-1][0] - landcover._MARGIN_M).T
+    inside = (x > 0) & (y > 0) & (x < 12_800) & (y < 10_240)
+    middle = coast._terrain.at(x[inside].astype(np.float32), y[inside].astype(np.float32))
+    assert inside.sum() > 2000 and (middle["river_m"] < 0).all()
+
+
+def test_a_dam_stands_nowhere_beyond_the_sides_of_the_scene():
+    height = np.full((6, 8), 100, np.float32)
+    height[2, 7] = height[4, 1] = 10
+    assert landcover._dam_cells({3 * 8}, 50.0, height) == 1
+    assert landcover._dam_cells({3 * 8 + 7}, 50.0, height) == 1
+
+
+# --- shares
+
+
+def test_all_codes_are_there_with_shares_near_those_asked(coast):
+    x, y = np.random.default_rng(3).random((2, 200_000)) * [[12_800], [10_240]]
+    codes = landcover.surface_codes()[coast.surfaces(x, y).surface]
+    found = np.bincount(codes, minlength=15) / codes.size
+    asked = landcover.asked_shares()
+    assert set(asked) == set(range(1, 15)) and sum(asked.values()) == pytest.approx(1)
+    for code, share in asked.items():
+        assert found[code] == pytest.approx(share, rel=0.35, abs=0.002), code
+
+
+def test_every_number_of_the_table_has_a_source():
+    table = landcover.load_table()
+    one_source = {"surfaces", "seasons", "shares", "fields", "knobs"}
+    assert all(entry["source"] for part in set(table) - one_source for entry in table[part].values())
+    assert all(table[part]["source"] for part in one_source - {"surfaces"})
+    assert all(set(row) - {"name", "source"} == set(table["columns"]) for row in table["surfaces"])
+
+
+# --- levels and speckle
+
+
+def test_power_of_the_flat_sea_is_signal_plus_noise_floor(sea_power):
+    along_x, along_y = (lag[1] for lag in speckle.autocorrelation(sea_power, 1))
+    pixels = np.isfinite(sea_power).sum()
+    # neighbours that correlate make fewer effective samples
+    effective = pixels / ((1 + 2 * along_x) * (1 + 2 * along_y))
+    tolerance_db = max(0.1, 3 * 10 / np.log(10) / np.sqrt(effective))
+    expected = 10 * np.log10(10**-1.7 + 10**-2.6)
+    assert radiometry.to_db(np.nanmean(sea_power)) == pytest.approx(expected, abs=tolerance_db)
+
+
+def test_the_sea_shows_one_look_and_the_correlation_that_follows_from_resolution(sea_power):
+    assert speckle.enl_moments(sea_power) == pytest.approx(1, abs=0.05)
+    assert speckle.enl_log_moments(sea_power) == pytest.approx(1, abs=0.05)
+    # without a window the impulse response is sinc, whose 3 dB width is 0.886 / B
+    expected = np.sinc(0.8859 / 3 * 2.5 * np.arange(4)) ** 2
+    for lags in speckle.autocorrelation(sea_power, 3):
+        np.testing.assert_allclose(lags, expected, atol=0.02)
+
+
+def test_correlation_is_that_of_a_field_made_in_the_slow_way():
+    # white noise through the impulse response of a Hamming-weighted spectrum, on a grid ten times as fine
+    step, b = 0.25, simulation.bandwidth(3.0, 0.54)
+    frequency = np.fft.fftfreq(1 << 16, step)
+    weight = np.where(np.abs(frequency) < b / 2, 0.54 + 0.46 * np.cos(2 * np.pi * frequency / b), 0)
+    response = np.abs(np.fft.ifft(weight)) ** 2
+    assert np.interp(1.5, np.arange(40) * step, response[:40]) == pytest.approx(response[0] / 2, rel=0.01)
+    correlation = np.fft.ifft(weight**2).real
+    expected = correlation[[0, 10, 20, 30]] / correlation[0]
+    found = simulation.speckle_correlation(np.arange(4) * 2.5, 3.0, 0.54)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("pedestal", [1.0, 0.75, 0.54])
+def test_taps_give_the_correlation_that_is_asked(pedestal):
+    taps = simulation.speckle_taps(3.0, 2.5, pedestal).astype(float)
+    found = np.correlate(taps, taps, "full")[taps.size - 1 :][:6]
+    np.testing.assert_allclose(found, simulation.speckle_correlation(np.arange(6) * 2.5, 3.0, pedestal), atol=0.01)
+
+
+def test_looks_of_multilooked_sea_follow_from_its_correlation(sea_power):
+    found = speckle.enl_moments(radiometry.multilook(sea_power, 2))
+    assert found == pytest.approx(simulation.multilook_enl((2, 2), 3.0, 2.5, 1.0), rel=0.06)
+
+
+# --- angles
+
+
+def ground(name: str, **values: float) -> landcover.Ground:
+    fields = {"level": 0.0, "direction_rad": 0.0, "rise_east": 0.0, "rise_north": 0.0} | values
+    number = np.array([simulation.load_priors().number(name)], dtype=np.uint8)
+    return landcover.Ground(number, *(np.array([value], dtype=np.float32) for value in fields.values()))
+
+
+def mean_db(name: str, incidence_deg: float = 36.3, season: str = "autumn", **values: float) -> float:
+    incidence = np.array([np.radians(incidence_deg)], dtype=np.float32)
+    return float(simulation.mean_db(ground(name, **values), incidence, simulation.load_priors(season))[0])
+
+
+#: the radar flies towards 190° and looks towards 280°, both from north: it stands in the direction of −10° from east
+TO_RADAR_RAD = np.radians(-10)
+
+
+def test_walls_that_face_the_radar_are_bright_and_others_lie_in_shadow():
+    facing, oblique, away = (mean_db("wall", direction_rad=TO_RADAR_RAD + turn) for turn in (0, np.pi / 4, np.pi))
+    assert facing - mean_db("wall", direction_rad=TO_RADAR_RAD + 2 * np.pi) == pytest.approx(0, abs=1e-3)
+    assert facing - oblique == pytest.approx(11, abs=0.1) and oblique - away == pytest.approx(5, abs=0.1)
+
+
+def test_paddies_resonate_where_the_rows_distance_along_the_view_is_half_a_wavelength():
+    turns = np.linspace(0, np.pi / 2, 91)
+    # rows at an angle to the direction that points to the radar
+    levels = [mean_db("paddy", season="summer", direction_rad=TO_RADAR_RAD + turn) for turn in turns]
+    # 2 d sin θ |cos ψ| = λ, ψ between the view and the normal of the rows
+    resonant = np.degrees(np.arcsin(0.2424525 / (2 * 0.30 * np.sin(np.radians(36.3)))))
+    assert np.argmax(levels) == pytest.approx(resonant, abs=2)
+    assert max(levels) - min(levels) > 9 > mean_db("paddy") - mean_db("paddy", season="spring")
+
+
+@pytest.mark.parametrize("name", simulation.load_priors().names)
+def test_parcels_on_level_ground_have_together_the_level_that_the_table_asks(name):
+    [asked] = [row["sigma0_db"] for row in landcover.load_table()["surfaces"] if row["name"] == name]
+    # across the flight, neither rows resonate nor walls shine
+    levels = np.sqrt(12) * ((np.arange(60) + 0.5) / 60 - 0.5)
+    db = [mean_db(name, level=level, direction_rad=TO_RADAR_RAD + np.radians(80)) for level in levels]
+    assert 10 * np.log10(np.mean(10 ** (np.array(db) / 10))) == pytest.approx(asked, abs=0.005)
+
+
+def test_paddies_in_resonance_stay_below_the_brightest_that_summer_allows():
+    levels = [mean_db("paddy", season="summer", direction_rad=turn) for turn in np.linspace(0, np.pi, 181)]
+    assert -3 < max(levels) <= -2
+
+
+@pytest.mark.parametrize(("name", "power"), [("sea", 4), ("evergreen needle-leaf", 1), ("wall", 0)])
+def test_brightness_falls_with_incidence(name, power):
+    fall = mean_db(name, 33.0, direction_rad=TO_RADAR_RAD) - mean_db(name, 39.0, direction_rad=TO_RADAR_RAD)
+    assert fall == pytest.approx(10 * power * np.log10(np.cos(np.radians(33)) / np.cos(np.radians(39))), abs=1e-3)
+
+
+def test_slopes_towards_the_radar_are_brighter():
+    east = {"rise_east": np.cos(TO_RADAR_RAD) * 0.3, "rise_north": np.sin(TO_RADAR_RAD) * 0.3}
+    away = mean_db("bamboo", **east) - mean_db("bamboo")
+    towards = mean_db("bamboo", **{name: -rise for name, rise in east.items()}) - mean_db("bamboo")
+    theta, slope = np.radians(36.3), np.arctan(0.3)
+    assert towards > 2 and away < -2
+    assert towards - away == pytest.approx(10 * np.log10(np.tan(theta + slope) / np.tan(theta - slope)), abs=1e-3)
+
+
+@pytest.mark.parametrize("steepness", [0.0, 0.1, 0.333, 0.8, 3.0])
+def test_slopes_of_all_aspects_are_together_as_bright_as_level_ground(steepness):
+    aspects = np.linspace(0, 2 * np.pi, 73)[:-1]
+    rises = [{"rise_east": steepness * np.cos(a), "rise_north": steepness * np.sin(a)} for a in aspects]
+    db = np.array([mean_db("bamboo", **rise) for rise in rises])
+    assert 10 * np.log10(np.mean(10 ** (db / 10))) == pytest.approx(mean_db("bamboo"), abs=0.02 if steepness < 2 else 2)
+
+
+def test_incidence_grows_away_from_the_radar():
+    scene = simulation.Scene(0, 27_000, 32_000)
+    west, east = (
+        np.degrees(simulation._incidence_rad(scene, slice(13_500, 13_501), slice(c, c + 1))) for c in (0, 31_999)
+    )
+    assert 3 < west - east < 8 and (west + east) / 2 == pytest.approx(36.3, abs=0.1)
+
+
+def test_water_lies_flat(coast):
+    x, y = np.random.default_rng(4).random((2, 100_000)) * [[12_800], [10_240]]
+    found = coast.surfaces(x, y)
+    water = landcover.surface_codes()[found.surface] == 1
+    assert water.sum() > 5000 and not found.rise_east[water].any() and not found.rise_north[water].any()
+    assert np.abs(found.rise_east[~water]).max() > 0.3
+
+
+def test_a_season_changes_backscatter_and_date_but_not_the_ground(tmp_path, small_scene):
+    spring = simulate_product(tmp_path / "spring", seed=1, size_px=(512, 640), season="spring")
+    product, autumn = open_product(spring), open_product(small_scene)
+    assert "220521" in product.scene_id and "221119" in autumn.scene_id
+    labels = [next((folder / "labels").iterdir()).read_bytes() for folder in (spring, small_scene)]
+    assert labels[0] == labels[1]
+    surface = surfaces_of(small_scene)
+    change = radiometry.to_db(product.read_power() / autumn.read_power())
+    names = simulation.load_priors().names
+    # the same random numbers: what differs is the mean
+    assert np.nanmedian(change[surface == names.index("paddy")]) == pytest.approx(-5, abs=1)
+    assert np.nanmedian(change[surface == names.index("street")]) == pytest.approx(0, abs=0.01)
+
+
+# --- the scene against its table
+
+
+@pytest.fixture(scope="module")
+def check(scene) -> simulation.SimulationCheck:
+    return simulation.check_simulation(scene)
+
+
+def test_surfaces_have_the_level_and_texture_that_were_asked(check):
+    measured = [surface for surface in check.surfaces if surface.pixels > 30_000]
+    assert len(measured) > 10
+    for surface in measured:
+        assert surface.found_db == pytest.approx(surface.asked_db, abs=0.2), surface.name
+        if surface.enl is not None:
+            assert surface.enl == pytest.approx(1, abs=0.05), surface.name
+        else:
+            # CV² of what is left of texture and speckle
+            found, asked = 1 / surface.found_order, 1 / surface.asked_order
+            assert found == pytest.approx(asked, rel=0.15, abs=0.03), surface.name
+            assert surface.found_correlation == pytest.approx(surface.asked_correlation, abs=0.03), surface.name
+
+
+def test_levels_are_the_tables_where_neither_walls_nor_rows_matter(check):
+    measured = [s for s in check.surfaces if s.name not in ("wall", "paddy") and s.pixels > 20_000]
+    assert len(measured) > 10
+    for surface in measured:
+        # slides and stands of a small scene lie on a few slopes
+        assert surface.found_db == pytest.approx(surface.table_db, abs=0.8), surface.name
+
+
+def test_hardly_any_corner_is_too_bright_for_16_bits(scene):
+    corner = surfaces_of(scene) == simulation.load_priors().number("corner")
+    dn = open_product(scene).read_dn()[corner]
+    assert dn.size > 500 and (dn == 65535).mean() < 0.01
+
+
+def test_speckle_correlates_as_asked_along_both_axes(check):
+    assert len(check.found_speckle) == 2
+    for found in check.found_speckle:
+        np.testing.assert_allclose(found, check.asked_speckle, atol=0.02)
+
+
+def test_a_scene_of_another_recipe_is_not_checked(tmp_path):
+    (tmp_path / "simulation.json").write_text('{"recipe": "older"}')
+    with pytest.raises(Alos2TutError, match="older"):
+        simulation.check_simulation(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"seed": None},
+        {"size_px": 7},
+        {"size_px": [1e9, 3]},
+        {"season": ["autumn"]},
+        {"code_shares": [1]},
+        {"code_shares": {"water": {"asked": 1, "obtained": 1}}},
+        {"clipped_pixels": {"low": float("inf"), "high": 0}},
+        {"clipped_pixels": {}},
+        {"place": None},
+        {"place": {"utm_zone": 54}},
+        {"place": {"utm_zone": 99, "south": False, "west_m": 0.0, "south_m": 0.0}},
+    ],
+    ids=str,
+)
+def test_facts_that_describe_no_scene_are_refused(scene, tmp_path, strange):
+    facts = json.loads((scene / "simulation.json").read_text())
+    (tmp_path / "simulation.json").write_text(json.dumps({**facts, **strange}))
+    with pytest.raises(Alos2TutError, match="does not describe"):
+        simulation.check_simulation(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"japansim"'])
+def test_facts_in_another_form_are_refused(tmp_path, text):
+    (tmp_path / "simulation.json").write_text(text)
+    with pytest.raises(Alos2TutError, match="was made by None"):
+        simulation.check_simulation(tmp_path)
+
+
+def test_facts_are_kept_beside_the_product(scene):
+    facts = json.loads((scene / "simulation.json").read_text())
+    assert facts["simulated"] is True and facts["seed"] == 2 and facts["size_px"] == [1600, 1600]
+    assert facts["recipe"] == "japansim-v1" and facts["season"] == "autumn"
+    assert sum(facts["surface_shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert sum(share["obtained"] for share in facts["code_shares"].values()) == pytest.approx(1, abs=1e-3)
+    assert facts["clipped_pixels"]["low"] < 100 and facts["clipped_pixels"]["high"] < 1e-4 * 1600**2
+    assert open_product(scene).simulated
+
+
+# --- labels
+
+
+def test_the_label_tile_has_jaxas_form(scene):
+    [path] = (scene / "labels").iterdir()
+    assert path.name == "LC_N35E139.tif"
+    with rasterio.open(path) as tile:
+        assert (tile.dtypes, tile.shape, tile.crs.to_epsg()) == (("uint8",), (12000, 12000), 4326)
+        assert tile.transform.almost_equals(rasterio.Affine(1 / 12000, 0, 139, 0, -1 / 12000, 36), 1e-12)
+        colors = tile.colormap(1)
+        codes = set(np.unique(tile.read(1, window=label_window(scene, tile))).tolist())
+    legend = load_legend("japan_14")
+    assert {code: colors[code] for c in legend.classes for code in c.codes} == {
+        code: (*c.color, 255) for c in legend.classes for code in c.codes
+    }
+    assert codes <= {*range(1, 15), 255} and len(codes) > 8
+
+
+def label_window(scene: Path, tile) -> rasterio.windows.Window:
+    product = open_product(scene)
+    left, bottom, right, top = rasterio.warp.transform_bounds(product.crs, tile.crs, *product.bounds)
+    return rasterio.windows.from_bounds(left, bottom, right, top, tile.transform).round_offsets().round_lengths()
+
+
+class Alignment:
+    """How well the label tile, moved by so many of its pixels, explains the image (share of the variance of dB)."""
+
+    def __init__(self, scene: Path, label_path: Path):
+        product = open_product(scene)
+        self.db = product.read_db(looks=2)
+        self.valid = np.isfinite(self.db)
+        cols, rows = np.meshgrid(2 * np.arange(self.db.shape[1]) + 1, 2 * np.arange(self.db.shape[0]) + 1)
+        x_m, y_m = product.transform * (cols[self.valid], rows[self.valid])
+        longitude, latitude = reproject_points(product.crs, "EPSG:4326", x_m, y_m)
+        with rasterio.open(label_path) as tile:
+            self.codes = tile.read(1)
+            self.cols, self.rows = ~tile.transform * (np.array(longitude), np.array(latitude))
+
+    def explained(self, dx: float, dy: float) -> float:
+        codes = self.codes[np.floor(self.rows + dy).astype(int), np.floor(self.cols + dx).astype(int)]
+        db = self.db[self.valid].astype(float)
+        inside = codes != 255
+        codes, db = codes[inside], db[inside]
+        count, total = np.bincount(codes, minlength=15), np.bincount(codes, weights=db, minlength=15)
+        between = (total**2 / np.maximum(count, 1)).sum() / db.size - db.mean() ** 2
+        return between / db.var()
+
+    def offset(self, axis: int) -> float:
+        """Where the fit is best along x (0) or y (1), in label pixels: the top of a parabola through the best."""
+        shifts = np.arange(-3, 3.01, 0.5)
+        fits = np.array([self.explained(*((s, 0) if axis == 0 else (0, s))) for s in shifts])
+        best = int(np.clip(fits.argmax(), 2, len(shifts) - 3))
+        near = slice(best - 2, best + 3)
+        curve = np.polyfit(shifts[near], fits[near], 2)
+        return float(-curve[1] / (2 * curve[0]))
+
+
+AXES = [pytest.param(0, id="x"), pytest.param(1, id="y")]
+
+
+@pytest.fixture(scope="module")
+def alignment(scene) -> Alignment:
+    return Alignment(scene, next((scene / "labels").iterdir()))
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_labels_lie_on_the_image(alignment, axis):
+    assert abs(alignment.offset(axis)) < 0.25
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("moved", [-1, 1])
+def test_a_label_moved_by_one_pixel_would_be_noticed(alignment, monkeypatch, axis, moved):
+    monkeypatch.setattr(alignment, "codes", np.roll(alignment.codes, moved, axis=1 - axis))
+    assert alignment.offset(axis) == pytest.approx(moved, abs=0.25)
+
+
+# --- another place
+
+
+@pytest.fixture(scope="module")
+def border_scene(tmp_path_factory) -> Path:
+    """A scene of UTM zone 53 that crosses 138° east, where zone 54 begins."""
+    folder = tmp_path_factory.mktemp("border") / "scene"
+    return simulate_product(folder, seed=1, size_px=(512, 640), corner=(137.99, 35.3))
+
+
+def test_a_scene_across_a_zones_border_lies_in_the_zone_of_its_corner(border_scene, small_scene):
+    product = open_product(border_scene)
+    assert product.crs.to_epsg() == 32653 and product.scene_id != open_product(small_scene).scene_id
+    [west], [south] = reproject_points(product.crs, "EPSG:4326", [product.bounds[0]], [product.bounds[1]])
+    assert (west, south) == pytest.approx((137.99, 35.3), abs=1.3 / 90_000)
+    assert not np.any(np.array(product.bounds) % 2.5)
+    # the same seed shows the same ground; its noise and levels are the same but for the angles
+    here, there = product.read_dn(), open_product(small_scene).read_dn()
+    assert np.nanmax(np.abs(here / there - 1)[there > 1000]) < 0.01
+
+
+def codes_at(scene: Path, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """Label codes where pixels have their centres, from whichever tile lies there."""
+    product = open_product(scene)
+    place = reproject_points(product.crs, "EPSG:4326", *(product.transform * (cols + 0.5, rows + 0.5)))
+    codes = np.full(rows.shape, 255)
+    for path in sorted((scene / "labels").iterdir()):
+        with rasterio.open(path) as tile:
+            tile_cols, tile_rows = (np.floor(part).astype(int) for part in ~tile.transform * np.array(place))
+            here = (tile_cols >= 0) & (tile_cols < 12000) & (tile_rows >= 0) & (tile_rows < 12000)
+            codes[here] = tile.read(1)[tile_rows[here], tile_cols[here]]
+    return codes
+
+
+def test_labels_agree_with_the_image_on_both_sides_of_the_border(border_scene):
+    assert [path.name for path in sorted((border_scene / "labels").iterdir())] == ["LC_N35E137.tif", "LC_N35E138.tif"]
+    rows, cols = (part.ravel() for part in np.mgrid[2:510, 2:638])
+    shown = landcover.surface_codes()[surfaces_of(border_scene)]
+    labels = codes_at(border_scene, rows, cols)
+    east = rows + cols > np.median(rows + cols)
+    for side in (east, ~east):
+        agree = [(labels == shown[rows, cols + moved])[side].mean() for moved in (-2, -1, 0, 1, 2)]
+        assert np.argmax(agree) == 2 and agree[2] > 0.93
+
+
+@pytest.mark.parametrize(
+    ("corner", "epsg", "tile"),
+    [
+        ((-60.02, -4.01), 32720, "LC_S05W061.tif"),
+        ((-179.9, 10.2), 32601, "LC_N10W180.tif"),
+        ((np.float32(12.5), 0), 32633, "LC_N00E012.tif"),
+        ((151.2, -33.9), 32756, "LC_S34E151.tif"),
+    ],
+)
+def test_zone_hemisphere_and_tile_follow_from_the_corner(tmp_path, corner, epsg, tile):
+    scene = simulate_product(tmp_path / "scene", size_px=64, corner=corner)
+    product = open_product(scene)
+    assert product.crs.to_epsg() == epsg and product.simulated
+    assert [path.name for path in (scene / "labels").iterdir()] == [tile]
+    rows, cols = (part.ravel() for part in np.mgrid[8:56, 8:56])
+    agree = codes_at(scene, rows, cols) == landcover.surface_codes()[surfaces_of(scene)[rows, cols]]
+    assert agree.mean() > 0.8
+
+
+def test_no_scene_crosses_the_date_line(tmp_path):
+    with pytest.raises(Alos2TutError, match=r"corner.*180°"):
+        simulate_product(tmp_path / "scene", size_px=64, corner=(180, 10.2))
+
+
+def test_what_tells_scenes_apart_is_in_their_names():
+    place = simulation.Place(53, False, 771_000.0, 3_910_000.0)
+    scenes = [simulation.Scene(seed, 512, 640) for seed in (0, 1, 9999, 10_000, 10_001, 20_000, 2**32 - 1)]
+    scenes += [simulation.Scene(0, 512, 512), simulation.Scene(0, 512, 640, "spring"), simulation.Scene(0, 640, 512)]
+    scenes += [simulation.Scene(0, 512, 640, place=place)]
+    assert len({scene.identity for scene in scenes}) == len(scenes)
+    assert all(len(scene.identity) == len("ALOS2900002890-221119-UBSR2.1GUD") for scene in scenes)
+
+
+def test_dates_lie_in_their_season():
+    months = {season: simulation.load_priors(season).date.month for season in simulation.SEASONS}
+    first = {"spring": 3, "summer": 6, "autumn": 9, "winter": 12}
+    assert all((month - first[season]) % 12 < 3 for season, month in months.items())
+
+
+@pytest.mark.parametrize(("seed", "size_px"), [(0, 1600), (1, 1600), (3, (1600, 2000))])
+def test_small_scenes_have_about_the_water_that_is_asked(seed, size_px):
+    height, width = np.broadcast_to(size_px, 2) * 2.5
+    down, across = np.random.default_rng(1).random((2, 40_000))
+    seen = landcover.in_swath(down, across)
+    found = landcover.LandCover(seed, height, width).surfaces(across[seen] * width, (1 - down[seen]) * height)
+    assert (landcover.surface_codes()[found.surface] == 1).mean() == pytest.approx(0.092, abs=0.01)
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        pytest.param({"size_px": 63}, "size_px", id="too small"),
+        pytest.param({"size_px": 40_001}, "size_px", id="too large"),
+        pytest.param({"size_px": (64, 0)}, "size_px", id="no columns"),
+        pytest.param({"size_px": (64, 64, 64)}, "size_px", id="three numbers"),
+        pytest.param({"size_px": 128.5}, "size_px", id="a fraction"),
+        pytest.param({"size_px": "128"}, "size_px", id="text"),
+        pytest.param({"seed": -1}, "seed", id="negative seed"),
+        pytest.param({"seed": 1.5}, "seed", id="a fraction as seed"),
+        pytest.param({"seed": 2**32}, "seed", id="a seed beyond 32 bits"),
+        pytest.param({"seed": True}, "seed", id="a truth value as seed"),
+        pytest.param({"size_px": (True, 128)}, "size_px", id="a truth value as size"),
+        pytest.param({"season": "rainy"}, "season", id="an unknown season"),
+        pytest.param({"season": ["autumn"]}, "season", id="a list of seasons"),
+        pytest.param({"corner": (139.0, 84.1)}, "corner", id="too far north"),
+        pytest.param({"corner": (139.0, -80.1)}, "corner", id="too far south"),
+        pytest.param({"corner": (180.1, 35.0)}, "corner", id="beyond the date line"),
+        pytest.param({"corner": (float("nan"), 35.0)}, "corner", id="no number"),
+        pytest.param({"corner": (139.0,)}, "corner", id="one number"),
+        pytest.param({"corner": (139.0, 35.0, 0.0)}, "corner", id="three coordinates"),
+        pytest.param({"corner": 139.0}, "corner", id="a single number"),
+        pytest.param({"corner": ("east", "north")}, "corner", id="words"),
+        pytest.param({"executor": 3}, "executor", id="no executor"),
+    ],
+)
+def test_bad_sizes_and_seeds_are_refused(tmp_path, arguments, field):
+    with pytest.raises(Alos2TutError, match=field):
+        simulate_product(tmp_path / "out", **{"size_px": SMALL, **arguments})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(Alos2TutError, match=r"not empty.*another folder"):
+        simulate_product(tmp_path, size_px=SMALL)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_file_in_the_way_is_left_alone(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    for target in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(Alos2TutError, match="file"):
+            simulate_product(target, size_px=SMALL)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_an_empty_folder_is_filled(tmp_path, small_scene):
+    assert simulate_product(tmp_path, seed=5, size_px=SMALL) == tmp_path
+    assert open_product(tmp_path).shape == SMALL
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError], ids=["interrupted", "disk full"])
+def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch, error):
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr(simulation, "_write_labels", stop)
+    with pytest.raises((KeyboardInterrupt, Alos2TutError)):
+        simulate_product(tmp_path / "out", size_px=SMALL)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_product_can_be_moved(tmp_path, small_scene):
+    moved = shutil.copytree(small_scene, tmp_path / "elsewhere")
+    assert open_product(moved).fingerprint == open_product(small_scene).fingerprint

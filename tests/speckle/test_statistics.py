@@ -1,0 +1,777 @@
+"""Known answers of speckle statistics, from theory, from simulated speckle, from a real ocean and real fields."""
+
+import math
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import integrate, ndimage, special, stats
+from support.products import real_data
+
+from alos2tut import Alos2TutError, open_product, radiometry
+from alos2tut.speckle import statistics as speckle
+
+LOOKS = [pytest.param(looks, id=f"{looks} looks") for looks in (1, 2, 4, 7)]
+METHODS = ["moments", "log-moments", "maximum likelihood"]
+ESTIMATORS = [
+    pytest.param(speckle.enl_moments, id="moments"),
+    pytest.param(speckle.enl_log_moments, id="log-moments"),
+    pytest.param(speckle.enl_maximum_likelihood, id="maximum likelihood"),
+]
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        yield
+
+
+def gamma_speckle(looks: float, size: int | tuple[int, int] = 200_000) -> np.ndarray:
+    return np.random.default_rng(7).gamma(looks, 1 / looks, size)
+
+
+# --- laws
+
+
+@pytest.mark.parametrize("looks", LOOKS)
+def test_speckle_varies_by_one_over_the_root_of_its_looks(looks):
+    power = 0.02 * gamma_speckle(looks)
+    assert speckle.coefficient_of_variation(power) == pytest.approx(looks**-0.5, rel=0.01)
+    assert speckle.expected_cv(looks) == pytest.approx(looks**-0.5)
+    assert speckle.expected_cv(looks, math.inf) == pytest.approx(looks**-0.5)
+
+
+def test_amplitude_of_one_look_varies_by_the_rayleigh_figure():
+    assert speckle.coefficient_of_variation(np.sqrt(gamma_speckle(1))) == pytest.approx(0.5227, abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("looks", "bias", "spread"),
+    [
+        pytest.param(1, -2.51, 5.57, id="1 look"),
+        pytest.param(2, -1.17, 3.49, id="2 looks"),
+        pytest.param(4, -0.57, 2.31, id="4 looks"),
+        pytest.param(7, -0.32, 1.70, id="7 looks"),
+    ],
+)
+def test_decibels_of_speckle_are_biased_and_spread_as_published(looks, bias, spread):
+    assert speckle.db_bias(looks) == pytest.approx(bias, abs=0.005)
+    assert speckle.db_spread(looks) == pytest.approx(spread, abs=0.005)
+    db = 10 * np.log10(gamma_speckle(looks))
+    assert (db.mean(), db.std()) == pytest.approx((bias, spread), abs=0.03)
+
+
+@pytest.mark.parametrize("looks", LOOKS)
+def test_gamma_density_is_a_density_with_the_right_moments(looks):
+    def moment(order):
+        return integrate.quad(lambda p: p**order * speckle.gamma_density(p, looks, mean=0.3), 0, 20)[0]
+
+    assert (moment(0), moment(1)) == pytest.approx((1, 0.3), rel=1e-5)
+    assert moment(2) - moment(1) ** 2 == pytest.approx(0.3**2 / looks, rel=1e-4)
+
+
+K_LAWS = [(1, 4), (3, 4), (4, 4), (1, 0.7), (2.5, 49.9), (2.5, 52.6), (300, 5), (3, 1e3), (3, 1e6), (3, 9e7)]
+
+
+@pytest.mark.parametrize(("looks", "order"), K_LAWS)
+def test_k_density_is_a_density_with_the_right_moments(looks, order):
+    def moment(n):
+        return integrate.quad(
+            lambda u: math.exp(u * (n + 1)) * speckle.k_density(math.exp(u), looks, order, mean=0.3),
+            -60,
+            8,
+            limit=400,
+            points=[math.log(0.3)],
+        )[0]
+
+    mean, mean_square = moment(1), moment(2)
+    assert (moment(0), mean) == pytest.approx((1, 0.3), rel=1e-7)
+    assert mean_square / mean**2 - 1 == pytest.approx(speckle.expected_cv(looks, order) ** 2, rel=1e-6)
+
+
+@pytest.mark.parametrize(("looks", "order"), [(3, 4), (1, 30), (2, 49), (3, 60), (2, 300)])
+def test_k_density_is_gamma_speckle_averaged_over_gamma_texture(looks, order):
+    # the middle of each of many equally probable parts of the texture's law
+    texture = stats.gamma.ppf((np.arange(400_000) + 0.5) / 400_000, order, scale=1 / order)
+    for power in (0.03, 0.5, 1, 4):
+        expected = stats.gamma.pdf(power, looks, scale=texture / looks).mean()
+        assert speckle.k_density(power, looks, order) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("order", [1e7, 1e8, 1e12, math.inf])
+def test_k_density_of_hardly_any_texture_is_the_gamma_law(order):
+    power = np.geomspace(1e-12, 5, 50)
+    np.testing.assert_allclose(speckle.k_density(power, 3, order), speckle.gamma_density(power, 3), rtol=1e-4)
+
+
+def test_k_density_at_the_ends_of_its_range():
+    # at one look, zero power has the density ν / (ν − 1)
+    found = speckle.k_density([0, 1e-300, -1, np.nan, np.inf, 1e200], 1, 4)
+    np.testing.assert_allclose(found, [4 / 3, 4 / 3, 0, np.nan, 0, 0], rtol=1e-9)
+    assert speckle.k_density(np.zeros((2, 3)), 3, 3) == pytest.approx(np.zeros((2, 3)))
+    # density falls with I^(L − 1), here also where the Bessel function itself is beyond a float
+    small = speckle.k_density([1e-40, 1e-20], 2, 45)
+    assert small[1] / small[0] == pytest.approx(1e20, rel=1e-9)
+
+
+# --- looks
+
+
+@pytest.mark.parametrize("looks", [0.3, 1, 2, 4, 7, 50])
+@pytest.mark.parametrize("estimate", ESTIMATORS)
+def test_estimators_find_the_looks_of_gamma_speckle(estimate, looks):
+    assert estimate(0.02 * gamma_speckle(looks)) == pytest.approx(looks, rel=0.02)
+
+
+@pytest.mark.parametrize("looks", [0.05, 0.5, 1, 30, 1e4, 1e6])
+def test_estimators_solve_their_equations_at_any_looks(looks):
+    # two values of log power that have just the variance, or the deficit, of the law
+    half = math.sqrt(special.polygamma(1, looks) / 2)
+    assert speckle.enl_log_moments(np.exp([-half, half])) == pytest.approx(looks, rel=1e-5)
+    deficit = math.log(looks) - special.digamma(looks)
+    step = np.arccosh(math.exp(deficit))
+    assert speckle.enl_maximum_likelihood(3 * np.exp([-step, step])) == pytest.approx(looks, rel=1e-5)
+
+
+@given(
+    factor=st.floats(1e-8, 1e8),
+    shape=st.sampled_from([(400,), (20, 20), (1, 400), (4, 10, 10)]),
+    method=st.sampled_from(METHODS),
+)
+@settings(deadline=None, max_examples=40)
+def test_enl_depends_neither_on_the_unit_nor_on_the_shape(factor, shape, method):
+    power = gamma_speckle(3, 400)
+    expected = speckle.enl(power, method).value
+    assert speckle.enl(factor * power.reshape(shape), method).value == pytest.approx(expected, rel=1e-9)
+
+
+def test_estimates_of_texture_lie_in_the_known_order():
+    # texture spreads power more than the logarithm of power
+    power = gamma_speckle(3) * np.random.default_rng(1).gamma(4, 1 / 4, 200_000)
+    moments, likelihood, log_moments = (speckle.enl(power, m).value for m in (METHODS[0], METHODS[2], METHODS[1]))
+    assert moments < likelihood < log_moments < 3
+
+
+@pytest.mark.parametrize("correlation", [0, 0.2, 0.44])
+@pytest.mark.parametrize("looks", [1, 3])
+def test_intervals_hold_the_truth_as_often_as_they_say(looks, correlation):
+    fields = [speckle.draw_speckle((32, 32), looks, seed, correlation=correlation) for seed in range(300)]
+    for method in METHODS:
+        estimates = [speckle.enl(field, method) for field in fields]
+        # 95 % within three standard deviations of a share counted in 300
+        assert np.mean([e.low <= looks <= e.high for e in estimates]) == pytest.approx(0.95, abs=0.038)
+        # what the width says about the scatter is true, too
+        log_width = np.mean([math.log(e.high / e.low) for e in estimates]) / (2 * stats.norm.ppf(0.975))
+        assert np.std(np.log([e.value for e in estimates])) == pytest.approx(log_width, rel=0.12)
+
+
+def test_correlated_speckle_scatters_enl_by_the_figures_that_are_known():
+    def scatter(correlation):
+        fields = (speckle.draw_speckle((32, 32), 1, seed, correlation=correlation) for seed in range(2000))
+        return np.std([speckle.enl_moments(field) for field in fields])
+
+    assert scatter(0) == pytest.approx(0.062, abs=0.003)
+    assert scatter(0.44) == pytest.approx(0.084, abs=0.004)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_variance_of_an_enl_is_the_sum_over_its_laguerre_terms(method):
+    # the closed form of the variance against the series that tells how it decorrelates; both orders of magnitude
+    looks, k = 2.5, np.arange(2.0, 20_000)
+    norms = np.exp(special.gammaln(looks + k) - special.gammaln(looks) - special.gammaln(k + 1))
+    amplitude, factor = {
+        "moments": ((k == 2).astype(float), (looks * (looks + 1)) ** 2),
+        "log-moments": (2 * (special.digamma(k) + np.euler_gamma) / k, special.polygamma(2, looks) ** -2.0),
+        "maximum likelihood": (1 / k, (special.polygamma(1, looks) - 1 / looks) ** -2.0),
+    }[method]
+    variance = speckle._ENL_ESTIMATORS[method].variance(looks)
+    assert np.sum(amplitude**2 / norms) * factor == pytest.approx(variance, rel=1e-3)
+    shared = speckle._shared_error(speckle._ENL_ESTIMATORS[method], looks, np.array([0.0, 0.5, 1.0]))
+    expected = [np.sum(amplitude**2 / norms * rho**k) / np.sum(amplitude**2 / norms) for rho in (0, 0.5, 1)]
+    assert shared == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("looks", [0.5, 1, 3])
+def test_what_two_pixels_share_has_the_closed_form_of_one_look(looks):
+    likelihood, log_moments = (speckle._ENL_ESTIMATORS[name] for name in ("maximum likelihood", "log-moments"))
+    for estimator in (likelihood, log_moments):
+        # pixels that are the same share all, however slowly the series converges
+        assert speckle._shared_error(estimator, looks, np.ones(1)) == [1]
+    if looks == 1:
+        # the norms are 1, so that the series is the dilogarithm without its first term
+        rho = np.array([-0.3, 0.2, 0.6, 0.9])
+        expected = (special.spence(1 - rho) - rho) / (math.pi**2 / 6 - 1)
+        assert speckle._shared_error(likelihood, 1, rho) == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_estimate_says_itself_and_its_interval():
+    estimate = speckle.Estimate(6.1, 5.824, 6.406, 0.95, 100, 50.0)
+    assert str(estimate) == "6.10 (95 %: 5.82 to 6.41)"
+    assert str(speckle.Estimate(math.inf, 30, math.inf, 0.9, 9, 9.0)) == "inf (90 %: 30.00 to inf)"
+
+
+def test_an_interval_follows_from_confidence_and_samples():
+    power = gamma_speckle(3, (40, 50))
+    power[:3, 5:9] = np.nan
+    wide, narrow = speckle.enl(power, confidence=0.99), speckle.enl(power, confidence=0.5)
+    assert wide.low < narrow.low < narrow.value == wide.value < narrow.high < wide.high
+    assert (wide.confidence, wide.samples) == (0.99, 2000 - 12)
+    quarter = speckle.enl(power, effective_samples=500)
+    assert quarter.effective_samples == 500
+    spread = math.sqrt(1 / (special.polygamma(1, quarter.value) - 1 / quarter.value) / 500) / quarter.value
+    assert (quarter.low, quarter.high) == pytest.approx(quarter.value * np.exp([-1.96473 * spread, 1.96473 * spread]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("pixels", [4, 9, 25])
+def test_intervals_of_few_pixels_are_wide_enough(method, pixels):
+    draws = np.random.default_rng(pixels).gamma(2, 1 / 2, (600, pixels))
+    estimates = [speckle.enl(power, method) for power in draws]
+    assert np.mean([e.low <= 2 <= e.high for e in estimates]) == pytest.approx(0.955, abs=0.035)
+
+
+def test_an_interval_without_end_is_no_failure():
+    estimate = speckle.enl([1.0, 2.0], confidence=0.999999)
+    assert (estimate.low, estimate.high) == (0, math.inf)
+
+
+def test_missing_and_zero_power_count_for_nothing():
+    power = gamma_speckle(3, 5000)
+    with_holes = np.concatenate([power, np.full(500, np.nan), np.zeros(500), np.full(3, np.inf), np.full(9, 1e-30)])
+    masked = np.ma.masked_greater(np.append(power, [90.0] * 7), 80)
+    for method in METHODS:
+        assert speckle.enl(with_holes, method) == speckle.enl(power, method)
+        assert speckle.enl(masked, method) == speckle.enl(power, method)
+
+
+def test_zero_masked_and_missing_pixels_are_the_same_everywhere():
+    power = speckle.draw_speckle((64, 70), 2, 8, correlation=0.3)
+    hole = np.random.default_rng(1).random(power.shape) < 0.2
+    missing, zero, masked = np.where(hole, np.nan, power), np.where(hole, 0, power), np.ma.array(power, mask=hole)
+    for measure in (
+        speckle.coefficient_of_variation,
+        speckle.effective_samples,
+        speckle.autocorrelation,
+        lambda p: speckle.local_moments(p, 5),
+        lambda p: speckle.texture_order(p, 2, window=16).value,
+        speckle.error_share_below_median,
+    ):
+        for same in (zero, masked):
+            np.testing.assert_array_equal(measure(same), measure(missing))
+
+
+def test_what_counts_as_power_is_bounded():
+    # so that squares overflow nowhere
+    for factor in (1e-15, 1e15):
+        power = (factor * speckle.draw_speckle((40, 40), 3, 1)).astype(np.float32)
+        assert speckle.enl(power).value == pytest.approx(3, abs=0.3)
+        assert all(np.isfinite(moment).all() for moment in speckle.local_moments(power, 5))
+    for factor, message in ((1e200, "exceeds 1e"), (1e-200, "fewer than two")):
+        with pytest.raises(Alos2TutError, match=message):
+            speckle.enl(factor * speckle.draw_speckle((40, 40), 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("power", "message"),
+    [
+        pytest.param(np.array([1.0, -1.0, 2.0]), "negative", id="negative"),
+        pytest.param(np.array([1.0, -np.inf, 2.0]), "negative", id="negative and infinite"),
+        pytest.param(np.array([1j, 2j]), "complex", id="complex"),
+        pytest.param(np.array(["1", "2"]), "not numbers", id="text"),
+        pytest.param(np.full(5, np.nan), "fewer than two", id="all missing"),
+        pytest.param(np.array([]), "fewer than two", id="empty"),
+        pytest.param(np.array([1.0]), "fewer than two", id="one pixel"),
+        pytest.param(np.zeros(5), "fewer than two", id="all zero"),
+        pytest.param([[1.0, 2.0], [3.0]], "unequal lengths", id="ragged"),
+    ],
+)
+@pytest.mark.parametrize(
+    "estimate",
+    [
+        *ESTIMATORS,
+        pytest.param(speckle.coefficient_of_variation, id="variation"),
+        pytest.param(speckle.enl, id="interval"),
+        pytest.param(speckle.effective_samples, id="effective samples"),
+        pytest.param(speckle.error_share_below_median, id="error share"),
+    ],
+)
+def test_power_that_says_nothing_is_refused(estimate, power, message):
+    with pytest.raises(Alos2TutError, match=message):
+        estimate(power)
+
+
+@pytest.mark.parametrize("value", [0.1, 1.0, 3e-8, 7e12])
+@pytest.mark.parametrize(
+    "estimate",
+    [
+        *ESTIMATORS,
+        pytest.param(speckle.enl, id="interval"),
+        pytest.param(speckle.effective_samples, id="effective samples"),
+        pytest.param(lambda power: speckle.autocorrelation(power, 1), id="autocorrelation"),
+        pytest.param(speckle.error_share_below_median, id="error share"),
+    ],
+)
+def test_power_that_does_not_vary_is_refused(estimate, value):
+    with pytest.raises(Alos2TutError, match="does not vary"):
+        estimate(np.full((6, 7), value))
+
+
+IMAGE = np.random.default_rng(0).gamma(3, 1 / 3, (64, 64))
+
+
+@pytest.mark.parametrize(
+    ("call", "where"),
+    [
+        pytest.param(lambda: speckle.enl(IMAGE, "likelihood"), "method", id="method"),
+        pytest.param(lambda: speckle.enl(IMAGE, confidence=1.0), "confidence", id="confidence of 1"),
+        pytest.param(lambda: speckle.enl(IMAGE, confidence=95), "confidence", id="confidence in percent"),
+        pytest.param(lambda: speckle.enl(IMAGE, effective_samples=0), "effective_samples", id="no samples"),
+        pytest.param(lambda: speckle.enl(IMAGE, effective_samples=4097), "effective_samples", id="more than pixels"),
+        pytest.param(lambda: speckle.enl(IMAGE, effective_samples=math.nan), "effective_samples", id="NaN samples"),
+        pytest.param(lambda: speckle.effective_samples(IMAGE, "median"), "of", id="samples of what"),
+        pytest.param(lambda: speckle.db_bias(0), "looks", id="bias of no looks"),
+        pytest.param(lambda: speckle.db_spread(-1), "looks", id="spread of negative looks"),
+        pytest.param(lambda: speckle.expected_cv(math.nan), "looks", id="NaN looks"),
+        pytest.param(lambda: speckle.gamma_density(1, math.inf), "looks", id="infinite looks"),
+        pytest.param(lambda: speckle.k_density(1, "3", 4), "looks", id="looks as text"),
+        pytest.param(lambda: speckle.k_density(1, 3, 0), "order", id="order 0"),
+        pytest.param(lambda: speckle.k_density(1, 3, math.nan), "order", id="order NaN"),
+        pytest.param(lambda: speckle.expected_cv(3, -4), "order", id="negative order"),
+        pytest.param(lambda: speckle.gamma_density(1, 3, mean=0), "mean", id="mean 0"),
+        pytest.param(lambda: speckle.k_density(1, 3, 4, mean=math.inf), "mean", id="infinite mean"),
+        pytest.param(lambda: speckle.autocorrelation(np.ones((5, 50)), max_lag=5), "max_lag", id="lag of the size"),
+        pytest.param(lambda: speckle.autocorrelation(IMAGE, max_lag=-1), "max_lag", id="negative lag"),
+        pytest.param(lambda: speckle.autocorrelation(IMAGE, max_lag=1.5), "max_lag", id="half a lag"),
+        pytest.param(lambda: speckle.autocorrelation(IMAGE, max_lag=65), "max_lag", id="very far lag"),
+        pytest.param(lambda: speckle.autocorrelation(IMAGE[0]), "power", id="correlation of a line"),
+        pytest.param(lambda: speckle.autocorrelation(IMAGE[:0]), "power", id="correlation of an empty image"),
+        pytest.param(lambda: speckle.enl(IMAGE, ["moments"]), "method", id="a list of methods"),
+        pytest.param(lambda: speckle.enl(IMAGE, effective_samples="9"), "effective_samples", id="samples as text"),
+        pytest.param(lambda: speckle.effective_samples(IMAGE, ["mean"]), "of", id="samples of a list"),
+        pytest.param(lambda: speckle.texture_order(IMAGE, 3, window=10**12), "window", id="huge window"),
+        pytest.param(lambda: speckle.draw_speckle((3, 3), 1, 1, correlation="0.1"), "correlation", id="text"),
+        pytest.param(lambda: speckle.draw_speckle((3, 3), 1, -1), "seed", id="negative seed"),
+        pytest.param(lambda: speckle.draw_speckle((-1, 3), 1, 1), "shape", id="negative shape"),
+        pytest.param(lambda: speckle.draw_speckle(9, 1, 1), "shape", id="no shape"),
+        pytest.param(lambda: speckle.draw_speckle((3, 3), 1e9, 1, correlation=0.1), "looks", id="endless looks"),
+        pytest.param(lambda: speckle.error_share_below_median(IMAGE, IMAGE * 1j), "weights", id="complex weights"),
+        pytest.param(lambda: speckle.autocorrelation(IMAGE - 1), "power", id="correlation of negative power"),
+        pytest.param(lambda: speckle.autocorrelation(IMAGE * 1j), "power", id="correlation of complex numbers"),
+        pytest.param(lambda: speckle.autocorrelation(IMAGE * np.nan), "power", id="correlation of nothing"),
+        pytest.param(lambda: speckle.local_moments(IMAGE, 4), "window", id="even window"),
+        pytest.param(lambda: speckle.local_moments(IMAGE, 1), "window", id="window of one"),
+        pytest.param(lambda: speckle.local_moments(IMAGE, 3.0), "window", id="window no whole number"),
+        pytest.param(lambda: speckle.local_moments(IMAGE, 65), "window", id="window larger than the image"),
+        pytest.param(lambda: speckle.local_moments(IMAGE[None], 3), "power", id="three dimensions"),
+        pytest.param(lambda: speckle.texture_order(IMAGE, 3, window=3), "window", id="texture in three pixels"),
+        pytest.param(lambda: speckle.texture_order(IMAGE, 3, window=40), "window", id="one window"),
+        pytest.param(lambda: speckle.texture_order(IMAGE * np.nan, 3, window=8), "window", id="texture of nothing"),
+        pytest.param(lambda: speckle.texture_order(IMAGE, 0, window=8), "looks", id="texture at no looks"),
+        pytest.param(lambda: speckle.texture_order(IMAGE, 3, window=8, confidence=0), "confidence", id="no confidence"),
+        pytest.param(lambda: speckle.draw_speckle((3, 3), 0, 1), "looks", id="speckle of no looks"),
+        pytest.param(lambda: speckle.draw_speckle((3, 3), 2.5, 1, correlation=0.1), "looks", id="looks and a half"),
+        pytest.param(lambda: speckle.draw_speckle((3, 3), 1, 1, correlation=0.6), "correlation", id="too correlated"),
+        pytest.param(lambda: speckle.draw_speckle((3, 3), 1, 1, correlation=-0.1), "correlation", id="anticorrelated"),
+        pytest.param(lambda: speckle.error_share_below_median(IMAGE, IMAGE[0]), "weights", id="another shape"),
+        pytest.param(lambda: speckle.error_share_below_median(IMAGE, -IMAGE), "weights", id="negative weights"),
+        pytest.param(lambda: speckle.error_share_below_median(IMAGE, 0 * IMAGE), "weights", id="no weights"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(call, where):
+    with pytest.raises(Alos2TutError) as refusal:
+        call()
+    assert refusal.value.where == where
+
+
+# --- what neighbours share
+
+
+def test_autocorrelation_knows_rows_from_columns():
+    noise = np.random.default_rng(5).exponential(size=(400, 400))
+    along_x, along_y = speckle.autocorrelation(noise[:, 1:] + noise[:, :-1], max_lag=3)
+    assert along_x == pytest.approx([1, 0.5, 0, 0], abs=0.015)
+    assert along_y == pytest.approx([1, 0, 0, 0], abs=0.015)
+
+
+def test_autocorrelation_equals_a_plain_loop_over_pairs():
+    draw = np.random.default_rng(5)
+    power = draw.exponential(size=(9, 11))
+    power[draw.random(power.shape) < 0.3] = np.nan
+    power[0, 0] = np.inf
+    known = power[np.isfinite(power)]
+    for lag in range(5):
+        pairs = [
+            (power[i, j] - known.mean()) * (power[i, j + lag] - known.mean())
+            for i in range(9)
+            for j in range(11 - lag)
+            if np.isfinite(power[i, j]) and np.isfinite(power[i, j + lag])
+        ]
+        found = speckle.autocorrelation(power, max_lag=4), speckle.autocorrelation(power.T, max_lag=4)
+        assert (found[0][0][lag], found[1][1][lag]) == pytest.approx([np.mean(pairs) / known.var()] * 2)
+
+
+def test_a_lag_without_pairs_is_nan():
+    power = np.full((6, 9), np.nan)
+    power[1:3, ::4] = [[1, 2, 3], [3, 5, 4]]
+    along_x, along_y = speckle.autocorrelation(power, max_lag=4)
+    assert np.isnan(along_x[1:4]).all() and np.isfinite(along_x[[0, 4]]).all()
+    assert np.isnan(along_y[2:]).all() and np.isfinite(along_y[:2]).all()
+
+
+@pytest.mark.parametrize(
+    ("looks", "correlation", "second"),
+    [
+        pytest.param(1, 0, 0, id="independent"),
+        pytest.param(2.5, 0, 0, id="independent, two looks and a half"),
+        pytest.param(1, 0.44, 0.0267, id="correlated"),
+        pytest.param(3, 0.1, 0.0007, id="hardly correlated"),
+        pytest.param(2, 0.5, 0.0625, id="most correlated"),
+    ],
+)
+def test_drawn_speckle_has_the_law_and_the_correlation_asked_for(looks, correlation, second):
+    power = speckle.draw_speckle((600, 700), looks, seed=4, correlation=correlation)
+    assert power.shape == (600, 700)
+    assert power.mean() == pytest.approx(1, abs=0.01)
+    assert power.var() == pytest.approx(1 / looks, rel=0.02)
+    # pixels three apart are independent, so that the law can be tested on them
+    assert stats.kstest(power[::3, ::3].ravel(), stats.gamma(looks, scale=1 / looks).cdf).pvalue > 0.01
+    for along in speckle.autocorrelation(power, 4):
+        assert along == pytest.approx([1, correlation, second, 0, 0], abs=0.012)
+    diagonal = np.corrcoef(power[1:, 1:].ravel(), power[:-1, :-1].ravel())[0, 1]
+    assert diagonal == pytest.approx(correlation**2, abs=0.012)
+
+
+def test_equal_seeds_draw_equal_speckle():
+    draws = [speckle.draw_speckle((5, 6), 2, seed, correlation=0.3) for seed in (1, 1, 2)]
+    assert (draws[0] == draws[1]).all() and (draws[0] != draws[2]).all()
+
+
+def test_hardly_any_correlation_is_drawn_as_such():
+    power = speckle.draw_speckle((300, 300), 1, 2, correlation=1e-20)
+    assert power.var() == pytest.approx(1, abs=0.03) and power.mean() == pytest.approx(1, abs=0.02)
+    assert speckle.autocorrelation(power, 1)[0][1] == pytest.approx(0, abs=0.015)
+
+
+def true_inflation(correlation, size, exponent):
+    """Σ n(h) ρ(h)^exponent / n of drawn speckle, from its kernel."""
+    field = math.sqrt(correlation)
+    side = (1 - math.sqrt(1 - 2 * field**2)) / (2 * field)
+    lags = [1, field**2, (side**2 / (1 + 2 * side**2)) ** 2]
+    return sum((2 - (k == 0)) * (size - k) / size * rho**exponent for k, rho in enumerate(lags)) ** 2
+
+
+@pytest.mark.parametrize("size", [32, 128])
+@pytest.mark.parametrize("correlation", [0.2, 0.44])
+def test_effective_samples_are_those_that_theory_gives(size, correlation):
+    fields = [speckle.draw_speckle((size, size), 1, seed, correlation=correlation) for seed in range(40)]
+    for of, exponent, most in (("mean", 1, 0.1), ("spread", 2, 0.05)):
+        found = np.mean([speckle.effective_samples(field, of) for field in fields])
+        assert found == pytest.approx(size**2 / true_inflation(correlation, size, exponent), rel=most)
+
+
+def test_means_scatter_as_their_effective_samples_say():
+    fields = [speckle.draw_speckle((32, 32), 2, seed, correlation=0.44) for seed in range(600)]
+    samples = np.mean([speckle.effective_samples(field) for field in fields])
+    assert np.var([field.mean() for field in fields]) == pytest.approx(1 / 2 / samples, rel=0.2)
+
+
+def test_independent_pixels_are_worth_themselves():
+    for seed in range(20):
+        power = speckle.draw_speckle((50, 60), 3, seed)
+        assert 0.9 * 3000 <= speckle.effective_samples(power) <= 3000
+        assert 0.99 * 3000 <= speckle.effective_samples(power, "spread") <= 3000
+    line = speckle.draw_speckle((100, 100), 1, 0, correlation=0.44)
+    assert speckle.effective_samples(line.ravel()) == line.size
+
+
+def test_neither_a_slant_nor_missing_pixels_change_what_neighbours_share():
+    even = speckle.draw_speckle((128, 128), 3, 3, correlation=0.3)
+    slant = even * np.linspace(0.7, 1.3, 128)[:, None] * np.linspace(0.8, 1.2, 128)
+    for of in ("mean", "spread"):
+        assert speckle.effective_samples(slant, of) == pytest.approx(speckle.effective_samples(even, of), rel=0.15)
+    holed = even.copy()
+    holed[np.random.default_rng(0).random(even.shape) < 0.5] = np.nan
+    holed[:40, :60] = np.nan
+    pixels = np.isfinite(holed).sum()
+    # half of the neighbours are gone, and with them half of what is shared
+    full = true_inflation(0.3, 128, 2) - 1
+    assert pixels / speckle.effective_samples(holed, "spread") - 1 == pytest.approx(full / 2, rel=0.2)
+
+
+def test_large_images_are_measured_in_strips():
+    # more rows than a strip, and not a multiple of it; against a plain way
+    power = speckle.draw_speckle((700, 90), 2, 3, correlation=0.4)
+    power[300:310, 5:50] = np.nan
+    usable = ~np.isnan(power)
+    rest = speckle._about_its_plane(power, usable)
+    rows, cols = np.nonzero(usable)
+    basis = np.stack([np.ones(rows.size), rows, cols], axis=1)
+    plane = basis @ np.linalg.lstsq(basis, power[usable], rcond=None)[0]
+    np.testing.assert_allclose(rest[usable], power[usable] - plane, atol=1e-9)
+    correlation, pairs = speckle._correlation_by_lag(rest, usable)
+    assert correlation.shape == pairs.shape == (129, 91)
+    for down, right in ((0, 0), (1, 0), (0, 3), (-2, 1), (64, -45), (5, 45)):
+        near, far = (
+            tuple(
+                slice(max(sign * lag, 0), n + min(sign * lag, 0))
+                for lag, n in zip((down, right), power.shape, strict=True)
+            )
+            for sign in (-1, 1)
+        )
+        both = usable[near] & usable[far]
+        expected = np.mean((rest[near] * rest[far])[both]) / rest[usable].var()
+        assert pairs[64 + down, 45 + right] == both.sum()
+        assert correlation[64 + down, 45 + right] == pytest.approx(expected, abs=1e-9)
+
+
+def test_moments_do_not_depend_on_strips(monkeypatch):
+    power = speckle.draw_speckle((100, 30), 1, 4)
+    power[37, 8:20] = np.nan
+    whole = speckle.local_moments(power, 9)
+    monkeypatch.setattr(speckle, "_STRIP_ROWS", 7)
+    for cut, at_once in zip(speckle.local_moments(power, 9), whole, strict=True):
+        np.testing.assert_array_equal(cut, at_once)
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        pytest.param(speckle.effective_samples, id="effective samples"),
+        pytest.param(speckle.autocorrelation, id="autocorrelation"),
+        pytest.param(lambda power: speckle.local_moments(power, 7), id="local moments"),
+    ],
+)
+def test_memory_stays_a_few_times_that_of_the_image(measure):
+    power = speckle.draw_speckle((2000, 500), 1, 0)
+    tracemalloc.start()
+    try:
+        measure(power)
+        assert tracemalloc.get_traced_memory()[1] < 4.5 * power.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (2, 1), (2, 2), (1, 40), (40, 1), (3, 3)])
+def test_small_images_have_effective_samples(shape):
+    power = np.random.default_rng(2).exponential(size=shape)
+    ramp = 1 + np.arange(power.size).reshape(shape)
+    assert speckle.effective_samples(ramp) == ramp.size
+    if power.size <= 4:
+        # too few to tell any correlation from noise
+        assert speckle.effective_samples(power) == power.size
+    assert 0 < speckle.effective_samples(power) <= power.size
+    assert 0 < speckle.effective_samples(power, "spread") <= power.size
+
+
+# --- moments and texture
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    height=st.integers(3, 12),
+    width=st.integers(3, 12),
+    window=st.sampled_from([3, 5, 7]),
+    missing=st.sampled_from([0, 0.3, 0.9, 1]),
+    dtype=st.sampled_from([np.float32, np.float64, np.uint16]),
+    seed=st.integers(0, 2**20),
+)
+def test_local_moments_equal_a_plain_loop_over_windows(height, width, window, missing, dtype, seed):
+    draw = np.random.default_rng(seed)
+    power = (100 * draw.exponential(size=(height, width))).astype(dtype)
+    if dtype != np.uint16:
+        power[draw.random(power.shape) < missing] = np.nan
+        power[0, 0] = np.inf
+    if window > min(power.shape):
+        return
+    mean, variance = speckle.local_moments(power, window)
+    assert mean.dtype == variance.dtype == (np.float64 if dtype == np.float64 else np.float32)
+    half = window // 2
+    for i in range(height):
+        for j in range(width):
+            around = power[max(i - half, 0) : i + half + 1, max(j - half, 0) : j + half + 1].astype(float)
+            have = around[np.isfinite(around) & (around > 0)]
+            known = np.isfinite(power[i, j]) and power[i, j] > 0
+            expected = (have.mean(), have.var()) if known else (np.nan, np.nan)
+            assert (mean[i, j], variance[i, j]) == pytest.approx(expected, rel=1e-5, abs=1e-9, nan_ok=True)
+
+
+def test_a_bright_target_harms_no_window_but_its_own():
+    power = speckle.draw_speckle((40, 60), 1, 0) * 10**-2.5
+    bright = power.copy()
+    bright[20, 10] = 10**9
+    for calm, harmed in zip(speckle.local_moments(power, 7), speckle.local_moments(bright, 7), strict=True):
+        far = np.ones(power.shape, dtype=bool)
+        far[17:24, 7:14] = False
+        np.testing.assert_array_equal(harmed[far], calm[far])
+
+
+def test_moments_are_exact_where_differences_are_small():
+    # sums of float32 squares would lose this variance altogether
+    power = (1e4 + np.indices((20, 20)).sum(axis=0) % 2).astype(np.float32)
+    assert speckle.local_moments(power, 3)[1][5:-5, 5:-5] == pytest.approx(20 / 81, rel=1e-5)
+    assert (speckle.local_moments(np.full((9, 9), 0.1), 3)[1] == 0).all()
+
+
+def test_moments_of_nothing_are_nothing():
+    assert all(np.isnan(moment).all() for moment in speckle.local_moments(np.full((5, 6), np.nan), 3))
+
+
+def test_texture_adds_to_the_variation_as_the_product_model_says():
+    power = gamma_speckle(3, (1000, 1000)) * np.random.default_rng(3).gamma(4, 1 / 4, (1000, 1000))
+    expected = (1 + 1 / 3) * (1 + 1 / 4) - 1
+    assert expected == pytest.approx(0.667, abs=1e-3)
+    assert speckle.expected_cv(3, 4) ** 2 == pytest.approx(expected)
+    assert speckle.coefficient_of_variation(power) ** 2 == pytest.approx(expected, rel=0.02)
+    found = speckle.texture_order(power, 3, window=50)
+    assert found.low < 4 < found.high and found.high - found.low < 0.2
+    assert (found.samples, found.effective_samples) == (10**6, 400)
+
+
+def texture_of_blocks(order, side, size=768, seed=0):
+    blocks = np.random.default_rng(seed).gamma(order, 1 / order, (size // side, size // side))
+    return blocks.repeat(side, axis=0).repeat(side, axis=1)
+
+
+def test_texture_coarser_than_a_pixel_counts_if_finer_than_the_window():
+    speckled = speckle.draw_speckle((768, 768), 3, 1)
+    found = speckle.texture_order(speckled * texture_of_blocks(4, 4), 3, window=96)
+    assert found.low < 4 < found.high and found.high - found.low < 0.5
+    # what is as large as the window is the level of the ground, not its texture
+    assert speckle.texture_order(speckled * texture_of_blocks(4, 48), 3, window=48).high > 100
+
+
+def test_smooth_texture_under_correlated_speckle_is_found():
+    field = ndimage.gaussian_filter(np.random.default_rng(8).standard_normal((1000, 1000)), 1.5)
+    texture = stats.gamma.ppf(stats.norm.cdf(field / field.std()), 5, scale=1 / 5)
+    power = texture * speckle.draw_speckle((1000, 1000), 1, 9, correlation=0.3)
+    found = speckle.texture_order(power, 1, window=50)
+    assert found.value == pytest.approx(5, rel=0.08)
+
+
+def test_the_interval_of_a_texture_holds_the_truth_as_often_as_it_says():
+    hits = 0
+    for seed in range(150):
+        texture = np.random.default_rng(seed).gamma(4, 1 / 4, (160, 160))
+        found = speckle.texture_order(texture * speckle.draw_speckle((160, 160), 3, 1000 + seed), 3, window=16)
+        hits += found.low <= 4 <= found.high
+    assert 0.89 <= hits / 150 <= 0.99
+
+
+@pytest.mark.parametrize("correlation", [0, 0.44])
+def test_the_order_of_a_texture_is_right_in_many_windows_too(correlation):
+    # intervals are so narrow here that a bias of four percent would miss the truth
+    found = []
+    for seed in range(8):
+        texture = np.random.default_rng(seed).gamma(4, 1 / 4, (1024, 1024))
+        power = texture * speckle.draw_speckle((1024, 1024), 1, 900 + seed, correlation=correlation)
+        found.append(speckle.texture_order(power, 1, window=16))
+    assert np.mean([e.high - e.low for e in found]) < 0.25
+    assert sum(e.low <= 4 <= e.high for e in found) >= 6
+    assert np.mean([e.value for e in found]) == pytest.approx(4, abs=0.07)
+
+
+def test_levels_that_differ_between_windows_do_not_bias_an_order():
+    levels = np.random.default_rng(2).lognormal(0, 1, (32, 32)).repeat(16, axis=0).repeat(16, axis=1)
+    found = []
+    for seed in range(6):
+        texture = np.random.default_rng(seed).gamma(4, 1 / 4, (512, 512))
+        power = levels * texture * speckle.draw_speckle((512, 512), 3, 700 + seed)
+        found.append(speckle.texture_order(power, 3, window=16).value)
+    assert np.mean(found) == pytest.approx(4, abs=0.15)
+
+
+def test_the_level_of_the_ground_is_no_texture():
+    levels = np.geomspace(0.01, 1, 10).repeat(50)[:, None]
+    even = speckle.draw_speckle((500, 500), 3, 2)
+    found, plain = (speckle.texture_order(power, 3, window=25) for power in (levels * even, even))
+    assert found.value == pytest.approx(plain.value)
+    assert found.low > 50
+
+
+def test_ground_that_varies_less_than_speckle_has_no_texture():
+    found = speckle.texture_order(speckle.draw_speckle((256, 256), 8, 3), 4, window=16)
+    assert (found.value, found.low, found.high) == (math.inf, math.inf, math.inf)
+
+
+def test_windows_with_too_few_pixels_are_left_out():
+    power = speckle.draw_speckle((96, 100), 3, 3) * texture_of_blocks(4, 2, 128)[:96, :100]
+    expected = speckle.texture_order(power[32:, :96], 3, window=16)
+    power[:32] = np.nan
+    power[:32:16, :5] = 0.7
+    assert speckle.texture_order(power, 3, window=16) == expected
+    assert (expected.samples, expected.effective_samples) == (64 * 96, 24)
+
+
+# --- where an absolute error comes from
+
+
+@pytest.mark.parametrize(
+    ("looks", "plain", "weighted"),
+    [pytest.param(1, 0.61, 0.65, id="1 look"), pytest.param(2.5, 0.57, 0.63, id="2.5 looks")],
+)
+def test_most_of_the_error_of_speckle_lies_on_its_dark_side(looks, plain, weighted):
+    found = []
+    for seed in range(40):
+        power = speckle.draw_speckle((256, 256), looks, seed)
+        scaled = (power - power.min()) / np.ptp(power)
+        found.append([speckle.error_share_below_median(power, w) for w in (None, np.exp(1 - scaled))])
+    assert np.mean(found, axis=0) == pytest.approx([plain, weighted], abs=0.006)
+
+    median = stats.gamma.ppf(0.5, looks, scale=1 / looks)
+
+    def error(low, high):
+        return integrate.quad(lambda p: abs(math.log(p / median)) * speckle.gamma_density(p, looks), low, high)[0]
+
+    below, above = error(0, median), error(median, 40)
+    assert np.mean(found, axis=0)[0] == pytest.approx(below / (below + above), abs=0.001)
+
+
+def test_shares_of_the_error_by_hand():
+    power = 10 ** (np.array([-30.0, 0.0, 10.0]) / 10)
+    assert speckle.error_share_below_median(power) == pytest.approx(30 / 40)
+    assert speckle.error_share_below_median(power, [1, 5, 9]) == pytest.approx(30 / 120)
+    holed = np.append(power, [np.nan, 0, 7])
+    assert speckle.error_share_below_median(holed, [1, 5, 9, 1, 1, np.nan]) == pytest.approx(30 / 120)
+
+
+# --- real radar
+
+
+def test_real_ocean_has_the_looks_and_correlation_that_were_measured(mosaic):
+    power = open_product(mosaic).read_power(polarization="HH").astype(float)
+    with rasterio.open(mosaic / "crop_N23W161_20_mask_F02DAR.tif") as layer:
+        ocean = (layer.read(1) == 50) & np.isfinite(power)
+        land = layer.read(1) == 255
+    assert radiometry.to_db([power[ocean].mean(), power[land].mean()]) == pytest.approx([-18.1, -7.9], abs=0.01)
+    # windows that reach the shore would bring surf into the mean
+    open_sea = ndimage.uniform_filter(ocean.astype(float), 31) > 1 - 1e-6
+    mean = ndimage.uniform_filter(np.where(np.isfinite(power), power, 0), 31)
+    detrended = np.where(open_sea, power / mean, np.nan)
+    assert speckle.enl_moments(detrended) == pytest.approx(6.1, abs=0.1)
+    assert speckle.enl_log_moments(detrended) == pytest.approx(6.8, abs=0.1)
+    along_x, along_y = speckle.autocorrelation(detrended, max_lag=1)
+    assert (along_x[1], along_y[1]) == pytest.approx((0.64, 0.19), abs=0.01)
+    for method, looks in zip(METHODS, (6.04, 6.75, 6.53), strict=True):
+        known = speckle.enl(detrended, method)
+        naive = speckle.enl(detrended, method, effective_samples=known.samples)
+        assert known.value == pytest.approx(looks, abs=0.03)
+        assert known.effective_samples < known.samples / 1.9
+        assert known.low < naive.low < naive.high < known.high
+    assert speckle.effective_samples(detrended) == pytest.approx(known.samples / 7.6, rel=0.1)
+
+
+def test_real_single_look_fields_have_one_look():
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(real_data("uavsar_lband_slc") / "winnipeg.h5") as file:
+        power = radiometry.dn_to_power(file["science/LSAR/SLC/swaths/frequencyA/HH"][:], 0)
+    # not NumPy's reshape, to be sure of the blocks
+    blocks = [power[i : i + 10, j : j + 10] for i in range(0, 250, 10) for j in range(0, 250, 10)]
+    enl = [speckle.enl_moments(block) * 100 / 99 for block in blocks]  # by population variance
+    assert np.percentile(enl, [10, 50, 90]) == pytest.approx([0.60, 0.98, 1.26], abs=0.01)
+    # fields of different crops in one window are no single speckle any more
+    assert speckle.enl(power).high < 0.8

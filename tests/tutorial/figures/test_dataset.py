@@ -1,0 +1,342 @@
+"""The figures of notebook 2 show what they are given."""
+
+import shutil
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import rasterio
+from rasterio.warp import transform as reproject_points
+from support.datasets import write_packed_dataset
+
+from alos2tut import open_dataset, open_product
+from alos2tut.dataset import splits
+from alos2tut.dataset.archive import Archive, Entry
+from alos2tut.dataset.builder import FATES, Choice
+from alos2tut.dataset.legend import IGNORE, Legend
+from alos2tut.dataset.survey import PatchTable
+from alos2tut.tutorial import widgets
+from alos2tut.tutorial.figures import dataset as dataset_figures
+from alos2tut.tutorial.leakage import Leakage
+
+matplotlib.use("Agg")
+
+LEGEND = Legend.from_dict(
+    {
+        "name": "toy",
+        "source": "made up",
+        "classes": [
+            {"name": "water", "color": [0, 0, 100], "codes": [1]},
+            {"name": "land", "color": [0, 172, 86], "codes": [2]},
+        ],
+        "ignored": [0],
+    },
+    where="test",
+)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def texts(figure: plt.Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+def entry(west: float, south: float, **known: object) -> Entry:
+    corners = [[west, south], [west + 0.5, south], [west + 0.5, south + 0.5], [west, south + 0.5]]
+    info = {"footprint_lonlat": corners, "orbit_direction": "ascending", "acquired": "2022-11-19T03:00:00"}
+    name = f"scene {west:g} {south:g}"
+    return Entry(name, None, info | {"scene_id": name} | known, f"{name}_HH", name)
+
+
+def archive_of(*entries: Entry) -> Archive:
+    return Archive(entries, (), "HH")
+
+
+def outlines(ax: plt.Axes) -> list[matplotlib.patches.Polygon]:
+    return [patch for patch in ax.patches if isinstance(patch, matplotlib.patches.Polygon)]
+
+
+def test_footprints_lie_where_products_say(tmp_path):
+    path = write_raster(tmp_path / "LC_N35E139.tif", rasterio.Affine(0.01, 0, 139, 0, -0.01, 36), (100, 100))
+    products = [entry(139, 35), entry(140, 36, orbit_direction=None, scene_id=None), entry(139.5, 34)]
+    nowhere = entry(0, 0, footprint_lonlat=[])
+    figure = dataset_figures.footprints(archive_of(*products, nowhere), archive_of(*products[:2]), labels=[path])
+    [ax] = figure.axes
+    polygons = outlines(ax)
+    assert [p.get_xy()[0].tolist() for p in polygons[:3]] == [[139, 35], [140, 36], [139.5, 34]]
+    assert [p.get_linestyle() in ("-", "solid") for p in polygons[:3]] == [True, True, False]
+    assert polygons[0].get_edgecolor() != polygons[1].get_edgecolor()
+    assert polygons[3].get_xy()[:3].tolist() == pytest.approx(np.array([[139, 35], [140, 35], [140, 36]]))
+    for text in ("scene 139 35", "scene 140 36_HH", "LC_N35E139", "ascending", "direction unknown", "longitude (°)"):
+        assert text in texts(figure)
+    assert "left out by the filter" in texts(figure) and "scene 0 0" not in texts(figure)
+
+
+def test_small_footprints_are_shown_again_and_those_of_one_ground_are_one_group():
+    products = [entry(139.2, 35, acquired="2022-02-12"), entry(143.9, 34.5), entry(139.2, 35)]
+    figure = dataset_figures.footprints(archive_of(*products), color_by="acquired")
+    overview, first, second = (ax for ax in figure.axes if ax.get_xlabel())
+    assert len(outlines(overview)) == 3 and len(outlines(second)) == 1
+    wide, narrow = (p.get_linewidth() for p in outlines(first))
+    assert wide > narrow  # the one below can be seen
+    assert "scene 139.2 35\nscene 139.2 35" in [text.get_text() for text in first.texts]
+    assert "UTM zone 54 | 55" in [text.get_text() for text in second.texts]
+    assert "UTM zone 54 | 55" not in [text.get_text() for text in first.texts]
+
+
+def test_footprints_by_day_have_a_bar_of_days():
+    products = [entry(139, 35), entry(140, 35, acquired="2022-12-01"), entry(141, 35, acquired="2020")]
+    figure = dataset_figures.footprints(archive_of(*products), color_by="acquired")
+    edges = [patch.get_edgecolor() for patch in outlines(figure.axes[0])]
+    assert len(set(edges)) == 3 and {"acquired", "2022-11-19", "2022-12-01"} <= set(texts(figure))
+    assert edges[2][:3] == matplotlib.colors.to_rgb(dataset_figures.GREY)
+    assert dataset_figures.footprints(archive_of(entry(0, 0, acquired=None)), color_by="acquired")
+
+
+def write_raster(path: Path, transform: rasterio.Affine, shape: tuple[int, int], crs: str = "EPSG:4326") -> Path:
+    codes = np.random.default_rng(0).integers(1, 3, shape).astype(np.uint8)
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": shape[0], "width": shape[1], "crs": crs}
+    with rasterio.open(path, "w", **profile, transform=transform) as raster:
+        raster.write(codes, 1)
+    return path
+
+
+def test_image_and_labels_show_the_same_ground(small_scene):
+    product = open_product(small_scene)
+    classes = np.zeros((product.shape[0] // 2, product.shape[1] // 2), np.uint8)
+    classes[:40, :30] = IGNORE
+    figure = dataset_figures.image_and_labels(product, classes, LEGEND)
+    image, labels = (ax.images[0] for ax in figure.axes[:2])
+    assert image.get_extent() == labels.get_extent()
+    assert image.get_array().shape == labels.get_array().shape
+    shown = np.asarray(labels.get_array())
+    assert (shown[:40, :30] == len(LEGEND)).all() and (shown[40:] == 0).all()
+    assert {"water", "land", "no data or label", "labels: legend 'toy'"} <= set(texts(figure))
+
+
+def a_choice(fates: np.ndarray, ground: np.ndarray, *, products: int = 1) -> Choice:
+    """A grid of 4 × 5 patches of 32 px per product, a hundredth of a degree apart; the products lie side by side."""
+    rows, cols = np.divmod(np.tile(np.arange(20), products), 5)
+    west, south = 139 + np.repeat(np.arange(products), 20) + cols / 100, 35 - rows / 100
+    table = PatchTable(
+        product=np.repeat(np.arange(products), 20).astype(np.int32),
+        row=(32 * rows).astype(np.int32),
+        col=(32 * cols).astype(np.int32),
+        box_deg=np.stack([west, south, west + 0.01, south + 0.01], axis=1),
+        valid=np.ones(20 * products, np.float32),
+        counts=np.full((20 * products, 2), 512),
+        patch_px=32,
+    )
+    fates, ground = np.tile(fates, products), np.tile(ground, products)
+    point = np.full(len(fates), -1, np.int16)
+    return Choice(
+        table, fates.astype(np.uint8), ground.astype(np.int8), point, np.ones(len(fates), bool), ("water", "land")
+    )
+
+
+FATE = np.array([0] * 8 + [1, 4] + [0] * 8 + [4, 4])
+GROUND = np.array([0] * 8 + [0, -1] + [1] * 4 + [2] * 4 + [-1, -1])
+
+
+def test_the_grid_of_patches_lies_on_the_product(small_scene):
+    product = open_product(small_scene)
+    figure = dataset_figures.patch_grid(product, a_choice(FATE, GROUND, products=2), 2, number=1)
+    collections = dict(zip(FATES, figure.axes[0].collections, strict=True))
+    assert [len(collections[fate].get_paths()) for fate in FATES] == [16, 1, 0, 0, 3, 0]
+    # the second patch in the first row, the fourth in the second
+    x, y = product.transform * (64, 0)
+    assert collections["kept"].get_paths()[1].vertices[0] == pytest.approx((x / 1000, y / 1000))
+    x, y = product.transform * (4 * 64, 2 * 64)
+    assert collections["too little data"].get_paths()[0].vertices[2] == pytest.approx((x / 1000, y / 1000))
+    assert {"kept: 16", "too little data: 1", "in the buffer: 3"} <= set(texts(figure))
+    assert not any(text.startswith("no sampled point") for text in texts(figure))
+
+
+def test_the_split_map_colours_ground_and_outlines_blocks():
+    choice = a_choice(FATE, GROUND, products=2)
+    # blocks that are about two patches high and wide
+    block_m = 2227.0
+    figure = dataset_figures.split_map(choice, block_m, ["spring", "autumn"])
+    assert [ax.get_title() for ax in figure.axes] == ["spring", "autumn"]
+    for ax, boxes in zip(figure.axes, np.split(choice.table.box_deg, 2), strict=True):
+        pretrain, val, test, buffer, dropped, borders = ax.collections
+        assert [len(c.get_paths()) for c in (pretrain, val, test, buffer, dropped)] == [8, 4, 4, 3, 1]
+        west, south, east, north = boxes[10]
+        assert val.get_paths()[0].vertices[:4] == pytest.approx(
+            np.array([(west, south), (east, south), (east, north), (west, north)])
+        )
+        blocks = splits.ground_blocks(boxes, block_m).reshape(4, 5, 2)
+        differ = (blocks[:, 1:] != blocks[:, :-1]).any(axis=2).sum() + (blocks[1:] != blocks[:-1]).any(axis=2).sum()
+        assert len(borders.get_segments()) == differ > 5
+        x = np.concatenate(borders.get_segments())[:, 0]
+        assert boxes[0, 0] <= x.min() and x.max() <= boxes[4, 2]
+    assert {"pretraining and training: 16", "validation: 8", "test: 8", "in the buffer: 6", "dropped: 2"} <= set(
+        texts(figure)
+    )
+
+
+def test_borders_of_blocks_lie_between_the_patches_that_they_part():
+    choice = a_choice(FATE, GROUND)
+    [(row, col)] = np.argwhere(np.diff(splits.ground_blocks(choice.table.box_deg[:5], 2227.0)[:, 1])[None] != 0)[:1]
+    lines = dataset_figures._block_borders(choice, 0, 2227.0)
+    x = choice.table.box_deg[col, 2]
+    assert [(pytest.approx(x), 35.0), (pytest.approx(x), 35.01)] in lines and row == 0
+
+
+def labels_in_degrees(product: object, path: Path) -> Path:
+    """A raster in longitude and latitude over the product, of pixels of about 8 m."""
+    x, y = product.transform * (product.shape[1] / 2, product.shape[0] / 2)
+    [west], [north] = reproject_points(product.crs, "EPSG:4326", [x - 900], [y + 800])
+    return write_raster(path, rasterio.Affine(1 / 12000, 0, west, 0, -1 / 12000, north), (250, 250))
+
+
+def test_a_close_up_shows_that_labels_are_those_of_the_pixels_under_the_centres(small_scene, tmp_path):
+    product = open_product(small_scene)
+    labels = labels_in_degrees(product, tmp_path / "codes.tif")
+    labels_again = shutil.copy(labels, tmp_path / "again.tif")
+    elsewhere = write_raster(tmp_path / "elsewhere.tif", rasterio.Affine(0.01, 0, 0, 0, -0.01, 0), (9, 9))
+    figure = dataset_figures.warp_close_up(product, [elsewhere, labels, labels_again], LEGEND, (100, 120, 20, 25))
+    left, right = figure.axes[:2]
+    fill, outline = left.collections
+    shown = np.asarray(right.images[0].get_array())
+    assert shown.shape == (20, 25)
+    colors = fill.get_facecolor()
+    # each centre lies in one outline, whose colour is the class that is drawn on the right
+    paths = outline.get_paths()
+    for row, col in [(0, 0), (7, 3), (12, 20), (19, 24)]:
+        [hit] = [i for i, path in enumerate(paths) if path.contains_point((col + 0.5, row + 0.5))]
+        assert colors[hit][:3] == pytest.approx(LEGEND.colors[shown[row, col]] / 255)
+    width, height = np.ptp(paths[0].vertices, axis=0) * 5
+    assert 7 < width < 8.5 and 9 < height < 10  # metres: 1/12000 degree at 35° of latitude
+
+
+def test_the_most_mixed_square_is_found():
+    classes = np.zeros((90, 120), np.uint8)
+    classes[45:75, 60:75] = 1
+    classes[60:70, 60:90] = 2
+    assert dataset_figures.mixed_window(classes, 30) == (45, 60, 30, 30)
+    assert dataset_figures.mixed_window(classes[:12, :20], 30) == (0, 0, 12, 12)
+
+
+HISTOGRAMS = {
+    "all": {"pixels": {"water": 900, "land": 100}, "majority": {"water": 9, "land": 1}},
+    "capped": {"pixels": {"water": 100, "land": 300}, "majority": {"water": 0, "land": 4}},
+}
+
+
+def dots(ax: plt.Axes) -> list[np.ndarray]:
+    return [c.get_offsets() for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection)]
+
+
+def test_class_balance_is_in_percent_and_what_is_absent_lies_at_zero():
+    figure = dataset_figures.class_balance(HISTOGRAMS)
+    left, right = figure.axes
+    # rows from the rarest up: land, water
+    assert [d[:, 0].tolist() for d in dots(left)] == [[10, 90], [75, 25]]
+    assert [t.get_text() for t in left.get_yticklabels()] == ["land", "water"]
+    (_, before), (after, absent) = (d[:, 0] for d in dots(right))
+    assert (before, after) == (90, 100) and absent == right.get_xlim()[0]
+    assert right.get_xticklabels()[0].get_text() == "0" and left.get_xscale() == "log"
+    faces = [c.get_facecolors() for c in right.collections if isinstance(c, matplotlib.collections.PathCollection)]
+    assert (faces[1][1][:3] == 1).all() and not (faces[1][0][:3] == 1).all()
+    assert {"all (10 patches)", "capped (4 patches)", "if all were alike"} <= set(texts(figure))
+
+
+def test_a_choice_that_leaves_nothing_is_drawn_as_zero():
+    nothing = {key: dict.fromkeys(counts, 0) for key, counts in HISTOGRAMS["all"].items()}
+    figure = dataset_figures.class_balance({"all": HISTOGRAMS["all"], "none": nothing})
+    assert (dots(figure.axes[0])[1][:, 0] == figure.axes[0].get_xlim()[0]).all()
+    assert "none (0 patches)" in texts(figure)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return open_dataset(write_packed_dataset(tmp_path_factory.mktemp("packed") / "dataset"))
+
+
+def test_class_shares_are_those_of_the_lists(tmp_path):
+    pixels = {"train": [10, 90, 0], "val": [50, 25, 25], "test": [1, 1, 98]}
+    told = {
+        split: {"class_pixels": {f"class {c}": n for c, n in enumerate(counts)}} for split, counts in pixels.items()
+    }
+    figure = dataset_figures.class_shares(open_dataset(write_packed_dataset(tmp_path / "dataset", splits=told)))
+    [ax] = figure.axes
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["class 2", "class 0", "class 1"]
+    train, val, test = (d[:, 0].tolist() for d in dots(ax))
+    assert train == [ax.get_xlim()[0], 10, 90] and val == [25, 50, 25] and test == [98, 1, 1]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["train", "val", "test"]
+
+
+def test_statistics_mark_this_dataset_and_the_papers(dataset):
+    figure = dataset_figures.statistics(dataset)
+    left, right = figure.axes
+    places = [line.get_xdata()[0] for line in left.lines]
+    assert places == pytest.approx([-11.0, -10.4327 - 5.8041, -10.4327, -10.4327 + 5.8041])
+    heights = [patch.get_height() for patch in left.patches if patch.get_width() == 0.5]
+    assert sum(heights) * 0.5 == pytest.approx(100, abs=0.5)
+    labels, steps = dataset.split("pretrain").labels, dataset.split("pretrain").patches[:, 0]
+    brightest = [line.get_xdata()[line.get_ydata().argmax()] for line in right.lines]
+    for index, peak in enumerate(brightest):
+        assert abs(peak - np.median(steps[labels == index]) / 100) < 2.5
+
+
+def test_the_gallery_shows_of_each_class_the_patch_that_has_most_of_it(dataset):
+    figure = dataset_figures.class_gallery(dataset, "val")
+    part, n = dataset.split("val"), len(dataset.legend)
+    assert [ax.get_title() for ax in figure.axes[:n]] == dataset.legend.names
+    for index, (top, bottom) in enumerate(zip(figure.axes[:n], figure.axes[n:], strict=True)):
+        amounts = [(part.gather([i])[1] == index).sum() for i in range(len(part))]
+        best = int(np.argmax(amounts))
+        np.testing.assert_array_equal(np.ma.filled(top.images[0].get_array(), np.nan), part.db(best)[0])
+        assert bottom.get_xlabel() == f"{max(amounts) / 32**2:.0%}"
+
+
+def test_class_amounts_count_each_patch(dataset):
+    part = dataset.split("train")
+    amounts = dataset_figures.class_amounts(part, 3)
+    assert amounts.shape == (3, len(part))
+    labels = part.gather([4])[1]
+    assert amounts[:, 4].tolist() == [(labels == c).sum() for c in range(3)]
+
+
+def test_a_patch_lies_beside_its_labels_in_metres(dataset):
+    figure = dataset_figures.patch_and_labels(dataset, "val", 2)
+    left, right = figure.axes[:2]
+    part = dataset.split("val")
+    np.testing.assert_array_equal(np.ma.filled(left.images[0].get_array(), np.nan), part.db(2)[0])
+    assert left.images[0].get_extent() == right.images[0].get_extent() == [0, 160, 160, 0]
+    labels = part.gather([2])[1]
+    commonest = np.bincount(labels[labels != IGNORE]).argmax()
+    assert right.get_title().startswith(f"class {commonest} {(labels == commonest).mean():.0%}")
+
+
+def test_patches_are_browsed_by_class_most_first(dataset, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(widgets, "is_interactive", lambda: True)
+    monkeypatch.setattr(dataset_figures, "patch_and_labels", lambda *place: shown.append(place))
+    controls = widgets.browse_patches(dataset)
+    amounts = dataset_figures.class_amounts(dataset.split("test"), 3)
+    for place in (1, 2, 100):
+        controls.f(split="test", land_class="class 1", place=place)
+    found = [index for _, split, index in shown if split == "test"][-3:]
+    order = np.argsort(-amounts[1], kind="stable")
+    assert found == [order[0], order[1], order[np.count_nonzero(amounts[1]) - 1]]
+    assert "that hold class 1" in capsys.readouterr().out
+
+
+def test_leakage_is_drawn_per_repeat_with_its_interval():
+    scores = {"ground": (0.4, 0.5), "patches": (0.45, 0.5), "pixels": (0.6, 0.8)}
+    result = Leakage(scores, scores, (10, 10), (5, 5), 100.0)
+    figure = dataset_figures.leakage(result)
+    left, right = figure.axes
+    dots = [line.get_ydata().tolist() for line in left.lines if line.get_marker() == "o"]
+    assert dots == [[0.4, 0.5], [0.45, 0.5], [0.6, 0.8]]
+    means = [container.lines[0].get_xdata()[0] for container in right.containers]
+    assert means == pytest.approx([25, 25, 2.5, 2.5])
+    assert [t.get_text() for t in right.get_yticklabels()] == ["pixels at random", "patches at random"]

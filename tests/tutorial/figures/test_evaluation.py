@@ -1,0 +1,138 @@
+"""The figures of scores and comparisons show what they are given."""
+
+import json
+import warnings
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from alos2tut import open_dataset
+from alos2tut.core.config import EncoderConfig, EvaluateConfig, FinetuneConfig
+from alos2tut.evaluation.comparison import compared
+from alos2tut.evaluation.report import class_probabilities, evaluate, predict_patches
+from alos2tut.evaluation.robustness import robustness
+from alos2tut.networks.encoders import SwinEncoder
+from alos2tut.networks.weights import save_segmenter
+from alos2tut.segmentation.stage import Segmenter
+from alos2tut.tutorial import widgets
+from alos2tut.tutorial.figures import evaluation as evaluation_figures
+from alos2tut.tutorial.figures import finetuning as comparison_figures
+
+matplotlib.use("Agg")
+
+TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
+
+
+@pytest.fixture(autouse=True)
+def drawn_without_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+        for number in plt.get_fignums():
+            plt.figure(number).canvas.draw()
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def segmenter(packed_dataset):
+    dataset = open_dataset(packed_dataset)
+    torch.manual_seed(0)
+    encoder = SwinEncoder(TINY, (32, 32))
+    return Segmenter(encoder, dataset.legend, dataset.statistics, dataset.signal, width=16).eval()
+
+
+@pytest.fixture(scope="module")
+def report(packed_dataset, segmenter, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    save_segmenter(folder / "segmenter.safetensors", segmenter, provenance={"made_from": {}}, simulated=True)
+    settings = EvaluateConfig(dataset=packed_dataset, segmenter=folder, baseline=folder, work_dir=folder)
+    return json.loads((evaluate(settings) / "report.json").read_text())
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+def test_scores_and_confusions(report):
+    table = evaluation_figures.score_table(report).splitlines()
+    assert len(table) == 3 and f"{report['models']['segmenter']['miou']:.3f}" in table[1]
+    figure = evaluation_figures.class_scores(report)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == report["classes"]
+    evaluation_figures.confusion(report)
+
+
+def test_the_matrix_is_read_aloud():
+    matrix = [[8, 2, 0], [0, 4, 6], [0, 0, 0]]
+    content = {"classes": ["water", "crops", "towns"], "models": {"segmenter": {"confusion_matrix": matrix}}}
+    lines = [" ".join(line.split()) for line in evaluation_figures.largest_confusions(content).splitlines()]
+    assert lines == ["of crops, 60% was called towns", "of water, 20% was called crops"]
+    content["models"]["segmenter"]["confusion_matrix"] = np.eye(3, dtype=int).tolist()
+    assert evaluation_figures.largest_confusions(content) == "nothing was confused"
+
+
+def test_reliability_robustness_and_overlap(report, packed_dataset, segmenter):
+    figure = evaluation_figures.reliability_curves(report)
+    assert any("ECE" in text for text in texts(figure))
+    found = robustness(segmenter, packed_dataset, added_looks=(None, 1), multilook=(1, 2), gains_db=(0, 3), draws=100)
+    curves = evaluation_figures.robustness_curves({"one": found, "other": found})
+    assert [label.get_text() for label in curves.axes[0].get_xticklabels()] == ["none", "1"]
+    overlap = evaluation_figures.class_overlap(open_dataset(packed_dataset))
+    assert [label.get_text() for label in overlap.axes[0].get_yticklabels()] == ["class 2", "class 1", "class 0"]
+
+
+def test_a_class_by_threshold(packed_dataset, segmenter, monkeypatch):
+    dataset = open_dataset(packed_dataset)
+    probabilities = class_probabilities(segmenter, dataset.split("val"), [0, 2])
+    assert probabilities.shape == (2, 3, 32, 32) and np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    labels = dataset.split("val").gather([0, 2])[1]
+    truth = (labels == 1).astype(float)
+    figure = evaluation_figures.class_threshold(
+        truth, labels, dataset.split("val").db(0)[0], "class 1", 1, 0.5, "sigma0"
+    )
+    point = figure.axes[2].lines[1]
+    assert (point.get_xdata()[0], point.get_ydata()[0]) == (1.0, 1.0)  # of a class that is known
+    shown = []
+    monkeypatch.setattr(widgets, "is_interactive", lambda: True)
+    monkeypatch.setattr(evaluation_figures, "class_threshold", lambda *told: shown.append(told))
+    controls = widgets.explore_threshold(probabilities, dataset, "val", [0, 2])
+    controls.f(land_class="class 1", threshold=0.3, patch=2)
+    np.testing.assert_array_equal(shown[-1][0], probabilities[[1, 0], 1])
+    np.testing.assert_array_equal(shown[-1][1], labels[[1, 0]])
+
+
+def _runs(start, gain):
+    return [
+        {"start": start, "budget": budget, "seed": seed, "miou": 0.2 + gain + budget / 1000 + 0.01 * seed, "macc": 0.3,
+         "pixel_accuracy": 0.5, "iou": {"water": 0.5 + gain, "towns": None}, "report": "r"}
+        for budget in (10, 100) for seed in (0, 1)
+    ]  # fmt: skip
+
+
+def test_comparisons_are_drawn_by_start_and_budget():
+    entries = compared(_runs("random", 0.0) + _runs("mim", 0.05), ["random", "mim"], [10, 100])
+    content = {"first": "random", "starts": entries, "classes": ["water", "towns"]}
+    figure = comparison_figures.label_efficiency(content)
+    gains = next(c for c in figure.axes[1].containers if c.get_label() == "mim")
+    np.testing.assert_allclose(gains.lines[0].get_ydata(), 0.05)
+    by_class = comparison_figures.class_gains(content)
+    assert [ax.get_title() for ax in by_class.axes] == ["10 labelled patches", "100 labelled patches"]
+
+
+def test_learning_rates_by_layer(segmenter):
+    figure = comparison_figures.learning_rates(segmenter, FinetuneConfig(layer_decay=0.5))
+    widths = [bar.get_width() for bar in figure.axes[0].patches]
+    assert widths == [0.5**5, 0.5**4, 0.5**3, 0.5**2, 0.5, 1.0]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()][::5] == ["embedding", "decoder"]
+
+
+def test_errors_are_marked_where_they_are(packed_dataset, segmenter):
+    dataset = open_dataset(packed_dataset)
+    split, indices = dataset.split("val"), [0, 1]
+    said = predict_patches(segmenter, split, indices)
+    figure = comparison_figures.errors_shown(split, indices, {"one": said}, dataset.legend, "sigma0")
+    labels = split.gather(indices)[1]
+    wrong = figure.axes[3].images[1].get_array()[..., 3] > 0
+    np.testing.assert_array_equal(wrong, (labels[0] != 255) & (said[0] != labels[0]))

@@ -1,0 +1,206 @@
+"""What the figures of notebook 1 work out, and its sliders where somebody watches."""
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pytest
+from affine import Affine
+from support.products import write_ceos, write_geotiff
+
+from alos2tut import open_product, radiometry
+from alos2tut.speckle import statistics as speckle
+from alos2tut.tutorial import widgets
+from alos2tut.tutorial.figures import speckle as speckle_figures
+from alos2tut.tutorial.session import Tutorial
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def write_product(folder: Path, dn: np.ndarray) -> Path:
+    grid = Affine(2.5, 0, 350_000, 0, -2.5, 3_950_000)
+    path = folder / "IMG-HH-ALOS2237752900-181018-UBSR2.1GUD.tif"
+    return write_geotiff(path, dn.round().clip(0, 65535), grid)
+
+
+@pytest.fixture
+def patchy(tmp_path: Path) -> Path:
+    """Even ground of 300 × 240 pixels with a rough patch around row 220, column 60."""
+    dn = 1000 * np.sqrt(speckle.draw_speckle((300, 240), 4, seed=1))
+    dn[200:240, 40:80] *= np.where(np.indices((40, 40)).sum(axis=0) // 10 % 2, 8, 1)
+    return write_product(tmp_path, dn)
+
+
+def test_the_telling_window_holds_what_varies(patchy):
+    row, col, height, width = speckle_figures.telling_window(open_product(patchy))
+    assert (height, width) == (50, 40)
+    assert row <= 200 + 20 <= row + height and col <= 40 + 20 <= col + width
+
+
+def test_the_telling_window_passes_over_missing_pixels(tmp_path):
+    dn = 1000 * np.sqrt(speckle.draw_speckle((300, 240), 4, seed=1))
+    dn[:150, :120] *= np.where(np.indices((150, 120)).sum(axis=0) // 10 % 2, 8, 1)
+    dn[40:140, :] = 0
+    product = open_product(write_product(tmp_path, dn))
+    window = speckle_figures.telling_window(product)
+    assert np.isfinite(product.read_db(window)).all()
+
+
+def test_a_product_without_data_still_has_a_window(tmp_path):
+    product = open_product(write_product(tmp_path, np.zeros((60, 48))))
+    assert speckle_figures.telling_window(product)[2:] == (10, 8)
+
+
+@pytest.mark.parametrize(
+    ("window", "middle"),
+    [
+        pytest.param((8, 16, 600, 800), (180, 288, 256, 256), id="large"),
+        pytest.param((8, 16, 50, 41), (12, 16, 41, 41), id="small"),
+    ],
+)
+def test_the_middle_of_a_window_is_a_square_in_it(window, middle):
+    assert speckle_figures.middle_of(window) == middle
+
+
+def test_bright_targets_carry_a_loss_in_power_and_not_in_db():
+    power = speckle.draw_speckle((128, 128), 2, seed=0)
+    power.ravel()[:: 128 * 4] *= 1000
+    shares = speckle_figures._shares_of_brightest(power.reshape(4, 64, 64))
+    assert shares["power²"] > 0.99
+    assert shares["|dB|"] < 0.06
+    flat = power.ravel()
+    plain = np.abs(radiometry.to_db(flat) - np.median(radiometry.to_db(flat)))
+    brightest = flat >= np.percentile(flat, 99)
+    whole = speckle_figures._shares_of_brightest(power[None])
+    assert whole["|dB|"] == pytest.approx(plain[brightest].sum() / plain.sum())
+
+
+@pytest.mark.parametrize(("looks", "error_db"), [pytest.param(1, 4.20, id="1 look"), pytest.param(2.5, 2.37, id="2.5")])
+def test_the_least_error_is_that_of_drawn_speckle(looks, error_db):
+    db = radiometry.to_db(speckle.draw_speckle((1024, 1024), looks, seed=3))
+    assert speckle_figures._least_l1_db(looks) == pytest.approx(np.abs(db - np.median(db)).mean(), rel=0.005)
+    assert speckle_figures._least_l1_db(looks) == pytest.approx(error_db, abs=0.01)
+
+
+def test_patches_with_holes_are_left_out_as_long_as_there_are_others():
+    power = np.ones((8, 12))
+    power[0, 0] = np.nan
+    assert speckle_figures._patches(power, 4).shape == (5, 4, 4)
+    power[::4, ::4] = np.nan
+    assert speckle_figures._patches(power, 4).shape == (6, 4, 4)
+
+
+# --- the notebook on products of other kinds
+
+NOTEBOOK = Path(__file__).resolve().parents[3] / "notebooks" / "01_read_and_inspect.ipynb"
+
+
+def run_notebook(product: Path, work_dir: Path, overrides: str = "") -> dict[str, Any]:
+    """What the notebook's cells, then the solutions of its exercises, leave behind; silence is demanded."""
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    code = [c.source for c in cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
+    solutions = re.findall(r"```python\n(.+?)```", "".join(c.source for c in cells), flags=re.DOTALL)
+    assert len(solutions) >= 4
+    tutorial = Tutorial(product=str(product), labels="none needed.tif", work_dir=str(work_dir), overrides=overrides)
+    names: dict[str, Any] = {"given": tutorial}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "Use `@` matmul", PendingDeprecationWarning)
+        for source in [*code, *solutions]:
+            exec(source.replace("notebook.start()", "given"), names)  # our own notebook
+            plt.close("all")
+    return names
+
+
+def scene(shape: tuple[int, int], looks: float = 1) -> np.ndarray:
+    """Amplitudes: water above, textured land below, with a few targets."""
+    power = speckle.draw_speckle(shape, looks, seed=4)
+    land = np.s_[shape[0] // 3 :, :]
+    power[land] *= 8 * np.random.default_rng(1).gamma(3, 1 / 3, power[land].shape)
+    power[-20:-10, -20:-10] *= 300
+    return 1500 * np.sqrt(power)
+
+
+def test_the_notebook_runs_where_the_upper_left_is_empty(tmp_path):
+    dn = scene((1100, 900))
+    dn[:700, :600] = 0
+    names = run_notebook(write_product(tmp_path, dn), tmp_path / "work")
+    assert names["enl"].low < 1 < names["enl"].high
+    assert names["looks"] == pytest.approx(4, abs=0.4)
+
+
+def test_the_notebook_runs_on_a_product_smaller_than_a_patch(tmp_path):
+    names = run_notebook(write_product(tmp_path, scene((200, 200))), tmp_path / "work")
+    assert names["side"] == 64
+
+
+def test_the_notebook_runs_on_complex_numbers(tmp_path):
+    phase = np.random.default_rng(2).uniform(0, 2 * np.pi, (600, 400))
+    image = (scene((600, 400)) * np.exp(1j * phase)).astype(np.complex64)
+    folder = write_ceos(tmp_path / "slc", {"HH": image}, "UBSR1.1__D")
+    names = run_notebook(folder, tmp_path / "work")
+    assert names["product"].grid is None
+    # no line marks a saturation that complex numbers do not have
+    with plt.rc_context():
+        figure = speckle_figures.value_range(names["product"], names["window"], names["darkest_db"])
+    assert not [text for text in figure.axes[0].texts if "saturation" in text.get_text()]
+
+
+def test_the_notebook_runs_on_a_real_mosaic(mosaic, tmp_path):
+    names = run_notebook(mosaic, tmp_path / "work", "dataset.looks=1; dataset.patch_px=32")
+    # land is bright and textured; the even ground is ocean
+    assert names["enl"].value == pytest.approx(6.8, abs=0.7)
+    assert radiometry.to_db(names["area"].mean()) == pytest.approx(-18, abs=2.5)
+
+
+# --- sliders
+
+
+def test_nobody_watching_gets_a_line_of_text(patchy, capsys):
+    assert widgets.explore_filters(open_product(patchy), (0, 0, 128, 96), 1.0) is None
+    assert "live notebook" in capsys.readouterr().out
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    monkeypatch.setattr(widgets, "is_interactive", lambda: True)
+    monkeypatch.setattr(plt, "show", lambda: None)
+
+
+def drawn(slider, **values) -> plt.Figure:
+    """The figure that a slider draws once its controls are set."""
+    for name, value in values.items():
+        next(c for c in slider.kwargs_widgets if c._kwarg == name).value = value
+    plt.close("all")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "Use `@` matmul", PendingDeprecationWarning)
+        slider.f(**{control._kwarg: control.value for control in slider.kwargs_widgets})
+    return plt.gcf()
+
+
+@pytest.mark.parametrize("looks", [2, 16])
+def test_looks_are_explored(watched, patchy, looks):
+    figure = drawn(widgets.explore_looks(open_product(patchy), (0, 0, 128, 96)), looks=looks)
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["as delivered", f"{looks} × {looks} looks"]
+
+
+@pytest.mark.parametrize("place", [0.0, 1.0])
+@pytest.mark.parametrize("filter_px", [5, 11])
+@pytest.mark.parametrize("name", ["refined Lee", "Gamma-MAP", "Frost"])
+def test_filters_are_explored(watched, patchy, name, filter_px, place):
+    slider = widgets.explore_filters(open_product(patchy), (10, 20, 150, 130), 4.0)
+    figure = drawn(slider, filter_name=name, filter_px=filter_px, down=place, right=place)
+    assert figure.axes[1].get_title() == f"{name}, {filter_px} × {filter_px}"
+
+
+def test_a_small_window_is_explored_whole(watched, patchy):
+    drawn(widgets.explore_filters(open_product(patchy), (10, 20, 40, 30), 4.0))

@@ -1,0 +1,133 @@
+"""What careless splits pretend to gain: nothing where there is nothing to remember, much where there is."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from alos2tut import Alos2TutError
+from alos2tut.dataset.store import Split, encode_db
+from alos2tut.tutorial.leakage import _HELD_OUT, HABITS, SCALES_PX, Leakage, _Ground, measure_leakage, pixel_features
+
+SIDE, GRID = 16, 12
+
+
+def dataset_of(db: np.ndarray, labels: np.ndarray, *, block: int = 3, buffer_m: float = 100.0) -> SimpleNamespace:
+    """Patches of one square of ground, of which each lies 0.01 degrees from the next; all in the list train or val."""
+    rows, cols = np.divmod(np.arange(len(db)), GRID)
+    table = [
+        {
+            "West": f"{139 + 0.01 * col:.7f}",
+            "South": f"{35 - 0.01 * (row + 1):.7f}",
+            "East": f"{139 + 0.01 * (col + 1):.7f}",
+            "North": f"{35 - 0.01 * row:.7f}",
+            "Block": f"{row // block}_{col // block}",
+        }
+        for row, col in zip(rows, cols, strict=True)
+    ]
+    lists = np.array_split(np.arange(len(db)), 3)
+    steps = encode_db(db)[:, None]
+    parts = {
+        name: Split(name, steps, labels.astype(np.uint8), members, [table[i] for i in members])
+        for name, members in zip(("train", "val", "test"), lists, strict=True)
+    }
+    content = {"settings": {"buffer_m": buffer_m}}
+    return SimpleNamespace(split=parts.__getitem__, legend=range(3), content=content, path="somewhere")
+
+
+@pytest.fixture(scope="module")
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 1, (GRID * GRID, SIDE, SIDE))
+
+
+def test_where_values_tell_the_class_memory_gains_nothing(noise):
+    labels = np.random.default_rng(1).integers(0, 3, (GRID * GRID, 4, 4)).repeat(4, axis=1).repeat(4, axis=2)
+    result = measure_leakage(dataset_of(-20.0 + 8 * labels + 0.3 * noise, labels), repeats=4)
+    assert min(result.miou["ground"]) > 0.6
+    for habit in ("patches", "pixels"):
+        mean, low, high = result.gain(habit)
+        assert low - 0.02 <= 0 <= high + 0.02 and abs(mean) < 0.03
+
+
+@pytest.fixture(scope="module")
+def remembered(noise) -> Leakage:
+    """Pairs of neighbours have one brightness, one roughness and one class; other pairs tell nothing of it."""
+    random = np.random.default_rng(2)
+    pairs = np.arange(GRID * GRID) // 2
+    brightness, roughness = (random.permutation(GRID * GRID // 2)[pairs][:, None, None] for _ in range(2))
+    labels = random.integers(0, 3, GRID * GRID // 2)[pairs][:, None, None] * np.ones((1, SIDE, SIDE), int)
+    db = 0.5 * brightness - 40 + 0.05 * 1.05**roughness * noise
+    return measure_leakage(dataset_of(db, labels), repeats=6)
+
+
+def test_where_only_the_place_tells_the_class_careless_splits_gain_much(remembered):
+    assert np.mean(remembered.accuracy["ground"]) < 1 / 3 + 0.1
+    # random pixels meet their own patch, and random patches about every second time their twin
+    assert np.mean(remembered.accuracy["pixels"]) > 0.9
+    patches, pixels = remembered.gain("patches", "accuracy"), remembered.gain("pixels", "accuracy")
+    assert 0.05 < patches[0] < pixels[0] and patches[1] > 0 and pixels[1] > 0.4
+
+
+def test_gains_are_means_of_paired_differences_with_students_interval():
+    scores = {"ground": (0.4, 0.5, 0.3), "patches": (0.5, 0.7, 0.6), "pixels": (0.4, 0.5, 0.3)}
+    result = Leakage(scores, scores, (1, 1, 1), (1, 1, 1), 0.0)
+    # differences 0.1, 0.2, 0.3: spread 0.1, t of 2 degrees of freedom 4.303
+    assert result.gain("patches") == pytest.approx(
+        (0.2, 0.2 - 4.3027 * 0.1 / 3**0.5, 0.2 + 4.3027 * 0.1 / 3**0.5), abs=1e-4
+    )
+    assert result.gain("pixels") == pytest.approx((0, 0, 0))
+
+
+def test_every_habit_is_scored_in_every_repeat_and_seeds_repeat(noise):
+    labels = np.random.default_rng(3).integers(0, 3, noise.shape)
+    dataset = dataset_of(noise - 10, labels)
+    one, again, other = (measure_leakage(dataset, repeats=2, seed=seed) for seed in (5, 5, 6))
+    assert one == again != other
+    assert set(one.miou) == set(one.accuracy) == set(HABITS) and {len(v) for v in one.miou.values()} == {2}
+    assert min(one.train_patches) > max(one.test_patches) > 0
+
+
+def test_training_ground_of_the_honest_habit_keeps_the_buffer(noise):
+    labels = np.zeros(noise.shape, int)
+    near, far = (measure_leakage(dataset_of(noise, labels, buffer_m=buffer_m), repeats=2) for buffer_m in (0.0, 1200.0))
+    # a degree's hundredth is about 1.1 km: the buffer takes one more ring of patches
+    assert max(far.train_patches) < min(near.train_patches)
+
+
+def test_habits_differ_in_nothing_but_where_they_learn(noise):
+    ground = _Ground.of(dataset_of(noise, np.zeros(noise.shape, int)))
+    learned, test, (train_patches, test_patches) = ground.deal(np.random.default_rng(0))
+    tested = set(ground.patch[test])
+    assert len(tested) == test_patches and ground.is_scored[test].all()
+    assert len({len(pixels) for pixels in learned.values()}) == 1
+    for pixels in learned.values():
+        assert not ground.is_scored[pixels].any() and len(set(pixels)) == len(pixels)
+    patches = {habit: set(ground.patch[pixels]) for habit, pixels in learned.items()}
+    assert len(patches["ground"]) == len(patches["patches"]) == train_patches
+    assert not patches["ground"] & tested and not patches["patches"] & tested and tested < patches["pixels"]
+    # of the held-out blocks half is tested; the other half is what only careless splits learn from
+    held_out = np.isin(ground.block, np.unique(ground.block[list(tested)]))
+    assert held_out.mean() == pytest.approx(_HELD_OUT, abs=0.05)
+    assert not patches["ground"] & set(np.flatnonzero(held_out)) and patches["patches"] & set(np.flatnonzero(held_out))
+
+
+def test_features_are_means_and_variation_over_growing_squares():
+    db = np.random.default_rng(0).normal(-10, 3, (64, 64))
+    db[20:30, 20:30] = np.nan
+    found = pixel_features(db)
+    assert found.shape == (64, 64, 2 * len(SCALES_PX) + 2)
+    power = 10 ** (db / 10)
+    for scale, size in enumerate(SCALES_PX[:3]):
+        half = size // 2
+        part = power[40 - half : 41 + half, 32 - half : 33 + half]
+        assert found[40, 32, 2 * scale] == pytest.approx(10 * np.log10(np.nanmean(part)), abs=1e-6)
+        assert found[40, 32, 2 * scale + 1] == pytest.approx(np.log(np.nanstd(part) / np.nanmean(part)), abs=1e-6)
+    assert np.ptp(found[..., -2]) == 0 and found[0, 0, -2] == pytest.approx(10 * np.log10(np.nanmean(power)))
+    assert np.isfinite(found[np.isfinite(db)]).all()
+
+
+def test_too_little_ground_is_refused(noise):
+    with pytest.raises(Alos2TutError, match=r"1 blocks of ground.*smaller block_m"):
+        measure_leakage(dataset_of(noise, np.zeros(noise.shape, int), block=100))
+    with pytest.raises(Alos2TutError, match="repeats=1"):
+        measure_leakage(dataset_of(noise, np.zeros(noise.shape, int)), repeats=1)

@@ -1,0 +1,223 @@
+"""The five notebooks, run once as a user runs them; every test here reads what that run left."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import rasterio
+
+from alos2tut import load_encoder, load_legend, load_segmenter, open_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+MOSAIC = ROOT.parent / "shared" / "data" / "palsar2_mosaic_N23W161_2020"
+NAMES = ["01_read_and_inspect", "02_build_dataset", "03_pretrain", "04_finetune", "05_evaluate_and_map"]
+
+
+def run_all(work_dir: Path, cwd: Path, *arguments: str) -> str:
+    command = [sys.executable, str(ROOT / "notebooks" / "run_all.py"), "--work-dir", str(work_dir), *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of results, and what the run printed; a path with a space, another working directory."""
+    base = tmp_path_factory.mktemp("a tutorial")
+    return base / "work", run_all(base / "work", base)
+
+
+MARKED = [NAMES[0], NAMES[1], NAMES[4]]
+
+
+@dataclass(frozen=True)
+class Again:
+    """What came of running everything once more."""
+
+    before: dict[Path, int]
+    after: dict[Path, int]
+    said: str
+    #: exit status and output of nbval by notebook
+    checked: dict[str, tuple[int, str]]
+
+
+def stages(work: Path) -> dict[Path, int]:
+    """When the results of stages were written; the stand-in for the published weights is converted anew."""
+    found = [path for pattern in ("*-*/*.safetensors", "map-*/landcover.tif") for path in work.glob(pattern)]
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
+@pytest.fixture(scope="session")
+def again(tutorial: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Again:
+    """The whole once more, and beside it the marked notebooks by nbval: each alone would leave cores idle."""
+    work, _ = tutorial
+    folder, before, processes = tmp_path_factory.mktemp("checked"), stages(work), {}
+    for name in MARKED:
+        copied = shutil.copy(work / "notebooks" / f"{name}.ipynb", folder)
+        command = [sys.executable, "-m", "pytest", "--nbval-lax", "-q", "-p", "no:cacheprovider", copied]
+        log = open(folder / f"{name}.log", "w+", encoding="utf-8")  # noqa: SIM115 (closed below)
+        processes[name] = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT), log
+    try:
+        said = run_all(work, work.parent)
+    finally:
+        checked = {}
+        for name, (process, log) in processes.items():
+            status = process.wait()
+            log.seek(0)
+            checked[name] = status, log.read()
+            log.close()
+    return Again(before, stages(work), said, checked)
+
+
+def one(folder: Path, pattern: str) -> Path:
+    found = list(folder.glob(pattern))
+    assert len(found) == 1, (pattern, found)
+    return found[0]
+
+
+def main_report(work: Path) -> dict:
+    """The report that scores both starts side by side; comparisons leave others, of one model each."""
+    reports = [json.loads(path.read_text()) for path in work.glob("evaluate-*/report.json")]
+    both = [report for report in reports if len(report["models"]) == 2]
+    assert len(both) == 1
+    return both[0]
+
+
+def outputs(path: Path) -> list[nbformat.NotebookNode]:
+    cells = nbformat.read(path, as_version=4).cells
+    return [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_ran_without_warning_and_drew(tutorial: tuple[Path, str], name: str) -> None:
+    produced = outputs(tutorial[0] / "notebooks" / f"{name}.ipynb")
+    assert not [o for o in produced if o.output_type == "error"]
+    said = "".join(o.text for o in produced if o.output_type == "stream" and o.name == "stderr")
+    assert said == ""
+    assert sum("image/png" in o.get("data", {}) for o in produced) >= 2
+    assert list((tutorial[0] / "figures").glob(f"{name[:2]}_*.png"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_takes_at_most_two_minutes_worth_of_noting(tutorial: tuple[Path, str], name: str) -> None:
+    """Wall time is reported, not asserted: a busy machine is no bug."""
+    seconds = json.loads((tutorial[0] / "notebooks" / "times.json").read_text())[name]
+    assert seconds > 0
+    if seconds > 120:
+        warnings.warn(f"{name} took {seconds:.0f} s", stacklevel=1)
+
+
+def test_the_run_says_where_everything_lies(tutorial: tuple[Path, str]) -> None:
+    work, said = tutorial
+    for kind in ("executed notebooks", "figures", "encoder", "segmenters", "report", "map"):
+        path = Path(re.search(rf"^{kind} +(.+)$", said, flags=re.MULTILINE)[1])
+        assert path.exists() and work in path.parents
+    assert all(re.search(rf"^{name} +\d+\.\d", said, flags=re.MULTILINE) for name in NAMES)
+
+
+def test_artifacts_agree_with_each_other(tutorial: tuple[Path, str]) -> None:
+    work = tutorial[0]
+    dataset = open_dataset(one(work, "dataset-*"))
+    encoders = [load_encoder(path) for path in work.glob("pretrain-*/encoder.safetensors")]
+    assert all(encoder.statistics == dataset.statistics for encoder in encoders)
+    told = [(e.header["objective"]["name"], e.header["objective"]["weighting"]) for e in encoders]
+    assert sorted(told) == [("mixmae", "sar"), ("simmim", "none"), ("simmim", "sar")]
+    report = main_report(work)
+    assert report["made_from"]["dataset"] == dataset.fingerprint
+    assert {m["initialisation"] for m in report["models"].values()} == {"pretrained", "random"}
+    for path in work.glob("finetune-*/segmenter.safetensors"):
+        segmenter = load_segmenter(path)
+        assert (segmenter.legend.names, segmenter.statistics) == (dataset.legend.names, dataset.statistics)
+
+
+def test_training_learned_something(tutorial: tuple[Path, str]) -> None:
+    """Not how much: that either network beats saying the commonest class everywhere."""
+    report = main_report(tutorial[0])
+    for scores in report["models"].values():
+        counts = np.array(scores["confusion_matrix"])
+        reference = counts.sum(axis=1)
+        constant_miou = reference.max() / reference.sum() / np.count_nonzero(reference)
+        assert scores["miou"] > 1.5 * constant_miou
+
+
+def test_map_is_georeferenced_and_coloured(tutorial: tuple[Path, str]) -> None:
+    work = tutorial[0]
+    dataset = open_dataset(one(work, "dataset-*"))
+    product = dataset.content["products"][0]
+    with rasterio.open(one(work, "map-*/landcover.tif")) as raster:
+        assert raster.crs.to_string() == product["crs"]
+        assert raster.shape == tuple(n // 2 for n in product["shape"])
+        assert raster.res == (5.0, 5.0)
+        assert tuple(raster.bounds) == tuple(product["bounds"])
+        assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        colors, legend = raster.colormap(1), load_legend("japan_9")
+        assert all(colors[i][:3] == c.color for i, c in enumerate(legend.classes))
+        values = np.unique(raster.read(1))
+    assert set(values) <= {*range(len(legend)), 255} and 255 in values
+
+
+def test_the_map_comes_with_its_confidence_its_labels_and_a_picture(tutorial: tuple[Path, str]) -> None:
+    folder = one(tutorial[0], "map-*")
+    beside = {"agreement.json", "difference.tif", "entropy.tif", "preview.png", "probability.tif"}
+    assert {path.name for path in folder.iterdir()} == {"landcover.tif", *(f"landcover_{name}" for name in beside)}
+    report = json.loads((folder / "landcover_agreement.json").read_text())
+    counts = np.array(report["confusion_matrix"])
+    assert report["pixel_accuracy"] == np.trace(counts) / counts.sum() > 0.5 and report["simulated"]
+
+
+def test_a_second_run_reuses_everything(again: Again) -> None:
+    assert len(again.before) > 8 and again.after == again.before
+    assert "all five" in again.said
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_marked_cells_print_the_same_again(again: Again, name: str) -> None:
+    status, said = again.checked[name]
+    assert status == 0, said[-4000:]
+
+
+def test_an_unknown_parameter_stops_the_notebook(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "notebooks" / "run_all.py"), "--work-dir", str(tmp_path), "-p", "sed", "3"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "unknown parameter 'sed'" in done.stderr and "'seed'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def readme_call() -> list[str]:
+    """The arguments of the call that README shows for one's own data."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"<!-- own-data-call -->\s*```sh\n(.+?)```\s*<!-- /own-data-call -->", text, flags=re.DOTALL)[1]
+    words = shlex.split(block.replace("\\\n", " "))
+    return words[words.index("notebooks/run_all.py") + 1 :]
+
+
+@pytest.mark.skipif(not MOSAIC.is_dir(), reason=f"the real mosaic window is not at {MOSAIC}")
+def test_the_readme_call_runs_on_a_real_mosaic_window(tmp_path: Path) -> None:
+    """Plumbing only: land is 0.7 % of this window."""
+    arguments = readme_call()
+    place = {"product": str(MOSAIC), "labels": str(MOSAIC / "crop_N23W161_20_mask_F02DAR.tif")}
+    for name, value in place.items():
+        arguments[arguments.index(name) + 1] = value
+    at = arguments.index("overrides") + 1
+    arguments[at] += "; pretrain.steps=12; finetune.steps=12; finetune.validate_every=6"
+    run_all(tmp_path / "work", tmp_path, *[a for a in arguments if a not in ("--work-dir", "work")])
+    report = main_report(tmp_path / "work")
+    assert report["classes"] == ["water", "land"] and not report["simulated"]
+    with (
+        rasterio.open(one(tmp_path / "work", "map-*/landcover.tif")) as raster,
+        rasterio.open(MOSAIC / "crop_N23W161_20_sl_HH_F02DAR.tif") as source,
+    ):
+        assert (raster.crs, raster.transform, raster.shape) == (source.crs, source.transform, source.shape)
+        assert ((raster.read(1) == 255) == (source.read(1) <= 1)).all()

@@ -1,0 +1,199 @@
+"""The guard at the head of every notebook: parameters it knows, values that mean something."""
+
+import dataclasses
+import json
+import sys
+import types
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from alos2tut import Alos2TutError, load_config, pretrain
+from alos2tut.tutorial import session as notebook
+from alos2tut.tutorial.session import Tutorial, start, tutorial_from
+
+PARAMETERS = """# Parameters: change these, or give them to papermill
+from typing import Optional
+
+profile: str = "quick"
+work_dir: Optional[str] = None
+seed: int = 0
+devices: Optional[int] = None
+overrides: str = ""
+figure_width = 8
+"""
+
+
+@pytest.fixture
+def run_cells(monkeypatch):
+    """Run cells as a kernel would, and then the guard."""
+
+    def run(*cells: str) -> Tutorial:
+        names: dict[str, object] = {"In": ["", *cells]}
+        for cell in cells:
+            exec(cell, names)
+        shell = types.SimpleNamespace(user_ns=names)
+        monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+        return start()
+
+    return run
+
+
+def test_parameters_of_the_notebook_make_a_tutorial(run_cells):
+    assert run_cells(PARAMETERS) == Tutorial()
+
+
+def test_papermills_values_replace_them(run_cells, tmp_path):
+    injected = f"# Parameters\nseed = 5\nwork_dir = {str(tmp_path)!r}\noverrides = 'pretrain.steps=7'\n"
+    tutorial = run_cells(PARAMETERS, injected)
+    assert tutorial.folder == tmp_path
+    assert tutorial.config("pretrain").steps == 7 and tutorial.config("pretrain").seed == 5
+
+
+def test_a_parameter_of_this_notebook_alone_may_be_set(run_cells):
+    assert run_cells(PARAMETERS, "# Parameters\nfigure_width = 4\n") == Tutorial()
+
+
+def test_an_unknown_parameter_is_refused_with_the_nearest(run_cells):
+    with pytest.raises(Alos2TutError, match=r"unknown parameter 'sede'.*'seed'.*overrides"):
+        run_cells(PARAMETERS, "# Parameters\nsede = 5\n")
+
+
+def test_cells_of_the_readers_own_are_no_parameters(run_cells):
+    assert run_cells(PARAMETERS, "sede = 5\n# Parameters\n") == Tutorial()
+
+
+def test_the_last_run_of_the_parameters_counts(run_cells):
+    again = PARAMETERS.replace("seed: int = 0", "seed: int = 3")
+    assert run_cells(PARAMETERS, "# Parameters\nsede = 5\n", again).seed == 3
+
+
+def test_a_notebook_without_its_parameters_is_refused(run_cells):
+    with pytest.raises(Alos2TutError, match=r"no parameters cell.*in order"):
+        run_cells("x = 1")
+
+
+def test_a_runner_without_history_is_served(monkeypatch):
+    names: dict[str, object] = {"In": [""]}
+    exec(PARAMETERS.replace("seed: int = 0", "seed: int = 4"), names)
+    shell = types.SimpleNamespace(user_ns=names)
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    assert start() == Tutorial(seed=4)
+
+
+def test_outside_a_notebook_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: None))
+    with pytest.raises(Alos2TutError, match="no parameters cell"):
+        start()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        pytest.param({"profile": "quik"}, "unknown profile 'quik'.*'quick'", id="profile"),
+        pytest.param({"profile": None}, "unknown profile", id="no profile"),
+        pytest.param({"overrides": "pretrain.stesp=20"}, "unknown key 'stesp'.*'steps'", id="key"),
+        pytest.param({"overrides": "stesp=20"}, "overrides", id="stage"),
+        pytest.param({"overrides": 20}, "overrides", id="no text"),
+        pytest.param({"overrides": "map.overlap_px=-1"}, "overlap_px=-1", id="a stage of a later notebook"),
+        pytest.param({"seed": -1}, "seed=-1", id="seed"),
+        pytest.param({"seed": "many"}, "seed='many'", id="no number"),
+        pytest.param({"devices": 0}, "devices=0", id="devices"),
+        pytest.param({"product": "p"}, "'labels'", id="a product without labels"),
+        pytest.param({"labels": "l"}, "'product'", id="labels without a product"),
+    ],
+)
+def test_a_parameter_that_means_nothing_is_refused_at_once(parameters, message):
+    with pytest.raises(Alos2TutError, match=message):
+        tutorial_from(parameters)
+
+
+def test_given_paths_and_choices_reach_their_stages():
+    tutorial = Tutorial(product="p", labels="l", legend="water_land", work_dir="w", devices=2, profile="laptop")
+    assert tutorial.product_path == Path("p") and tutorial.label_paths == (str(Path("l").absolute()),)
+    assert tutorial.config("dataset").legend == "water_land"
+    assert tutorial.config("finetune").devices == 2 and tutorial.config("map").work_dir == "w"
+
+
+def test_an_override_wins_over_the_profile_and_none_leaves_it():
+    assert Tutorial(overrides="finetune.lr=1e-5").config("finetune").lr == 1e-5
+    assert Tutorial(devices=None).config("pretrain").devices == 1
+
+
+def test_results_lie_beside_the_notebooks_unless_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = Path(notebook.__file__).resolve().parents[2]
+    expected = root if (root / "notebooks").is_dir() else tmp_path
+    assert Tutorial().folder == expected / "work"
+    assert Tutorial(work_dir="here").folder == Path("here")
+
+
+def test_the_simulated_product_is_made_once(tmp_path, capsys):
+    tutorial = Tutorial(work_dir=str(tmp_path), overrides="simulate.size_px=[96, 128]")
+    assert tutorial.opened.shape == (96, 128) and tutorial.opened.simulated
+    [labels] = tutorial.label_paths
+    assert Path(labels).name == "LC_N35E139.tif" and "reusing" not in capsys.readouterr().out
+    again = dataclasses.replace(tutorial)
+    assert again.product_path == tutorial.product_path and "reusing" in capsys.readouterr().out
+    assert dataclasses.replace(tutorial, seed=1).product_path != tutorial.product_path
+
+
+def test_an_override_goes_before_a_shared_parameter():
+    tutorial = Tutorial(seed=3, devices=2, overrides="pretrain.seed=5; finetune.devices=1; dataset.legend=japan_14")
+    assert [tutorial.config(stage).seed for stage in ("simulate", "dataset", "pretrain")] == [3, 3, 5]
+    assert [tutorial.config(stage).devices for stage in ("pretrain", "finetune")] == [2, 1]
+    assert tutorial.config("dataset").legend == "japan_14"
+
+
+def test_several_devices_train_under_torchrun(packed_dataset, tmp_path, capsys):
+    """Two processes from a notebook: the same call, the same folder, about the same losses."""
+    settings = ["steps=3", "batch_size=4", "mask_unit_px=8", "encoder.patch_size=2", "encoder.embed_dim=16"]
+    settings += ["encoder.num_heads=[1,1,2,2]", "encoder.depths=[1,1,1,1]", "encoder.window_size=4", "lr=1e-3"]
+    losses = {}
+    for devices in (1, 2):
+        config = load_config(
+            "pretrain", "quick", overrides=settings, dataset=packed_dataset, work_dir=tmp_path / str(devices),
+            devices=devices,
+        )  # fmt: skip
+        folder = notebook._trained(pretrain, "pretrain", config)
+        losses[devices] = json.loads((folder / "run.json").read_text())["final_loss"]
+    assert losses[2] == pytest.approx(losses[1], rel=1e-5)
+    assert "pretrain: 3 steps" in capsys.readouterr().out
+
+
+def test_a_failing_launch_is_said(tmp_path):
+    config = load_config("pretrain", "quick", dataset=tmp_path / "nothing", devices=2)
+    with pytest.raises(Alos2TutError, match="failed with status"):
+        notebook._launch("pretrain", config)
+
+
+@pytest.mark.parametrize(("stage", "profile"), [("pretrain", "paper"), ("finetune", "paper"), ("pretrain", "quick")])
+def test_a_launch_hands_over_all_settings(stage, profile, tmp_path, monkeypatch):
+    """Also those that are None, which no settings file can tell: the defaults have to be the profile paper's."""
+    config = load_config(stage, profile, dataset=tmp_path, devices=2)
+    handed = []
+
+    class Process:
+        stdout = ()
+
+        def __init__(self, words, **_):
+            options = dict(pairwise(words))
+            handed.append(load_config(stage, options["--profile"], file=options["--config"]))
+
+        def wait(self):
+            return 0
+
+        poll = wait
+
+    monkeypatch.setattr(notebook.subprocess, "Popen", Process)
+    notebook._launch(stage, config)
+    assert handed == [config]
+
+
+def test_several_products_are_an_archive_of_which_the_first_is_shown(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.zip").touch()
+    tutorial = Tutorial(product=str(tmp_path / "*.zip"), labels="l")
+    assert tutorial.archive_paths == (str(tmp_path / "a.zip"), str(tmp_path / "b.zip"))
+    assert tutorial.product_path == tmp_path / "a.zip" and tutorial.archive_labels == tutorial.label_paths
