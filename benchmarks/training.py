@@ -30,9 +30,9 @@ from alos2tut import load_config, load_legend, open_dataset
 from alos2tut.core.config import PretrainConfig
 from alos2tut.dataset.store import PatchDataset, Statistics
 from alos2tut.networks.encoders import build_encoder
+from alos2tut.networks.segmenter import Segmenter
 from alos2tut.pretraining.simmim import SimMIM
 from alos2tut.pretraining.stage import Pretraining, build_objective, count_operations, losses
-from alos2tut.segmentation.stage import Segmenter
 from alos2tut.training.loop import History, StepCallback, fit, initial_encoder, learning_rate
 
 # where this is imported from elsewhere, and for the plain networks

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..dataset.legend import IGNORE
 from ..dataset.store import Split
-from ..networks.inference import device_of
-from ..segmentation.stage import Segmenter, scored_batches, summed
+from ..networks.inference import device_of, scored_batches, summed
+from ..networks.segmenter import Segmenter
 
 #: Equal-width bins of confidence.
 BINS = 15
@@ -138,7 +138,7 @@ def labelled_logits(
     The labelled pixels, in the order of the list, are cut into equal parts, and one is drawn from each.
 
     Args:
-        segmenter, split, batch_size: as for :func:`alos2tut.segmentation.stage.scored_batches`.
+        segmenter, split, batch_size: as for :func:`alos2tut.networks.inference.scored_batches`.
         most: pixels; all, if there are no more.
         seed: of the draws.
 

@@ -31,11 +31,11 @@ from ..metrics import (
     water_classes,
     water_scores,
 )
+from ..networks.distributed import rank_and_world, wait_for_all
 from ..networks.encoders import standardize
-from ..networks.inference import device_of, evaluating, load_on_best_device
+from ..networks.inference import confusion_counts, device_of, evaluating, load_on_best_device, scored_batches, summed
+from ..networks.segmenter import Segmenter
 from ..networks.weights import check_signal, weights_path
-from ..segmentation.stage import Segmenter, confusion_counts, scored_batches, summed
-from ..training.loop import rank_and_world, wait_for_all
 from .calibration import BINS, fit_temperature, labelled_logits, reliability, reliability_counts
 
 #: of ``report.json``; ``report_schema.json`` beside this module is what it must look like (JSON Schema 2020-12)

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from ..core.errors import Alos2TutError
 from ..dataset.store import PatchDataset, Split, decode_db, encode_db, open_dataset
 from ..metrics import LEVEL, bootstrap_intervals, scores_from_confusion
+from ..networks.inference import confusion_matrices
+from ..networks.segmenter import Segmenter
 from ..networks.weights import weights_path
 from ..pretraining.reconstruction import evenly
 from ..radiometry import to_db, to_power
-from ..segmentation.stage import Segmenter, confusion_matrices
 from .report import check_fit, fitting_segmenter, ground_blocks
 
 #: The ways of changing patches, each with the value at which it changes nothing.

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import rasterio
@@ -166,3 +167,7 @@ def orientation(grid: MapGrid, row: float, col: float) -> Orientation:
     across_m, down_m = (float(length) for length in np.hypot(*per_pixel))
     cols, rows = np.linalg.solve(per_pixel, (0.0, 1.0))
     return Orientation((down_m, across_m), math.degrees(math.atan2(cols * across_m, -rows * down_m)))
+
+
+#: row, column, height and width in pixels of a map
+PixelWindow: TypeAlias = tuple[int, int, int, int]

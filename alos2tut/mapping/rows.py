@@ -39,7 +39,7 @@ from .matching import MatchedProduct, sliding
 from .tiling import TileGrid, blended_rows
 
 if TYPE_CHECKING:
-    from ..segmentation.stage import Segmenter
+    from ..networks.segmenter import Segmenter
 
 #: probability and entropy are stored in steps of 1/250
 STEPS = 250

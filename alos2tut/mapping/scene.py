@@ -28,7 +28,7 @@ from .rows import STEPS, KeptRows, MapPlan, kept_rows, map_missing, team_of, wei
 from .tiling import TileGrid
 
 if TYPE_CHECKING:
-    from ..segmentation.stage import Segmenter
+    from ..networks.segmenter import Segmenter
 
 #: bytes of a file's name that file systems take, less what a temporary one beside it has more
 _LONGEST_NAME = 255 - 24
@@ -139,7 +139,7 @@ def map_scene(
             if name not in (*names, *beside):
                 map_file(out_path, name).unlink(missing_ok=True)
     if preview:
-        from ..tutorial.figures.map import preview as draw
+        from .preview import preview as draw
 
         with atomic_path(map_file(out_path, "preview")) as temporary:
             draw(out_path).savefig(temporary, format="png", dpi="figure")
@@ -235,7 +235,7 @@ def _checked_labels(
 
 def _made_from(plan: MapPlan, model: Any) -> dict[str, Any] | None:
     """What decides a map: product, segmenter, settings; None where weights alone do not tell what a segmenter does."""
-    from ..segmentation.stage import Segmenter
+    from ..networks.segmenter import Segmenter
 
     if type(model) is not Segmenter:
         return None

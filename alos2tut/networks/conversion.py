@@ -33,8 +33,8 @@ from ..core.config import EncoderConfig, from_dict
 from ..core.errors import Alos2TutError, closest
 from ..dataset.legend import Legend, load_legend
 from ..dataset.store import Statistics
-from ..segmentation.stage import Segmenter
 from .encoders import Encoder, SwinEncoder, VisionTransformerEncoder, build_encoder
+from .segmenter import Segmenter
 from .weights import JAXA_DATA, load_encoder, load_segmenter, read_header, save_weights
 
 #: What the authors standardise by, and what their images are (arXiv 2603.15119).

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from torch import nn
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from ..core.errors import Alos2TutError
+from ..dataset.legend import IGNORE
+from ..dataset.store import Split
+from .distributed import rank_and_world, sum_over_processes
+from .encoders import standardize
+from .segmenter import Segmenter
 from .weights import load_segmenter
 
 if TYPE_CHECKING:
-    from ..segmentation.stage import Segmenter
+    from .segmenter import Segmenter
 
 
 def best_device() -> torch.device:
@@ -46,3 +55,105 @@ def evaluating(network: Any) -> Iterator[None]:
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+#: from stored patches (B, C, H, W) int16 and their positions in a list (B,) to other patches, alike
+Change = Callable[[NDArray[np.int16], NDArray[np.int64]], NDArray[np.int16]]
+
+
+@torch.no_grad()
+def scored_batches(
+    segmenter: Segmenter, split: Split, batch_size: int, change: Change | None = None
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    """A list through a segmenter in evaluation mode, batch by batch; of several processes, each takes its share.
+
+    Whole batches are shared out and none is filled up: every patch is seen once, and in the same company, and so to
+    the same last bit, however many processes there are.
+
+    Args:
+        segmenter: on any device.
+        split: the list.
+        batch_size: patches per forward pass.
+        change: from stored patches (B, C, H, W) int16 and their positions in the list (B,) to other patches, alike;
+            None: they stay as they are.
+
+    Yields:
+        Positions in the list (B,), labels (B, H, W) int64 and logits (B, classes, H, W) float32, these two on the
+        segmenter's device.
+
+    Raises:
+        Alos2TutError: a label that is the index of no class.
+    """
+    device = device_of(segmenter)
+    # processes without a process group cannot sum: each then goes through the whole list
+    rank, world = rank_and_world() if dist.is_available() and dist.is_initialized() else (0, 1)
+    with evaluating(segmenter):
+        for start in range(rank * batch_size, len(split), world * batch_size):
+            positions = np.arange(start, min(start + batch_size, len(split)))
+            rows, labels = split.gather(positions)
+            _check_labels(labels, len(segmenter.legend), split.name)
+            stored = torch.from_numpy(rows if change is None else change(rows, positions))
+            x, _ = standardize(stored.to(device), segmenter.statistics)
+            yield positions, torch.from_numpy(labels).to(device, torch.int64), segmenter(x).to(torch.float32)
+
+
+def _check_labels(labels: NDArray[np.uint8], classes: int, where: str) -> None:
+    """Refuse labels that would be counted for a class that does not exist."""
+    highest = int(np.where(labels == IGNORE, 0, labels).max(initial=0))
+    if highest >= classes:
+        problem = f"has the label {highest}, which is no class: the legend has {classes}, from 0"
+        raise Alos2TutError(problem, where=f"the list '{where}'", remedy="See what alos2tut verify says of it.")
+
+
+def confusion_counts(labels: Tensor, predicted: Tensor, groups: NDArray[np.int64], size: tuple[int, int]) -> Tensor:
+    """Confusion matrices of a batch, one for each group of patches.
+
+    Args:
+        labels: (B, H, W) int64, 255 where nothing counts.
+        predicted: (B, H, W) int64.
+        groups: (B,) the group of each patch, from 0.
+        size: numbers of groups and of classes.
+
+    Returns:
+        (groups, classes, classes) int64 pixels: rows are the reference, columns the prediction.
+    """
+    of_groups, classes = size
+    group = torch.from_numpy(groups).to(labels.device).view(-1, 1, 1)
+    cells = ((group * classes + labels) * classes + predicted)[labels != IGNORE]
+    return torch.bincount(cells, minlength=of_groups * classes**2).view(of_groups, classes, classes)
+
+
+def confusion_matrices(
+    segmenter: Segmenter, split: Split, batch_size: int, groups: NDArray[np.int64], change: Change | None = None
+) -> NDArray[np.int64]:
+    """Confusion matrices of a whole list, one for each group of patches, counts summed over all processes.
+
+    Args:
+        segmenter, split, batch_size, change: as for :func:`scored_batches`.
+        groups: (patches of the list,) the group of each, from 0.
+
+    Returns:
+        As :func:`confusion_counts`.
+    """
+    size = int(groups.max(initial=0)) + 1, len(segmenter.legend)
+    total = torch.zeros((size[0], size[1], size[1]), dtype=torch.int64, device=device_of(segmenter))
+    for positions, labels, logits in scored_batches(segmenter, split, batch_size, change):
+        total += confusion_counts(labels, logits.argmax(dim=1), groups[positions], size)
+    return summed(total)
+
+
+def confusion_matrix(segmenter: Segmenter, split: Split, batch_size: int) -> NDArray[np.int64]:
+    """One confusion matrix of a whole list; with several processes each takes its share, and all counts are summed.
+
+    Returns:
+        (classes, classes) int64 pixels: rows are the reference, columns the prediction.
+    """
+    one_group = np.zeros(len(split), dtype=np.int64)
+    matrix: NDArray[np.int64] = confusion_matrices(segmenter, split, batch_size, one_group)[0]
+    return matrix
+
+
+def summed(counts: Tensor) -> NDArray[Any]:
+    """Counts of this process as those of all together."""
+    array: NDArray[Any] = sum_over_processes(counts).cpu().numpy()
+    return array

@@ -31,7 +31,7 @@ from ..radiometry import is_number
 from .encoders import Encoder, build_encoder
 
 if TYPE_CHECKING:
-    from ..segmentation.stage import Segmenter
+    from .segmenter import Segmenter
 
 #: who is to be named for weights that real data made
 JAXA_DATA = "ALOS-2 PALSAR-2 data (c) JAXA"
@@ -119,8 +119,8 @@ def load_segmenter(path: str | Path) -> Segmenter:
     Raises:
         Alos2TutError: as :func:`load_encoder`.
     """
-    from ..segmentation.stage import Segmenter
     from .decoders import DECODERS
+    from .segmenter import Segmenter
 
     header, tensors = read_weights(path, "segmenter")
     encoder = _encoder_from(header, path, 0.0)

@@ -21,6 +21,7 @@ from ..core.config import PretrainConfig, from_dict, settings_for_key
 from ..core.errors import Alos2TutError
 from ..core.version import __version__
 from ..dataset.store import PatchDataset, Statistics, open_dataset
+from ..networks.distributed import rank_and_world, ratios_over_processes, wait_for_all
 from ..networks.encoders import Encoder
 from ..networks.weights import load_encoder, load_weights, save_encoder, save_weights
 from ..training.loop import (
@@ -39,11 +40,8 @@ from ..training.loop import (
     learning_rate,
     made_from,
     number_of_steps,
-    rank_and_world,
-    ratios_over_processes,
     reuse,
     to_device,
-    wait_for_all,
 )
 from .mixmae import MixMAE
 from .reconstruction import Snapshots

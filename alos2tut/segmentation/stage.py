@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.artifacts import make_folder, stage_dir
 from ..core.config import FinetuneConfig, settings_for_key
 from ..core.errors import Alos2TutError
 from ..core.version import __version__
 from ..dataset.balance import class_weights, tempered_weights
-from ..dataset.legend import IGNORE, Legend
-from ..dataset.store import PatchDataset, Split, Statistics, open_dataset
+from ..dataset.legend import IGNORE
+from ..dataset.store import PatchDataset, Split, open_dataset
 from ..metrics import scores_from_confusion
-from ..networks.decoders import build_decoder
+from ..networks.distributed import rank_and_world, ratios_over_processes, wait_for_all
 from ..networks.encoders import Encoder, standardize
-from ..networks.inference import device_of, evaluating
+from ..networks.inference import confusion_matrix
+from ..networks.segmenter import Segmenter
 from ..networks.weights import save_segmenter
 from ..training.loop import (
     Batch,
@@ -40,68 +39,8 @@ from ..training.loop import (
     initial_encoder,
     made_from,
     number_of_steps,
-    rank_and_world,
-    ratios_over_processes,
     reuse,
-    sum_over_processes,
-    wait_for_all,
 )
-
-#: from stored patches (B, C, H, W) int16 and their positions in a list (B,) to other patches, alike
-Change = Callable[[NDArray[np.int16], NDArray[np.int64]], NDArray[np.int16]]
-
-
-class Segmenter(nn.Module):
-    """An encoder with its decoder, and what belongs to using it.
-
-    Args:
-        encoder: reads standardised dB.
-        legend: names the classes.
-        statistics: what its input is standardised by.
-        signal: quantity, polarizations and spacing_m of what it is trained on.
-        decoder: ``paper``, ``refined`` or ``linear``; see :mod:`alos2tut.networks.decoders`.
-        width: the decoder's channels.
-        dropout: the decoder's rate.
-    """
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        legend: Legend,
-        statistics: Statistics,
-        signal: dict[str, Any],
-        *,
-        decoder: str = "paper",
-        width: int = 256,
-        dropout: float = 0.5,
-    ) -> None:
-        super().__init__()
-        self.encoder, self.legend, self.statistics, self.signal = encoder, legend, statistics, signal
-        self.header: dict[str, Any] = {}
-        self.decoder_kind = decoder
-        self.decoder = build_decoder(decoder, encoder, len(legend), width, dropout)
-
-    @property
-    def image_px(self) -> tuple[int, int]:
-        """(height, width) of its input."""
-        return self.encoder.image_px
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Standardised dB (B, C, H, W) → logits (B, classes, H, W)."""
-        logits: Tensor = self.decoder(self.decoder.maps(self.encoder, x), x)
-        return logits
-
-    def freeze(self) -> None:
-        """Let the encoder be as it is: no gradient, and no stochastic depth."""
-        self.encoder.requires_grad_(False)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> Segmenter:
-        """Training or evaluation mode; a frozen encoder stays in evaluation mode."""
-        super().train(mode)
-        if not any(parameter.requires_grad for parameter in self.encoder.parameters()):
-            self.encoder.eval()
-        return self
 
 
 def dice_focal_sums(
@@ -192,104 +131,6 @@ class _Finetuning(Training):
         with torch.autocast(x.device.type, enabled=False):
             loss, reported = segmentation_losses(logits, flip(batch.labels, flips), self.class_weights, self.config)
         return loss, {"loss": reported}
-
-
-@torch.no_grad()
-def scored_batches(
-    segmenter: Segmenter, split: Split, batch_size: int, change: Change | None = None
-) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-    """A list through a segmenter in evaluation mode, batch by batch; of several processes, each takes its share.
-
-    Whole batches are shared out and none is filled up: every patch is seen once, and in the same company, and so to
-    the same last bit, however many processes there are.
-
-    Args:
-        segmenter: on any device.
-        split: the list.
-        batch_size: patches per forward pass.
-        change: from stored patches (B, C, H, W) int16 and their positions in the list (B,) to other patches, alike;
-            None: they stay as they are.
-
-    Yields:
-        Positions in the list (B,), labels (B, H, W) int64 and logits (B, classes, H, W) float32, these two on the
-        segmenter's device.
-
-    Raises:
-        Alos2TutError: a label that is the index of no class.
-    """
-    device = device_of(segmenter)
-    # processes without a process group cannot sum: each then goes through the whole list
-    rank, world = rank_and_world() if dist.is_available() and dist.is_initialized() else (0, 1)
-    with evaluating(segmenter):
-        for start in range(rank * batch_size, len(split), world * batch_size):
-            positions = np.arange(start, min(start + batch_size, len(split)))
-            rows, labels = split.gather(positions)
-            _check_labels(labels, len(segmenter.legend), split.name)
-            stored = torch.from_numpy(rows if change is None else change(rows, positions))
-            x, _ = standardize(stored.to(device), segmenter.statistics)
-            yield positions, torch.from_numpy(labels).to(device, torch.int64), segmenter(x).to(torch.float32)
-
-
-def _check_labels(labels: NDArray[np.uint8], classes: int, where: str) -> None:
-    """Refuse labels that would be counted for a class that does not exist."""
-    highest = int(np.where(labels == IGNORE, 0, labels).max(initial=0))
-    if highest >= classes:
-        problem = f"has the label {highest}, which is no class: the legend has {classes}, from 0"
-        raise Alos2TutError(problem, where=f"the list '{where}'", remedy="See what alos2tut verify says of it.")
-
-
-def confusion_counts(labels: Tensor, predicted: Tensor, groups: NDArray[np.int64], size: tuple[int, int]) -> Tensor:
-    """Confusion matrices of a batch, one for each group of patches.
-
-    Args:
-        labels: (B, H, W) int64, 255 where nothing counts.
-        predicted: (B, H, W) int64.
-        groups: (B,) the group of each patch, from 0.
-        size: numbers of groups and of classes.
-
-    Returns:
-        (groups, classes, classes) int64 pixels: rows are the reference, columns the prediction.
-    """
-    of_groups, classes = size
-    group = torch.from_numpy(groups).to(labels.device).view(-1, 1, 1)
-    cells = ((group * classes + labels) * classes + predicted)[labels != IGNORE]
-    return torch.bincount(cells, minlength=of_groups * classes**2).view(of_groups, classes, classes)
-
-
-def confusion_matrices(
-    segmenter: Segmenter, split: Split, batch_size: int, groups: NDArray[np.int64], change: Change | None = None
-) -> NDArray[np.int64]:
-    """Confusion matrices of a whole list, one for each group of patches, counts summed over all processes.
-
-    Args:
-        segmenter, split, batch_size, change: as for :func:`scored_batches`.
-        groups: (patches of the list,) the group of each, from 0.
-
-    Returns:
-        As :func:`confusion_counts`.
-    """
-    size = int(groups.max(initial=0)) + 1, len(segmenter.legend)
-    total = torch.zeros((size[0], size[1], size[1]), dtype=torch.int64, device=device_of(segmenter))
-    for positions, labels, logits in scored_batches(segmenter, split, batch_size, change):
-        total += confusion_counts(labels, logits.argmax(dim=1), groups[positions], size)
-    return summed(total)
-
-
-def confusion_matrix(segmenter: Segmenter, split: Split, batch_size: int) -> NDArray[np.int64]:
-    """One confusion matrix of a whole list; with several processes each takes its share, and all counts are summed.
-
-    Returns:
-        (classes, classes) int64 pixels: rows are the reference, columns the prediction.
-    """
-    one_group = np.zeros(len(split), dtype=np.int64)
-    matrix: NDArray[np.int64] = confusion_matrices(segmenter, split, batch_size, one_group)[0]
-    return matrix
-
-
-def summed(counts: Tensor) -> NDArray[Any]:
-    """Counts of this process as those of all together."""
-    array: NDArray[Any] = sum_over_processes(counts).cpu().numpy()
-    return array
 
 
 class Validation(StepCallback):

@@ -21,7 +21,7 @@ import threading
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import lightning.pytorch as lightning
 import numpy as np
 import torch
-import torch.distributed as dist
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -44,6 +43,7 @@ from ..core.config import FinetuneConfig, PretrainConfig
 from ..core.errors import Alos2TutError, Alos2TutWarning, Stopped
 from ..core.progress import is_interactive
 from ..dataset.store import PatchDataset, Split, batch_indices, open_dataset
+from ..networks.distributed import rank_and_world, sum_over_processes, wait_for_all
 from ..networks.encoders import Encoder, build_encoder, parameter_groups
 from ..networks.weights import check_signal, load_encoder, report_statistics, weights_path
 
@@ -78,52 +78,6 @@ class Batch(NamedTuple):
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
-
-
-def rank_and_world() -> tuple[int, int]:
-    """This process's rank and the number of processes, as ``torchrun`` sets them; (0, 1) without it."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
-def wait_for_all() -> None:
-    """Return when every process has come here; at once if there is only this one."""
-    if _distributed():
-        dist.barrier()
-
-
-def sum_over_processes(value: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, without gradient; the tensor itself if there is only this one."""
-    if not _distributed():
-        return value.detach()
-    total = value.detach().clone()
-    dist.all_reduce(total)
-    return total
-
-
-def ratios_over_processes(
-    parts: Mapping[str, tuple[Tensor, Tensor]], at_least: float = 0.0
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Losses that are ratios of sums, right over any number of processes.
-
-    Processes hold unequal numbers of valid pixels, so a mean of their ratios is not the ratio of the whole batch.
-
-    Args:
-        parts: this process's sum of errors, with gradient, and its count, by name.
-        at_least: the smallest value to divide by, where all counts together may be 0.
-
-    Returns:
-        The values to differentiate (gradients are averaged over processes afterwards, which a factor undoes) and the
-        whole batch's, detached; by name.
-    """
-    world = dist.get_world_size() if _distributed() else 1
-    totals = sum_over_processes(torch.stack([torch.stack([part.detach() for part in pair]) for pair in parts.values()]))
-    counts = dict(zip(parts, totals[:, 1].clamp(min=at_least), strict=True))
-    differentiable = {name: numerator * world / counts[name] for name, (numerator, _) in parts.items()}
-    return differentiable, {name: total / counts[name] for name, total in zip(parts, totals[:, 0], strict=True)}
 
 
 # --- randomness ------------------------------------------------------------------------------------------------------

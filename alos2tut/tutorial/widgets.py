@@ -22,8 +22,9 @@ from .figures import dataset as dataset_figures
 from .figures import speckle as speckle_figures
 
 if TYPE_CHECKING:
+    from ..mapping.files import PixelWindow
     from ..pretraining.weighting import Weighting
-    from .map_view import MapView, PixelWindow
+    from .map_view import MapView
 
 _LISTS = ("train", "val", "test")
 

@@ -17,7 +17,8 @@ from alos2tut.evaluation.calibration import (
     reliability_counts,
 )
 from alos2tut.networks.encoders import SwinEncoder
-from alos2tut.segmentation.stage import Segmenter, scored_batches
+from alos2tut.networks.inference import scored_batches
+from alos2tut.networks.segmenter import Segmenter
 
 TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
 

@@ -24,8 +24,8 @@ from alos2tut.evaluation.report import evaluate, predict_patches
 from alos2tut.networks import inference
 from alos2tut.networks.encoders import SwinEncoder, standardize
 from alos2tut.networks.inference import best_device
+from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import load_segmenter, read_weights, save_segmenter
-from alos2tut.segmentation.stage import Segmenter
 
 TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
 

@@ -13,8 +13,9 @@ from alos2tut.dataset.store import NO_DATA, open_dataset
 from alos2tut.evaluation.robustness import _change, _changed, add_speckle, coarsen, looks_with, robustness
 from alos2tut.metrics import scores_from_confusion
 from alos2tut.networks.encoders import SwinEncoder
+from alos2tut.networks.inference import confusion_matrix
+from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import save_segmenter
-from alos2tut.segmentation.stage import Segmenter, confusion_matrix
 
 TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
 

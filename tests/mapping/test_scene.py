@@ -33,8 +33,8 @@ from alos2tut.mapping.files import map_file
 from alos2tut.mapping.matching import match, sliding
 from alos2tut.mapping.tiling import TileGrid, blended_rows, tile_starts, tile_weights
 from alos2tut.networks.encoders import SwinEncoder
+from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import save_segmenter
-from alos2tut.segmentation.stage import Segmenter
 
 FRAME = rasterio.Affine(2.5, 0, 350_000, 0, -2.5, 3_900_000)
 pytestmark = pytest.mark.filterwarnings("ignore:.*holds no data, and so does the map:alos2tut.Alos2TutWarning")

@@ -31,8 +31,8 @@ from alos2tut.networks.conversion import (
     read_checkpoint,
 )
 from alos2tut.networks.encoders import SwinEncoder, build_encoder
+from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import load_encoder, load_segmenter, read_header, save_segmenter
-from alos2tut.segmentation.stage import Segmenter
 
 torch.set_num_threads(1)
 

@@ -8,7 +8,7 @@ from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.legend import Legend
 from alos2tut.networks.decoders import DECODERS, build_decoder
 from alos2tut.networks.encoders import build_encoder, parameter_groups
-from alos2tut.segmentation.stage import Segmenter
+from alos2tut.networks.segmenter import Segmenter
 
 SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (2, 2, 4, 4), "window_size": 4}
 VIT = {"kind": "vit", "embed_dim": 16, "depths": (5,), "num_heads": (2,), "position": "learned"}

@@ -10,6 +10,7 @@ from alos2tut.core.config import EncoderConfig
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.dataset.store import SPACING_TOLERANCE, Statistics, open_dataset
 from alos2tut.networks.encoders import SwinEncoder
+from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import (
     check_signal,
     load_encoder,
@@ -19,7 +20,6 @@ from alos2tut.networks.weights import (
     save_encoder,
     save_segmenter,
 )
-from alos2tut.segmentation.stage import Segmenter
 
 TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
 STATISTICS = Statistics((-10.4,), (5.8,))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support import plain_models as plain
-from test_parity import TOLERANCE, randomised
+from support.parity import TOLERANCE, randomised
 
 from alos2tut.core.config import EncoderConfig, PretrainConfig, load_config
 from alos2tut.core.errors import Alos2TutError

@@ -19,14 +19,14 @@ from alos2tut.dataset.store import Statistics, open_dataset
 from alos2tut.metrics import scores_from_confusion
 from alos2tut.networks.decoders import build_decoder
 from alos2tut.networks.encoders import SwinEncoder, parameter_groups, standardize
+from alos2tut.networks.inference import confusion_matrix
+from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import load_segmenter
 from alos2tut.pretraining.stage import pretrain
 from alos2tut.segmentation import stage as segmentation
 from alos2tut.segmentation.stage import (
-    Segmenter,
     _initial_segmenter,
     budgeted_patches,
-    confusion_matrix,
     dice_focal,
     finetune,
     segmentation_losses,

@@ -24,6 +24,7 @@ from alos2tut.cli import main
 from alos2tut.core.config import FinetuneConfig, PretrainConfig, load_config
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning, Stopped
 from alos2tut.dataset.store import batch_indices
+from alos2tut.networks.distributed import ratios_over_processes
 from alos2tut.pretraining import stage as pretraining
 from alos2tut.pretraining.stage import plan_pretraining, pretrain
 from alos2tut.segmentation.stage import finetune
@@ -41,7 +42,6 @@ from alos2tut.training.loop import (
     latest_checkpoint,
     learning_rate,
     number_of_steps,
-    ratios_over_processes,
 )
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}

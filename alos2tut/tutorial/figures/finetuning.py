@@ -135,7 +135,7 @@ def learning_rates(segmenter: Any, config: Any) -> Figure:
     """Which share of the learning rate each layer gets, from the image to the classes; and how many parameters it has.
 
     Args:
-        segmenter: an :class:`alos2tut.segmentation.stage.Segmenter`.
+        segmenter: an :class:`alos2tut.networks.segmenter.Segmenter`.
         config: its :class:`alos2tut.core.config.FinetuneConfig`.
     """
     from ...networks.encoders import parameter_groups

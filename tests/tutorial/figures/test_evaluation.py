@@ -15,8 +15,8 @@ from alos2tut.evaluation.comparison import compared
 from alos2tut.evaluation.report import class_probabilities, evaluate, predict_patches
 from alos2tut.evaluation.robustness import robustness
 from alos2tut.networks.encoders import SwinEncoder
+from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import save_segmenter
-from alos2tut.segmentation.stage import Segmenter
 from alos2tut.tutorial import widgets
 from alos2tut.tutorial.figures import evaluation as evaluation_figures
 from alos2tut.tutorial.figures import finetuning as comparison_figures
