@@ -430,7 +430,8 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _build_dataset(options: argparse.Namespace) -> None:
-    from .dataset.builder import build_dataset, estimate_dataset
+    from .dataset.builder import build_dataset
+    from .dataset.estimate import estimate_dataset
 
     names = ("products", "labels", "legend", "polarization", "crs", "on_error", "workers")
     # what is not given here may stand in the settings file
@@ -547,7 +548,7 @@ def _map(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from .dataset.store import Statistics
+    from .dataset.encoding import Statistics
     from .networks.conversion import convert_checkpoint
 
     if (options.mean_db is None) != (options.std_db is None):

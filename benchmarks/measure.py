@@ -39,11 +39,12 @@ from alos2tut import (
     simulate_product,
 )
 from alos2tut.core.config import EncoderConfig
-from alos2tut.dataset.store import PatchDataset, Statistics, batch_indices, decode_db
+from alos2tut.core.validation import FloatArray
+from alos2tut.dataset.encoding import Statistics, decode_db
+from alos2tut.dataset.store import PatchDataset, batch_indices
 from alos2tut.mapping.tiling import TileGrid
 from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.segmenter import Segmenter
-from alos2tut.radiometry import FloatArray
 from alos2tut.simulation.ceos_writer import ProductDescription, write_ceos_product
 from alos2tut.speckle.despeckling import Filter, gamma_map, refined_lee
 from alos2tut.speckle.statistics import draw_speckle

@@ -28,12 +28,15 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from alos2tut import load_config, load_legend, open_dataset
 from alos2tut.core.config import PretrainConfig
-from alos2tut.dataset.store import PatchDataset, Statistics
+from alos2tut.dataset.encoding import Statistics
+from alos2tut.dataset.store import PatchDataset
 from alos2tut.networks.encoders import build_encoder
 from alos2tut.networks.segmenter import Segmenter
 from alos2tut.pretraining.simmim import SimMIM
 from alos2tut.pretraining.stage import Pretraining, build_objective, count_operations, losses
-from alos2tut.training.loop import History, StepCallback, fit, initial_encoder, learning_rate
+from alos2tut.training.callbacks import History, StepCallback
+from alos2tut.training.loop import fit, initial_encoder
+from alos2tut.training.module import learning_rate
 
 # where this is imported from elsewhere, and for the plain networks
 sys.path.append(str(Path(__file__).resolve().parent))

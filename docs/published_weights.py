@@ -33,7 +33,7 @@ from alos2tut import (
 from alos2tut.core.artifacts import make_folder
 from alos2tut.core.config import split_overrides
 from alos2tut.core.errors import Stopped
-from alos2tut.dataset.store import encode_db
+from alos2tut.dataset.encoding import encode_db
 from alos2tut.networks.conversion import write_stand_in
 from alos2tut.networks.encoders import Encoder, standardize
 from alos2tut.networks.weights import check_signal, read_header

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alos2tut import Alos2TutError, radiometry
+from alos2tut.core import validation
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_one_look_far_larger_than_the_image_costs_nothing():
 )
 def test_looks_that_are_no_whole_numbers_are_refused(looks):
     with pytest.raises(Alos2TutError, match="looks"):
-        radiometry.look_pair(looks)
+        validation.look_pair(looks)
 
 
 def test_real_ocean_and_land_have_the_levels_that_were_measured(mosaic):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import reprlib
 from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import cache
@@ -21,7 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Validat
 from pydantic.dataclasses import dataclass
 
 from .artifacts import parse_yaml, read_yaml
-from .errors import Alos2TutError, closest
+from .errors import Alos2TutError, closest, quoted
 
 #: there is no more ground than half-way around the Earth
 _HALF_AROUND_M = 20_000_000
@@ -538,13 +537,6 @@ def _plain(value: Any) -> Any:
 def from_dict(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T:
     """A config read back from a file; unknown keys and wrong values are named."""
     return _build(cls, settings, where=where)
-
-
-def quoted(value: object) -> str:
-    """A value as messages show it: printable, and short whatever somebody wrote into a file."""
-    short = reprlib.Repr()
-    short.maxlevel, short.maxstring, short.maxother = 2, 120, 120
-    return short.repr(value)
 
 
 def _build(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T:

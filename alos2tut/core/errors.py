@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import sys
 import warnings
 from collections.abc import Iterable
@@ -52,3 +53,10 @@ def closest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""
     return f"{hint}Known: {', '.join(known)}."
+
+
+def quoted(value: object) -> str:
+    """A value as messages show it: printable, and short whatever somebody wrote into a file."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 120, 120
+    return short.repr(value)

@@ -1,5 +1,5 @@
 from .builder import build_dataset as build_dataset
-from .builder import estimate_dataset as estimate_dataset
+from .estimate import estimate_dataset as estimate_dataset
 from .legend import Legend as Legend
 from .legend import load_legend as load_legend
 from .patch_files import export_patches as export_patches

@@ -32,7 +32,7 @@ from ..core.progress import progress_bar
 from ..products.georeference import parsed_crs
 from ..products.opening import open_product
 from ..products.product import POLARIZATIONS, Product
-from .store import same_spacing
+from .encoding import same_spacing
 
 _SEASONS = ("winter", "spring", "summer", "autumn")
 #: a table of paths that is larger is none

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
@@ -36,8 +35,10 @@ from ..core.progress import progress_bar
 from ..core.version import __version__
 from . import balance, splits
 from .archive import Archive, LeftOut, count_reasons, open_archive
+from .encoding import encode_db, step_sums
 from .labels import LabelMap, label_files, label_fingerprint
 from .legend import IGNORE, Legend, load_legend
+from .selection import _KEPT, _PLACES, _STORES, FATES, Choice, _report_absent, choose
 from .store import (
     AUTHORS_COLUMNS,
     BOX_COLUMNS,
@@ -46,134 +47,11 @@ from .store import (
     SPLITS,
     begin_array,
     describe_content,
-    encode_db,
     open_dataset,
-    step_sums,
 )
 from .survey import LONLAT, PatchGrid, PatchTable, ProductJob, survey_product
 
-#: what becomes of a patch; the place in this list is its number
-FATES = ("kept", "too little data", "too much of a class", "no sampled point", "in the buffer", "too few labels")
-_KEPT, _NO_DATA, _CLASS, _POINT, _BUFFER, _LABELS = range(len(FATES))
-#: the stores, by the number that dealing gives to their ground
-_STORES = {splits.PRETRAIN: "pretrain", splits.VAL: "val", splits.TEST: "test"}
-_LABELLED = ("train", "val", "test")
-#: streams of random numbers
-_PLACES = 22
-#: what a dry run looks at: every so many pixels, or the next smaller divisor of the patch
-_DRY_STEP = 16
-
-
 # --- which patches
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What becomes of each patch of a survey.
-
-    Attributes:
-        table: the survey.
-        fate: (N,) uint8, number in :data:`FATES`.
-        ground: (N,) int8, whose ground it is: ``splits.PRETRAIN``, ``VAL`` or ``TEST``; meaningless if it is not kept.
-        point: (N,) int16, class of the sampled point in it; −1: none.
-        enough_labels: (N,) bool, whether it may be in a labelled list.
-        names: of the classes.
-    """
-
-    table: PatchTable
-    fate: NDArray[np.uint8]
-    ground: NDArray[np.int8]
-    point: NDArray[np.int16]
-    enough_labels: NDArray[np.bool_]
-    names: tuple[str, ...]
-
-    @cached_property
-    def lists(self) -> dict[str, NDArray[np.int64]]:
-        """The patches of each list by their place in the survey, in its order."""
-        kept = self.fate == _KEPT
-        lists = {name: np.flatnonzero(kept & (self.ground == code)) for code, name in _STORES.items()}
-        return lists | {"train": lists["pretrain"][self.enough_labels[lists["pretrain"]]]}
-
-    def class_pixels(self, split: str) -> NDArray[np.int64]:
-        """Labelled pixels of each class in a list, (C,)."""
-        return np.asarray(self.table.counts[self.lists[split]].sum(axis=0))
-
-    def balance(self) -> dict[str, Any]:
-        """Classes before and after caps and sampling, and how many patches were dropped for which reason."""
-        before = self.fate != _NO_DATA
-        after = before & (self.fate != _CLASS) & (self.fate != _POINT)
-        dropped = np.bincount(self.fate, minlength=len(FATES)).tolist()
-        return {
-            "before": balance.histogram(self.table.counts[before], self.names),
-            "after": balance.histogram(self.table.counts[after], self.names),
-            "dropped": dict(zip(FATES[1:], dropped[1:], strict=True)),
-        }
-
-
-def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
-    """Decide what becomes of every patch: enough data, caps, sampled points, then the dealing of ground to lists.
-
-    Args:
-        table: the survey of all products.
-        config: settings.
-        legend: of the classes that were counted.
-
-    Raises:
-        Alos2TutError: nothing is left, the ground cannot be dealt, or a list stays empty.
-    """
-    fate, point = _sampled(table, config, legend)
-    left = np.flatnonzero(fate == _KEPT)
-    if not len(left):
-        raise Alos2TutError(
-            f"no patch is left after filtering {len(table)}",
-            where="dataset settings",
-            remedy="Lower min_valid_fraction or patch_px, or relax max_class_share.",
-        )
-    ground = np.full(len(table), splits.BUFFER, np.int8)
-    ground[left] = splits.deal_ground(
-        table.box_deg[left],
-        table.counts[left],
-        block_m=config.block_m,
-        buffer_m=config.buffer_m,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        seed=config.seed,
-    )
-    fate[left[ground[left] == splits.BUFFER]] = _BUFFER
-    enough_labels = table.labelled >= config.min_labelled_fraction
-    fate[(fate == _KEPT) & (ground != splits.PRETRAIN) & ~enough_labels] = _LABELS
-    choice = Choice(table, fate, ground, point, enough_labels, tuple(legend.names))
-    for split in SPLITS:
-        if not len(choice.lists[split]):
-            raise Alos2TutError(
-                f"the list '{split}' is empty after splitting {len(left)} patches",
-                where="dataset settings",
-                remedy="Choose a smaller block_m, buffer_m or min_labelled_fraction, or give more products.",
-            )
-    return choice
-
-
-def _sampled(table: PatchTable, config: DatasetConfig, legend: Legend) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
-    """The fates of patches without enough data, over the caps or without a point; and the class of each one's point."""
-    fate, point = np.full(len(table), _KEPT, np.uint8), np.full(len(table), -1, np.int16)
-    fate[balance.exceeds_share(table.counts, config.max_class_share, legend.names, config.patch_px)] = _CLASS
-    fate[table.valid < config.min_valid_fraction] = _NO_DATA
-    left = np.flatnonzero(fate == _KEPT)
-    if config.points is not None and len(left):
-        point[left] = balance.sample_patches(table.counts[left], config.points, config.temperature, config.seed)
-        fate[left[point[left] < 0]] = _POINT
-    return fate, point
-
-
-def _report_absent(choice: Choice, config: DatasetConfig) -> None:
-    for split in _LABELLED:
-        absent = [name for name, n in zip(choice.names, choice.class_pixels(split), strict=True) if n == 0]
-        if absent:
-            message = f"the list '{split}' has no pixel of: {', '.join(absent)}"
-            if config.require_all_classes:
-                raise Alos2TutError(message, where="dataset settings", remedy="Give more ground or another seed.")
-            effect = "never learned" if split == "train" else "left out of its mIoU"
-            warn(f"{message} ({effect})")
 
 
 # --- the whole
@@ -845,101 +723,3 @@ def _without_patches(plan: _Plan, choice: Choice) -> list[dict[str, str]]:
 
 
 # --- what it would be
-
-
-@dataclass(frozen=True)
-class DatasetEstimate:
-    """What :func:`build_dataset` would make, estimated from a part of the pixels.
-
-    Attributes:
-        archive: products, and those that are left out.
-        patches: by list.
-        class_pixels: in all lists, by class.
-        balance: as in ``dataset.json``.
-        size_bytes: of the stores.
-        hours: of work, with the workers that the settings name.
-        workers: these.
-    """
-
-    archive: Archive
-    patches: Mapping[str, int]
-    class_pixels: Mapping[str, int]
-    balance: Mapping[str, Any]
-    size_bytes: int
-    hours: float
-    workers: int
-
-    def to_text(self) -> str:
-        """As a few lines for reading."""
-        total = max(sum(self.class_pixels.values()), 1)
-        shares = ", ".join(f"{name} {100 * n / total:.1f} %" for name, n in self.class_pixels.items())
-        dropped = ", ".join(f"{n} {reason}" for reason, n in self.balance["dropped"].items() if n)
-        lines = [
-            self.archive.to_text(),
-            f"patches    {', '.join(f'{split} {n}' for split, n in self.patches.items())}",
-            f"dropped    {dropped or 'none'}",
-            f"classes    {shares}",
-            f"disk       {self.size_bytes / 1e9:.2f} GB",
-            f"time       {_duration(self.hours)} with {self.workers} worker{'s' if self.workers > 1 else ''}",
-            "These are estimates, and lists of few patches may come out otherwise; nothing was written.",
-        ]
-        return "\n".join(lines)
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{max(60 * hours, 0.1):.1f} minutes"
-
-
-def estimate_dataset(
-    config: DatasetConfig, *, executor: Executor | None = None, progress: bool | None = None
-) -> DatasetEstimate:
-    """What a dataset would hold, from a look at every few pixels; nothing is written.
-
-    Args:
-        config, executor, progress: as for :func:`build_dataset`.
-
-    Returns:
-        Patches, classes, bytes, and hours by the pace at which a row of patches could be cut here and now.
-
-    Raises:
-        Alos2TutError: as :func:`build_dataset`, as far as it shows without looking at every pixel.
-    """
-    step = max(d for d in range(1, _DRY_STEP + 1) if config.patch_px % d == 0)
-    with _planned(config, executor, progress) as (plan, workers):
-        plan, table = _surveyed(plan, workers, step)
-    choice = choose(table, plan.config, plan.legend)
-    _report_absent(choice, plan.config)
-    stored = np.concatenate([choice.lists[store] for store in _STORES.values()])
-    counts = table.counts[stored].sum(axis=0)
-    look, cut = _seconds_per_row(plan, int(table.product[stored[0]]))
-    seconds = look * _rows(table) + cut * _rows(table.take(np.sort(stored)))
-    return DatasetEstimate(
-        archive=plan.archive,
-        patches={split: len(choice.lists[split]) for split in SPLITS},
-        class_pixels=dict(zip(choice.names, counts.tolist(), strict=True)),
-        balance=choice.balance(),
-        size_bytes=len(stored) * _patch_bytes(plan.config),
-        hours=seconds / plan.workers / 3600,
-        workers=plan.workers,
-    )
-
-
-def _rows(table: PatchTable) -> int:
-    """Rows of patches, over all products, of which any is named."""
-    return int(np.count_nonzero(np.diff(table.product) | np.diff(table.row))) + 1
-
-
-def _seconds_per_row(plan: _Plan, number: int) -> tuple[float, float]:
-    """Time to look at, and to cut, the middle row of patches of a product."""
-    job = next(job for job in plan.jobs() if job.number == number)
-    grid = PatchGrid.of(job.entry.open(), job.config)
-    row, cols = grid.shape[0] // 2, slice(0, grid.shape[1])
-    window, polarization = grid.window(row, cols), job.config.polarization
-    with LabelMap(job.labels, job.legend) as labels:
-        begun = time.perf_counter()
-        grid.seen(window, polarization)
-        grid.classes(labels, row, cols)
-        looked = time.perf_counter()
-        encode_db(grid.product.read_db(window, polarization=polarization, looks=grid.looks))
-        grid.classes(labels, row, cols)
-        return looked - begun, time.perf_counter() - looked

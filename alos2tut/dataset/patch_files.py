@@ -39,25 +39,21 @@ from ..products.product import POLARIZATIONS, MapGrid
 from ..products.rasters import RasterBand, reprojected
 from ..products.sources import FileSource
 from .balance import histogram
+from .encoding import NO_DATA, STEPS_PER_DB, encode_db, same_spacing, step_sums
 from .labels import LabelMap, label_files
 from .legend import IGNORE, Legend, load_legend
 from .splits import away_from, check_ground, enclosing_boxes, ground_blocks
 from .store import (
     AUTHORS_COLUMNS,
     BOX_COLUMNS,
-    NO_DATA,
     OUR_COLUMNS,
     SCHEMA,
     SPLITS,
-    STEPS_PER_DB,
     STORE_OF,
     PatchDataset,
     begin_array,
     describe_content,
-    encode_db,
     open_dataset,
-    same_spacing,
-    step_sums,
 )
 
 PATCHES_SCHEMA = "alos2tut-patches-1"

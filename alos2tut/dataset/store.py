@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,15 +24,15 @@ from tokenize import TokenError
 from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import DTypeLike, NDArray
 from pydantic import BaseModel, Field
 
 from ..core.artifacts import read_json, sha256_file
-from ..core.config import from_dict, quoted
-from ..core.errors import Alos2TutError, closest
-from ..radiometry import is_number
+from ..core.config import from_dict
+from ..core.errors import Alos2TutError, closest, quoted
 from . import splits
 from .balance import class_weights
+from .encoding import Statistics, decode_db
 from .legend import Legend
 
 SCHEMA = "alos2tut-dataset-2"
@@ -51,101 +50,6 @@ AUTHORS_COLUMNS = ["Year", "Month", "Day", "FolderPath", "FileName", "MinLon", "
 AUTHORS_COLUMNS += ["Latitude", "Longitude", "Category"]
 BOX_COLUMNS = ["West", "South", "East", "North"]
 OUR_COLUMNS = ["Row", "Product", "PatchRow", "PatchCol", "Block", "ValidFraction", "LabelledFraction", *BOX_COLUMNS]
-
-#: Value of a pixel without data in a store.
-NO_DATA = -32768
-
-#: Steps of a store per dB.
-STEPS_PER_DB = 100.0
-
-#: Pixel sizes that differ by at most this share count as equal: degrees change their length with latitude.
-SPACING_TOLERANCE = 0.05
-
-
-def encode_db(backscatter_db: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
-    """Backscatter in dB as int16 hundredths of dB; NaN becomes :data:`NO_DATA`.
-
-    The step of 0.01 dB is a thousandth of the spread of one-look speckle.
-    """
-    steps = np.multiply(backscatter_db, STEPS_PER_DB, dtype=np.float32)
-    np.rint(steps, out=steps)
-    np.clip(steps, NO_DATA + 1, -(NO_DATA + 1), out=steps)
-    np.copyto(steps, np.float32(NO_DATA), where=np.isnan(steps))
-    stored: NDArray[np.int16] = steps.astype(np.int16)
-    return stored
-
-
-def decode_db(rows: NDArray[np.int16]) -> NDArray[np.float32]:
-    """The inverse of :func:`encode_db`: float32 dB, NaN where there is no data."""
-    decoded = np.empty(rows.shape, np.float32)
-    # patch by patch, so that both passes find the numbers in the processor's cache
-    for steps, db in zip(rows, decoded, strict=True) if rows.ndim > 1 else [(rows, decoded)]:
-        np.divide(steps, np.float32(STEPS_PER_DB), out=db, dtype=np.float32)
-        np.copyto(db, np.float32(np.nan), where=steps == NO_DATA)
-    return decoded
-
-
-def step_sums(steps: NDArray[np.int16]) -> tuple[int, int, int]:
-    """Count, sum and sum of squares of a store's steps, without those of no data: whole numbers, exact in any order."""
-    values = steps[steps != NO_DATA].astype(np.int64)
-    return values.size, int(values.sum()), int(np.dot(values, values))
-
-
-def same_spacing(one: ArrayLike, other: ArrayLike) -> bool:
-    """Whether two pixel sizes are equal to within :data:`SPACING_TOLERANCE`.
-
-    Args:
-        one: metres, one number or (rows, columns).
-        other: the same; the order of the two makes no difference.
-    """
-    a, b = (np.broadcast_to(np.asarray(spacing, dtype=np.float64), (2,)) for spacing in (one, other))
-    return bool((np.abs(a - b) <= SPACING_TOLERANCE * np.minimum(a, b)).all())
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Mean and spread of backscatter in dB by channel: what network input is standardised by.
-
-    The one place where dB are averaged: this describes network input, not the ground.
-    """
-
-    mean_db: tuple[float, ...]
-    std_db: tuple[float, ...]
-
-    def to_dict(self) -> dict[str, list[float]]:
-        """Plain content for JSON."""
-        return {"mean_db": list(self.mean_db), "std_db": list(self.std_db)}
-
-    @classmethod
-    def from_sums(cls, sums: Sequence[Sequence[int]], *, where: str | Path) -> Statistics:
-        """From count, sum and sum of squares of each channel's steps, as :func:`step_sums` gives them.
-
-        Raises:
-            Alos2TutError: a channel without data.
-        """
-        mean, std = [], []
-        for count, total, squares in sums:
-            if not count:
-                raise Alos2TutError("no pixel has data, so there are no statistics", where=where)
-            # whole numbers up to the last division: nothing cancels
-            variance = (int(count) * int(squares) - int(total) ** 2) / int(count) ** 2
-            mean.append(round(int(total) / int(count) / STEPS_PER_DB, 4))
-            std.append(round(max(math.sqrt(variance) / STEPS_PER_DB, 1e-4), 4))
-        return cls(tuple(mean), tuple(std))
-
-    @classmethod
-    def from_dict(cls, content: Any, *, where: str | Path) -> Statistics:
-        """From plain content; numbers that cannot standardise anything are refused."""
-        lists: list[Any] = [content.get(key) if isinstance(content, dict) else None for key in ("mean_db", "std_db")]
-        if not all(isinstance(values, list) and all(map(is_number, values)) for values in lists):
-            raise Alos2TutError("statistics need lists of numbers 'mean_db' and 'std_db'", where=where)
-        try:
-            mean, std = (tuple(map(float, values)) for values in lists)
-        except OverflowError:
-            mean, std = (math.inf,), (math.inf,)
-        if not mean or len(mean) != len(std) or not np.isfinite(mean + std).all() or min(std) <= 0:
-            raise Alos2TutError(f"statistics are not usable: mean {mean}, spread {std} dB", where=where)
-        return cls(mean, std)
 
 
 class ListTable(Sequence[dict[str, str]]):

@@ -14,8 +14,9 @@ from ..core.progress import progress_bar
 from ..products.verify.checks import Check, compared, unreadable
 from ..products.verify.report import Report
 from .balance import class_weights
+from .encoding import Statistics, step_sums
 from .legend import IGNORE
-from .store import SPLITS, PatchDataset, Statistics, open_dataset, read_description, step_sums
+from .store import SPLITS, PatchDataset, open_dataset, read_description
 
 #: patches that are looked at together
 _CHUNK = 256

@@ -25,8 +25,7 @@ import requests
 from tqdm.auto import tqdm
 
 from ..core.artifacts import atomic_path, make_folder, read_json, remove_stale_holders, sha256_file, write_json
-from ..core.config import quoted
-from ..core.errors import Alos2TutError, warn
+from ..core.errors import Alos2TutError, quoted, warn
 from ..core.progress import is_interactive
 from ..core.version import __version__
 from .manifest import (

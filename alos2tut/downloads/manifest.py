@@ -16,8 +16,8 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from ..core.artifacts import read_yaml
-from ..core.config import from_dict, quoted
-from ..core.errors import Alos2TutError, closest
+from ..core.config import from_dict
+from ..core.errors import Alos2TutError, closest, quoted
 
 #: file in a data set's folder: name → SHA-256, bytes and address of what was downloaded first
 CHECKSUMS = "checksums.json"

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import Alos2TutError
-from ..dataset.store import PatchDataset, Split, decode_db, encode_db, open_dataset
+from ..dataset.encoding import decode_db, encode_db
+from ..dataset.store import PatchDataset, Split, open_dataset
 from ..metrics import LEVEL, bootstrap_intervals, scores_from_confusion
 from ..networks.inference import confusion_matrices
 from ..networks.segmenter import Segmenter

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .. import radiometry
 from ..core.errors import Alos2TutError, warn
-from ..dataset.store import same_spacing
+from ..dataset.encoding import same_spacing
 from ..products.product import FloatArray, Product
 
 #: pixels along a side, as many as a raster may have that this package reads

@@ -18,8 +18,8 @@ from matplotlib.transforms import Affine2D, Affine2DBase, ScaledTranslation, Tra
 from numpy.typing import NDArray
 
 from ..core.errors import Alos2TutError
+from ..core.validation import is_count
 from ..dataset.legend import IGNORE
-from ..radiometry import is_count
 from .files import MapFile, Orientation, PixelWindow, orientation
 
 #: share of a picture's width that a scale bar has at most
@@ -222,4 +222,5 @@ def _nothing_key(text: str) -> Patch:
 
 
 def cividis() -> Any:
+    """The colours of confidence; nothing where there is none."""
     return colormaps["cividis"].with_extremes(bad=_NOTHING)

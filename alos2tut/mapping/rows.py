@@ -29,12 +29,12 @@ from ..core.artifacts import atomic_path, read_json, write_json
 from ..core.errors import Alos2TutError
 from ..core.parallel import as_done, cores, only_one, process_pool
 from ..core.progress import progress_bar
+from ..core.validation import is_count
 from ..core.version import __version__
+from ..dataset.encoding import NO_DATA, encode_db
 from ..dataset.legend import IGNORE
-from ..dataset.store import NO_DATA, encode_db
 from ..networks.encoders import standardize
 from ..networks.inference import device_of, load_on_best_device
-from ..radiometry import is_count
 from .matching import MatchedProduct, sliding
 from .tiling import TileGrid, blended_rows
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..core.artifacts import atomic_path, write_json
 from ..core.errors import Alos2TutError, warn
+from ..core.validation import is_count
 from ..core.version import __version__
 from ..dataset.legend import IGNORE
 from ..networks.inference import load_on_best_device
@@ -21,7 +22,6 @@ from ..networks.weights import weights_path
 from ..products.opening import open_product
 from ..products.product import Product
 from ..products.rasters import write_cog
-from ..radiometry import is_count
 from .files import MapFile, map_file
 from .matching import MatchedProduct, match
 from .rows import STEPS, KeptRows, MapPlan, kept_rows, map_missing, team_of, weights_hash

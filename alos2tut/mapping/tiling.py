@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..dataset.store import NO_DATA
+from ..dataset.encoding import NO_DATA
 
 
 def tile_starts(size: int, tile: int, overlap: int) -> list[int]:

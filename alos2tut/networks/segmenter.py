@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..dataset.encoding import Statistics
 from ..dataset.legend import Legend
-from ..dataset.store import Statistics
 from .decoders import build_decoder
 from .encoders import Encoder
 

@@ -22,12 +22,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..core.artifacts import atomic_path
-from ..core.config import EncoderConfig, from_dict, quoted
-from ..core.errors import Alos2TutError, Alos2TutWarning, closest
+from ..core.config import EncoderConfig, from_dict
+from ..core.errors import Alos2TutError, Alos2TutWarning, closest, quoted
+from ..core.validation import is_number
 from ..core.version import __version__
+from ..dataset.encoding import Statistics, same_spacing
 from ..dataset.legend import Legend
-from ..dataset.store import Statistics, same_spacing
-from ..radiometry import is_number
 from .encoders import Encoder, build_encoder
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..core.config import PretrainConfig
 from ..core.errors import Alos2TutError
-from ..dataset.store import Statistics
+from ..dataset.encoding import Statistics
 from ..networks.encoders import Encoder, SwinEncoder, sincos_positions, standardize
 from .simmim import Objective, Parts, error_sums, std_db_of, weights_of
 

@@ -29,8 +29,9 @@ from torch.nn.functional import avg_pool2d
 
 from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
+from ..dataset.encoding import NO_DATA
 from ..dataset.legend import IGNORE
-from ..dataset.store import NO_DATA, PatchDataset, Split, open_dataset
+from ..dataset.store import PatchDataset, Split, open_dataset
 from ..metrics import t_interval
 from ..networks.encoders import Encoder, build_encoder, linear_power, standardize
 from ..networks.inference import best_device

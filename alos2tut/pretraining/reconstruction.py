@@ -16,10 +16,14 @@ from torch import Tensor
 from ..core.artifacts import atomic_path
 from ..core.config import PretrainConfig
 from ..core.errors import Alos2TutError
-from ..dataset.store import PatchDataset, Split, encode_db
-from ..networks.encoders import destandardize, standardize, token_to_pixel_mask
+from ..dataset.encoding import encode_db
+from ..dataset.store import PatchDataset, Split
+from ..networks.encoders import destandardize, standardize
 from ..networks.inference import evaluating
-from ..training.loop import StepCallback, Training, derived_seed
+from ..training.batches import derived_seed
+from ..training.callbacks import StepCallback
+from ..training.module import Training
+from .masks import token_to_pixel_mask
 from .simmim import Objective
 
 #: Patches of the validation list whose reconstruction is kept over training.

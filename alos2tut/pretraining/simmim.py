@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.config import PretrainConfig
-from ..dataset.store import Statistics
-from ..networks.encoders import Encoder, draw_masks, linear_power, standardize, token_to_pixel_mask
+from ..dataset.encoding import Statistics
+from ..networks.encoders import Encoder, linear_power, standardize
+from .masks import draw_masks, token_to_pixel_mask
 from .weighting import sar_weights
 
 Loss = Literal["l1", "mse", "huber"]

@@ -20,29 +20,15 @@ from ..core.artifacts import make_folder, read_json, stage_dir
 from ..core.config import PretrainConfig, from_dict, settings_for_key
 from ..core.errors import Alos2TutError
 from ..core.version import __version__
-from ..dataset.store import PatchDataset, Statistics, open_dataset
+from ..dataset.encoding import Statistics
+from ..dataset.store import PatchDataset, open_dataset
 from ..networks.distributed import rank_and_world, ratios_over_processes, wait_for_all
 from ..networks.encoders import Encoder
 from ..networks.weights import load_encoder, load_weights, save_encoder, save_weights
-from ..training.loop import (
-    STOPPED,
-    Batch,
-    History,
-    Training,
-    check_processes,
-    checkpoints_in,
-    count_parameters,
-    derived_seed,
-    finish,
-    fit,
-    flip,
-    initial_encoder,
-    learning_rate,
-    made_from,
-    number_of_steps,
-    reuse,
-    to_device,
-)
+from ..training.batches import Batch, derived_seed, flip, to_device
+from ..training.callbacks import STOPPED, History, checkpoints_in
+from ..training.loop import check_processes, count_parameters, finish, fit, initial_encoder, made_from, reuse
+from ..training.module import Training, learning_rate, number_of_steps
 from .mixmae import MixMAE
 from .reconstruction import Snapshots
 from .simmim import Objective, SimMIM

@@ -25,6 +25,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from .. import geometry, radiometry
+from ..core import validation
 from ..core.artifacts import fingerprint
 from ..core.errors import Alos2TutError, closest, warn
 from ..core.progress import progress_bar
@@ -528,7 +529,7 @@ class Product:
         area, pair = self._area(window, looks)
         height, width = (-(-(side.stop - side.start) // n) for side, n in zip(area, pair, strict=True))
         rows = max(_BLOCK_PX // width, 1) if rows is None else rows
-        if not radiometry.is_count(rows):
+        if not validation.is_count(rows):
             raise Alos2TutError(f"rows={rows!r} is not a whole number of at least 1", where="blocks")
         rows = min(int(rows), height)
         if scale == "dn" and quantity not in (None, self.quantity):
@@ -765,7 +766,7 @@ class Product:
         self, window: WindowLike | None, looks: int | tuple[int, int]
     ) -> tuple[tuple[slice, slice], tuple[int, int]]:
         """The window grown to whole look blocks, as row and column slices, and the looks."""
-        pair = radiometry.look_pair(looks)
+        pair = validation.look_pair(looks)
         rows, cols = (
             slice(start // n * n, min(-(-stop // n) * n, size))
             for (start, stop), n, size in zip(self._extent(window), pair, self.shape, strict=True)
@@ -892,7 +893,7 @@ class Product:
         """
         from .xarrays import to_dataset
 
-        return to_dataset(self, scale, radiometry.look_pair(looks), quantity)
+        return to_dataset(self, scale, validation.look_pair(looks), quantity)
 
 
 def _gathered(

@@ -22,7 +22,7 @@ from rasterio.crs import CRS
 from rasterio.warp import transform as reproject_points
 
 from .. import geometry
-from ..products import ceos
+from ..products import ceos, ceos_layout
 from ..products.sources import FileSource
 from ..radiometry import CALIBRATION_FACTOR_DB
 
@@ -131,7 +131,10 @@ class ProductDescription:
     @property
     def record_bytes(self) -> int:
         """Bytes of a line with its prefix."""
-        return ceos.PREFIX_BYTES[self.sample_code] + ceos.SAMPLE_DTYPES[self.sample_code].itemsize * self.shape[1]
+        return (
+            ceos_layout.PREFIX_BYTES[self.sample_code]
+            + ceos_layout.SAMPLE_DTYPES[self.sample_code].itemsize * self.shape[1]
+        )
 
     @property
     def maker(self) -> tuple[str, str]:
@@ -293,10 +296,10 @@ def pack(kind: str, sequence: int, values: Mapping[str, Any], *, length: int | N
     Raises:
         ValueError: a value that does not fit its field.
     """
-    record_kind = ceos.RECORDS[kind]
+    record_kind = ceos_layout.RECORDS[kind]
     length = length or record_kind.length
     record = bytearray(b" " * length)
-    record[:12] = ceos.HEADER.pack(sequence, *record_kind.codes, length)
+    record[:12] = ceos_layout.HEADER.pack(sequence, *record_kind.codes, length)
     if kind.endswith("descriptor"):
         record[12:32] = b"A   CEOS-SAR     A A"
     elif kind in ("file_pointer", "text"):
@@ -305,7 +308,7 @@ def pack(kind: str, sequence: int, values: Mapping[str, Any], *, length: int | N
         if value is None:
             continue
         start, text = record_kind.layout[name]
-        form = ceos.parse_form(text)
+        form = ceos_layout.parse_form(text)
         parts = value if form.is_tuple else (value,)
         field = "".join(_field(part, form) for part in parts)
         if len(field) != form.total_bytes:
@@ -314,7 +317,7 @@ def pack(kind: str, sequence: int, values: Mapping[str, Any], *, length: int | N
     return bytes(record)
 
 
-def _field(value: Any, form: ceos.Form) -> str:
+def _field(value: Any, form: ceos_layout.Form) -> str:
     if form.kind == "C":
         parts = (value.real, value.imag)
         return "".join(_field(part, form._replace(kind="F")) for part in parts)
@@ -332,7 +335,7 @@ def _write_image(
     lines, pixels = description.shape
     dtype = _record_dtype(description)
     records = np.zeros(min(_CHUNK_LINES, lines), dtype)
-    wanted = ceos.SAMPLE_DTYPES[description.sample_code].newbyteorder("=")
+    wanted = ceos_layout.SAMPLE_DTYPES[description.sample_code].newbyteorder("=")
     first = 0
     with open(path, "wb") as image:
         image.write(_image_descriptor(description))
@@ -355,9 +358,9 @@ def _write_image(
 
 def _record_dtype(description: ProductDescription) -> np.dtype[Any]:
     """One line: its prefix, then the pixels as ``samples``."""
-    prefix = ceos.prefix_dtype(description.sample_code)
+    prefix = ceos_layout.prefix_dtype(description.sample_code)
     fields = {name: (form, offset) for name, (form, offset, *_) in (prefix.fields or {}).items()}
-    samples = (ceos.SAMPLE_DTYPES[description.sample_code], (description.shape[1],))
+    samples = (ceos_layout.SAMPLE_DTYPES[description.sample_code], (description.shape[1],))
     return np.dtype(
         {
             "names": [*fields, "samples"],
@@ -382,7 +385,7 @@ def _fill_prefixes(
     values: dict[str, Any] = {
         # the descriptor is record 1
         "sequence": rows + 2,
-        "type": ceos.LINE_CODES[description.sample_code],
+        "type": ceos_layout.LINE_CODES[description.sample_code],
         "length": description.record_bytes,
         "line": rows + 1,
         "index": 1,
@@ -448,7 +451,7 @@ def _complex_fields(
 
 def _image_descriptor(description: ProductDescription) -> bytes:
     lines, pixels = description.shape
-    sample_bytes = ceos.SAMPLE_DTYPES[description.sample_code].itemsize
+    sample_bytes = ceos_layout.SAMPLE_DTYPES[description.sample_code].itemsize
     bursts = description.bursts or (None, None, None)
     values = {
         "software": description.maker[0],
@@ -470,7 +473,7 @@ def _image_descriptor(description: ProductDescription) -> bytes:
         "interleaving": "BSQ",
         "records_per_line": 1,
         "channel_records_per_line": 1,
-        "prefix_bytes": ceos.PREFIX_BYTES[description.sample_code],
+        "prefix_bytes": ceos_layout.PREFIX_BYTES[description.sample_code],
         "data_bytes": sample_bytes * pixels,
         "suffix_bytes": 0,
         "locators": "  13 4PB  49 2PB  45 4PB  21 4PB  29 4PB" + " " * 32 + "  97 4PB",
@@ -501,16 +504,16 @@ def _leader(description: ProductDescription, channels: int) -> list[bytes]:
         **{f"facility_{n}": {"sequence": n} for n in range(1, 5)},
         "facility_5": _facility_5(description),
     }
-    names = [name for name in ceos.COUNTED if not (description.is_slc and name == "map_projection")]
+    names = [name for name in ceos_layout.COUNTED if not (description.is_slc and name == "map_projection")]
     counts: dict[str, Any] = {
         "software": description.maker[0],
         "file_number": 1,
         "file_name": description.file_name("LED"),
         "formats": _FORMATS,
     }
-    for name in ceos.COUNTED:
+    for name in ceos_layout.COUNTED:
         counts[f"{name}_count"] = int(name in names)
-        counts[f"{name}_bytes"] = ceos.RECORDS[name].length if name in names else 0
+        counts[f"{name}_bytes"] = ceos_layout.RECORDS[name].length if name in names else 0
     descriptor = _with_zero_counts(pack("leader_descriptor", 1, counts))
     body = [pack(name, number, fields[name]) for number, name in enumerate(names, start=2)]
     body[names.index("attitude")] = _attitude(description, body[names.index("attitude")])
@@ -818,8 +821,8 @@ def _volume(description: ProductDescription, leader: list[bytes], images: list[P
     files = [(1, "LED", len(leader), max(map(len, leader)))]
     for path in images:
         fields = ceos.read_image_descriptor(_source(path))
-        files.append((2, "IMG", fields["lines"] + 1, max(fields["record_bytes"], ceos.DESCRIPTOR_BYTES)))
-    files.append((3, "TRL", 1, ceos.DESCRIPTOR_BYTES))
+        files.append((2, "IMG", fields["lines"] + 1, max(fields["record_bytes"], ceos_layout.DESCRIPTOR_BYTES)))
+    files.append((3, "TRL", 1, ceos_layout.DESCRIPTOR_BYTES))
     volume = {
         "software": software,
         "physical_volume": facility,
@@ -848,7 +851,7 @@ def _volume(description: ProductDescription, leader: list[bytes], images: list[P
             "data_type": "MIXED BINARY AND ASCII",
             "data_code": "MBAA",
             "records": count,
-            "first_bytes": ceos.DESCRIPTOR_BYTES,
+            "first_bytes": ceos_layout.DESCRIPTOR_BYTES,
             "longest_bytes": longest,
             "length_type": "VARIABLE LEN",
             "length_code": "VARE",

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import Alos2TutError
-from ..radiometry import FloatArray, check_fits, is_count, power_image
+from ..core.validation import FloatArray, check_fits, is_count
+from ..radiometry import power_image
 from .statistics import coefficient_of_variation, effective_samples
 
 #: Blocks along a side of a window in which homogeneous ground is sought; the next window is two blocks further.

@@ -43,7 +43,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from ..core.errors import Alos2TutError
-from ..radiometry import FloatArray, check_looks, check_window, is_count, multilook, power_image, to_db, to_power
+from ..core.validation import FloatArray, check_looks, check_window, is_count
+from ..radiometry import multilook, power_image, to_db, to_power
 from .statistics import enl_moments, local_moments
 
 #: K of the Frost filter: weights fall to 1/e within 1/(K·Ci²) pixels, so within one pixel in speckle of one look, of

@@ -26,17 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage, optimize, special, stats
 
 from ..core.errors import Alos2TutError, closest
-from ..radiometry import (
-    FloatArray,
-    as_real,
-    check_looks,
-    check_window,
-    is_count,
-    is_number,
-    power_image,
-    real_power,
-    to_db,
-)
+from ..core.validation import FloatArray, as_real, check_looks, check_window, is_count, is_number
+from ..radiometry import power_image, real_power, to_db
 
 EnlMethod = Literal["moments", "log-moments", "maximum likelihood"]
 

@@ -26,9 +26,10 @@ from scipy import ndimage, stats
 from scipy.spatial import cKDTree
 
 from ..core.errors import Alos2TutError
+from ..dataset.encoding import decode_db
 from ..dataset.legend import IGNORE
 from ..dataset.splits import away_from
-from ..dataset.store import PatchDataset, decode_db
+from ..dataset.store import PatchDataset
 from ..metrics import scores_from_confusion
 
 HABITS = ("ground", "patches", "pixels")

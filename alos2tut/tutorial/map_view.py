@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import Alos2TutError
+from ..core.validation import is_count
 from ..dataset.labels import LabelMap, label_files
 from ..dataset.legend import IGNORE, Legend
 from ..mapping.files import MapFile, PixelWindow, map_file
 from ..metrics import classes_named, water_classes
 from ..products.opening import open_product
 from ..products.product import MapGrid, Product
-from ..radiometry import is_count
 
 #: left, right, bottom, top in columns and rows of a map, as matplotlib has it
 Extent: TypeAlias = tuple[float, float, float, float]

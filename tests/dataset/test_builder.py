@@ -41,17 +41,10 @@ from alos2tut import (
 from alos2tut.core.parallel import only_one
 from alos2tut.dataset import archive, splits
 from alos2tut.dataset import builder as dataset_builder
+from alos2tut.dataset.encoding import NO_DATA, STEPS_PER_DB, decode_db, encode_db, same_spacing
+from alos2tut.dataset.estimate import estimate_dataset
 from alos2tut.dataset.labels import label_files
-from alos2tut.dataset.store import (
-    BOX_COLUMNS,
-    NO_DATA,
-    SPLITS,
-    STEPS_PER_DB,
-    PatchDataset,
-    decode_db,
-    encode_db,
-    same_spacing,
-)
+from alos2tut.dataset.store import BOX_COLUMNS, SPLITS, PatchDataset
 from alos2tut.dataset.survey import PatchGrid
 from alos2tut.products.product import Layer, Product
 
@@ -935,7 +928,7 @@ def test_no_dry_run_leaves_anything(small_scene, tmp_path, patch_px):
     settings = {**SETTINGS, "products": small_scene, "labels": labels_of(small_scene), "work_dir": tmp_path / "work"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Alos2TutWarning)
-        dataset_builder.estimate_dataset(load_config("dataset", **settings | {"patch_px": patch_px, "block_m": 320}))
+        estimate_dataset(load_config("dataset", **settings | {"patch_px": patch_px, "block_m": 320}))
     assert not (tmp_path / "work").exists()
 
 
@@ -944,8 +937,8 @@ def test_expected_hours_follow_from_rows_and_workers(trio, tmp_path, monkeypatch
     config = load_config("dataset", **{**SETTINGS, **trio}, work_dir=tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Alos2TutWarning)
-        estimate = dataset_builder.estimate_dataset(config)
-        two = dataset_builder.estimate_dataset(dataclasses.replace(config, workers=2))
+        estimate = estimate_dataset(config)
+        two = estimate_dataset(dataclasses.replace(config, workers=2))
     # 16 rows of patches in two products, 15 in the shifted one; every row has one that is kept
     assert estimate.hours == pytest.approx(47 * 3) and two.hours == pytest.approx(47 * 3 / 2)
 
@@ -954,7 +947,7 @@ def test_a_dry_run_tells_what_would_be_built_and_writes_nothing(scene, dataset, 
     config = load_config("dataset", **SETTINGS, products=scene, labels=labels_of(scene), work_dir=tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Alos2TutWarning)
-        estimate = dataset_builder.estimate_dataset(config)
+        estimate = estimate_dataset(config)
     assert not list(tmp_path.iterdir())
     for split, patches in estimate.patches.items():
         assert patches == pytest.approx(len(dataset.tables[split]), rel=0.05, abs=4)

@@ -9,7 +9,7 @@ import yaml
 
 from alos2tut import Alos2TutError, load_legend
 from alos2tut.dataset.legend import IGNORE, UNKNOWN, Legend, legend_names
-from alos2tut.products.opening import _FOREST, _FOREST_SINCE_2017
+from alos2tut.products.open_rasters import _FOREST, _FOREST_SINCE_2017
 
 BUILT_IN = {"japan_9": 9, "japan_14": 14, "japan_water": 2, "water_land": 2, "worldcover": 11, "fnf_3": 3, "fnf_4": 4}
 

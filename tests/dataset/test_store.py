@@ -11,7 +11,8 @@ from support.datasets import file_facts, write_packed_dataset
 
 from alos2tut import Alos2TutError, open_dataset
 from alos2tut.cli import main
-from alos2tut.dataset.store import SPLITS, Split, Statistics, _shuffled, batch_indices, decode_db, step_sums
+from alos2tut.dataset.encoding import Statistics, decode_db, step_sums
+from alos2tut.dataset.store import SPLITS, Split, _shuffled, batch_indices
 from alos2tut.dataset.verify import verify_dataset
 
 

@@ -26,8 +26,8 @@ from support.products import TIFF_NAME, write_geotiff
 import alos2tut
 from alos2tut import Alos2TutError, Alos2TutWarning, open_product
 from alos2tut.core.config import EncoderConfig
+from alos2tut.dataset.encoding import NO_DATA, Statistics, encode_db
 from alos2tut.dataset.legend import LandClass, Legend, load_legend
-from alos2tut.dataset.store import NO_DATA, Statistics, encode_db
 from alos2tut.mapping import rows as map_rows
 from alos2tut.mapping.files import map_file
 from alos2tut.mapping.matching import match, sliding

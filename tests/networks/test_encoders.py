@@ -7,16 +7,9 @@ import torch
 
 from alos2tut.core.config import EncoderConfig
 from alos2tut.core.errors import Alos2TutError
-from alos2tut.dataset.store import NO_DATA, Statistics, decode_db
-from alos2tut.networks.encoders import (
-    SwinEncoder,
-    destandardize,
-    draw_masks,
-    linear_power,
-    parameter_groups,
-    standardize,
-    token_to_pixel_mask,
-)
+from alos2tut.dataset.encoding import NO_DATA, Statistics, decode_db
+from alos2tut.networks.encoders import SwinEncoder, destandardize, linear_power, parameter_groups, standardize
+from alos2tut.pretraining.masks import draw_masks, token_to_pixel_mask
 from alos2tut.pretraining.simmim import SimMIM
 
 TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(2, 2, 2, 2), num_heads=(2, 4, 8, 16), window_size=4)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from support import plain_models as plain
-from support.parity import TOLERANCE, randomised
+from support.plain_models import TOLERANCE, randomised
 
 from alos2tut.core.config import EncoderConfig, PretrainConfig, load_config
 from alos2tut.core.errors import Alos2TutError
-from alos2tut.dataset.store import Statistics, open_dataset
+from alos2tut.dataset.encoding import Statistics
+from alos2tut.dataset.store import open_dataset
 from alos2tut.networks.encoders import SwinEncoder, sincos_positions
 from alos2tut.pretraining.mixmae import MixMAE, from_units, to_units, unit_statistics
 from alos2tut.pretraining.reconstruction import draw_mask, reconstruct

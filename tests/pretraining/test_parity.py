@@ -1,29 +1,22 @@
 """The package's networks and losses against an independent implementation in plain PyTorch, on random weights."""
 
-import math
 import re
 
 import numpy as np
 import pytest
 import torch
 from support import plain_models as plain
+from support.plain_models import TOLERANCE, randomised
 
 from alos2tut.core.config import EncoderConfig, PretrainConfig
-from alos2tut.dataset.store import Statistics
-from alos2tut.networks.encoders import (
-    SwinEncoder,
-    build_encoder,
-    draw_masks,
-    linear_power,
-    standardize,
-    token_to_pixel_mask,
-)
+from alos2tut.dataset.encoding import Statistics
+from alos2tut.networks.encoders import SwinEncoder, build_encoder, linear_power, standardize
+from alos2tut.pretraining.masks import draw_masks, token_to_pixel_mask
 from alos2tut.pretraining.simmim import SimMIM, masked_loss
 from alos2tut.pretraining.stage import losses
 from alos2tut.pretraining.weighting import sar_weights
 
 #: largest difference of float64 results; features are of the order of 1
-TOLERANCE = {"rtol": 0.0, "atol": 1e-12}
 
 SWIN = EncoderConfig(patch_size=2, embed_dim=16, depths=(2, 2, 3, 2), num_heads=(2, 4, 4, 8), window_size=4)
 VIT = EncoderConfig(
@@ -40,17 +33,6 @@ VIT = EncoderConfig(
 
 def changed(config, **values):
     return EncoderConfig(**{**config.__dict__, **values})
-
-
-def randomised(module, seed=0):
-    """All parameters drawn anew, so that no zero or one hides a mistake; float64, in evaluation mode."""
-    generator = torch.Generator().manual_seed(seed)
-    module = module.double().eval()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            fan = math.sqrt(parameter[0].numel()) if parameter.ndim > 1 else 2.0
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / fan)
-    return module
 
 
 def plain_name(name):

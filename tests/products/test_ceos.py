@@ -23,7 +23,7 @@ from rasterio.warp import transform as reproject_points
 from scipy.interpolate import CubicHermiteSpline
 
 from alos2tut import Alos2TutError, geometry
-from alos2tut.products import ceos
+from alos2tut.products import ceos, ceos_layout
 from alos2tut.products.sources import FileSource, find_files
 from alos2tut.simulation import ceos_writer
 from alos2tut.simulation.ceos_writer import ProductDescription, write_ceos_product
@@ -114,9 +114,9 @@ def test_real_leader_records_in_walking_order(level15):
     source = real(level15, "LED")
     records = walked(source.path.read_bytes())
     assert [len(record) for _, record in records] == list(LENGTHS.values())
-    assert [codes for codes, _ in records] == [ceos.RECORDS[name].codes for name in LENGTHS]
+    assert [codes for codes, _ in records] == [ceos_layout.RECORDS[name].codes for name in LENGTHS]
     assert [codes[1] for codes, _ in records] == [192, 10, 20, 30, 40, 50, 60, *[200] * 5]
-    assert {name: ceos.RECORDS[name].length for name in LENGTHS} == LENGTHS
+    assert {name: ceos_layout.RECORDS[name].length for name in LENGTHS} == LENGTHS
     assert list(ceos.read_leader(source)) == list(LENGTHS)
     met = list(ceos.walk_records(source, "leader_descriptor"))
     assert [(name, len(record)) for name, record in met] == list(LENGTHS.items())
@@ -455,12 +455,12 @@ NOT_GIVEN_BACK = {
 def test_real_records_are_written_as_they_were_read(level15, file):
     """Every byte of the real headers that no field gives is listed: no field is forgotten, shifted or cut."""
     data = real(level15, file).path.read_bytes()
-    names = {record.codes: name for name, record in ceos.RECORDS.items()}
+    names = {record.codes: name for name, record in ceos_layout.RECORDS.items()}
     for number, (codes, record) in enumerate(walked(data[:720] if file == "TRL" else data), start=1):
         name = names[codes]
         if name.startswith("facility_"):
             name = f"facility_{number - 7}"
-        fields = ceos.unpack(record, ceos.RECORDS[name].layout)
+        fields = ceos_layout.unpack(record, ceos_layout.RECORDS[name].layout)
         again = bytearray(ceos_writer.pack(name, number, fields, length=len(record)))
         for start, end in NOT_GIVEN_BACK.get(name, ()):
             again[start - 1 : end] = record[start - 1 : end]
@@ -553,7 +553,7 @@ def windows(draw) -> tuple[tuple[int, int], slice, slice, int]:
 def test_strips_are_what_numpy_reads(tmp_path_factory, window, is_slc, extra, suffix, chunk):
     shape, rows, cols, step = window
     code, kind = ("C*8", ">c8") if is_slc else ("IU2", ">u2")
-    prefix = ceos.PREFIX_BYTES[code] + extra
+    prefix = ceos_layout.PREFIX_BYTES[code] + extra
     record_bytes = prefix + np.dtype(kind).itemsize * shape[1] + suffix
     body = RANDOM.integers(0, 256, (shape[0], record_bytes)).astype(np.uint8)
     wanted = np.frombuffer(body[:, prefix : record_bytes - suffix].tobytes(), kind).reshape(shape)[rows, cols]
@@ -1085,13 +1085,13 @@ def test_prefix_fields_lie_where_another_reader_has_them(code, names):
     from ceos_alos2.sar_image.processed_data import processed_data_record
     from ceos_alos2.sar_image.signal_data import signal_data_record
 
-    line = bytearray(i % 251 for i in range(ceos.PREFIX_BYTES[code]))
+    line = bytearray(i % 251 for i in range(ceos_layout.PREFIX_BYTES[code]))
     line[8:12] = struct.pack(">I", len(line))
     line[36:48] = struct.pack(">III", 2014, 252, 16_427_052)
     if code == "C*8":
         line[84:92] = struct.pack(">Q", 16_427_052_123)
     theirs = (signal_data_record if code == "C*8" else processed_data_record).parse(bytes(line))
-    [ours] = np.frombuffer(bytes(line), ceos.prefix_dtype(code))
+    [ours] = np.frombuffer(bytes(line), ceos_layout.prefix_dtype(code))
     assert (ours["year"], ours["day_of_year"], ours["millisecond"]) == (2014, 252, 16_427_052)
     assert theirs.sensor_acquisition_date == dt.datetime(2014, 9, 9, 4, 33, 47, 52_000)
     if code == "C*8":
@@ -1116,7 +1116,7 @@ def test_prefix_fields_lie_where_another_reader_has_them(code, names):
             without = line.copy()
             without[place] = bytes(place.stop - place.start)
             assert not signal_data_record.parse(bytes(without))[other]
-            assert np.frombuffer(bytes(without), ceos.prefix_dtype(code))[0][name] == 0
+            assert np.frombuffer(bytes(without), ceos_layout.prefix_dtype(code))[0][name] == 0
     for name, other in (COMMON_NAMES | names).items():
         expected = []
         for key in [other] if isinstance(other, str) else other:

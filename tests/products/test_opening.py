@@ -33,7 +33,7 @@ from support.products import (
 )
 
 from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product
-from alos2tut.products import ceos
+from alos2tut.products import ceos, ceos_layout
 
 DEGREES = rasterio.Affine(0.0002, 0, -160.2, 0, -0.0002, 22.1)
 UTM20S = rasterio.Affine(2.5, 0, 300_000, 0, -2.5, 9_000_000)
@@ -69,19 +69,19 @@ def records_of(data: bytes) -> list[bytes]:
 
 def without_records(path: Path, *kinds: str) -> None:
     """Take records out of a leader."""
-    codes = {ceos.RECORDS[kind].codes for kind in kinds}
+    codes = {ceos_layout.RECORDS[kind].codes for kind in kinds}
     path.write_bytes(b"".join(r for r in records_of(path.read_bytes()) if tuple(r[4:8]) not in codes))
 
 
 def write_field(path: Path, kind: str, name: str, text: str) -> None:
     """Put a text into a field of a record, right-justified, wherever the record lies in the file."""
-    codes, layout, _ = ceos.RECORDS[kind]
+    codes, layout, _ = ceos_layout.RECORDS[kind]
     data = bytearray(path.read_bytes())
     position = 0
     while tuple(data[position + 4 : position + 8]) != codes:
         position += struct.unpack_from(">I", data, position + 8)[0]
     start, form = layout[name]
-    width = ceos.parse_form(form).width
+    width = ceos_layout.parse_form(form).width
     at = position + start - 1
     data[at : at + width] = text.rjust(width).encode("ascii")
     path.write_bytes(data)
@@ -1373,12 +1373,12 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
 
 def _with_odd_field(data: bytearray, draw: random.Random) -> bytes | None:
     """With an odd text in a field of a CEOS record, if there is one."""
-    there = [record for record in ceos.RECORDS.values() if data.find(bytes(record.codes)) > 3]
+    there = [record for record in ceos_layout.RECORDS.values() if data.find(bytes(record.codes)) > 3]
     if not there or bytes(data[:4]) == b"<?xm":
         return None
     record = draw.choice(there)
     start, form = draw.choice(list(record.layout.values()))
-    width = ceos.parse_form(form).width
+    width = ceos_layout.parse_form(form).width
     at = data.find(bytes(record.codes)) - 4 + start - 1
     text = draw.choice([*_ODD_TEXTS, "9" * width])[:width].rjust(width).encode("latin-1")
     return bytes(data[:at] + text + data[at + width :])
@@ -1615,8 +1615,8 @@ def test_a_renamed_image_is_told(copied):
 )
 def test_a_leader_of_another_product_is_told(copied, field, text, told):
     folder = copied("CEOS 2.1")
-    _, form = ceos.DATASET_SUMMARY[field]
-    write_field(leader_of(folder), "dataset_summary", field, text.ljust(ceos.parse_form(form).width))
+    _, form = ceos_layout.DATASET_SUMMARY[field]
+    write_field(leader_of(folder), "dataset_summary", field, text.ljust(ceos_layout.parse_form(form).width))
     with pytest.warns(Alos2TutWarning, match=told):
         open_product(folder)
 

@@ -14,8 +14,9 @@ from support.datasets import write_packed_dataset
 
 from alos2tut.core.config import EncoderConfig, FinetuneConfig, PretrainConfig, load_config
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
+from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.legend import Legend
-from alos2tut.dataset.store import Statistics, open_dataset
+from alos2tut.dataset.store import open_dataset
 from alos2tut.metrics import scores_from_confusion
 from alos2tut.networks.decoders import build_decoder
 from alos2tut.networks.encoders import SwinEncoder, parameter_groups, standardize
@@ -24,14 +25,8 @@ from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import load_segmenter
 from alos2tut.pretraining.stage import pretrain
 from alos2tut.segmentation import stage as segmentation
-from alos2tut.segmentation.stage import (
-    _initial_segmenter,
-    budgeted_patches,
-    dice_focal,
-    finetune,
-    segmentation_losses,
-    training_class_weights,
-)
+from alos2tut.segmentation.losses import dice_focal, segmentation_losses
+from alos2tut.segmentation.stage import _initial_segmenter, budgeted_patches, finetune, training_class_weights
 from alos2tut.training.loop import initial_encoder
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}

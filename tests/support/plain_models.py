@@ -625,3 +625,18 @@ class PlainMixMAE(nn.Module):
         if weights is not None:
             error = error * torch.where(known, to_units(weights.expand_as(x), self.stride), 0)
         return error.sum() / known.sum().clamp(min=1), from_units(units, self.stride, self.grid)
+
+
+#: of what double precision may differ
+TOLERANCE = {"rtol": 0.0, "atol": 1e-12}
+
+
+def randomised(module, seed=0):
+    """All parameters drawn anew, so that no zero or one hides a mistake; float64, in evaluation mode."""
+    generator = torch.Generator().manual_seed(seed)
+    module = module.double().eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            fan = math.sqrt(parameter[0].numel()) if parameter.ndim > 1 else 2.0
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / fan)
+    return module

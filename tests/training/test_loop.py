@@ -28,21 +28,12 @@ from alos2tut.networks.distributed import ratios_over_processes
 from alos2tut.pretraining import stage as pretraining
 from alos2tut.pretraining.stage import plan_pretraining, pretrain
 from alos2tut.segmentation.stage import finetune
+from alos2tut.training import batches, callbacks
 from alos2tut.training import loop as training
-from alos2tut.training.loop import (
-    EndlessBatches,
-    PatchRows,
-    StepCallback,
-    batch_generator,
-    checkpoints_in,
-    count_parameters,
-    derived_seed,
-    draw_flips,
-    flip,
-    latest_checkpoint,
-    learning_rate,
-    number_of_steps,
-)
+from alos2tut.training.batches import EndlessBatches, PatchRows, batch_generator, derived_seed, draw_flips, flip
+from alos2tut.training.callbacks import StepCallback, checkpoints_in, latest_checkpoint
+from alos2tut.training.loop import count_parameters
+from alos2tut.training.module import learning_rate, number_of_steps
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
 MIXED = {**TINY, "shifted": False, "position": "sincos"}
@@ -110,7 +101,7 @@ def test_draws_depend_on_seed_and_micro_batch():
     draws = {key: tuple(draw_flips(32, batch_generator(*key)).flatten().tolist()) for key in [(0, 0), (0, 1), (1, 0)]}
     assert len(set(draws.values())) == 3
     assert torch.equal(draw_flips(32, batch_generator(0, 1)), draw_flips(32, batch_generator(0, 1)))
-    seeds = [derived_seed(0, purpose, key) for purpose in training.PURPOSES for key in range(50)]
+    seeds = [derived_seed(0, purpose, key) for purpose in batches.PURPOSES for key in range(50)]
     assert len(set(seeds)) == len(seeds)
 
 
@@ -472,7 +463,7 @@ def test_ctrl_c_is_an_exception_and_not_the_end(packed_dataset, tmp_path, monkey
 
     config = _settings("pretrain", packed_dataset, tmp_path, steps=2)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training.Progress, "on_step", interrupt)
+        patch.setattr(callbacks.Progress, "on_step", interrupt)
         pretrain(config)
     assert (pretrain(config) / "run.json").is_file()
 

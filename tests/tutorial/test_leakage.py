@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from alos2tut import Alos2TutError
-from alos2tut.dataset.store import Split, encode_db
+from alos2tut.dataset.encoding import encode_db
+from alos2tut.dataset.store import Split
 from alos2tut.tutorial.leakage import _HELD_OUT, HABITS, SCALES_PX, Leakage, _Ground, measure_leakage, pixel_features
 
 SIDE, GRID = 16, 12

@@ -19,10 +19,10 @@ from rasterio.crs import CRS
 
 from ... import geometry, radiometry
 from ...core.errors import Alos2TutError
-from .. import ceos
+from .. import ceos, ceos_layout
 from ..georeference import LineRanges, line_places, utm
 from ..names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, number
-from ..opening import is_w2_before_correction
+from ..open_ceos import is_w2_before_correction
 from ..product import Product
 from ..rasters import RasterBand, reprojected
 from ..sources import FileSource
@@ -174,17 +174,17 @@ def _ceos_image(folder: Mapping[str, FileSource], match: re.Match[str], problems
     label = match["pol"] + (f" scan {match['scan']}" if match["scan"] else "")
     source, fields = folder[match[0]], tried(folder, match[0], ceos.read_image_descriptor, problems) or {}
     code, record_bytes = str(fields.get("sample_code")), fields.get("record_bytes") or 0
-    if record_bytes < ceos.PREFIX_BYTES.get(code, math.inf):
+    if record_bytes < ceos_layout.PREFIX_BYTES.get(code, math.inf):
         return _Image(label, match, source, fields)
     # of a truncated image those lines that are there
-    present = max((source.size - ceos.DESCRIPTOR_BYTES) // record_bytes, 0)
+    present = max((source.size - ceos_layout.DESCRIPTOR_BYTES) // record_bytes, 0)
     present = max(min(present, present if fields["lines"] is None else fields["lines"]), 0)
     rows = np.arange(min(present, _MOST_LINES))
     if not source.packed and present:
         rows = np.unique(np.linspace(0, present - 1, len(rows)).round().astype(np.int64))
     # so that a line has two ends, whatever the descriptor says
     pixels = max(fields["pixels"] or 0, 2)
-    image = (source, present, pixels, record_bytes, ceos.PREFIX_BYTES[code], 0, code, None)
+    image = (source, present, pixels, record_bytes, ceos_layout.PREFIX_BYTES[code], 0, code, None)
     headers = tried(folder, match[0], lambda _: ceos.ImageFile(*image).prefixes(rows), problems) if present else None
     seen = None if headers is None else _Seen(*image, rows=rows, headers=headers)
     return _Image(label, match, source, fields, seen)
@@ -286,16 +286,16 @@ def _sizes(case: _Case, image: _Image, pointer: Mapping[str, Any]) -> Iterator[C
     code, usual_code = fields.get("sample_code"), "C*8" if level == "1.1" else "IU2"
     expected, needed, note = None, None, ""
     if lines is not None and record_bytes is not None:
-        expected = ceos.DESCRIPTOR_BYTES + lines * record_bytes
+        expected = ceos_layout.DESCRIPTOR_BYTES + lines * record_bytes
         missing = expected - image.source.size
         note = f"{abs(missing):,} bytes {'are missing' if missing > 0 else 'too many'}" if missing else ""
     yield compared(subject, "file size", {"descriptor": expected, "file": image.source.size}, note=note)
-    if code in ceos.SAMPLE_DTYPES and pixels is not None and prefix is not None:
-        needed = prefix + ceos.SAMPLE_DTYPES[code].itemsize * pixels + (fields["suffix_bytes"] or 0)
+    if code in ceos_layout.SAMPLE_DTYPES and pixels is not None and prefix is not None:
+        needed = prefix + ceos_layout.SAMPLE_DTYPES[code].itemsize * pixels + (fields["suffix_bytes"] or 0)
     seen, longest = image.seen, pointer.get("longest_bytes")
     last = int(seen.headers["line"][-1]) if seen is not None and seen.rows[-1] + 1 == lines else None
     # short lines: the longest record is the descriptor itself
-    longest = None if longest == ceos.DESCRIPTOR_BYTES else longest
+    longest = None if longest == ceos_layout.DESCRIPTOR_BYTES else longest
     # scans have their own sizes in summary.txt, counted from 0
     scan = int(image.match["scan"][1]) - 1 if image.match["scan"] else 0
     shape = [number(case.summary.get(f"Pdi_NoOf{name}_{scan}")) for name in ("Lines", "Pixels")]
@@ -304,7 +304,7 @@ def _sizes(case: _Case, image: _Image, pointer: Mapping[str, Any]) -> Iterator[C
         "lines": (lines, last, case.projection.get("lines"), shape[0], (pointer.get("records") or 1) - 1 or None),
         "pixels": (pixels, _pixels(image), case.projection.get("pixels"), shape[1]),
         "bytes of a line": (record_bytes, image.common("length"), None, None, longest, needed),
-        "bytes before pixels": (prefix, None, None, None, None, ceos.PREFIX_BYTES[usual_code]),
+        "bytes before pixels": (prefix, None, None, None, None, ceos_layout.PREFIX_BYTES[usual_code]),
         "sample type": (code, None, None, None, None, usual_code),
     }
     yield from table(subject, sources, rows)
@@ -331,7 +331,7 @@ def _line_headers(image: _Image, seen: _Seen) -> Iterator[Check]:
             note += f", {wrong.size} differ, the first of them says {stated[wrong[0]]}, not {expected[wrong[0]]}"
         yield judged(subject, what, not wrong.size, values, note)
     codes = [tuple(row) for row in np.unique(lines["type"], axis=0).tolist()]
-    expected_codes = ceos.LINE_CODES[seen.sample_code]
+    expected_codes = ceos_layout.LINE_CODES[seen.sample_code]
     yield judged(subject, "record type", codes == [expected_codes], {"lines": codes[0], "expected": expected_codes})
     pairs = np.unique(np.stack([lines["transmitted"], lines["received"]], axis=1), axis=0)
     letters = ["".join("HV"[n] if n < 2 else "?" for n in pair) for pair in pairs.tolist()]
@@ -549,12 +549,12 @@ def _records(case: _Case) -> Iterator[Check]:
     if source is not None and descriptor:
         met = [(name, len(record)) for name, record in ceos.walk_records(source, "leader_descriptor")]
         wrong = []
-        for kind in ceos.COUNTED:
+        for kind in ceos_layout.COUNTED:
             count, length = descriptor[f"{kind}_count"] or 0, descriptor[f"{kind}_bytes"]
             lengths = [n for name, n in met if name == kind]
             if lengths != [length] * count:
                 wrong.append(f"{kind}: {count} of {length} bytes stated, {lengths or 'none'} met")
-        total = sum(descriptor[f"{kind}_count"] or 0 for kind in ceos.COUNTED)
+        total = sum(descriptor[f"{kind}_count"] or 0 for kind in ceos_layout.COUNTED)
         both = {"descriptor": total, "met": len(met) - 1}
         yield judged("records", "records of the leader", not wrong, both, "; ".join(wrong))
         stated = next((_all_of(pointer, "records", "longest_bytes") for pointer in case.pointers("SARL")), None)
@@ -564,5 +564,5 @@ def _records(case: _Case) -> Iterator[Check]:
     if source is not None and fields.get("images") == 1:
         parts = _all_of(fields, "image_columns", "image_rows", "image_sample_bytes")
         values = {"descriptor": fields["image_bytes"], "columns × rows × bytes": parts and math.prod(parts)}
-        values["file"] = source.size - ceos.DESCRIPTOR_BYTES
+        values["file"] = source.size - ceos_layout.DESCRIPTOR_BYTES
         yield compared("records", "bytes of the trailer's image", values)

@@ -33,10 +33,11 @@ from rasterio.windows import Window
 
 from ...dataset import splits
 from ...dataset.archive import Archive
-from ...dataset.builder import FATES, Choice
+from ...dataset.encoding import NO_DATA, decode_db
 from ...dataset.labels import LabelMap
 from ...dataset.legend import IGNORE, Legend
-from ...dataset.store import NO_DATA, PatchDataset, Split, decode_db
+from ...dataset.selection import FATES, Choice
+from ...dataset.store import PatchDataset, Split
 from ...dataset.survey import LONLAT
 from ...plotting import (
     BLUE,

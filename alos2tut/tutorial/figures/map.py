@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ...core.errors import Alos2TutError, closest
 from ...dataset.legend import IGNORE, Legend
 from ...mapping.files import Orientation, PixelWindow, orientation
-from ...mapping.preview import _NOTHING, cividis, _frame, _keys, _nothing_key
+from ...mapping.preview import _NOTHING, _frame, _keys, _nothing_key, cividis
 from ...plotting import BLUE, ORANGE, VERMILION, grey_limits, grey_range, symbol, told
 from ..map_view import MapView, agreement_by_confidence
 

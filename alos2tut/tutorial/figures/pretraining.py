@@ -21,7 +21,6 @@ from scipy.ndimage import distance_transform_edt, median_filter
 from ...core.config import PretrainConfig
 from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset, Split
-from ...networks.encoders import draw_masks
 from ...plotting import (
     BLUE,
     GREEN,
@@ -35,6 +34,7 @@ from ...plotting import (
     smooth,
     symbol,
 )
+from ...pretraining.masks import draw_masks
 from ...pretraining.mixmae import from_units, to_units, unit_statistics
 from ...pretraining.reconstruction import HiddenPixels, evenly, means_by_group
 from ...pretraining.weighting import Weighting, sar_weights_db

@@ -30,7 +30,7 @@ from support.products import (
 from alos2tut import Alos2TutError
 from alos2tut.cli import main
 from alos2tut.geometry import incidence_by_slant_range_deg
-from alos2tut.products import ceos
+from alos2tut.products import ceos_layout
 from alos2tut.products.verify import ceos as checks_ceos
 from alos2tut.products.verify import report as verification
 from alos2tut.products.verify.report import Report, verify_product
@@ -57,12 +57,12 @@ def check_of(report: Report, name: str):
 
 def field_place(data: bytes, kind: str, name: str) -> tuple[int, int]:
     """Where a field of a record lies in a file: first byte and number of bytes."""
-    codes, layout, _ = ceos.RECORDS[kind]
+    codes, layout, _ = ceos_layout.RECORDS[kind]
     position = 0
     while tuple(data[position + 4 : position + 8]) != codes:
         position += struct.unpack_from(">I", data, position + 8)[0]
     start, form = layout[name]
-    return position + start - 1, ceos.parse_form(form).total_bytes
+    return position + start - 1, ceos_layout.parse_form(form).total_bytes
 
 
 def field_writer(file: str, kind: str, name: str, text: str) -> Callable[[Path], None]:
@@ -85,9 +85,9 @@ def line_writer(name: str, value: object, rows: slice = slice(None)) -> Callable
     def write(folder: Path) -> None:
         path = file_of(folder, "IMG")
         data = bytearray(path.read_bytes())
-        fields = ceos.unpack(bytes(data[:720]), ceos.IMAGE_DESCRIPTOR)
+        fields = ceos_layout.unpack(bytes(data[:720]), ceos_layout.IMAGE_DESCRIPTOR)
         code, lines = fields["sample_code"], (len(data) - 720) // fields["record_bytes"]
-        prefixes = np.ndarray((lines,), ceos.prefix_dtype(code), data, 720, (fields["record_bytes"],))
+        prefixes = np.ndarray((lines,), ceos_layout.prefix_dtype(code), data, 720, (fields["record_bytes"],))
         before = prefixes[name][rows].copy()
         prefixes[name][rows] = value(before) if callable(value) else value
         path.write_bytes(data)
@@ -758,7 +758,7 @@ def mutated(name: str, content: bytes, draw: random.Random) -> bytes:
         data[draw.randrange(min(len(data), 5000))] = draw.randrange(256)
         return bytes(data)
     record = draw.choice(records[name[:3]])
-    at, size = field_place(data, record, draw.choice(list(ceos.RECORDS[record].layout)))
+    at, size = field_place(data, record, draw.choice(list(ceos_layout.RECORDS[record].layout)))
     values = ["", "0", "-1", "1", "9" * size, "nan", "inf", "1e308", "-1e308", "1e-300", "12", "61", "*" * 9]
     data[at : at + size] = draw.choice(values)[:size].rjust(size).encode("ascii")
     return bytes(data)

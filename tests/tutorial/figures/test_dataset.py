@@ -14,8 +14,8 @@ from support.datasets import write_packed_dataset
 from alos2tut import open_dataset, open_product
 from alos2tut.dataset import splits
 from alos2tut.dataset.archive import Archive, Entry
-from alos2tut.dataset.builder import FATES, Choice
 from alos2tut.dataset.legend import IGNORE, Legend
+from alos2tut.dataset.selection import FATES, Choice
 from alos2tut.dataset.survey import PatchTable
 from alos2tut.tutorial import widgets
 from alos2tut.tutorial.figures import dataset as dataset_figures

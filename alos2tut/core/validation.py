@@ -1,0 +1,102 @@
+"""Checks of arguments that many functions take: counts, windows, looks, arrays of numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import Alos2TutError
+
+FloatArray = NDArray[np.floating[Any]]
+
+
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether a value is a whole number of at least ``least``; True is none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= least
+
+
+def look_pair(looks: int | Sequence[int]) -> tuple[int, int]:
+    """Looks as (rows, columns).
+
+    Raises:
+        Alos2TutError: anything but one or two whole numbers of at least 1.
+    """
+    pair: tuple[Any, ...] = tuple(looks) if isinstance(looks, (tuple, list)) else (looks, looks)
+    if len(pair) != 2 or not all(map(is_count, pair)):
+        raise Alos2TutError(f"looks={looks!r} is not a whole number of at least 1, or a pair of them", where="looks")
+    return int(pair[0]), int(pair[1])
+
+
+def as_numbers(values: ArrayLike, where: str) -> NDArray[Any]:
+    """An array of real or complex numbers, NaN where they are masked.
+
+    Raises:
+        Alos2TutError: text, or rows of unequal lengths; it names ``where``.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise Alos2TutError("is no array: its rows are of unequal lengths", where=where) from error
+    if array.dtype.kind not in "fiuc":
+        raise Alos2TutError(f"holds {array.dtype}, not numbers", where=where)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        array = np.where(np.ma.getmaskarray(values), np.nan, array).astype(np.result_type(array.dtype, np.float32))
+    return array
+
+
+def as_real(values: ArrayLike, where: str) -> FloatArray:
+    """An array of floats, at least float32, NaN where they are masked.
+
+    Raises:
+        Alos2TutError: complex numbers, and what :func:`as_numbers` refuses.
+    """
+    array = as_numbers(values, where)
+    if np.iscomplexobj(array):
+        raise Alos2TutError("is complex", where=where, remedy="Give its squared magnitude.")
+    return array.astype(np.result_type(array.dtype, np.float32), copy=False)
+
+
+def check_looks(looks: float) -> float:
+    """A number of looks, checked.
+
+    Raises:
+        Alos2TutError: not a finite number above zero.
+    """
+    if not (is_number(looks) and 0 < looks < math.inf):
+        raise Alos2TutError(f"looks={looks!r} is not a finite number above 0", where="looks")
+    return float(looks)
+
+
+def check_window(window: int, shape: tuple[int, ...]) -> None:
+    """Whether a window has a centre and fits into an image.
+
+    Raises:
+        Alos2TutError: not an odd whole number of at least 3, or larger than the image in either direction.
+    """
+    if not is_count(window) or window < 3 or window % 2 == 0:
+        raise Alos2TutError(f"window={window!r} is not an odd whole number of at least 3", where="window")
+    check_fits(window, shape, where="window")
+
+
+def check_fits(size: int, shape: tuple[int, ...], where: str) -> None:
+    """Whether a window of ``size`` × ``size`` pixels fits into an image; ``where`` names the argument.
+
+    Raises:
+        Alos2TutError: it is larger than the image in either direction.
+    """
+    if size > min(shape):
+        raise Alos2TutError(
+            f"a window of {size} pixels is larger than the image of {shape[0]} × {shape[1]}",
+            where=where,
+            remedy="Take a smaller one.",
+        )
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number; True and text are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,0 +1,145 @@
+"""Which of the surveyed patches are kept, sampled, and dealt to which list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.config import DatasetConfig
+from ..core.errors import Alos2TutError, warn
+from . import balance, splits
+from .legend import Legend
+from .store import (
+    SPLITS,
+)
+from .survey import PatchTable
+
+#: what becomes of a patch; the place in this list is its number
+FATES = ("kept", "too little data", "too much of a class", "no sampled point", "in the buffer", "too few labels")
+
+
+_KEPT, _NO_DATA, _CLASS, _POINT, _BUFFER, _LABELS = range(len(FATES))
+
+
+#: the stores, by the number that dealing gives to their ground
+_STORES = {splits.PRETRAIN: "pretrain", splits.VAL: "val", splits.TEST: "test"}
+
+
+_LABELLED = ("train", "val", "test")
+
+
+#: streams of random numbers
+_PLACES = 22
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What becomes of each patch of a survey.
+
+    Attributes:
+        table: the survey.
+        fate: (N,) uint8, number in :data:`FATES`.
+        ground: (N,) int8, whose ground it is: ``splits.PRETRAIN``, ``VAL`` or ``TEST``; meaningless if it is not kept.
+        point: (N,) int16, class of the sampled point in it; −1: none.
+        enough_labels: (N,) bool, whether it may be in a labelled list.
+        names: of the classes.
+    """
+
+    table: PatchTable
+    fate: NDArray[np.uint8]
+    ground: NDArray[np.int8]
+    point: NDArray[np.int16]
+    enough_labels: NDArray[np.bool_]
+    names: tuple[str, ...]
+
+    @cached_property
+    def lists(self) -> dict[str, NDArray[np.int64]]:
+        """The patches of each list by their place in the survey, in its order."""
+        kept = self.fate == _KEPT
+        lists = {name: np.flatnonzero(kept & (self.ground == code)) for code, name in _STORES.items()}
+        return lists | {"train": lists["pretrain"][self.enough_labels[lists["pretrain"]]]}
+
+    def class_pixels(self, split: str) -> NDArray[np.int64]:
+        """Labelled pixels of each class in a list, (C,)."""
+        return np.asarray(self.table.counts[self.lists[split]].sum(axis=0))
+
+    def balance(self) -> dict[str, Any]:
+        """Classes before and after caps and sampling, and how many patches were dropped for which reason."""
+        before = self.fate != _NO_DATA
+        after = before & (self.fate != _CLASS) & (self.fate != _POINT)
+        dropped = np.bincount(self.fate, minlength=len(FATES)).tolist()
+        return {
+            "before": balance.histogram(self.table.counts[before], self.names),
+            "after": balance.histogram(self.table.counts[after], self.names),
+            "dropped": dict(zip(FATES[1:], dropped[1:], strict=True)),
+        }
+
+
+def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
+    """Decide what becomes of every patch: enough data, caps, sampled points, then the dealing of ground to lists.
+
+    Args:
+        table: the survey of all products.
+        config: settings.
+        legend: of the classes that were counted.
+
+    Raises:
+        Alos2TutError: nothing is left, the ground cannot be dealt, or a list stays empty.
+    """
+    fate, point = _sampled(table, config, legend)
+    left = np.flatnonzero(fate == _KEPT)
+    if not len(left):
+        raise Alos2TutError(
+            f"no patch is left after filtering {len(table)}",
+            where="dataset settings",
+            remedy="Lower min_valid_fraction or patch_px, or relax max_class_share.",
+        )
+    ground = np.full(len(table), splits.BUFFER, np.int8)
+    ground[left] = splits.deal_ground(
+        table.box_deg[left],
+        table.counts[left],
+        block_m=config.block_m,
+        buffer_m=config.buffer_m,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        seed=config.seed,
+    )
+    fate[left[ground[left] == splits.BUFFER]] = _BUFFER
+    enough_labels = table.labelled >= config.min_labelled_fraction
+    fate[(fate == _KEPT) & (ground != splits.PRETRAIN) & ~enough_labels] = _LABELS
+    choice = Choice(table, fate, ground, point, enough_labels, tuple(legend.names))
+    for split in SPLITS:
+        if not len(choice.lists[split]):
+            raise Alos2TutError(
+                f"the list '{split}' is empty after splitting {len(left)} patches",
+                where="dataset settings",
+                remedy="Choose a smaller block_m, buffer_m or min_labelled_fraction, or give more products.",
+            )
+    return choice
+
+
+def _sampled(table: PatchTable, config: DatasetConfig, legend: Legend) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+    """The fates of patches without enough data, over the caps or without a point; and the class of each one's point."""
+    fate, point = np.full(len(table), _KEPT, np.uint8), np.full(len(table), -1, np.int16)
+    fate[balance.exceeds_share(table.counts, config.max_class_share, legend.names, config.patch_px)] = _CLASS
+    fate[table.valid < config.min_valid_fraction] = _NO_DATA
+    left = np.flatnonzero(fate == _KEPT)
+    if config.points is not None and len(left):
+        point[left] = balance.sample_patches(table.counts[left], config.points, config.temperature, config.seed)
+        fate[left[point[left] < 0]] = _POINT
+    return fate, point
+
+
+def _report_absent(choice: Choice, config: DatasetConfig) -> None:
+    for split in _LABELLED:
+        absent = [name for name, n in zip(choice.names, choice.class_pixels(split), strict=True) if n == 0]
+        if absent:
+            message = f"the list '{split}' has no pixel of: {', '.join(absent)}"
+            if config.require_all_classes:
+                raise Alos2TutError(message, where="dataset settings", remedy="Give more ground or another seed.")
+            effect = "never learned" if split == "train" else "left out of its mIoU"
+            warn(f"{message} ({effect})")

@@ -1,0 +1,66 @@
+"""Which tokens are hidden: random units of a fixed share, as SimMIM and MixMAE take them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..core.errors import Alos2TutError
+
+
+def check_mask_unit(image_px: tuple[int, int], unit_px: int, patch_size: int, ratio: float) -> None:
+    """Refuse units that do not consist of patches, do not tile the image, or would all be hidden.
+
+    Raises:
+        Alos2TutError: naming the setting.
+    """
+    if unit_px % patch_size:
+        raise Alos2TutError(
+            f"a mask unit of {unit_px} px is no multiple of the patch size {patch_size}", where="mask_unit_px"
+        )
+    if any(side % unit_px for side in image_px):
+        raise Alos2TutError(
+            f"mask units of {unit_px} px do not tile images of {image_px[0]} × {image_px[1]} px", where="mask_unit_px"
+        )
+    units = image_px[0] // unit_px * (image_px[1] // unit_px)
+    if math.ceil(ratio * units) == units:
+        raise Alos2TutError(
+            f"a ratio of {ratio} hides all {units} units of {unit_px} px, and leaves nothing to guess from",
+            where="mask_ratio",
+            remedy="Lower it, or make the units smaller.",
+        )
+
+
+def draw_masks(
+    n: int, image_px: tuple[int, int], unit_px: int, patch_size: int, ratio: float, generator: torch.Generator
+) -> Tensor:
+    """Masks of random square units, each image its own (SimMIM, arXiv 2111.09886).
+
+    Args:
+        n: number of images.
+        image_px: (height, width).
+        unit_px: side of a unit: hidden whole or not at all.
+        patch_size: side of a token's patch.
+        ratio: share of units to hide, rounded up.
+        generator: on the CPU, so that masks do not depend on the device.
+
+    Returns:
+        (n, H/patch, W/patch) bool, True where hidden.
+
+    Raises:
+        Alos2TutError: as :func:`check_mask_unit`.
+    """
+    check_mask_unit(image_px, unit_px, patch_size, ratio)
+    rows, cols = (side // unit_px for side in image_px)
+    order = torch.rand(n, rows * cols, generator=generator).argsort(dim=1)
+    hidden = order[:, : math.ceil(ratio * rows * cols)]
+    units = torch.zeros(n, rows * cols, dtype=torch.bool).scatter_(1, hidden, True).view(n, rows, cols)
+    tokens = unit_px // patch_size
+    return units.repeat_interleave(tokens, dim=1).repeat_interleave(tokens, dim=2)
+
+
+def token_to_pixel_mask(mask: Tensor, patch_size: int) -> Tensor:
+    """A mask of tokens (B, H/patch, W/patch) as one of pixels, (B, 1, H, W)."""
+    return mask.repeat_interleave(patch_size, dim=1).repeat_interleave(patch_size, dim=2).unsqueeze(1)

@@ -1,0 +1,154 @@
+"""The endless, seeded stream of batches, and what is drawn at random for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from ..core.errors import Alos2TutError
+from ..dataset.store import Split, batch_indices, open_dataset
+
+#: One sample of the endless stream: micro-batch, position in it, index in the list.
+Sample = tuple[int, int, int]
+
+
+#: Keeps the draws of different purposes apart.
+PURPOSES = {"init": 0, "network": 1, "augmentation": 2, "examples": 3, "budget": 4}
+
+
+class Batch(NamedTuple):
+    """One process's share of a micro-batch."""
+
+    micro_batch: int
+    #: (B,) int64 positions in the whole micro-batch; NumPy, so that they stay where random numbers are drawn
+    positions: NDArray[np.int64]
+    #: (B, C, H, W) int16 hundredths of dB
+    rows: Tensor
+    #: (B, H, W) uint8 class indices; empty where nobody asks for them
+    labels: Tensor
+
+
+def derived_seed(seed: int, purpose: str, *keys: int) -> int:
+    """A seed for one purpose (of :data:`PURPOSES`) and place, unrelated to those of all others."""
+    state = np.random.SeedSequence([seed, PURPOSES[purpose], *keys]).generate_state(2, np.uint32)
+    return int(state[0]) << 31 ^ int(state[1])
+
+
+def batch_generator(seed: int, micro_batch: int) -> torch.Generator:
+    """The CPU generator from which a whole micro-batch's flips, then its masks, are drawn."""
+    return torch.Generator().manual_seed(derived_seed(seed, "augmentation", micro_batch))
+
+
+def draw_flips(n: int, generator: torch.Generator) -> Tensor:
+    """For each of n images whether to mirror it left to right and top to bottom, (n, 2) bool."""
+    return torch.rand(n, 2, generator=generator) < 0.5
+
+
+def flip(images: Tensor, flips: Tensor) -> Tensor:
+    """Mirror each image (B, …, H, W) as :func:`draw_flips` says; labels and images alike."""
+    flips = to_device(flips, images.device)
+    for column, axis in [(0, -1), (1, -2)]:
+        chosen = flips[:, column].view(-1, *[1] * (images.ndim - 1))
+        images = torch.where(chosen, images.flip(axis), images)
+    return images
+
+
+def to_device(drawn: Tensor, device: torch.device) -> Tensor:
+    """What was drawn on the CPU on the device, without making a GPU wait for it."""
+    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)
+
+
+class EndlessBatches(Sampler[list[Sample]]):
+    """The micro-batches of one process, without end.
+
+    Args:
+        n: samples in the list.
+        batch_size: samples per micro-batch, over all processes.
+        seed: decides the order.
+        first: gives the number of the micro-batch to start at, asked when iteration starts (only then does a resumed
+            run know it).
+        rank, world: this process and the number of processes; each takes a contiguous slice.
+        paired: keep the i-th sample and the i-th from the end in one process, which then takes two slices.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        first: Callable[[], int],
+        rank: int = 0,
+        world: int = 1,
+        paired: bool = False,
+    ) -> None:
+        if n < 1:
+            raise Alos2TutError("the list of patches to train on is empty", remedy="Build the dataset of more ground.")
+        if ((batch_size + 1) // 2 if paired else batch_size) < world:
+            raise Alos2TutError(f"a batch of {batch_size} cannot be shared by {world} processes", where="batch_size")
+        self.n, self.batch_size, self.seed, self.first = n, batch_size, seed, first
+        if paired:
+            half = np.array_split(np.arange((batch_size + 1) // 2), world)[rank]
+            self.positions = np.unique([half, batch_size - 1 - half])
+        else:
+            self.positions = np.array_split(np.arange(batch_size), world)[rank]
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        micro_batch = self.first()
+        while True:
+            indices = batch_indices(self.n, self.batch_size, self.seed, micro_batch)
+            yield [(micro_batch, int(place), int(indices[place])) for place in self.positions]
+            micro_batch += 1
+
+
+class PatchRows(Dataset[Batch]):
+    """Gathers stored rows and, if asked to, labels; the arithmetic is left to the device.
+
+    Args:
+        dataset: its folder.
+        split: the list.
+        labelled: whether labels are needed.
+        chosen: positions in the list that count; None: all.
+    """
+
+    def __init__(
+        self, dataset: str | Path, split: str, labelled: bool = True, chosen: NDArray[np.int64] | None = None
+    ) -> None:
+        self.dataset, self.name, self.labelled, self.chosen = Path(dataset), split, labelled, chosen
+
+    @cached_property
+    def split(self) -> Split:
+        """The list and its mapped arrays, opened once in each worker."""
+        return open_dataset(self.dataset).split(self.name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # mapped arrays would be pickled whole
+        return {key: value for key, value in self.__dict__.items() if key != "split"}
+
+    def __len__(self) -> int:
+        return len(self.split) if self.chosen is None else len(self.chosen)
+
+    def places(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions in the list of samples 0…len − 1."""
+        return indices if self.chosen is None else self.chosen[indices]
+
+    def __getitems__(self, samples: list[Sample]) -> Batch:
+        """One batch for the samples that :class:`EndlessBatches` yields."""
+        indices = self.places(np.array([index for _, _, index in samples]))
+        positions = np.array([position for _, position, _ in samples])
+        if self.labelled:
+            rows, labels = self.split.gather(indices)
+        else:
+            rows, labels = self.split.gather_rows(indices), np.empty(0, np.uint8)
+        return Batch(samples[0][0], positions, torch.from_numpy(rows), torch.from_numpy(labels))
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,149 @@
+"""What Lightning trains: a network, its batches, its optimiser and learning rate."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ..core.config import FinetuneConfig, PretrainConfig
+from ..networks.distributed import sum_over_processes
+from ..networks.encoders import parameter_groups
+from .batches import Batch, EndlessBatches, PatchRows, _as_it_is, batch_generator, derived_seed, draw_flips
+
+
+def number_of_steps(config: PretrainConfig | FinetuneConfig, n: int) -> int:
+    """Optimiser steps: as configured, else what the epochs over n samples take, rounded up."""
+    return config.steps or max(1, math.ceil(config.epochs * n / (config.batch_size * config.accumulate)))
+
+
+def learning_rate(config: PretrainConfig | FinetuneConfig, step: int, steps: int) -> float:
+    """The learning rate of one optimiser step.
+
+    A linear warm-up, then for pretraining constant with drops to a tenth, for fine-tuning a cosine. ``base_lr``,
+    ``warmup_lr`` and ``min_lr`` are for 512 samples per step and scale with their number (the linear rule of arXiv
+    1706.02677); where ``lr`` is given, it and the other two are taken as they are.
+
+    Args:
+        config: the settings.
+        step: from 0.
+        steps: their number.
+    """
+    scale = 1.0 if config.lr else config.batch_size * config.accumulate / 512
+    peak = config.lr or config.base_lr * scale
+    warmup = round(config.warmup_fraction * steps)
+    if step < warmup:
+        start = min(config.warmup_lr * scale, peak)
+        return start + (peak - start) * step / warmup
+    if isinstance(config, PretrainConfig):
+        return float(peak * 0.1 ** sum(step >= drop * steps for drop in config.lr_drops))
+    end = min(config.min_lr * scale, peak)
+    return end + (peak - end) * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group its learning rate: this one times the group's ``lr_scale``."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+class Training(lightning.LightningModule):
+    """What Lightning trains: a network, its batches and its optimiser. Subclasses say what the loss is.
+
+    Args:
+        network: the module to train; its encoder is ``network.encoder``.
+        config: the settings.
+        split: the list to train on.
+        steps: optimiser steps.
+        labelled: whether labels are needed.
+        paired: whether the i-th sample of a batch and the i-th from its end belong together.
+        chosen: positions in the list to train on; None: all.
+
+    Attributes:
+        grad_norm: norm of the last step's gradient before it was clipped.
+        stop_reason: set from outside (by a signal, or the clock) to end training after the current step.
+    """
+
+    #: what :meth:`losses` reports
+    reported: tuple[str, ...] = ("loss",)
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: PretrainConfig | FinetuneConfig,
+        split: str,
+        steps: int,
+        *,
+        labelled: bool = True,
+        paired: bool = False,
+        chosen: NDArray[np.int64] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.config, self.steps, self.paired = network, config, steps, paired
+        self.rows = PatchRows(config.dataset, split, labelled, chosen)
+        self.grad_norm: Tensor = torch.zeros(())
+        self.stop_reason: str | None = None
+
+    def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch to differentiate, and what to report of the whole micro-batch over all processes.
+
+        Args:
+            batch: on the device.
+            flips: (B, 2) bool, this process's share.
+            generator: whose next draws are this micro-batch's masks, for all processes together.
+        """
+        raise NotImplementedError
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """One micro-batch."""
+        torch.manual_seed(derived_seed(self.config.seed, "network", batch.micro_batch, self.global_rank))
+        generator = batch_generator(self.config.seed, batch.micro_batch)
+        flips = draw_flips(self.config.batch_size, generator)[batch.positions]
+        loss, reported = self.losses(batch, flips, generator)
+        # one process that is told to stop stops all, after the same step
+        stop = sum_over_processes(torch.full((), float(self.stop_reason is not None), device=self.device))
+        return {"loss": loss, "reported": reported, "stop": stop, "micro_batch": batch.micro_batch}
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Clip the gradient's norm, and remember what it was."""
+        clip = self.config.clip_norm
+        self.grad_norm = nn.utils.clip_grad_norm_((p for p in self.parameters() if p.grad is not None), clip).detach()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW with our parameter groups."""
+        config = self.config
+        layer_decay = config.layer_decay if isinstance(config, FinetuneConfig) else 1.0
+        groups = parameter_groups(self.network, config.weight_decay, layer_decay)
+        optimizer = torch.optim.AdamW(groups, lr=1.0, betas=config.betas, eps=1e-8)
+        set_learning_rate(optimizer, learning_rate(config, 0, self.steps))
+        return optimizer
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set this step's learning rate, which needs no scheduler's state to be right after resuming."""
+        set_learning_rate(self.trainer.optimizers[0], learning_rate(self.config, self.global_step, self.steps))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The endless stream, from where a resumed run stopped."""
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        sampler = EndlessBatches(
+            len(self.rows),
+            self.config.batch_size,
+            self.config.seed,
+            lambda: progress.current.ready,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+            self.paired,
+        )
+        return DataLoader(
+            self.rows,
+            batch_sampler=sampler,
+            collate_fn=_as_it_is,
+            num_workers=self.config.loader_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
