@@ -19,10 +19,11 @@ test: .venv/.installed ## run the tests
 lab: .venv/.installed ## open the notebooks in JupyterLab
 	@cd notebooks && ../.venv/bin/python -m jupyterlab
 
-lint: .venv/.installed ## check style and types
+lint: .venv/.installed ## check style, types and that imports only go down
 	@.venv/bin/python -m ruff check .
 	@.venv/bin/python -m ruff format --check .
 	@.venv/bin/python -m mypy
+	@.venv/bin/lint-imports
 
 soak: .venv/.installed ## run the long tests
 	@.venv/bin/python -m pytest -m soak

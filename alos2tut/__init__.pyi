@@ -13,7 +13,7 @@ from . import segmentation as segmentation
 from . import simulation as simulation
 from . import speckle as speckle
 from . import tutorial as tutorial
-from .core.config import load_config as load_config
+from .configs import load_config as load_config
 from .core.errors import Alos2TutError as Alos2TutError
 from .core.errors import Alos2TutWarning as Alos2TutWarning
 from .dataset.builder import build_dataset as build_dataset

@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .configs import describe_settings, encoder_presets, load_config, profile_names
 from .core.artifacts import read_json
-from .core.config import describe_settings, encoder_presets, load_config, profile_names
 from .core.errors import Alos2TutError, Alos2TutWarning, Stopped
 from .core.version import __version__
 from .dataset.legend import legend_names

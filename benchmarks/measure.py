@@ -38,11 +38,11 @@ from alos2tut import (
     open_product,
     simulate_product,
 )
-from alos2tut.core.config import EncoderConfig
 from alos2tut.core.validation import FloatArray
 from alos2tut.dataset.encoding import Statistics, decode_db
 from alos2tut.dataset.store import PatchDataset, batch_indices
 from alos2tut.mapping.tiling import TileGrid
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.segmenter import Segmenter
 from alos2tut.simulation.ceos_writer import ProductDescription, write_ceos_product

@@ -27,11 +27,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from alos2tut import load_config, load_legend, open_dataset
-from alos2tut.core.config import PretrainConfig
 from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.store import PatchDataset
 from alos2tut.networks.encoders import build_encoder
 from alos2tut.networks.segmenter import Segmenter
+from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.simmim import SimMIM
 from alos2tut.pretraining.stage import Pretraining, build_objective, count_operations, losses
 from alos2tut.training.callbacks import History, StepCallback

@@ -30,8 +30,8 @@ from alos2tut import (
     open_product,
     simulate_product,
 )
+from alos2tut.configs import split_overrides
 from alos2tut.core.artifacts import make_folder
-from alos2tut.core.config import split_overrides
 from alos2tut.core.errors import Stopped
 from alos2tut.dataset.encoding import encode_db
 from alos2tut.networks.conversion import write_stand_in

@@ -13,7 +13,7 @@ import torch
 
 from alos2tut import open_dataset
 from alos2tut.cli import _parser, main
-from alos2tut.core.config import describe_settings, load_config
+from alos2tut.configs import describe_settings, load_config
 from alos2tut.networks.weights import save_weights
 
 COMMANDS = ["info", "verify", "fetch", "simulate", "build-dataset", "export-patches", "import-patches", "pretrain"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alos2tut.core.config import load_config
+from alos2tut.configs import load_config
 from alos2tut.dataset.store import open_dataset
 
 JOBS = Path(__file__).resolve().parents[1] / "jobs"

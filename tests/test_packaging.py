@@ -18,7 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import alos2tut
-from alos2tut.core.config import profile_names
+from alos2tut.configs import profile_names
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ["01_read_and_inspect", "02_build_dataset", "03_pretrain", "04_finetune", "05_evaluate_and_map"]
@@ -295,7 +295,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def test_a_wheel_carries_settings_legends_and_the_data_manifest(wheel):
     assert wheel["alos2tut/downloads/data_manifest.yaml"].decode() == read("data_manifest.yaml")
-    assert {"alos2tut/core/profiles.yaml", "alos2tut/dataset/legends/japan_9.yaml", "alos2tut/py.typed"} <= wheel.keys()
+    assert {"alos2tut/profiles.yaml", "alos2tut/dataset/legends/japan_9.yaml", "alos2tut/py.typed"} <= wheel.keys()
     assert not [name for name in wheel if not re.match(r"alos2tut(-[^/]+\.dist-info)?/", name)]
 
 

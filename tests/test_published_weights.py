@@ -13,8 +13,8 @@ import pytest
 
 from alos2tut import load_config, open_dataset
 from alos2tut.cli import _parser
+from alos2tut.configs import split_overrides
 from alos2tut.core.artifacts import read_json
-from alos2tut.core.config import split_overrides
 from alos2tut.networks.conversion import AUTHORS_STATISTICS
 from alos2tut.networks.weights import read_header
 

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from ..core.artifacts import matches
-from ..core.config import DatasetConfig
 from ..core.errors import Alos2TutError, closest
 from ..core.progress import progress_bar
 from ..products.georeference import parsed_crs
 from ..products.opening import open_product
 from ..products.product import POLARIZATIONS, Product
+from .config import DatasetConfig
 from .encoding import same_spacing
 
 _SEASONS = ("winter", "spring", "summer", "autumn")

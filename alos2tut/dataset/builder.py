@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 from rasterio.warp import transform as reproject_points
 
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
-from ..core.config import DatasetConfig, settings_for_key
+from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, warn
 from ..core.parallel import as_done, cores, only_one, process_pool
 from ..core.progress import progress_bar
 from ..core.version import __version__
 from . import balance, splits
 from .archive import Archive, LeftOut, count_reasons, open_archive
+from .config import DatasetConfig
 from .encoding import encode_db, step_sums
 from .labels import LabelMap, label_files, label_fingerprint
 from .legend import IGNORE, Legend, load_legend

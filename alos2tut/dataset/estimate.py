@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.config import DatasetConfig
 from .archive import Archive
 from .builder import _patch_bytes, _Plan, _planned, _surveyed
+from .config import DatasetConfig
 from .encoding import encode_db
 from .labels import LabelMap
 from .selection import _STORES, _report_absent, choose

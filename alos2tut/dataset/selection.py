@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.config import DatasetConfig
 from ..core.errors import Alos2TutError, warn
 from . import balance, splits
+from .config import DatasetConfig
 from .legend import Legend
 from .store import (
     SPLITS,

@@ -20,12 +20,12 @@ from rasterio.crs import CRS
 from rasterio.warp import transform as reproject_points
 
 from ..core.artifacts import atomic_path
-from ..core.config import DatasetConfig
 from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
 from ..products.product import Product
 from . import splits
 from .archive import Entry
+from .config import DatasetConfig
 from .labels import LabelMap
 from .legend import IGNORE, Legend
 

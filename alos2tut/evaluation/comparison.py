@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
-from ..core.config import EvaluateConfig, FinetuneConfig
 from ..core.errors import Alos2TutError
 from ..core.version import __version__
 from ..dataset.store import open_dataset
 from ..metrics import t_interval
 from ..networks.weights import load_encoder
+from ..segmentation.config import FinetuneConfig
 from ..segmentation.stage import finetune
+from .config import EvaluateConfig
 from .report import evaluate
 
 COMPARISON_SCHEMA = "alos2tut-comparison-1"

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from ..core.artifacts import make_folder, sha256_file, stage_dir, write_json
-from ..core.config import EvaluateConfig, settings_for_key
+from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, Alos2TutWarning, warn
 from ..core.version import __version__
 from ..dataset.legend import Legend
@@ -37,6 +37,7 @@ from ..networks.inference import confusion_counts, device_of, evaluating, load_o
 from ..networks.segmenter import Segmenter
 from ..networks.weights import check_signal, weights_path
 from .calibration import BINS, fit_temperature, labelled_logits, reliability, reliability_counts
+from .config import EvaluateConfig
 
 #: of ``report.json``; ``report_schema.json`` beside this module is what it must look like (JSON Schema 2020-12)
 REPORT_SCHEMA = "alos2tut-report-2"
@@ -60,7 +61,7 @@ def evaluate(config: EvaluateConfig) -> Path:
       (:mod:`alos2tut.evaluation.calibration`). Where ``val`` itself is scored, the latter flatters.
 
     Args:
-        config: dataset, segmenter, baseline, split; see :class:`alos2tut.core.config.EvaluateConfig`.
+        config: dataset, segmenter, baseline, split; see :class:`alos2tut.evaluation.config.EvaluateConfig`.
 
     Returns:
         The folder ``<work_dir>/evaluate-<hash>`` with ``report.json``.

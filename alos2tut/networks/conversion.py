@@ -29,10 +29,11 @@ from timm.layers.pos_embed_rel import gen_relative_position_index
 from torch import Tensor, nn
 
 from ..core.artifacts import atomic_path, sha256_file
-from ..core.config import EncoderConfig, from_dict
+from ..core.config import from_dict
 from ..core.errors import Alos2TutError, closest
 from ..dataset.encoding import Statistics
 from ..dataset.legend import Legend, load_legend
+from .config import EncoderConfig
 from .encoders import Encoder, SwinEncoder, VisionTransformerEncoder, build_encoder
 from .segmenter import Segmenter
 from .weights import JAXA_DATA, load_encoder, load_segmenter, read_header, save_weights

@@ -17,9 +17,9 @@ from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..core.config import EncoderConfig
 from ..core.errors import Alos2TutError
 from ..dataset.encoding import NO_DATA, STEPS_PER_DB, Statistics
+from .config import EncoderConfig
 
 
 class Encoder(nn.Module):

@@ -22,12 +22,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..core.artifacts import atomic_path
-from ..core.config import EncoderConfig, from_dict
+from ..core.config import from_dict
 from ..core.errors import Alos2TutError, Alos2TutWarning, closest, quoted
 from ..core.validation import is_number
 from ..core.version import __version__
 from ..dataset.encoding import Statistics, same_spacing
 from ..dataset.legend import Legend
+from .config import EncoderConfig
 from .encoders import Encoder, build_encoder
 
 if TYPE_CHECKING:

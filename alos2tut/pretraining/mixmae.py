@@ -19,10 +19,10 @@ from timm.models.swin_transformer import window_partition, window_reverse
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from ..core.config import PretrainConfig
 from ..core.errors import Alos2TutError
 from ..dataset.encoding import Statistics
 from ..networks.encoders import Encoder, SwinEncoder, sincos_positions, standardize
+from .config import PretrainConfig
 from .simmim import Objective, Parts, error_sums, std_db_of, weights_of
 
 

@@ -14,7 +14,6 @@ from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from ..core.artifacts import atomic_path
-from ..core.config import PretrainConfig
 from ..core.errors import Alos2TutError
 from ..dataset.encoding import encode_db
 from ..dataset.store import PatchDataset, Split
@@ -23,6 +22,7 @@ from ..networks.inference import evaluating
 from ..training.batches import derived_seed
 from ..training.callbacks import StepCallback
 from ..training.module import Training
+from .config import PretrainConfig
 from .masks import token_to_pixel_mask
 from .simmim import Objective
 

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.config import PretrainConfig
 from ..dataset.encoding import Statistics
 from ..networks.encoders import Encoder, linear_power, standardize
+from .config import PretrainConfig
 from .masks import draw_masks, token_to_pixel_mask
 from .weighting import sar_weights
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..core.artifacts import make_folder, read_json, stage_dir
-from ..core.config import PretrainConfig, from_dict, settings_for_key
+from ..core.config import from_dict, settings_for_key
 from ..core.errors import Alos2TutError
 from ..core.version import __version__
 from ..dataset.encoding import Statistics
@@ -29,6 +29,7 @@ from ..training.batches import Batch, derived_seed, flip, to_device
 from ..training.callbacks import STOPPED, History, checkpoints_in
 from ..training.loop import check_processes, count_parameters, finish, fit, initial_encoder, made_from, reuse
 from ..training.module import Training, learning_rate, number_of_steps
+from .config import PretrainConfig
 from .mixmae import MixMAE
 from .reconstruction import Snapshots
 from .simmim import Objective, SimMIM

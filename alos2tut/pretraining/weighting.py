@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.config import WEIGHT_PERCENTILES
+from .config import WEIGHT_PERCENTILES
 
 Weighting = Literal["sar", "sar_percentile", "sar_ecdf"]
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.config import FinetuneConfig
 from ..dataset.legend import IGNORE
 from ..networks.distributed import ratios_over_processes
+from .config import FinetuneConfig
 
 
 def dice_focal_sums(

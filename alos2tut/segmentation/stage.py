@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.artifacts import make_folder, stage_dir
-from ..core.config import FinetuneConfig, settings_for_key
+from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError
 from ..core.version import __version__
 from ..dataset.balance import class_weights, tempered_weights
@@ -28,6 +28,7 @@ from ..training.batches import Batch, derived_seed, flip
 from ..training.callbacks import History, StepCallback
 from ..training.loop import check_processes, count_parameters, finish, fit, initial_encoder, made_from, reuse
 from ..training.module import Training, number_of_steps
+from .config import FinetuneConfig
 from .losses import segmentation_losses
 
 
@@ -39,7 +40,7 @@ class _Finetuning(Training):
     def __init__(
         self, network: Segmenter, config: FinetuneConfig, class_weights: Tensor, steps: int, chosen: NDArray[np.int64]
     ) -> None:
-        super().__init__(network, config, "train", steps, chosen=chosen)
+        super().__init__(network, config, "train", steps, chosen=chosen, layer_decay=config.layer_decay)
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:

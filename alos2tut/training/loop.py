@@ -29,7 +29,6 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from ..core.artifacts import read_json, sha256_file, write_json
-from ..core.config import FinetuneConfig, PretrainConfig
 from ..core.errors import Alos2TutError
 from ..dataset.store import PatchDataset
 from ..networks.distributed import rank_and_world
@@ -37,6 +36,7 @@ from ..networks.encoders import Encoder, build_encoder
 from ..networks.weights import check_signal, load_encoder, report_statistics, weights_path
 from .batches import derived_seed
 from .callbacks import Checkpoints, Progress, checkpoints_in, latest_checkpoint
+from .config import TrainingConfig
 from .module import Training
 
 # --- processes -------------------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ from .module import Training
 # --- what training starts from --------------------------------------------------------------------------------------
 
 
-def initial_encoder(config: PretrainConfig | FinetuneConfig, dataset: PatchDataset) -> Encoder:
+def initial_encoder(config: TrainingConfig, dataset: PatchDataset) -> Encoder:
     """The encoder that a training starts from: that of the file ``init``, or a random one.
 
     Returns:
@@ -86,7 +86,7 @@ def initial_encoder(config: PretrainConfig | FinetuneConfig, dataset: PatchDatas
     return encoder
 
 
-def made_from(config: PretrainConfig | FinetuneConfig, dataset: PatchDataset) -> dict[str, str]:
+def made_from(config: TrainingConfig, dataset: PatchDataset) -> dict[str, str]:
     """Fingerprints of what a training is made from, by role."""
     init = {} if config.init is None else {"init": sha256_file(weights_path(config.init, "encoder"))}
     return {"dataset": dataset.fingerprint} | init
@@ -154,7 +154,7 @@ def limit_threads() -> None:
         torch.set_num_threads(cores)
 
 
-def check_processes(config: PretrainConfig | FinetuneConfig) -> None:
+def check_processes(config: TrainingConfig) -> None:
     """Refuse, before anything is made, processes and devices that are not there.
 
     Raises:
@@ -168,12 +168,10 @@ def check_processes(config: PretrainConfig | FinetuneConfig) -> None:
             where="devices",
             remedy=f"Start it with: torchrun --standalone --nproc-per-node={config.devices} -m alos2tut …",
         )
-    pairs = isinstance(config, PretrainConfig) and config.objective == "mixmae"
-    shares = (config.batch_size + 1) // 2 if pairs else config.batch_size
-    if shares < world:
+    if config.shares < world:
         raise Alos2TutError(
             f"a batch of {config.batch_size} cannot be shared by {world} processes"
-            + (", since MixMAE keeps pairs together" if pairs else ""),
+            + (", since MixMAE keeps pairs together" if config.shares < config.batch_size else ""),
             where="batch_size",
             remedy="It counts the samples of all processes together.",
         )
@@ -187,7 +185,7 @@ def check_processes(config: PretrainConfig | FinetuneConfig) -> None:
         )
 
 
-def _accelerator(config: PretrainConfig | FinetuneConfig) -> str:
+def _accelerator(config: TrainingConfig) -> str:
     """Apple's GPUs are passed over, as in scoring: torch pools on them only what the parts divide."""
     if config.accelerator == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -199,7 +197,7 @@ def _local_processes() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", rank_and_world()[1]))
 
 
-def _processes(config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
+def _processes(config: TrainingConfig) -> dict[str, Any]:
     """Lightning's words for the processes that ``torchrun`` started, or for this one."""
     check_processes(config)
     _, world = rank_and_world()
@@ -211,7 +209,7 @@ def _processes(config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
     return words | {"plugins": [TorchElasticEnvironment()], "strategy": DDPStrategy(gradient_as_bucket_view=True)}
 
 
-def _precision(config: PretrainConfig | FinetuneConfig) -> Any:
+def _precision(config: TrainingConfig) -> Any:
     if config.precision != "auto":
         return config.precision
     # where it pays: on GPUs that compute in bfloat16; float16 needs its scaler, which resuming would have to trust

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..core.config import FinetuneConfig, PretrainConfig
 from ..networks.distributed import sum_over_processes
 from ..networks.encoders import parameter_groups
 from .batches import Batch, EndlessBatches, PatchRows, _as_it_is, batch_generator, derived_seed, draw_flips
+from .config import TrainingConfig
 
 
-def number_of_steps(config: PretrainConfig | FinetuneConfig, n: int) -> int:
+def number_of_steps(config: TrainingConfig, n: int) -> int:
     """Optimiser steps: as configured, else what the epochs over n samples take, rounded up."""
     return config.steps or max(1, math.ceil(config.epochs * n / (config.batch_size * config.accumulate)))
 
 
-def learning_rate(config: PretrainConfig | FinetuneConfig, step: int, steps: int) -> float:
+def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     """The learning rate of one optimiser step.
 
     A linear warm-up, then for pretraining constant with drops to a tenth, for fine-tuning a cosine. ``base_lr``,
@@ -35,16 +35,11 @@ def learning_rate(config: PretrainConfig | FinetuneConfig, step: int, steps: int
         step: from 0.
         steps: their number.
     """
-    scale = 1.0 if config.lr else config.batch_size * config.accumulate / 512
-    peak = config.lr or config.base_lr * scale
     warmup = round(config.warmup_fraction * steps)
-    if step < warmup:
-        start = min(config.warmup_lr * scale, peak)
-        return start + (peak - start) * step / warmup
-    if isinstance(config, PretrainConfig):
-        return float(peak * 0.1 ** sum(step >= drop * steps for drop in config.lr_drops))
-    end = min(config.min_lr * scale, peak)
-    return end + (peak - end) * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
+    if step >= warmup:
+        return config.falling_lr(step, warmup, steps)
+    start = min(config.warmup_lr * config.lr_scale, config.peak_lr)
+    return start + (config.peak_lr - start) * step / warmup
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -64,6 +59,7 @@ class Training(lightning.LightningModule):
         labelled: whether labels are needed.
         paired: whether the i-th sample of a batch and the i-th from its end belong together.
         chosen: positions in the list to train on; None: all.
+        layer_decay: by which factor each layer further from the output learns slower.
 
     Attributes:
         grad_norm: norm of the last step's gradient before it was clipped.
@@ -76,16 +72,18 @@ class Training(lightning.LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        config: PretrainConfig | FinetuneConfig,
+        config: TrainingConfig,
         split: str,
         steps: int,
         *,
         labelled: bool = True,
         paired: bool = False,
         chosen: NDArray[np.int64] | None = None,
+        layer_decay: float = 1.0,
     ) -> None:
         super().__init__()
         self.network, self.config, self.steps, self.paired = network, config, steps, paired
+        self.layer_decay = layer_decay
         self.rows = PatchRows(config.dataset, split, labelled, chosen)
         self.grad_norm: Tensor = torch.zeros(())
         self.stop_reason: str | None = None
@@ -118,8 +116,7 @@ class Training(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW with our parameter groups."""
         config = self.config
-        layer_decay = config.layer_decay if isinstance(config, FinetuneConfig) else 1.0
-        groups = parameter_groups(self.network, config.weight_decay, layer_decay)
+        groups = parameter_groups(self.network, config.weight_decay, self.layer_decay)
         optimizer = torch.optim.AdamW(groups, lr=1.0, betas=config.betas, eps=1e-8)
         set_learning_rate(optimizer, learning_rate(config, 0, self.steps))
         return optimizer

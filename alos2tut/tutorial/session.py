@@ -22,9 +22,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..configs import STAGES, load_config, split_overrides
 from ..core.artifacts import make_folder, sha256_file, stage_dir
-from ..core.config import STAGES, SimulateConfig, load_config, settings_for_key, split_overrides
+from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, closest
+from ..simulation.config import SimulateConfig
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -199,7 +201,7 @@ class Tutorial:
     @cached_property
     def mixmae_path(self) -> Path:
         """The folder of a pretraining by SAR-W-MixMAE: the same encoder but for its windows and positions."""
-        from ..core.config import PretrainConfig
+        from ..pretraining.config import PretrainConfig
 
         encoder = self.config("pretrain").encoder
         if encoder.kind != "swin":

@@ -7,18 +7,10 @@ from pathlib import Path
 import pytest
 
 from alos2tut import Alos2TutError, load_config
-from alos2tut.core.config import (
-    STAGES,
-    EncoderConfig,
-    PretrainConfig,
-    describe_settings,
-    encoder_presets,
-    from_dict,
-    parse_override,
-    profile_names,
-    settings_for_key,
-    split_overrides,
-)
+from alos2tut.configs import STAGES, describe_settings, encoder_presets, parse_override, profile_names, split_overrides
+from alos2tut.core.config import from_dict, settings_for_key
+from alos2tut.networks.config import EncoderConfig
+from alos2tut.pretraining.config import PretrainConfig
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -5,7 +5,6 @@ import pytest
 import torch
 from support.datasets import write_packed_dataset
 
-from alos2tut.core.config import EncoderConfig
 from alos2tut.dataset.store import open_dataset
 from alos2tut.evaluation.calibration import (
     BINS,
@@ -16,6 +15,7 @@ from alos2tut.evaluation.calibration import (
     reliability,
     reliability_counts,
 )
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.inference import scored_batches
 from alos2tut.networks.segmenter import Segmenter

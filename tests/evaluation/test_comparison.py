@@ -9,7 +9,7 @@ from scipy import stats
 from support.datasets import write_packed_dataset
 
 from alos2tut.cli import main
-from alos2tut.core.config import load_config
+from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.evaluation.comparison import compare, compared, comparison_table, labels_for, read_comparison, t_interval
 from alos2tut.pretraining.stage import pretrain

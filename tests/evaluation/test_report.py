@@ -17,11 +17,12 @@ from torchmetrics.functional.classification import multiclass_calibration_error,
 
 from alos2tut import map_scene
 from alos2tut.cli import main
-from alos2tut.core.config import EncoderConfig, EvaluateConfig
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.dataset.store import open_dataset
+from alos2tut.evaluation.config import EvaluateConfig
 from alos2tut.evaluation.report import evaluate, predict_patches
 from alos2tut.networks import inference
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder, standardize
 from alos2tut.networks.inference import best_device
 from alos2tut.networks.segmenter import Segmenter

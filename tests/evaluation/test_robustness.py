@@ -7,12 +7,12 @@ import pytest
 import torch
 from support.datasets import write_packed_dataset
 
-from alos2tut.core.config import EncoderConfig
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.encoding import NO_DATA
 from alos2tut.dataset.store import open_dataset
 from alos2tut.evaluation.robustness import _change, _changed, add_speckle, coarsen, looks_with, robustness
 from alos2tut.metrics import scores_from_confusion
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.inference import confusion_matrix
 from alos2tut.networks.segmenter import Segmenter

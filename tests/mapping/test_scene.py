@@ -25,13 +25,13 @@ from support.products import TIFF_NAME, write_geotiff
 
 import alos2tut
 from alos2tut import Alos2TutError, Alos2TutWarning, open_product
-from alos2tut.core.config import EncoderConfig
 from alos2tut.dataset.encoding import NO_DATA, Statistics, encode_db
 from alos2tut.dataset.legend import LandClass, Legend, load_legend
 from alos2tut.mapping import rows as map_rows
 from alos2tut.mapping.files import map_file
 from alos2tut.mapping.matching import match, sliding
 from alos2tut.mapping.tiling import TileGrid, blended_rows, tile_starts, tile_weights
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import save_segmenter

@@ -18,10 +18,10 @@ from support import plain_models as plain
 from torch import nn
 
 from alos2tut.cli import main
-from alos2tut.core.config import EncoderConfig
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.legend import load_legend
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.conversion import (
     AUTHORS_DATA,
     AUTHORS_STATISTICS,

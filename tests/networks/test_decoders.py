@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from alos2tut.core.config import EncoderConfig
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.legend import Legend
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.decoders import DECODERS, build_decoder
 from alos2tut.networks.encoders import build_encoder, parameter_groups
 from alos2tut.networks.segmenter import Segmenter

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from alos2tut.core.config import EncoderConfig
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.encoding import NO_DATA, Statistics, decode_db
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder, destandardize, linear_power, parameter_groups, standardize
 from alos2tut.pretraining.masks import draw_masks, token_to_pixel_mask
 from alos2tut.pretraining.simmim import SimMIM

@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from alos2tut.core.config import EncoderConfig
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.dataset.encoding import SPACING_TOLERANCE, Statistics
 from alos2tut.dataset.store import open_dataset
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import (

@@ -8,11 +8,13 @@ import torch
 from support import plain_models as plain
 from support.plain_models import TOLERANCE, randomised
 
-from alos2tut.core.config import EncoderConfig, PretrainConfig, load_config
+from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.store import open_dataset
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder, sincos_positions
+from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.mixmae import MixMAE, from_units, to_units, unit_statistics
 from alos2tut.pretraining.reconstruction import draw_mask, reconstruct
 from alos2tut.pretraining.simmim import error_sums

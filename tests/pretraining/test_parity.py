@@ -8,9 +8,10 @@ import torch
 from support import plain_models as plain
 from support.plain_models import TOLERANCE, randomised
 
-from alos2tut.core.config import EncoderConfig, PretrainConfig
 from alos2tut.dataset.encoding import Statistics
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder, build_encoder, linear_power, standardize
+from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.masks import draw_masks, token_to_pixel_mask
 from alos2tut.pretraining.simmim import SimMIM, masked_loss
 from alos2tut.pretraining.stage import losses

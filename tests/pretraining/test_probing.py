@@ -15,9 +15,9 @@ from support.datasets import write_packed_dataset
 
 from alos2tut import load_encoder, open_dataset, probe
 from alos2tut.cli import main
-from alos2tut.core.config import EncoderConfig
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.dataset.encoding import NO_DATA, Statistics
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import VisionTransformerEncoder
 from alos2tut.networks.weights import save_encoder
 from alos2tut.pretraining import probing

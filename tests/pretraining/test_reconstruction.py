@@ -5,10 +5,11 @@ import pytest
 import torch
 from support.datasets import write_packed_dataset
 
-from alos2tut.core.config import EncoderConfig, load_config
+from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.store import open_dataset
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.pretraining.mixmae import MixMAE
 from alos2tut.pretraining.reconstruction import (

@@ -10,12 +10,14 @@ import pytest
 import torch
 from support.datasets import file_facts, write_packed_dataset
 
-from alos2tut.core.config import EncoderConfig, PretrainConfig, load_config
+from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.dataset.encoding import NO_DATA, Statistics
 from alos2tut.dataset.store import open_dataset
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder, build_encoder, standardize
 from alos2tut.networks.weights import load_encoder
+from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.masks import draw_masks
 from alos2tut.pretraining.reconstruction import draw_mask, mask_pixels, reconstruct
 from alos2tut.pretraining.simmim import SimMIM, masked_loss

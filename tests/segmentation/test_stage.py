@@ -12,19 +12,22 @@ import torch
 import torch.nn.functional as F
 from support.datasets import write_packed_dataset
 
-from alos2tut.core.config import EncoderConfig, FinetuneConfig, PretrainConfig, load_config
+from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.legend import Legend
 from alos2tut.dataset.store import open_dataset
 from alos2tut.metrics import scores_from_confusion
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.decoders import build_decoder
 from alos2tut.networks.encoders import SwinEncoder, parameter_groups, standardize
 from alos2tut.networks.inference import confusion_matrix
 from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import load_segmenter
+from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.stage import pretrain
 from alos2tut.segmentation import stage as segmentation
+from alos2tut.segmentation.config import FinetuneConfig
 from alos2tut.segmentation.losses import dice_focal, segmentation_losses
 from alos2tut.segmentation.stage import _initial_segmenter, budgeted_patches, finetune, training_class_weights
 from alos2tut.training.loop import initial_encoder
@@ -403,7 +406,7 @@ def test_validation_without_labels_is_refused(tmp_path):
 
 def test_training_needs_no_rasterio(packed_dataset, tmp_path):
     code = (
-        "import sys; from alos2tut.core.config import load_config; from alos2tut.segmentation.stage import finetune\n"
+        "import sys; from alos2tut.configs import load_config; from alos2tut.segmentation.stage import finetune\n"
         f"finetune(load_config('finetune', 'quick', dataset={str(packed_dataset)!r}, work_dir={str(tmp_path)!r},"
         f" encoder={TINY!r}, steps=1, batch_size=2))\n"
         "assert 'rasterio' not in sys.modules and 'torch' in sys.modules"

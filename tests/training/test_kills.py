@@ -13,7 +13,7 @@ KILLER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 import torch
-from alos2tut.core.config import load_config
+from alos2tut.configs import load_config
 from alos2tut.pretraining.stage import plan_pretraining, pretrain
 
 torch.set_num_threads(1)

@@ -21,12 +21,14 @@ import torch
 from support.datasets import file_facts, write_packed_dataset
 
 from alos2tut.cli import main
-from alos2tut.core.config import FinetuneConfig, PretrainConfig, load_config
+from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning, Stopped
 from alos2tut.dataset.store import batch_indices
 from alos2tut.networks.distributed import ratios_over_processes
 from alos2tut.pretraining import stage as pretraining
+from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.stage import plan_pretraining, pretrain
+from alos2tut.segmentation.config import FinetuneConfig
 from alos2tut.segmentation.stage import finetune
 from alos2tut.training import batches, callbacks
 from alos2tut.training import loop as training
@@ -249,7 +251,7 @@ def test_two_processes_pretrain_as_one(tmp_path):
     script = tmp_path / "train.py"
     script.write_text(
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from alos2tut.core.config import load_config; from alos2tut.pretraining.stage import pretrain\n"
+        "from alos2tut.configs import load_config; from alos2tut.pretraining.stage import pretrain\n"
         f"for run in {runs!r}:\n"
         "    pretrain(load_config('pretrain', 'quick', work_dir=sys.argv[1], devices=2, **run))"
     )
@@ -271,7 +273,7 @@ def test_two_processes_learn_what_one_does(packed_dataset, tmp_path):
     """Of unequal shares (3 and 2 of 5 samples), with accumulation, and a validation list shared out."""
     code = (
         "import sys, torch; torch.set_num_threads(1)\n"
-        "from alos2tut.core.config import load_config; from alos2tut.segmentation.stage import finetune\n"
+        "from alos2tut.configs import load_config; from alos2tut.segmentation.stage import finetune\n"
         f"finetune(load_config('finetune', 'quick', dataset={str(packed_dataset)!r}, work_dir=sys.argv[1], devices=2,"
         f" encoder={TINY!r}, steps=3, batch_size=5, accumulate=2, validate_every=1, dropout=0.0, checkpoint_every=2))"
     )

@@ -136,7 +136,7 @@ def learning_rates(segmenter: Any, config: Any) -> Figure:
 
     Args:
         segmenter: an :class:`alos2tut.networks.segmenter.Segmenter`.
-        config: its :class:`alos2tut.core.config.FinetuneConfig`.
+        config: its :class:`alos2tut.segmentation.config.FinetuneConfig`.
     """
     from ...networks.encoders import parameter_groups
 

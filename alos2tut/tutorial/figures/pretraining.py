@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, median_filter
 
-from ...core.config import PretrainConfig
 from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset, Split
 from ...plotting import (
@@ -34,6 +33,7 @@ from ...plotting import (
     smooth,
     symbol,
 )
+from ...pretraining.config import PretrainConfig
 from ...pretraining.masks import draw_masks
 from ...pretraining.mixmae import from_units, to_units, unit_statistics
 from ...pretraining.reconstruction import HiddenPixels, evenly, means_by_group

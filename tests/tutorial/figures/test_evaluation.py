@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from alos2tut import open_dataset
-from alos2tut.core.config import EncoderConfig, EvaluateConfig, FinetuneConfig
 from alos2tut.evaluation.comparison import compared
+from alos2tut.evaluation.config import EvaluateConfig
 from alos2tut.evaluation.report import class_probabilities, evaluate, predict_patches
 from alos2tut.evaluation.robustness import robustness
+from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import save_segmenter
+from alos2tut.segmentation.config import FinetuneConfig
 from alos2tut.tutorial import widgets
 from alos2tut.tutorial.figures import evaluation as evaluation_figures
 from alos2tut.tutorial.figures import finetuning as comparison_figures

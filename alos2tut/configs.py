@@ -1,0 +1,167 @@
+"""The stages' settings, by the stages' words: filled from a profile, then a file, then single values.
+
+The defaults are the published numbers (arXiv 2603.15119 and its authors' settings); the profiles ``quick`` and
+``laptop`` in ``profiles.yaml`` replace what does not fit a small machine. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .core.artifacts import parse_yaml, read_yaml
+from .core.config import _build
+from .core.errors import Alos2TutError, closest
+from .dataset.config import DatasetConfig
+from .evaluation.config import CompareConfig, EvaluateConfig
+from .mapping.config import MapConfig
+from .pretraining.config import PretrainConfig
+from .segmentation.config import FinetuneConfig
+from .simulation.config import SimulateConfig
+
+#: The stages by their one word, as used in profiles, overrides and artifact folders.
+STAGES: dict[str, type] = {
+    "simulate": SimulateConfig,
+    "dataset": DatasetConfig,
+    "pretrain": PretrainConfig,
+    "finetune": FinetuneConfig,
+    "comparison": CompareConfig,
+    "evaluate": EvaluateConfig,
+    "map": MapConfig,
+}
+
+
+@cache
+def _profiles() -> dict[str, dict[str, dict[str, Any]]]:
+    profiles: dict[str, dict[str, dict[str, Any]]] = read_yaml(files("alos2tut").joinpath("profiles.yaml"))
+    return profiles
+
+
+def profile_names() -> list[str]:
+    """The profiles that come with the package, smallest first."""
+    return list(_profiles())
+
+
+def load_config(
+    stage: str,
+    profile: str = "quick",
+    *,
+    file: str | Path | None = None,
+    overrides: Iterable[str] = (),
+    **values: Any,
+) -> Any:
+    """Settings of one stage: profile, then YAML file, then ``key=value`` texts, then keyword arguments.
+
+    Args:
+        stage: a key of :data:`STAGES`.
+        profile: ``quick`` (minutes on two cores), ``laptop`` (about an hour) or ``paper`` (the published numbers).
+        file: a YAML file with keys of this stage.
+        overrides: texts such as ``steps=20`` or ``encoder.depths=[2,2,6,2]``; values are read as YAML.
+        **values: settings given in Python; None means "as the profile has it".
+
+    Returns:
+        The frozen dataclass of that stage.
+
+    Raises:
+        Alos2TutError: an unknown stage, profile or key (with the nearest known name), or a value of a wrong type
+            or outside its range.
+    """
+    if stage not in STAGES:
+        raise Alos2TutError(f"unknown stage '{stage}'", remedy=closest(stage, STAGES))
+    if profile not in _profiles():
+        raise Alos2TutError(f"unknown profile '{profile}'", where="profile", remedy=closest(str(profile), _profiles()))
+    settings = _merged({}, _profiles()[profile].get(stage) or {})
+    if file is not None:
+        settings = _merged(settings, _read_settings(file))
+    for text in overrides:
+        settings = _merged(settings, parse_override(text))
+    settings = _merged(settings, {key: value for key, value in values.items() if value is not None})
+    where = f"{stage} settings" if file is None else f"{stage} settings with {file}"
+    return _build(STAGES[stage], settings, where=where)
+
+
+def split_overrides(text: str) -> dict[str, list[str]]:
+    """Texts such as ``'pretrain.steps=20; finetune.lr=1e-3'`` by stage.
+
+    Raises:
+        Alos2TutError: an entry that does not begin with a stage's word.
+    """
+    by_stage: dict[str, list[str]] = {stage: [] for stage in STAGES}
+    for entry in filter(None, (part.strip() for part in str(text).replace("\n", ";").split(";"))):
+        stage, dot, rest = entry.partition(".")
+        if not dot or stage not in STAGES:
+            raise Alos2TutError(
+                f"'{entry}' does not begin with a stage and a dot, as in pretrain.steps=20",
+                where="overrides",
+                remedy=closest(stage, STAGES),
+            )
+        by_stage[stage].append(rest)
+    return by_stage
+
+
+def describe_settings(stage: str, profile: str = "quick") -> list[tuple[str, Any, str]]:
+    """Every setting of a stage: its key, its value in a profile, and what it means."""
+    return _described(load_config(stage, profile), "")
+
+
+def _described(config: Any, prefix: str) -> list[tuple[str, Any, str]]:
+    lines = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            lines += _described(value, f"{prefix}{field.name}.")
+        else:
+            owners = (vars(cls).get("__pydantic_fields__", {}) for cls in type(config).__mro__)
+            texts = (owner[field.name].description for owner in owners if field.name in owner)
+            lines.append((prefix + field.name, value, next(filter(None, texts), "")))
+    return lines
+
+
+@cache
+def encoder_presets() -> dict[str, dict[str, Any]]:
+    """Encoders by name, for ``encoder=NAME``: what each changes of :class:`EncoderConfig`'s defaults."""
+    presets: dict[str, dict[str, Any]] = read_yaml(files("alos2tut").joinpath("networks/encoders.yaml"))
+    return presets
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """``'encoder.depths=[2,2,6,2]'`` as ``{'encoder': {'depths': [2, 2, 6, 2]}}``."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise Alos2TutError(f"'{text}' is not of the form key=value", where="overrides")
+    try:
+        content = parse_yaml(value, where=text)
+    except Alos2TutError:
+        raise Alos2TutError(f"the value in '{text}' cannot be read", where="overrides") from None
+    for part in reversed(key.strip().split(".")):
+        content = {part: content}
+    return dict(content)
+
+
+def _merged(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in new.items():
+        if key == "encoder" and isinstance(value, str):
+            value = _encoder_preset(value)
+        elif key == "encoder" and isinstance(value, Mapping):
+            # a nested config is refined key by key; any other value replaces the old one
+            value = {**(merged.get(key) or {}), **value}
+        merged[key] = value
+    return merged
+
+
+def _encoder_preset(name: str) -> dict[str, Any]:
+    if name not in encoder_presets():
+        raise Alos2TutError(f"unknown encoder '{name}'", where="encoder", remedy=closest(name, encoder_presets()))
+    return encoder_presets()[name]
+
+
+def _read_settings(path: str | Path) -> dict[str, Any]:
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise Alos2TutError("holds no 'key: value' lines", where=path)
+    return content

@@ -1,0 +1,78 @@
+"""Settings of a dataset."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ..core.config import CHECKED, CText, PathText, PathTexts
+
+#: there is no more ground than half-way around the Earth
+_HALF_AROUND_M = 20_000_000
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class DatasetConfig:
+    """From products and a label map to patches: see :func:`alos2tut.build_dataset`."""
+
+    products: PathTexts = ()
+    """Products: folders, their files, archives or GeoTIFFs; patterns such as ``archive/*/``; CSV tables of paths."""
+    labels: PathTexts = ()
+    """Label rasters (any CRS) that cover the products, folders of them, or patterns."""
+    legend: PathText = "japan_9"
+    """A legend that comes with the package, or a YAML file."""
+    work_dir: PathText = "work"
+    """Folder that holds the results of all stages."""
+    crs: CText | None = None
+    """Coordinate system of the products, in place of one that a file lacks or states wrongly: ``EPSG:32654``."""
+    polarization: str | None = None
+    """Channel to read; products without it are left out. None: the first one's only channel, else HH."""
+    orbit_direction: Literal["ascending", "descending"] | None = None
+    """Leave out products of the other direction, or of none that is known."""
+    look_side: Literal["right", "left"] | None = None
+    """Leave out products that look to the other side."""
+    mode: str | None = None
+    """Leave out products of another observation mode: JAXA's code, as ``UBS``."""
+    beam: str | None = None
+    """Leave out products of another beam: JAXA's name, as ``U2-8``."""
+    off_nadir_deg: tuple[float, float] | None = None
+    """Leave out products whose off-nadir angle lies outside, in degrees: ``[28, 35]``."""
+    season: Literal["winter", "spring", "summer", "autumn"] | None = None
+    """Leave out products of other months; spring is March to May, and so on."""
+    dates: tuple[date, date] | None = None
+    """Leave out products acquired before the first day or after the second: ``[2022-10-01, 2022-11-30]``."""
+    area: tuple[float, float, float, float] | None = None
+    """Leave out products that do not touch this box: west, south, east, north in degrees."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """What to do with a product that cannot be opened or looked at: stop, or leave it out and say so."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that work on products; 0: as many as there are cores, at most one per product."""
+    looks: int = Field(default=2, ge=1, le=64)
+    """Looks averaged in power: 2 makes 5 m pixels of the 2.5 m of Level 2.1."""
+    patch_px: int = Field(default=256, ge=8, le=4096)
+    """Side of a patch, in pixels after looks."""
+    min_valid_fraction: float = Field(default=0.9, gt=0, le=1)
+    """Patches with less valid ground than this are dropped."""
+    min_labelled_fraction: float = Field(default=0.5, ge=0, le=1)
+    """Patches of the labelled lists need at least this share of labelled pixels."""
+    max_class_share: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    """Drop patches in which a class has more than this share of the pixels, for example ``{forest: 0.9}``."""
+    points: int | None = Field(default=None, ge=1, le=2**53)
+    """Keep only patches that contain one of so many points, which are drawn class by class; None: keep all."""
+    temperature: float = Field(default=1.0, ge=1)
+    """Points per class follow the classes' shares to the power 1/temperature: 1 as they are, ``.inf`` all alike."""
+    block_m: float = Field(default=10_000.0, ge=1, le=_HALF_AROUND_M)
+    """Side of the ground blocks that are dealt to the splits."""
+    buffer_m: float = Field(default=1_000.0, ge=0, le=_HALF_AROUND_M)
+    """Ground within this distance of validation or test ground is in no other list."""
+    val_fraction: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the patches for validation."""
+    test_fraction: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the patches for the final test."""
+    require_all_classes: bool = False
+    """Stop, instead of warning, when a split lacks a class."""
+    seed: int = Field(default=0, ge=0)
+    """Equal seeds give equal results."""

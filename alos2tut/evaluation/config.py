@@ -1,0 +1,46 @@
+"""Settings of scoring and of comparisons."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ..core.config import CHECKED, PathText
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class CompareConfig:
+    """Label budgets and seeds of a comparison: see :func:`alos2tut.evaluation.comparison.compare`."""
+
+    budgets: tuple[Annotated[int, Field(ge=1)], ...] = (100, 1_000, 10_000)
+    """Numbers of labelled patches, besides all there are; larger ones than that are left out."""
+    seeds: int = Field(default=3, ge=1)
+    """How many; two at least give intervals."""
+    work_dir: PathText = "work"
+    """Folder that holds the results of all stages."""
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class EvaluateConfig:
+    """Scores on a split that training never saw: see :func:`alos2tut.evaluate`."""
+
+    dataset: PathText = ""
+    """The dataset's folder."""
+    segmenter: PathText = ""
+    """The ``segmenter.safetensors`` to score, or its fine-tuning's folder."""
+    baseline: PathText | None = None
+    """Another one to compare with: the same network from random initialisation."""
+    work_dir: PathText = "work"
+    """Folder that holds the results of all stages."""
+    allow_other_signal: bool = False
+    """Warn, instead of stopping, when a segmenter was trained on another quantity, polarisation or pixel size."""
+    split: Literal["test", "val"] = "test"
+    """List to score."""
+    batch_size: int = Field(default=32, ge=1)
+    """Patches per forward pass."""
+    draws: int = Field(default=1000, ge=100, le=100_000)
+    """Resamples of the ground blocks, from which intervals come."""
+    seed: int = Field(default=0, ge=0)
+    """Equal seeds give equal results."""

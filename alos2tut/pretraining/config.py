@@ -1,0 +1,83 @@
+"""Settings of pretraining."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from ..core.config import CHECKED
+from ..training.config import TrainingConfig
+
+#: stands for what is published of the chosen objective, and is replaced by it
+_AS_PUBLISHED: Any = None
+
+
+#: what the weighting ``sar_percentile`` scales between, unless told otherwise
+WEIGHT_PERCENTILES = (1.0, 99.0)
+
+
+_Percentile = Annotated[float, Field(ge=0, le=100)]
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class PretrainConfig(TrainingConfig):
+    """SAR-W-SimMIM: see :func:`alos2tut.pretrain`."""
+
+    objective: Literal["simmim", "mixmae"] = "simmim"
+    """What is asked of the network: SimMIM, or MixMAE (for a Swin with shifted=false)."""
+    mask_unit_px: int = Field(default=_AS_PUBLISHED, ge=1)
+    """Side of the square units that are masked together; as published: SimMIM 16, MixMAE the encoder's stride."""
+    mask_ratio: float = Field(default=_AS_PUBLISHED, gt=0, lt=1)
+    """Share of the units that is masked; as published: SimMIM 0.6, MixMAE 0.5."""
+    weighting: Literal["sar", "sar_percentile", "sar_ecdf", "none"] = "sar"
+    """``sar``: weights fall with the pixel's power, scaled between its patch's extremes, as published;
+    ``sar_percentile``: between percentiles, ``sar_ecdf``: by its rank, which no single strong scatterer upsets;
+    ``none``: plain SimMIM."""
+    weight_scale: float = Field(default=1.0, gt=0)
+    """S in the weight exp(s · (1 − x))."""
+    weight_percentiles: tuple[_Percentile, _Percentile] = WEIGHT_PERCENTILES
+    """What ``sar_percentile`` scales between; power outside counts as at the end."""
+    normaliser: Literal["count", "weights"] = "count"
+    """Divide the weighted error by the count of masked pixels, or by the sum of their weights."""
+    loss: Literal["l1", "mse", "huber"] = Field(default=_AS_PUBLISHED)
+    """Error of a masked pixel; as published: SimMIM l1 in standardised dB, MixMAE mse in its unit's own scale."""
+    decoder_width: int = Field(default=512, ge=4)
+    """MixMAE: channels of the decoder."""
+    decoder_depth: int = Field(default=8, ge=1)
+    """MixMAE: blocks of the decoder."""
+    decoder_heads: int = Field(default=16, ge=1)
+    """MixMAE: attention heads of the decoder."""
+    lr_drops: tuple[float, ...] = (0.875,)
+    """The learning rate falls to a tenth after these shares of the steps."""
+    snapshots: int = Field(default=6, ge=1, le=20)
+    """How often the reconstruction of fixed patches is kept: at the end, half-way, a quarter of the way …"""
+
+    @model_validator(mode="after")
+    def _complete(self) -> PretrainConfig:
+        """Fill in what each objective has of its own."""
+        stride = self.encoder.patch_size * (8 if self.encoder.kind == "swin" else 1)
+        published = {
+            "simmim": {"mask_unit_px": 16, "mask_ratio": 0.6, "loss": "l1"},
+            "mixmae": {"mask_unit_px": stride, "mask_ratio": 0.5, "loss": "mse"},
+        }
+        for name, value in published[self.objective].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        return self
+
+    @model_validator(mode="after")
+    def _percentiles_rise(self) -> PretrainConfig:
+        if self.weight_percentiles[0] >= self.weight_percentiles[1]:
+            raise ValueError(f"weight_percentiles fall: {self.weight_percentiles}")
+        return self
+
+    @property
+    def shares(self) -> int:
+        """In how many parts, at most, processes can share a micro-batch: MixMAE keeps pairs together."""
+        return (self.batch_size + 1) // 2 if self.objective == "mixmae" else self.batch_size
+
+    def falling_lr(self, step: int, warmup: int, steps: int) -> float:
+        """Constant, with drops to a tenth."""
+        return float(self.peak_lr * 0.1 ** sum(step >= drop * steps for drop in self.lr_drops))

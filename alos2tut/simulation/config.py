@@ -1,0 +1,26 @@
+"""Settings of the simulated product."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ..core.config import CHECKED, PathText
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class SimulateConfig:
+    """The simulated product: see :func:`alos2tut.simulate_product`."""
+
+    seed: int = Field(default=0, ge=0)
+    """Equal seeds give equal results."""
+    size_px: int | tuple[int, int] = 4096
+    """Rows and columns at 2.5 m (one number: a square)."""
+    season: Literal["autumn", "winter", "spring", "summer"] = "autumn"
+    """When the scene is seen; the ground is the same."""
+    corner: tuple[float, float] | None = None
+    """Longitude and latitude of its south-west corner; None: by Sagami Bay."""
+    work_dir: PathText = "work"
+    """Folder that holds the results of all stages."""
