@@ -933,7 +933,7 @@ def test_no_dry_run_leaves_anything(small_scene, tmp_path, patch_px):
 
 
 def test_expected_hours_follow_from_rows_and_workers(trio, tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset_builder, "_seconds_per_row", lambda *_: (7200.0, 3600.0))
+    monkeypatch.setattr("alos2tut.dataset.estimate._seconds_per_row", lambda *_: (7200.0, 3600.0))
     config = load_config("dataset", **{**SETTINGS, **trio}, work_dir=tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Alos2TutWarning)

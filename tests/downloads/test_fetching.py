@@ -986,11 +986,11 @@ def test_an_interrupted_fetch_starts_its_file_anew(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("downloads", {"torch", "rasterio", "scipy", "matplotlib"}),
+        ("fetching", {"torch", "rasterio", "scipy", "matplotlib"}),
         ("manifest", {"torch", "rasterio", "scipy", "matplotlib", "requests", "pooch"}),
     ],
 )
 def test_downloads_load_nothing_heavy(module, heavy):
-    code = f"import sys, alos2tut.{module}; print({heavy} & sys.modules.keys())"
+    code = f"import sys, alos2tut.downloads.{module}; print({heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
