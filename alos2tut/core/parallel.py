@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 _WAITING = 512
 
 
-def in_order(
+def map_in_order(
     executor: Executor | None, function: Callable[[Job], Result], jobs: Iterable[Job], *, ahead: int = 8
 ) -> Iterator[Result]:
     """``function`` of each job, in the order of the jobs, few of which are ahead of the one that is waited for.
@@ -59,13 +59,13 @@ def in_order(
             future.cancel()
 
 
-def as_done(
+def as_completed(
     executor: Executor | None, function: Callable[[Job], Result], jobs: Iterable[Job]
 ) -> Iterator[tuple[Job, Result]]:
     """Each job and ``function`` of it, as they are done: one slow job keeps no worker waiting.
 
     Args:
-        executor, function, jobs: as for :func:`in_order`.
+        executor, function, jobs: as for :func:`map_in_order`.
 
     Yields:
         Jobs with their results; what a job raises is raised, and jobs that have not begun are given up.
@@ -140,7 +140,7 @@ def cores() -> int:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Make a folder, and keep other processes, as far as the file system lets us, from working in it, too.
 
     Raises:

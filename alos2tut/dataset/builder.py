@@ -30,9 +30,10 @@ from rasterio.warp import transform as reproject_points
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, warn
-from ..core.parallel import as_done, cores, only_one, process_pool
+from ..core.parallel import as_completed, cores, folder_lock, process_pool
 from ..core.progress import progress_bar
 from ..core.version import __version__
+from ..products.rasters import LONLAT
 from . import balance, splits
 from .archive import Archive, LeftOut, count_reasons, open_archive
 from .config import DatasetConfig
@@ -50,7 +51,7 @@ from .store import (
     describe_content,
     open_dataset,
 )
-from .survey import LONLAT, PatchGrid, PatchTable, ProductJob, survey_product
+from .survey import PatchGrid, PatchTable, ProductJob, survey_product
 
 # --- which patches
 
@@ -91,7 +92,7 @@ def build_dataset(config: DatasetConfig, *, executor: Executor | None = None, pr
         _report_absent(choice, plan.config)
         if without := _without_patches(plan, choice):
             warn(f"no patch is kept of {_few(tuple(one['product'] for one in without))}; dataset.json says why")
-        with only_one(plan.partial):
+        with folder_lock(plan.partial):
             # somebody else may have been building it until now
             if not _is_built(plan.target):
                 _cut(plan, choice, workers)
@@ -294,7 +295,7 @@ def _surveyed(plan: _Plan, workers: Executor | None, step: int | None = None) ->
         make_folder(Path(plan.config.work_dir).absolute() / "surveys")
     tasks = ((job, plan.survey_file(job) if step is None else None) for job in plan.jobs(step or 1))
     count = len(plan.archive.entries)
-    found = as_done(workers, _survey_one, tasks)
+    found = as_completed(workers, _survey_one, tasks)
     results: list[PatchTable | LeftOut | None] = [None] * count
     many = plan.progress if count > 1 else False
     for (job, _), result in progress_bar(found, "looking at products", "product", total=count, show=many):
@@ -379,7 +380,9 @@ def _cut(plan: _Plan, choice: Choice, workers: Executor | None) -> None:
     _lay_out(plan, choice)
     count = len(plan.archive.entries)
     many = plan.progress if count > 1 else False
-    for _ in progress_bar(as_done(workers, _cut_product, _cut_jobs(plan, choice)), "cutting", "product", show=many):
+    for _ in progress_bar(
+        as_completed(workers, _cut_product, _cut_jobs(plan, choice)), "cutting", "product", show=many
+    ):
         pass
 
 

@@ -36,7 +36,7 @@ from ..core.errors import Alos2TutError, closest, warn
 from ..core.progress import progress_bar
 from ..core.version import __version__
 from ..products.product import POLARIZATIONS, MapGrid
-from ..products.rasters import RasterBand, reprojected
+from ..products.rasters import LONLAT, RasterBand, reprojected
 from ..products.sources import FileSource
 from .balance import histogram
 from .encoding import NO_DATA, STEPS_PER_DB, encode_db, same_spacing, step_sums
@@ -57,7 +57,6 @@ from .store import (
 )
 
 PATCHES_SCHEMA = "alos2tut-patches-1"
-_LONLAT = CRS.from_epsg(4326)
 _LABEL_SUFFIX = "_label.tif"
 _STORES = ("pretrain", "val", "test")
 _CORNERS = ("MinLon", "MinLat", "MaxLon", "MaxLat")
@@ -434,7 +433,7 @@ def _open_patch(folder: Path, record: dict[str, str], where: str) -> _Patch:
         raise Alos2TutError(f"a patch is square, this one has {band.shape[0]} × {band.shape[1]} pixels", where=path)
     side = band.shape[0]
     corners = reprojected(
-        [band.transform * corner for corner in ((0, side), (side, 0), (0, 0), (side, side))], band.crs, _LONLAT
+        [band.transform * corner for corner in ((0, side), (side, 0), (0, 0), (side, side))], band.crs, LONLAT
     )
     stated = [float(record[column]) for column in _CORNERS]
     if not np.allclose(corners[:2].ravel(), stated, rtol=0, atol=_BOX_TOLERANCE_DEG):

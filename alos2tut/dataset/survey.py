@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 from rasterio.warp import transform as reproject_points
 
 from ..core.artifacts import atomic_path
 from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
 from ..products.product import Product
+from ..products.rasters import LONLAT
 from . import splits
 from .archive import Entry
 from .config import DatasetConfig
@@ -30,7 +30,6 @@ from .labels import LabelMap
 from .legend import IGNORE, Legend
 
 #: longitude and latitude in degrees
-LONLAT = CRS.from_epsg(4326)
 #: what masks call ground that shows up elsewhere, or not at all
 _DISPLACED = ("layover", "shadow")
 

@@ -13,17 +13,15 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
-from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from .. import geometry
 from ..core.errors import Alos2TutError
 from ..dataset.legend import IGNORE, Legend
 from ..products.product import MapGrid
-from ..products.rasters import RasterBand, reprojected
+from ..products.rasters import LONLAT, RasterBand, reprojected
 from ..products.sources import FileSource
 
-_LONLAT = CRS.from_epsg(4326)
 _CLASS_TAG = re.compile(r"CLASS_(\d{1,3})")
 #: rows of a strip, which is what is read at once
 STRIP_ROWS = 256
@@ -155,7 +153,7 @@ def orientation(grid: MapGrid, row: float, col: float) -> Orientation:
     Unlike the unit of a projection this also holds where that does not keep lengths, as in Web Mercator.
     """
     around = [grid.transform * place for place in ((col - 1, row), (col + 1, row), (col, row - 1), (col, row + 1))]
-    lonlat = reprojected(around, grid.crs, _LONLAT)
+    lonlat = reprojected(around, grid.crs, LONLAT)
     north_m, east_m = geometry.metres_per_degree(float(lonlat[:, 1].mean())) if np.isfinite(lonlat).all() else (0, 0)
     steps = (lonlat[1::2] - lonlat[::2]) / 2
     # across the antimeridian longitudes jump by 360 degrees

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from ..core.artifacts import atomic_path, read_json, write_json
 from ..core.errors import Alos2TutError
-from ..core.parallel import as_done, cores, only_one, process_pool
+from ..core.parallel import as_completed, cores, folder_lock, process_pool
 from ..core.progress import progress_bar
 from ..core.validation import is_count
 from ..core.version import __version__
@@ -170,7 +170,7 @@ class Team:
         most = _FEW_ROWS if self.size is None else min(_MOST_ROWS, ceil(len(missing) / self.size))
         parts = [(row, min(row + most, last)) for first, last in runs for row in range(first, last, most)]
         try:
-            for _, done in as_done(self.executor, self.run, parts):
+            for _, done in as_completed(self.executor, self.run, parts):
                 yield from done
         except Exception as error:
             # pickling fails with errors of many kinds, and an executor that was shut down with a plain RuntimeError
@@ -329,7 +329,7 @@ def kept_rows(out_path: Path, plan: MapPlan, made_from: dict[str, Any] | None) -
     """The folder ``<out_path>.partial``: emptied first if it is of another map, removed when it is of no more use."""
     folder = out_path.absolute().with_name(f"{out_path.name}.partial")
     mark, wanted = folder / "map.json", {"made_from": made_from, "names": list(plan.names), "version": __version__}
-    with only_one(folder):
+    with folder_lock(folder):
         if made_from is None or not _is_marked(mark, wanted):
             _empty(folder)
             write_json(mark, wanted)

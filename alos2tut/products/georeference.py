@@ -18,10 +18,9 @@ from .. import geometry
 from ..core.errors import Alos2TutError, warn
 from .ceos import ImageFile
 from .product import MapGrid, SlantRangeIncidence
-from .rasters import reprojected
+from .rasters import LONLAT, reprojected
 from .sources import FileSource
 
-_LONLAT = CRS.from_epsg(4326)
 #: of the satellite over a sphere: 628 km, and some for the shape of the Earth and of the orbit
 _HEIGHTS_M = (560_000.0, 700_000.0)
 
@@ -44,7 +43,7 @@ def parsed_crs(crs: str | CRS, where: str | Path) -> CRS:
 def lies_on_earth(grid: MapGrid, shape: tuple[int, int]) -> bool:
     """Whether the corners of an image of that shape have a latitude and longitude."""
     points = [grid.transform * place for place in geometry.corner_places(shape).values()]
-    return bool(geometry.on_earth(reprojected(points, grid.crs, _LONLAT)))
+    return bool(geometry.on_earth(reprojected(points, grid.crs, LONLAT)))
 
 
 def ceos_grid(
@@ -154,7 +153,7 @@ def _corners_by_lines(image: ImageFile, crs: CRS) -> dict[str, tuple[float, floa
     places = line_places(image)
     if places is None or min(image.shape) < 2:
         return None
-    corners = reprojected(list(places.values()), _LONLAT, crs)
+    corners = reprojected(list(places.values()), LONLAT, crs)
     if not np.isfinite(corners).all():
         return None
     return {name: (float(x), float(y)) for name, (x, y) in zip(places, corners, strict=True)}

@@ -29,7 +29,7 @@ from ..core import validation
 from ..core.artifacts import fingerprint
 from ..core.errors import Alos2TutError, closest, warn
 from ..core.progress import progress_bar
-from .rasters import RasterBand, reprojected, write_cog
+from .rasters import LONLAT, RasterBand, reprojected, write_cog
 
 if TYPE_CHECKING:
     import xarray
@@ -55,7 +55,6 @@ _NODE_PX = 64
 _DEGREE, _DAYS = "degree", "days since 2014-05-24"
 #: from this local incidence angle on a slope is not seen by the radar
 _GRAZING_DEG = 90
-_LONLAT = CRS.from_epsg(4326)
 
 
 class Band(Protocol):
@@ -272,7 +271,7 @@ class Product:
         """
         if self.stated_footprint or self.grid is None:
             return self.stated_footprint
-        return geometry.on_earth(reprojected(self._corners(), self.crs, _LONLAT))
+        return geometry.on_earth(reprojected(self._corners(), self.crs, LONLAT))
 
     @property
     def incidence_source(self) -> str | None:

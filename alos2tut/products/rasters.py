@@ -36,6 +36,9 @@ from ..core.artifacts import atomic_path
 from ..core.errors import Alos2TutError
 from .sources import FileSource
 
+#: longitude and latitude in degrees, in this order
+LONLAT = CRS.from_epsg(4326)
+
 #: pixels along a side, several times those of any product
 _LARGEST_SIDE = 2**17
 #: unpacked bytes of one strip or tile, which is read whole; also of those that GDAL may keep

@@ -23,6 +23,7 @@ from rasterio.warp import transform as reproject_points
 
 from .. import geometry
 from ..products import ceos, ceos_layout
+from ..products.rasters import LONLAT
 from ..products.sources import FileSource
 from ..radiometry import CALIBRATION_FACTOR_DB
 
@@ -227,7 +228,7 @@ class Scene:
         x, y = self.map_points(rows, cols)
         assert self._description.utm_zone is not None
         utm = CRS.from_epsg((32700 if self._description.south else 32600) + self._description.utm_zone)
-        longitude, latitude = reproject_points(utm, CRS.from_epsg(4326), x.ravel(), y.ravel())
+        longitude, latitude = reproject_points(utm, LONLAT, x.ravel(), y.ravel())
         return np.reshape(latitude, x.shape), np.reshape(longitude, x.shape)
 
     def _by_range(self, rows: ArrayLike, cols: ArrayLike) -> tuple[Floats, Floats]:

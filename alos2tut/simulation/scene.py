@@ -39,10 +39,11 @@ from scipy import ndimage, optimize, stats
 from .. import geometry, radiometry
 from ..core.artifacts import atomic_path, make_folder, read_json, write_json
 from ..core.errors import Alos2TutError
-from ..core.parallel import in_order
+from ..core.parallel import map_in_order
 from ..core.progress import progress_bar
 from ..dataset.legend import load_legend
 from ..products.opening import open_product
+from ..products.rasters import LONLAT
 from ..speckle import statistics as speckle
 from . import landcover
 from .ceos_writer import ProductDescription, write_ceos_product
@@ -60,7 +61,6 @@ _INCIDENCE_DEG, _OFF_NADIR_DEG, _HEADING_DEG = (
 )
 #: direction of the right-looking radar's view, 90° right of the heading, counted from east towards north
 _LOOK_RAD = math.radians(90 - (_HEADING_DEG + 90))
-_DEGREES = CRS.from_epsg(4326)
 #: lines that are written at once, columns that are worked on at once, side of a tile of random numbers
 _STRIP, _BLOCK, _TILE = 256, 1024, 128
 #: streams of random numbers: two parts of the speckle field, and the texture's
@@ -311,7 +311,7 @@ def _checked_place(corner: Any) -> Place:
             remedy="Give degrees of the scene's south-west corner, as (139.34, 35.27).",
         )
     zone, south = min(int((longitude + 180) // 6) + 1, 60), latitude < 0
-    [x_m], [y_m] = reproject_points(_DEGREES, Place(zone, south).utm, [longitude], [latitude])
+    [x_m], [y_m] = reproject_points(LONLAT, Place(zone, south).utm, [longitude], [latitude])
     return Place(zone, south, *(SPACING_M * round(side / SPACING_M) for side in (x_m, y_m)))
 
 
@@ -351,12 +351,12 @@ class Place:
     def lonlat(self, x_m: Any, y_m: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Longitude and latitude in degrees of eastings and northings; they broadcast."""
         x_m, y_m = np.broadcast_arrays(x_m, y_m)
-        longitude, latitude = reproject_points(self.utm, _DEGREES, x_m.ravel(), y_m.ravel())
+        longitude, latitude = reproject_points(self.utm, LONLAT, x_m.ravel(), y_m.ravel())
         return np.reshape(longitude, x_m.shape), np.reshape(latitude, x_m.shape)
 
     def on_ground(self, longitude: FloatArray, latitude: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Metres east and north of the south-west corner, of places in degrees."""
-        x_m, y_m = reproject_points(_DEGREES, self.utm, longitude.ravel(), latitude.ravel())
+        x_m, y_m = reproject_points(LONLAT, self.utm, longitude.ravel(), latitude.ravel())
         return np.reshape(x_m, longitude.shape) - self.west_m, np.reshape(y_m, longitude.shape) - self.south_m
 
 
@@ -533,7 +533,7 @@ class _Strips:
         starts = progress_bar(range(0, self._scene.height, _STRIP), "simulating", "strip", show=self._progress)
         # threads that start together would each build the ground
         _ = self._scene.land_cover
-        return in_order(self._executor, partial(_make_strip, self._scene), starts, ahead=_STRIPS_AHEAD)
+        return map_in_order(self._executor, partial(_make_strip, self._scene), starts, ahead=_STRIPS_AHEAD)
 
 
 _Strip: TypeAlias = tuple[NDArray[np.uint16], NDArray[np.int64], Clipped]
@@ -1024,7 +1024,7 @@ def _write_label_tile(path: Path, south: int, west: int, scene: Scene, land: Lan
     n = LABEL_PIXELS_PER_DEGREE
     transform = Affine(1 / n, 0, west, 0, -1 / n, south + 1)
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": n, "width": n, "nodata": 255}
-    profile |= {"crs": _DEGREES, "transform": transform, "compress": "deflate", "sparse_ok": True}
+    profile |= {"crs": LONLAT, "transform": transform, "compress": "deflate", "sparse_ok": True}
     with rasterio.open(path, "w", **profile, tiled=True, blockxsize=512, blockysize=512) as tile:
         tile.write_colormap(1, _label_colors())
         tile.update_tags(SIMULATED="yes", RECIPE=RECIPE, SEED=scene.seed)

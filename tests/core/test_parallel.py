@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from alos2tut import Alos2TutError
-from alos2tut.core.parallel import as_done, cores, in_order, only_one, process_pool
+from alos2tut.core.parallel import as_completed, cores, folder_lock, map_in_order, process_pool
 
 
 @pytest.mark.parametrize("workers", [None, 1, 4])
@@ -23,7 +23,7 @@ def test_results_come_in_the_order_of_the_jobs(workers):
         return job * job
 
     executor = None if workers is None else ThreadPoolExecutor(workers)
-    assert list(in_order(executor, slow_first, range(30))) == [job * job for job in range(30)]
+    assert list(map_in_order(executor, slow_first, range(30))) == [job * job for job in range(30)]
 
 
 def test_jobs_are_taken_only_as_they_are_needed():
@@ -35,7 +35,7 @@ def test_jobs_are_taken_only_as_they_are_needed():
             yield job
 
     with ThreadPoolExecutor(2) as executor:
-        results = in_order(executor, operator.neg, jobs(), ahead=3)
+        results = map_in_order(executor, operator.neg, jobs(), ahead=3)
         assert next(results) == 0 and len(taken) == 4
         assert next(results) == -1 and len(taken) == 5
 
@@ -53,7 +53,7 @@ def test_an_error_comes_in_its_place_and_the_rest_is_given_up(pooled):
         return job
 
     executor = ThreadPoolExecutor(1) if pooled else None
-    results = in_order(executor, work, range(50), ahead=8)
+    results = map_in_order(executor, work, range(50), ahead=8)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="two"):
         next(results)
@@ -70,19 +70,19 @@ def test_a_slow_job_keeps_nobody_waiting(workers):
         return -job
 
     executor = None if workers is None else ThreadPoolExecutor(workers)
-    found = list(as_done(executor, work, range(20)))
+    found = list(as_completed(executor, work, range(20)))
     assert sorted(found) == [(job, -job) for job in range(20)]
     assert (found[0] == (0, 0)) is (workers is None)
 
 
 def test_an_error_of_any_job_is_raised_and_the_rest_given_up():
     with ThreadPoolExecutor(1) as executor, pytest.raises(ZeroDivisionError):
-        list(as_done(executor, lambda job: 1 // job, range(100)))
+        list(as_completed(executor, lambda job: 1 // job, range(100)))
 
 
 def test_a_process_that_dies_is_told():
     with pytest.raises(Alos2TutError, match="ended before its work did"), process_pool(2) as pool:
-        list(as_done(pool, os._exit, [3]))
+        list(as_completed(pool, os._exit, [3]))
 
 
 def test_processes_do_not_outlive_a_parent_that_is_killed(tmp_path):
@@ -107,9 +107,9 @@ with process_pool(2) as pool:
 
 
 def test_only_one_at_a_time(tmp_path):
-    with only_one(tmp_path), pytest.raises(Alos2TutError, match="another process"), only_one(tmp_path):
+    with folder_lock(tmp_path), pytest.raises(Alos2TutError, match="another process"), folder_lock(tmp_path):
         pass
-    with only_one(tmp_path):
+    with folder_lock(tmp_path):
         pass
 
 
@@ -120,12 +120,12 @@ def test_anything_that_submits_is_an_executor():
             future.set_result(function(job))
             return future
 
-    assert list(in_order(Immediate(), operator.neg, [1, 2])) == [-1, -2]
+    assert list(map_in_order(Immediate(), operator.neg, [1, 2])) == [-1, -2]
 
 
 def test_one_worker_is_this_process_and_several_are_others():
     with process_pool(1) as alone:
         assert alone is None
     with process_pool(2) as pool:
-        assert list(in_order(pool, operator.neg, [1, 2, 3])) == [-1, -2, -3]
+        assert list(map_in_order(pool, operator.neg, [1, 2, 3])) == [-1, -2, -3]
     assert cores() >= 1

@@ -38,7 +38,7 @@ from alos2tut import (
     simulate_product,
     verify_dataset,
 )
-from alos2tut.core.parallel import only_one
+from alos2tut.core.parallel import folder_lock
 from alos2tut.dataset import archive, splits
 from alos2tut.dataset import builder as dataset_builder
 from alos2tut.dataset.encoding import NO_DATA, STEPS_PER_DB, decode_db, encode_db, same_spacing
@@ -501,7 +501,7 @@ def test_a_damaged_record_of_what_was_cut_is_told_and_cut_again(trio, built_trio
 
 def test_two_runs_of_one_dataset_do_not_meet(trio, tmp_path):
     partial = partial_run(trio, tmp_path)
-    with only_one(partial), pytest.raises(Alos2TutError, match="another process is working here"):
+    with folder_lock(partial), pytest.raises(Alos2TutError, match="another process is working here"):
         build(**trio, work_dir=tmp_path)
 
 

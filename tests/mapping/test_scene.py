@@ -607,7 +607,7 @@ def test_a_map_that_is_killed_again_and_again_is_the_same_to_the_bit(to_map, tmp
 
 def test_two_at_one_map_do_not_get_into_each_others_way(to_map, tmp_path):
     product, segmenter, _ = to_map
-    with map_rows.only_one(tmp_path / "map.tif.partial"), pytest.raises(Alos2TutError, match="another process"):
+    with map_rows.folder_lock(tmp_path / "map.tif.partial"), pytest.raises(Alos2TutError, match="another process"):
         map_scene(product, segmenter, tmp_path / "map.tif")
 
 

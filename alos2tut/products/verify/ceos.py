@@ -24,7 +24,7 @@ from ..georeference import LineRanges, line_places, utm
 from ..names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, number
 from ..open_ceos import is_w2_before_correction
 from ..product import Product
-from ..rasters import RasterBand, reprojected
+from ..rasters import LONLAT, RasterBand, reprojected
 from ..sources import FileSource
 from .checks import (
     Check,
@@ -43,7 +43,6 @@ from .checks import (
 
 #: lines of an image that are looked at, spread evenly from the first to the last; of a packed image the first ones
 _MOST_LINES = 64
-_LONLAT = CRS.from_epsg(4326)
 _SLANT_RANGES_M = (500_000.0, 1_500_000.0)
 #: the middle of the band: 1236.5, 1257.5 and 1278.5 MHz
 _WAVELENGTH_M = 0.2385
@@ -418,7 +417,7 @@ def _system(case: _Case, raster: RasterBand | None) -> CRS | None:
 
 def _lonlat(crs: CRS, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Longitude and latitude of points (n, 2); NaN where the projection has no such points."""
-    return np.round(reprojected(points, crs, _LONLAT), 7)
+    return np.round(reprojected(points, crs, LONLAT), 7)
 
 
 def _map_corners(record: Mapping[str, Any]) -> NDArray[np.float64] | None:

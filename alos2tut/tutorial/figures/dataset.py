@@ -38,7 +38,6 @@ from ...dataset.labels import LabelMap
 from ...dataset.legend import IGNORE, Legend
 from ...dataset.selection import FATES, Choice
 from ...dataset.store import PatchDataset, Split
-from ...dataset.survey import LONLAT
 from ...plotting import (
     BLUE,
     GREEN,
@@ -60,7 +59,7 @@ from ...plotting import (
     told,
 )
 from ...products.product import Product
-from ...products.rasters import reprojected
+from ...products.rasters import LONLAT, reprojected
 from ..leakage import HABITS, Leakage
 
 #: mean and spread that the paper states for its autumn 2022 dataset of Japan (arXiv 2603.15119), dB
