@@ -1,20 +1,21 @@
-"""Work on many things at once, on any executor; and on one thing by one process only."""
+"""Work on many things at once, on any executor; and on one thing by one process only, which may be gone on with."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from .artifacts import make_folder
+from .artifacts import make_folder, read_json, write_json
 from .errors import Alos2TutError
 
 try:
@@ -25,6 +26,8 @@ except ImportError:  # Windows has none: there nobody is kept out
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+#: says in a resumable folder what the work there is made from
+_MARK = "made_from.json"
 #: jobs that wait in an executor: enough to keep some hundred workers busy
 _WAITING = 512
 
@@ -164,3 +167,65 @@ def folder_lock(folder: Path) -> Iterator[None]:
             except OSError:
                 pass  # a file system without locks
         yield
+
+
+def partial_path(target: Path) -> Path:
+    """The folder in which work on ``target`` is kept until it is whole."""
+    return target.with_name(f"{target.name}.partial")
+
+
+@contextmanager
+def resumable_folder(target: Path, made_from: Any, kept: Sequence[str]) -> Iterator[Path]:
+    """The folder ``<target>.partial``, locked, in which stopped work goes on; it is removed when the block succeeds.
+
+    What lies there stays if it is of the same work, else it is removed first. A block that fails leaves the folder if
+    there is anything in it to go on with.
+
+    Args:
+        target: file or folder that is worked on.
+        made_from: JSON content that tells this work from any other; None: begin anew in any case.
+        kept: patterns of what the work keeps in the folder. Nothing else is removed.
+
+    Yields:
+        The folder.
+
+    Raises:
+        Alos2TutError: another process is working in it, or nothing can be written there.
+    """
+    folder = partial_path(target)
+    with folder_lock(folder):
+        if made_from is None or not _is_marked(folder, made_from):
+            _empty(folder, kept)
+            write_json(folder / _MARK, made_from)
+        is_done = False
+        try:
+            yield folder
+            is_done = True
+        finally:
+            if is_done or not _found(folder, kept):
+                _empty(folder, kept)
+                # something else that lies there stays
+                with suppress(OSError):
+                    (folder / "lock").unlink()
+                    folder.rmdir()
+
+
+def _is_marked(folder: Path, made_from: Any) -> bool:
+    """Whether what lies there is of the same work; a mark that is damaged or missing says no."""
+    with suppress(Alos2TutError):
+        return bool(read_json(folder / _MARK) == made_from)
+    return False
+
+
+def _found(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    return [path for pattern in patterns for path in folder.glob(pattern)]
+
+
+def _empty(folder: Path, kept: Sequence[str]) -> None:
+    """Remove what is kept in a folder, and what a killed process was writing; the mark first."""
+    (folder / _MARK).unlink(missing_ok=True)
+    for path in _found(folder, [*kept, ".*.tmp"]):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ from rasterio.warp import transform as reproject_points
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, warn
-from ..core.parallel import as_completed, cores, folder_lock, process_pool
+from ..core.parallel import as_completed, cores, partial_path, process_pool, resumable_folder
 from ..core.progress import progress_bar
 from ..core.version import __version__
 from ..products.rasters import LONLAT
@@ -92,7 +92,7 @@ def build_dataset(config: DatasetConfig, *, executor: Executor | None = None, pr
         _report_absent(choice, plan.config)
         if without := _without_patches(plan, choice):
             warn(f"no patch is kept of {_few(tuple(one['product'] for one in without))}; dataset.json says why")
-        with folder_lock(plan.partial):
+        with resumable_folder(plan.target, _digest(choice), ("cut", "dataset")):
             # somebody else may have been building it until now
             if not _is_built(plan.target):
                 _cut(plan, choice, workers)
@@ -176,7 +176,7 @@ class _Plan:
     @property
     def partial(self) -> Path:
         """Where the work is done; its folder ``dataset`` takes the target's place in the end."""
-        return self.target.with_name(f"{self.target.name}.partial")
+        return partial_path(self.target)
 
     @property
     def stores(self) -> Path:
@@ -406,20 +406,17 @@ def _cut_jobs(plan: _Plan, choice: Choice) -> Iterator[_CutJob]:
 
 
 def _lay_out(plan: _Plan, choice: Choice) -> None:
-    """Stores of the right size without content; what an earlier run cut stays, if it was of the same choice."""
+    """Stores of the right size without content; what an earlier run cut of the same choice stays."""
     side = plan.config.patch_px
     arrays: dict[Path, tuple[np.dtype[Any], tuple[int, ...]]] = {}
     for store in _STORES.values():
         count = len(choice.lists[store])
         arrays[plan.stores / f"{store}_db.npy"] = (np.dtype(np.int16), (count, 1, side, side))
         arrays[plan.stores / f"{store}_labels.npy"] = (np.dtype(np.uint8), (count, side, side))
-    mark, digest = plan.partial / "choice.json", _digest(choice)
-    if _is_marked(mark, digest) and all(_has_size(path, *array) for path, array in arrays.items()):
+    if all(_has_size(path, *array) for path, array in arrays.items()):
         return
-    mark.unlink(missing_ok=True)
     for name in ("cut", "dataset"):
         shutil.rmtree(plan.partial / name, ignore_errors=True)
-        make_folder(plan.partial / name)
     needed = sum(math.prod(shape) * dtype.itemsize for dtype, shape in arrays.values())
     free = shutil.disk_usage(plan.partial).free
     if needed > free:
@@ -428,9 +425,10 @@ def _lay_out(plan: _Plan, choice: Choice) -> None:
             where=plan.config.work_dir,
             remedy="Make room, name another work_dir, or keep fewer patches (points, max_class_share).",
         )
+    for name in ("cut", "dataset"):
+        make_folder(plan.partial / name)
     for path, (dtype, shape) in arrays.items():
         _empty_array(path, dtype, shape)
-    write_json(mark, digest)
 
 
 def _digest(choice: Choice) -> str:
@@ -439,13 +437,6 @@ def _digest(choice: Choice) -> str:
     for array in (choice.table.product, choice.table.row, choice.table.col, choice.fate, choice.ground, choice.point):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _is_marked(mark: Path, digest: str) -> bool:
-    """Whether an earlier run laid out the same choice; a damaged mark says no."""
-    with suppress(Alos2TutError):
-        return mark.is_file() and bool(read_json(mark) == digest)
-    return False
 
 
 def _has_size(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
@@ -651,7 +642,6 @@ def _finish(plan: _Plan, choice: Choice) -> None:
     open_dataset(plan.stores)
     with _writing(plan.target):
         os.replace(plan.stores, plan.target)
-    shutil.rmtree(plan.partial, ignore_errors=True)
 
 
 def _write_lists(plan: _Plan) -> list[int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from alos2tut import Alos2TutError
-from alos2tut.core.parallel import as_completed, cores, folder_lock, map_in_order, process_pool
+from alos2tut.core.parallel import as_completed, cores, folder_lock, map_in_order, process_pool, resumable_folder
 
 
 @pytest.mark.parametrize("workers", [None, 1, 4])
@@ -111,6 +111,50 @@ def test_only_one_at_a_time(tmp_path):
         pass
     with folder_lock(tmp_path):
         pass
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def stop_work(target: Path, made_from: object = "this") -> set[str]:
+    """Begin or go on with work that fails; what was there before."""
+    with pytest.raises(KeyboardInterrupt), resumable_folder(target, made_from, ["part-*", "cut"]) as folder:
+        before = names_in(folder) - {"lock"}
+        (folder / "cut").mkdir(exist_ok=True)
+        (folder / "cut" / ".x.tmp").touch()
+        (folder / "part-1").touch()
+        raise KeyboardInterrupt
+    return before
+
+
+@pytest.mark.parametrize("damage", ["", "{", '"that"', None])
+def test_stopped_work_goes_on_if_it_is_the_same(tmp_path, damage):
+    target, folder = tmp_path / "map.tif", tmp_path / "map.tif.partial"
+    assert stop_work(target) == {"made_from.json"}
+    (folder / ".part-2.abcdefgh.tmp").mkdir()
+    (folder / "mine").touch()
+    if damage is None:
+        assert stop_work(target) == {"made_from.json", "part-1", "cut", "mine", ".part-2.abcdefgh.tmp"}
+    else:
+        (folder / "made_from.json").write_text(damage)
+        assert stop_work(target) == {"made_from.json", "mine"}
+    with resumable_folder(target, "this", ["part-*", "cut"]):
+        pass
+    # what somebody else put there stays
+    assert names_in(folder) == {"mine"}
+
+
+def test_work_that_is_done_or_left_nothing_leaves_no_folder(tmp_path):
+    target = tmp_path / "map.tif"
+    stop_work(target, made_from=None)
+    assert stop_work(target, made_from=None) == {"made_from.json"}
+    with resumable_folder(target, None, ["part-*", "cut"]):
+        pass
+    assert not names_in(tmp_path)
+    with pytest.raises(KeyboardInterrupt), resumable_folder(target, "this", ["part-*"]):
+        raise KeyboardInterrupt
+    assert not names_in(tmp_path)
 
 
 def test_anything_that_submits_is_an_executor():

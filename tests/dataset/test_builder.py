@@ -478,7 +478,7 @@ def test_a_damaged_partial_folder_is_made_anew(trio, built_trio, tmp_path, damag
     partial = partial_run(trio, tmp_path)
     store = partial / "dataset" / "val_db.npy"
     if damage.startswith("mark"):
-        (partial / "choice.json").write_text("" if damage == "mark empty" else '"another"')
+        (partial / "made_from.json").write_text("" if damage == "mark empty" else '"another"')
         store.write_bytes(bytes(store.stat().st_size))
     elif damage == "stray file":
         (partial / "dataset" / "junk.txt").write_text("hello")
@@ -619,6 +619,7 @@ def test_too_small_a_disk_is_told_before_anything_is_cut(trio, tmp_path, monkeyp
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1e6, 1e6, 1000))
     with pytest.raises(Alos2TutError, match=r"need 0\.0 GB and the disk has 0\.0 GB left.*points"):
         build(**trio, work_dir=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["surveys"]
 
 
 def test_a_disk_that_fills_up_leaves_a_clear_error_and_room_helps(trio, built_trio, tmp_path):
