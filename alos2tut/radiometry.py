@@ -31,7 +31,7 @@ SLC_OFFSET_DB = -32.0
 #: The largest amplitude that 16 bits hold; whatever was brighter was written as this number.
 SATURATED_DN = 65535
 #: Blocks of at most so many pixels are summed in float32, whose error then stays below 1e-6
-MOST_SUMMED_IN_FLOAT32 = 16
+_MOST_SUMMED_IN_FLOAT32 = 16
 #: Linear power that is worked with, −180 to +180 dB: float32 holds the square of any such number
 LEAST_POWER, LARGEST_POWER = 1e-18, 1e18
 
@@ -278,56 +278,10 @@ def mean_square(
         Alos2TutError: as of :func:`multilook`.
     """
     pair, numbers = look_pair(looks), _image(as_numbers(dn, "dn"), "dn")
-    return block_means(*_squares(numbers, no_data, weight, scratch), pair)
-
-
-class BlockRow:
-    """:func:`mean_square` of one row of blocks that is too large for memory: its lines come in pieces.
-
-    Lines are added in their order, as :func:`mean_square` does, so that the result is the same to the last bit however
-    they are cut.
-
-    Args:
-        looks: (rows, columns) per block; more than ``MOST_SUMMED_IN_FLOAT32`` pixels.
-    """
-
-    def __init__(self, looks: tuple[int, int]):
-        self._looks, self._lines = looks, 0
-        self._sums, self._counts = np.zeros(0), np.zeros(0)
-
-    def add(
-        self,
-        dn: NDArray[Any],
-        *,
-        no_data: Sequence[int] = (0,),
-        weight: NDArray[Any] | None = None,
-        scratch: NDArray[np.float32] | None = None,
-    ) -> None:
-        """Add the next lines, at least one; arguments as for :func:`mean_square`."""
-        square, valid = _squares(dn, no_data, weight, scratch)
-        if not self._lines:
-            self._sums, self._counts = np.zeros((2, dn.shape[1]))
-        for line in square:
-            self._sums += line
-        self._counts += len(square) if valid is None else np.count_nonzero(valid, axis=0)
-        self._lines += len(square)
-
-    def means(self) -> NDArray[np.float32]:
-        """float32 (1, ⌈W/columns⌉), as of :func:`multilook`, of the lines added so far, which are the block's."""
-        shape = self._lines, len(self._sums)
-        cols = min(self._looks[1], shape[1])
-        sums, counts = (_sums_of_neighbours(of[:, None], cols, np.float64).T for of in (self._sums, self._counts))
-        return _means(sums, counts, _block_sizes(shape, (self._lines, cols)))
-
-
-def _squares(
-    dn: NDArray[Any], no_data: Sequence[int], weight: NDArray[Any] | None, scratch: NDArray[np.float32] | None
-) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-    """DN², weighted, 0 where it is missing; and where it is not, or None for everywhere."""
-    is_complex = np.iscomplexobj(dn)
-    square = np.empty(dn.shape, dtype=np.float32) if scratch is None else scratch
-    square[...] = _squared_moduli(dn) if is_complex else dn
-    valid = np.isfinite(square) & (square != 0) if is_complex else _with_data(dn, no_data)
+    is_complex = np.iscomplexobj(numbers)
+    square = np.empty(numbers.shape, dtype=np.float32) if scratch is None else scratch
+    square[...] = _squared_moduli(numbers) if is_complex else numbers
+    valid = np.isfinite(square) & (square != 0) if is_complex else _with_data(numbers, no_data)
     if not is_complex:
         np.multiply(square, square, out=square)
     if weight is not None:
@@ -337,7 +291,7 @@ def _squares(
             valid = known if valid is None else valid & known
     if valid is not None:
         square[~valid] = 0
-    return square, valid
+    return block_means(square, valid, pair)
 
 
 def _squared_moduli(z: NDArray[Any]) -> NDArray[np.float32]:
@@ -377,18 +331,14 @@ def block_means(values: NDArray[Any], valid: NDArray[np.bool_] | None, looks: tu
     if (rows, cols) == (1, 1):
         same = values.astype(np.float32, copy=False)
         return same if valid is None else np.where(valid, same, np.float32(np.nan))
-    dtype = np.float32 if looks[0] * looks[1] <= MOST_SUMMED_IN_FLOAT32 else np.float64
+    dtype = np.float32 if looks[0] * looks[1] <= _MOST_SUMMED_IN_FLOAT32 else np.float64
     sums = _block_sums(values, rows, cols, dtype)
     sizes = _block_sizes(values.shape, (rows, cols)).astype(dtype)
     if valid is None:
         np.divide(sums, sizes, out=sums)
         means: NDArray[np.float32] = sums.astype(np.float32, copy=False)
         return means
-    return _means(sums, _block_sums(valid, rows, cols, dtype), sizes)
-
-
-def _means(sums: NDArray[Any], counts: NDArray[Any], sizes: NDArray[Any]) -> NDArray[np.float32]:
-    """Means over blocks of which at least half has data, NaN of others."""
+    counts = _block_sums(valid, rows, cols, dtype)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(2 * counts >= sizes, sums / counts, np.nan).astype(np.float32)
 

@@ -184,25 +184,6 @@ def test_what_is_squared_stays_as_it_is():
         assert numbers.tobytes() == before.tobytes()
 
 
-@pytest.mark.parametrize("looks", [(50, 1), (40, 7), (1000, 1000)])
-@pytest.mark.parametrize("kind", ["u2", ">u2", ">c8"])
-@pytest.mark.parametrize("missing", [0, 0.4, 0.99])
-def test_a_row_of_blocks_in_pieces_changes_no_bit(looks, kind, missing):
-    draw = np.random.default_rng(4)
-    dn = draw.integers(1, 65536, (min(looks[0], 60), 33)).astype(kind)
-    dn[draw.random(dn.shape) < missing] = 0
-    weight = draw.random(dn.shape, dtype=np.float32)
-    if missing:
-        weight[::3, ::5] = np.nan
-    for weights in (None, weight):
-        expected = radiometry.mean_square(dn, looks, weight=weights)
-        for cuts in ([], [1, 17, 33], [16, 32], range(1, len(dn))):
-            row = radiometry.BlockRow(looks)
-            for piece in np.split(np.arange(len(dn)), cuts):
-                row.add(dn[piece], weight=None if weights is None else weights[piece])
-            assert row.means().tobytes() == expected.tobytes()
-
-
 # --- angles, noise, range
 
 

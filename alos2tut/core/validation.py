@@ -20,15 +20,25 @@ def is_count(value: Any, least: int = 1) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= least
 
 
-def look_pair(looks: int | Sequence[int]) -> tuple[int, int]:
+def look_pair(looks: int | Sequence[int], *, most: int | None = None) -> tuple[int, int]:
     """Looks as (rows, columns).
 
+    Args:
+        looks: one number for both, or a pair.
+        most: the largest number that is taken.
+
     Raises:
-        Alos2TutError: anything but one or two whole numbers of at least 1.
+        Alos2TutError: anything but one or two whole numbers of at least 1, or one above ``most``.
     """
     pair: tuple[Any, ...] = tuple(looks) if isinstance(looks, (tuple, list)) else (looks, looks)
     if len(pair) != 2 or not all(map(is_count, pair)):
         raise Alos2TutError(f"looks={looks!r} is not a whole number of at least 1, or a pair of them", where="looks")
+    if most is not None and max(pair) > most:
+        raise Alos2TutError(
+            f"looks={looks!r} is more than {most}, the most pixels along a side of a block",
+            where="looks",
+            remedy="Read with fewer, and average what comes by radiometry.multilook.",
+        )
     return int(pair[0]), int(pair[1])
 
 

@@ -43,6 +43,8 @@ FloatArray: TypeAlias = NDArray[np.float32]
 Weigh: TypeAlias = Callable[[slice, slice], FloatArray]
 T = TypeVar("T")
 
+#: pixels along a side of a block at most: a row of blocks is held in memory
+MOST_LOOKS = 1024
 #: full-resolution pixels that are worked on at once: few enough to stay in a core's cache
 _STRIP_PX = 2**18
 #: pixels of a block that :meth:`Product.blocks` gives, unless its rows are asked for
@@ -457,16 +459,16 @@ class Product:
         Args:
             window: a rasterio ``Window`` or ``(row, col, height, width)`` in full-resolution pixels; None: all.
             polarization: one of ``polarizations``; None: see :meth:`choose_polarization`.
-            looks: pixels per block, one number or (rows, columns). Blocks are anchored at the product's corner, and
-                every block that the window touches is averaged whole; a block that the product's edge cuts
-                averages what it has.
+            looks: pixels per block, one number or (rows, columns), at most 1024. Blocks are anchored at the product's
+                corner, and every block that the window touches is averaged whole; a block that the product's edge
+                cuts averages what it has.
 
         Returns:
             float32 (rows, columns), NaN where there is no data (where less than half of a block has data).
 
         Raises:
-            Alos2TutError: an unknown polarisation, a window that is empty or reaches outside the product, damaged
-                pixels.
+            Alos2TutError: an unknown polarisation, a window that is empty or reaches outside the product, more looks
+                than 1024, damaged pixels.
         """
         return self._read("dn", window, polarization, looks, None)
 
@@ -649,8 +651,7 @@ class Product:
     ) -> Iterator[FloatArray]:
         """⟨DN²⟩ of a band, each pixel times its weight, in strips of a few rows of look blocks.
 
-        With ``most`` no strip crosses a multiple of so many rows of the result. Blocks too large to lie in memory are
-        summed up in pieces; the result is the same to the last bit.
+        With ``most`` no strip crosses a multiple of so many rows of the result. How strips are cut changes no bit.
         """
         rows, cols = area
         width = cols.stop - cols.start
@@ -658,10 +659,6 @@ class Product:
         if most is not None:
             # the largest divisor of a block's rows that is small enough
             step = next(n for n in range(min(step, most), 0, -1) if most % n == 0)
-        most_lines = max(_strip_rows(cols), radiometry.MOST_SUMMED_IN_FLOAT32)
-        if looks[0] > most_lines:
-            yield from self._large_blocks(band, area, looks, weigh, most_lines)
-            return
         first = rows.start
         scratch = np.empty((min(step * looks[0], rows.stop - rows.start), width), dtype=np.float32)
         for strip in band.strips(rows, cols, step * looks[0]):
@@ -674,29 +671,6 @@ class Product:
                 scratch=scratch[: len(strip)],
             )
             first = lines.stop
-
-    def _large_blocks(
-        self,
-        band: Band,
-        area: tuple[slice, slice],
-        looks: tuple[int, int],
-        weigh: Weigh | None,
-        step: int,
-    ) -> Iterator[FloatArray]:
-        """⟨DN²⟩ of one row of look blocks after the other, of which at most ``step`` lines are worked on at once."""
-        rows, cols = area
-        block, first = radiometry.BlockRow(looks), rows.start
-        scratch = np.empty((min(step, rows.stop - rows.start), cols.stop - cols.start), dtype=np.float32)
-        for strip in band.strips(rows, cols, step):
-            while len(strip):
-                end = min((first // looks[0] + 1) * looks[0], rows.stop)
-                part, strip = strip[: end - first], strip[end - first :]
-                weight = None if weigh is None else weigh(slice(first, first + len(part)), cols)
-                block.add(part, no_data=self.no_data_dn, weight=weight, scratch=scratch[: len(part)])
-                first += len(part)
-                if first == end:
-                    yield block.means()
-                    block = radiometry.BlockRow(looks)
 
     def _conversion(self, quantity: str | None) -> Weigh | None:
         """Factors by which power becomes another quantity, per pixel; None where it is the product's own."""
@@ -765,7 +739,7 @@ class Product:
         self, window: WindowLike | None, looks: int | tuple[int, int]
     ) -> tuple[tuple[slice, slice], tuple[int, int]]:
         """The window grown to whole look blocks, as row and column slices, and the looks."""
-        pair = validation.look_pair(looks)
+        pair = validation.look_pair(looks, most=MOST_LOOKS)
         rows, cols = (
             slice(start // n * n, min(-(-stop // n) * n, size))
             for (start, stop), n, size in zip(self._extent(window), pair, self.shape, strict=True)
@@ -892,7 +866,7 @@ class Product:
         """
         from .xarrays import to_dataset
 
-        return to_dataset(self, scale, validation.look_pair(looks), quantity)
+        return to_dataset(self, scale, validation.look_pair(looks, most=MOST_LOOKS), quantity)
 
 
 def _gathered(

@@ -217,18 +217,6 @@ def speckle_taps(resolution_m: float, spacing_m: float, pedestal: float, reach: 
     return np.asarray(np.round(taps / np.sqrt(np.sum(taps**2)), 6), dtype=np.float32)
 
 
-def multilook_enl(looks: tuple[int, int], resolution_m: float, spacing_m: float, pedestal: float) -> float:
-    """Equivalent number of looks of means over blocks of single-look pixels that correlate.
-
-    ENL = N² / Σ ρ over all pairs of the block's N pixels, ρ the correlation of intensities (derived here).
-    """
-    per_axis = 1.0
-    for n in looks:
-        lags = np.subtract.outer(np.arange(n), np.arange(n)) * spacing_m
-        per_axis *= n**2 / float(np.sum(speckle_correlation(lags, resolution_m, pedestal) ** 2))
-    return per_axis
-
-
 def simulate_product(
     out_dir: str | Path,
     seed: int = 0,

@@ -372,7 +372,9 @@ def test_taps_give_the_correlation_that_is_asked(pedestal):
 
 def test_looks_of_multilooked_sea_follow_from_its_correlation(sea_power):
     found = speckle.enl_moments(radiometry.multilook(sea_power, 2))
-    assert found == pytest.approx(simulation.multilook_enl((2, 2), 3.0, 2.5, 1.0), rel=0.06)
+    # N² / Σ ρ over all pairs of a block's N pixels; along either axis two pixels and the pair of neighbours, twice
+    neighbours = simulation.speckle_correlation(2.5, 3.0, 1.0) ** 2
+    assert found == pytest.approx((4 / (2 + 2 * neighbours)) ** 2, rel=0.06)
 
 
 # --- angles
