@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.ndimage import binary_dilation
+from scipy.special import stdtrit
 
 from .core.errors import Alos2TutError
 from .dataset.legend import IGNORE
@@ -145,12 +146,9 @@ def _edges(classes: NDArray[np.uint8]) -> _Bools:
 
 def _near(pixels: _Bools) -> _Bools:
     """Where one of these pixels (B, H, W) is at most :data:`BOUNDARY_PX` away, in its own patch."""
-    reach, (height, width) = BOUNDARY_PX, pixels.shape[1:]
-    padded = np.pad(pixels, ((0, 0), (reach, reach), (reach, reach)))
-    near = np.zeros(pixels.shape, dtype=np.bool_)
-    for row, col in np.ndindex(2 * reach + 1, 2 * reach + 1):
-        if (row - reach) ** 2 + (col - reach) ** 2 <= reach**2:
-            near |= padded[:, row : row + height, col : col + width]
+    offsets = np.arange(-BOUNDARY_PX, BOUNDARY_PX + 1)
+    disc = np.hypot(offsets[:, None], offsets) <= BOUNDARY_PX
+    near: _Bools = binary_dilation(pixels, disc[None])
     return near
 
 
@@ -228,7 +226,7 @@ def t_interval(values: Sequence[float | None], level: float = 0.95) -> list[floa
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return None
-    half = float(student.ppf((1 + level) / 2, len(known) - 1)) * float(np.std(known, ddof=1)) / math.sqrt(len(known))
+    half = float(stdtrit(len(known) - 1, (1 + level) / 2)) * float(np.std(known, ddof=1)) / math.sqrt(len(known))
     mean = float(np.mean(known))
     return [mean - half, mean + half]
 

@@ -24,25 +24,12 @@ from .files import MapFile, Orientation, PixelWindow, orientation
 
 #: share of a picture's width that a scale bar has at most
 _BAR_SHARE = 0.3
-
-
 #: height over width of what is narrow
 _NARROW = 4
-
-
-#: inches: the longer side of a map drawn alone
-_PREVIEW_INCHES = 7.0
-
-
-#: inches between a map drawn alone and the figure's edge
-_MARGIN_INCHES = 0.1
-
-
-#: inches: height of an entry of its key
-_KEY_INCHES = 0.2
-
-
-_NOTHING = (0.0, 0.0, 0.0, 0.0)
+#: inches: the longer side of a map drawn alone, its distance to the figure's edge, the height of an entry of its key
+_PREVIEW_INCHES, _MARGIN_INCHES, _KEY_INCHES = 7.0, 0.1, 0.2
+#: red, green, blue and opacity of what is not drawn
+TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 
 
 def preview(map_path: str | Path, *, max_px: int = 1600) -> Figure:
@@ -68,9 +55,9 @@ def preview(map_path: str | Path, *, max_px: int = 1600) -> Figure:
     pixels = source.band.thumbnail(int(max_px))
     height, width = source.shape
     lies, footnote = orientation(source.grid, height / 2, width / 2), _preview_footnote(source)
-    nothing = [_nothing_key(source.tags.get("NO_DATA", "no data"))] if (pixels == IGNORE).any() else []
+    nothing = [no_data_key(source.tags.get("NO_DATA", "no data"))] if (pixels == IGNORE).any() else []
     if source.colors:
-        fig = _preview_figure(source, pixels, lies, [*_keys(_named_colors(source, pixels)), *nothing])
+        fig = _preview_figure(source, pixels, lies, [*color_keys(_named_colors(source, pixels)), *nothing])
     else:
         fig = _preview_figure(source, pixels, lies, [])
         footnote += "".join(f"  ·  hatched: {key.get_label()}" for key in nothing)
@@ -96,7 +83,7 @@ def _preview_figure(source: MapFile, pixels: NDArray[np.uint8], lies: Orientatio
     fig.get_layout_engine().set(w_pad=_MARGIN_INCHES, h_pad=_MARGIN_INCHES)  # type: ignore[union-attr, call-arg]
     ax = fig.add_subplot(anchor="NW")
     _draw_raster(ax, source, pixels)
-    _frame(ax, (0, 0, height, width), lies)
+    draw_frame(ax, (0, 0, height, width), lies)
     if handles:
         ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False,
                   fontsize=9, ncols=columns)  # fmt: skip
@@ -160,8 +147,8 @@ def round_length_m(width_m: float) -> float:
     return max(n * decade for n in (1, 2, 5, 10) if n * decade <= most * (1 + 1e-9))
 
 
-def _frame(ax: Axes, window: PixelWindow, lies: Orientation, *, with_scale: bool = True) -> None:
-    """Limits and proportions of a window; hatched where nothing is drawn; no ticks; below it scale and north."""
+def draw_frame(ax: Axes, window: PixelWindow, lies: Orientation, *, with_scale: bool = True) -> None:
+    """Limits and proportions of a window; hatched where nothing is drawn; no ticks; below it scale bar and north."""
     row, col, height, width = window
     ax.set(xlim=(col, col + width), ylim=(row + height, row), xticks=[], yticks=[])
     ax.set_aspect(lies.spacing_m[0] / lies.spacing_m[1])
@@ -171,14 +158,14 @@ def _frame(ax: Axes, window: PixelWindow, lies: Orientation, *, with_scale: bool
     if not with_scale:
         return
     length_m = round_length_m(width * lies.spacing_m[1])
-    _draw_bar(ax, col, length_m / lies.spacing_m[1], _length_told(length_m))
+    _draw_bar(ax, col, length_m / lies.spacing_m[1], _length_text(length_m))
     if lies.north_deg is not None:
         # below a narrow map there is no room beside the bar
         is_narrow = height * lies.spacing_m[0] > _NARROW * width * lies.spacing_m[1]
         _draw_north(ax, lies.north_deg, below_points=40 if is_narrow else 22)
 
 
-def _length_told(length_m: float) -> str:
+def _length_text(length_m: float) -> str:
     return f"{length_m / 1000:,.10g} km" if length_m >= 1000 else f"{length_m:.10g} m"
 
 
@@ -209,18 +196,19 @@ def _draw_north(ax: Axes, north_deg: float, below_points: float) -> None:
     ax.text(0, 13, "N", transform=place, ha="center", va="center", fontsize=8, clip_on=False)
 
 
-def _keys(entries: Iterable[tuple[str, Any]]) -> list[Artist]:
-    """Patches of colour with their names, in which a dollar sign begins no formula."""
+def color_keys(entries: Iterable[tuple[str, Any]]) -> list[Artist]:
+    """Legend entries of names and their colours; a dollar sign in a name begins no formula."""
     return [
         Patch(facecolor=color, edgecolor="grey", linewidth=0.5, label=name.replace("$", r"\$"))
         for name, color in entries
     ]
 
 
-def _nothing_key(text: str) -> Patch:
+def no_data_key(text: str) -> Patch:
+    """Legend entry of what is hatched."""
     return Patch(facecolor="white", hatch="/////", edgecolor="0.8", linewidth=0.5, label=text)
 
 
 def cividis() -> Any:
     """The colours of confidence; nothing where there is none."""
-    return colormaps["cividis"].with_extremes(bad=_NOTHING)
+    return colormaps["cividis"].with_extremes(bad=TRANSPARENT)

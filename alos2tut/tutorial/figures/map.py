@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ...core.errors import Alos2TutError, closest
 from ...dataset.legend import IGNORE, Legend
 from ...mapping.files import Orientation, PixelWindow, orientation
-from ...mapping.preview import _NOTHING, _frame, _keys, _nothing_key, cividis
+from ...mapping.preview import TRANSPARENT, cividis, color_keys, draw_frame, no_data_key
 from ...plotting import BLUE, ORANGE, VERMILION, grey_limits, grey_range, symbol, told
 from ..map_view import MapView, agreement_by_confidence
 
@@ -81,7 +81,7 @@ def map_and_labels(
     drawn = [_Panel.draw(ax, view, name, part, _PANEL_PX) for ax, name in zip(axes[0], shown, strict=True)]
     for panel in drawn:
         panel.ax.set_title(panel.told())
-        _frame(panel.ax, part, lies, with_scale=panel is drawn[0])
+        draw_frame(panel.ax, part, lies, with_scale=panel is drawn[0])
         _outline(panel.ax, outlined)
         _name_windows(panel.ax, named or {})
     fig.suptitle(told(view.product), fontsize="medium")
@@ -117,7 +117,7 @@ def zooms(view: MapView, windows: Mapping[str, PixelWindow], outlined: Sequence[
         lies = _orientation(view, part)
         for ax, layer in zip(row, shown, strict=True):
             drawn.append(_Panel.draw(ax, view, layer, part, _SMALL_PANEL_PX, limits))
-            _frame(ax, part, lies, with_scale=ax is row[0])
+            draw_frame(ax, part, lies, with_scale=ax is row[0])
             _outline(ax, outlined)
         row[0].set_ylabel(name, fontsize="large")
     for panel in drawn[: len(shown)]:
@@ -159,7 +159,7 @@ def swipe(view: MapView, left: str, right: str, position: float, window: PixelWi
         drawn.append(_Panel.draw(ax, view, layer, part, _PANEL_PX).between(start, stop))
         # blocks of pixels need not end at the line
         drawn[-1].image.set_clip_path(Rectangle((start, row), stop - start, height, transform=ax.transData))
-    _frame(ax, part, lies)
+    draw_frame(ax, part, lies)
     ax.axvline(line, color="black", linewidth=3.2)
     ax.axvline(line, color="white", linewidth=1.4)
     ax.set_title(f"◂ {drawn[0].told()}", loc="left")
@@ -198,12 +198,12 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
     differs = _draw_differences(middle, view)
     middle.set_title("map and labels")
     for ax in (left, middle):
-        _frame(ax, part, lies, with_scale=ax is left)
+        draw_frame(ax, part, lies, with_scale=ax is left)
         _outline(ax, tested)
     for ax in (left, middle, right):
         ax.set_anchor("N")
-    handles: list[Artist] = _keys([("agree", _AGREES_COLOR), ("differ", VERMILION)])
-    handles += [_nothing_key(_NO_DATA_TOLD)] * differs + [_outline_key()] * bool(tested)
+    handles: list[Artist] = color_keys([("agree", _AGREES_COLOR), ("differ", VERMILION)])
+    handles += [no_data_key(_NO_DATA_TOLD)] * differs + [_outline_key()] * bool(tested)
     middle.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False,
                   fontsize="small")  # fmt: skip
     names = ("test patches", "other ground, mostly training" if tested else "all ground")
@@ -225,7 +225,7 @@ def _draw_differences(ax: Axes, view: MapView) -> bool:
     step = _step(view.whole, _PANEL_PX)
     assert view.labels is not None  # or there were no curves to draw
     (mapped, extent), (label, _) = (_sampled(layer, view.whole, step) for layer in (view.classes, view.labels))
-    colors = np.array([to_rgba(_AGREES_COLOR), to_rgba(VERMILION), _NOTHING])
+    colors = np.array([to_rgba(_AGREES_COLOR), to_rgba(VERMILION), TRANSPARENT])
     unknown = (mapped == IGNORE) | (label == IGNORE)
     ax.imshow(colors[np.where(unknown, 2, mapped != label)], extent=extent, interpolation="nearest")
     return bool(unknown.any())
@@ -275,7 +275,7 @@ class _Panel:
             return cls(ax, layer, image, None)
         db, extent = view.backscatter_db(window, most_px)
         limits = dict(limits or grey_limits(db))
-        grey = colormaps["gray"].with_extremes(bad=_NOTHING)
+        grey = colormaps["gray"].with_extremes(bad=TRANSPARENT)
         image = ax.imshow(db, cmap=grey, extent=extent, interpolation="nearest", **limits)
         which = f"{view.polarization} " if len(view.product.polarizations) > 1 else ""
         return cls(ax, layer, image, None, which + grey_range(view.product.quantity, limits))
@@ -348,9 +348,9 @@ def _key(fig: Figure, legend: Legend, panels: Sequence[_Panel], outlined: Sequen
     """Below a figure: the classes that occur in it, and what else is drawn."""
     drawn = [np.unique(panel.classes) for panel in panels if panel.classes is not None]
     values = set() if not drawn else set(np.concatenate(drawn).tolist())
-    handles = _keys((legend.names[index], legend.colors[index] / 255) for index in sorted(values - {IGNORE}))
+    handles = color_keys((legend.names[index], legend.colors[index] / 255) for index in sorted(values - {IGNORE}))
     if IGNORE in values or any(np.ma.getmaskarray(np.ma.asarray(p.image.get_array())).any() for p in panels):
-        handles.append(_nothing_key(_NO_DATA_TOLD))
+        handles.append(no_data_key(_NO_DATA_TOLD))
     handles += [_outline_key()] * bool(outlined)
     if handles:
         columns = min(len(handles), max(2, int(fig.get_figwidth() / 1.9)))
