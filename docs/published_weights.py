@@ -1,14 +1,13 @@
 """The published encoder on a product of one's own: conversion, features, fine-tuning.
 
-``published_weights.md`` explains it. Without a product a small one is simulated; without ``--weights`` random numbers
-stand in for the published ones. Both are good for trying the way, and for nothing else.
+``published_weights.md`` explains it. Without a product a small one is simulated, which is good for trying the way, and
+for nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,6 @@ from alos2tut.configs import split_overrides
 from alos2tut.core.artifacts import make_folder
 from alos2tut.core.errors import Stopped
 from alos2tut.dataset.encoding import encode_db
-from alos2tut.networks.conversion import write_stand_in
 from alos2tut.networks.encoders import Encoder, standardize
 from alos2tut.networks.weights import check_signal, read_header
 
@@ -56,17 +54,11 @@ class Result:
     segmenter: Path
 
 
-def convert(weights: Path | None, folder: Path, seed: int) -> Path:
-    """The encoder's file in our form, from the published file or, without one, from random numbers in its shapes."""
+def convert(weights: Path, folder: Path) -> Path:
+    """The encoder's file in our form, from the published file."""
     make_folder(folder)
     target = folder / "encoder.safetensors"
-    if weights is not None:
-        print(convert_checkpoint(weights, target).to_text())
-        return target
-    print("NO --weights GIVEN: RANDOM NUMBERS stand in for the published ones. Nothing below says how good those are.")
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        stand_in = write_stand_in(Path(temporary) / "random_numbers.pth", seed)
-        print(convert_checkpoint(stand_in, target, simulated=True).to_text())
+    print(convert_checkpoint(weights, target).to_text())
     return target
 
 
@@ -112,7 +104,7 @@ def features_of(encoder: Encoder, patch_db: NDArray[np.float32]) -> NDArray[np.f
 
 def work_through(options: argparse.Namespace) -> Result:
     """Everything, one step after the other."""
-    encoder_path = convert(options.weights, options.work_dir / "published", options.seed)
+    encoder_path = convert(options.weights, options.work_dir / "published")
     product, labels, settings = options.product, options.labels, f"{SETTINGS}; {options.overrides}"
     if product is None:
         product = simulated_product(options.work_dir, options.seed)
@@ -147,7 +139,7 @@ def describe(result: Result) -> str:
         f"to name    {header['attribution']}",
     ]
     if header["simulated"]:
-        lines.append("SIMULATED: weights, data or both. This shows the way, not how well it does.")
+        lines.append("SIMULATED data. This shows the way, not how well it does.")
     return "\n".join(lines)
 
 
@@ -156,7 +148,13 @@ def parser() -> argparse.ArgumentParser:
     own = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     own.add_argument("product", nargs="?", type=Path, metavar="PRODUCT", help="σ0, HH; left out: a simulated one")
     own.add_argument("--labels", nargs="+", metavar="RASTER", help="label rasters of its ground, or folders of them")
-    own.add_argument("--weights", type=Path, metavar="FILE", help="sar_w_simim_encoder.pth; left out: random numbers")
+    own.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        required=True,
+        help="sar_w_simim_encoder.pth, as 'alos2tut fetch sar_w_simmim_weights' gets it",
+    )
     own.add_argument("--work-dir", type=Path, default=Path("work"), help="where everything goes (default work)")
     own.add_argument("--corner", type=int, nargs=2, metavar=("ROW", "COL"), help="of the patch for features")
     own.add_argument("--steps", type=int, default=20, help="optimiser steps of fine-tuning (default 20)")

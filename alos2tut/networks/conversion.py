@@ -939,18 +939,3 @@ def _check_exportable(network: Encoder | Segmenter, where: Path) -> None:
                 "code has it",
                 where=where,
             )
-
-
-def write_stand_in(path: str | Path, seed: int = 0) -> Path:
-    """Write random numbers in the shapes and under the names of the authors' encoder file, which they stand in for.
-
-    Args:
-        path: the ``.pth`` file to write, whole or not at all; about 350 MB.
-        seed: of the random numbers.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = build_encoder(EncoderConfig(), (256, 256))
-    with atomic_path(path) as temporary:
-        torch.save(published_tensors(encoder), temporary)
-    return Path(path)

@@ -16,8 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,27 +175,14 @@ class Tutorial:
 
         return _trained(pretrain, "pretrain", self.config("pretrain", dataset=self.dataset_path, **settings))
 
-    @contextmanager
-    def published_weights(self) -> Iterator[tuple[Path, bool]]:
-        """The authors' encoder file, and whether random numbers in its shapes stand in for it.
+    @property
+    def published_weights(self) -> Path | None:
+        """The authors' encoder file, where ``alos2tut fetch sar_w_simmim_weights`` puts it; None: it is not there.
 
-        The file is where ``alos2tut fetch sar_w_simmim_weights`` puts it beside the folder of results; a stand-in is
-        removed afterwards.
+        That is the folder ``data`` beside the folder of results.
         """
         fetched = self.folder.parent / "data" / "sar_w_simmim_weights" / "sar_w_simim_encoder.pth"
-        if fetched.is_file():
-            yield fetched, False
-            return
-        from ..networks.conversion import write_stand_in
-
-        with tempfile.TemporaryDirectory() as folder:
-            yield write_stand_in(Path(folder) / fetched.name, self.seed), True
-
-    @cached_property
-    def published_encoder(self) -> Path:
-        """Where the authors' encoder goes when it is converted."""
-        make_folder(self.folder / "published")
-        return self.folder / "published" / "encoder.safetensors"
+        return fetched if fetched.is_file() else None
 
     @cached_property
     def mixmae_path(self) -> Path:
