@@ -225,11 +225,7 @@ def _check_legend(known: Legend, legend: Legend, where: str | Path) -> None:
                 remedy="Build the dataset with the legend that it was trained on.",
             )
     if known.names != legend.names:
-        warnings.warn(
-            f"{where}: calls the classes {known.names}, the dataset {legend.names}; their codes are the same.",
-            Alos2TutWarning,
-            stacklevel=2,
-        )
+        warn(f"{where}: calls the classes {known.names}, the dataset {legend.names}; their codes are the same.")
 
 
 def _codes(legend: Legend, index: int) -> list[int]:

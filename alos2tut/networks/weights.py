@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from ..core.artifacts import atomic_path
 from ..core.config import from_dict
-from ..core.errors import Alos2TutError, Alos2TutWarning, closest, quoted
+from ..core.errors import Alos2TutError, closest, quoted, warn
 from ..core.validation import is_number
 from ..core.version import __version__
 from ..dataset.encoding import Statistics, same_spacing
@@ -189,18 +188,16 @@ def check_signal(
             raise Alos2TutError(problem, where=where, remedy=remedy)
         if field == "polarizations" and len(trained) != len(given):
             raise Alos2TutError(problem, where=where, remedy="Build the dataset alike, or train for these data.")
-        warnings.warn(f"{where}: {problem}.", Alos2TutWarning, stacklevel=2)
+        warn(f"{where}: {problem}.")
 
 
 def report_statistics(own: Statistics, dataset: Statistics, where: str | Path) -> None:
     """Warn when a dataset's statistics are not those that the weights standardise by (which are the ones used)."""
     if own != dataset:
-        warnings.warn(
+        warn(
             f"{where}: input is standardised by the weights' own mean {_rounded(own.mean_db)} and spread "
             f"{_rounded(own.std_db)} dB; the dataset's are {_rounded(dataset.mean_db)} and "
-            f"{_rounded(dataset.std_db)} dB.",
-            Alos2TutWarning,
-            stacklevel=2,
+            f"{_rounded(dataset.std_db)} dB."
         )
 
 

@@ -8,7 +8,6 @@ import re
 import signal
 import threading
 import time
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..core.artifacts import atomic_path, write_json
-from ..core.errors import Alos2TutError, Alos2TutWarning, Stopped
+from ..core.errors import Alos2TutError, Stopped, warn
 from ..core.progress import is_interactive
 from ..dataset.store import batch_indices
 from ..networks.distributed import rank_and_world, wait_for_all
@@ -248,11 +247,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
             damaged = str(error)
         if damaged is None:
             return path
-        warnings.warn(
-            f"{path}: the resume checkpoint is damaged ({damaged}); the one before it is used.",
-            Alos2TutWarning,
-            stacklevel=2,
-        )
+        warn(f"{path}: the resume checkpoint is damaged ({damaged}); the one before it is used.")
     return None
 
 

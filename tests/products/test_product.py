@@ -33,7 +33,6 @@ from support.products import (
 )
 
 from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product
-from alos2tut.core.errors import warn
 from alos2tut.products import product as products
 from alos2tut.products.ceos import ImageFile
 
@@ -477,23 +476,6 @@ def test_a_warning_comes_once_and_names_the_line_that_asked(centered, tmp_path, 
             assert len(list(result)) == 1
         elif read == "to_xarray":
             np.testing.assert_allclose(result["HH"].values, centered.read_db() + 0.937, atol=1e-3)
-
-
-def test_a_warning_names_the_caller_of_the_package_however_deep_it_arises():
-    names = {"__name__": "alos2tut.deeper", "warn": warn}
-    exec(compile("def call():\n    warn('told')", "deeper.py", "exec"), names)
-    exec(compile("def call_on():\n    call()", "deeper.py", "exec"), names)
-    with pytest.warns(Alos2TutWarning, match="^told$") as warned:
-        names["call_on"]()
-    assert [warning.filename for warning in warned] == [__file__]
-
-
-def test_a_package_that_is_called_alike_is_another():
-    names = {"__name__": "alos2tutor", "warn": warn}
-    exec(compile("def call():\n    warn('told')", "alike.py", "exec"), names)
-    with pytest.warns(Alos2TutWarning) as warned:
-        names["call"]()
-    assert [warning.filename for warning in warned] == ["alike.py"]
 
 
 def test_blocks_refuse_at_the_call(tmp_path):
