@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +20,6 @@ from .distributed import rank_and_world, sum_over_processes
 from .encoders import standardize
 from .segmenter import Segmenter
 from .weights import load_segmenter
-
-if TYPE_CHECKING:
-    from .segmenter import Segmenter
 
 
 def best_device() -> torch.device:

@@ -9,29 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..core.artifacts import atomic_path
-from ..core.config import from_dict
-from ..core.errors import Alos2TutError, closest, quoted, warn
-from ..core.validation import is_number
+from ..core.config import CHECKED, from_dict
+from ..core.errors import Alos2TutError, warn
 from ..core.version import __version__
 from ..dataset.encoding import Statistics, same_spacing
 from ..dataset.legend import Legend
 from .config import EncoderConfig
 from .encoders import Encoder, build_encoder
-
-if TYPE_CHECKING:
-    from .segmenter import Segmenter
+from .segmenter import Segmenter
 
 #: who is to be named for weights that real data made
 JAXA_DATA = "ALOS-2 PALSAR-2 data (c) JAXA"
@@ -40,6 +38,46 @@ _KEY = "alos2tut"
 _FORMAT = 1
 _SIGNAL = ("quantity", "polarizations", "spacing_m")
 _REMEDY = "Make the file anew, or copy it again."
+
+_Metres = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class _Signal:
+    quantity: str
+    polarizations: Annotated[list[str], Field(min_length=1)]
+    spacing_m: Annotated[
+        tuple[_Metres, _Metres], BeforeValidator(lambda sides: sides if isinstance(sides, list) else [sides, sides])
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class _EncoderHeader:
+    """What a header says of an encoder, as far as it is needed to build it."""
+
+    encoder: EncoderConfig
+    image_px: tuple[int, int]
+    in_channels: int
+    statistics: Any
+    signal: _Signal
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class _Decoder:
+    kind: Literal["paper", "refined", "linear"]
+    width: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class _SegmenterHeader:
+    """What a header says of a segmenter beyond its encoder."""
+
+    legend: Any
+    decoder: _Decoder
+
+
+_Header = TypeVar("_Header", _EncoderHeader, _SegmenterHeader)
 
 
 def save_encoder(
@@ -66,8 +104,8 @@ def save_encoder(
             training gives equal files.
         simulated: whether it was trained on simulated data. The header says so, and who is to be named for the data.
     """
-    header = _encoder_header("encoder", encoder, statistics, signal, provenance)
-    _save(path, encoder, {**header, "objective": dict(objective), **_origin(simulated, encoder.header)})
+    header = describe_encoder(encoder, statistics, signal, provenance) | _origin(simulated, encoder.header)
+    save_weights(path, encoder, "encoder", {**header, "objective": dict(objective)})
 
 
 def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> Encoder:
@@ -96,14 +134,8 @@ def save_segmenter(path: str | Path, segmenter: Segmenter, *, provenance: Mappin
 
     It counts as simulated, too, if the encoder that it started from does.
     """
-    header = _encoder_header("segmenter", segmenter.encoder, segmenter.statistics, segmenter.signal, provenance)
-    header |= _origin(simulated, segmenter.encoder.header)
-    decoder = {
-        "kind": segmenter.decoder_kind,
-        "width": segmenter.decoder.width,
-        "dropout": segmenter.decoder.dropout,
-    }
-    _save(path, segmenter, {**header, "legend": segmenter.legend.to_dict(), "decoder": decoder})
+    header = describe_segmenter(segmenter, provenance) | _origin(simulated, segmenter.encoder.header)
+    save_weights(path, segmenter, "segmenter", header)
 
 
 def load_segmenter(path: str | Path) -> Segmenter:
@@ -119,26 +151,19 @@ def load_segmenter(path: str | Path) -> Segmenter:
     Raises:
         Alos2TutError: as :func:`load_encoder`.
     """
-    from .decoders import DECODERS
-    from .segmenter import Segmenter
-
     header, tensors = read_weights(path, "segmenter")
     encoder = _encoder_from(header, path, 0.0)
     assert encoder.statistics is not None and encoder.signal is not None
-    legend = Legend.from_dict(_field(header, "legend", path), where=path)
-    decoder = _field(header, "decoder", path)
-    try:
-        kind, width, dropout = str(decoder["kind"]), int(decoder["width"]), float(decoder["dropout"])
-    except (KeyError, TypeError, ValueError):
-        problem = "the header's 'decoder' lacks 'kind', 'width' or 'dropout'"
-        raise Alos2TutError(problem, where=path, remedy=_REMEDY) from None
-    if width < 1 or not 0 <= dropout < 1:
-        problem = f"the header's decoder has width {width} and dropout {dropout}"
-        raise Alos2TutError(problem, where=path, remedy=_REMEDY)
-    if kind not in DECODERS:
-        raise Alos2TutError(f"the header's decoder is of the kind {kind!r}", where=path, remedy=closest(kind, DECODERS))
+    told = _checked(_SegmenterHeader, header, path)
+    legend, decoder = Legend.from_dict(told.legend, where=path), told.decoder
     segmenter = Segmenter(
-        encoder, legend, encoder.statistics, encoder.signal, decoder=kind, width=width, dropout=dropout
+        encoder,
+        legend,
+        encoder.statistics,
+        encoder.signal,
+        decoder=decoder.kind,
+        width=decoder.width,
+        dropout=decoder.dropout,
     )
     segmenter.header = header
     _load_state(segmenter, tensors, path)
@@ -147,7 +172,10 @@ def load_segmenter(path: str | Path) -> Segmenter:
 
 def save_weights(path: str | Path, module: nn.Module, kind: str, header: Mapping[str, Any]) -> None:
     """Write any module's weights under a header of that kind."""
-    _save(path, module, {"kind": kind, **header})
+    content = {"format": _FORMAT, "package": f"alos2tut {__version__}", "kind": kind, **header}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(content, sort_keys=True)})
 
 
 def load_weights(path: str | Path, module: nn.Module, kind: str) -> dict[str, Any]:
@@ -176,10 +204,7 @@ def check_signal(
         Alos2TutError: naming the field in which they differ.
     """
     for field in _SIGNAL:
-        trained, given = (
-            _plain(_field(signal, field, place))
-            for signal, place in ((file_signal, where), (dataset_signal, "dataset.json"))
-        )
+        trained, given = _plain(file_signal[field]), _plain(dataset_signal[field])
         if same_spacing(trained, given) if field == "spacing_m" else trained == given:
             continue
         problem = f"was trained on {field} {trained}, the data have {given}"
@@ -252,21 +277,27 @@ def _opened(path: Path) -> Iterator[Any]:
         raise Alos2TutError(f"is cut off or no safetensors file ({error})", where=path, remedy=_REMEDY) from None
 
 
-def _encoder_header(
-    kind: str,
-    encoder: Encoder,
-    statistics: Statistics,
-    signal: Mapping[str, Any],
-    provenance: Mapping[str, Any],
+def describe_encoder(
+    encoder: Encoder, statistics: Statistics, signal: Mapping[str, Any], provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
+    """The part of a header that says how to build an encoder, and what it reads; see :func:`save_encoder`."""
     return {
-        "kind": kind,
         "encoder": dataclasses.asdict(encoder.config),
         "image_px": list(encoder.image_px),
         "in_channels": encoder.in_channels,
         "statistics": statistics.to_dict(),
         "signal": {field: _plain(signal[field]) for field in _SIGNAL},
         "provenance": dict(provenance),
+    }
+
+
+def describe_segmenter(segmenter: Segmenter, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a header that says how to build a segmenter, and what it reads and names."""
+    decoder = segmenter.decoder
+    return {
+        **describe_encoder(segmenter.encoder, segmenter.statistics, segmenter.signal, provenance),
+        "legend": segmenter.legend.to_dict(),
+        "decoder": {"kind": segmenter.decoder_kind, "width": decoder.width, "dropout": decoder.dropout},
     }
 
 
@@ -282,41 +313,21 @@ def _origin(simulated: bool, start: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _encoder_from(header: dict[str, Any], path: str | Path, drop_path: float) -> Encoder:
-    config = from_dict(EncoderConfig, _field(header, "encoder", path), where=f"{path}, encoder")
-    try:
-        height, width = (int(side) for side in _field(header, "image_px", path))
-        channels = int(_field(header, "in_channels", path))
-    except (TypeError, ValueError):
-        raise Alos2TutError("the header's 'image_px' or 'in_channels' is broken", where=path, remedy=_REMEDY) from None
-    encoder = build_encoder(config, (height, width), channels, drop_path)
-    encoder.statistics = Statistics.from_dict(_field(header, "statistics", path), where=path)
-    encoder.signal = _signal_of(header, path)
+    told = _checked(_EncoderHeader, header, path)
+    encoder = build_encoder(told.encoder, told.image_px, told.in_channels, drop_path)
+    encoder.statistics = Statistics.from_dict(told.statistics, where=path)
+    encoder.signal = {field: header["signal"][field] for field in _SIGNAL}
     encoder.header = header
     return encoder
 
 
-def _signal_of(header: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    """What weights were trained on, if it can be."""
-    signal = {field: _field(_field(header, "signal", path), field, path) for field in _SIGNAL}
-    names, spacing = signal["polarizations"], signal["spacing_m"]
-    sides = spacing if isinstance(spacing, list) else [spacing] * 2
-    is_right = {
-        "quantity": isinstance(signal["quantity"], str),
-        "polarizations": isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names),
-        "spacing_m": len(sides) == 2 and all(is_number(side) and 0 < side < math.inf for side in sides),
-    }
-    for field, right in is_right.items():
-        if not right:
-            problem = f"the header's signal has {field} = {quoted(signal[field])}"
-            raise Alos2TutError(problem, where=path, remedy=_REMEDY)
-    return signal
-
-
-def _save(path: str | Path, module: nn.Module, header: Mapping[str, Any]) -> None:
-    content = {"format": _FORMAT, "package": f"alos2tut {__version__}", **header}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: json.dumps(content, sort_keys=True)})
+def _checked(cls: type[_Header], header: Mapping[str, Any], path: str | Path) -> _Header:
+    """The fields of a header that a class names; what is missing or wrong is named with the file."""
+    known = {field.name: header[field.name] for field in dataclasses.fields(cls) if field.name in header}
+    try:
+        return from_dict(cls, known, where=path)
+    except Alos2TutError as error:
+        raise Alos2TutError(f"the header's {error.problem}", where=path, remedy=error.remedy or _REMEDY) from None
 
 
 def _load_state(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
@@ -338,12 +349,6 @@ def _load_state(module: nn.Module, tensors: dict[str, Tensor], path: str | Path)
                 f"'{name}' holds NaN or infinity", where=path, remedy="The training broke down: repeat it."
             )
     module.load_state_dict(tensors)
-
-
-def _field(content: Any, field: str, where: str | Path) -> Any:
-    if not isinstance(content, Mapping) or field not in content:
-        raise Alos2TutError(f"the header lacks '{field}'", where=where, remedy=_REMEDY)
-    return content[field]
 
 
 def _plain(value: Any) -> Any:
