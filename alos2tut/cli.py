@@ -578,6 +578,6 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _export_weights(options: argparse.Namespace) -> None:
-    from .networks.conversion import export_checkpoint
+    from .networks.published import export_checkpoint
 
     _say(export_checkpoint(options.source, options.target, options.layout))

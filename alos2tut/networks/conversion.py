@@ -1,57 +1,47 @@
 """Weights of others in and out: Microsoft's Swin, SimMIM's and BEiT's, and those of the authors of arXiv 2603.15119.
 
-Their checkpoints are pickles. They are read without running or importing anything that a pickle names: plain values and
-tensors come in, a few harmless classes are replaced by stand-ins, and whatever asks for more is refused by name. The
-architecture is found from the shapes. Every entry of the file is loaded, dropped for a reason, or an error.
+Their checkpoints are read without running anything (:mod:`alos2tut.networks.pickles`). The architecture is found from
+the shapes. Every entry of the file is loaded, dropped for a reason, or an error.
 """
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import math
-import pickletools
 import re
-import textwrap
-import warnings
-import zipfile
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from pydantic.dataclasses import dataclass
 from timm.layers.pos_embed_rel import gen_relative_position_index
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..core.artifacts import atomic_path, sha256_file
-from ..core.config import from_dict
-from ..core.errors import Alos2TutError, closest
+from ..core.artifacts import sha256_file
+from ..core.config import CHECKED, from_dict
+from ..core.errors import Alos2TutError
 from ..dataset.encoding import Statistics
 from ..dataset.legend import Legend, load_legend
 from .config import EncoderConfig
-from .encoders import Encoder, SwinEncoder, VisionTransformerEncoder, build_encoder
+from .encoders import Encoder, SwinEncoder, build_encoder
+from .pickles import read_checkpoint
+from .published import check_apart, check_decoder, published_name, published_shape
 from .segmenter import Segmenter
-from .weights import JAXA_DATA, load_encoder, load_segmenter, read_header, save_weights
+from .weights import JAXA_DATA, Metres, describe_encoder, describe_segmenter, save_weights
 
-#: What the authors standardise by, and what their images are (arXiv 2603.15119).
+#: What the authors standardise by, and the architecture of their encoder (arXiv 2603.15119).
 AUTHORS_STATISTICS = Statistics((-10.4327,), (5.8041,))
-AUTHORS_SIGNAL = {"quantity": "sigma0", "polarizations": ["HH"], "spacing_m": [5.0, 5.0]}
+AUTHORS_ENCODER = (EncoderConfig(), (256, 256), 1)
 #: Their classes in our reading; they name none.
 AUTHORS_LEGEND = "japan_9"
 #: Who is to be named for their weights.
 AUTHORS_DATA = f"{JAXA_DATA}, provided under the JAXA-AIST agreement"
 
-LAYOUTS = ("microsoft", "authors")
-
 _PATCHES = "patch_embed.proj.weight"
 _TABLE = "relative_position_bias_table"
 _DROPOUT = 0.5
-_GROUPS = 16
 
 #: where the weights lie among other entries, and entries beside them that a training keeps for itself
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "module")
@@ -64,21 +54,17 @@ _NOT_NEEDED = {
     r"(^|\.)decoder\.0\.(weight|bias)$": "SimMIM's decoder of pixels",
 }
 
-#: modules of our decoder by their published names, both below ``decoder.``
-_DECODER = {
-    "context.fuse": "decoder.PPMHead.final",
-    "widen": "decoder.conv_x1",
-    "fuse": "decoder.fuse_all",
-    "classify": "prog_head.cls_seg",
-    **{f"context.branches.{i}": f"decoder.PPMHead.psp_modules.ppm_modules.{i}" for i in range(4)},
-    **{f"laterals.{i}": f"decoder.Conv_fuse{i + 1}" for i in range(3)},
-    **{f"merges.{i}": f"decoder.Conv_fuse{i + 1}_" for i in range(3)},
-    # counted from the enlargement before the convolution
-    **{f"head.{i}.{j}": f"prog_head.up{i + 1}.{j + 1}" for i in range(2) for j in range(2)},
-}
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
+class _Signal:
+    """What the input of a network is; the defaults are the authors'."""
+
+    quantity: Literal["sigma0", "gamma0"] = "sigma0"
+    polarizations: tuple[Literal["HH", "HV", "VH", "VV"], ...] = ("HH",)
+    spacing_m: tuple[Metres, Metres] = (5.0, 5.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Conversion:
     """What became of a checkpoint: see :func:`convert_checkpoint`."""
 
@@ -182,189 +168,32 @@ def convert_checkpoint(
     if target.suffix != ".safetensors":
         raise Alos2TutError("the file to write is not named *.safetensors", where=target)
     checkpoint = _Checkpoint(source)
-    _check_apart(source, target)
+    check_apart(source, target)
     size = (image_px, image_px) if isinstance(image_px, int) else image_px
     config, image, channels = _architecture(checkpoint, size, window_size, num_heads)
     statistics = _statistics(checkpoint, statistics, channels)
-    told = _signal(checkpoint, signal or {}, channels)
+    own_signal = _signal(checkpoint, signal or {}, channels)
 
     # without memory of its own, until the file's tensors take their places
     with torch.device("meta"):
         encoder = _encoder(checkpoint, config, image, channels)
         network: Encoder | Segmenter = encoder
         if checkpoint.is_segmenter:
-            network = _segmenter(checkpoint, encoder, legend, statistics, told)
+            network = _segmenter(checkpoint, encoder, legend, statistics, own_signal)
     checkpoint.fill(network, resize=window_size is not None or (size is not None and config.position == "none"))
     checkpoint.drop_the_rest(strict)
 
     digest = sha256_file(source)
-    header = {
-        "encoder": dataclasses.asdict(config),
-        "image_px": list(image),
-        "in_channels": channels,
-        "statistics": statistics.to_dict(),
-        "signal": told,
-        # the role that a training gives to the weights it starts from
-        "provenance": {"stage": "convert", "file": source.name, "made_from": {"init": digest}},
-        "simulated": simulated,
-        "attribution": attribution or _attribution(checkpoint, encoder, simulated),
-    }
+    # the role that a training gives to the weights it starts from
+    provenance = {"stage": "convert", "file": source.name, "made_from": {"init": digest}}
+    whose = {"simulated": simulated, "attribution": attribution or _attribution(checkpoint, encoder, simulated)}
     if isinstance(network, Segmenter):
-        decoder = {"kind": network.decoder_kind, "width": network.decoder.width, "dropout": network.decoder.dropout}
-        save_weights(target, network, "segmenter", {**header, "legend": network.legend.to_dict(), "decoder": decoder})
+        save_weights(target, network, "segmenter", describe_segmenter(network, provenance) | whose)
     else:
-        save_weights(target, network, "encoder", {**header, "objective": {"name": checkpoint.objective}})
+        header = describe_encoder(encoder, statistics, own_signal, provenance) | whose
+        save_weights(target, encoder, "encoder", {**header, "objective": {"name": checkpoint.objective}})
     classes = len(network.legend) if isinstance(network, Segmenter) else None
     return checkpoint.report(digest, encoder, classes)
-
-
-# --- reading without running -----------------------------------------------------------------------------------------
-
-
-class _Mapping:
-    """Stands for a class of mappings: the unpickler fills an ordered dictionary in its place."""
-
-    def __new__(cls, *args: Any) -> Any:
-        """An empty dictionary, whatever the pickle gives."""
-        return OrderedDict()
-
-
-class _Nothing:
-    """Stands for a number of NumPy's, which no weights are: takes everything and does nothing."""
-
-    def __init__(self, *args: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-def _stand_in(name: str, base: type) -> type:
-    """A class that the unpickler finds under another's name."""
-    module, _, own = name.rpartition(".")
-    return type(own, (base,), {"__module__": module})
-
-
-#: what a checkpoint may name beyond plain values and tensors; none of it is imported
-_ALLOWED: list[Any] = [
-    argparse.Namespace,
-    _stand_in("yacs.config.CfgNode", _Mapping),
-    _stand_in("numpy.dtype", _Nothing),
-    _stand_in("numpy.core.multiarray.scalar", _Nothing),
-    _stand_in("numpy._core.multiarray.scalar", _Nothing),
-]
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint holds, by its own names; nothing in it is run, and tensors stay in the file where they can.
-
-    Args:
-        path: a file of PyTorch's or of safetensors', by its content, not by its name.
-
-    Raises:
-        Alos2TutError: no file, no checkpoint, a damaged one, a program (TorchScript), or one that names Python code.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise Alos2TutError("is a folder", where=path, remedy="Name the checkpoint in it.")
-    try:
-        with open(path, "rb") as file:
-            start = file.read(9)
-    except FileNotFoundError:
-        raise Alos2TutError("there is no such file", where=path) from None
-    except OSError as error:
-        raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
-    if start.startswith(b"PK\x03\x04"):
-        # of this ending PyTorch would read another form
-        content = _read_pickle(path, mapped=_check_archive(path) and path.suffix != ".safetensors")
-    elif start[8:] == b"{":
-        content = _read_safetensors(path)
-    elif start.startswith(b"\x80"):
-        content = _read_pickle(path, mapped=False)
-    else:
-        raise Alos2TutError(
-            f"is no checkpoint: neither PyTorch's form nor safetensors, it begins with {start!r}", where=path
-        )
-    if not isinstance(content, dict):
-        raise Alos2TutError(f"holds a {type(content).__name__}, not weights by name", where=path)
-    return {str(key): value for key, value in content.items()}
-
-
-def _check_archive(path: Path) -> bool:
-    """Refuse what is no checkpoint; returns whether its tensors lie there as they are, not compressed."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            records = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
-        raise _damaged(path, error) from None
-    names = [record.filename for record in records]
-    if any(name.endswith("/constants.pkl") for name in names):
-        raise Alos2TutError(
-            "is a program (TorchScript), not a file of weights",
-            where=path,
-            remedy="Ask its maker for the weights alone: torch.save(model.state_dict(), …).",
-        )
-    if not any(name.endswith("/data.pkl") for name in names):
-        raise Alos2TutError("is a ZIP archive without weights: it has no data.pkl", where=path)
-    return all(record.compress_type == zipfile.ZIP_STORED for record in records)
-
-
-def _read_pickle(path: Path, *, mapped: bool) -> Any:
-    with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
-        warnings.simplefilter("ignore")
-        try:
-            with open(path, "rb") as file:
-                return torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
-        except Exception as error:  # a broken pickle can lead to any
-            named = re.search(r"\bGLOBAL (\S+)", str(error))
-            name = named[1] if named else None if zipfile.is_zipfile(path) else _first_global(path)
-            if name is None:
-                raise _damaged(path, error) from None
-    raise Alos2TutError(
-        f"names the Python code '{name}', which weights do not need, so it was not read; nothing was run",
-        where=path,
-        remedy="It may do harm: open it with no other tool unless you trust its source. Weights alone "
-        "(torch.save(model.state_dict(), …) or safetensors) can be read.",
-    )
-
-
-def _first_global(path: Path) -> str | None:
-    """The first Python name in a pickle that PyTorch's reader does not know the form of."""
-    strings: list[str] = []
-    try:
-        with open(path, "rb") as file:
-            for operation, argument, _ in pickletools.genops(file):
-                if operation.name == "GLOBAL":
-                    return str(argument).replace(" ", ".")
-                if operation.name == "STACK_GLOBAL":
-                    return ".".join(strings[-2:])
-                if isinstance(argument, str):
-                    strings.append(argument)
-    except (ValueError, OSError):
-        pass
-    return None
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            if "alos2tut" in (file.metadata() or {}):
-                raise Alos2TutError("is a file of this package", where=path, remedy="It needs no conversion.")
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from None
-
-
-def _damaged(path: Path, error: Exception) -> Alos2TutError:
-    reason = textwrap.shorten(str(error).rpartition("WeightsUnpickler error: ")[2], 160) or type(error).__name__
-    return Alos2TutError(
-        f"is cut off, damaged or no checkpoint ({reason})", where=path, remedy="Copy or download it again."
-    )
-
-
-def _check_apart(source: Path, target: Path) -> None:
-    if target.exists() and target.samefile(source):
-        raise Alos2TutError("would overwrite what it is made from", where=target, remedy="Name another file.")
 
 
 # --- the entries of a checkpoint -------------------------------------------------------------------------------------
@@ -508,7 +337,7 @@ class _Checkpoint:
                 attention: Any = network.get_submodule(name.rpartition(".")[0])
                 weights[name] = self._table(key, tuple(attention.window_size), shape)
             else:
-                weights[name] = self._take(key, _published_shape(name, shape)).reshape(shape)
+                weights[name] = self._take(key, published_shape(name, shape)).reshape(shape)
         network.load_state_dict(weights, assign=True)
 
     def _key(self, name: str) -> str:
@@ -759,24 +588,8 @@ def _segmenter(
     if len(legend) != classes:
         raise checkpoint.error(f"has {classes} classes, the legend '{legend.name}' has {len(legend)}")
     segmenter = Segmenter(encoder, legend, statistics, signal, decoder="paper", width=width, dropout=_DROPOUT)
-    _check_decoder(segmenter, checkpoint.path)
+    check_decoder(segmenter, checkpoint.path)
     return segmenter
-
-
-def _check_decoder(segmenter: Segmenter, where: Path) -> None:
-    """Refuse a decoder that would not compute what the authors' does with the same numbers."""
-    if segmenter.decoder_kind != "paper" or not isinstance(segmenter.encoder, SwinEncoder):
-        problem = (
-            f"the authors' names are for their decoder behind a Swin, not for '{segmenter.decoder_kind}' behind a "
-        )
-        raise Alos2TutError(problem + segmenter.encoder.config.kind, where=where)
-    norms = [part for part in segmenter.decoder.modules() if isinstance(part, nn.GroupNorm)]
-    if any(norm.num_groups != _GROUPS for norm in norms):
-        problem = f"a decoder of {segmenter.decoder.width} channels is normalised in {norms[0].num_groups} groups here"
-        raise Alos2TutError(f"{problem}, in the authors' code in {_GROUPS}", where=where)
-    if segmenter.encoder.config.patch_size != 4:
-        problem = f"the authors' decoder enlarges patches of 4 px, these have {segmenter.encoder.config.patch_size}"
-        raise Alos2TutError(problem, where=where)
 
 
 # --- what no checkpoint tells ----------------------------------------------------------------------------------------
@@ -799,21 +612,13 @@ def _statistics(checkpoint: _Checkpoint, given: Statistics | None, channels: int
 
 def _signal(checkpoint: _Checkpoint, given: Mapping[str, Any], channels: int) -> dict[str, Any]:
     """Quantity, polarizations and pixel size (metres) as a header has them; the authors' where they are not given."""
-    if unknown := given.keys() - AUTHORS_SIGNAL.keys():
-        raise Alos2TutError(
-            f"unknown field '{min(unknown)}'", where="signal", remedy=closest(min(unknown), AUTHORS_SIGNAL)
+    fields = asdict(from_dict(_Signal, given, where="signal"))
+    signal = {field: list(value) if isinstance(value, tuple) else value for field, value in fields.items()}
+    if len(signal["polarizations"]) != channels:
+        raise checkpoint.error(
+            f"has {channels} input channel(s), the polarizations are {signal['polarizations']}",
+            "Give --polarizations (signal), one for each channel.",
         )
-    quantity, names, spacing = ({**AUTHORS_SIGNAL, **given}[field] for field in AUTHORS_SIGNAL)
-    if quantity not in ("sigma0", "gamma0"):
-        raise Alos2TutError(f"the quantity is sigma0 or gamma0, not {quantity!r}", where="signal")
-    if unknown := set(names) - {"HH", "HV", "VH", "VV"}:
-        raise Alos2TutError(f"polarizations are HH, HV, VH and VV, not {sorted(unknown)}", where="signal")
-    if len(names) != channels:
-        remedy = "Give --polarizations (signal), one for each channel."
-        raise checkpoint.error(f"has {channels} input channel(s), the polarizations are {list(names)}", remedy)
-    if len(spacing) != 2 or not all(0 < metres < math.inf for metres in spacing):
-        raise Alos2TutError(f"the pixel size is (rows, columns) in metres, not {list(spacing)}", where="signal")
-    signal = {"quantity": quantity, "polarizations": list(names), "spacing_m": [float(metres) for metres in spacing]}
     checkpoint.assumed += [f"{field} {signal[field]}, the authors'" for field in signal if field not in given]
     return signal
 
@@ -823,119 +628,8 @@ def _attribution(checkpoint: _Checkpoint, encoder: Encoder, simulated: bool) -> 
     if simulated:
         return "simulated"
     architecture = (encoder.config, encoder.image_px, encoder.in_channels)
-    if architecture == (EncoderConfig(), (256, 256), 1) and not checkpoint.has("head.weight"):
+    if architecture == AUTHORS_ENCODER and not checkpoint.has("head.weight"):
         checkpoint.assumed.append(f"the weights are the authors', so that it is to say: {AUTHORS_DATA}")
         return AUTHORS_DATA
     checkpoint.assumed.append("whose data made the weights is not stated: --attribution (attribution) says it")
     return f"not stated (weights of {checkpoint.path.name})"
-
-
-# --- out again -------------------------------------------------------------------------------------------------------
-
-
-def export_checkpoint(source: str | Path, target: str | Path, layout: str = "microsoft") -> Path:
-    """Write an encoder or a segmenter of this package under the names that others' code reads.
-
-    Args:
-        source: ``encoder.safetensors`` or ``segmenter.safetensors``, or the folder of a training that holds it.
-        target: the file to write, whole or not at all: ``.pth`` or ``.pt`` (tensors in a dictionary, which
-            ``torch.load(weights_only=True)`` reads) or ``.safetensors``.
-        layout: ``microsoft``: an encoder in Swin's or BEiT's names, in a ``.pth`` under ``model``; ``authors``: as the
-            paper's authors keep it, an encoder by bare names, a segmenter below ``encoder.`` and ``decoder.``
-
-    Returns:
-        The file written. Statistics, legend and history stay behind: the other forms have no place for them.
-
-    Raises:
-        Alos2TutError: other weights, an unknown layout or ending, or an architecture that the others' code does not
-            compute alike.
-    """
-    source, target = Path(source), Path(target)
-    if layout not in LAYOUTS:
-        raise Alos2TutError(f"unknown layout '{layout}'", where="layout", remedy=closest(layout, LAYOUTS))
-    if target.suffix not in (".pth", ".pt", ".safetensors"):
-        raise Alos2TutError("the file to write is not named *.pth, *.pt or *.safetensors", where=target)
-    if source.is_dir():
-        files = [source / f"{kind}.safetensors" for kind in ("segmenter", "encoder")]
-        source = next((file for file in files if file.is_file()), files[-1])
-    header = read_header(source)
-    _check_apart(source, target)
-    kind = header.get("kind")
-    if kind not in ("encoder", "segmenter"):
-        raise Alos2TutError(f"holds weights of the kind '{kind}', not an encoder or a segmenter", where=source)
-    if kind == "segmenter" and layout == "microsoft":
-        raise Alos2TutError(
-            "Microsoft's names know no segmentation decoder", where=source, remedy="Use the layout 'authors'."
-        )
-    network = load_encoder(source) if kind == "encoder" else load_segmenter(source)
-    _check_exportable(network, source)
-    tensors = published_tensors(network)
-    with atomic_path(target) as temporary:
-        if target.suffix == ".safetensors":
-            told = {"attribution": str(header.get("attribution")), "simulated": str(header.get("simulated")).lower()}
-            save_file(tensors, temporary, metadata={"format": "pt", **told})
-        else:
-            torch.save({"model": tensors} if layout == "microsoft" else tensors, temporary)
-    return target
-
-
-def published_tensors(network: Encoder | Segmenter) -> dict[str, Tensor]:
-    """An encoder's or a segmenter's numbers by their published names and in their published shapes.
-
-    Microsoft's code keeps two kinds of buffers with the weights, so they are here, too. A segmenter's mask token, which
-    nothing reads any more, is left out.
-    """
-    kept = ("relative_position_index", "attn_mask")
-    buffers = {name: buffer for name, buffer in network.named_buffers() if name.endswith(kept)}
-    tensors = {
-        published_name(name): tensor.detach().reshape(_published_shape(name, tuple(tensor.shape))).contiguous()
-        for name, tensor in {**network.state_dict(), **buffers}.items()
-    }
-    tensors.pop("encoder.mask_token", None)
-    return tensors
-
-
-def published_name(name: str) -> str:
-    """The published name of one of our parameters: Microsoft's or BEiT's in the encoder, the authors' in the decoder.
-
-    Args:
-        name: in an encoder, or in a segmenter, where it begins with ``encoder.`` or ``decoder.``
-    """
-    if name.startswith("decoder."):
-        path = name.removeprefix("decoder.")
-        module = next(module for module in _DECODER if path.startswith(module + "."))
-        return f"decoder.{_DECODER[module]}{path.removeprefix(module)}"
-    prefix, path = ("encoder.", name[8:]) if name.startswith("encoder.") else ("", name)
-    path = re.sub(r"^(swin|vit)\.", "", "absolute_pos_embed" if path == "position" else path)
-    # timm counts a merging to the stage it leads to, Microsoft to the one it comes from
-    path = re.sub(r"^layers\.(\d+)\.downsample", lambda found: f"layers.{int(found[1]) - 1}.downsample", path)
-    return prefix + path
-
-
-def _published_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The published shape of one of our parameters: tokens in a row, the mask token with a batch of one."""
-    own = name.removeprefix("encoder.")
-    if own == "mask_token":
-        return (1, 1, *shape)
-    return (1, shape[1] * shape[2], shape[3]) if own == "position" else shape
-
-
-def _check_exportable(network: Encoder | Segmenter, where: Path) -> None:
-    """Refuse what the others' code would compute otherwise with the same numbers."""
-    encoder = network.encoder if isinstance(network, Segmenter) else network
-    if isinstance(network, Segmenter):
-        _check_decoder(network, where)
-    if isinstance(encoder, VisionTransformerEncoder):
-        return
-    if not encoder.config.shifted or encoder.config.position == "sincos":
-        raise Alos2TutError("its windows are not shifted or its positions fixed, unlike Microsoft's Swin", where=where)
-    window = encoder.config.window_size
-    for stage in range(len(encoder.config.depths)):
-        height, width = (side >> stage for side in encoder.grid)
-        whole = all(side % min(side, window) == 0 for side in (height, width))
-        if not whole or (height != width and min(height, width) <= window):
-            raise Alos2TutError(
-                f"windows of {window} do not tile stage {stage}'s map of {height} × {width} tokens as Microsoft's "
-                "code has it",
-                where=where,
-            )

@@ -39,7 +39,8 @@ _FORMAT = 1
 _SIGNAL = ("quantity", "polarizations", "spacing_m")
 _REMEDY = "Make the file anew, or copy it again."
 
-_Metres = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+#: a length that can be
+Metres = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -47,7 +48,7 @@ class _Signal:
     quantity: str
     polarizations: Annotated[list[str], Field(min_length=1)]
     spacing_m: Annotated[
-        tuple[_Metres, _Metres], BeforeValidator(lambda sides: sides if isinstance(sides, list) else [sides, sides])
+        tuple[Metres, Metres], BeforeValidator(lambda sides: sides if isinstance(sides, list) else [sides, sides])
     ]
 
 

@@ -26,11 +26,10 @@ from alos2tut.networks.conversion import (
     AUTHORS_DATA,
     AUTHORS_STATISTICS,
     convert_checkpoint,
-    export_checkpoint,
-    published_tensors,
-    read_checkpoint,
 )
 from alos2tut.networks.encoders import SwinEncoder, build_encoder
+from alos2tut.networks.pickles import read_checkpoint
+from alos2tut.networks.published import export_checkpoint, published_tensors
 from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import load_encoder, load_segmenter, read_header, save_segmenter
 
@@ -446,10 +445,16 @@ def test_what_is_assumed_is_said_and_can_be_given(tmp_path, out):
         ({}, "encoder.pth: statistics missing: .* 3 channels .* Give --mean-db and --std-db"),
         ({**THREE, "statistics": AUTHORS_STATISTICS}, "has 3 input channel.s., the statistics 1"),
         ({**THREE, "signal": {}}, r"polarizations are \['HH'\]. Give --polarizations"),
-        ({**THREE, "signal": {"quantity": "beta0"}}, "sigma0 or gamma0, not 'beta0'"),
-        ({**THREE, "signal": {"polarizations": ["HH", "HV", "XX"]}}, r"not \['XX'\]"),
-        ({**THREE, "signal": THREE["signal"] | {"spacing_m": [0.0, 5.0]}}, "in metres"),
-        ({**THREE, "signal": {"pixel": 5}}, "signal: unknown field 'pixel'"),
+        ({**THREE, "signal": {"quantity": "beta0"}}, "signal: quantity='beta0': .*'sigma0' or 'gamma0'"),
+        (
+            {**THREE, "signal": {"polarizations": ["HH", "HV", "XX"]}},
+            "polarizations.2='XX': .* 'VH' or 'VV'",
+        ),
+        (
+            {**THREE, "signal": THREE["signal"] | {"spacing_m": [0.0, 5.0]}},
+            r"spacing_m.0=0\.0: .*than 0",
+        ),
+        ({**THREE, "signal": {"pixel": 5}}, "signal: unknown key 'pixel'.*Known: polarizations, quantity, spacing_m"),
         ({**THREE, "num_heads": 2}, "is a Swin, whose tables tell the heads"),
         ({**THREE, "image_px": 60}, "60 × 60 px"),
     ],

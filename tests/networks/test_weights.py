@@ -104,7 +104,9 @@ def test_segmenter_comes_back_equal(tmp_path, packed_dataset):
 )
 def test_a_signal_that_no_data_can_have_is_named(encoder_file, change):
     _rewrite(encoder_file, header={"signal": SIGNAL | change})
-    with pytest.raises(Alos2TutError, match=rf"encoder\.safetensors: .* signal\.{next(iter(change))}.*Make the file anew"):
+    with pytest.raises(
+        Alos2TutError, match=rf"encoder\.safetensors: .* signal\.{next(iter(change))}.*Make the file anew"
+    ):
         load_encoder(encoder_file)
 
 
@@ -114,7 +116,9 @@ def test_a_decoder_that_cannot_be_is_named(tmp_path, packed_dataset, change):
     segmenter = Segmenter(SwinEncoder(TINY, (32, 32)), dataset.legend, STATISTICS, dataset.signal, width=24)
     save_segmenter(path, segmenter, provenance={}, simulated=False)
     _rewrite(path, header={"decoder": {"kind": "paper", "width": 24, "dropout": 0.1} | change})
-    with pytest.raises(Alos2TutError, match=rf"s\.safetensors: the header's decoder\.{next(iter(change))}=.*Make the file anew"):
+    with pytest.raises(
+        Alos2TutError, match=rf"s\.safetensors: the header's decoder\.{next(iter(change))}=.*Make the file anew"
+    ):
         load_segmenter(path)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from alos2tut.networks.config import EncoderConfig
-from alos2tut.networks.conversion import published_tensors
 from alos2tut.networks.encoders import build_encoder
+from alos2tut.networks.published import published_tensors
 
 
 def write_stand_in(path: Path, seed: int = 0) -> Path:
