@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ from rasterio.crs import CRS
 from rasterio.warp import transform as reproject_points
 
 from .. import geometry
+from ..core.artifacts import read_yaml
 from ..products import ceos, ceos_layout
 from ..products.rasters import LONLAT
 from ..products.sources import FileSource
@@ -33,12 +35,9 @@ Floats: TypeAlias = NDArray[np.float64]
 _CHUNK_LINES = 256
 _WAVELENGTH_M = 0.2424525
 _LIGHT_M_S = 299_792_458
-_PRF_MHZ = 2_122_318
 _GRAVITATION_M3_S2 = 3.986005e14
 _STATES, _STATE_INTERVAL_S = 28, 60.0
 _ATTITUDE_POINTS = 22
-_FORMATS = "FSEQ       1   4FTYP       5   4FLGT       9   4"
-_SAMPLE_FORMATS = {"IU2": "UNSIGNED INTEGER*2", "C*8": "COMPLEX*8"}
 #: how VOL calls the kinds of files, and their code
 _FILE_KINDS = {
     "LED": ("SARLEADER FILE", "SARL"),
@@ -291,26 +290,38 @@ def write_ceos_product(
     return [*ordered, summary]
 
 
+@cache
+def _written() -> dict[str, dict[str, list[Any]]]:
+    table: dict[str, dict[str, list[Any]]] = read_yaml(resources.files(__package__).joinpath("ceos_records.yaml"))
+    return table
+
+
+def written_layout(kind: str) -> ceos_layout.Layout:
+    """The fields of a record, or of the prefix of a line, that are written beside those that are read."""
+    return {name: (start, form) for name, (start, form, *_) in _written().get(kind, {}).items()}
+
+
+def _constants(kind: str) -> dict[str, Any]:
+    return {name: field[2] for name, field in _written().get(kind, {}).items() if len(field) > 2}
+
+
 def pack(kind: str, sequence: int, values: Mapping[str, Any], *, length: int | None = None) -> bytes:
-    """A record of :data:`.RECORDS` with these fields; everything else, and what is None, is blank.
+    """A record of :data:`.RECORDS` with these fields and its constants; all else, and what is None, is blank.
 
     Raises:
         ValueError: a value that does not fit its field.
     """
     record_kind = ceos_layout.RECORDS[kind]
+    layout = {**record_kind.layout, **written_layout(kind)}
     length = length or record_kind.length
     record = bytearray(b" " * length)
     record[:12] = ceos_layout.HEADER.pack(sequence, *record_kind.codes, length)
-    if kind.endswith("descriptor"):
-        record[12:32] = b"A   CEOS-SAR     A A"
-    elif kind in ("file_pointer", "text"):
-        record[12:14] = b"A "
-    for name, value in values.items():
+    for name, value in (_constants(kind) | dict(values)).items():
         if value is None:
             continue
-        start, text = record_kind.layout[name]
+        start, text = layout[name]
         form = ceos_layout.parse_form(text)
-        parts = value if form.is_tuple else (value,)
+        parts = value if isinstance(value, (tuple, list)) else [value] * form.number
         field = "".join(_field(part, form) for part in parts)
         if len(field) != form.total_bytes:
             raise ValueError(f"{value!r} does not fit {name} ({text})")
@@ -319,9 +330,6 @@ def pack(kind: str, sequence: int, values: Mapping[str, Any], *, length: int | N
 
 
 def _field(value: Any, form: ceos_layout.Form) -> str:
-    if form.kind == "C":
-        parts = (value.real, value.imag)
-        return "".join(_field(part, form._replace(kind="F")) for part in parts)
     if form.kind == "A":
         return f"{value:<{form.width}}"
     return f"{value:>{form.width}}" if form.kind == "I" else f"{value:>{form.width}.{form.decimals}{form.kind}}"
@@ -359,17 +367,12 @@ def _write_image(
 
 def _record_dtype(description: ProductDescription) -> np.dtype[Any]:
     """One line: its prefix, then the pixels as ``samples``."""
-    prefix = ceos_layout.prefix_dtype(description.sample_code)
+    code = description.sample_code
+    prefix = ceos_layout.prefix_dtype(code, written_layout(f"line {code}"))
     fields = {name: (form, offset) for name, (form, offset, *_) in (prefix.fields or {}).items()}
-    samples = (ceos_layout.SAMPLE_DTYPES[description.sample_code], (description.shape[1],))
-    return np.dtype(
-        {
-            "names": [*fields, "samples"],
-            "formats": [*(form for form, _ in fields.values()), samples],
-            "offsets": [*(offset for _, offset in fields.values()), prefix.itemsize],
-            "itemsize": description.record_bytes,
-        }
-    )
+    fields["samples"] = (np.dtype((ceos_layout.SAMPLE_DTYPES[code], description.shape[1:])), prefix.itemsize)
+    names, formats, offsets = list(fields), *zip(*fields.values(), strict=True)
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": description.record_bytes})
 
 
 def _fill_prefixes(
@@ -389,22 +392,20 @@ def _fill_prefixes(
         "type": ceos_layout.LINE_CODES[description.sample_code],
         "length": description.record_bytes,
         "line": rows + 1,
-        "index": 1,
         "data_pixels": pixels,
-        "update_flag": 1,
         "year": description.center_time.year,
         "day_of_year": description.center_time.timetuple().tm_yday,
         "millisecond": of_day // 1000,
         "channel": {"S": 1, "D": 2, "Q": 4}.get(description.product_id[2], 1),
         "transmitted": "HV".index(polarization[0]),
         "received": "HV".index(polarization[1]),
-        "prf_mhz": _PRF_MHZ,
         "scan": description.scan[1] if description.scan else 0,
         "latitudes": np.rint(1e6 * latitudes),
         "longitudes": np.rint(1e6 * longitudes),
     }
     more = _complex_fields if description.is_slc else _amplitude_fields
-    for name, value in (values | more(description, rows, ranges, of_day)).items():
+    values |= _constants(f"line {description.sample_code}") | more(description, rows, ranges, of_day)
+    for name, value in values.items():
         records[name] = value
 
 
@@ -416,7 +417,6 @@ def _amplitude_fields(
     return {
         "slant_range_m": np.rint(ranges),
         "look_angle": round(1e6 * description.off_nadir_deg),
-        "geographic_update_flag": 1,
         "northing_first_m": np.rint(northings[:, 0]),
         "northing_last_m": np.rint(northings[:, 1]),
         "easting_first_m": np.rint(eastings[:, 0]),
@@ -433,11 +433,9 @@ def _complex_fields(
     below = positions / scene.radius_m
     lines_per_burst = description.bursts[1] if description.bursts else 0
     return {
-        "range_compressed": 1,
         "microsecond": of_day,
         "slant_range_m": np.rint(ranges[:, 0]),
         "window_ns": np.rint(2e9 * ranges[:, 0] / _LIGHT_M_S),
-        "platform_update_flag": 1,
         "platform_latitude": np.rint(1e6 * np.degrees(np.arcsin(below[:, 2]))),
         "platform_longitude": np.rint(1e6 * np.degrees(np.arctan2(below[:, 1], below[:, 0]))),
         "platform_altitude_m": round(scene.radius_m - geometry.EARTH_RADIUS_M),
@@ -455,39 +453,28 @@ def _image_descriptor(description: ProductDescription) -> bytes:
     sample_bytes = ceos_layout.SAMPLE_DTYPES[description.sample_code].itemsize
     bursts = description.bursts or (None, None, None)
     values = {
-        "software": description.maker[0],
-        "file_number": 1,
-        "file_name": description.file_name("IMG"),
-        "formats": _FORMATS,
+        **_described(description, "IMG"),
         "line_records": lines,
         "record_bytes": description.record_bytes,
         "bits_per_sample": 32 if description.is_slc else 16,
         "samples_per_group": 2 if description.is_slc else 1,
         "bytes_per_group": sample_bytes,
-        "channels": 1,
         "lines": lines,
-        "left_border": 0,
         "pixels": pixels,
-        "right_border": 0,
-        "top_border": 0,
-        "bottom_border": 0,
-        "interleaving": "BSQ",
-        "records_per_line": 1,
-        "channel_records_per_line": 1,
         "prefix_bytes": ceos_layout.PREFIX_BYTES[description.sample_code],
         "data_bytes": sample_bytes * pixels,
         "suffix_bytes": 0,
-        "locators": "  13 4PB  49 2PB  45 4PB  21 4PB  29 4PB" + " " * 32 + "  97 4PB",
-        "sample_format": _SAMPLE_FORMATS[description.sample_code],
+        "sample_format": "COMPLEX*8" if description.is_slc else "UNSIGNED INTEGER*2",
         "sample_code": description.sample_code,
-        "left_fill_bits": 0,
-        "right_fill_bits": 0,
         "maximum": None if description.is_slc else 65535,
-        "bursts": bursts[0],
-        "lines_per_burst": bursts[1],
-        "burst_overlap_lines": bursts[2],
+        **dict(zip(("bursts", "lines_per_burst", "burst_overlap_lines"), bursts, strict=True)),
     }
     return pack("image_descriptor", 1, values)
+
+
+def _described(description: ProductDescription, kind: str) -> dict[str, Any]:
+    """What the descriptors of LED, IMG and TRL say alike."""
+    return {"software": description.maker[0], "file_name": description.file_name(kind)}
 
 
 # --- leader, trailer, volume directory
@@ -499,98 +486,46 @@ def _leader(description: ProductDescription, channels: int) -> list[bytes]:
         "dataset_summary": _dataset_summary(description, channels),
         "map_projection": {} if description.is_slc else _map_projection(description),
         "platform": _platform(description),
-        "attitude": {"points": _ATTITUDE_POINTS},
-        "radiometric": _radiometric(description),
+        "attitude": _attitude(description),
+        "radiometric": {"calibration_factor_db": description.calibration_factor_db},
         "quality": _quality(description, channels),
         **{f"facility_{n}": {"sequence": n} for n in range(1, 5)},
         "facility_5": _facility_5(description),
     }
     names = [name for name in ceos_layout.COUNTED if not (description.is_slc and name == "map_projection")]
-    counts: dict[str, Any] = {
-        "software": description.maker[0],
-        "file_number": 1,
-        "file_name": description.file_name("LED"),
-        "formats": _FORMATS,
-    }
+    counts = _described(description, "LED")
     for name in ceos_layout.COUNTED:
         counts[f"{name}_count"] = int(name in names)
         counts[f"{name}_bytes"] = ceos_layout.RECORDS[name].length if name in names else 0
-    descriptor = _with_zero_counts(pack("leader_descriptor", 1, counts))
     body = [pack(name, number, fields[name]) for number, name in enumerate(names, start=2)]
-    body[names.index("attitude")] = _attitude(description, body[names.index("attitude")])
-    return [descriptor, *body]
-
-
-def _with_zero_counts(descriptor: bytes) -> bytes:
-    """With 0 as number and length of the kinds of records that JAXA never delivers."""
-    filled = bytearray(descriptor)
-    for start in range(181, 361, 12):
-        if not filled[start - 1 : start + 11].strip():
-            filled[start - 1 : start + 11] = b"     0     0"
-    for start in range(421, 491, 14):
-        if not filled[start - 1 : start + 13].strip():
-            filled[start - 1 : start + 13] = b"     0       0"
-    return bytes(filled)
+    return [pack("leader_descriptor", 1, counts), *body]
 
 
 def _dataset_summary(description: ProductDescription, channels: int) -> dict[str, Any]:
     scene = description.scene
-    position = scene.nadir
     bandwidth_mhz = _LIGHT_M_S / 2e6 / _slant_resolution_m(description)
     line_bandwidth_hz = scene.ground_speed_m_s / description.resolution_m[0]
     is_left = description.product_id[3] == "L"
     option = {"G": "GEOCODED IMAGE", "R": "GEOREFERENCE IMAGE"}.get(description.product_id[7], "COMPLEX IMAGE")
     software, facility = description.maker
-    zeros = (0.0, 0.0, 0.0)
     return {
-        "sequence": 1,
         "scene_id": description.scene_id,
         "center_time": f"{description.center_time:%Y%m%d%H%M%S}{description.center_time.microsecond // 1000:03d}",
         "center_latitude_deg": scene.center[0],
         "center_longitude_deg": scene.center[1],
         "heading_deg": description.heading_deg,
-        "ellipsoid": "GRS80",
-        "semi_major_km": 6378.137,
-        "semi_minor_km": 6356.7523141,
-        "earth_mass_1e24_kg": 5.974,
-        "gravitation_1e14_m3_s2": 3.986005,
-        "j2_j3_j4": (0.1082629, -0.0000254, -0.0000162),
         "center_line": description.shape[0] // 2,
         "center_pixel": description.shape[1] // 2,
         "channels": channels,
-        "mission": "ALOS2",
-        "sensor": "ALOS2 -L -0115-",
         "orbit": int(description.scene_id[5:10]),
-        "nadir_latitude_deg": math.degrees(math.asin(position[2])),
-        "nadir_longitude_deg": math.degrees(math.atan2(position[1], position[0])),
+        "nadir_latitude_deg": math.degrees(math.asin(scene.nadir[2])),
+        "nadir_longitude_deg": math.degrees(math.atan2(scene.nadir[1], scene.nadir[0])),
         "platform_heading_deg": description.heading_deg,
         "clock_angle_deg": -90.0 if is_left else 90.0,
         "incidence_deg": description.incidence_deg,
         "wavelength_m": _WAVELENGTH_M,
-        "motion_compensation": "00",
-        "pulse_code": "LINEAR FM CHIRP",
-        "pulse_amplitude": (0.0,) * 5,
-        "chirp_extraction": 2,
         # of Level 1.1 a pixel is a sample
         "sampling_mhz": _LIGHT_M_S / 2e6 / description.spacing_m[1] if description.is_slc else 1.2 * bandwidth_mhz,
-        "range_gate_us": 0.0,
-        "pulse_width_us": 30.0,
-        "base_band_conversion": "YES",
-        "range_compressed": "YES",
-        "gain_like_db": 0.0,
-        "gain_cross_db": 0.0,
-        "quantization_bits": 8,
-        "quantization": "UNIFORM I,Q",
-        "bias_i_q": (0.0, 0.0),
-        "gain_imbalance": 0.0,
-        "boresight_deg": (0.0, 0.0),
-        "echo_tracker": "OFF",
-        "prf_mhz": float(_PRF_MHZ),
-        "beam_width_elevation_deg": 5.0,
-        "beam_width_azimuth_deg": 1.3,
-        "satellite_time_code": 0,
-        "satellite_clock": "20121231 23:59:59.000",
-        "clock_increment_ns": 10**9,
         "facility": facility,
         "processing_system": facility[:8],
         "processing_version": software[:8],
@@ -602,33 +537,14 @@ def _dataset_summary(description: ProductDescription, channels: int) -> dict[str
         "range_look_bandwidth_khz": 1e3 * bandwidth_mhz,
         "azimuth_bandwidth_hz": line_bandwidth_hz,
         "range_bandwidth_khz": 1e3 * bandwidth_mhz,
-        "azimuth_weighting": f"{1:>32}",
-        "range_weighting": f"{1:>32}",
-        "data_source": "ONLINE",
         "range_resolution_m": description.resolution_m[1],
         "azimuth_resolution_m": description.resolution_m[0],
-        "along_track_doppler_hz": zeros,
-        "cross_track_doppler_hz": zeros,
         "orbit_direction": "ASCEND" if description.product_id[9] == "A" else "DESCEND",
-        "along_track_doppler_rate": zeros,
-        "cross_track_doppler_rate": zeros,
-        "line_content": "OTHER",
-        "clutter_lock": "NO",
-        "auto_focus": "NO",
         "line_spacing_m": description.spacing_m[0],
         "pixel_spacing_m": description.spacing_m[1],
-        "range_compression": "EXTRACTED CHIRP",
-        "doppler_hz": (0.0, 0.0),
-        "calibration_data": 0,
-        "calibration_lines": (0, 0, 0, 0),
-        "prf_switched": 0,
-        "prf_switch_line": 1,
-        "beam_direction_deg": 0.0,
-        "yaw_steering": 0,
         "off_nadir_deg": description.off_nadir_deg,
         "beam": description.beam,
         "incidence_polynomial": _incidence_polynomial(description),
-        "annotations": 0,
     }
 
 
@@ -651,24 +567,15 @@ def _map_projection(description: ProductDescription) -> dict[str, Any]:
         "lines": lines,
         "line_spacing_m": description.spacing_m[0],
         "pixel_spacing_m": description.spacing_m[1],
-        "inclination_deg": 0.0,
-        "ascending_node_deg": 0.0,
         "center_radius_m": geometry.EARTH_RADIUS_M,
         "platform_altitude_m": scene.radius_m - geometry.EARTH_RADIUS_M,
         "ground_speed_m_s": scene.ground_speed_m_s,
         "platform_heading_deg": description.heading_deg,
-        "ellipsoid": "GRS80",
-        "semi_major_m": 6378137.0,
-        "semi_minor_m": 6356752.3141,
-        "datum_shift": (0.0,) * 7,
         "projection": "UTM-PROJECTION",
-        "projection_name": "UNIVERSAL TRANSVERSE MERCATOR",
         "utm_zone": f"{description.utm_zone:>4}",
-        "false_easting_m": 500_000.0,
         "false_northing_m": 10_000_000.0 if description.south else 0.0,
         "projection_longitude_deg": scene.center[1],
         "projection_latitude_deg": scene.center[0],
-        "scale_factor": 0.9996,
     }
     corners = scene.corners()
     rows, cols = np.array(list(corners.values())).T
@@ -704,7 +611,6 @@ def _platform(description: ProductDescription) -> dict[str, Any]:
     positions, velocities = scene.satellite(seconds)
     position, velocity = scene.satellite(0.0)
     return {
-        "orbit_quality": "2",
         "position_m": tuple(position.tolist()),
         "velocity_m_s": tuple(velocity.tolist()),
         "points": _STATES,
@@ -714,15 +620,11 @@ def _platform(description: ProductDescription) -> dict[str, Any]:
         "day_of_year": start.timetuple().tm_yday,
         "second_of_day": (start - datetime.combine(start.date(), datetime.min.time())).total_seconds(),
         "interval_s": _STATE_INTERVAL_S,
-        "reference": "ECR",
-        "position_error_m": (100.0,) * 3,
-        "velocity_error_m_s": (0.3,) * 3,
         "states": tuple(np.concatenate([positions, velocities], axis=1).ravel().tolist()),
-        "leap_second": 0,
     }
 
 
-def _attitude(description: ProductDescription, record: bytes) -> bytes:
+def _attitude(description: ProductDescription) -> dict[str, Any]:
     """Level flight: all angles and rates are 0, a point per second."""
     first = description.center_time - timedelta(seconds=_ATTITUDE_POINTS // 2)
     points = []
@@ -731,29 +633,12 @@ def _attitude(description: ProductDescription, record: bytes) -> bytes:
         of_day = time - datetime.combine(time.date(), datetime.min.time())
         angles = "   0" * 3 + f"{0.0:14.6E}" * 3
         points.append(f"{time.timetuple().tm_yday:4d}{of_day // timedelta(milliseconds=1):8d}{angles}{angles}")
-    body = "".join(points).encode("ascii")
-    return record[:16] + body + record[16 + len(body) :]
-
-
-def _radiometric(description: ProductDescription) -> dict[str, Any]:
-    return {
-        "sequence": 1,
-        "channels": 1,
-        "calibration_factor_db": description.calibration_factor_db,
-        "distortion_transmitted": (1 + 0j, 0j, 0j, 1 + 0j),
-        "distortion_received": (1 + 0j, 0j, 0j, 1 + 0j),
-    }
+    return {"points": _ATTITUDE_POINTS, "angles": "".join(points)}
 
 
 def _quality(description: ProductDescription, channels: int) -> dict[str, Any]:
     return {
-        "sequence": 1,
         "channels": channels,
-        # of an unweighted processing of a flat spectrum
-        "islr_db": -9.7,
-        "pslr_db": -13.3,
-        "azimuth_ambiguity_db": 25.0,
-        "range_ambiguity_db": 30.0,
         "noise_db": description.noise_db,
         "slant_range_resolution_m": _slant_resolution_m(description),
         "azimuth_resolution_m": description.resolution_m[0],
@@ -779,11 +664,6 @@ def _facility_5(description: ProductDescription) -> dict[str, Any]:
         # pixels counted from 1
         "pixel_terms": (*_bilinear(latitudes, longitudes, cols + 1), *(0.0,) * 6),
         "line_terms": (*_bilinear(latitudes, longitudes, rows + 1), *(0.0,) * 6),
-        "calibration_data": 0,
-        "calibration_lines": (0, 0, 0, 0),
-        "prf_switched": 0,
-        "prf_switch_line": 1,
-        "lost_lines": (0, 0),
         "latitude_coefficients": _quartic(p, l_, latitudes),
         "longitude_coefficients": _quartic(p, l_, longitudes),
         "origin_pixel": float(origin[0]),
@@ -806,14 +686,7 @@ def _quartic(u: Floats, v: Floats, values: Floats) -> tuple[float, ...]:
 
 def _trailer(description: ProductDescription) -> bytes:
     """A trailer without a quick-look."""
-    values = {
-        "software": description.maker[0],
-        "file_number": 1,
-        "file_name": description.file_name("TRL"),
-        "formats": _FORMATS,
-        "images": 0,
-    }
-    return _with_zero_counts(pack("trailer_descriptor", 1, values))
+    return pack("trailer_descriptor", 1, {**_described(description, "TRL"), "images": 0})
 
 
 def _volume(description: ProductDescription, leader: list[bytes], images: list[Path]) -> bytes:
@@ -828,18 +701,11 @@ def _volume(description: ProductDescription, leader: list[bytes], images: list[P
         "software": software,
         "physical_volume": facility,
         "volume_id": f"AL2SAR{processed:%Y%m%d}",
-        "volume_set": "ALOS2  SAR",
-        "volumes": (1, 1, 1, 1),
-        "file_number": 4,
-        "volume_in_set": 1,
-        "volume_in_physical": 1,
         "created_date": f"{processed:%Y%m%d}",
         "created_time": f"{processed:%H%M%S}00",
-        "country": "JAPAN",
         "agency": "ALOS2TUT" if description.simulated else "JAXA",
         "facility": facility,
         "pointers": len(files),
-        "texts": 1,
     }
     records = [pack("volume_descriptor", 1, volume)]
     for number, (file_number, kind, count, longest) in enumerate(files, start=2):
@@ -849,15 +715,8 @@ def _volume(description: ProductDescription, leader: list[bytes], images: list[P
             "file_name": description.file_name(kind),
             "file_class": file_class,
             "class_code": code,
-            "data_type": "MIXED BINARY AND ASCII",
-            "data_code": "MBAA",
             "records": count,
-            "first_bytes": ceos_layout.DESCRIPTOR_BYTES,
             "longest_bytes": longest,
-            "length_type": "VARIABLE LEN",
-            "length_code": "VARE",
-            "volumes": (1, 1),
-            "first_record": 1,
             "last_record": count,
         }
         records.append(pack("file_pointer", number, pointer))
@@ -865,7 +724,6 @@ def _volume(description: ProductDescription, leader: list[bytes], images: list[P
     text = {
         "product": f"PRODUCT:{description.product_id}",
         "process": _process_text(description),
-        "tape": "TAPE ID:",
         "scene": f"ORBIT :{description.scene_id}",
         "location": f"FRAME CENTRE: N{latitude:+08.3f}  E{longitude:+08.2f}",
     }

@@ -1373,7 +1373,8 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
 
 def _with_odd_field(data: bytearray, draw: random.Random) -> bytes | None:
     """With an odd text in a field of a CEOS record, if there is one."""
-    there = [record for record in ceos_layout.RECORDS.values() if data.find(bytes(record.codes)) > 3]
+    known = (record for record in ceos_layout.RECORDS.values() if record.layout)
+    there = [record for record in known if data.find(bytes(record.codes)) > 3]
     if not there or bytes(data[:4]) == b"<?xm":
         return None
     record = draw.choice(there)
