@@ -526,20 +526,21 @@ def _score(value: float | None, interval: list[float] | None) -> str:
 
 
 def _map(options: argparse.Namespace) -> None:
+    from .core.parallel import process_pool
+    from .mapping.config import MapConfig
     from .mapping.files import map_file
+    from .mapping.rows import DeviceExecutor
     from .mapping.scene import map_scene
     from .products.opening import open_product
 
-    given = ["labels", "probability", "entropy", "flips", "preview", "overwrite", "overlap_px", "batch_size", "workers"]
-    given += ["devices", "polarization", "convert", "allow_other_signal"]
+    given = ["labels", "probability", "entropy", "flips", "preview", "overwrite", "overlap_px", "batch_size"]
+    given += ["polarization", "convert", "allow_other_signal"]
+    config = MapConfig(**{name: getattr(options, name) for name in given})
+    product = open_product(options.product, crs=options.crs)
+    pool = DeviceExecutor(options.devices) if options.devices else process_pool(options.workers)
     # the output is the agreement, if it is asked for, and the map's path, also where it is found again
-    with contextlib.redirect_stdout(sys.stderr):
-        path = map_scene(
-            open_product(options.product, crs=options.crs),
-            options.segmenter,
-            options.out,
-            **{name: getattr(options, name) for name in given},
-        )
+    with contextlib.redirect_stdout(sys.stderr), pool as executor:
+        path = map_scene(product, options.segmenter, options.out, config, executor=executor)
     if options.labels:
         found = read_json(map_file(path, "agreement"))
         _say(f"agrees with the labels on {found['pixel_accuracy']:.1%} of {found['pixels']['compared']:,} pixels")

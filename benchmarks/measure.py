@@ -41,6 +41,7 @@ from alos2tut import (
 from alos2tut.core.validation import FloatArray
 from alos2tut.dataset.encoding import Statistics, decode_db
 from alos2tut.dataset.store import PatchDataset, batch_indices
+from alos2tut.mapping import MapConfig
 from alos2tut.mapping.tiling import TileGrid
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
@@ -188,7 +189,8 @@ MAP = """
 import json, sys
 import torch
 from alos2tut import load_legend, map_scene
-from alos2tut.dataset.store import Statistics
+from alos2tut.dataset.encoding import Statistics
+from alos2tut.mapping import MapConfig
 class Trivial:
     legend, statistics, image_px = load_legend("japan_9"), Statistics((-11.0,), (5.5,)), (256, 256)
     signal = {"quantity": "sigma0", "polarizations": ["HH"], "spacing_m": [2.5, 2.5]}
@@ -196,7 +198,7 @@ class Trivial:
         return torch.cat([x * i for i in range(9)], dim=1)
 torch.set_num_threads(2)
 before = peak_mb()
-map_scene(sys.argv[1], Trivial(), sys.argv[2], probability=True, entropy=True, overwrite=True)
+map_scene(sys.argv[1], Trivial(), sys.argv[2], MapConfig(probability=True, entropy=True, overwrite=True))
 print(json.dumps({"before_mb": before, "peak_mb": peak_mb()}))
 """
 
@@ -212,7 +214,7 @@ def measure_mapping(folder: Path) -> None:
         passes = len(grid.tops) * -(-len(grid.lefts) // len(batch))
 
         def mapped(product: Product = product, segmenter: Segmenter = segmenter) -> None:
-            map_scene(product, segmenter, folder / "map.tif", preview=False, overwrite=True)
+            map_scene(product, segmenter, folder / "map.tif", MapConfig(preview=False, overwrite=True))
             (folder / "map.tif").unlink()
 
         def bare(segmenter: Segmenter = segmenter, batch: torch.Tensor = batch, passes: int = passes) -> None:

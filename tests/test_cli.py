@@ -244,35 +244,36 @@ def test_a_coordinate_system_and_a_channel_may_be_named(capsys, monkeypatch, sma
     run(capsys, "build-dataset", "p", "--labels", "l", "--crs", "EPSG:32653", "--polarization", "HV")
     assert (seen[0].crs, seen[0].polarization) == ("EPSG:32653", "HV")
     monkeypatch.setattr(
-        "alos2tut.mapping.scene.map_scene", lambda product, *_, **options: seen.append((product, options))
+        "alos2tut.mapping.scene.map_scene", lambda product, *given, **_: seen.append((product, given[2]))
     )
     run(capsys, "map", small_scene, "s", "o", "--crs", "EPSG:32653", "--allow-other-signal")
-    product, options = seen[1]
-    assert product.crs.to_epsg() == 32653 and options["allow_other_signal"]
+    product, config = seen[1]
+    assert product.crs.to_epsg() == 32653 and config.allow_other_signal
 
 
 def test_map_says_how_far_map_and_labels_agree(capsys, monkeypatch, small_scene, tmp_path):
-    seen = {}
+    seen = []
 
-    def mapped(product, segmenter, out, **options):
-        seen.update(options)
+    def mapped(product, segmenter, out, config, executor):
+        seen.append((config, type(executor).__name__, getattr(executor, "_max_workers", None)))
         (tmp_path / "m_agreement.json").write_text(
             json.dumps({"pixel_accuracy": 0.75, "pixels": {"compared": 12_345}, "reading": "No test score."})
         )
         return Path(out)
 
     monkeypatch.setattr("alos2tut.mapping.scene.map_scene", mapped)
-    given = ["--labels", "a.tif", "b.tif", "--probability", "--no-preview", "--workers", "3", "--devices", "cpu"]
-    status, out, _ = run(capsys, "map", small_scene, "s", tmp_path / "m.tif", *given)
-    assert status == 0 and out.splitlines()[:2] == [
-        "agrees with the labels on 75.0% of 12,345 pixels",
-        "No test score.",
+    command = ["map", small_scene, "s", tmp_path / "m.tif"]
+    status, out, _ = run(capsys, *command, "--labels", "a.tif", "b.tif", "--probability", "--no-preview")
+    lines = ["agrees with the labels on 75.0% of 12,345 pixels", "No test score."]
+    assert status == 0 and out.splitlines()[:2] == lines
+    config = load_config("map", labels=["a.tif", "b.tif"], probability=True, preview=False)
+    run(capsys, *command, "--workers", "3")
+    run(capsys, *command, "--devices", "cpu", "cpu")
+    assert seen == [
+        (config, "NoneType", None),
+        (load_config("map"), "ProcessPoolExecutor", 3),
+        (load_config("map"), "DeviceExecutor", 2),
     ]
-    asked = {name: seen[name] for name in ("labels", "probability", "entropy", "preview", "workers", "devices")}
-    assert asked == {
-        "labels": ["a.tif", "b.tif"], "probability": True, "entropy": False, "preview": False, "workers": 3,
-        "devices": ["cpu"],
-    }  # fmt: skip
 
 
 def test_waiting_threads_leave_the_cores_to_others_unless_told_otherwise():

@@ -24,7 +24,7 @@ CHECKED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 _NOT_HASHED = frozenset(
     {"work_dir", "products", "labels", "dataset", "init", "segmenter", "baseline", "devices", "loader_workers"}
     | {"checkpoint_every", "allow_other_signal", "workers", "on_error", "accelerator", "stop_after_minutes"}
-    | {"gradient_checkpointing", "compile"}
+    | {"gradient_checkpointing", "compile", "probability", "entropy", "preview", "overwrite"}
 )
 
 
@@ -49,6 +49,9 @@ T = TypeVar("T")
 def settings_for_key(config: Any) -> dict[str, Any]:
     """The part of a config that decides the result, for :func:`alos2tut.core.artifacts.stage_dir`."""
     settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_HASHED}
+    for field in dataclasses.fields(config):
+        if field.name in getattr(config, "KEYED_IF_SET", ()) and settings[field.name] == field.default:
+            del settings[field.name]
     return {key: _plain(value) for key, value in settings.items()}
 
 

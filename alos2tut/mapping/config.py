@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, PathText
+from ..core.config import CHECKED, CText, PathText, PathTexts
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class MapConfig:
     """A whole product to a map: see :func:`alos2tut.map_scene`."""
 
+    #: what counts for an artifact's key only where it is not the default: keys are older than these settings
+    KEYED_IF_SET: ClassVar[frozenset[str]] = frozenset({"polarization", "convert"})
+
+    polarization: CText | None = None
+    """Channel to read; None: the one that the segmenter was trained on."""
     overlap_px: int | None = Field(default=None, ge=0)
     """Pixels that neighbouring tiles share; None: a quarter of the tile."""
     batch_size: int = Field(default=8, ge=1)
-    """Tiles, at most, per forward pass."""
+    """Tiles, at most, per forward pass; rows of tiles are divided evenly."""
     flips: bool = False
-    """Average over each tile and its three mirror images."""
+    """Average over each tile and its three mirror images, which takes four times as long."""
+    probability: bool = False
+    """Write the probability of the mapped class, too: uint8 in steps of 1/250, 255 for no data."""
+    entropy: bool = False
+    """Write the entropy of the class probabilities, too, alike: from 0 (sure) to 1 (all alike)."""
+    convert: bool = False
+    """Convert another quantity than that trained on by incidence angles, and average power over areas where no number
+    of looks leads to the pixel size trained on."""
+    allow_other_signal: bool = False
+    """Warn, instead of stopping, when the segmenter was trained on another quantity or polarisation."""
+    labels: PathTexts = ()
+    """Label rasters to compare the map with, or folders of them."""
+    preview: bool = True
+    """Draw a picture with legend, scale bar and north."""
+    overwrite: bool = False
+    """Replace files that are of something else; what belongs to an older map and is not asked for goes."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""

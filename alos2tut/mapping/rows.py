@@ -10,9 +10,10 @@ import copy
 import hashlib
 import json
 import queue
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext, suppress
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, log
@@ -25,11 +26,10 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from torch import Tensor, nn
 
-from ..core.artifacts import atomic_path, read_json, write_json
+from ..core.artifacts import atomic_path
 from ..core.errors import Alos2TutError
-from ..core.parallel import as_completed, cores, folder_lock, process_pool
+from ..core.parallel import as_completed, cores, resumable_folder
 from ..core.progress import progress_bar
-from ..core.validation import is_count
 from ..core.version import __version__
 from ..dataset.encoding import NO_DATA, encode_db
 from ..dataset.legend import IGNORE
@@ -148,37 +148,102 @@ def _layers(plan: MapPlan, probability: Tensor, valid: NDArray[np.bool_]) -> Lay
 # --- who does it ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Team:
-    """Those who map; without an executor this thread does."""
+class DeviceExecutor(ThreadPoolExecutor):
+    """Threads that share a map, each with a copy of the network on a device of its own.
 
-    kept: KeptRows
-    model: Any
-    executor: Executor | None
-    #: runs of rows at once; None: nobody knows
-    size: int | None
-    #: a run of rows, by whoever is free: rows are kept as they are finished; it travels to processes
-    run: Callable[[tuple[int, int]], list[int]]
+    Args:
+        devices: torch's names of them, as "cuda:0" and "cuda:1".
 
-    def finished(self, missing: Sequence[int]) -> Generator[int]:
-        """Rows of tiles as they are mapped and kept."""
-        runs = _runs(missing)
-        if self.executor is None:
-            for rows in runs:
-                yield from _keep(self.kept, self.model, rows)
-            return
-        most = _FEW_ROWS if self.size is None else min(_MOST_ROWS, ceil(len(missing) / self.size))
-        parts = [(row, min(row + most, last)) for first, last in runs for row in range(first, last, most)]
-        try:
-            for _, done in as_completed(self.executor, self.run, parts):
-                yield from done
-        except Exception as error:
-            # pickling fails with errors of many kinds, and an executor that was shut down with a plain RuntimeError
-            told = str(error)
-            if not isinstance(error, BrokenExecutor) and "pickle" not in told and "after shutdown" not in told:
-                raise
-            remedy = "Give the segmenter by its file; see that workers can start, and have memory."
-            raise Alos2TutError(f"the work cannot be handed over ({told})", where="executor", remedy=remedy) from error
+    Raises:
+        Alos2TutError: a device that torch does not know, or cannot use.
+    """
+
+    def __init__(self, devices: str | Sequence[str]) -> None:
+        self._free: queue.SimpleQueue[torch.device] = queue.SimpleQueue()
+        names = (devices,) if isinstance(devices, str) else devices
+        for name in names:
+            with _usable(name):
+                self._free.put(torch.empty(0, device=torch.device(name)).device)
+        super().__init__(len(names), initializer=self._take_device)
+
+    def _take_device(self) -> None:
+        _THREAD.device = self._free.get()
+
+
+#: of a thread of :class:`DeviceExecutor`: its device, the network that it was given last, and the copy there
+_THREAD = threading.local()
+
+
+@contextmanager
+def _usable(device: object) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise Alos2TutError(f"{str(device)!r} cannot be used ({reason})", where="devices") from None
+
+
+def _on_own_device(model: Any) -> Any:
+    """A network as this thread uses it: on the thread's device, if it has one."""
+    device = getattr(_THREAD, "device", None)
+    if device is None:
+        return model
+    if not isinstance(model, nn.Module):
+        raise Alos2TutError("is no torch module, which could be copied to devices", where="segmenter")
+    if getattr(_THREAD, "original", None) is not model:
+        with _usable(device):
+            _THREAD.copy, _THREAD.original = copy.deepcopy(model).to(device), model
+    return _THREAD.copy
+
+
+def map_missing(kept: KeptRows, segmenter: Any, model: Any, executor: Executor | None, progress: bool | None) -> None:
+    """Map the rows of tiles that are not there yet.
+
+    Args:
+        kept: where they are kept.
+        segmenter: what was given: a path, which other processes load for themselves, or ``model``.
+        model: what it is, in evaluation mode.
+        executor: who does the work; None: this thread.
+        progress: show a bar; None: only where someone watches.
+
+    Raises:
+        Alos2TutError: the segmenter does not work, or the executor does not.
+    """
+    missing, count = kept.missing(), len(kept.plan.grid.tops)
+    if 0 < len(missing) < count:
+        print(f"going on: {count - len(missing)} of {count} rows of tiles are done")
+    # whatever happens, what has not begun is given up at once
+    with closing(_finished(kept, segmenter, model, executor, missing)) as finished:
+        for _ in progress_bar(finished, "mapping", "row of tiles", total=len(missing), show=progress):
+            pass
+
+
+def _finished(
+    kept: KeptRows, segmenter: Any, model: Any, executor: Executor | None, missing: Sequence[int]
+) -> Generator[int]:
+    """Rows of tiles as they are mapped and kept."""
+    runs = _runs(missing)
+    if executor is None:
+        for rows in runs:
+            yield from _keep(kept, model, rows)
+        return
+    size = getattr(executor, "_max_workers", None)
+    most = _FEW_ROWS if size is None else min(_MOST_ROWS, ceil(len(missing) / size))
+    parts = [(row, min(row + most, last)) for first, last in runs for row in range(first, last, most)]
+    # threads of this process need nothing to be loaded, processes of this machine share its cores
+    by_file = isinstance(segmenter, (str, Path)) and not isinstance(executor, ThreadPoolExecutor)
+    threads = max(1, cores() // size) if size is not None and isinstance(executor, ProcessPoolExecutor) else None
+    job = _Job(kept, None if by_file else model, str(Path(segmenter).absolute()) if by_file else "", threads)
+    try:
+        for _, done in as_completed(executor, job, parts):
+            yield from done
+    except Exception as error:
+        # pickling fails with errors of many kinds, and an executor that was shut down with a plain RuntimeError
+        reason = str(error)
+        if not isinstance(error, BrokenExecutor) and "pickle" not in reason and "after shutdown" not in reason:
+            raise
+        remedy = "Give the segmenter by its file; see that workers can start, and have memory."
+        raise Alos2TutError(f"the work cannot be handed over ({reason})", where="executor", remedy=remedy) from error
 
 
 def _keep(kept: KeptRows, model: Any, rows: tuple[int, int]) -> Iterator[int]:
@@ -195,62 +260,9 @@ def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:
     return list(zip(firsts, lasts, strict=True))
 
 
-@contextmanager
-def team_of(
-    kept: KeptRows,
-    given: Any,
-    model: Any,
-    *,
-    workers: int,
-    devices: str | Sequence[str],
-    executor: Executor | None,
-) -> Iterator[Team]:
-    """Those who map; processes and threads that are started for it end with the block."""
-    if not is_count(workers):
-        raise Alos2TutError(f"workers={workers} is not a whole number of at least 1", where="workers")
-    if sum((workers > 1, bool(devices), executor is not None)) > 1:
-        raise Alos2TutError("workers, devices and an executor exclude each other", where="map_scene")
-    if devices:
-        with _on_devices(kept, model, (devices,) if isinstance(devices, str) else devices) as team:
-            yield team
-        return
-    threads = max(1, cores() // workers) if workers > 1 else None
-    by_file = isinstance(given, (str, Path))
-    job = _Job(kept, None if by_file else model, str(Path(given).absolute()) if by_file else "", threads)
-    with process_pool(workers) if executor is None else nullcontext(executor) as pool:
-        yield Team(kept, model, pool, getattr(pool, "_max_workers", None), job)
-
-
-@contextmanager
-def _on_devices(kept: KeptRows, model: Any, names: Sequence[str]) -> Iterator[Team]:
-    """A copy of the network on each device, and a thread for each."""
-    if not isinstance(model, nn.Module):
-        raise Alos2TutError("is no torch module, which could be copied to devices", where="segmenter")
-    free: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    for name in names:
-        try:
-            free.put(copy.deepcopy(model).to(torch.device(name)))
-        except (RuntimeError, AssertionError, TypeError) as error:
-            told = str(error).splitlines()[0]
-            raise Alos2TutError(f"{name!r} cannot be used ({told})", where="devices") from None
-
-    def run(rows: tuple[int, int]) -> list[int]:
-        own = free.get()
-        try:
-            return list(_keep(kept, own, rows))
-        finally:
-            free.put(own)
-
-    pool = ThreadPoolExecutor(len(names))
-    try:
-        yield Team(kept, model, pool, len(names), run)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 @dataclass(frozen=True)
 class _Job:
-    """Runs of rows in another process, which is given a segmenter, or its file and what it was when we read it."""
+    """A run of rows by a worker, which is given a segmenter, or its file and what it was when we read it."""
 
     kept: KeptRows
     segmenter: Any
@@ -265,7 +277,7 @@ class _Job:
         if self.path:
             assert self.kept.made_from is not None
             model = _loaded(self.path, self.kept.made_from["segmenter"])
-        return list(_keep(self.kept, model, rows))
+        return list(_keep(self.kept, _on_own_device(model), rows))
 
 
 @lru_cache(maxsize=1)
@@ -326,46 +338,7 @@ class KeptRows:
 
 @contextmanager
 def kept_rows(out_path: Path, plan: MapPlan, made_from: dict[str, Any] | None) -> Iterator[KeptRows]:
-    """The folder ``<out_path>.partial``: emptied first if it is of another map, removed when it is of no more use."""
-    folder = out_path.absolute().with_name(f"{out_path.name}.partial")
-    mark, wanted = folder / "map.json", {"made_from": made_from, "names": list(plan.names), "version": __version__}
-    with folder_lock(folder):
-        if made_from is None or not _is_marked(mark, wanted):
-            _empty(folder)
-            write_json(mark, wanted)
-        kept = KeptRows(folder, plan, made_from)
-        is_done = False
-        try:
-            yield kept
-            is_done = True
-        finally:
-            if is_done or not any(folder.glob("row-*.npz")):
-                _empty(folder)
-                # something else that lies there stays
-                with suppress(OSError):
-                    (folder / "lock").unlink()
-                    folder.rmdir()
-
-
-def _empty(folder: Path) -> None:
-    """Remove what we keep in a folder, and nothing else."""
-    for path in [folder / "map.json", *folder.glob("row-*.npz")]:
-        path.unlink(missing_ok=True)
-
-
-def _is_marked(mark: Path, wanted: dict[str, Any]) -> bool:
-    try:
-        return bool(read_json(mark) == wanted)
-    except (Alos2TutError, OSError):
-        return False
-
-
-def map_missing(team: Team, progress: bool | None) -> None:
-    """Map what is not there yet."""
-    missing, count = team.kept.missing(), len(team.kept.plan.grid.tops)
-    if 0 < len(missing) < count:
-        print(f"going on: {count - len(missing)} of {count} rows of tiles are done")
-    # whatever happens, what has not begun is given up at once
-    with closing(team.finished(missing)) as finished:
-        for _ in progress_bar(finished, "mapping", "row of tiles", total=len(missing), show=progress):
-            pass
+    """What is kept in the folder ``<out_path>.partial``, as :func:`alos2tut.core.parallel.resumable_folder` does it."""
+    wanted = made_from and {"made_from": made_from, "names": list(plan.names), "version": __version__}
+    with resumable_folder(out_path.absolute(), wanted, ["row-*.npz"]) as folder:
+        yield KeptRows(folder, plan, made_from)

@@ -8,27 +8,27 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from ..core.artifacts import atomic_path, write_json
 from ..core.errors import Alos2TutError, warn
-from ..core.validation import is_count
 from ..core.version import __version__
+from ..dataset.labels import LabelMap, label_files
 from ..dataset.legend import IGNORE
 from ..networks.inference import load_on_best_device
+from ..networks.segmenter import Segmenter
 from ..networks.weights import weights_path
 from ..products.opening import open_product
 from ..products.product import Product
 from ..products.rasters import write_cog
+from .agreement import map_agreement
+from .config import MapConfig
 from .files import MapFile, map_file
 from .matching import MatchedProduct, match
-from .rows import STEPS, KeptRows, MapPlan, kept_rows, map_missing, team_of, weights_hash
+from .rows import STEPS, KeptRows, MapPlan, kept_rows, map_missing, weights_hash
 from .tiling import TileGrid
-
-if TYPE_CHECKING:
-    from ..networks.segmenter import Segmenter
 
 #: bytes of a file's name that file systems take, less what a temporary one beside it has more
 _LONGEST_NAME = 255 - 24
@@ -45,20 +45,8 @@ def map_scene(
     product: Product | str | Path,
     segmenter: Segmenter | str | Path,
     out_path: str | Path,
+    config: MapConfig = MapConfig(),  # noqa: B008 (it is frozen)
     *,
-    overlap_px: int | None = None,
-    batch_size: int = 8,
-    polarization: str | None = None,
-    probability: bool = False,
-    entropy: bool = False,
-    flips: bool = False,
-    convert: bool = False,
-    allow_other_signal: bool = False,
-    labels: str | Path | Sequence[str | Path] | None = None,
-    preview: bool = True,
-    overwrite: bool = False,
-    workers: int = 1,
-    devices: str | Sequence[str] = (),
     executor: Executor | None = None,
     progress: bool | None = None,
 ) -> Path:
@@ -73,33 +61,20 @@ def map_scene(
 
     Args:
         product: a product, or the path of one; not in slant range.
-        segmenter: a loaded segmenter, which stays on its device unless ``devices`` are named, or its file or folder,
-            which goes to a GPU if there is one. Anything will do that maps standardised dB (B, 1, H, W) to logits
-            (B, classes, H, W) and has ``image_px``, ``statistics``, ``legend`` and ``signal``; but only what
-            :func:`alos2tut.load_segmenter` gives is known again, maps by others always begin anew. A module in training
-            mode is copied, and the copy put into evaluation mode.
+        segmenter: a loaded segmenter, which stays on its device, or its file or folder, which goes to a GPU if there is
+            one. Anything will do that maps standardised dB (B, 1, H, W) to logits (B, classes, H, W) and has
+            ``image_px``, ``statistics``, ``legend`` and ``signal``; but only what :func:`alos2tut.load_segmenter` gives
+            is known again, maps by others always begin anew. A module in training mode is copied, and the copy put into
+            evaluation mode.
         out_path: the GeoTIFF to write (whole or not at all); it has the legend's colour table, 255 for no data, the
             class names and what it was made from as tags, and overviews. Other files are named like it:
             :func:`alos2tut.mapping.files.map_file`.
-        overlap_px: pixels that neighbouring tiles share; None: a quarter of the tile.
-        batch_size: tiles per forward pass at most; rows of tiles are divided evenly.
-        polarization: the channel to read; None: the one the segmenter was trained on.
-        probability: write the probability of the mapped class, too: uint8 in steps of 1/250, 255 for no data.
-        entropy: write the entropy of the class probabilities, from 0 (sure) to 1 (all alike), in the same way.
-        flips: average over the tile and its three mirror images, which takes four times as long.
-        convert: where the product is of another quantity than the segmenter was trained on, convert it by incidence
-            angles; where no number of looks leads to the pixel size trained on, average power over areas.
-        allow_other_signal: warn, instead of refusing, when the segmenter was trained on another quantity or
-            polarisation, and read the product as it is.
-        labels: label rasters to compare with; the agreement goes to ``<stem>_agreement.json``, where they differ to
-            ``<stem>_difference.tif`` (:func:`alos2tut.mapping.agreement.map_agreement`).
-        preview: draw ``<stem>_preview.png`` with legend, scale bar and north.
-        overwrite: replace files that are of something else; what belongs to an older map and is not asked for goes.
-        workers: processes to share the work; each gets its part of the cores. The segmenter is best given by its file
-            here, which each process loads once.
-        devices: torch's names of devices that share the work, as "cuda:0" and "cuda:1".
-        executor: who does the work instead, as Dask's or MPI's, on machines that see the same files; for the segmenter
-            holds the same.
+        config: all else: see :class:`alos2tut.mapping.config.MapConfig`. The agreement with its labels goes to
+            ``<stem>_agreement.json`` and ``<stem>_difference.tif`` (:func:`alos2tut.mapping.agreement.map_agreement`).
+        executor: who does the work, on machines that see the same files: processes of
+            :func:`alos2tut.core.parallel.process_pool`, devices of :class:`alos2tut.mapping.rows.DeviceExecutor`, or
+            any other, as Dask's or MPI's. Other processes load the segmenter for themselves, if it is given by its
+            file. None: this thread.
         progress: show a bar; None: only where someone watches.
 
     Returns:
@@ -111,42 +86,33 @@ def map_scene(
             something else, or whose folder is missing, labels that do not lie there, damaged pixels, a full disk, or a
             segmenter that gives no numbers.
     """
-    switches = {"probability": probability, "entropy": entropy, "flips": flips, "convert": convert, "preview": preview}
-    _check_switches(switches | {"allow_other_signal": allow_other_signal, "overwrite": overwrite})
     product = product if isinstance(product, Product) else open_product(product)
     out_path = check_out_path(out_path, product)
-    if preview and find_spec("matplotlib") is None:
+    if config.preview and find_spec("matplotlib") is None:
         remedy = 'Install it (pip install "alos2tut[notebooks]"), or do without (preview).'
         raise Alos2TutError("a preview needs matplotlib, which is not installed", where="preview", remedy=remedy)
     model = _ready(segmenter)
-    source = match(product, model, polarization=polarization, convert=convert, allow_other_signal=allow_other_signal)
-    names = ("classes",) + ("probability",) * probability + ("entropy",) * entropy
-    plan = _planned(source, model, overlap_px, batch_size, flips, names)
-    label_paths = _checked_labels(labels, plan, model, out_path)
+    plan = _planned(product, model, config)
+    labels = _touching_labels(config.labels, plan, model, out_path)
     made_from = _made_from(plan, model)
-    if all(_is_made_from(out_path, name, made_from) for name in names):
+    if all(_is_made_from(out_path, name, made_from) for name in plan.names):
         print(f"reusing {out_path}")
     else:
-        beside = ("difference", "agreement") * bool(label_paths) + ("preview",) * preview
-        _check_nothing_is_lost(out_path, (*names, *beside), made_from, segmenter, overwrite=overwrite)
-        with (
-            kept_rows(out_path, plan, made_from) as kept,
-            team_of(kept, segmenter, model, workers=workers, devices=devices, executor=executor) as team,
-        ):
-            map_missing(team, progress)
+        files = (*plan.names, *("difference", "agreement") * bool(labels), *("preview",) * config.preview)
+        _check_nothing_is_lost(out_path, files, made_from, segmenter, overwrite=config.overwrite)
+        with kept_rows(out_path, plan, made_from) as kept:
+            map_missing(kept, segmenter, model, executor, progress)
             _assemble(kept, out_path, model, made_from)
-        for name in (*_BANDS, *_BESIDE) if overwrite else ():
-            if name not in (*names, *beside):
+        for name in (*_BANDS, *_BESIDE) if config.overwrite else ():
+            if name not in files:
                 map_file(out_path, name).unlink(missing_ok=True)
-    if preview:
-        from .preview import preview as draw
+    if config.preview:
+        from .preview import preview
 
         with atomic_path(map_file(out_path, "preview")) as temporary:
-            draw(out_path).savefig(temporary, format="png", dpi="figure")
-    if label_paths:
-        from .agreement import map_agreement
-
-        report = map_agreement(out_path, label_paths, model.legend, map_file(out_path, "difference"), progress=progress)
+            preview(out_path).savefig(temporary, format="png", dpi="figure")
+    if labels:
+        report = map_agreement(out_path, labels, model.legend, map_file(out_path, "difference"), progress=progress)
         write_json(map_file(out_path, "agreement"), report)
     return out_path
 
@@ -170,12 +136,6 @@ def check_out_path(out_path: str | Path, product: Product) -> Path:
     return path
 
 
-def _check_switches(switches: dict[str, Any]) -> None:
-    for name, value in switches.items():
-        if not isinstance(value, bool):
-            raise Alos2TutError(f"{name}={value!r} is neither True nor False", where=name)
-
-
 def _ready(segmenter: Any) -> Any:
     """A segmenter in evaluation mode; what is given stays as it is, since others may be using it."""
     model = load_on_best_device(segmenter) if isinstance(segmenter, (str, Path)) else segmenter
@@ -191,33 +151,25 @@ def _ready(segmenter: Any) -> Any:
 # --- what is to be done -----------------------------------------------------------------------------------------------
 
 
-def _planned(
-    source: MatchedProduct,
-    model: Any,
-    overlap_px: int | None,
-    batch_size: int,
-    flips: bool,
-    names: tuple[str, ...],
-) -> MapPlan:
+def _planned(product: Product, model: Any, config: MapConfig) -> MapPlan:
     tile = model.image_px
-    overlap_px = min(tile) // 4 if overlap_px is None else overlap_px
-    if not is_count(overlap_px, 0) or overlap_px >= min(tile):
+    source = match(
+        product,
+        model,
+        polarization=config.polarization,
+        convert=config.convert,
+        allow_other_signal=config.allow_other_signal,
+    )
+    overlap_px = min(tile) // 4 if config.overlap_px is None else config.overlap_px
+    if overlap_px >= min(tile):
         raise Alos2TutError(f"overlap_px={overlap_px} is not in 0…{min(tile) - 1}", where="overlap_px")
-    if not is_count(batch_size):
-        raise Alos2TutError(f"batch_size={batch_size} is not at least 1", where="batch_size")
-    grid = TileGrid(source.shape, tile, int(overlap_px))
-    return MapPlan(source, grid, int(batch_size), flips, names, len(model.legend))
+    names = ("classes",) + ("probability",) * config.probability + ("entropy",) * config.entropy
+    grid = TileGrid(source.shape, tile, overlap_px)
+    return MapPlan(source, grid, config.batch_size, config.flips, names, len(model.legend))
 
 
-def _checked_labels(
-    labels: str | Path | Sequence[str | Path] | None, plan: MapPlan, model: Any, out_path: Path
-) -> tuple[str, ...]:
+def _touching_labels(given: Sequence[str], plan: MapPlan, model: Any, out_path: Path) -> tuple[str, ...]:
     """Label rasters that may lie on the map; refused at once if there are none, since mapping takes long."""
-    from ..dataset.labels import LabelMap, label_files
-
-    given = () if labels is None else (labels,) if isinstance(labels, (str, Path)) else labels
-    if not isinstance(given, Sequence) or not all(isinstance(path, (str, Path)) for path in given):
-        raise Alos2TutError(f"{labels!r} is no path, and no list of them", where="labels")
     if not given:
         return ()
     own = {map_file(out_path, name).resolve() for name in (*_BANDS, *_BESIDE)}
@@ -235,8 +187,6 @@ def _checked_labels(
 
 def _made_from(plan: MapPlan, model: Any) -> dict[str, Any] | None:
     """What decides a map: product, segmenter, settings; None where weights alone do not tell what a segmenter does."""
-    from ..networks.segmenter import Segmenter
-
     if type(model) is not Segmenter:
         return None
     source, product = plan.source, plan.source.product

@@ -245,22 +245,12 @@ class Tutorial:
         """The land-cover map of the whole product, with its confidence, beside the labels."""
         from ..mapping.scene import map_scene
 
-        config = self.config("map")
+        config = self.config("map", probability=True, entropy=True, labels=self.label_paths)
         segmenter = self.finetuned_path / "segmenter.safetensors"
         made_from = {"product": self.opened.fingerprint, "segmenter": sha256_file(segmenter)}
         target = stage_dir(self.folder, "map", settings_for_key(config), made_from) / "landcover.tif"
         make_folder(target.parent)
-        return map_scene(
-            self.opened,
-            segmenter,
-            target,
-            overlap_px=config.overlap_px,
-            batch_size=config.batch_size,
-            flips=config.flips,
-            probability=True,
-            entropy=True,
-            labels=self.label_paths,
-        )
+        return map_scene(self.opened, segmenter, target, config)
 
     def keep(self, figure: Figure, name: str) -> None:
         """Save a figure in the folder ``figures``; one of simulated data says so in its corner."""

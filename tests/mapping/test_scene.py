@@ -24,12 +24,14 @@ from hypothesis import strategies as st
 from support.products import TIFF_NAME, write_geotiff
 
 import alos2tut
-from alos2tut import Alos2TutError, Alos2TutWarning, open_product
+from alos2tut import Alos2TutError, Alos2TutWarning, load_config, open_product
+from alos2tut.core.parallel import cores, folder_lock, process_pool
 from alos2tut.dataset.encoding import NO_DATA, Statistics, encode_db
 from alos2tut.dataset.legend import LandClass, Legend, load_legend
 from alos2tut.mapping import rows as map_rows
 from alos2tut.mapping.files import map_file
 from alos2tut.mapping.matching import match, sliding
+from alos2tut.mapping.rows import DeviceExecutor
 from alos2tut.mapping.tiling import TileGrid, blended_rows, tile_starts, tile_weights
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
@@ -47,9 +49,10 @@ LEGEND = Legend(
 )
 
 
-def map_scene(*arguments, **options):
+def map_scene(product, segmenter, out, executor=None, progress=None, **settings):
     """As the package has it, without a picture of each map."""
-    return alos2tut.map_scene(*arguments, **{"preview": False} | options)
+    config = load_config("map", "paper", **{"preview": False} | settings)
+    return alos2tut.map_scene(product, segmenter, out, config, executor=executor, progress=progress)
 
 
 class Model:
@@ -573,13 +576,14 @@ import sys, time
 import torch
 torch.set_num_threads(int(sys.argv[4]))
 from alos2tut import map_scene
+from alos2tut.mapping import MapConfig
 from alos2tut.mapping import rows as map_rows
 original = map_rows._probabilities
 def slowly(*arguments):
     time.sleep(0.2)
     return original(*arguments)
 map_rows._probabilities = slowly
-map_scene(*sys.argv[1:4], probability=True, entropy=True, batch_size=2, preview=False)
+map_scene(*sys.argv[1:4], MapConfig(probability=True, entropy=True, batch_size=2, preview=False))
 """
 
 
@@ -607,28 +611,39 @@ def test_a_map_that_is_killed_again_and_again_is_the_same_to_the_bit(to_map, tmp
 
 def test_two_at_one_map_do_not_get_into_each_others_way(to_map, tmp_path):
     product, segmenter, _ = to_map
-    with map_rows.folder_lock(tmp_path / "map.tif.partial"), pytest.raises(Alos2TutError, match="another process"):
+    with folder_lock(tmp_path / "map.tif.partial"), pytest.raises(Alos2TutError, match="another process"):
         map_scene(product, segmenter, tmp_path / "map.tif")
 
 
-@pytest.mark.parametrize("shared", ["devices", "threads", "workers"])
+@pytest.mark.parametrize("shared", ["devices", "threads", "processes"])
 def test_work_that_is_shared_gives_the_same_to_the_bit(to_map, tmp_path, shared):
     product, segmenter, expected = to_map
-    threads, options = torch.get_num_threads(), dict(OPTIONS)
-    pool = ThreadPoolExecutor(2) if shared == "threads" else nullcontext()
+    threads = torch.get_num_threads()
+    pools = {"devices": lambda: DeviceExecutor(["cpu"] * 3), "threads": lambda: ThreadPoolExecutor(2)}
     try:
-        if shared == "devices":
-            options["devices"] = ["cpu", "cpu", "cpu"]
-        elif shared == "workers":
+        if shared == "processes":
             # the only kind that is told how many threads to use
-            torch.set_num_threads(max(1, map_rows.cores() // 2))
-            expected = layers(map_scene(product, segmenter, tmp_path / "alone.tif", **options))
-            options["workers"] = 2
-        with pool as executor:
-            out = map_scene(product, segmenter, tmp_path / "map.tif", **options, executor=executor)
+            torch.set_num_threads(max(1, cores() // 2))
+            expected = layers(map_scene(product, segmenter, tmp_path / "alone.tif", **OPTIONS))
+        with pools.get(shared, lambda: process_pool(2))() as executor:
+            out = map_scene(product, segmenter, tmp_path / "map.tif", executor=executor, **OPTIONS)
     finally:
         torch.set_num_threads(threads)
     assert layers(out) == expected
+
+
+def test_each_thread_of_devices_has_a_network_of_its_own(to_map, tmp_path, monkeypatch):
+    """And of the next map another one."""
+    used, rows = [], map_rows._mapped_rows
+    monkeypatch.setattr(map_rows, "_mapped_rows", lambda plan, model, run: used.append(model) or rows(plan, model, run))
+    monkeypatch.setattr(map_rows, "_MOST_ROWS", 1)
+    segmenters = [alos2tut.load_segmenter(write_segmenter(tmp_path / f"{seed}.safetensors", seed)) for seed in (0, 1)]
+    with DeviceExecutor(["cpu", "cpu"]) as executor:
+        maps = [map_scene(to_map[0], of, tmp_path / f"{i}.tif", executor=executor) for i, of in enumerate(segmenters)]
+    assert 2 <= len({id(model) for model in used}) <= 4 and not {id(model) for model in used} & set(map(id, segmenters))
+    assert (read(maps[0]) != read(maps[1])).any() and all(model.training is False for model in used)
+    with pytest.raises(Alos2TutError, match="no torch module"):
+        map_scene(to_map[0], Model(constant), tmp_path / "m.tif", executor=DeviceExecutor("cpu"))
 
 
 def test_shared_work_is_kept_row_by_row(to_map, tmp_path, monkeypatch):
@@ -636,7 +651,7 @@ def test_shared_work_is_kept_row_by_row(to_map, tmp_path, monkeypatch):
     rows, out = [], tmp_path / "map.tif"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         stopping(patch, 14, rows)
-        map_scene(product, segmenter, out, **OPTIONS, devices="cpu")
+        map_scene(product, segmenter, out, executor=DeviceExecutor("cpu"), **OPTIONS)
     assert len(list(tmp_path.glob("map.tif.partial/row-*.npz"))) == len(rows) == 4
     assert layers(map_scene(product, segmenter, out, **OPTIONS)) == expected
 
@@ -660,10 +675,9 @@ def test_a_run_that_fails_gives_up_what_has_not_begun(to_map, tmp_path, monkeypa
     monkeypatch.setattr(map_rows, "_FEW_ROWS", 1)
     monkeypatch.setattr(map_rows, "_MOST_ROWS", 1)
     monkeypatch.setattr(map_rows.KeptRows, "write", lambda *_: (_ for _ in ()).throw(Alos2TutError("full")))
-    with ThreadPoolExecutor(1) as pool:
-        options = {"devices": ["cpu"]} if shared == "devices" else {"executor": pool}
+    with DeviceExecutor("cpu") if shared == "devices" else ThreadPoolExecutor(1) as executor:
         with pytest.raises(Alos2TutError, match="full") as caught:
-            map_scene(product, segmenter, tmp_path / "map.tif", **OPTIONS, **options, progress=True)
+            map_scene(product, segmenter, tmp_path / "map.tif", executor=executor, progress=True, **OPTIONS)
         # the error is held, and all that it came through with it
         assert caught.value
     assert len(rows) <= 3
@@ -933,15 +947,10 @@ def test_a_segmenter_that_gives_no_numbers_or_others_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"workers": 0}, "workers=0", id="no worker"),
-        pytest.param({"probability": "yes"}, "probability='yes' is neither", id="a switch that is none"),
-        pytest.param({"labels": 5}, "labels: 5 is no path", id="no labels"),
-        pytest.param({"devices": [None]}, "None cannot be used", id="no name of a device"),
-        pytest.param({"workers": 2, "devices": ["cpu"]}, "exclude each other", id="two kinds of workers"),
-        pytest.param({"devices": ["cuda:99"]}, "'cuda:99' cannot be used", id="no such GPU"),
-        pytest.param({"devices": ["abacus"]}, "'abacus' cannot be used", id="no such device"),
+        pytest.param({"probability": "perhaps"}, "probability='perhaps'.*boolean", id="a switch that is none"),
+        pytest.param({"labels": 5}, "labels=5", id="no labels"),
         pytest.param({"overlap_px": 1.5}, "overlap_px=1.5", id="half a pixel"),
-        pytest.param({"batch_size": True}, "batch_size=True", id="no number"),
+        pytest.param({"batch_size": "many"}, "batch_size='many'", id="no number"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(to_map, tmp_path, options, message):
@@ -949,6 +958,12 @@ def test_settings_that_cannot_be_are_refused(to_map, tmp_path, options, message)
     with pytest.raises(Alos2TutError, match=message):
         map_scene(product, segmenter, tmp_path / "map.tif", **options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [None, "cuda:99", "abacus"])
+def test_devices_that_cannot_be_used_are_refused(name):
+    with pytest.raises(Alos2TutError, match=f"devices: '{name}' cannot be used"):
+        DeviceExecutor([name])
 
 
 @pytest.mark.parametrize("name", ["x" * 250 + ".tif", "a\0b.tif", "a\udcff.tif"], ids=["long", "NUL", "not UTF-8"])
