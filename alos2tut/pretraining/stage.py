@@ -7,7 +7,6 @@ What is hidden, and how the guess is judged, is the objective's: :mod:`alos2tut.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,19 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..core.artifacts import make_folder, read_json, stage_dir
-from ..core.config import from_dict, settings_for_key
+from ..core.artifacts import make_folder, read_json
+from ..core.config import from_dict
 from ..core.errors import Alos2TutError
-from ..core.version import __version__
 from ..dataset.encoding import Statistics
-from ..dataset.store import PatchDataset, open_dataset
+from ..dataset.store import PatchDataset
 from ..networks.distributed import rank_and_world, ratios_over_processes, wait_for_all
 from ..networks.encoders import Encoder
 from ..networks.weights import load_encoder, load_weights, save_encoder, save_weights
 from ..training.batches import Batch, derived_seed, flip, to_device
 from ..training.callbacks import STOPPED, History, checkpoints_in
-from ..training.loop import check_processes, count_parameters, finish, fit, initial_encoder, made_from, reuse
+from ..training.loop import check_processes, fit
 from ..training.module import Training, learning_rate, number_of_steps
+from ..training.run import Run, count_parameters
 from .config import PretrainConfig
 from .mixmae import MixMAE
 from .reconstruction import Snapshots
@@ -98,31 +97,21 @@ def pretrain(config: PretrainConfig) -> Path:
         Alos2TutError: settings, weights or devices that do not fit, or a loss or gradient that becomes no number.
         Stopped: it was told to stop before the last step (SIGTERM, SIGUSR1, ``stop_after_minutes``); all is saved.
     """
-    dataset = open_dataset(config.dataset)
-    encoder = initial_encoder(config, dataset)
-    settings, inputs, stage = _identity(config, dataset, encoder)
-    if reuse(stage):
-        return stage
+    run = Run.of("pretrain", config)
+    folder = run.folder
+    if run.is_complete():
+        return folder
     check_processes(config)
-    network = _network(config, encoder)
-    steps = _number_of_steps(config, dataset)
-    make_folder(stage)
-    history = History(stage / "metrics.csv", every=max(1, steps // 2000), reported=Pretraining.reported)
-    snapshots = Snapshots(dataset.split("val"), config, steps)
-    fit(Pretraining(network, config, steps), stage, "pretrain", callbacks=(snapshots, history))
+    network = _network(config, run.encoder)
+    steps = _number_of_steps(config, run.dataset)
+    make_folder(folder)
+    history = History(folder / "metrics.csv", every=max(1, steps // 2000), reported=Pretraining.reported)
+    snapshots = Snapshots(run.dataset.split("val"), config, steps)
+    fit(Pretraining(network, config, steps), folder, "pretrain", callbacks=(snapshots, history))
     if rank_and_world()[0] == 0:
-        _write_results(stage, network.cpu().eval(), config, dataset, settings, inputs, history, snapshots)
+        _write_results(run, network.cpu().eval(), history, snapshots)
     wait_for_all()
-    return stage
-
-
-def _identity(
-    config: PretrainConfig, dataset: PatchDataset, encoder: Encoder
-) -> tuple[dict[str, Any], dict[str, str], Path]:
-    """What decides the result: settings and inputs; and the folder that is named by them."""
-    settings = {**settings_for_key(config), "encoder": dataclasses.asdict(encoder.config)}
-    inputs = made_from(config, dataset)
-    return settings, inputs, stage_dir(config.work_dir, "pretrain", settings, inputs)
+    return folder
 
 
 def _number_of_steps(config: PretrainConfig, dataset: PatchDataset) -> int:
@@ -144,44 +133,28 @@ def _network(config: PretrainConfig, encoder: Encoder) -> Objective:
     return network.train()
 
 
-def _write_results(
-    stage: Path,
-    network: Objective,
-    config: PretrainConfig,
-    dataset: PatchDataset,
-    settings: dict[str, Any],
-    inputs: dict[str, str],
-    history: History,
-    snapshots: Snapshots,
-) -> None:
-    encoder = network.encoder
+def _write_results(run: Run[PretrainConfig], network: Objective, history: History, snapshots: Snapshots) -> None:
+    encoder, folder, objective = network.encoder, run.folder, objective_of(run.config)
     assert encoder.statistics is not None
-    provenance = {"stage": "pretrain", "made_from": inputs, "settings": settings}
     save_encoder(
-        stage / "encoder.safetensors",
+        folder / "encoder.safetensors",
         encoder,
         statistics=encoder.statistics,
-        signal=dataset.signal,
-        objective=objective_of(config),
-        provenance=provenance,
-        simulated=dataset.simulated,
+        signal=run.dataset.signal,
+        objective=objective,
+        provenance=run.provenance,
+        simulated=run.dataset.simulated,
     )
-    decoder = {"objective": objective_of(config), "provenance": provenance}
-    save_weights(stage / "decoder.safetensors", network.decoder, f"{config.objective}-decoder", decoder)
-    snapshots.save(stage / "reconstructions.npz", network)
+    decoder = {"objective": objective, "provenance": run.provenance}
+    save_weights(folder / "decoder.safetensors", network.decoder, f"{objective['name']}-decoder", decoder)
+    snapshots.save(folder / "reconstructions.npz", network)
     content = {
-        "stage": "pretrain",
-        "package": f"alos2tut {__version__}",
-        "settings": settings,
-        "made_from": inputs,
-        "objective": objective_of(config),
-        "statistics": encoder.statistics.to_dict(),
-        "signal": dataset.signal,
-        "parameters": {"encoder": count_parameters(encoder), "decoder": count_parameters(network.decoder)},
+        "objective": objective,
         "final_loss": history.last("loss"),
         "final_mae_db": history.last("mae_db"),
     }
-    finish(stage, content, ("encoder.safetensors", "decoder.safetensors", "reconstructions.npz", "metrics.csv"))
+    files = ("encoder.safetensors", "decoder.safetensors", "reconstructions.npz", "metrics.csv")
+    run.finish(network, content, files)
 
 
 def objective_of(config: PretrainConfig) -> dict[str, Any]:
@@ -260,20 +233,18 @@ def plan_pretraining(config: PretrainConfig) -> PretrainPlan:
     Raises:
         Alos2TutError: whatever :func:`pretrain` would refuse before it starts.
     """
-    dataset = open_dataset(config.dataset)
-    encoder = initial_encoder(config, dataset)
-    _, _, stage = _identity(config, dataset, encoder)
+    run = Run.of("pretrain", config)
     check_processes(config)
-    network = _network(config, encoder)
-    steps = _number_of_steps(config, dataset)
+    network = _network(config, run.encoder)
+    steps = _number_of_steps(config, run.dataset)
     return PretrainPlan(
-        folder=stage,
-        state=_state_of(stage, steps),
-        patches=len(dataset.split("pretrain")),
+        folder=run.folder,
+        state=_state_of(run.folder, steps),
+        patches=len(run.dataset.split("pretrain")),
         samples_per_step=config.batch_size * config.accumulate,
         steps=steps,
         learning_rate=max(learning_rate(config, step, steps) for step in {0, round(config.warmup_fraction * steps)}),
-        encoder_parameters=count_parameters(encoder),
+        encoder_parameters=count_parameters(run.encoder),
         decoder_parameters=count_parameters(network.decoder),
         operations_per_sample=count_operations(network),
     )

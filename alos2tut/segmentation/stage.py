@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.artifacts import make_folder, stage_dir
-from ..core.config import settings_for_key
+from ..core.artifacts import make_folder
 from ..core.errors import Alos2TutError
-from ..core.version import __version__
 from ..dataset.balance import class_weights, tempered_weights
 from ..dataset.legend import IGNORE
-from ..dataset.store import PatchDataset, Split, open_dataset
+from ..dataset.store import PatchDataset, Split
 from ..metrics import scores_from_confusion
 from ..networks.distributed import rank_and_world, wait_for_all
 from ..networks.encoders import Encoder, standardize
@@ -26,8 +23,9 @@ from ..networks.segmenter import Segmenter
 from ..networks.weights import save_segmenter
 from ..training.batches import Batch, derived_seed, flip
 from ..training.callbacks import History, StepCallback
-from ..training.loop import check_processes, count_parameters, finish, fit, initial_encoder, made_from, reuse
+from ..training.loop import check_processes, fit
 from ..training.module import Training, number_of_steps
+from ..training.run import Run
 from .config import FinetuneConfig
 from .losses import segmentation_losses
 
@@ -114,34 +112,35 @@ def finetune(config: FinetuneConfig) -> Path:
             or gradient that becomes no number.
         Stopped: it was told to stop before the last step (SIGTERM, SIGUSR1, ``stop_after_minutes``); all is saved.
     """
-    dataset = open_dataset(config.dataset)
-    encoder = initial_encoder(config, dataset)
-    settings = {**settings_for_key(config), "encoder": dataclasses.asdict(encoder.config)}
-    inputs = made_from(config, dataset)
-    stage = stage_dir(config.work_dir, "finetune", settings, inputs)
-    if reuse(stage):
-        return stage
+    run = Run.of("finetune", config)
+    dataset, folder = run.dataset, run.folder
+    if run.is_complete():
+        return folder
     check_processes(config)
-    network = _initial_segmenter(config, dataset, encoder)
+    network = _initial_segmenter(config, dataset, run.encoder)
     validation_split = dataset.split("val")
     if not (validation_split.labels[validation_split.rows] != IGNORE).any():
         raise Alos2TutError("the validation list has no labelled pixel", where=dataset.path / "val.csv")
     chosen = budgeted_patches(config, dataset)
     weights = training_class_weights(config, dataset, chosen)
     steps = number_of_steps(config, len(chosen))
-    make_folder(stage)
-    history = History(stage / "metrics.csv", every=max(1, steps // 2000), extra=("val_miou",))
-    _, world = rank_and_world()
+    make_folder(folder)
+    history = History(folder / "metrics.csv", every=max(1, steps // 2000), extra=("val_miou",))
+    rank, world = rank_and_world()
     batch_size = -(-config.batch_size // world)
     validation = Validation(validation_split, history, config.validate_every, batch_size, config.patience)
     training = _Finetuning(network, config, torch.from_numpy(weights), steps, chosen)
-    fit(training, stage, "finetune", callbacks=(validation, history))
-    if rank_and_world()[0] == 0:
-        told = [round(float(weight), 8) for weight in weights]
-        facts = {"patches": len(chosen), "class_weights": told, "last_step": int(history.last("step"))}
-        _write_results(stage, network, validation.best, dataset, settings, inputs, facts, history.last("loss"))
+    fit(training, folder, "finetune", callbacks=(validation, history))
+    if rank == 0:
+        facts = {
+            "patches": len(chosen),
+            "class_weights": [round(float(weight), 8) for weight in weights],
+            "last_step": int(history.last("step")),
+            "final_loss": history.last("loss"),
+        }
+        _write_results(run, network, validation.best, facts)
     wait_for_all()
-    return stage
+    return folder
 
 
 def budgeted_patches(config: FinetuneConfig, dataset: PatchDataset) -> NDArray[np.int64]:
@@ -210,33 +209,16 @@ def _initial_segmenter(config: FinetuneConfig, dataset: PatchDataset, encoder: E
     return network.train()
 
 
-def _write_results(
-    stage: Path,
-    network: Segmenter,
-    best: dict[str, Any],
-    dataset: PatchDataset,
-    settings: dict[str, Any],
-    inputs: dict[str, str],
-    facts: dict[str, Any],
-    loss: float,
-) -> None:
+def _write_results(run: Run[FinetuneConfig], network: Segmenter, best: dict[str, Any], facts: dict[str, Any]) -> None:
     network.load_state_dict(best["weights"])
     network.eval()
-    provenance = {"stage": "finetune", "made_from": inputs, "settings": settings, "step": best["step"]}
-    save_segmenter(stage / "segmenter.safetensors", network, provenance=provenance, simulated=dataset.simulated)
+    provenance, simulated = {**run.provenance, "step": best["step"]}, run.dataset.simulated
+    save_segmenter(run.folder / "segmenter.safetensors", network, provenance=provenance, simulated=simulated)
     content = {
-        "stage": "finetune",
-        "package": f"alos2tut {__version__}",
-        "settings": settings,
-        "made_from": inputs,
-        "init": "file" if "init" in inputs else "random",
         **facts,
-        "statistics": network.statistics.to_dict(),
-        "signal": dataset.signal,
-        "classes": dataset.legend.names,
-        "parameters": {"encoder": count_parameters(network.encoder), "decoder": count_parameters(network.decoder)},
-        "final_loss": loss,
+        "init": "file" if "init" in run.made_from else "random",
+        "classes": run.dataset.legend.names,
         "best_step": best["step"],
         "val": scores_from_confusion(np.array(best["confusion"], dtype=np.int64)),
     }
-    finish(stage, content, ("segmenter.safetensors", "metrics.csv"))
+    run.finish(network, content, ("segmenter.safetensors", "metrics.csv"))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as lightning
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from ..core.artifacts import atomic_path, write_json
 from ..core.errors import Alos2TutError, Stopped, warn
@@ -24,16 +25,10 @@ from ..networks.distributed import rank_and_world, wait_for_all
 from .module import Training, learning_rate
 
 _KEPT_CHECKPOINTS = 2
-
-
 #: Optimiser steps on a GPU after which losses are looked at: reading them makes the GPU wait.
 _STEPS_BETWEEN_LOOKS = 16
-
-
 #: The file in a stage's folder that says where a training was told to stop; gone when it goes on.
 STOPPED = "stopped.json"
-
-
 #: Patches that a message names.
 _NAMED_PATCHES = 8
 
@@ -252,26 +247,31 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 class Progress(StepCallback):
-    """A bar for a person who watches, few lines for a log: the first, the last, and at most one a minute."""
+    """A bar for a person who watches, few lines for a log: the first, the last, and at most one a minute.
+
+    Lightning's own bar counts micro-batches of an epoch that has no end here, and writes nothing for a log.
+    """
 
     def __init__(self, label: str, steps: int) -> None:
         self.label, self.steps = label, steps
-        self._bar: Any = None
         self._loss: Tensor = torch.tensor(math.nan)
-        self._next_line = 0.0
+        self._bar = tqdm(disable=True)
+        self._next = 0.0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Show where training starts."""
-        if not trainer.is_global_zero:
-            return
-        done = trainer.global_step
-        if is_interactive():
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=self.steps, initial=done, desc=self.label, unit="step", dynamic_ncols=True)
-        else:
+        done, watched = trainer.global_step, is_interactive()
+        if trainer.is_global_zero and not watched:
             print(f"{self.label}: {self.steps} steps" + (f", resumed after {done}" if done else ""), flush=True)
-            self._next_line = time.monotonic() + 60
+            self._next = time.monotonic() + 60
+        self._bar = tqdm(
+            total=self.steps,
+            initial=done,
+            desc=self.label,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not (trainer.is_global_zero and watched),
+        )
 
     def on_batch(self, module: Training, outputs: dict[str, Any]) -> None:
         """Keep the loss to show; reading it waits for the device, so that is left for later."""
@@ -281,25 +281,19 @@ class Progress(StepCallback):
         """Move the bar, or print a line when it is time."""
         if not trainer.is_global_zero:
             return
-        is_time = step >= self.steps or time.monotonic() >= self._next_line
-        if self._bar is not None:
-            if is_time:
-                self._bar.set_postfix(loss=f"{float(self._loss):.4f}", refresh=False)
-                self._next_line = time.monotonic() + 1
-            self._bar.update()
-        elif is_time:
+        is_time = step >= self.steps or time.monotonic() >= self._next
+        if self._bar.disable and is_time:
             print(f"{self.label}: step {step} of {self.steps}, loss {float(self._loss):.4f}", flush=True)
-            self._next_line = time.monotonic() + 60
+            self._next = time.monotonic() + 60
+        elif is_time:
+            self._bar.set_postfix(loss=f"{float(self._loss):.4f}", refresh=False)
+            self._next = time.monotonic() + 1
+        self._bar.update()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the bar."""
-        self._close()
+        self._bar.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Close the bar."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._bar.close()

@@ -26,79 +26,14 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
-from torch import nn
 
-from ..core.artifacts import read_json, sha256_file, write_json
 from ..core.errors import Alos2TutError
-from ..dataset.store import PatchDataset
+from ..core.parallel import cores
 from ..networks.distributed import rank_and_world
-from ..networks.encoders import Encoder, build_encoder
-from ..networks.weights import check_signal, load_encoder, report_statistics, weights_path
-from .batches import derived_seed
-from .callbacks import Checkpoints, Progress, checkpoints_in, latest_checkpoint
+from ..networks.inference import best_device
+from .callbacks import Checkpoints, Progress, latest_checkpoint
 from .config import TrainingConfig
 from .module import Training
-
-# --- processes -------------------------------------------------------------------------------------------------------
-
-
-# --- randomness ------------------------------------------------------------------------------------------------------
-
-
-# --- data ------------------------------------------------------------------------------------------------------------
-
-
-# --- learning rate ---------------------------------------------------------------------------------------------------
-
-
-# --- what training starts from --------------------------------------------------------------------------------------
-
-
-def initial_encoder(config: TrainingConfig, dataset: PatchDataset) -> Encoder:
-    """The encoder that a training starts from: that of the file ``init``, or a random one.
-
-    Returns:
-        The encoder with the statistics that its input is standardised by: the file's, or the dataset's.
-
-    Raises:
-        Alos2TutError: an architecture that does not fit the patches; a file that is broken, or was trained on patches
-            of another size or on another signal.
-    """
-    image_px = (dataset.patch_px, dataset.patch_px)
-    if config.init is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed(config.seed, "init"))
-            encoder = build_encoder(config.encoder, image_px, dataset.channels, config.drop_path)
-        encoder.statistics, encoder.signal = dataset.statistics, dataset.signal
-        return encoder
-    path = weights_path(config.init, "encoder")
-    encoder = load_encoder(path, drop_path=config.drop_path)
-    assert encoder.statistics is not None and encoder.signal is not None
-    check_signal(encoder.signal, dataset.signal, path, allow_other=config.allow_other_signal)
-    if encoder.image_px != image_px:
-        raise Alos2TutError(
-            f"was trained on patches of {encoder.image_px[0]} × {encoder.image_px[1]} px, the dataset's are "
-            f"{image_px[0]} × {image_px[1]}",
-            where=path,
-            remedy="Build the dataset with that patch_px, or pretrain on these patches.",
-        )
-    report_statistics(encoder.statistics, dataset.statistics, path)
-    return encoder
-
-
-def made_from(config: TrainingConfig, dataset: PatchDataset) -> dict[str, str]:
-    """Fingerprints of what a training is made from, by role."""
-    init = {} if config.init is None else {"init": sha256_file(weights_path(config.init, "encoder"))}
-    return {"dataset": dataset.fingerprint} | init
-
-
-# --- the module ------------------------------------------------------------------------------------------------------
-
-
-# --- callbacks -------------------------------------------------------------------------------------------------------
-
-
-# --- running ---------------------------------------------------------------------------------------------------------
 
 
 def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightning.Callback, ...]) -> None:
@@ -117,7 +52,9 @@ def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightni
         KeyboardInterrupt: the user stopped it; running again continues.
     """
     config = training.config
-    limit_threads()
+    # no more threads than there are cores for this process; fewer, if the user asked for fewer
+    if torch.get_num_threads() > cores():
+        torch.set_num_threads(cores())
     training.network.encoder.gradient_checkpointing = config.gradient_checkpointing  # type: ignore[union-attr]
     if config.compile:
         training.network.compile()
@@ -145,13 +82,6 @@ def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightni
         )
         with _interruptible(), torch.random.fork_rng(devices=[]):
             trainer.fit(training, ckpt_path=checkpoint, weights_only=True)
-
-
-def limit_threads() -> None:
-    """Use no more threads than there are cores for this process; fewer, if the user asked for fewer."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if torch.get_num_threads() > cores:
-        torch.set_num_threads(cores)
 
 
 def check_processes(config: TrainingConfig) -> None:
@@ -186,10 +116,7 @@ def check_processes(config: TrainingConfig) -> None:
 
 
 def _accelerator(config: TrainingConfig) -> str:
-    """Apple's GPUs are passed over, as in scoring: torch pools on them only what the parts divide."""
-    if config.accelerator == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return config.accelerator
+    return best_device().type if config.accelerator == "auto" else config.accelerator
 
 
 def _local_processes() -> int:
@@ -269,40 +196,3 @@ def _interruptible() -> Iterator[None]:
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
-
-
-# --- the stage's folder ----------------------------------------------------------------------------------------------
-
-
-def reuse(stage: Path) -> bool:
-    """Whether this stage folder is complete (it has a ``run.json`` and what that names); says so if it is."""
-    if not (stage / "run.json").is_file():
-        return False
-    missing = [name for name in read_json(stage / "run.json").get("files", {}) if not (stage / name).is_file()]
-    if missing:
-        raise Alos2TutError(f"lacks {', '.join(missing)}", where=stage, remedy="Remove the folder to make it anew.")
-    if rank_and_world()[0] == 0:
-        print(f"reusing {stage}", flush=True)
-    return True
-
-
-def finish(stage: Path, content: dict[str, Any], files: tuple[str, ...]) -> None:
-    """Write ``run.json``, the last file of a complete stage, with the hashes of the others; drop the checkpoints.
-
-    Args:
-        stage: the stage's folder.
-        content: what made it and what came out; nothing that another run of the same would not repeat.
-        files: names of the results.
-    """
-    write_json(stage / "run.json", {**content, "files": {name: sha256_file(stage / name) for name in sorted(files)}})
-    folder = stage / "checkpoints"
-    (stage / "failed.json").unlink(missing_ok=True)
-    for path in checkpoints_in(folder):
-        path.unlink()
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Numbers in a module's parameters, frozen ones among them."""
-    return sum(parameter.numel() for parameter in module.parameters())

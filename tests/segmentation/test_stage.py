@@ -30,7 +30,7 @@ from alos2tut.segmentation import stage as segmentation
 from alos2tut.segmentation.config import FinetuneConfig
 from alos2tut.segmentation.losses import dice_focal, segmentation_losses
 from alos2tut.segmentation.stage import _initial_segmenter, budgeted_patches, finetune, training_class_weights
-from alos2tut.training.loop import initial_encoder
+from alos2tut.training.run import initial_encoder
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
 CONFIG = FinetuneConfig()

@@ -1,0 +1,148 @@
+"""A training as a stage: what it starts from, the folder that is named by that, and the results it leaves there."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from ..core.artifacts import read_json, sha256_file, stage_dir, write_json
+from ..core.config import settings_for_key
+from ..core.errors import Alos2TutError
+from ..core.version import __version__
+from ..dataset.store import PatchDataset, open_dataset
+from ..networks.distributed import rank_and_world
+from ..networks.encoders import Encoder, build_encoder
+from ..networks.weights import check_signal, load_encoder, report_statistics, weights_path
+from .batches import derived_seed
+from .callbacks import checkpoints_in
+from .config import TrainingConfig
+
+Config = TypeVar("Config", bound=TrainingConfig)
+
+
+@dataclass(frozen=True)
+class Run(Generic[Config]):
+    """A training that is settled and not yet begun.
+
+    Attributes:
+        stage: the stage's word.
+        config: the settings as they were given.
+        dataset: what to train on.
+        encoder: what to start from, with the statistics that its input is standardised by.
+        settings: the part of the settings that decides the result; its architecture is the encoder's.
+        made_from: fingerprints of the inputs, by role.
+    """
+
+    stage: str
+    config: Config
+    dataset: PatchDataset
+    encoder: Encoder
+    settings: dict[str, Any]
+    made_from: dict[str, str]
+
+    @classmethod
+    def of(cls, stage: str, config: Config) -> Run[Config]:
+        """Open what the settings name.
+
+        Raises:
+            Alos2TutError: a dataset that is none; and as :func:`initial_encoder`.
+        """
+        dataset = open_dataset(config.dataset)
+        encoder = initial_encoder(config, dataset)
+        settings = {**settings_for_key(config), "encoder": dataclasses.asdict(encoder.config)}
+        init = {} if config.init is None else {"init": sha256_file(weights_path(config.init, "encoder"))}
+        return cls(stage, config, dataset, encoder, settings, {"dataset": dataset.fingerprint} | init)
+
+    @property
+    def folder(self) -> Path:
+        """Where the results lie; it need not be there yet."""
+        return stage_dir(self.config.work_dir, self.stage, self.settings, self.made_from)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What weights are made from, for their header."""
+        return {"stage": self.stage, "made_from": self.made_from, "settings": self.settings}
+
+    def is_complete(self) -> bool:
+        """Whether the folder has a ``run.json`` and what that names; says that it is reused if so.
+
+        Raises:
+            Alos2TutError: a file that ``run.json`` names is missing.
+        """
+        folder = self.folder
+        if not (folder / "run.json").is_file():
+            return False
+        missing = [name for name in read_json(folder / "run.json").get("files", {}) if not (folder / name).is_file()]
+        if missing:
+            raise Alos2TutError(
+                f"lacks {', '.join(missing)}", where=folder, remedy="Remove the folder to make it anew."
+            )
+        if rank_and_world()[0] == 0:
+            print(f"reusing {folder}", flush=True)
+        return True
+
+    def finish(self, network: Any, content: dict[str, Any], files: tuple[str, ...]) -> None:
+        """Write ``run.json``, the last file of a complete stage, with the hashes of the others; drop the checkpoints.
+
+        Args:
+            network: what was trained: a module with ``encoder`` and ``decoder``.
+            content: what came out; nothing that another run of the same would not repeat.
+            files: names of the results.
+        """
+        folder, encoder = self.folder, network.encoder
+        facts = {
+            **self.provenance,
+            "package": f"alos2tut {__version__}",
+            "statistics": encoder.statistics.to_dict(),
+            "signal": self.dataset.signal,
+            "parameters": {"encoder": count_parameters(encoder), "decoder": count_parameters(network.decoder)},
+            "files": {name: sha256_file(folder / name) for name in sorted(files)},
+        }
+        write_json(folder / "run.json", facts | content)
+        (folder / "failed.json").unlink(missing_ok=True)
+        for path in checkpoints_in(folder / "checkpoints"):
+            path.unlink()
+        if (folder / "checkpoints").is_dir() and not any((folder / "checkpoints").iterdir()):
+            (folder / "checkpoints").rmdir()
+
+
+def initial_encoder(config: TrainingConfig, dataset: PatchDataset) -> Encoder:
+    """The encoder that a training starts from: that of the file ``init``, or a random one.
+
+    Returns:
+        The encoder with the statistics that its input is standardised by: the file's, or the dataset's.
+
+    Raises:
+        Alos2TutError: an architecture that does not fit the patches; a file that is broken, or was trained on patches
+            of another size or on another signal.
+    """
+    image_px = (dataset.patch_px, dataset.patch_px)
+    if config.init is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(config.seed, "init"))
+            encoder = build_encoder(config.encoder, image_px, dataset.channels, config.drop_path)
+        encoder.statistics, encoder.signal = dataset.statistics, dataset.signal
+        return encoder
+    path = weights_path(config.init, "encoder")
+    encoder = load_encoder(path, drop_path=config.drop_path)
+    assert encoder.statistics is not None and encoder.signal is not None
+    check_signal(encoder.signal, dataset.signal, path, allow_other=config.allow_other_signal)
+    if encoder.image_px != image_px:
+        raise Alos2TutError(
+            f"was trained on patches of {encoder.image_px[0]} × {encoder.image_px[1]} px, the dataset's are "
+            f"{image_px[0]} × {image_px[1]}",
+            where=path,
+            remedy="Build the dataset with that patch_px, or pretrain on these patches.",
+        )
+    report_statistics(encoder.statistics, dataset.statistics, path)
+    return encoder
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Numbers in a module's parameters, frozen ones among them."""
+    return sum(parameter.numel() for parameter in module.parameters())
