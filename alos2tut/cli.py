@@ -136,6 +136,9 @@ def _parser() -> argparse.ArgumentParser:
         "if files are missing in the end, also where it takes steps by hand, which are then listed."
     )
 
+    cache = _command(commands, "cache", _cache, "where compressed archives are unpacked, and how much that takes")
+    cache.add_argument("--clear", action="store_true", help="remove what is there; it is unpacked anew when needed")
+
     simulate = _command(commands, "simulate", _simulate, "write a simulated Level 2.1 product and its label tile")
     simulate.add_argument("out_dir", metavar="OUT_DIR", help="folder to make")
     simulate.add_argument("--seed", type=int, default=0, help="equal seeds give equal bytes on one machine (default 0)")
@@ -383,6 +386,14 @@ def _verify(options: argparse.Namespace) -> int:
         report = verify_product(options.path, crs=options.crs)
     print(_to_json(report.to_dict()) if options.json else report.to_text())
     return 1 if report.differ or report.unreadable else 0
+
+
+def _cache(options: argparse.Namespace) -> None:
+    from .core.cache import clear_cache, describe_cache
+
+    if options.clear:
+        _say(f"{clear_cache() / 2**20:,.1f} MiB freed")
+    _say(describe_cache())
 
 
 def _fetch(options: argparse.Namespace) -> int | None:

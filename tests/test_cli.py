@@ -16,8 +16,8 @@ from alos2tut.cli import _parser, main
 from alos2tut.configs import describe_settings, load_config
 from alos2tut.networks.weights import save_weights
 
-COMMANDS = ["info", "verify", "fetch", "simulate", "build-dataset", "export-patches", "import-patches", "pretrain"]
-COMMANDS += ["probe", "finetune", "compare", "evaluate", "map", "convert", "export-weights"]
+COMMANDS = ["info", "verify", "fetch", "cache", "simulate", "build-dataset", "export-patches", "import-patches"]
+COMMANDS += ["pretrain", "probe", "finetune", "compare", "evaluate", "map", "convert", "export-weights"]
 STAGES = {"build-dataset": "dataset", "compare": "finetune"} | {
     name: name for name in ("pretrain", "finetune", "evaluate")
 }

@@ -143,11 +143,11 @@ def cores() -> int:
 
 
 @contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Make a folder, and keep other processes, as far as the file system lets us, from working in it, too.
 
     Raises:
-        Alos2TutError: somebody else is at it.
+        Alos2TutError: somebody else is at it, unless that is to be waited for.
     """
     make_folder(folder)
     try:
@@ -159,7 +159,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
     with file:
         if fcntl is not None:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 raise Alos2TutError(
                     "another process is working here", where=folder, remedy="Wait until it is done, or stop it."

@@ -35,8 +35,6 @@ from .sources import FileSource
 LARGEST_LEADER_BYTES = 64 * 2**20
 _MOST_RECORDS = 1000
 _LARGEST_SUMMARY_BYTES = 2**20
-#: whole lines that are taken at once where only a part of each is wanted
-_CHUNK_BYTES = 4 * 2**20
 
 
 def read_leader(source: FileSource) -> dict[str, dict[str, Any]]:
@@ -266,47 +264,28 @@ class ImageFile:
                 raise ValueError(f"{part} is no part of 0…{size}")
         if step < 1:
             raise ValueError(f"step={step} is less than 1")
-        if 2 * (cols.stop - cols.start) * self.dtype.itemsize >= self.record_bytes:
-            return self._streamed(rows, cols, step)
-        return self._streamed_narrow(rows, cols, step) if self.source.packed else self._gathered(rows, cols, step)
+        is_wide = 2 * (cols.stop - cols.start) * self.dtype.itemsize >= self.record_bytes
+        return (self._whole_lines if is_wide else self._parts_of_lines)(rows, cols, min(step, rows.stop - rows.start))
 
-    def _gathered(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
+    def _parts_of_lines(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
         """What is wanted of each line. A memory map is little faster, but a file cut meanwhile ends the process."""
-        step = min(step, rows.stop - rows.start)
         pixels = np.empty((step, cols.stop - cols.start), dtype=self.dtype)
         start = DESCRIPTOR_BYTES + self.prefix_bytes + cols.start * self.dtype.itemsize
-        with self.source.stream() as stream:
+        with self.source.opened() as file:
             for first in range(rows.start, rows.stop, step):
                 lines = np.arange(first, min(first + step, rows.stop))
-                stream.read_rows(pixels[: len(lines)].view(np.uint8), start + lines * self.record_bytes)
+                file.read_rows(pixels[: len(lines)].view(np.uint8), start + lines * self.record_bytes)
                 yield pixels[: len(lines)]
 
-    def _streamed(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
-        step = min(step, rows.stop - rows.start)
+    def _whole_lines(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
         buffer = np.empty((step, self.record_bytes), dtype=np.uint8)
         strides = (self.record_bytes, self.dtype.itemsize)
         pixels: NDArray[Any] = np.ndarray((step, self.pixels), self.dtype, buffer, self.prefix_bytes, strides)
-        with self.source.stream(DESCRIPTOR_BYTES + rows.start * self.record_bytes) as stream:
+        with self.source.opened() as file:
             for first in range(rows.start, rows.stop, step):
                 count = min(step, rows.stop - first)
-                stream.readinto(buffer[:count])
+                file.readinto(buffer[:count], DESCRIPTOR_BYTES + first * self.record_bytes)
                 yield pixels[:count, cols]
-
-    def _streamed_narrow(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
-        """A packed file must be unpacked whole up to the window; of its lines only the window is kept."""
-        piece = np.empty((min(step, rows.stop - rows.start), cols.stop - cols.start), dtype=self.dtype)
-        lines = self._streamed(rows, cols, max(_CHUNK_BYTES // self.record_bytes, 1))
-        filled = 0
-        for some in lines:
-            while len(some):
-                taken = some[: len(piece) - filled]
-                piece[filled : filled + len(taken)] = taken
-                filled, some = filled + len(taken), some[len(taken) :]
-                if filled == len(piece):
-                    yield piece
-                    filled = 0
-        if filled:
-            yield piece[:filled]
 
     def prefixes(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[Any]:
         """What stands before the pixels of these lines.
@@ -327,9 +306,8 @@ class ImageFile:
             raise ValueError(f"lines {wanted[0]}…{wanted[-1]} reach outside 0…{self.lines - 1}")
         dtype = prefix_dtype(self.sample_code)
         raw = np.empty((len(wanted), dtype.itemsize), dtype=np.uint8)
-        starts = DESCRIPTOR_BYTES + wanted * self.record_bytes
-        with self.source.stream() as stream:
-            stream.read_rows(raw, starts)
+        with self.source.opened() as file:
+            file.read_rows(raw, DESCRIPTOR_BYTES + wanted * self.record_bytes)
         found = raw[places].reshape(-1).view(dtype)
         native = np.empty(found.shape, [(name, dtype[name].newbyteorder("=")) for name in dtype.names or ()])
         for name in dtype.names or ():

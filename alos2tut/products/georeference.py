@@ -137,8 +137,6 @@ def _checked_affine(
 
 def line_places(image: ImageFile) -> dict[str, tuple[float, float]] | None:
     """(longitude, latitude) of the corner pixels as the first and last line state them, if they do."""
-    if image.source.packed:  # the last line is behind all others
-        return None
     first, last = image.prefixes([0, image.lines - 1])
     places = {}
     for corner, (line, end) in zip(geometry.CORNERS, ((first, 0), (first, 2), (last, 2), (last, 0)), strict=True):
@@ -203,7 +201,7 @@ def slant_range_incidence(
             the height of the satellite counts, which lines of Level 1.1 state.
     """
     is_slc = image.sample_code == "C*8"
-    if image.source.packed or (is_slc and not range_spacing_m):
+    if is_slc and not range_spacing_m:
         return None
     ranges = LineRanges(image, range_spacing_m if is_slc else None)
     middle, ends = image.lines // 2, np.array([0, (image.pixels - 1) / 2, image.pixels - 1])

@@ -156,6 +156,8 @@ def find_product(path: str | Path) -> Found:
         names = ", ".join(sorted(f"{folder}/{identity}".lstrip("/") for folder, identity in products))
         raise Alos2TutError(f"holds {len(products)} products: {names}", where=path, remedy="Name a file of one.")
     (found,) = products.values()
+    # a compressed archive is unpacked once it is known to hold a product; what is damaged in it shows at once
+    next(iter(found.folder.values())).on_disk()
     return replace(found, named=found.matches.get(named or ""))
 
 

@@ -161,8 +161,6 @@ def _ceos_parts(
     spacing: Any = (scene.get("line_spacing_m"), scene.get("pixel_spacing_m"))
     gaps += _absent({"radiometric record": leader.get("radiometric", {}).get("calibration_factor_db"),
                      "scene incidence": scene.get("incidence_deg"), "looks": looks[0]}, "leader: ")  # fmt: skip
-    if first.source.packed:
-        notes.append("packed in its archive: no incidence per pixel is derived, and a window unpacks all before it")
     footprint, is_scan = tuple((line_places(first) or {}).values()), common["scan"] is not None
     extra = [found.folder["summary.txt"]] if summary else []
     return {
@@ -209,8 +207,6 @@ def _warn_of_other_names(bands: Mapping[str, ImageFile], scene: Mapping[str, Any
         if inside not in (None, named)
     ]
     for pol, band in bands.items():
-        if band.source.packed:  # all that lies before it would have to be unpacked
-            continue
         line = band.prefixes([0])[0]
         inside = "".join("HV"[int(line[way])] for way in ("transmitted", "received") if int(line[way]) < 2)
         # lines that state no number of channels state no polarisation either

@@ -413,7 +413,7 @@ class Product:
         return f"<div style='display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start'>{picture}{table}</div>"
 
     def _quicklook_html(self) -> str:
-        if self.polarizations and not self._is_packed():
+        if self.polarizations:
             mime, picture = "image/png", quicklook_png(self)
         elif self.browse_jpeg is not None:
             mime, picture = "image/jpeg", self.browse_jpeg()
@@ -421,10 +421,6 @@ class Product:
             return ""
         told = html.escape(f"Quick-look of {self.name}")
         return f"<img alt='{told}' width='320' src='data:{mime};base64,{base64.b64encode(picture).decode()}'>"
-
-    def _is_packed(self) -> bool:
-        """Whether pixels lie compressed in an archive, so that a quick-look would unpack all of it."""
-        return any(getattr(getattr(band, "source", None), "packed", False) for band in self.bands.values())
 
     def choose_polarization(self, wanted: str | None = None) -> str:
         """The polarisation that is read: ``wanted``, or which one it is where none is named.

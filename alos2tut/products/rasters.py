@@ -50,10 +50,8 @@ _MOST_BLOCKS, _MOST_TAGS, _MOST_OVERVIEWS = 2**22, 4096, 17
 #: what GDAL and rasterio raise where a file or disk is not as it should be: ValueError for coordinate systems and
 #: texts, SystemError where GDAL gives no reason
 _GDAL_ERRORS = (RasterioError, CPLE_BaseError, ValueError, SystemError)
-#: GDAL writes no file beside a packed one, and keeps what it read in less memory unless the user says how much
-_GDAL_OPTIONS = {"CPL_VSIL_GZIP_WRITE_PROPERTIES": "NO"} | (
-    {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": _LARGEST_BLOCK}
-)
+#: GDAL keeps what it read in less memory unless the user says how much
+_GDAL_OPTIONS = {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": _LARGEST_BLOCK}
 
 #: types of pixels that NumPy does not know
 _READ_AS = {"complex_int16": "complex64"}
@@ -71,7 +69,6 @@ _TAGS |= {_STRIP_STARTS, _STRIP_SIZES, _TILE_STARTS, _TILE_SIZES}
 _WHOLE_NUMBERS = {1: "u1", 3: "u2", 4: "u4", 6: "u1", 8: "u2", 9: "u4", 13: "u4", 16: "u8", 17: "u8", 18: "u8"}
 #: whether (rows, columns) are stored the other way round, by orientation
 _FLIPS = {1: (False, False), 3: (True, True), 4: (True, False)}
-_READ_AHEAD = 2**16
 
 _Tags = Mapping[int, NDArray[np.uint64]]
 
@@ -321,8 +318,7 @@ def _gdal(where: str | Path, problem: str, remedy: str | None = None) -> Iterato
 
 def _opened(source: FileSource, driver: str, **options: Any) -> Any:
     """The raster as a dataset of rasterio, to be closed by the caller."""
-    # a relative path may look like an address, as in "file:x.tif"
-    path = source.path.absolute() if source.member is None else source.gdal_path
+    path = source.gdal_path
     problem = "cannot be opened" if driver == "GTiff" else "is no TIFF, and no ENVI raster with its .hdr beside it"
     _check_name(path, source.where)
     # only an ENVI raster needs a file beside it. GDAL looks at this when it opens a dataset; it is said in both cases,
@@ -399,19 +395,15 @@ def _flip(source: FileSource, tags: _Tags) -> tuple[bool, bool]:
 
 def _first_directory(source: FileSource) -> _Tags | None:
     """Those tags of a TIFF's first directory that are named above; None for what is no TIFF."""
-    begin, chunk = 0, source.read(0, _READ_AHEAD)
-    if chunk[:4] not in _TIFF_STARTS:
+    begin = source.read(0, 4)
+    if begin not in _TIFF_STARTS:
         return None
-    order, is_big = "<" if chunk[:1] == b"I" else ">", 43 in chunk[2:4]
+    order, is_big = "<" if begin[:1] == b"I" else ">", 43 in begin[2:]
 
     def fetch(start: int, length: int) -> bytes:
-        nonlocal begin, chunk
         if start + length > source.size:
             raise _damaged(source, f"its directory reaches to byte {start + length:,} of {source.size:,}")
-        # what is packed is unpacked from its beginning by every read, so that more is read at once
-        if not begin <= start <= start + length <= begin + len(chunk):
-            begin, chunk = start, source.read(start, max(length, _READ_AHEAD))
-        return chunk[start - begin : start - begin + length]
+        return source.read(start, length)
 
     codes = ("Q", "Q", "HHQ8s") if is_big else ("I", "H", "HHI4s")
     place, number, entry = (struct.Struct(order + code) for code in codes)

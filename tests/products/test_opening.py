@@ -10,6 +10,7 @@ import struct
 import tempfile
 import time
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -32,7 +33,7 @@ from support.products import (
     write_geotiff,
 )
 
-from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product
+from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product, verify_product
 from alos2tut.products import ceos, ceos_layout
 
 DEGREES = rasterio.Affine(0.0002, 0, -160.2, 0, -0.0002, 22.1)
@@ -203,10 +204,8 @@ def contents(product: Product) -> dict[str, np.ndarray]:
 
 
 def told(product: Product) -> dict:
-    """What is known of a product, but for where it lies; angles per pixel are not read from packed files."""
-    left_out = ["path", "files", "incidence_source", *(["footprint_lonlat"] if product.scan else [])]
-    content = {key: value for key, value in product.to_dict().items() if key not in left_out}
-    return content | {"notes": [note for note in product.notes if not note.startswith("packed")]}
+    """What is known of a product, but for where it lies."""
+    return {key: value for key, value in product.to_dict().items() if key not in ("path", "files")}
 
 
 # --- packagings
@@ -240,14 +239,6 @@ def test_an_archive_is_the_file_of_its_product(packaged, archive, tmp_path):
     assert product.files == (path,)
     assert re.fullmatch("[0-9a-f]{64}", product.fingerprint)
     assert product.fingerprint != open_product(packaged("CEOS 2.1")).fingerprint
-
-
-def test_angles_per_pixel_of_packed_lines_are_not_read(packaged, tmp_path):
-    sources = [
-        open_product(archived(packaged("CEOS 2.1"), tmp_path / name)).incidence_source
-        for name in ("stored.zip", "deflated.zip")
-    ]
-    assert sources == ["slant range of the lines (smooth Earth)", "scene centre"]
 
 
 @pytest.mark.parametrize("packaging", PACKAGINGS)
@@ -1699,13 +1690,6 @@ def test_what_cannot_be_meant_is_refused(tmp_path, monkeypatch, path, options, t
         open_product(path, **options)
 
 
-def test_what_a_packed_product_cannot_tell_is_noted(packaged, tmp_path):
-    for archive, is_packed in ARCHIVES.items():
-        product = opened(archived(packaged("CEOS 2.1"), tmp_path / archive))
-        assert any("no incidence per pixel" in note for note in product.notes) == is_packed
-        assert (product.incidence_source == "scene centre") == is_packed
-
-
 def test_footprint_and_times_of_a_scan_are_its_own(packaged):
     one, two = (open_product(packaged("CEOS 1.1 ScanSAR"), scan=scan) for scan in (1, 2))
     assert one.footprint != two.footprint and one.started is None and one.ended is None
@@ -1773,3 +1757,18 @@ def test_an_archive_in_an_archive_is_to_be_unpacked(packaged, tmp_path):
     outer = archived(inner.parent, tmp_path / "plain.tar")
     with pytest.raises(Alos2TutError, match=r"Unpack plain\.tar: archives in archives are not read"):
         open_product(outer / "stored.zip")
+
+
+def test_damage_in_a_compressed_archive_shows_when_it_is_opened(tmp_path):
+    """Also that of an image which would not be looked at."""
+    folder = write_ceos(tmp_path / "product", {"HH": amplitudes(), "HV": amplitudes(seed=1)}, "UBDR2.1GUD")
+    name = image_of(folder, "HV").name
+    path = archived(folder, tmp_path / "deflated.zip")
+    with zipfile.ZipFile(path) as archive:
+        place = archive.getinfo(name).header_offset
+    data = bytearray(path.read_bytes())
+    data[place + 2000] ^= 1
+    path.write_bytes(data)
+    for use in (open_product, verify_product):
+        with pytest.raises(Alos2TutError, match=rf"deflated\.zip/{re.escape(name)}: is damaged"):
+            use(path)

@@ -41,7 +41,7 @@ from .checks import (
     tried,
 )
 
-#: lines of an image that are looked at, spread evenly from the first to the last; of a packed image the first ones
+#: lines of an image that are looked at, spread evenly from the first to the last
 _MOST_LINES = 64
 _SLANT_RANGES_M = (500_000.0, 1_500_000.0)
 #: the middle of the band: 1236.5, 1257.5 and 1278.5 MHz
@@ -178,9 +178,7 @@ def _ceos_image(folder: Mapping[str, FileSource], match: re.Match[str], problems
     # of a truncated image those lines that are there
     present = max((source.size - ceos_layout.DESCRIPTOR_BYTES) // record_bytes, 0)
     present = max(min(present, present if fields["lines"] is None else fields["lines"]), 0)
-    rows = np.arange(min(present, _MOST_LINES))
-    if not source.packed and present:
-        rows = np.unique(np.linspace(0, present - 1, len(rows)).round().astype(np.int64))
+    rows = np.unique(np.linspace(0, max(present - 1, 0), min(present, _MOST_LINES)).round().astype(np.int64))
     # so that a line has two ends, whatever the descriptor says
     pixels = max(fields["pixels"] or 0, 2)
     image = (source, present, pixels, record_bytes, ceos_layout.PREFIX_BYTES[code], 0, code, None)
@@ -431,7 +429,7 @@ def _lines_corners(case: _Case) -> NDArray[np.float64] | None:
     for image in case.images:
         if image.seen is None or image.stated("latitudes") is None or image.stated("longitudes") is None:
             continue
-        if image.seen.sample_code == "IU2" and image.seen.lines == image.fields["lines"] and not image.source.packed:
+        if image.seen.sample_code == "IU2" and image.seen.lines == image.fields["lines"]:
             places = line_places(image.seen)
             return np.full((4, 2), np.nan) if places is None else np.array(list(places.values()))
     return None

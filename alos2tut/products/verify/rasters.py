@@ -142,9 +142,9 @@ def _no_data(case: _Case) -> Iterator[Check]:
 
 
 def _blocks(*bands: RasterBand) -> Iterator[list[NDArray[Any]]]:
-    """The same blocks of several rasters of one shape, spread evenly; of packed ones the first only."""
-    count, shape = 1 if any(band.source.packed for band in bands) else _BLOCKS, bands[0].shape
-    starts = (np.unique(np.linspace(0, max(side - _BLOCK_PX, 0), count).astype(int)).tolist() for side in shape)
+    """The same blocks of several rasters of one shape, spread evenly."""
+    shape = bands[0].shape
+    starts = (np.unique(np.linspace(0, max(side - _BLOCK_PX, 0), _BLOCKS).astype(int)).tolist() for side in shape)
     for row, col in product_of(*starts):
         rows, cols = slice(row, min(row + _BLOCK_PX, shape[0])), slice(col, min(col + _BLOCK_PX, shape[1]))
         yield [np.concatenate(list(band.strips(rows, cols, _BLOCK_PX))) for band in bands]

@@ -1,6 +1,5 @@
 """Verifying products: what agrees, what every kind of damage shows, and that nothing private is told."""
 
-import gzip
 import json
 import random
 import re
@@ -179,17 +178,6 @@ def test_two_images_of_one_scan_are_told_apart(tmp_path):
     assert "holds one scan twice" in check_of(report, "open_product").note
 
 
-def test_a_packed_tar_is_unpacked_once(tmp_path, monkeypatch):
-    """Its files are small: each of them would otherwise mean to unpack all that lies before it anew."""
-    write_ceos(tmp_path / "product", {"HH": amplitudes(), "HV": amplitudes(seed=1)}, "UBDR2.1GUD")
-    archive = archived(tmp_path / "product", tmp_path / "packed.tar.gz")
-    unpacked = []
-    monkeypatch.setattr(gzip, "GzipFile", lambda *args, real=gzip.GzipFile: unpacked.append(args) or real(*args))
-    report = verify_product(archive)
-    assert wrong(report) == set() and report.agree > 35
-    assert len(unpacked) == 1
-
-
 @pytest.mark.parametrize("archive", ARCHIVES)
 @pytest.mark.parametrize("inner", ["", "0000/x"], ids=["at the top", "in a folder"])
 def test_products_in_archives_agree(tmp_path, archive, inner):
@@ -198,13 +186,6 @@ def test_products_in_archives_agree(tmp_path, archive, inner):
     assert wrong(report) == set() and str(tmp_path) not in report.to_text()
     looked_at = {check.note for check in report.checks if check.name == "line numbers"}
     assert looked_at == {"48 lines were looked at"}
-
-
-def test_of_a_packed_image_the_first_lines_are_looked_at(tmp_path, small_scene):
-    product = shutil.copytree(small_scene, tmp_path / "p", ignore=shutil.ignore_patterns("labels", "*.json"))
-    report = verify_product(archived(product, tmp_path / "deflated.zip"))
-    assert check_of(report, "line numbers").values["lines"] == "1 … 64"
-    assert "lines" not in check_of(report, "corners").values and wrong(report) == set()
 
 
 # --- damage, one by one

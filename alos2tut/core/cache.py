@@ -1,0 +1,76 @@
+"""The folder for what can be made again at any time, such as unpacked archives: where it is, how large, cleared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import Alos2TutError
+from .parallel import folder_lock
+
+_VARIABLE = "ALOS2TUT_CACHE"
+
+
+def cache_folder() -> Path:
+    """The folder of this package's cache, which is made if need be.
+
+    ``$ALOS2TUT_CACHE`` if that is set; else ``alos2tut`` in ``$XDG_CACHE_HOME`` or ``~/.cache``; where nothing can be
+    written there, a folder of this user's in that for temporary files.
+
+    Raises:
+        Alos2TutError: none of these can be written to.
+    """
+    own = os.environ.get(_VARIABLE)
+    if own:
+        places = [Path(own).absolute()]
+    else:
+        places = [Path(tempfile.gettempdir()) / f"alos2tut-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"]
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        if Path(base).is_absolute():
+            places.insert(0, Path(base) / "alos2tut")
+        elif (home := os.path.expanduser("~")) != "~":  # noqa: PTH111 (Path.home raises where there is none)
+            places.insert(0, Path(home, ".cache", "alos2tut"))
+    for place in places:
+        try:
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        # in a folder for all users another one may have taken the name
+        if os.access(place, os.W_OK) and (own or not hasattr(os, "getuid") or place.stat().st_uid == os.getuid()):
+            return place
+    raise Alos2TutError(
+        "the cache cannot be written to", where=places[-1], remedy=f"Set {_VARIABLE} to a folder that can."
+    )
+
+
+def describe_cache() -> str:
+    """Where the cache is, and what each of its entries takes, as lines of text."""
+    sizes = {entry.name: _size(entry) for entry in _entries()}
+    lines = [f"{size / 2**20:10,.1f} MiB  {name}" for name, size in sizes.items()]
+    total = f"{sum(sizes.values()) / 2**20:,.1f} MiB in {len(sizes)} unpacked archive{'s' if len(sizes) != 1 else ''}"
+    return "\n".join([f"{cache_folder()}: {total}", *lines])
+
+
+def clear_cache() -> int:
+    """Remove all entries of the cache but those that another process is making just now; returns the bytes freed."""
+    freed = 0
+    for entry in _entries():
+        size = _size(entry)
+        try:
+            with folder_lock(entry):
+                shutil.rmtree(entry, ignore_errors=True)
+        except Alos2TutError:  # somebody is at it
+            continue
+        freed += size
+    return freed
+
+
+def _entries() -> Iterator[Path]:
+    yield from sorted(path for path in cache_folder().iterdir() if (path / "lock").is_file())
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
