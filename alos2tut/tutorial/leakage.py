@@ -1,15 +1,15 @@
 """What a careless random split pretends to gain, measured on a dataset's own patches. NumPy and scipy only.
 
-Three habits of dealing data to training and test are compared on the **same** test pixels:
+Three schemes of dealing data to training and test are compared on the **same** test pixels:
 
 - ``ground``: training patches lie outside the held-out blocks, further than the buffer from every held-out patch;
 - ``patches``: training patches are drawn at random from all that are not test patches, their neighbours included;
 - ``pixels``: training pixels are drawn at random from all patches, those of the test pixels included, as if windows
   overlapped.
 
-Each habit trains on equally many pixels. The learner is one with a perfect memory, which has nothing to tune:
+Each scheme trains on equally many pixels. The learner is one with a perfect memory, which has nothing to tune:
 :data:`NEIGHBOURS` nearest neighbours, on what a network can see of a pixel's surroundings (:func:`pixel_features`). So
-what it gains from one habit over another is gained by remembering the place. How much a certain network gains depends
+what it gains from one scheme over another is gained by remembering the place. How much a certain network gains depends
 on the network; the direction does not.
 """
 
@@ -32,7 +32,7 @@ from ..dataset.splits import away_from
 from ..dataset.store import PatchDataset
 from ..metrics import scores_from_confusion
 
-HABITS = ("ground", "patches", "pixels")
+SCHEMES = ("ground", "patches", "pixels")
 NEIGHBOURS = 5
 #: pixels, a side of the squares over which backscatter is averaged; the patch itself is the last one
 SCALES_PX = (3, 9, 27, 81)
@@ -47,12 +47,12 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Leakage:
-    """Scores of one learner on the same test pixels after training sets that were dealt by :data:`HABITS`.
+    """Scores of one learner on the same test pixels after training sets that were dealt by :data:`SCHEMES`.
 
     Attributes:
-        miou: by habit, one mean IoU per repeat.
-        accuracy: by habit, the share of pixels that are right, one per repeat.
-        train_patches: patches that the habits ``ground`` and ``patches`` learn from, per repeat.
+        miou: by scheme, one mean IoU per repeat.
+        accuracy: by scheme, the share of pixels that are right, one per repeat.
+        train_patches: patches that the schemes ``ground`` and ``patches`` learn from, per repeat.
         test_patches: patches that are tested, per repeat.
         buffer_m: distance that ``ground`` keeps from held-out patches.
     """
@@ -63,24 +63,24 @@ class Leakage:
     test_patches: tuple[int, ...]
     buffer_m: float
 
-    def gain(self, habit: str, score: str = "miou") -> tuple[float, float, float]:
-        """What a habit pretends to gain over ``ground``: the mean over repeats and its 95 % interval (Student's t).
+    def gain(self, scheme: str, score: str = "miou") -> tuple[float, float, float]:
+        """What a scheme pretends to gain over ``ground``: the mean over repeats and its 95 % interval (Student's t).
 
         Repeats draw from the same patches, so that the interval is of this scene, not of the world.
 
         Args:
-            habit: ``patches`` or ``pixels``.
+            scheme: ``patches`` or ``pixels``.
             score: ``miou`` or ``accuracy``.
         """
         scores = getattr(self, score)
-        differences = np.subtract(scores[habit], scores["ground"])
+        differences = np.subtract(scores[scheme], scores["ground"])
         mean, n = float(differences.mean()), len(differences)
         half = float(stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / math.sqrt(n))
         return mean, mean - half, mean + half
 
 
 def measure_leakage(dataset: PatchDataset, *, repeats: int = 8, seed: int = 0) -> Leakage:
-    """Train and test one learner on this dataset's labelled patches, dealt by each of the :data:`HABITS`.
+    """Train and test one learner on this dataset's labelled patches, dealt by each of the :data:`SCHEMES`.
 
     Args:
         dataset: its lists ``train``, ``val`` and ``test`` are taken together, whatever their split.
@@ -93,17 +93,17 @@ def measure_leakage(dataset: PatchDataset, *, repeats: int = 8, seed: int = 0) -
     if repeats < 2:
         raise Alos2TutError(f"repeats={repeats}: an interval needs at least 2", where="repeats")
     ground = _Ground.of(dataset)
-    scores: dict[str, dict[str, list[float]]] = {name: {habit: [] for habit in HABITS} for name in _SCORES}
+    scores: dict[str, dict[str, list[float]]] = {name: {scheme: [] for scheme in SCHEMES} for name in _SCORES}
     sizes: list[tuple[int, int]] = []
     for repeat in range(repeats):
         random = np.random.default_rng([seed, repeat])
         training, test, size = ground.deal(random)
-        for habit, train in training.items():
+        for scheme, train in training.items():
             result = scores_from_confusion(_confusion(ground, train, test, len(dataset.legend)))
             for name, key in _SCORES.items():
-                scores[name][habit].append(result[key])
+                scores[name][scheme].append(result[key])
         sizes.append(size)
-    miou, accuracy = ({habit: tuple(values) for habit, values in scores[name].items()} for name in scores)
+    miou, accuracy = ({scheme: tuple(values) for scheme, values in scores[name].items()} for name in scores)
     train_patches, test_patches = zip(*sizes, strict=True)
     return Leakage(miou, accuracy, train_patches, test_patches, ground.buffer_m)
 
@@ -175,7 +175,7 @@ class _Ground:
     def deal(
         self, random: np.random.Generator
     ) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64], tuple[int, int]]:
-        """Pixels that each habit learns from, pixels that are scored; patches of ``ground`` and of the test."""
+        """Pixels that each scheme learns from, pixels that are scored; patches of ``ground`` and of the test."""
         blocks = random.permutation(self.block.max() + 1)
         held_out = np.isin(self.block, blocks[: max(1, round(_HELD_OUT * len(blocks)))])
         inside = random.permutation(np.flatnonzero(held_out))
@@ -196,7 +196,7 @@ class _Ground:
                 remedy="Build it with a smaller block_m or buffer_m, or with more ground.",
             )
         test = np.flatnonzero(np.isin(self.patch, tested) & self.is_scored)
-        learned = {habit: random.permutation(pool)[:count] for habit, pool in learned.items()}
+        learned = {scheme: random.permutation(pool)[:count] for scheme, pool in learned.items()}
         return learned, test, (len(far), len(tested))
 
 

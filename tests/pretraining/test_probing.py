@@ -22,7 +22,7 @@ from alos2tut.networks.encoders import VisionTransformerEncoder
 from alos2tut.networks.weights import save_encoder
 from alos2tut.pretraining import probing
 from alos2tut.pretraining.probing import RANDOM, RAW, Score, balanced_accuracy, draw_patches, majorities, name_encoders
-from alos2tut.tutorial.figures import probing as probing_figures
+from alos2tut.tutorial.figures import pretraining as figures
 
 VIT = EncoderConfig(kind="vit", patch_size=8, embed_dim=16, depths=(1,), num_heads=(2,))
 STATISTICS = Statistics((-11.0,), (6.0,))
@@ -342,7 +342,7 @@ def test_labels_that_judge_nothing_have_no_scores(tmp_path, seer, train, val, re
     text = found.to_text()
     assert text.endswith("Nothing can be judged: label more ground.")
     assert re.search(f"cell: the majority class of .* is not judged: {reason}", text)
-    assert "nothing can be judged" in probing_figures.probe_scores(found).axes[0].texts[0].get_text()
+    assert "nothing can be judged" in figures.probe_scores(found).axes[0].texts[0].get_text()
 
 
 # --- names, the command and the figure
@@ -393,13 +393,11 @@ def test_the_command_line_loads_scikit_learn_only_to_probe():
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_a_figure_shows_every_score(packed_dataset, trained, seeds):
-    from alos2tut.tutorial.figures.probing import plt, probe_scores
-
     found = probe(packed_dataset, trained, seeds=seeds)
-    fig = probe_scores(found)
+    fig = figures.probe_scores(found)
     assert [ax.get_title().split(":")[1].strip() for ax in fig.axes] == [f"{kind} probe" for _, kind in EVERY]
     assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == ["pretrain-abc", RANDOM, RAW]
     for ax, (task, kind) in zip(fig.axes, EVERY, strict=True):
         shown = {float(line.get_xdata()[0]) for line in ax.lines if line.get_marker() == "o"}
         assert shown == {found.score(method, task, kind).mean for method in found.methods}
-    plt.close(fig)
+    figures.plt.close(fig)

@@ -8,7 +8,7 @@ import pytest
 from alos2tut import Alos2TutError
 from alos2tut.dataset.encoding import encode_db
 from alos2tut.dataset.store import Split
-from alos2tut.tutorial.leakage import _HELD_OUT, HABITS, SCALES_PX, Leakage, _Ground, measure_leakage, pixel_features
+from alos2tut.tutorial.leakage import _HELD_OUT, SCALES_PX, SCHEMES, Leakage, _Ground, measure_leakage, pixel_features
 
 SIDE, GRID = 16, 12
 
@@ -45,8 +45,8 @@ def test_where_values_tell_the_class_memory_gains_nothing(noise):
     labels = np.random.default_rng(1).integers(0, 3, (GRID * GRID, 4, 4)).repeat(4, axis=1).repeat(4, axis=2)
     result = measure_leakage(dataset_of(-20.0 + 8 * labels + 0.3 * noise, labels), repeats=4)
     assert min(result.miou["ground"]) > 0.6
-    for habit in ("patches", "pixels"):
-        mean, low, high = result.gain(habit)
+    for scheme in ("patches", "pixels"):
+        mean, low, high = result.gain(scheme)
         assert low - 0.02 <= 0 <= high + 0.02 and abs(mean) < 0.03
 
 
@@ -79,23 +79,23 @@ def test_gains_are_means_of_paired_differences_with_students_interval():
     assert result.gain("pixels") == pytest.approx((0, 0, 0))
 
 
-def test_every_habit_is_scored_in_every_repeat_and_seeds_repeat(noise):
+def test_every_scheme_is_scored_in_every_repeat_and_seeds_repeat(noise):
     labels = np.random.default_rng(3).integers(0, 3, noise.shape)
     dataset = dataset_of(noise - 10, labels)
     one, again, other = (measure_leakage(dataset, repeats=2, seed=seed) for seed in (5, 5, 6))
     assert one == again != other
-    assert set(one.miou) == set(one.accuracy) == set(HABITS) and {len(v) for v in one.miou.values()} == {2}
+    assert set(one.miou) == set(one.accuracy) == set(SCHEMES) and {len(v) for v in one.miou.values()} == {2}
     assert min(one.train_patches) > max(one.test_patches) > 0
 
 
-def test_training_ground_of_the_honest_habit_keeps_the_buffer(noise):
+def test_training_ground_of_the_honest_scheme_keeps_the_buffer(noise):
     labels = np.zeros(noise.shape, int)
     near, far = (measure_leakage(dataset_of(noise, labels, buffer_m=buffer_m), repeats=2) for buffer_m in (0.0, 1200.0))
     # a degree's hundredth is about 1.1 km: the buffer takes one more ring of patches
     assert max(far.train_patches) < min(near.train_patches)
 
 
-def test_habits_differ_in_nothing_but_where_they_learn(noise):
+def test_schemes_differ_in_nothing_but_where_they_learn(noise):
     ground = _Ground.of(dataset_of(noise, np.zeros(noise.shape, int)))
     learned, test, (train_patches, test_patches) = ground.deal(np.random.default_rng(0))
     tested = set(ground.patch[test])
@@ -103,7 +103,7 @@ def test_habits_differ_in_nothing_but_where_they_learn(noise):
     assert len({len(pixels) for pixels in learned.values()}) == 1
     for pixels in learned.values():
         assert not ground.is_scored[pixels].any() and len(set(pixels)) == len(pixels)
-    patches = {habit: set(ground.patch[pixels]) for habit, pixels in learned.items()}
+    patches = {scheme: set(ground.patch[pixels]) for scheme, pixels in learned.items()}
     assert len(patches["ground"]) == len(patches["patches"]) == train_patches
     assert not patches["ground"] & tested and not patches["patches"] & tested and tested < patches["pixels"]
     # of the held-out blocks half is tested; the other half is what only careless splits learn from

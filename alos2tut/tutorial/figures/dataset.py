@@ -60,7 +60,7 @@ from ...plotting import (
 )
 from ...products.product import Product
 from ...products.rasters import LONLAT, reprojected
-from ..leakage import HABITS, Leakage
+from ..leakage import SCHEMES, Leakage
 
 #: mean and spread that the paper states for its autumn 2022 dataset of Japan (arXiv 2603.15119), dB
 PAPER_STATISTICS_DB = (-10.4327, 5.8041)
@@ -615,26 +615,26 @@ def leakage(result: Leakage) -> Figure:
     told = {"ground": "blocks of ground", "patches": "patches at random", "pixels": "pixels at random"}
     colors = {"ground": BLUE, "patches": ORANGE, "pixels": VERMILION}
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.7), width_ratios=(1.15, 1))
-    scores = np.array([result.miou[habit] for habit in HABITS])
-    left.plot(range(len(HABITS)), scores, color="0.8", linewidth=0.8, zorder=1)
-    for place, habit in enumerate(HABITS):
-        left.plot(np.full(scores.shape[1], place), scores[place], "o", color=colors[habit], alpha=0.75, markersize=6)
+    scores = np.array([result.miou[scheme] for scheme in SCHEMES])
+    left.plot(range(len(SCHEMES)), scores, color="0.8", linewidth=0.8, zorder=1)
+    for place, scheme in enumerate(SCHEMES):
+        left.plot(np.full(scores.shape[1], place), scores[place], "o", color=colors[scheme], alpha=0.75, markersize=6)
         left.hlines(scores[place].mean(), place - 0.18, place + 0.18, color="black", linewidth=2)
-    left.set_xticks(range(len(HABITS)), [told[habit] for habit in HABITS])
-    left.set(ylabel="mIoU on the same test pixels", ylim=(0, None), xlim=(-0.5, len(HABITS) - 0.5))
+    left.set_xticks(range(len(SCHEMES)), [told[scheme] for scheme in SCHEMES])
+    left.set(ylabel="mIoU on the same test pixels", ylim=(0, None), xlim=(-0.5, len(SCHEMES) - 0.5))
     left.set_title(f"{scores.shape[1]} draws of test ground (lines), and their means (bars)")
     shift, marks = {"miou": 0.1, "accuracy": -0.1}, {"miou": "o", "accuracy": "s"}
-    for place, habit in enumerate(HABITS[:0:-1]):
+    for place, scheme in enumerate(SCHEMES[:0:-1]):
         for score in marks:
-            mean, low, high = (100 * value for value in result.gain(habit, score))
+            mean, low, high = (100 * value for value in result.gain(scheme, score))
             right.errorbar(mean, place + shift[score], xerr=[[mean - low], [high - mean]], fmt=marks[score],
-                           color=colors[habit], markerfacecolor=colors[habit] if score == "miou" else "white",
+                           color=colors[scheme], markerfacecolor=colors[scheme] if score == "miou" else "white",
                            capsize=4)  # fmt: skip
             right.annotate(f"{mean:+.1f}".replace("-", "−"), (high, place + shift[score]), (7, 0), va="center",
                            fontsize=9, textcoords="offset points")  # fmt: skip
     right.axvline(0, color="0.4", linewidth=0.9)
-    right.set_yticks(range(len(HABITS) - 1), [told[habit] for habit in HABITS[:0:-1]])
-    right.set(xlabel="gain over blocks of ground (points; 95 % interval)", ylim=(-0.5, len(HABITS) - 1.5))
+    right.set_yticks(range(len(SCHEMES) - 1), [told[scheme] for scheme in SCHEMES[:0:-1]])
+    right.set(xlabel="gain over blocks of ground (points; 95 % interval)", ylim=(-0.5, len(SCHEMES) - 1.5))
     right.margins(x=0.15)
     keys = [Line2D([], [], linestyle="", marker=mark, color="0.3", label=name,
                    markerfacecolor="0.3" if score == "miou" else "white")

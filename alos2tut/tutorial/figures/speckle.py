@@ -43,7 +43,7 @@ Window = tuple[int, int, int, int]
 _EVEN_FIELD = (176, 136, 72, 112)
 
 
-def telling_window(product: Product, parts: int = 6) -> Window:
+def most_varied_window(product: Product, parts: int = 6) -> Window:
     """The window, a ``parts``-th of the product's height and width, in which averaged backscatter varies most in dB.
 
     It counts how much it varies over the window, times how much it does from pixel to pixel of a small picture.

@@ -39,24 +39,24 @@ def patchy(tmp_path: Path) -> Path:
     return write_product(tmp_path, dn)
 
 
-def test_the_telling_window_holds_what_varies(patchy):
-    row, col, height, width = speckle_figures.telling_window(open_product(patchy))
+def test_the_most_varied_window_holds_what_varies(patchy):
+    row, col, height, width = speckle_figures.most_varied_window(open_product(patchy))
     assert (height, width) == (50, 40)
     assert row <= 200 + 20 <= row + height and col <= 40 + 20 <= col + width
 
 
-def test_the_telling_window_passes_over_missing_pixels(tmp_path):
+def test_the_most_varied_window_passes_over_missing_pixels(tmp_path):
     dn = 1000 * np.sqrt(speckle.draw_speckle((300, 240), 4, seed=1))
     dn[:150, :120] *= np.where(np.indices((150, 120)).sum(axis=0) // 10 % 2, 8, 1)
     dn[40:140, :] = 0
     product = open_product(write_product(tmp_path, dn))
-    window = speckle_figures.telling_window(product)
+    window = speckle_figures.most_varied_window(product)
     assert np.isfinite(product.read_db(window)).all()
 
 
 def test_a_product_without_data_still_has_a_window(tmp_path):
     product = open_product(write_product(tmp_path, np.zeros((60, 48))))
-    assert speckle_figures.telling_window(product)[2:] == (10, 8)
+    assert speckle_figures.most_varied_window(product)[2:] == (10, 8)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def run_notebook(product: Path, work_dir: Path, overrides: str = "") -> dict[str
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "Use `@` matmul", PendingDeprecationWarning)
         for source in [*code, *solutions]:
-            exec(source.replace("notebook.start()", "given"), names)  # our own notebook
+            exec(source.replace("session.start()", "given"), names)  # our own notebook
             plt.close("all")
     return names
 
