@@ -21,7 +21,7 @@ import math
 import operator
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime, time
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -37,14 +37,12 @@ from rasterio.windows import Window
 from scipy import ndimage, optimize, stats
 
 from .. import geometry, radiometry
-from ..core.artifacts import atomic_path, make_folder, read_json, write_json
+from ..core.artifacts import atomic_path, make_folder, write_json
 from ..core.errors import Alos2TutError
 from ..core.parallel import map_in_order
 from ..core.progress import progress_bar
 from ..dataset.legend import load_legend
-from ..products.opening import open_product
 from ..products.rasters import LONLAT
-from ..speckle import statistics as speckle
 from . import landcover
 from .ceos_writer import ProductDescription, write_ceos_product
 from .landcover import Ground, LandCover
@@ -746,244 +744,6 @@ def _texture_table(orders: bytes) -> Floats:
         if np.isfinite(nu):
             row[:] = stats.gamma.ppf(probability, nu, scale=1 / nu)
     return table
-
-
-# --- checking what was made
-
-
-@dataclass(frozen=True)
-class SurfaceCheck:
-    """One surface of a simulated scene: asked and found.
-
-    Attributes:
-        name, code: of the surface.
-        pixels: with data.
-        table_db: σ0 that the table asks of level ground at the scene's centre.
-        asked_db, found_db: mean σ0 without the noise floor, over its pixels as they lie: with their incidence, slopes,
-            rows and walls. Where these matter, they differ from the table.
-        asked_order, found_order: ν of the texture of a pixel; infinite: none.
-        asked_correlation, found_correlation: of the intensity at lag 2 (5 m) along columns, by texture and speckle;
-            NaN where there are too few pairs.
-        enl: equivalent number of looks, where there is no texture; else None. One is asked.
-    """
-
-    name: str
-    code: int
-    pixels: int
-    table_db: float
-    asked_db: float
-    found_db: float
-    asked_order: float
-    found_order: float
-    asked_correlation: float
-    found_correlation: float
-    enl: float | None
-
-
-@dataclass(frozen=True)
-class SimulationCheck:
-    """A simulated scene against what was asked of it; the numbers behind the validation figure.
-
-    Attributes:
-        surfaces: those with enough pixels.
-        code_shares: label code → (asked, obtained).
-        code_levels_db: label code → (asked, found) mean σ0 over all pixels of its surfaces, without the noise floor.
-        asked_speckle, found_speckle: correlation of the intensity at lags 0…4 pixels; found: along columns, along rows,
-            on the sea and on inland water. Empty, if there is none.
-        clipped: pixels that did not fit 16 bits.
-    """
-
-    surfaces: tuple[SurfaceCheck, ...]
-    code_shares: dict[int, tuple[float, float]]
-    code_levels_db: dict[int, tuple[float, float]]
-    asked_speckle: tuple[float, ...]
-    found_speckle: tuple[tuple[float, ...], ...]
-    clipped: Clipped
-
-
-_CHECK_LAG, _FEWEST = 2, 2000
-
-
-def check_simulation(folder: str | Path) -> SimulationCheck:
-    """Measure a simulated product against the table it was made from.
-
-    Each pixel is divided by its expected power, which leaves texture, speckle and noise; their moments give texture
-    order, looks and correlation. Pixels at the ends of the 16-bit range are counted, not mended.
-
-    Args:
-        folder: what :func:`simulate_product` left. At most 6000 × 6000 pixels of its middle are read.
-
-    Raises:
-        Alos2TutError: a folder that holds no ``simulation.json``, one of another recipe, or one that says nonsense.
-    """
-    scene, code_shares, clipped = _read_facts(Path(folder) / "simulation.json")
-    sums = _Sums(scene)
-    product = open_product(folder)
-    rows, cols = (slice(max(n // 2 - 3000, 0), min(n // 2 + 3000, n)) for n in (scene.height, scene.width))
-    for top in range(rows.start, rows.stop, 1000):
-        part = slice(top, min(top + 1000, rows.stop))
-        power = product.read_power((top, cols.start, part.stop - top, cols.stop - cols.start))
-        sums.add(power, part, cols)
-    return SimulationCheck(
-        surfaces=tuple(check for number in range(len(scene.priors.names)) if (check := sums.check(number))),
-        code_shares=code_shares,
-        code_levels_db=sums.code_levels_db(),
-        asked_speckle=tuple(_intensity_correlation(np.arange(5), scene.priors).tolist()),
-        found_speckle=sums.water_correlation(),
-        clipped=clipped,
-    )
-
-
-def _read_facts(path: Path) -> tuple[Scene, dict[int, tuple[float, float]], Clipped]:
-    """The scene that a file describes, its shares (asked, obtained) by label code, and its clipped pixels."""
-    facts = read_json(path)
-    recipe = facts.get("recipe") if isinstance(facts, dict) else None
-    if recipe != RECIPE:
-        raise Alos2TutError(f"was made by {recipe}, not {RECIPE}", where=path, remedy="Simulate it anew.")
-    try:
-        zone, south, west_m, south_m = (facts["place"][field.name] for field in fields(Place))
-        place = Place(int(zone), bool(south), float(west_m), float(south_m))
-        scene = _checked_scene(facts["seed"], facts["size_px"], facts["season"], place)
-        shares = {int(code): (float(s["asked"]), float(s["obtained"])) for code, s in facts["code_shares"].items()}
-        clipped = Clipped(int(facts["clipped_pixels"]["low"]), int(facts["clipped_pixels"]["high"]))
-    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, Alos2TutError) as error:
-        raise Alos2TutError("does not describe a simulated scene", where=path, remedy="Simulate it anew.") from error
-    return scene, shares, clipped
-
-
-def _intensity_correlation(lags: NDArray[Any], priors: Priors) -> NDArray[np.float64]:
-    """Correlation of intensities of pure speckle at lags in pixels along an axis."""
-    radar = priors.radar
-    return speckle_correlation(lags * SPACING_M, radar["resolution_m"], radar["window_pedestal"]) ** 2
-
-
-class _Sums:
-    """Moments per surface, added up strip by strip.
-
-    The names: ``pixels`` and, summed over them, ``power`` and ``expected`` power, their ``ratio`` and its ``square``,
-    and ``signal``, the squared share of the expected power that is not noise; ``pairs`` of pixels of one surface at
-    the lag, and over them the ``product`` of their ratios and of their signals' shares (``shared``).
-    """
-
-    _PER_PIXEL = ("pixels", "power", "expected", "ratio", "square", "signal")
-    _PER_PAIR = ("pairs", "product", "shared")
-
-    def __init__(self, scene: Scene):
-        self._scene = scene
-        self._totals = {name: np.zeros(len(scene.priors.names)) for name in self._PER_PIXEL + self._PER_PAIR}
-        self._water: list[tuple[int, NDArray[np.float64]]] = []
-
-    def add(self, power: FloatArray, rows: slice, cols: slice) -> None:
-        """Count the pixels of a strip."""
-        priors = self._scene.priors
-        ground = self._scene.ground(rows, cols)
-        surface = ground.surface
-        expected = self._scene.mean_power(ground, rows, cols).astype(np.float64)
-        ratio = power / expected
-        known = np.isfinite(ratio)
-        share = 1 - radiometry.to_power(priors.noise_floor_db) / expected
-        self._count(self._PER_PIXEL, surface, known, (1.0, power, expected, ratio, ratio**2, share**2))
-        left, right = np.s_[:, :-_CHECK_LAG], np.s_[:, _CHECK_LAG:]
-        pairs = known[left] & known[right] & (surface[left] == surface[right])
-        values = (1.0, ratio[left] * ratio[right], share[left] * share[right])
-        self._count(self._PER_PAIR, surface[left], pairs, values)
-        self._add_water(np.where(priors.codes[surface] == 1, ratio, np.nan))
-
-    def _count(
-        self, names: tuple[str, ...], surface: NDArray[np.uint8], where: NDArray[np.bool_], values: tuple[Any, ...]
-    ) -> None:
-        for name, value in zip(names, values, strict=True):
-            weights = np.broadcast_to(value, where.shape)[where]
-            self._totals[name] += np.bincount(surface[where], weights=weights, minlength=self._totals[name].size)
-
-    def _add_water(self, ratio: FloatArray) -> None:
-        still = np.where(ndimage.binary_erosion(np.isfinite(ratio), iterations=2), ratio, np.nan)
-        pixels = int(np.isfinite(still).sum())
-        if pixels > _FEWEST:
-            self._water.append((pixels, np.array(speckle.autocorrelation(still, 4))))
-
-    def check(self, number: int) -> SurfaceCheck | None:
-        """What was found of a surface; None where there are too few of its pixels."""
-        priors, total = self._scene.priors, {name: float(values[number]) for name, values in self._totals.items()}
-        if total["pixels"] < _FEWEST:
-            return None
-        mean = {name: total[name] / total["pixels"] for name in self._PER_PIXEL}
-        order = float(priors.texture_order[number])
-        variance = mean["square"] / mean["ratio"] ** 2 - 1
-        # of one look with noise: ⟨r²⟩ = 2 · (1 + (1 − noise)²/ν)
-        excess = ((variance + 1) / 2 - 1) / mean["signal"]
-        asked, found = self._correlations(number, total, mean, variance)
-        return SurfaceCheck(
-            name=priors.names[number],
-            code=int(priors.codes[number]),
-            pixels=int(total["pixels"]),
-            table_db=float(priors.sigma0_db[number]),
-            asked_db=self._signal_db(mean["expected"]),
-            found_db=self._signal_db(mean["power"]),
-            asked_order=order,
-            found_order=1 / excess if excess > 0 else math.inf,
-            asked_correlation=asked,
-            found_correlation=found,
-            enl=None if math.isfinite(order) else 1 / variance,
-        )
-
-    def _signal_db(self, power: float) -> float:
-        """dB of a mean power without the noise floor."""
-        floor = float(radiometry.to_power(self._scene.priors.noise_floor_db))
-        return float(radiometry.to_db(max(power - floor, 0.0)))
-
-    def code_levels_db(self) -> dict[int, tuple[float, float]]:
-        """Mean σ0, asked and found, of the label codes with enough pixels."""
-        levels = {}
-        for code in landcover.asked_shares():
-            pixels, expected, power = (
-                float(self._totals[name][self._scene.priors.codes == code].sum())
-                for name in ("pixels", "expected", "power")
-            )
-            if pixels >= _FEWEST:
-                levels[code] = self._signal_db(expected / pixels), self._signal_db(power / pixels)
-        return levels
-
-    def _correlations(
-        self, number: int, total: dict[str, float], mean: dict[str, float], variance: float
-    ) -> tuple[float, float]:
-        """Correlation at the lag, asked and found: 1 + Cov = (1 + Cov of texture) · (1 + correlation of speckle)."""
-        if total["pairs"] < _FEWEST:
-            return math.nan, math.nan
-        priors, distance_m = self._scene.priors, _CHECK_LAG * SPACING_M
-        order = float(priors.texture_order[number])
-        texture = _texture_covariance(order, float(priors.texture_length_m[number]), distance_m)
-        grain = float(_intensity_correlation(np.array([_CHECK_LAG]), priors)[0])
-        covariance = (1 + texture * total["shared"] / total["pairs"]) * (1 + grain) - 1
-        found = (total["product"] / total["pairs"] / mean["ratio"] ** 2 - 1) / variance
-        return covariance / (1 + 2 * mean["signal"] / order), found
-
-    def water_correlation(self) -> tuple[tuple[float, ...], ...]:
-        """Correlation on water at lags 0…4, along columns and along rows, weighted by pixels."""
-        if not self._water:
-            return ()
-        weights, lags = zip(*self._water, strict=True)
-        return tuple(tuple(axis.tolist()) for axis in np.average(lags, axis=0, weights=weights))
-
-
-def _texture_covariance(order: float, length_m: float, distance_m: float) -> float:
-    """Covariance of gamma texture so far apart: from the normal field's correlation.
-
-    Mapped from a normal field, gamma deviates correlate less than it; summing over both normal numbers gives by how
-    much (derived here).
-    """
-    if not np.isfinite(order):
-        return 0.0
-    rho = math.exp(-((distance_m / length_m) ** 2))
-    nodes = np.linspace(-5.5, 5.5, 111)
-    weights = stats.norm.pdf(nodes) / stats.norm.pdf(nodes).sum()
-
-    def texture(normal: FloatArray) -> NDArray[np.float64]:
-        inside = np.clip(normal, -_LARGEST, _LARGEST)
-        return np.asarray(stats.gamma.ppf(stats.norm.cdf(inside), order, scale=1 / order))
-
-    other = rho * nodes[:, None] + math.sqrt(1 - rho**2) * nodes[None, :]
-    return float(np.sum(weights[:, None] * weights[None, :] * texture(nodes)[:, None] * texture(other)) - 1)
 
 
 # --- labels

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import simulator_validation
 from rasterio.warp import transform as reproject_points
 from scipy import ndimage
 
@@ -482,8 +483,8 @@ def test_a_season_changes_backscatter_and_date_but_not_the_ground(tmp_path, smal
 
 
 @pytest.fixture(scope="module")
-def check(scene) -> simulation.SimulationCheck:
-    return simulation.check_simulation(scene)
+def check(scene) -> simulator_validation.SimulationCheck:
+    return simulator_validation.check_simulation(scene)
 
 
 def test_surfaces_have_the_level_and_texture_that_were_asked(check):
@@ -518,43 +519,6 @@ def test_speckle_correlates_as_asked_along_both_axes(check):
     assert len(check.found_speckle) == 2
     for found in check.found_speckle:
         np.testing.assert_allclose(found, check.asked_speckle, atol=0.02)
-
-
-def test_a_scene_of_another_recipe_is_not_checked(tmp_path):
-    (tmp_path / "simulation.json").write_text('{"recipe": "older"}')
-    with pytest.raises(Alos2TutError, match="older"):
-        simulation.check_simulation(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "strange",
-    [
-        {"seed": None},
-        {"size_px": 7},
-        {"size_px": [1e9, 3]},
-        {"season": ["autumn"]},
-        {"code_shares": [1]},
-        {"code_shares": {"water": {"asked": 1, "obtained": 1}}},
-        {"clipped_pixels": {"low": float("inf"), "high": 0}},
-        {"clipped_pixels": {}},
-        {"place": None},
-        {"place": {"utm_zone": 54}},
-        {"place": {"utm_zone": 99, "south": False, "west_m": 0.0, "south_m": 0.0}},
-    ],
-    ids=str,
-)
-def test_facts_that_describe_no_scene_are_refused(scene, tmp_path, strange):
-    facts = json.loads((scene / "simulation.json").read_text())
-    (tmp_path / "simulation.json").write_text(json.dumps({**facts, **strange}))
-    with pytest.raises(Alos2TutError, match="does not describe"):
-        simulation.check_simulation(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["[]", "3", "null", '"japansim"'])
-def test_facts_in_another_form_are_refused(tmp_path, text):
-    (tmp_path / "simulation.json").write_text(text)
-    with pytest.raises(Alos2TutError, match="was made by None"):
-        simulation.check_simulation(tmp_path)
 
 
 def test_facts_are_kept_beside_the_product(scene):
