@@ -71,15 +71,15 @@ def as_real(values: ArrayLike, where: str) -> FloatArray:
     return array.astype(np.result_type(array.dtype, np.float32), copy=False)
 
 
-def check_looks(looks: float) -> float:
-    """A number of looks, checked.
+def check_positive(value: float, where: str = "looks") -> float:
+    """A number that is right above zero only, such as a number of looks; ``where`` names the argument.
 
     Raises:
         Alos2TutError: not a finite number above zero.
     """
-    if not (is_number(looks) and 0 < looks < math.inf):
-        raise Alos2TutError(f"looks={looks!r} is not a finite number above 0", where="looks")
-    return float(looks)
+    if not (is_number(value) and 0 < value < math.inf):
+        raise Alos2TutError(f"{where}={value!r} is not a finite number above 0", where=where)
+    return float(value)
 
 
 def check_window(window: int, shape: tuple[int, ...]) -> None:

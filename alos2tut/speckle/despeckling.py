@@ -43,8 +43,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from ..core.errors import Alos2TutError
-from ..core.validation import FloatArray, check_looks, check_window, is_count
-from ..radiometry import multilook, power_image, to_db, to_power
+from ..core.validation import FloatArray, check_positive, check_window, is_count
+from ..radiometry import multilook, power_image, to_db
 from .statistics import enl_moments, local_moments
 
 #: K of the Frost filter: weights fall to 1/e within 1/(K·Ci²) pixels, so within one pixel in speckle of one look, of
@@ -60,13 +60,6 @@ DIRECTIONS = ((1, 1), (1, -1), (0, 1), (1, 0))
 LEAST_DIFFERENCES = 50
 #: Median of the absolute difference of two standard normal numbers: √2 · 0.6745
 MEDIAN_NORMAL_DIFFERENCE = 0.9539
-
-#: Levels of the chart's fields in dB; neighbours differ by 2 to 16 dB
-FIELDS_DB = np.array(
-    [[-20.0, -4.0, -14.0, -8.0], [-10.0, -16.0, -6.0, -18.0], [-5.0, -12.0, -20.0, -7.0], [-15.0, -9.0, -11.0, -4.0]]
-)
-#: Lines of the chart's lower left: (level in dB, width in pixels, row at the left edge as a share of the size, slope)
-CHART_LINES = ((-20.0, 3.0, 0.6, 0.35), (-4.0, 1.0, 0.75, -0.2), (-18.0, 1.0, 0.95, 0.0))
 
 
 class Filter(Protocol):
@@ -87,7 +80,7 @@ def _in_tiles(filter_tile: Filter) -> Filter:
 
     @wraps(filter_tile)
     def filter_image(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
-        image, looks = power_image(power), check_looks(looks)
+        image, looks = power_image(power), check_positive(looks)
         check_window(window, image.shape)
         filtered = np.empty_like(image)
         for tile, with_margin, without in _tiles(image.shape, window):
@@ -297,7 +290,7 @@ def assess(
             odd or does not fit, or an area that does not lie in the image.
     """
     before, after = _images_of_one_shape(power=power, filtered=filtered)
-    looks = check_looks(looks)
+    looks = check_positive(looks)
     ratio = ratio_image(before, after)
     shared = np.isfinite(before) & np.isfinite(after)
     return Quality(
@@ -385,41 +378,6 @@ def edge_preservation(filtered: ArrayLike, reference: ArrayLike) -> float:
     usable = np.isfinite(first) & np.isfinite(second)
     first, second = (edges[usable] - _mean(edges[usable]) for edges in (first, second))
     return _quotient(float(first @ second), math.sqrt(float(first @ first) * float(second @ second)))
-
-
-def target_chart(size: int = 256) -> FloatArray:
-    """A chart of linear power without speckle, to try filters where the truth is known. Drawn, not measured.
-
-    Four quarters: above left 16 square fields of −20 to −4 dB; above right a star of sectors at −14 and −7 dB, whose
-    edges lie 22.5° apart and meet in the middle; below left ground of −12 dB with a river of 3 pixels (−20 dB), a
-    bright line of 1 pixel (−4 dB) and a dark one (−18 dB); below right even ground of −10 dB with four single-pixel
-    targets (0 to 15 dB) in its upper third. Levels are usual ones of σ0 at L band (assumption).
-
-    Args:
-        size: side in pixels, at least 64.
-
-    Returns:
-        (size, size) float64.
-
-    Raises:
-        Alos2TutError: a smaller size.
-    """
-    if not is_count(size) or size < 64:
-        raise Alos2TutError(f"size={size!r} is not a whole number of at least 64", where="size")
-    half = size // 2
-    chart = np.full((size, size), -12.0)
-    y, x = np.mgrid[:size, :size].astype(np.float64)
-    chart[:half, :half] = FIELDS_DB[np.ix_(*2 * [np.arange(half) * len(FIELDS_DB) // half])]
-    middle = (half - 1) / 2, half + (size - half - 1) / 2
-    sector = np.floor(np.arctan2(y - middle[0], x - middle[1]) / np.deg2rad(22.5) + 0.5) % 2
-    chart[:half, half:] = np.where(sector == 0, -14.0, -7.0)[:half, half:]
-    for level_db, width, at, slope in CHART_LINES:
-        away = np.abs(y - size * at - slope * x) / math.hypot(1, slope)
-        chart[half:, :half][(away <= width / 2)[half:, :half]] = level_db
-    chart[half:, half:] = -10.0
-    for k, level_db in enumerate((0.0, 5.0, 10.0, 15.0)):
-        chart[half + size // 12, half + (2 * k + 1) * size // 16] = level_db
-    return to_power(chart)
 
 
 def _local_statistics(power: FloatArray, window: int) -> tuple[FloatArray, FloatArray]:
@@ -530,7 +488,8 @@ def _quotient(of: float, by: float) -> float:
 
 def _looks_in(image: FloatArray, area: tuple[int, int, int, int]) -> float:
     """Equivalent number of looks in (row, column, height, width) of an image; infinite if nothing varies."""
-    if not _lies_in(image.shape, area):
+    is_area = isinstance(area, (tuple, list)) and len(area) == 4 and all(map(is_count, area, (0, 0, 1, 1)))
+    if not (is_area and area[0] + area[2] <= image.shape[0] and area[1] + area[3] <= image.shape[1]):
         raise Alos2TutError(
             f"area={area!r} does not lie in an image of {image.shape[0]} × {image.shape[1]}",
             where="area",
@@ -542,16 +501,3 @@ def _looks_in(image: FloatArray, area: tuple[int, int, int, int]) -> float:
     if values.size < 2:
         return math.nan
     return enl_moments(values) if values.max() > values.min() else math.inf
-
-
-def _lies_in(shape: tuple[int, ...], area: object) -> bool:
-    """Whether an area is one of at least a pixel inside an image."""
-    if not isinstance(area, (tuple, list)) or len(area) != 4 or not all(map(_is_whole, area)):
-        return False
-    row, col, height, width = area
-    inside = row + height <= shape[0] and col + width <= shape[1]
-    return bool(inside and min(row, col) >= 0 and min(height, width) >= 1)
-
-
-def _is_whole(number: object) -> bool:
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)

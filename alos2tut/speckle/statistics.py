@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage, optimize, special, stats
 
 from ..core.errors import Alos2TutError, closest
-from ..core.validation import FloatArray, as_real, check_looks, check_window, is_count, is_number
+from ..core.validation import FloatArray, as_real, check_positive, check_window, is_count, is_number
 from ..radiometry import power_image, real_power, to_db
 
 EnlMethod = Literal["moments", "log-moments", "maximum likelihood"]
@@ -89,7 +89,7 @@ def expected_cv(looks: float, texture_order: float | None = None) -> float:
         Alos2TutError: looks or an order that are not above zero.
     """
     texture = 1.0 if texture_order is None else 1 + 1 / _checked_order(texture_order)
-    return math.sqrt((1 + 1 / check_looks(looks)) * texture - 1)
+    return math.sqrt((1 + 1 / check_positive(looks)) * texture - 1)
 
 
 def db_bias(looks: float) -> float:
@@ -100,7 +100,7 @@ def db_bias(looks: float) -> float:
     Raises:
         Alos2TutError: looks that are not a finite number above zero.
     """
-    looks = check_looks(looks)
+    looks = check_positive(looks)
     return float(_DB_PER_NEPER * (special.digamma(looks) - math.log(looks)))
 
 
@@ -112,7 +112,7 @@ def db_spread(looks: float) -> float:
     Raises:
         Alos2TutError: looks that are not a finite number above zero.
     """
-    return float(_DB_PER_NEPER * math.sqrt(special.polygamma(1, check_looks(looks))))
+    return float(_DB_PER_NEPER * math.sqrt(special.polygamma(1, check_positive(looks))))
 
 
 def gamma_density(power: ArrayLike, looks: float, mean: float = 1.0) -> NDArray[np.float64]:
@@ -129,7 +129,9 @@ def gamma_density(power: ArrayLike, looks: float, mean: float = 1.0) -> NDArray[
     Raises:
         Alos2TutError: looks or a mean that are not finite numbers above zero.
     """
-    density: NDArray[np.float64] = stats.gamma.pdf(power, check_looks(looks), scale=_checked_mean(mean) / looks)
+    density: NDArray[np.float64] = stats.gamma.pdf(
+        power, check_positive(looks), scale=check_positive(mean, "mean") / looks
+    )
     return density
 
 
@@ -152,7 +154,7 @@ def k_density(power: ArrayLike, looks: float, order: float, mean: float = 1.0) -
     Raises:
         Alos2TutError: looks, an order or a mean that are not above zero.
     """
-    looks, order, mean = check_looks(looks), _checked_order(order), _checked_mean(mean)
+    looks, order, mean = check_positive(looks), _checked_order(order), check_positive(mean, "mean")
     if order > _LARGEST_TEXTURE_ORDER:
         return gamma_density(power, looks, mean)
     relative = np.asarray(power, dtype=np.float64) / mean
@@ -170,26 +172,19 @@ def k_density(power: ArrayLike, looks: float, order: float, mean: float = 1.0) -
 
 
 def _log_bessel_k(order: float, z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ln K of real order for z > 0, also where K itself is too large or too small for a float.
+    """ln K of real order for z > 0, also where K itself is too large for a float.
 
-    Where √(order² + z²) is at least 50: the uniform expansion by Debye to third order, good to 2e-8 there (DLMF
-    10.41.4). Below: SciPy's scaled function, or, where even that is too large, the leading term for small z (10.30.2).
+    There it is the leading term for small z (DLMF 10.30.2), times what Debye's expansion to first order says of the way
+    from there to z (10.41.4): right in the limit of either, and to 1e-7 between.
     """
-    order = abs(order)
+    order = max(abs(order), np.finfo(np.float64).tiny)
     radius = np.hypot(order, z)
-    q = (order / radius) ** 2
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        series = (
-            1
-            - (3 - 5 * q) / (24 * radius)
-            + (81 - 462 * q + 385 * q**2) / (1152 * radius**2)
-            - (30375 - 369603 * q + 765765 * q**2 - 425425 * q**3) / (414720 * radius**3)
-        )
-        uniform = np.log(np.pi / (2 * radius)) / 2 - radius - order * np.log(z / (order + radius)) + np.log(series)
-        scaled = special.kve(order, z)
         leading = special.gammaln(order) - math.log(2) + order * np.log(2 / z)
-        below = np.where(np.isinf(scaled), leading, np.log(scaled) - z)
-    return np.asarray(np.where(radius >= 50, uniform, below))
+        rise = order * np.log((1 + radius / order) / 2) + order - radius - np.log(radius / order) / 2
+        rise += (5 * (order / radius) ** 2 - 3) / (24 * radius) - 1 / (12 * order)
+        scaled = special.kve(order, z)
+        return np.asarray(np.where(np.isfinite(scaled), np.log(scaled) - z, leading + rise))
 
 
 # --- looks ------------------------------------------------------------------------------------------------------------
@@ -234,7 +229,7 @@ def enl_log_moments(power: ArrayLike) -> float:
         Alos2TutError: as of :func:`enl_moments`.
     """
     variance = float(np.log(_relative_to_mean(power)).var(ddof=1))
-    return _solve_for_looks(lambda looks: float(special.polygamma(1, looks)), variance)
+    return _solve_for_looks(lambda looks: _polygamma(1, looks), variance)
 
 
 def enl_maximum_likelihood(power: ArrayLike) -> float:
@@ -346,7 +341,7 @@ def enl(
         raise Alos2TutError(f"unknown method {method!r}", where="method", remedy=closest(str(method), _ENL_ESTIMATORS))
     probability = (1 + _checked_confidence(confidence)) / 2
     estimator = _ENL_ESTIMATORS[method]
-    looks, pixels = estimator.estimate(power), _known(power).size
+    looks, pixels = estimator.estimate(power), np.count_nonzero(~np.isnan(real_power(power)))
     samples = effective_samples
     if samples is None:
         samples = _independent_pixels(power, lambda correlation: _shared_error(estimator, looks, correlation))
@@ -526,16 +521,18 @@ def texture_order(power: ArrayLike, looks: float, *, window: int, confidence: fl
     Raises:
         Alos2TutError: fewer than two windows with data, and power, looks, a window or a confidence that cannot be.
     """
-    speckle, values = 1 + 1 / check_looks(looks), power_image(power)
+    speckle, values = 1 + 1 / check_positive(looks), power_image(power)
     probability = (1 + _checked_confidence(confidence)) / 2
     if not is_count(window, 4):
         raise Alos2TutError(f"window={window!r} is not a whole number of at least 4", where="window")
-    if math.prod(n // window for n in values.shape) < 2:
-        raise _too_few_windows(window)
     mean_square, squared_level, pixels = _moments_of_windows(values, window)
     windows = mean_square.size
     if windows < 2:
-        raise _too_few_windows(window)
+        raise Alos2TutError(
+            f"fewer than two windows of {window} × {window} pixels have data",
+            where="window",
+            remedy="Give a larger image or a smaller window.",
+        )
     ratio = mean_square.mean() / squared_level.mean()
     scatter = (mean_square - ratio * squared_level).std(ddof=1) / squared_level.mean()
     half = stats.t.ppf(probability, windows - 1) * scatter / math.sqrt(windows)
@@ -546,14 +543,6 @@ def texture_order(power: ArrayLike, looks: float, *, window: int, confidence: fl
     return Estimate(order(ratio), order(ratio + half), order(ratio - half), confidence, pixels, float(windows))
 
 
-def _too_few_windows(window: int) -> Alos2TutError:
-    return Alos2TutError(
-        f"fewer than two windows of {window} × {window} pixels have data",
-        where="window",
-        remedy="Give a larger image or a smaller window.",
-    )
-
-
 def _moments_of_windows(values: FloatArray, window: int) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
     """Mean square and squared level of windows of which half has data, and the number of pixels in these windows.
 
@@ -561,6 +550,8 @@ def _moments_of_windows(values: FloatArray, window: int) -> tuple[NDArray[np.flo
     where its mean square is.
     """
     rows, cols = (n // window for n in values.shape)
+    if rows * cols == 0:
+        return np.empty(0), np.empty(0), 0
     values = values[: rows * window, : cols * window]
     usable = ~np.isnan(values)
     known = np.where(usable, values, 0)
@@ -663,7 +654,7 @@ def draw_speckle(shape: tuple[int, int], looks: float, seed: int, *, correlation
     Raises:
         Alos2TutError: a shape, looks, a seed or a correlation other than these.
     """
-    looks = check_looks(looks)
+    looks = check_positive(looks)
     if not (isinstance(shape, tuple) and len(shape) == 2 and all(map(is_count, shape))):
         raise Alos2TutError(f"shape={shape!r} is not (rows, columns)", where="shape")
     if not is_count(seed, 0):
@@ -742,41 +733,31 @@ def _checked_order(order: float) -> float:
     return float(order)
 
 
-def _checked_mean(mean: float) -> float:
-    if not (is_number(mean) and 0 < mean < math.inf):
-        raise Alos2TutError(f"mean={mean!r} is not a finite number above 0", where="mean")
-    return float(mean)
-
-
 def _checked_confidence(confidence: float) -> float:
     if not (is_number(confidence) and 0 < confidence < 1):
         raise Alos2TutError(f"confidence={confidence!r} is not between 0 and 1", where="confidence")
     return float(confidence)
 
 
-def _known(power: ArrayLike) -> NDArray[np.float64]:
-    """The pixels with data, (N,); fewer than two are refused."""
-    values = real_power(power)
-    return _at_least_two(values[~np.isnan(values)])
-
-
-def _at_least_two(values: FloatArray) -> NDArray[np.float64]:
-    if values.size < 2:
+def _known(values: FloatArray) -> NDArray[np.float64]:
+    """The pixels with data, (N,) as float64; fewer than two are refused."""
+    known = values[~np.isnan(values)].astype(np.float64)
+    if known.size < 2:
         raise Alos2TutError("has fewer than two pixels with data", where="power")
-    return values.astype(np.float64)
+    return known
 
 
 def _varying(values: FloatArray) -> NDArray[np.float64]:
-    """Values (N,) as float64; fewer than two, or all the same, are refused."""
-    known = _at_least_two(values)
+    """What :func:`_known` gives; pixels that are all the same are refused."""
+    known = _known(values)
     if known.min() == known.max():
         raise _does_not_vary()
     return known
 
 
 def _relative_to_mean(power: ArrayLike) -> NDArray[np.float64]:
-    values = _known(power)
-    return np.asarray(values / values.mean())
+    known = _known(real_power(power))
+    return np.asarray(known / known.mean())
 
 
 def _does_not_vary() -> Alos2TutError:

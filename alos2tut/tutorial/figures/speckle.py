@@ -39,7 +39,13 @@ from ...speckle.areas import Area, areas_by_variation, homogeneous_areas
 FloatArray = NDArray[np.floating[Any]]
 Window = tuple[int, int, int, int]
 
-#: part of the chart that holds one field without lines or points, for any size: (row, col, height, width) of 256
+#: levels in dB of the fields above left in the chart; neighbours differ by 2 to 16 dB
+_FIELDS_DB = np.array(
+    [[-20.0, -4.0, -14.0, -8.0], [-10.0, -16.0, -6.0, -18.0], [-5.0, -12.0, -20.0, -7.0], [-15.0, -9.0, -11.0, -4.0]]
+)
+#: lines below left in the chart: (level in dB, width in pixels, row at the left edge, slope)
+_LINES = ((-20.0, 3.0, 153.6, 0.35), (-4.0, 1.0, 192.0, -0.2), (-18.0, 1.0, 243.2, 0.0))
+#: part of the chart that holds one field without lines or points: (row, col, height, width)
 _EVEN_FIELD = (176, 136, 72, 112)
 
 
@@ -450,9 +456,33 @@ def despeckled(
     return fig
 
 
+def target_chart() -> FloatArray:
+    """A chart of linear power without speckle, to try filters where the truth is known. Drawn, not measured.
+
+    Four quarters: above left 16 square fields of −20 to −4 dB; above right a star of sectors at −14 and −7 dB, whose
+    edges lie 22.5° apart and meet in the middle; below left ground of −12 dB with a river of 3 pixels (−20 dB), a
+    bright line of 1 pixel (−4 dB) and a dark one (−18 dB); below right even ground of −10 dB with four single-pixel
+    targets (0 to 15 dB) in its upper third. Levels are usual ones of σ0 at L band (assumption).
+
+    Returns:
+        (256, 256) float64.
+    """
+    chart = np.full((256, 256), -12.0)
+    y, x = np.mgrid[:256, :256]
+    chart[:128, :128] = _FIELDS_DB.repeat(32, axis=0).repeat(32, axis=1)
+    sector = np.floor(np.arctan2(y - 63.5, x - 191.5) / np.deg2rad(22.5) + 0.5) % 2
+    chart[:128, 128:] = np.where(sector == 0, -14.0, -7.0)[:128, 128:]
+    for level_db, width, row, slope in _LINES:
+        away = np.abs(y - row - slope * x) / math.hypot(1, slope)
+        chart[128:, :128][(away <= width / 2)[128:, :128]] = level_db
+    chart[128:, 128:] = -10.0
+    chart[149, 144::32] = (0.0, 5.0, 10.0, 15.0)
+    return radiometry.to_power(chart)
+
+
 def judged_on_chart(looks: float, window: int = 7, seed: int = 0) -> Figure:
     """Filters on a drawn chart, whose truth is known: the pictures, then structure left, edges kept and looks won."""
-    truth = despeckling.target_chart(256)
+    truth = target_chart()
     power = truth * speckle.draw_speckle(truth.shape, looks, seed)
     results = {"unfiltered": power} | {name: f(power, looks, window) for name, f in despeckling.FILTERS.items()}
     judged = {

@@ -204,3 +204,14 @@ def test_filters_are_explored(watched, patchy, name, filter_px, place):
 
 def test_a_small_window_is_explored_whole(watched, patchy):
     drawn(widgets.explore_filters(open_product(patchy), (10, 20, 40, 30), 4.0))
+
+
+def test_the_chart_holds_what_it_says():
+    chart_db = np.round(radiometry.to_db(speckle_figures.target_chart()), 6)
+    fields, star, lines, even = chart_db[:128, :128], chart_db[:128, 128:], chart_db[128:, :128], chart_db[128:, 128:]
+    assert (fields.min(), fields.max()) == (-20, -4)
+    assert fields[16, 16::32].tolist() == [-20, -4, -14, -8]
+    assert set(star.ravel()) == {-14.0, -7.0}
+    assert set(lines.ravel()) == {-20.0, -18.0, -12.0, -4.0}
+    assert sorted(even[even != -10]) == [0, 5, 10, 15]
+    assert (even[128 // 3 :] == -10).all()
