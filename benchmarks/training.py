@@ -36,8 +36,8 @@ from alos2tut.pretraining.simmim import SimMIM
 from alos2tut.pretraining.stage import Pretraining, build_objective, count_operations, losses
 from alos2tut.training.callbacks import History, StepCallback
 from alos2tut.training.loop import fit
-from alos2tut.training.run import initial_encoder
 from alos2tut.training.module import learning_rate
+from alos2tut.training.run import initial_encoder
 
 # where this is imported from elsewhere, and for the plain networks
 sys.path.append(str(Path(__file__).resolve().parent))

@@ -34,8 +34,8 @@ from alos2tut.training import batches, callbacks
 from alos2tut.training import loop as training
 from alos2tut.training.batches import EndlessBatches, PatchRows, batch_generator, derived_seed, draw_flips, flip
 from alos2tut.training.callbacks import StepCallback, checkpoints_in, latest_checkpoint
-from alos2tut.training.run import count_parameters
 from alos2tut.training.module import learning_rate, number_of_steps
+from alos2tut.training.run import count_parameters
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
 MIXED = {**TINY, "shifted": False, "position": "sincos"}
