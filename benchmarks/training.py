@@ -32,7 +32,7 @@ from alos2tut.dataset.store import PatchDataset
 from alos2tut.networks.encoders import build_encoder
 from alos2tut.networks.segmenter import Segmenter
 from alos2tut.pretraining.config import PretrainConfig
-from alos2tut.pretraining.simmim import SimMIM
+from alos2tut.pretraining.simmim import Loss, SimMIM
 from alos2tut.pretraining.stage import Pretraining, build_objective, count_operations, losses
 from alos2tut.training.callbacks import History, StepCallback
 from alos2tut.training.loop import fit
@@ -335,7 +335,7 @@ def measure_objectives(folder: Path) -> None:
 
     def step() -> None:
         mask = network.draw_masks(4, mixmae.mask_unit_px, mixmae.mask_ratio, torch.Generator())
-        loss, _ = losses(network, rows, mask, mixmae, dataset.statistics)
+        loss, _ = losses(network, rows, mask, Loss.of(mixmae), dataset.statistics)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), mixmae.clip_norm)

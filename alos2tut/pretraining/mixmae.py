@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from ..core.errors import Alos2TutError
 from ..dataset.encoding import Statistics
 from ..networks.encoders import Encoder, SwinEncoder, sincos_positions, standardize
-from .config import PretrainConfig
-from .simmim import Objective, Parts, error_sums, std_db_of, weights_of
+from .simmim import Loss, Objective, Parts, std_db_of
 
 
 class MixMAE(Objective):
@@ -84,12 +83,12 @@ class MixMAE(Objective):
         tokens = self.unit_px // self.encoder.config.patch_size
         return units.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1).expand(n, -1, -1)
 
-    def parts(self, rows: Tensor, mask: Tensor, config: PretrainConfig, statistics: Statistics) -> dict[str, Parts]:
+    def parts(self, rows: Tensor, mask: Tensor, loss: Loss, statistics: Statistics) -> dict[str, Parts]:
         """See :meth:`Objective.parts`: all units count; ``mae_db`` is given each unit's true mean and spread."""
         x, valid = standardize(rows, statistics)
         prediction = self(x, mask)
         with torch.autocast(rows.device.type, enabled=False):
-            weights = weights_of(rows, valid, config)
+            weights = loss.weights(rows, valid)
             std_db = std_db_of(statistics, rows).expand_as(x)
             values, known, std_db = (to_units(part, self.unit_px) for part in (x, valid, std_db))
             of_pixels = None if weights is None else to_units(weights, self.unit_px)
@@ -97,7 +96,7 @@ class MixMAE(Objective):
             target = (values - mean) / spread
             error_db = (prediction.detach().to(target.dtype) - target).abs() * spread * std_db
             return {
-                "loss": error_sums(prediction, target, known, of_pixels, config.loss, config.normaliser),
+                "loss": loss.sums(prediction, target, known, of_pixels),
                 "mae_db": (torch.where(known, error_db, 0.0).sum(), known.sum().to(target.dtype)),
             }
 

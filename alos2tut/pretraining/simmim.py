@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -16,18 +17,62 @@ from torch import Tensor, nn
 
 from ..dataset.encoding import Statistics
 from ..networks.encoders import Encoder, linear_power, standardize
-from .config import PretrainConfig
+from .config import WEIGHT_PERCENTILES, PretrainConfig
 from .masks import draw_masks, token_to_pixel_mask
-from .weighting import sar_weights
-
-Loss = Literal["l1", "mse", "huber"]
-Normaliser = Literal["count", "weights"]
+from .weighting import Weighting, sar_weights
 
 #: errors by pixel, by name
 PIXEL_ERRORS: dict[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
 
 #: numerator and denominator of a loss, to be summed over processes before dividing
 Parts = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How a guess is judged, pixel by pixel.
+
+    Attributes:
+        kind: the error of a pixel.
+        normaliser: divide by the ``count`` of pixels and channels, so that weights of 1 change nothing, or by the sum
+            of their ``weights``.
+        weighting, scale, percentiles: see :func:`.sar_weights`; ``none`` weighs all alike.
+    """
+
+    kind: Literal["l1", "mse", "huber"] = "l1"
+    normaliser: Literal["count", "weights"] = "count"
+    weighting: Weighting | Literal["none"] = "sar"
+    scale: float = 1.0
+    percentiles: tuple[float, float] = WEIGHT_PERCENTILES
+
+    @classmethod
+    def of(cls, config: PretrainConfig) -> Loss:
+        """As the settings say."""
+        return cls(config.loss, config.normaliser, config.weighting, config.weight_scale, config.weight_percentiles)
+
+    def weights(self, rows: Tensor, valid: Tensor) -> Tensor | None:
+        """The weight of each pixel's error, (B, C, H, W), from stored integers alike; None: all alike."""
+        if self.weighting == "none":
+            return None
+        return sar_weights(linear_power(rows), valid, self.scale, self.weighting, self.percentiles)
+
+    def sums(self, prediction: Tensor, target: Tensor, counted: Tensor, weights: Tensor | None) -> Parts:
+        """The sum of weighted errors over values that count, and their number or the sum of their weights.
+
+        Args:
+            prediction, target: of one shape; the target in the precision to calculate in.
+            counted: bool, of that shape.
+            weights: of that shape; None weighs all alike.
+        """
+        # half precision ends here
+        error = PIXEL_ERRORS[self.kind](prediction.to(target.dtype), target, reduction="none")
+        weighted = error if weights is None else error * weights
+        if self.normaliser == "weights" and weights is not None:
+            amount = torch.where(counted, weights, 0.0).sum()
+        else:
+            amount = counted.sum().to(target.dtype)
+        # where, not a product: what lies at pixels without data must not matter even if it is no number
+        return torch.where(counted, weighted, 0.0).sum(), amount
 
 
 class Objective(nn.Module):
@@ -55,13 +100,13 @@ class Objective(nn.Module):
         """
 
     @abstractmethod
-    def parts(self, rows: Tensor, mask: Tensor, config: PretrainConfig, statistics: Statistics) -> dict[str, Parts]:
+    def parts(self, rows: Tensor, mask: Tensor, loss: Loss, statistics: Statistics) -> dict[str, Parts]:
         """What a batch adds to the loss.
 
         Args:
             rows: (B, C, H, W) int16 hundredths of dB; this process's share of the batch.
             mask: (B, H/patch, W/patch) bool of :meth:`draw_masks`.
-            config: says which error, and whether and how it is weighted.
+            loss: judges.
             statistics: what ``rows`` are standardised by.
 
         Returns:
@@ -81,13 +126,6 @@ class Objective(nn.Module):
         Returns:
             (B, C, H, W) standardised dB.
         """
-
-
-def weights_of(rows: Tensor, valid: Tensor, config: PretrainConfig) -> Tensor | None:
-    """The weight of each pixel's error, (B, C, H, W), as the settings say; None: all alike."""
-    if config.weighting == "none":
-        return None
-    return sar_weights(linear_power(rows), valid, config.weight_scale, config.weighting, config.weight_percentiles)
 
 
 def std_db_of(statistics: Statistics, like: Tensor) -> Tensor:
@@ -118,17 +156,17 @@ class SimMIM(Objective):
         """See :meth:`Objective.draw_masks`: each image its own mask."""
         return draw_masks(n, self.encoder.image_px, unit_px, self.encoder.config.patch_size, ratio, generator)
 
-    def parts(self, rows: Tensor, mask: Tensor, config: PretrainConfig, statistics: Statistics) -> dict[str, Parts]:
+    def parts(self, rows: Tensor, mask: Tensor, loss: Loss, statistics: Statistics) -> dict[str, Parts]:
         """See :meth:`Objective.parts`: what is hidden counts."""
         target, valid = standardize(rows, statistics)
         prediction = self(target, mask)
         with torch.autocast(rows.device.type, enabled=False):
-            weights = weights_of(rows, valid, config)
+            weights = loss.weights(rows, valid)
             pixels = token_to_pixel_mask(mask, self.encoder.config.patch_size)
             std_db = std_db_of(statistics, rows)
             return {
-                "loss": masked_sums(prediction, target, pixels, weights, valid, config.loss, config.normaliser),
-                "mae_db": masked_sums(prediction.detach() * std_db, target * std_db, pixels, None, valid),
+                "loss": _masked_sums(prediction, target, pixels & valid, weights, loss),
+                "mae_db": _masked_sums(prediction.detach() * std_db, target * std_db, pixels & valid, None, Loss()),
             }
 
     def reconstruct(self, x: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
@@ -137,41 +175,11 @@ class SimMIM(Objective):
         return prediction
 
 
-def masked_sums(
-    prediction: Tensor,
-    target: Tensor,
-    pixel_mask: Tensor,
-    weights: Tensor | None,
-    valid: Tensor,
-    kind: Loss = "l1",
-    normaliser: Normaliser = "count",
-) -> tuple[Tensor, Tensor]:
-    """Numerator and denominator of :func:`masked_loss`, to be summed over processes first."""
-    numerator, amount = error_sums(prediction, target, pixel_mask & valid, weights, kind, normaliser)
+def _masked_sums(prediction: Tensor, target: Tensor, counted: Tensor, weights: Tensor | None, loss: Loss) -> Parts:
+    """As :meth:`Loss.sums`; the published code counts pixels, not values, and never divides by 0."""
+    numerator, amount = loss.sums(prediction, target, counted, weights)
     channels = target.shape[1]
     return numerator, (amount / channels + 1e-5) * channels
-
-
-def error_sums(
-    prediction: Tensor, target: Tensor, counted: Tensor, weights: Tensor | None, kind: Loss, normaliser: Normaliser
-) -> Parts:
-    """The sum of weighted errors over values that count, and their number or the sum of their weights.
-
-    Args:
-        prediction, target: of one shape; the target in the precision to calculate in.
-        counted: bool, of that shape.
-        weights: of that shape; None weighs all alike.
-        kind, normaliser: see :func:`masked_loss`.
-    """
-    # half precision ends here
-    error = PIXEL_ERRORS[kind](prediction.to(target.dtype), target, reduction="none")
-    weighted = error if weights is None else error * weights
-    if normaliser == "weights" and weights is not None:
-        amount = torch.where(counted, weights, 0.0).sum()
-    else:
-        amount = counted.sum().to(target.dtype)
-    # where, not a product: what lies at pixels without data must not matter even if it is no number
-    return torch.where(counted, weighted, 0.0).sum(), amount
 
 
 def masked_loss(
@@ -180,8 +188,8 @@ def masked_loss(
     pixel_mask: Tensor,
     weights: Tensor | None,
     valid: Tensor,
-    kind: Loss = "l1",
-    normaliser: Normaliser = "count",
+    kind: Literal["l1", "mse", "huber"] = "l1",
+    normaliser: Literal["count", "weights"] = "count",
 ) -> Tensor:
     """The reconstruction error over pixels that are hidden and have data.
 
@@ -191,12 +199,11 @@ def masked_loss(
         pixel_mask: (B, 1, H, W) bool, True where hidden.
         weights: (B, C, H, W) of :func:`sar_weights`; None weighs all alike (plain SimMIM).
         valid: (B, C, H, W) bool, True where there is data.
-        kind: of the error by pixel.
-        normaliser: divide by the ``count`` of those pixels and channels, so that weights of 1 change nothing, or by
-            the sum of their ``weights``.
+        kind, normaliser: see :class:`Loss`.
 
     Returns:
         A scalar; 0 if there is no such pixel.
     """
-    numerator, denominator = masked_sums(prediction, target, pixel_mask, weights, valid, kind, normaliser)
+    loss = Loss(kind, normaliser)
+    numerator, denominator = _masked_sums(prediction, target, pixel_mask & valid, weights, loss)
     return numerator / denominator

@@ -31,7 +31,7 @@ from ..training.run import Run, count_parameters
 from .config import PretrainConfig
 from .mixmae import MixMAE
 from .reconstruction import Snapshots
-from .simmim import Objective, SimMIM
+from .simmim import Loss, Objective, SimMIM
 
 
 def build_objective(config: PretrainConfig, encoder: Encoder) -> Objective:
@@ -46,14 +46,14 @@ def build_objective(config: PretrainConfig, encoder: Encoder) -> Objective:
 
 
 def losses(
-    network: Objective, rows: Tensor, mask: Tensor, config: PretrainConfig, statistics: Statistics
+    network: Objective, rows: Tensor, mask: Tensor, loss: Loss, statistics: Statistics
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of one batch, right over any number of processes; arguments as of :meth:`Objective.parts`.
 
     Returns:
         The loss to differentiate; and, of the whole batch, its ``loss`` and ``mae_db``.
     """
-    differentiable, reported = ratios_over_processes(network.parts(rows, mask, config, statistics))
+    differentiable, reported = ratios_over_processes(network.parts(rows, mask, loss, statistics))
     return differentiable["loss"], reported
 
 
@@ -67,14 +67,14 @@ class Pretraining(Training):
     def __init__(self, network: Objective, config: PretrainConfig, steps: int) -> None:
         super().__init__(network, config, "pretrain", steps, labelled=False, paired=isinstance(network, MixMAE))
         assert network.encoder.statistics is not None
-        self.statistics = network.encoder.statistics
+        self.statistics, self.judge = network.encoder.statistics, Loss.of(config)
 
     def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """See :meth:`Training.losses`."""
         config, rows = self.config, flip(batch.rows, flips)
         # drawn for the whole micro-batch, then this process's share of it
         mask = self.network.draw_masks(config.batch_size, config.mask_unit_px, config.mask_ratio, generator)
-        return losses(self.network, rows, to_device(mask[batch.positions], rows.device), config, self.statistics)
+        return losses(self.network, rows, to_device(mask[batch.positions], rows.device), self.judge, self.statistics)
 
 
 # --- the stage -------------------------------------------------------------------------------------------------------

@@ -14,7 +14,12 @@ from .config import FinetuneConfig
 def dice_focal_sums(
     logits: Tensor, labels: Tensor, class_weights: Tensor, config: FinetuneConfig
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Numerators and denominators of the ``dice`` and ``focal`` parts of :func:`dice_focal`."""
+    """Numerators and denominators of the ``dice`` and ``focal`` (arXiv 1708.02002) losses.
+
+    Dice: 1 − 2·overlap / (probability + reference) for each class present in an image, averaged over those, then over
+    the images that have a label. Focal: −α·(1 − p)^γ·log p of the true class, averaged over labelled pixels, with
+    α = class weight × ``alpha_scale``.
+    """
     logits = logits.to(torch.float32)
     labelled = labels != IGNORE
     index = torch.where(labelled, labels, 0).to(torch.int64)
@@ -52,31 +57,22 @@ def cross_entropy_sums(logits: Tensor, labels: Tensor, class_weights: Tensor) ->
 def segmentation_losses(
     logits: Tensor, labels: Tensor, class_weights: Tensor, config: FinetuneConfig
 ) -> tuple[Tensor, Tensor]:
-    """The loss of a batch, right over any number of processes: to differentiate, and of the whole batch, detached."""
+    """The loss of a batch, right over any number of processes.
+
+    Args:
+        logits: (B, classes, H, W).
+        labels: (B, H, W) class indices, 255 where nothing counts.
+        class_weights: (classes,).
+        config: ``loss``, ``dice_share``, ``focal_gamma`` and ``alpha_scale``.
+
+    Returns:
+        Two scalars, 0 if no pixel is labelled: to differentiate, and of the whole batch, detached.
+    """
     if config.loss == "cross_entropy":
         parts = {"cross_entropy": cross_entropy_sums(logits, labels, class_weights)}
         differentiable, reported = ratios_over_processes(parts, at_least=1e-6)
         return differentiable["cross_entropy"], reported["cross_entropy"]
     # nothing labelled in the batch: 0 / 1, not 0 / 0
     both = ratios_over_processes(dice_focal_sums(logits, labels, class_weights, config), at_least=1.0)
-    mixed, told = (config.dice_share * parts["dice"] + (1 - config.dice_share) * parts["focal"] for parts in both)
-    return mixed, told
-
-
-def dice_focal(logits: Tensor, labels: Tensor, class_weights: Tensor, config: FinetuneConfig) -> Tensor:
-    """The loss of fine-tuning: ``dice_share`` of Dice, the rest focal (arXiv 1708.02002).
-
-    Dice: 1 − 2·overlap / (probability + reference) for each class present in an image, averaged over those, then over
-    the images that have a label. Focal: −α·(1 − p)^γ·log p of the true class, averaged over labelled pixels, with
-    α = class weight × ``alpha_scale``.
-
-    Args:
-        logits: (B, classes, H, W).
-        labels: (B, H, W) class indices, 255 where nothing counts.
-        class_weights: (classes,).
-        config: ``dice_share``, ``focal_gamma`` and ``alpha_scale``.
-
-    Returns:
-        A scalar; 0 if no pixel is labelled.
-    """
-    return segmentation_losses(logits, labels, class_weights, config)[0]
+    loss, whole = (config.dice_share * parts["dice"] + (1 - config.dice_share) * parts["focal"] for parts in both)
+    return loss, whole

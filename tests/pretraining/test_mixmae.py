@@ -14,10 +14,9 @@ from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.store import open_dataset
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder, sincos_positions
-from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.mixmae import MixMAE, from_units, to_units, unit_statistics
 from alos2tut.pretraining.reconstruction import draw_mask, reconstruct
-from alos2tut.pretraining.simmim import error_sums
+from alos2tut.pretraining.simmim import Loss
 from alos2tut.pretraining.stage import load_pretraining, losses, pretrain
 from alos2tut.pretraining.weighting import sar_weights
 
@@ -86,7 +85,7 @@ def test_loss_reconstruction_and_gradients_are_those_of_the_plain_network(n, ima
     predicted, known = ours(x, mask), to_units(valid, ours.unit_px)
     mean, spread = unit_statistics(to_units(x, ours.unit_px), known)
     target = (to_units(x, ours.unit_px) - mean) / spread
-    numerator, count = error_sums(predicted, target, known, to_units(weights, ours.unit_px), "mse", "count")
+    numerator, count = Loss("mse").sums(predicted, target, known, to_units(weights, ours.unit_px))
     loss = numerator / count
     expected, pictures = theirs(x, units, plain.sar_weight(power, valid), valid)
     torch.testing.assert_close(loss, expected, **TOLERANCE)
@@ -178,7 +177,7 @@ def test_a_batch_from_stored_integers_with_missing_pixels():
     rows = torch.from_numpy(np.random.default_rng(0).integers(-2500, 500, (2, 1, 64, 64)).astype(np.int16))
     rows[0, 0, :20, :7] = -32768
     mask, statistics = mask_of(ours, 2), Statistics((-10.0,), (5.8,))
-    loss, reported = losses(ours, rows, mask, PretrainConfig(objective="mixmae", encoder=SWIN), statistics)
+    loss, reported = losses(ours, rows, mask, Loss("mse"), statistics)
     valid, db = rows != -32768, rows.float() / 100
     x = torch.where(valid, (db + 10.0) / 5.8, 0.0)
     weights = plain.sar_weight(torch.where(valid, 10 ** (db / 10), 0.0), valid)

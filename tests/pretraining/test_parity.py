@@ -11,9 +11,8 @@ from support.plain_models import TOLERANCE, randomised
 from alos2tut.dataset.encoding import Statistics
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder, build_encoder, linear_power, standardize
-from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.masks import draw_masks, token_to_pixel_mask
-from alos2tut.pretraining.simmim import SimMIM, masked_loss
+from alos2tut.pretraining.simmim import Loss, SimMIM, masked_loss
 from alos2tut.pretraining.stage import losses
 from alos2tut.pretraining.weighting import sar_weights
 
@@ -149,7 +148,7 @@ def test_a_whole_batch_from_stored_integers():
     theirs = plain.PlainSimMIM(copied(encoder, network).float(), encoder.stride, 1).float()
     theirs.decoder.load_state_dict(ours.decoder.state_dict())
     statistics = Statistics((-10.0,), (5.8,))
-    loss, _ = losses(ours, rows, mask, PretrainConfig(), statistics)
+    loss, _ = losses(ours, rows, mask, Loss(), statistics)
 
     valid = rows != -32768
     db = rows.float() / 100

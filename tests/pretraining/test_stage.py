@@ -20,7 +20,7 @@ from alos2tut.networks.weights import load_encoder
 from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.masks import draw_masks
 from alos2tut.pretraining.reconstruction import draw_mask, mask_pixels, reconstruct
-from alos2tut.pretraining.simmim import SimMIM, masked_loss
+from alos2tut.pretraining.simmim import Loss, SimMIM, masked_loss
 from alos2tut.pretraining.stage import count_operations, load_pretraining, losses, plan_pretraining, pretrain
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
@@ -110,7 +110,7 @@ def test_loss_of_a_batch_by_hand():
     rows[0, 0, :7, :9] = NO_DATA
     mask = draw_masks(2, (32, 32), 8, 2, 0.6, torch.Generator().manual_seed(3))
     statistics = Statistics((-10.0,), (5.0,))
-    loss, reported = losses(network, rows, mask, PretrainConfig(weight_scale=1.5), statistics)
+    loss, reported = losses(network, rows, mask, Loss(scale=1.5), statistics)
 
     db = np.where(rows.numpy() == NO_DATA, np.nan, rows.numpy() / 100)
     x = (db + 10) / 5
@@ -127,7 +127,7 @@ def test_loss_of_a_batch_by_hand():
     error = np.abs(predicted - x)[np.kron(mask.numpy(), np.ones((1, 2, 2), dtype=bool))[:, None] & ~np.isnan(x)]
     assert reported["mae_db"].item() == pytest.approx(5 * error.mean(), rel=1e-4)
 
-    plain = losses(network, rows, mask, PretrainConfig(weighting="none"), statistics)[0]
+    plain = losses(network, rows, mask, Loss(weighting="none"), statistics)[0]
     assert plain < loss
 
 

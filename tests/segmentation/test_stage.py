@@ -28,7 +28,7 @@ from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.stage import pretrain
 from alos2tut.segmentation import stage as segmentation
 from alos2tut.segmentation.config import FinetuneConfig
-from alos2tut.segmentation.losses import dice_focal, segmentation_losses
+from alos2tut.segmentation.losses import segmentation_losses
 from alos2tut.segmentation.stage import _initial_segmenter, budgeted_patches, finetune, training_class_weights
 from alos2tut.training.run import initial_encoder
 
@@ -105,6 +105,12 @@ def test_groups_of_a_narrow_decoder_keep_eight_channels(width, groups):
 
 
 # --- loss
+
+
+def dice_focal(*arguments):
+    loss, reported = segmentation_losses(*arguments)
+    assert torch.equal(loss.detach(), reported)
+    return loss
 
 
 def test_focal_by_hand():
