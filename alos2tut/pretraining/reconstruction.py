@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from ..core.artifacts import atomic_path
@@ -18,7 +17,9 @@ from ..core.errors import Alos2TutError
 from ..dataset.encoding import encode_db
 from ..dataset.store import PatchDataset, Split
 from ..networks.encoders import destandardize, standardize
-from ..networks.inference import evaluating
+from ..networks.inference import device_of, evaluating
+from ..radiometry import to_db, to_power
+from ..speckle.statistics import local_moments
 from ..training.batches import derived_seed
 from ..training.callbacks import StepCallback
 from ..training.module import Training
@@ -70,10 +71,9 @@ def reconstruct(
     encoder = network.encoder
     if encoder.statistics is None:
         raise Alos2TutError("the encoder has no statistics to standardise by", remedy="Load it: load_pretraining.")
-    predicted = np.empty(np.shape(patches_db), np.float32)
+    predicted, device = np.empty(np.shape(patches_db), np.float32), device_of(encoder)
     for first in range(0, len(predicted), _BATCH_SIZE):
         part = slice(first, first + _BATCH_SIZE)
-        device = encoder.mask_token.device
         x, valid = standardize(torch.from_numpy(encode_db(patches_db[part])).to(device), encoder.statistics)
         hidden = torch.from_numpy(np.asarray(mask[part], dtype=bool)).to(device)
         predicted[part] = destandardize(network.reconstruct(x, hidden, valid).float(), encoder.statistics).cpu().numpy()
@@ -246,15 +246,11 @@ def hidden_pixels(
     guess, truth = reconstruct(network, given, mask)[:, 0], given[:, 0]
     shown = mask_pixels(mask, encoder.config.patch_size) & ~np.isnan(truth)
     number = np.broadcast_to(np.arange(len(index), dtype=np.int32)[:, None, None], truth.shape)
-    around = np.stack([surroundings_db(patch) for patch in truth])
+    around = np.stack([local_mean_db(patch) for patch in truth])
     return HiddenPixels(number[shown], labels[shown], truth[shown], around[shown], guess[shown])
 
 
-def surroundings_db(db: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean power of 7 × 7 pixels with data around each, in dB."""
-    there = np.isfinite(db)
-    power = np.where(there, 10 ** (db.astype(np.float64) / 10), 0)
-    share = uniform_filter(there.astype(np.float64), 7)
-    mean = uniform_filter(power, 7) / np.maximum(share, 1e-9)
-    surroundings: NDArray[np.float32] = (10 * np.log10(np.maximum(mean, 1e-12))).astype(np.float32)
-    return surroundings
+def local_mean_db(db: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean power of the 7 × 7 pixels around each that have data, in dB; (H, W), NaN where there is none."""
+    mean: NDArray[np.float32] = to_db(local_moments(to_power(db), 7)[0]).astype(np.float32)
+    return mean

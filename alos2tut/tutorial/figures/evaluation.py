@@ -17,7 +17,7 @@ from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset
 from ...evaluation.robustness import Robustness
 from ...plotting import BLUE, ORANGE, SKY, VERMILION, grey_limits, grey_range, grey_with_holes, symbol
-from ...pretraining.reconstruction import evenly, surroundings_db
+from ...pretraining.reconstruction import evenly, local_mean_db
 
 _COLORS = (BLUE, ORANGE)
 _MARKS = ("o", "s")
@@ -223,7 +223,7 @@ def class_overlap(dataset: PatchDataset, split: str = "val", most_patches: int =
     part, names = dataset.split(split), dataset.legend.names
     index = evenly(part, most_patches)
     db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
-    around = np.stack([surroundings_db(patch) for patch in db])
+    around = np.stack([local_mean_db(patch) for patch in db])
     there = np.isfinite(db) & (labels != IGNORE)
     levels = {i: around[there & (labels == i)] for i in range(len(names)) if (there & (labels == i)).any()}
     order = sorted(levels, key=lambda i: float(np.median(levels[i])))
