@@ -14,7 +14,7 @@ tutorial: .venv/.installed ## run notebooks 01-05 and say where the results lie
 	@.venv/bin/python notebooks/run_all.py
 
 test: .venv/.installed ## run the tests
-	@.venv/bin/python -m pytest -m "not soak"
+	@.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 lab: .venv/.installed ## open the notebooks in JupyterLab
 	@cd notebooks && ../.venv/bin/python -m jupyterlab
@@ -25,8 +25,8 @@ lint: .venv/.installed ## check style, types and that imports only go down
 	@.venv/bin/python -m mypy
 	@.venv/bin/lint-imports
 
-soak: .venv/.installed ## run the long tests
-	@.venv/bin/python -m pytest -m soak
+soak: .venv/.installed ## run the long tests, and the properties on many more examples
+	@.venv/bin/python -m pytest -m "soak or hypothesis" --hypothesis-profile soak
 
 bench: .venv/.installed ## measure speed and memory
 	@.venv/bin/python benchmarks/measure.py

@@ -1,15 +1,45 @@
-"""Fixtures shared by the tests."""
+"""Settings and fixtures shared by the tests."""
 
 from __future__ import annotations
+
+import os
+
+# Whatever is set around them, the tests and the processes that they start compute on one thread each: `make test` runs
+# two of them side by side. OpenMP reads this when torch is first imported, OpenBLAS when NumPy is.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.datasets import write_packed_dataset
 from support.products import real_data
 
 from alos2tut import simulate_product
+
+# neither are they one process of several, nor is a kernel told where to draw
+for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "GOMP_SPINCOUNT", "MPLBACKEND"):
+    os.environ.pop(name, None)
+
+# the suite tries the same examples every time; `make soak` others, and fifty times as many
+settings.register_profile(
+    "suite", derandomize=True, deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+settings.register_profile("soak", settings.get_profile("suite"), derandomize=False, max_examples=5000)
+settings.load_profile("suite")
+
+#: what takes long to make: all tests that use it run on the one worker that made it
+SHARED = {"tutorial"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests that share what takes long to make."""
+    for item in items:
+        for name in SHARED.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,8 +6,9 @@ import warnings
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.properties import examples
 
 from alos2tut import Alos2TutError, radiometry
 from alos2tut.core import validation
@@ -72,7 +73,7 @@ def test_a_block_counts_if_half_of_it_has_data(missing, valid):
     assert np.isfinite(radiometry.multilook(power.reshape(2, 2), 2)[0, 0]) == valid
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     height=st.integers(1, 13),
     width=st.integers(1, 13),

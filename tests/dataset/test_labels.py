@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import Affine
 from rasterio.crs import CRS
 from rasterio.warp import Resampling, reproject
 from rasterio.warp import transform as reproject_points
 from support.products import write_geotiff
+from support.properties import examples
 
 from alos2tut import Alos2TutError, load_legend, open_product
 from alos2tut.dataset import labels
@@ -133,7 +134,7 @@ def test_labels_in_any_system_and_turned_in_any_way_are_exact(tmp_path, system, 
     np.testing.assert_array_equal(warp_labels([path], UTM54, GRID, shape), expected)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 @given(
     zone=st.sampled_from([1, 31, 53, 54, 60]),
     off_deg=st.sampled_from([0.0, 3.0, -3.0]) | st.floats(-12, 12),
@@ -191,7 +192,7 @@ BORDERED = {
 }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 @given(
     system=st.sampled_from([*BORDERED]),
     other_datum=st.booleans(),

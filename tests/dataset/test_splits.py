@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.properties import examples
 
 from alos2tut import Alos2TutError
 from alos2tut.dataset.splits import (
@@ -155,7 +156,7 @@ boxes_anywhere = st.builds(
     st.lists(boxes_anywhere, max_size=30),
     st.sampled_from([0.0, 500.0, 5_000.0, 50_000.0, 1e7]),
 )
-@settings(max_examples=300)
+@examples(300)
 def test_boxes_away_from_all_others_are_those_of_brute_force(boxes, others, buffer_m):
     mine, theirs = np.array(boxes), np.array(others).reshape(-1, 4)
     expected = [plain_is_away(box, theirs, buffer_m) for box in mine]
@@ -196,7 +197,7 @@ def gap_m(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 300.0, 2000.0]), st.sampled_from([-179.95, 12.0, 139.0, 179.95]))
-@settings(max_examples=40)
+@examples(40)
 def test_no_held_out_ground_is_nearer_than_the_buffer_to_anything_else(seed, buffer_m, west):
     random = np.random.default_rng(seed)
     grids = [grid_of_patches(35 + random.uniform(0, 0.1), west + random.uniform(0, 0.1), 9, 9) for _ in range(3)]

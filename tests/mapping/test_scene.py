@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.products import TIFF_NAME, write_geotiff
+from support.properties import examples
 
 import alos2tut
 from alos2tut import Alos2TutError, Alos2TutWarning, load_config, open_product
@@ -122,9 +123,7 @@ def classes_of_all(product: Path, logits) -> np.ndarray:
 SIDES = st.integers(1, 110)
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@examples(40)
 @given(height=SIDES, width=SIDES, overlap=st.integers(0, 15), batch=st.integers(1, 5), seed=st.integers(0, 999))
 def test_a_constant_model_gives_a_constant_map(tmp_path, height, width, overlap, batch, seed):
     product = write_product(tmp_path / "product", (height, width), seed, holes=seed % 2 == 1)
@@ -154,7 +153,7 @@ def test_tiles_leave_no_trace_in_a_map_by_pixels(tmp_path, shape, tile, overlap)
     np.testing.assert_array_equal(read(out), classes_of_all(product, by_level))
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(size=st.integers(1, 200), tile=st.integers(1, 40), data=st.data())
 def test_tiles_cover_every_pixel_and_their_weights_sum_to_one(size, tile, data):
     overlap = data.draw(st.integers(0, tile - 1))
@@ -377,7 +376,7 @@ def of_tiles(logits):
     return lambda tiles: logits((tiles.float() / 100 + 12) / 5).softmax(dim=1)
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(height=st.integers(1, 70), width=st.integers(1, 60), overlap=st.integers(0, 11), seed=st.integers(0, 99))
 def test_any_run_of_rows_is_the_same_as_in_one_go_to_the_bit(height, width, overlap, seed):
     random = np.random.default_rng(seed)
@@ -408,7 +407,7 @@ def test_a_ramp_of_logits_shows_no_seam(overlap):
     assert np.abs(blended - direct).max() < 1e-6
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(data=st.data(), size=st.integers(1, 60), block=st.integers(1, 25))
 def test_windows_slide_over_blocks(data, size, block):
     image = np.arange(size * 2).reshape(size, 2)

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.errors import RasterioIOError
 from rasterio.warp import transform as reproject_points
 from scipy.interpolate import CubicHermiteSpline
+from support.properties import examples
 
 from alos2tut import Alos2TutError, geometry
 from alos2tut.products import ceos, ceos_layout
@@ -564,7 +565,7 @@ def windows(draw) -> tuple[tuple[int, int], slice, slice, int]:
     return shape, slice(rows[0], rows[1] + 1), slice(cols[0], cols[1] + 1), draw(st.integers(1, 70))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 @given(window=windows(), is_slc=st.booleans(), extra=st.integers(0, 9), suffix=st.integers(0, 9))
 def test_strips_are_what_numpy_reads(tmp_path_factory, window, is_slc, extra, suffix):
     shape, rows, cols, step = window
@@ -934,7 +935,7 @@ def test_numbers_that_are_none_are_none(leader, text, value):
     assert found["radiometric"]["calibration_factor_db"] == value
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150)
 @given(data=st.data())
 def test_damaged_leaders_give_errors_or_fields(leader, data):
     whole = bytearray(leader.path.read_bytes()[:38_980])

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.warp import transform as reproject_points
@@ -31,6 +31,7 @@ from support.products import (
     write_ceos,
     write_geotiff,
 )
+from support.properties import examples
 
 from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product
 from alos2tut.products import product as products
@@ -212,7 +213,7 @@ def test_reading_takes_little_more_memory_than_its_result(uneven, looks, bytes_p
         tracemalloc.stop()
 
 
-@settings(deadline=None, max_examples=80)
+@examples(80)
 @given(data=st.data(), rows=st.integers(1, 9), cols=st.integers(1, 9))
 def test_a_window_with_looks_is_a_part_of_the_whole(small, data, rows, cols):
     row, col = data.draw(st.integers(0, 511)), data.draw(st.integers(0, 639))

@@ -18,9 +18,10 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.windows import Window
+from support.properties import examples
 
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.products import rasters
@@ -143,7 +144,7 @@ def stored(tmp_path_factory) -> dict[int, RasterBand]:
     return {n: RasterBand.open(patched(file, {274: (3, n)}), ["uint16"]) for n, file in files.items()}
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(data=st.data(), orientation=st.sampled_from([1, 3, 4]), step=st.integers(1, 100))
 def test_windows_are_those_of_the_whole(stored, data, orientation, step):
     rows, cols = (sorted(data.draw(st.sets(st.integers(0, n), min_size=2, max_size=2))) for n in SHAPE)
@@ -681,7 +682,7 @@ def test_colours_are_kept(tmp_path, overviews):
         assert {index: raster.colormap(1)[index] for index in colors} == colors and raster.nodata == 255
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(30)
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     rows=st.integers(1, 9),

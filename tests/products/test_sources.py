@@ -19,8 +19,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.properties import examples
 
 from alos2tut.core.cache import clear_cache
 from alos2tut.core.errors import Alos2TutError
@@ -686,7 +687,7 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("kind", ARCHIVES[:4])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150)
 @given(data=st.data())
 def test_bytes_that_are_wrong_are_never_another_exception(kind, intact, data):
     content = bytearray(intact[kind].read_bytes())

@@ -6,8 +6,9 @@ from itertools import product
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.properties import examples
 
 from alos2tut import Alos2TutError, open_product
 from alos2tut.speckle import despeckling
@@ -203,7 +204,7 @@ def test_no_direction_is_preferred(despeckle, turn):
 
 
 @pytest.mark.parametrize("despeckle", ALL)
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(scale_db=st.floats(-120, 120), seed=st.integers(0, 99))
 def test_brightness_does_not_matter(despeckle, scale_db, seed):
     power, scale = ground((12, 11), seed, holes=0.1), 10 ** (scale_db / 10)

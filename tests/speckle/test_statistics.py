@@ -7,10 +7,11 @@ import warnings
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, ndimage, special, stats
 from support.products import real_data
+from support.properties import examples
 
 from alos2tut import Alos2TutError, open_product, radiometry
 from alos2tut.speckle import statistics as speckle
@@ -143,7 +144,7 @@ def test_estimators_solve_their_equations_at_any_looks(looks):
     shape=st.sampled_from([(400,), (20, 20), (1, 400), (4, 10, 10)]),
     method=st.sampled_from(METHODS),
 )
-@settings(deadline=None, max_examples=40)
+@examples(40)
 def test_enl_depends_neither_on_the_unit_nor_on_the_shape(factor, shape, method):
     power = gamma_speckle(3, 400)
     expected = speckle.enl(power, method).value
@@ -571,7 +572,7 @@ def test_small_images_have_effective_samples(shape):
 # --- moments and texture
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(
     height=st.integers(3, 12),
     width=st.integers(3, 12),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.products import (
     ARCHIVES,
@@ -25,6 +25,7 @@ from support.products import (
     write_ceos,
     write_geotiff,
 )
+from support.properties import examples
 
 from alos2tut import Alos2TutError
 from alos2tut.cli import main
@@ -745,7 +746,7 @@ def mutated(name: str, content: bytes, draw: random.Random) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150)
 @given(draw=st.randoms(use_true_random=False))
 def test_damaged_products_get_a_report(tiny, tmp_path, draw):
     for name, content in tiny.items():
