@@ -22,8 +22,8 @@ def test_every_profile_loads_for_every_stage(stage, profile):
         config.work_dir = "elsewhere"
 
 
-def test_the_profiles_are_three():
-    assert profile_names() == ["quick", "laptop", "paper"]
+def test_the_profiles_are_one_for_the_tests_and_three():
+    assert profile_names() == ["smoke", "quick", "laptop", "paper"]
 
 
 def test_the_paper_profile_holds_the_published_numbers():

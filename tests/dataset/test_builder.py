@@ -11,8 +11,6 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -1145,24 +1143,6 @@ def test_the_real_mosaic_makes_a_dataset_from_its_own_mask(mosaic, tmp_path):
         here = codes[row : row + 32, col : col + 32]
         expected = np.select([here == 50, here == 255], [0, 1], 255)
         np.testing.assert_array_equal(labels[0], np.where(patches[0, 0] == NO_DATA, 255, expected))
-
-
-# --- what is imported
-
-
-@pytest.mark.parametrize(
-    ("code", "absent"),
-    [
-        pytest.param("alos2tut.open_dataset({dataset!r}).split('train').gather([0])", "rasterio torch", id="dataset"),
-        pytest.param("alos2tut.open_product({scene!r}).read_db((0, 0, 50, 50))", "torch", id="product"),
-        pytest.param("", "rasterio torch scipy numpy", id="package"),
-    ],
-)
-def test_reading_loads_no_more_than_it_needs(dataset, scene, code, absent):
-    call = code.format(dataset=str(dataset.path), scene=str(scene))
-    program = f"import alos2tut, sys\n{call}\nprint([n for n in {absent.split()!r} if n in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
 
 
 # --- a dataset that was damaged

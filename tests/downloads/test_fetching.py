@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -981,16 +979,3 @@ def test_an_interrupted_fetch_starts_its_file_anew(capsys, monkeypatch):
     monkeypatch.setattr(downloads, "fetch_entry", stop)
     assert main(["fetch", "jaxa_l15_fuji"]) == 130
     assert "starts this file anew" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("module", "heavy"),
-    [
-        ("fetching", {"torch", "rasterio", "scipy", "matplotlib"}),
-        ("manifest", {"torch", "rasterio", "scipy", "matplotlib", "requests", "pooch"}),
-    ],
-)
-def test_downloads_load_nothing_heavy(module, heavy):
-    code = f"import sys, alos2tut.downloads.{module}; print({heavy} & sys.modules.keys())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
