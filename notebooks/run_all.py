@@ -1,20 +1,25 @@
 """Run the five notebooks headless and say where everything lies.
 
 ``make tutorial`` calls this. Each notebook is executed by papermill with the same parameters; what one makes, the next
-finds. Executed notebooks go to ``<work-dir>/notebooks``.
+finds. Executed notebooks go to ``<work-dir>/notebooks``. With ``--check``, results that cannot come of training are an
+error: a loss that did not fall, a map of one class, scores outside what speckle and a simulated ground allow.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import papermill
+import rasterio
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -51,6 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="quick", help="quick, laptop or paper")
     parser.add_argument("--work-dir", type=Path, default=HERE.parent / "work", help="where results live")
+    parser.add_argument("--check", action="store_true", help="fail when results show that nothing was learned")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter")
     options = parser.parse_args()
     # kernels must find this environment's interpreter, wherever the command was typed
@@ -74,7 +80,82 @@ def main() -> int:
             return 1
     (out_dir / "times.json").write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")
     print_summary(work_dir, seconds)
-    return 0
+    failures = list(check(work_dir)) if options.check else []
+    for failure in failures:
+        print(f"check failed: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+#: The least share by which each loss falls, from the first tenth of its steps to the last
+LOSS_FALLS_BY = {"pretrain": 0.1, "finetune": 0.1}
+#: The least and the largest scores, of both networks on the test list and of the map against all labels
+SCORES = {"miou": (0.15, 0.9), "pixel_accuracy": (0.5, 0.97)}
+#: How many times better than the answer "the commonest class everywhere" a network's mIoU is
+ABOVE_CONSTANT = 1.5
+#: The largest share of one class in the map, and how many classes have at least a hundredth of it
+LARGEST_SHARE, CLASSES_MAPPED = 0.9, 3
+
+
+def check(work_dir: Path) -> Iterator[str]:
+    """What is wrong with the results of a run in the profile ``quick`` or a larger one; nothing, if all is well.
+
+    How much was learned is not asked: only that something was, and that scores are such as speckle leaves possible.
+    """
+    yield from losses_that_did_not_fall(work_dir)
+    yield from scores_out_of_range(work_dir)
+    yield from maps_of_one_class(work_dir)
+
+
+def losses_that_did_not_fall(work_dir: Path) -> Iterator[str]:
+    """Trainings that learned nothing."""
+    for stage, share in LOSS_FALLS_BY.items():
+        runs = sorted(work_dir.glob(f"{stage}-*/metrics.csv"))
+        if not runs:
+            yield f"no {stage}-*/metrics.csv in {work_dir}"
+        for path in runs:
+            with open(path, newline="", encoding="utf-8") as file:
+                losses = np.array([float(row["loss"]) for row in csv.DictReader(file)])
+            tenth = max(1, len(losses) // 10)
+            first, last = losses[:tenth].mean(), losses[-tenth:].mean()
+            if not last <= (1 - share) * first:
+                yield f"{path}: the loss went from {first:.4g} to {last:.4g}; it should fall by {share:.0%} at least"
+
+
+def scores_out_of_range(work_dir: Path) -> Iterator[str]:
+    """Scores of the two networks side by side, and of the map, that are too bad or too good."""
+    reports = [(path, json.loads(path.read_bytes())) for path in sorted(work_dir.glob("evaluate-*/report.json"))]
+    judged = [
+        (f"{path}, {name}", scores)
+        for path, report in reports
+        if len(report["models"]) == 2  # comparisons over few labels leave others, of one model each
+        for name, scores in report["models"].items()
+    ]
+    if not judged:
+        yield f"no evaluate-*/report.json of two models in {work_dir}"
+    for where, scores in judged:
+        reference = np.array(scores["confusion_matrix"]).sum(axis=1)
+        constant = reference.max() / reference.sum() / np.count_nonzero(reference)
+        if not (scores["miou"] or 0) > ABOVE_CONSTANT * constant:
+            yield f"{where}: miou is {scores['miou']}; the commonest class everywhere would have {constant:.3f}"
+    judged += [(str(path), json.loads(path.read_bytes())) for path in work_dir.glob("map-*/landcover_agreement.json")]
+    for where, scores in judged:
+        for name, (low, high) in SCORES.items():
+            if not low <= (scores[name] or 0) <= high:
+                yield f"{where}: {name} is {scores[name]}, not between {low} and {high}"
+
+
+def maps_of_one_class(work_dir: Path) -> Iterator[str]:
+    """Maps that hold hardly more than one class."""
+    maps = sorted(work_dir.glob("map-*/landcover.tif"))
+    if not maps:
+        yield f"no map-*/landcover.tif in {work_dir}"
+    for path in maps:
+        with rasterio.open(path) as raster:
+            counts = np.bincount(raster.read(1).ravel(), minlength=256)[:255]  # 255: no data
+        shares = counts / max(1, counts.sum())
+        if shares.max() > LARGEST_SHARE or np.count_nonzero(shares >= 0.01) < CLASSES_MAPPED:
+            largest = {index: round(float(shares[index]), 3) for index in np.argsort(-shares)[:CLASSES_MAPPED].tolist()}
+            yield f"{path}: the map is (nearly) constant; its largest shares by class index: {largest}"
 
 
 def print_summary(work_dir: Path, seconds: dict[str, float]) -> None:

@@ -1,0 +1,88 @@
+"""What ``run_all.py --check`` calls a failure, on made-up results."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+SCRIPT = Path(__file__).resolve().parents[2] / "notebooks" / "run_all.py"
+
+#: forty steps of a loss that falls by a third
+FALLING = np.linspace(0.9, 0.6, 40)
+#: a quarter of the pixels in each of four classes, most of them right
+MATRIX = (np.eye(4, dtype=int) * 80 + 5).tolist()
+GOOD = {"miou": 0.6, "pixel_accuracy": 0.8, "confusion_matrix": MATRIX}
+#: of two classes; saying one of them everywhere has an mIoU of a quarter
+TWO = {"miou": 0.3, "confusion_matrix": [[50, 0], [0, 50]]}
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("run_all", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_results(folder: Path, *, losses=FALLING, scores=GOOD, agreement=GOOD, shares=(0.4, 0.3, 0.2, 0.1)) -> Path:
+    """Results of a run: a training of each kind, a report, a map."""
+    for stage in ("pretrain-1", "finetune-1", "evaluate-1", "map-1"):
+        (folder / stage).mkdir()
+    steps = [f"{step},{loss}" for step, loss in enumerate(losses, 1)]
+    (folder / "pretrain-1" / "metrics.csv").write_text("\n".join(["step,loss", *steps]) + "\n")
+    steps = [f"{step},{loss},0.5" for step, loss in enumerate(FALLING, 1)]
+    (folder / "finetune-1" / "metrics.csv").write_text("\n".join(["step,loss,val_miou", *steps]) + "\n")
+    models = {"segmenter": scores, "baseline": GOOD}
+    (folder / "evaluate-1" / "report.json").write_text(json.dumps({"models": models}))
+    (folder / "map-1" / "landcover_agreement.json").write_text(json.dumps(agreement))
+    values = np.append(np.repeat(np.arange(len(shares)), np.rint(np.array(shares) * 1000).astype(int)), [255] * 24)
+    grid = {"transform": rasterio.Affine(5, 0, 0, 0, -5, 0), "crs": "EPSG:32654"}
+    with rasterio.open(folder / "map-1" / "landcover.tif", "w", driver="GTiff", dtype="uint8", count=1, width=32,
+                       height=32, **grid) as raster:  # fmt: skip
+        raster.write(values.reshape(32, 32).astype(np.uint8), 1)
+    return folder
+
+
+def test_good_results_pass(script, tmp_path):
+    assert list(script.check(write_results(tmp_path))) == []
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        pytest.param({"shares": (1.0,)}, "landcover.tif: the map is (nearly) constant", id="constant map"),
+        pytest.param({"shares": (0.95, 0.03, 0.02)}, "the map is (nearly) constant", id="nearly constant map"),
+        pytest.param({"shares": (0.5, 0.5)}, "the map is (nearly) constant", id="map of two classes"),
+        pytest.param({"losses": FALLING[::-1]}, "pretrain-1/metrics.csv: the loss went from", id="rising loss"),
+        pytest.param({"losses": [0.7] * 40}, "the loss went from 0.7 to 0.7", id="loss that stays"),
+        pytest.param({"losses": [0.9] * 39 + [float("nan")]}, "to nan", id="loss that is no number"),
+        pytest.param({"scores": GOOD | {"miou": 0.05}}, "report.json, segmenter: miou is 0.05, not", id="bad"),
+        pytest.param({"scores": GOOD | TWO}, "miou is 0.3; the commonest class everywhere would have 0.25", id="guess"),
+        pytest.param({"scores": GOOD | {"miou": 0.99}}, "report.json, segmenter: miou is 0.99, not", id="too good"),
+        pytest.param({"scores": GOOD | {"miou": None}}, "miou is None", id="no score"),
+        pytest.param({"agreement": GOOD | {"pixel_accuracy": 0.3}}, "agreement.json: pixel_accuracy is 0.3", id="map"),
+    ],
+)
+def test_results_that_show_no_learning_fail(script, tmp_path, results, said):
+    failures = list(script.check(write_results(tmp_path, **results)))
+    assert failures and said in "\n".join(failures)
+
+
+def test_results_that_are_not_there_fail(script, tmp_path):
+    missing = "\n".join(script.check(tmp_path))
+    assert all(f"no {name}" in missing for name in ("pretrain-", "finetune-", "evaluate-", "map-"))
+
+
+def test_a_failed_check_is_the_exit_status(script, tmp_path, monkeypatch, capsys):
+    write_results(tmp_path, shares=(1.0,))
+    monkeypatch.setattr(script, "run", lambda *_: 1.0)
+    words = ["run_all.py", "--work-dir", str(tmp_path)]
+    for arguments, status in [(words, 0), ([*words, "--check"], 1)]:
+        monkeypatch.setattr(script.sys, "argv", arguments)
+        assert script.main() == status
+    assert "check failed: " in capsys.readouterr().err
