@@ -29,8 +29,9 @@ from ..core.artifacts import matches
 from ..core.errors import Alos2TutError, closest
 from ..core.progress import progress_bar
 from ..products.georeference import parsed_crs
+from ..products.metadata import POLARIZATIONS
 from ..products.opening import open_product
-from ..products.product import POLARIZATIONS, Product
+from ..products.product import Product
 from .config import DatasetConfig
 from .encoding import same_spacing
 

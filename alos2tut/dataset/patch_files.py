@@ -35,7 +35,7 @@ from ..core.config import from_dict
 from ..core.errors import Alos2TutError, closest, warn
 from ..core.progress import progress_bar
 from ..core.version import __version__
-from ..products.product import POLARIZATIONS, MapGrid
+from ..products.metadata import POLARIZATIONS, MapGrid
 from ..products.rasters import LONLAT, RasterBand, reprojected
 from ..products.sources import FileSource
 from .balance import histogram

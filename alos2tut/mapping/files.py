@@ -18,7 +18,7 @@ from rasterio.errors import RasterioError
 from .. import geometry
 from ..core.errors import Alos2TutError
 from ..dataset.legend import IGNORE, Legend
-from ..products.product import MapGrid
+from ..products.metadata import MapGrid
 from ..products.rasters import LONLAT, RasterBand, reprojected
 from ..products.sources import FileSource
 

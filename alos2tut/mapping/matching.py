@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from .. import radiometry
 from ..core.errors import Alos2TutError, warn
 from ..dataset.encoding import same_spacing
-from ..products.product import FloatArray, Product
+from ..products.product import Product
+from ..products.reading import FloatArray
 
 #: pixels along a side, as many as a raster may have that this package reads
 _LARGEST_SIDE = 2**17

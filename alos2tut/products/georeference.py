@@ -17,8 +17,9 @@ from rasterio.errors import CRSError
 from .. import geometry
 from ..core.errors import Alos2TutError, warn
 from .ceos import ImageFile
-from .product import MapGrid, SlantRangeIncidence
+from .metadata import MapGrid
 from .rasters import LONLAT, reprojected
+from .reading import SlantRangeIncidence
 from .sources import FileSource
 
 #: of the satellite over a sphere: 628 km, and some for the shape of the Earth and of the orbit

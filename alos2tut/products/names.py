@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 from xml.etree import ElementTree
 
 from ..core.errors import Alos2TutError
-from .product import POLARIZATIONS
+from .metadata import POLARIZATIONS
 from .sources import Delivery, FileSource, find_files
 
 Kind: TypeAlias = Literal["delivered", "card4l", "mosaic"]

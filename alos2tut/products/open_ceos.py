@@ -12,13 +12,13 @@ from .. import geometry, radiometry
 from ..core.errors import Alos2TutError, warn
 from .ceos import ImageFile, read_leader, read_summary, read_volume
 from .georeference import ceos_grid, line_places, slant_range_incidence
+from .metadata import MapGrid
 from .names import (
     Found,
     day_of,
     iso_time,
     number,
 )
-from .product import MapGrid
 from .rasters import RasterBand
 from .sources import FileSource
 

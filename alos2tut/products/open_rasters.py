@@ -32,8 +32,9 @@ from .open_ceos import (
     _of_one_shape,
     _tiff_grid,
 )
-from .product import Layer, Product
+from .product import Product
 from .rasters import RasterBand
+from .reading import Layer
 from .sources import FileSource
 
 #: from this year on the mosaic writes 1 for "no data", 0 before

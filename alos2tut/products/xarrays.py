@@ -120,7 +120,7 @@ def _read_pixels(
     if scale == "slc":
         return product.read_slc(area, polarization=polarization)
     # the warning of a conversion was given with the Dataset
-    return product._read(scale, area, polarization, looks, quantity)
+    return product._reader(scale, area, polarization, looks, quantity).whole()
 
 
 def _read_dates(product: Product, name: str, area: tuple[int, int, int, int]) -> NDArray[Any]:

@@ -17,8 +17,9 @@ from ..dataset.labels import LabelMap, label_files
 from ..dataset.legend import IGNORE, Legend
 from ..mapping.files import MapFile, PixelWindow, map_file
 from ..metrics import classes_named, water_classes
+from ..products.metadata import MapGrid
 from ..products.opening import open_product
-from ..products.product import MapGrid, Product
+from ..products.product import Product
 
 #: left, right, bottom, top in columns and rows of a map, as matplotlib has it
 Extent: TypeAlias = tuple[float, float, float, float]

@@ -44,7 +44,8 @@ from alos2tut.dataset.estimate import estimate_dataset
 from alos2tut.dataset.labels import label_files
 from alos2tut.dataset.store import BOX_COLUMNS, SPLITS, PatchDataset
 from alos2tut.dataset.survey import PatchGrid
-from alos2tut.products.product import Layer, Product
+from alos2tut.products.product import Product
+from alos2tut.products.reading import Layer
 
 AUTHORS = ["Year", "Month", "Day", "FolderPath", "FileName", "MinLon", "MinLat", "MaxLon", "MaxLat"]
 AUTHORS += ["Latitude", "Longitude", "Category"]

@@ -524,8 +524,9 @@ def test_the_off_nadir_angle_is_the_leaders_else_that_of_the_summary(copied):
 
 
 def test_level_31_is_opened_as_15_and_warned_of(packaged):
+    folder = packaged("CEOS 3.1")
     with pytest.warns(Alos2TutWarning, match=r"3\.1.*dynamic range") as caught:
-        product = open_product(packaged("CEOS 3.1"))
+        product = open_product(folder)
     assert caught[0].filename == __file__
     assert product.level == "3.1" and "dynamic range" in product.notes[0]
     np.testing.assert_array_equal(product.read_db(), opened(packaged("CEOS 2.1")).read_db())

@@ -34,8 +34,10 @@ from support.products import (
 from support.properties import examples
 
 from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product
-from alos2tut.products import product as products
+from alos2tut.products import reading
 from alos2tut.products.ceos import ImageFile
+from alos2tut.products.metadata import MapGrid
+from alos2tut.products.quicklook import quicklook_png
 
 #: pixels of 100 m, so that incidence varies by more than a degree
 COARSE = rasterio.Affine(100, 0, 350_000, 0, -100, 3_900_000)
@@ -185,9 +187,9 @@ def uneven(tmp_path_factory) -> Product:
 @pytest.mark.parametrize("strip_px", [1, 100_000], ids=["strips of one block", "strips of many"])
 def test_strips_change_no_bit(uneven, monkeypatch, looks, strip_px):
     window = (13, 17, 400, 2000)
-    monkeypatch.setattr(products, "_STRIP_PX", 10**9)
+    monkeypatch.setattr(reading, "_STRIP_PX", 10**9)
     whole = [read(window, looks=looks) for read in (uneven.read_dn, uneven.read_power, uneven.read_db)]
-    monkeypatch.setattr(products, "_STRIP_PX", strip_px)
+    monkeypatch.setattr(reading, "_STRIP_PX", strip_px)
     parts = [read(window, looks=looks) for read in (uneven.read_dn, uneven.read_power, uneven.read_db)]
     assert [part.tobytes() for part in parts] == [part.tobytes() for part in whole]
 
@@ -285,7 +287,7 @@ def test_more_looks_than_memory_should_hold_are_refused(small, read, looks):
 
 def test_a_conversion_does_not_depend_on_strips(coarse, monkeypatch):
     whole = coarse.read_power(quantity="gamma0", looks=(30, 50))
-    monkeypatch.setattr(products, "_STRIP_PX", 1)
+    monkeypatch.setattr(reading, "_STRIP_PX", 1)
     np.testing.assert_array_equal(coarse.read_power(quantity="gamma0", looks=(30, 50)), whole)
 
 
@@ -451,7 +453,7 @@ def test_the_error_of_one_angle_is_that_of_the_products_width(centered, width, i
 def test_the_error_of_one_angle_in_slant_range_is_that_of_the_ground(slc):
     one_angle = dataclasses.replace(slc, slant_range_incidence=None, shape=(48, 10_000), incidence_deg=36.3)
     ground = one_angle.spacing_m[1] / np.sin(np.radians(36.3))
-    on_a_map = dataclasses.replace(one_angle, grid=products.MapGrid(UTM_CRS, rasterio.Affine.scale(ground)))
+    on_a_map = dataclasses.replace(one_angle, grid=MapGrid(UTM_CRS, rasterio.Affine.scale(ground)))
     assert one_angle.conversion_told() == on_a_map.conversion_told() and "0.00" not in one_angle.conversion_told()
     unknown = dataclasses.replace(one_angle, stated_spacing_m=None)
     assert "off by an unknown amount" in unknown.conversion_told()
@@ -659,7 +661,7 @@ def test_blocks_tile_the_result_and_change_no_bit(plain, scale, looks, rows):
 
 
 def test_blocks_of_many_strips_change_no_bit(uneven, monkeypatch):
-    monkeypatch.setattr(products, "_STRIP_PX", 20_000)
+    monkeypatch.setattr(reading, "_STRIP_PX", 20_000)
     blocks = list(uneven.blocks(looks=3, rows=64))
     assert [len(values) for _, values in blocks] == [64] * 15 + [41]
     assert np.concatenate([values for _, values in blocks]).tobytes() == uneven.read_db(looks=3).tobytes()
@@ -933,7 +935,7 @@ def test_what_is_missing_is_darkest_in_a_picture(plain, slc):
     for product, missing in ((plain, amplitudes() == 0), (slc, ~np.isfinite(slc.read_db()))):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(io.BytesIO(products.quicklook_png(product))) as picture:
+            with rasterio.open(io.BytesIO(quicklook_png(product))) as picture:
                 np.testing.assert_array_equal(picture.read(1) == 0, missing)
 
 
@@ -987,7 +989,7 @@ def test_a_polarisation_is_chosen_where_none_is_named(plain, held, named, chosen
 
 @pytest.mark.parametrize(("crs", "metres"), [("EPSG:2263", 1200 / 3937), ("EPSG:32654", 1.0)])
 def test_spacing_is_in_metres_whatever_the_unit_of_the_map(plain, crs, metres):
-    grid = products.MapGrid(rasterio.crs.CRS.from_user_input(crs), rasterio.Affine(10, 0, 9e5, 0, -20, 2e5))
+    grid = MapGrid(rasterio.crs.CRS.from_user_input(crs), rasterio.Affine(10, 0, 9e5, 0, -20, 2e5))
     assert dataclasses.replace(plain, grid=grid).spacing_m == pytest.approx((20 * metres, 10 * metres))
 
 

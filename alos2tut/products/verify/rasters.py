@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import radiometry
+from ..metadata import POLARIZATIONS
 from ..names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, factor_of_equation, number, read_xml, xml_texts
 from ..open_rasters import MOSAIC_NO_DATA_ONE_SINCE
-from ..product import POLARIZATIONS
 from ..rasters import RasterBand
 from .checks import Check, alike, all_there, compared, corner_centres, judged, numbers, run, table, time_of, tried
 

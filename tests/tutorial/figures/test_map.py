@@ -22,7 +22,7 @@ from alos2tut.geometry import metres_per_degree
 from alos2tut.mapping.agreement import map_agreement
 from alos2tut.mapping.files import orientation
 from alos2tut.mapping.preview import preview, round_length_m
-from alos2tut.products.product import MapGrid
+from alos2tut.products.metadata import MapGrid
 from alos2tut.products.rasters import write_cog
 from alos2tut.tutorial import map_view as map_views
 from alos2tut.tutorial import widgets

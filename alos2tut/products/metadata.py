@@ -1,0 +1,271 @@
+"""What is known of a product: identity, place, times, view, calibration; not its pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from affine import Affine
+from rasterio.crs import CRS
+
+from .. import geometry
+from ..core.errors import Alos2TutError, closest
+from .rasters import LONLAT, reprojected
+from .reading import Band, Layer, SlantRangeIncidence, error_of_one_angle_db
+
+POLARIZATIONS = ("HH", "HV", "VH", "VV")
+
+
+@dataclass(frozen=True)
+class MapGrid:
+    """Where pixels lie on a map: pixel corners (column, row) → ``transform`` → coordinates in ``crs``."""
+
+    crs: CRS
+    transform: Affine
+
+    def spacing_m(self, shape: tuple[int, int]) -> tuple[float, float]:
+        """Pixel spacing in metres, (rows, columns); where the unit is degrees, in the middle of so many pixels."""
+        t = self.transform
+        dx, dy = math.hypot(t.a, t.d), math.hypot(t.b, t.e)
+        if not self.crs.is_geographic:
+            metres = self.crs.linear_units_factor[1] if self.crs.is_projected else 1.0
+            return dy * metres, dx * metres
+        latitude = (t * (shape[1] / 2, shape[0] / 2))[1]
+        per_degree = geometry.metres_per_degree(latitude)
+        return dy * per_degree[0], dx * per_degree[1]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Metadata:
+    """What is known of a product; :class:`.Product` explains the attributes."""
+
+    path: Path
+    kind: str
+    level: str
+    shape: tuple[int, int]
+    grid: MapGrid | None
+    polarizations: tuple[str, ...]
+    quantity: str
+    calibration_factor_db: float
+    calibration_source: str
+    files: tuple[Path, ...]
+    bands: Mapping[str, Band] = field(repr=False)
+    layers: Mapping[str, Layer] = field(default_factory=dict)
+    no_data_dn: tuple[int, ...] = (0,)
+    default_polarization: str | None = None
+    scene_id: str | None = None
+    product_id: str | None = None
+    mode: str | None = None
+    beam: str | None = None
+    look_side: str | None = None
+    orbit_direction: str | None = None
+    orbit: int | None = None
+    frame: int | None = None
+    scan: int | None = None
+    scans: tuple[int, ...] = ()
+    acquired: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    processed: str | None = None
+    incidence_deg: float | None = None
+    off_nadir_deg: float | None = None
+    slant_range_incidence: SlantRangeIncidence | None = field(default=None, repr=False)
+    looks: tuple[float, float] | None = None
+    resolution_m: tuple[float, float] | None = None
+    noise_floor_db: Mapping[str, float] = field(default_factory=dict)
+    stated_spacing_m: tuple[float, float] | None = None
+    stated_footprint: tuple[tuple[float, float], ...] = ()
+    software: str | None = None
+    simulated: bool = False
+    browse_jpeg: Callable[[], bytes] | None = field(default=None, repr=False)
+    gaps: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    # --- place
+
+    @property
+    def crs(self) -> CRS:
+        """The coordinate system of the map grid; an error in slant range."""
+        return self._map_grid().crs
+
+    @property
+    def transform(self) -> Affine:
+        """From (column, row), pixel corners, to map coordinates; an error in slant range."""
+        return self._map_grid().transform
+
+    def _map_grid(self) -> MapGrid:
+        if self.grid is None:
+            raise Alos2TutError(
+                f"lies in slant range (Level {self.level}): its pixels have no place on a map",
+                where=self.path,
+                remedy="Order the scene as Level 2.1, or project it with SAR software first.",
+            )
+        return self.grid
+
+    @property
+    def spacing_m(self) -> tuple[float, float]:
+        """Pixel spacing in metres, (rows, columns), also where the map's unit is another.
+
+        For geographic coordinates at the centre of the product; in slant range along track × slant range.
+        """
+        if self.grid is None:
+            return self.stated_spacing_m or (math.nan, math.nan)
+        return self._map_grid().spacing_m(self.shape)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right, top of all four corners, in the product's CRS."""
+        xs, ys = zip(*self._corners(), strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    def _corners(self) -> list[tuple[float, float]]:
+        """Outer corners of the raster in its CRS: top left, top right, bottom right, bottom left."""
+        height, width = self.shape
+        return [self.transform * corner for corner in ((0, 0), (width, 0), (width, height), (0, height))]
+
+    @property
+    def footprint(self) -> tuple[tuple[float, float], ...]:
+        """Corners of the imaged ground as (longitude, latitude), in order around it.
+
+        As the product states them; where it does not, those of the raster, whose margins may hold no data. Empty
+        in slant range without stated corners, or where the coordinate system leads to no place on Earth.
+        """
+        if self.stated_footprint or self.grid is None:
+            return self.stated_footprint
+        return geometry.on_earth(reprojected(self._corners(), self.crs, LONLAT))
+
+    @property
+    def incidence_source(self) -> str | None:
+        """Where :meth:`read_incidence` takes angles from; "scene centre" if only that one angle is known."""
+        if "local_incidence" in self.layers:
+            return "delivered layer (local, with terrain)"
+        if self.slant_range_incidence is not None:
+            return "slant range of the lines (smooth Earth)"
+        return None if self.incidence_deg is None else "scene centre"
+
+    # --- what it is
+
+    @property
+    def name(self) -> str:
+        """The name of the image that is read when no polarisation is named."""
+        return self.image_name()
+
+    def image_name(self, polarization: str | None = None) -> str:
+        """What the image of a polarisation is called, and patches of it begin with.
+
+        As JAXA has it: ``IMG-HV-<scene>-<product>``, with ``-F1`` for a scan, or ``<scene>_<product>_HV_SLP`` for
+        Level 2.2. Shorter than that ``N23W161_20_HV`` for a tile of the mosaic, ``N23W161_20_forest`` for one of the
+        forest map.
+        """
+        polarization = self.choose_polarization(polarization) if self.polarizations else next(iter(self.layers), "")
+        if self.product_id and self.level == "2.2":
+            return f"{self.scene_id}_{self.product_id}_{polarization}_SLP"
+        if self.product_id:
+            return f"IMG-{polarization}-{self.scene_id}-{self.product_id}"
+        return f"{self.scene_id or self.path.name}_{polarization}"
+
+    def choose_polarization(self, wanted: str | None = None) -> str:
+        """The polarisation that is read: ``wanted``, or which one it is where none is named.
+
+        That of the image file by which the product was opened, else the only one, else HH, else VV, else the first
+        of ``polarizations``.
+
+        Raises:
+            Alos2TutError: one that the product does not hold.
+        """
+        if wanted is None and self.default_polarization is not None:
+            return self.default_polarization
+        if not self.polarizations:
+            raise Alos2TutError("holds no backscatter images", where=self.path, remedy=self._layers_told())
+        if wanted is None:
+            return next((name for name in ("HH", "VV") if name in self.polarizations), self.polarizations[0])
+        if wanted not in self.polarizations:
+            raise Alos2TutError(
+                f"has no polarisation '{wanted}'",
+                where=self.path,
+                remedy=f"It holds {', '.join(self.polarizations)}.",
+            )
+        return wanted
+
+    def _layers_told(self, wanted: str = "") -> str:
+        if not self.layers:
+            return "It comes without layers."
+        return closest(wanted, self.layers) if wanted else f"It holds the layers {', '.join(self.layers)}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything known about the product as plain values, ready for JSON; None for what is not known.
+
+        That is also quantity and calibration of a product that holds no images.
+        """
+        calibration = ("quantity", "calibration_factor_db", "calibration_source")
+        plain: tuple[str, ...] = ("kind", "level", *calibration, "scene_id", "product_id")
+        plain += ("mode", "beam", "look_side", "orbit_direction", "orbit", "frame", "scan", "acquired", "started")
+        plain += ("ended", "processed", "incidence_deg", "incidence_source", "off_nadir_deg", "software", "simulated")
+        lists = ("shape", "polarizations", "looks", "resolution_m", "no_data_dn", "scans", "gaps", "notes")
+        grid: dict[str, Any] = {"crs": None, "transform": None, "bounds": None}
+        if self.grid is not None:
+            grid = {"crs": self.crs.to_string(), "transform": list(self.transform)[:6], "bounds": list(self.bounds)}
+        return {
+            "path": str(self.path),
+            **{name: getattr(self, name) for name in plain},
+            **({} if self.polarizations else dict.fromkeys(calibration)),
+            **{name: None if (value := getattr(self, name)) is None else list(value) for name in lists},
+            "spacing_m": None if math.isnan(self.spacing_m[0]) else list(self.spacing_m),
+            **grid,
+            "footprint_lonlat": [list(corner) for corner in self.footprint],
+            "noise_floor_db": dict(self.noise_floor_db),
+            "layers": {name: layer.to_dict() for name, layer in self.layers.items()},
+            "files": [file.name for file in self.files],
+        }
+
+    def __repr__(self) -> str:
+        rows, cols = self.shape
+        place = "slant range" if self.grid is None else self.crs.to_string()
+        dy, dx = self.spacing_m
+        spacing = "" if math.isnan(dy) else f" of {dy:.4g} × {dx:.4g} m"
+        return (
+            f"<Product {self.name}: {self.kind}, level {self.level}, {'+'.join(self.polarizations) or 'no images'}, "
+            f"{rows} × {cols} px{spacing}, {place}>"
+        )
+
+    # --- other quantities
+
+    def is_converted(self, quantity: str | None) -> bool:
+        """Whether reading this quantity converts: it is another than the product's (None: its own).
+
+        Raises:
+            Alos2TutError: no quantity, or one to which no incidence angle leads.
+        """
+        if quantity is None or quantity == self.quantity:
+            return False
+        self.choose_polarization()  # without images there is nothing to convert
+        if quantity not in ("sigma0", "gamma0"):
+            raise Alos2TutError(f"unknown quantity '{quantity}'", where="quantity", remedy="Known: gamma0, sigma0.")
+        if self.incidence_source is None:
+            raise Alos2TutError(
+                f"cannot turn {self.quantity} into {quantity}: no incidence angle is known",
+                where=self.path,
+                remedy=f"Read {self.quantity}.",
+            )
+        return True
+
+    def conversion_told(self) -> str:
+        """What another quantity is made from, and how far that is off where one angle stands for all."""
+        told = f"from {self.quantity} by incidence: {self.incidence_source}"
+        if self.incidence_source != "scene centre":
+            return told
+        error_db = self._error_of_one_angle_db()
+        size = f"about ±{max(error_db, 0.01):.2f} dB at the edges of the swath"
+        return f"{told} {self.incidence_deg:.2f}°, off by {'an unknown amount' if math.isnan(error_db) else size}"
+
+    def _error_of_one_angle_db(self) -> float:
+        """See :func:`.error_of_one_angle_db`; NaN for a single scan of ScanSAR, which is not at the scene's centre."""
+        if self.scan is not None or self.incidence_deg is None:
+            return math.nan
+        half_m = self.shape[1] * self.spacing_m[1] / 2
+        if self.grid is None:
+            half_m /= math.sin(math.radians(self.incidence_deg))
+        return error_of_one_angle_db(self.incidence_deg, half_m)

@@ -1,0 +1,85 @@
+"""What a notebook shows of a product: a small picture, and a table of what is known."""
+
+from __future__ import annotations
+
+import base64
+import html
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+
+from .. import radiometry
+from ..core.errors import Alos2TutError
+from .rasters import RasterBand
+
+if TYPE_CHECKING:
+    from .product import Product
+    from .reading import Band, FloatArray
+
+
+def product_html(product: Product) -> str:
+    """A picture of the product, or why there is none, and a table of what is known."""
+    lines = (
+        f"<tr><td style='text-align:left'>{html.escape(key)}</td>"
+        f"<td style='text-align:left'>{html.escape(_shown(value))}</td></tr>"
+        for key, value in product.to_dict().items()
+        if key not in ("path", "files") and value not in (None, [], {})
+    )
+    table = f"<table><caption>{html.escape(product.name)}</caption>{''.join(lines)}</table>"
+    try:
+        picture = _picture(product)
+    except Alos2TutError as error:  # what is known of a damaged product still shows
+        picture = f"<p>{html.escape(str(error))}</p>"
+    return f"<div style='display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start'>{picture}{table}</div>"
+
+
+def _picture(product: Product) -> str:
+    if product.polarizations:
+        mime, picture = "image/png", quicklook_png(product)
+    elif product.browse_jpeg is not None:
+        mime, picture = "image/jpeg", product.browse_jpeg()
+    else:
+        return ""
+    title = html.escape(f"Quick-look of {product.name}")
+    return f"<img alt='{title}' width='320' src='data:{mime};base64,{base64.b64encode(picture).decode()}'>"
+
+
+def quicklook_png(product: Product, max_px: int = 320) -> bytes:
+    """A small grey picture of a product as PNG, from some of its pixels: dB, black where there is no data."""
+    band = product.bands[product.choose_polarization()]
+    if isinstance(band, RasterBand):
+        mean_square = radiometry.mean_square(band.thumbnail(max_px), (1, 1), no_data=product.no_data_dn)
+    else:
+        mean_square = _sampled(band, product, -(-max(product.shape) // max_px))
+    db = radiometry.to_db(mean_square)
+    known = db[np.isfinite(db)]
+    low, high = np.percentile(known, [1, 99]) if known.size else (0.0, 1.0)
+    grey = np.where(np.isfinite(db), 1 + 254 * np.clip((db - low) / max(high - low, 1e-6), 0, 1), 0).astype(np.uint8)
+    profile: dict[str, Any] = {"driver": "PNG", "dtype": "uint8", "count": 1}
+    with rasterio.MemoryFile() as memory, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with memory.open(**profile, height=grey.shape[0], width=grey.shape[1]) as picture:
+            picture.write(grey, 1)
+        return bytes(memory.read())
+
+
+def _sampled(band: Band, product: Product, looks: int) -> FloatArray:
+    """⟨DN²⟩ of the first lines of every block of so many looks; all of them would take as long as reading it all."""
+    (height, width), means = product.shape, []
+    for first in range(0, height, looks):
+        lines = min(looks, 4, height - first)
+        strip = next(iter(band.strips(slice(first, first + lines), slice(0, width), lines)))
+        means.append(radiometry.mean_square(strip, (lines, looks), no_data=product.no_data_dn)[0])
+    return np.stack(means)
+
+
+def _shown(value: Any) -> str:
+    """A value of :meth:`Product.to_dict` as a reader likes it."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_shown(part)}" for key, part in value.items())
+    return ", ".join(_shown(v) for v in value) if isinstance(value, list) else str(value)

@@ -1,0 +1,304 @@
+"""How pixels are read: strip by strip, averaged over blocks of looks, scaled; layers and angles likewise.
+
+A band gives strips of lines, whatever the packaging; a :class:`PixelReader` makes arrays or blocks of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from rasterio.windows import Window
+
+from .. import geometry, radiometry
+from ..core.errors import Alos2TutError, closest
+
+WindowLike: TypeAlias = Window | tuple[int, int, int, int]
+FloatArray: TypeAlias = NDArray[np.float32]
+#: factors of the pixels at these rows and columns, (rows, columns)
+Weigh: TypeAlias = Callable[[slice, slice], FloatArray]
+#: writes what ⟨DN²⟩ means into another array of its shape
+Finish: TypeAlias = Callable[[FloatArray, FloatArray], object]
+T = TypeVar("T")
+
+#: what pixels can be read as: dB and power are calibrated, DN (amplitude) is as delivered
+SCALES = ("db", "power", "dn")
+#: full-resolution pixels that are worked on at once: few enough to stay in a core's cache
+_STRIP_PX = 2**18
+#: pixels of a block, unless its rows are asked for
+_BLOCK_PX = 2**22
+#: pixels between those at which incidence is computed
+_NODE_PX = 64
+#: units of layers that are more than a factor
+DEGREE, DAYS = "degree", "days since 2014-05-24"
+#: from this local incidence angle on a slope is not seen by the radar
+_GRAZING_DEG = 90
+
+
+class Band(Protocol):
+    """Pixels of one image file."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels, byte order included."""
+
+    def strips(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
+        """A window in strips of at most ``step`` rows; each may lie in a buffer that the next one overwrites."""
+
+
+class SlantRanges(Protocol):
+    """Distance from radar to ground, as the lines of an image state it."""
+
+    def slant_range_m(self, rows: slice, cols: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Metres at these column numbers of consecutive lines, (rows, columns)."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A raster that is delivered beside the images; its values are ``scale`` × number, days, or codes."""
+
+    band: Band = field(repr=False)
+    unit: str
+    scale: float = 1.0
+    no_data: tuple[int, ...] = ()
+    #: what a number means, where it is a code
+    meaning: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of :meth:`values`: that of the codes, datetime64[D], or float32."""
+        if self.unit == "code":
+            return self.band.dtype
+        return np.dtype("datetime64[D]" if self.unit == DAYS else np.float32)
+
+    def values(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """What the numbers mean: codes as they are, NaN or NaT where there is no data, or no radar sees a slope."""
+        if self.unit == "code":
+            return stored
+        missing = np.isin(stored, self.no_data)
+        if self.unit == DAYS:
+            days = np.datetime64("2014-05-24") + stored.astype("timedelta64[D]")
+            return np.where(missing, np.datetime64("NaT"), days)
+        values = (stored * self.scale).astype(np.float32)
+        if self.unit == DEGREE:
+            missing |= values >= _GRAZING_DEG
+        values[missing] = np.nan
+        return values
+
+    def to_dict(self) -> dict[str, Any]:
+        """Unit and meaning as plain values."""
+        return {"unit": self.unit, **({"meaning": dict(self.meaning)} if self.meaning else {})}
+
+
+@dataclass(frozen=True)
+class SlantRangeIncidence:
+    """Incidence angle on a smooth Earth from the slant ranges that the lines state (no terrain)."""
+
+    ranges: SlantRanges = field(repr=False)
+    #: the radar's distance from the Earth's centre
+    radius_m: float
+
+    def degrees(self, rows: slice, cols: slice) -> FloatArray:
+        """Degrees, (rows, columns); at every 64th pixel and linear between: off by 4e-5° for pixels of 25 m."""
+        nodes = np.append(np.arange(cols.start, cols.stop - 1, _NODE_PX), cols.stop - 1)
+        angles = geometry.incidence_by_slant_range_deg(self.ranges.slant_range_m(rows, nodes), self.radius_m)
+        if len(nodes) == 1:
+            return angles.astype(np.float32)
+        position = np.arange(cols.start, cols.stop)
+        left = np.minimum((position - cols.start) // _NODE_PX, len(nodes) - 2)
+        share = ((position - nodes[left]) / (nodes[left + 1] - nodes[left])).astype(np.float32)
+        rise = np.diff(angles, axis=1).astype(np.float32)
+        degrees: FloatArray = angles.astype(np.float32)[:, left] + rise[:, left] * share
+        return degrees
+
+    def strips(self, rows: slice, cols: slice, step: int) -> Iterator[FloatArray]:
+        """Degrees of a window in strips of at most ``step`` rows."""
+        for first in range(rows.start, rows.stop, step):
+            yield self.degrees(slice(first, min(first + step, rows.stop)), cols)
+
+
+@dataclass(frozen=True)
+class PixelReader:
+    """What is to be read of a band: a window of whole look blocks, averaged in power, weighted and scaled."""
+
+    band: Band
+    rows: slice
+    cols: slice
+    #: pixels of a block, (rows, columns)
+    looks: tuple[int, int]
+    #: digital numbers that stand for no data
+    no_data: tuple[int, ...]
+    weigh: Weigh | None
+    finish: Finish
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the result, (rows, columns)."""
+        return -(-_length(self.rows) // self.looks[0]), -(-_length(self.cols) // self.looks[1])
+
+    def whole(self) -> FloatArray:
+        """All of it, float32, NaN where there is no data."""
+        result, first = np.empty(self.shape, dtype=np.float32), 0
+        for strip in self._mean_squares():
+            self.finish(strip, result[first : first + len(strip)])
+            first += len(strip)
+        return result
+
+    def blocks(self, rows: int | None = None) -> Iterator[tuple[Window, FloatArray]]:
+        """So many rows after the other (None: about four million pixels): where they lie in the result, and values.
+
+        A second thread makes the next block while one is worked on.
+        """
+        height, width = self.shape
+        rows = min(rows or max(_BLOCK_PX // width, 1), height)
+        return _one_ahead(self._gathered(rows))
+
+    def _gathered(self, rows: int) -> Generator[tuple[Window, FloatArray], None, None]:
+        """Finished strips put together to blocks of so many rows; the last one may be lower."""
+        height, width = self.shape
+        block: FloatArray | None = None
+        filled = first = 0
+        # no strip crosses two blocks
+        for strip in self._mean_squares(rows if rows < height else None):
+            if block is None:
+                block = np.empty((rows, width), dtype=np.float32)
+            self.finish(strip, block[filled : filled + len(strip)])
+            filled += len(strip)
+            if filled == rows:
+                yield Window(0, first, width, filled), block
+                first, filled, block = first + filled, 0, None
+        if block is not None:
+            yield Window(0, first, width, filled), block[:filled]
+
+    def _mean_squares(self, most: int | None = None) -> Iterator[FloatArray]:
+        """⟨DN²⟩, each pixel times its weight, in strips of a few rows of look blocks.
+
+        With ``most`` no strip crosses a multiple of so many rows of the result. How strips are cut changes no bit.
+        """
+        width = _length(self.cols)
+        step = max(_STRIP_PX // (self.looks[0] * width), 1)
+        if most is not None:
+            # the largest divisor of a block's rows that is small enough
+            step = next(n for n in range(min(step, most), 0, -1) if most % n == 0)
+        first = self.rows.start
+        scratch = np.empty((min(step * self.looks[0], _length(self.rows)), width), dtype=np.float32)
+        for strip in self.band.strips(self.rows, self.cols, step * self.looks[0]):
+            lines = slice(first, first + len(strip))
+            yield radiometry.mean_square(
+                strip,
+                self.looks,
+                no_data=self.no_data,
+                weight=None if self.weigh is None else self.weigh(lines, self.cols),
+                scratch=scratch[: len(strip)],
+            )
+            first = lines.stop
+
+
+def _length(part: slice) -> int:
+    return int(part.stop - part.start)
+
+
+def _one_ahead(items: Generator[T, None, None]) -> Iterator[T]:
+    """The items in their order; a second thread makes each while the one before it is worked on."""
+    end = object()
+    with ThreadPoolExecutor(1) as second:
+        try:
+            coming = second.submit(next, items, end)
+            while (item := coming.result()) is not end:
+                coming = second.submit(next, items, end)
+                yield cast(T, item)
+        finally:
+            # whoever stops early leaves a file open in the second thread
+            second.submit(items.close)
+
+
+def finisher(scale: str, factor_db: float) -> Finish:
+    """What turns ⟨DN²⟩ into amplitude, power or dB by a calibration factor.
+
+    Raises:
+        Alos2TutError: a scale that is none of :data:`SCALES`.
+    """
+    factor = np.float32(factor_db)
+
+    def to_power(mean_square: FloatArray, out: FloatArray) -> None:
+        np.multiply(mean_square, radiometry.to_power(factor).astype(np.float32), out=out)
+
+    def to_db(mean_square: FloatArray, out: FloatArray) -> None:
+        with np.errstate(divide="ignore"):
+            np.log10(mean_square, out=out)
+        np.multiply(out, np.float32(10), out=out)
+        np.add(out, factor, out=out)
+
+    known = {"db": to_db, "power": to_power, "dn": lambda mean_square, out: np.sqrt(mean_square, out=out)}
+    if not isinstance(scale, str) or scale not in known:
+        raise Alos2TutError(f"unknown scale '{scale}'", where="scale", remedy=closest(str(scale), SCALES))
+    return known[scale]
+
+
+def read_strips(
+    source: Band | SlantRangeIncidence,
+    area: tuple[slice, slice],
+    dtype: DTypeLike,
+    convert: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray,
+) -> NDArray[Any]:
+    """Rows and columns of a source as one array of ``dtype``, converted strip by strip."""
+    rows, cols = area
+    result, filled = np.empty((_length(rows), _length(cols)), dtype), 0
+    for strip in source.strips(rows, cols, max(_STRIP_PX // _length(cols), 1)):
+        result[filled : filled + len(strip)] = convert(strip)
+        filled += len(strip)
+    return result
+
+
+def window_slices(
+    window: WindowLike | None, shape: tuple[int, int], looks: tuple[int, int], *, where: Path
+) -> tuple[slice, slice]:
+    """A window grown to whole look blocks, as row and column slices.
+
+    Raises:
+        Alos2TutError: a window that is empty, not in whole pixels, or reaches outside of so many rows and columns.
+    """
+    if window is None:
+        return slice(0, shape[0]), slice(0, shape[1])
+    given: Any = window
+    if isinstance(window, Window):
+        given = (window.row_off, window.col_off, window.height, window.width)
+    try:
+        row, col, height, width = (int(n) for n in given)
+        whole = (row, col, height, width) == tuple(given)
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise Alos2TutError(f"window {given} is not (row, col, height, width) in whole pixels", where=where)
+    inside = row >= 0 and col >= 0 and row + height <= shape[0] and col + width <= shape[1]
+    if not inside or height < 1 or width < 1:
+        raise Alos2TutError(
+            f"window (row {row}, col {col}, height {height}, width {width}) is empty or reaches outside the "
+            f"product of {shape[0]} × {shape[1]} pixels",
+            where=where,
+        )
+    rows, cols = (
+        slice(start // n * n, min(-(-(start + length) // n) * n, size))
+        for start, length, n, size in zip((row, col), (height, width), looks, shape, strict=True)
+    )
+    return rows, cols
+
+
+def error_of_one_angle_db(incidence_deg: float, half_width_m: float) -> float:
+    """How much the cosine of the incidence changes from the scene's centre to its edges, in dB.
+
+    On flat ground, to first order: half the width w is seen under an angle of w · cos θ / R, R the slant range.
+
+    Args:
+        incidence_deg: at the centre.
+        half_width_m: half of the swath on the ground.
+    """
+    theta = math.radians(incidence_deg)
+    slant_range_m = geometry.ORBIT_HEIGHT_M / math.cos(theta)
+    return 10 / math.log(10) * math.tan(theta) * half_width_m * math.cos(theta) / slant_range_m
