@@ -406,12 +406,12 @@ def _fetch(options: argparse.Namespace) -> int | None:
         raise Alos2TutError("goes with --list only", where="--json", remedy="A download has no JSON to show.")
     if options.name is None:
         raise Alos2TutError("needs the NAME of a data set", where="fetch", remedy="alos2tut fetch --list shows them.")
-    from .downloads.fetching import NeedsHands, describe_receipt, fetch_entry
+    from .downloads.fetching import ManualDownload, describe_receipt, fetch_entry
 
     entry = find_entry(options.name, options.manifest)
     try:
         _say(describe_receipt(entry, fetch_entry(entry, options.folder)))
-    except NeedsHands as error:
+    except ManualDownload as error:
         print(f"alos2tut: {error}", file=sys.stderr)  # with its lines: they are a list
         return _REFUSED
     return None

@@ -8,6 +8,7 @@ or run: the reader opens archives where they lie.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import sys
@@ -15,13 +16,15 @@ import textwrap
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import pooch
 import requests
+from pydantic import Strict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 from tqdm.auto import tqdm
 
 from ..core.artifacts import atomic_path, make_folder, read_json, remove_stale_holders, sha256_file, write_json
@@ -33,6 +36,7 @@ from .manifest import (
     ORIGINS,
     DataFile,
     Entry,
+    Sha256,
     describe_facts,
     describe_steps,
     find_entry,
@@ -52,7 +56,7 @@ _LABEL_CHARACTERS = 24
 _WEB_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+)?html", re.IGNORECASE)
 
 
-class NeedsHands(Alos2TutError):
+class ManualDownload(Alos2TutError):
     """A data set that a program cannot fetch. Its text lists what a person can do, on lines of their own."""
 
     def __init__(self, problem: str, entry: Entry):
@@ -84,7 +88,7 @@ def fetch(
         The folder ``<folder>/<name>``.
 
     Raises:
-        NeedsHands: the data set needs an account or other steps by hand, which the text lists.
+        ManualDownload: the data set needs an account or other steps by hand, which the text lists.
         Alos2TutError: an unknown name; no connection; another size or checksum than expected; no space; no permission.
             No file is left under its name that is not whole, and those that were there stay as they were.
     """
@@ -94,7 +98,7 @@ def fetch(
 def fetch_entry(entry: Entry, folder: str | Path = "data", *, progress: bool | None = None) -> Path:
     """As :func:`fetch`, of an entry that was found already."""
     if not entry.files:
-        raise NeedsHands("is not fetched by a program", entry)
+        raise ManualDownload("is not fetched by a program", entry)
     if not isinstance(folder, (str, Path)) or "\0" in str(folder):
         raise Alos2TutError(f"is no path: {quoted(folder)}", where="folder")
     place = Path(folder) / entry.name
@@ -127,8 +131,7 @@ class _Source(NamedTuple):
     remedy: str
 
 
-@dataclass(frozen=True)
-class _Expected:
+class _Expected(NamedTuple):
     """A file's size and checksum, and who says so; None: not known."""
 
     size_bytes: int | None
@@ -137,50 +140,44 @@ class _Expected:
     sha256_source: _Source
 
 
+@dataclass(frozen=True)
+class _Record:
+    """What is kept of a file that was downloaded first."""
+
+    sha256: Sha256
+    bytes: Annotated[int, Strict()]
+    url: str = ""
+
+
 class _Records:
     """The list of checksums in a data set's folder, read and checked once."""
 
     def __init__(self, place: Path):
         self._path = place / CHECKSUMS
-        self._records = self._read()
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        remedy = "Delete it: the checksums are then recorded anew."
         try:
-            content = read_json(self._path) if self._path.exists() else {}
-        except OSError as error:
-            raise Alos2TutError(f"cannot be read ({error.strerror})", where=self._path) from None
-        except Alos2TutError as error:
-            raise Alos2TutError(error.problem, where=self._path, remedy=remedy) from None
-        if not isinstance(content, dict) or not all(_is_record(part) for part in content.values()):
-            raise Alos2TutError("is no list of checksums", where=self._path, remedy=remedy)
-        return content
+            content = read_json(self._path) if os.path.lexists(self._path) else {}
+            self._records = TypeAdapter(dict[str, _Record]).validate_python(content)
+        except (Alos2TutError, ValidationError) as error:
+            problem = error.problem if isinstance(error, Alos2TutError) else "is no list of checksums"
+            remedy = "Delete it: the checksums are then recorded anew."
+            raise Alos2TutError(problem, where=self._path, remedy=remedy) from None
 
     def expect(self, file: DataFile) -> _Expected:
         """What the manifest says of a file, else what was recorded."""
         manifest = _Source("the manifest", "state its own in a manifest of yours (--manifest)")
         here = _Source(str(self._path), f"delete the entry '{file.name}' in {self._path}")
-        recorded = {} if file.sha256 else self._records.get(file.name, {})
-        return _Expected(
-            file.size_bytes or recorded.get("bytes"),
-            manifest if file.size_bytes else here,
-            file.sha256 or recorded.get("sha256"),
-            manifest if file.sha256 else here,
-        )
+        recorded = None if file.sha256 else self._records.get(file.name)
+        size_bytes, sha256 = (recorded.bytes, recorded.sha256) if recorded else (None, file.sha256)
+        size_source, sha256_source = (manifest if fact else here for fact in (file.size_bytes, file.sha256))
+        return _Expected(file.size_bytes or size_bytes, size_source, sha256, sha256_source)
 
     def add(self, file: DataFile, sha256: str, size_bytes: int) -> None:
-        self._records[file.name] = {"sha256": sha256, "bytes": size_bytes, "url": file.url}
-        write_json(self._path, self._records)
-
-
-def _is_record(part: Any) -> bool:
-    if not isinstance(part, dict):
-        return False
-    sha256, size_bytes = part.get("sha256"), part.get("bytes")
-    return isinstance(sha256, str) and isinstance(size_bytes, int) and re.fullmatch("[0-9a-f]{64}", sha256) is not None
+        self._records[file.name] = _Record(sha256, size_bytes, file.url)
+        write_json(self._path, {name: asdict(record) for name, record in self._records.items()})
 
 
 def _is_there(file: DataFile, place: Path, records: _Records) -> bool:
+    """Whether a file has been downloaded already; one that is not as expected is refused."""
     path, expected = place / file.name, records.expect(file)
     try:
         if not path.exists():
@@ -188,17 +185,16 @@ def _is_there(file: DataFile, place: Path, records: _Records) -> bool:
         if not path.is_file():
             raise Alos2TutError("is in the way of a file of this name", where=path, remedy="Move it elsewhere.")
         size_bytes = path.stat().st_size
-        _require_size(size_bytes, expected, path)
+        if expected.size_bytes not in (None, size_bytes):
+            source = expected.size_source
+            raise _unexpected(f"has {size_bytes} bytes, {source.name} says {expected.size_bytes}", path, source)
         sha256 = sha256_file(path)
     except OSError as error:
         raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
     if expected.sha256 not in (None, sha256):
         source = expected.sha256_source
-        raise Alos2TutError(
-            f"has the SHA-256 {sha256}, but {source.name} says {expected.sha256}: it was changed or damaged",
-            where=path,
-            remedy=f"Move it elsewhere and fetch again, or, if you trust the file, {source.remedy}.",
-        )
+        problem = f"has the SHA-256 {sha256}, but {source.name} says {expected.sha256}: it was changed or damaged"
+        raise _unexpected(problem, path, source)
     if expected.sha256 is None:
         try:
             records.add(file, sha256, size_bytes)
@@ -207,14 +203,9 @@ def _is_there(file: DataFile, place: Path, records: _Records) -> bool:
     return True
 
 
-def _require_size(size_bytes: int, expected: _Expected, path: Path) -> None:
-    if expected.size_bytes not in (None, size_bytes):
-        source = expected.size_source
-        raise Alos2TutError(
-            f"has {size_bytes} bytes, {source.name} says {expected.size_bytes}",
-            where=path,
-            remedy=f"Move it elsewhere and fetch again, or, if you trust the file, {source.remedy}.",
-        )
+def _unexpected(problem: str, path: Path, source: _Source) -> Alos2TutError:
+    remedy = f"Move it elsewhere and fetch again, or, if you trust the file, {source.remedy}."
+    return Alos2TutError(problem, where=path, remedy=remedy)
 
 
 def _require_space(place: Path, needed_bytes: int) -> None:
@@ -407,27 +398,22 @@ class _Transfer:
 # --- what went wrong
 
 
-def _get_status(error: requests.RequestException) -> int | None:
-    return None if error.response is None else error.response.status_code
-
-
 def _may_pass(error: requests.RequestException) -> bool:
     """Whether another try may succeed: the line or the server failed, rather than that it refused."""
-    status = _get_status(error)
-    if status is not None:
-        return status >= 500
+    if error.response is not None:
+        return error.response.status_code >= 500
     broken = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
     return isinstance(error, broken) and not isinstance(error, requests.exceptions.SSLError)
 
 
 def _explain(error: requests.RequestException, transfer: _Transfer, file: DataFile, entry: Entry) -> Alos2TutError:
     """What a failed transfer means for the user."""
-    status = _get_status(error)
+    status = None if error.response is None else error.response.status_code
     if status in (401, 403):
         reasons = "an account is needed, or the address is old"
         if status == 403 and entry.login is False:
             reasons = "the address is old or derived, or an account is needed"
-        return NeedsHands(f"the server refuses {file.url} ({status}): {reasons}", entry)
+        return ManualDownload(f"the server refuses {file.url} ({status}): {reasons}", entry)
     if status in (404, 410):
         problem = f"there is no such file on the server ({status})"
         look = f"Look at {entry.page}" if entry.page else "Look for the new one"

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from ..core.artifacts import read_yaml
 from ..core.config import from_dict
 from ..core.errors import Alos2TutError, closest, quoted
+from ..core.tables import table
 
 #: file in a data set's folder: name → SHA-256, bytes and address of what was downloaded first
 CHECKSUMS = "checksums.json"
@@ -91,7 +92,8 @@ _FileName = Annotated[
     _ON_EVERY_SYSTEM,
 ]
 _Url = Annotated[str, _must(is_safe_url, "must be an https address without a password")]
-_Sha256 = Annotated[str, _must(re.compile(r"[0-9a-f]{64}").fullmatch, "must be 64 lower-case hexadecimal digits")]
+#: a checksum as hexadecimal text
+Sha256 = Annotated[str, _must(re.compile(r"[0-9a-f]{64}").fullmatch, "must be 64 lower-case hexadecimal digits")]
 _State = Annotated[str, _must(_is_state, "must be 'not verified' or 'verified YYYY-MM-DD'")]
 _Text = Annotated[
     str, _must(str.strip, "must say something"), _must(str.isprintable, "must be one line without control characters")
@@ -114,7 +116,7 @@ class DataFile:
     """Whether its source publishes the address, third parties report it, or it follows from names of its kind."""
     size_bytes: _Bytes | None = None
     """Its exact size; None: not known."""
-    sha256: _Sha256 | None = None
+    sha256: Sha256 | None = None
     """Its checksum; None: not known."""
 
 
@@ -246,12 +248,27 @@ def list_entries(entries: Iterable[Entry], width: int = 116) -> str:
     One table where the last column has room, else a few lines for each data set.
     """
     entries = list(entries)
-    rows = [("name", "size", "got by", "account", "licence", "what it is, and what for"), *map(_make_row, entries)]
-    column_widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    if sum(column_widths) + 2 * len(column_widths) + _TEXT_COLUMNS <= width:
-        lines = [_lay_in_columns(row, column_widths, width) for row in rows]
+    facts = [
+        (
+            entry.name,
+            _format_size(entry),
+            "fetch" if entry.files else "hand",
+            _format_login(entry),
+            entry.licence or "?",
+        )
+        for entry in entries
+    ]
+    texts = [f"{entry.title}: {entry.used_for}" for entry in entries]
+    columns = table(facts, ("name", "size", "got by", "account", "licence")).splitlines()
+    start = max(map(len, columns)) + 2
+    lines = []
+    if start + _TEXT_COLUMNS <= width:
+        for column, text in zip(columns, ["what it is, and what for", *texts], strict=True):
+            lines.append(_wrap(text, width, column.ljust(start)))
     else:
-        lines = [_lay_below(row, width) for row in rows[1:]]
+        for (name, size, way, login, licence), text in zip(facts, texts, strict=True):
+            below = f"size: {size}, got by {way}, account: {login}, licence: {licence}"
+            lines += [name, _wrap(below, width, "  "), _wrap(text, width, "  ")]
     notes = ["A size after ~ is about right: of one scene or tile, before compression."]
     if any(entry.as_published == "not verified" for entry in entries):
         notes.append(
@@ -261,27 +278,9 @@ def list_entries(entries: Iterable[Entry], width: int = 116) -> str:
     return "\n".join([*lines, "", *(textwrap.fill(note, width) for note in notes)])
 
 
-def _make_row(entry: Entry) -> tuple[str, ...]:
-    way = "fetch" if entry.files else "hand"
-    licence = entry.licence or "?"
-    return entry.name, _format_size(entry), way, _format_login(entry), licence, f"{entry.title}: {entry.used_for}"
-
-
-def _lay_in_columns(row: tuple[str, ...], column_widths: list[int], width: int) -> str:
-    start = "".join(f"{text:<{space}}  " for text, space in zip(row, column_widths, strict=False))
-    return textwrap.fill(
-        row[-1], width, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False
-    )
-
-
-def _lay_below(row: tuple[str, ...], width: int) -> str:
-    name, size, way, login, licence, text = row
-    facts = f"size: {size}, got by {way}, account: {login}, licence: {licence}"
-    indented = [
-        textwrap.fill(line, width, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
-        for line in (facts, text)
-    ]
-    return "\n".join([name, *indented])
+def _wrap(text: str, width: int, start: str) -> str:
+    """A text in lines, the first behind ``start`` and the others below it."""
+    return textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False)
 
 
 def describe_entry(entry: Entry) -> str:

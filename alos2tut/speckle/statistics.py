@@ -341,7 +341,7 @@ def enl(
         raise Alos2TutError(f"unknown method {method!r}", where="method", remedy=closest(str(method), _ENL_ESTIMATORS))
     probability = (1 + _checked_confidence(confidence)) / 2
     estimator = _ENL_ESTIMATORS[method]
-    looks, pixels = estimator.estimate(power), np.count_nonzero(~np.isnan(real_power(power)))
+    looks, pixels = estimator.estimate(power), int(np.isfinite(real_power(power)).sum())
     samples = effective_samples
     if samples is None:
         samples = _independent_pixels(power, lambda correlation: _shared_error(estimator, looks, correlation))

@@ -909,7 +909,7 @@ def test_what_is_got_by_hand_is_listed_step_by_step(capsys):
     assert out == "" and lines[0] == "alos2tut: hrlulc_japan_v2312: is not fetched by a program. By hand:"
     assert [line[:5] for line in lines[1:4]] == ["  1. ", "  2. ", "  3. "]
     assert any(line.startswith("  page: https://www.eorc.jaxa.jp/") for line in lines)
-    with pytest.raises(downloads.NeedsHands, match=r"alos2tut simulate data/simulated_scene"):
+    with pytest.raises(downloads.ManualDownload, match=r"alos2tut simulate data/simulated_scene"):
         fetch("simulated_scene")
 
 
