@@ -1,9 +1,16 @@
-"""Numbers as people read them: intervals in one form, tables in even columns."""
+"""Numbers as people read them: intervals in one form, tables in even columns; and tables that they write, as CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import Alos2TutError
 
 #: what stands where there is no number
 NOTHING = "–"
@@ -64,3 +71,74 @@ def table(rows: Iterable[Sequence[object]], header: Sequence[object] | None = No
         for row in cells
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def read_table(
+    path: Path, columns: Sequence[str], others: Sequence[str] = (), largest_bytes: int = sys.maxsize
+) -> list[tuple[int, dict[str, str]]]:
+    """Read a CSV file whose first row names its columns.
+
+    Args:
+        path: the file, in UTF-8.
+        columns: those that it must have, once.
+        others: those that it may have, once; any further ones are read as well.
+        largest_bytes: a file that is larger is no such table.
+
+    Returns:
+        Of each row its number, counted from the header, which is the first, and its texts by column, without blanks
+        around them. Blank rows are left out.
+
+    Raises:
+        Alos2TutError: no such file, no text, no CSV; a column that is missing or there twice; a row of another length.
+    """
+    reader = csv.reader(io.StringIO(_text_of(path, largest_bytes), newline=""), strict=True)
+    header: list[str] = []
+    records: list[tuple[int, dict[str, str]]] = []
+    number = 0
+    try:
+        for number, row in enumerate(reader, 1):
+            fields = [field.strip() for field in row]
+            if fields and not header:
+                header = fields
+                _check_header(header, columns, others, path)
+            elif fields and len(fields) != len(header):
+                raise Alos2TutError(
+                    f"row {number} has {len(fields)} fields, the table has {len(header)} columns",
+                    where=path,
+                    remedy="Write fields that contain commas in double quotes.",
+                )
+            elif fields:
+                records.append((number, dict(zip(header, fields, strict=True))))
+    except csv.Error as error:
+        raise Alos2TutError(f"row {number + 1} is no row of a CSV file ({error})", where=path) from None
+    return records
+
+
+def _text_of(path: Path, largest_bytes: int) -> str:
+    # a pipe or a device would be read for ever
+    if not path.is_file():
+        raise Alos2TutError("there is no such file", where=path)
+    try:
+        size = path.stat().st_size
+        if size > largest_bytes:
+            raise Alos2TutError(f"of {size / 2**20:.0f} MB is no such table", where=path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Alos2TutError(f"row {line} is no UTF-8 text", where=path, remedy="Save the table as UTF-8.") from None
+
+
+def _check_header(header: Sequence[str], columns: Sequence[str], others: Sequence[str], path: Path) -> None:
+    for name in (*columns, *others):
+        if header.count(name) > 1:
+            raise Alos2TutError(f"has two columns '{name}'", where=path)
+        if name in columns and name not in header:
+            raise Alos2TutError(
+                f"has no column '{name}', but {textwrap.shorten(', '.join(header), 200, placeholder=' …')}",
+                where=path,
+                remedy="The first row names the columns; commas separate them.",
+            )

@@ -5,9 +5,7 @@ Products are opened one by one and only plain facts of them are kept, so that an
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import re
@@ -28,6 +26,7 @@ from rasterio.crs import CRS
 from ..core.artifacts import matches
 from ..core.errors import Alos2TutError, closest
 from ..core.progress import progress_bar
+from ..core.tables import read_table, table
 from ..products.georeference import parsed_crs
 from ..products.metadata import POLARIZATIONS
 from ..products.opening import open_product
@@ -77,7 +76,7 @@ def _parsed(crs: str) -> CRS:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Excluded:
     """A product that is not used.
 
     Attributes:
@@ -93,7 +92,7 @@ class LeftOut:
     setting: str | None = None
 
     @classmethod
-    def of(cls, path: str, error: Alos2TutError) -> LeftOut:
+    def of(cls, path: str, error: Alos2TutError) -> Excluded:
         """A product that an error keeps from being used; a file of it, or of its labels, goes by its name."""
         reason, where = error.problem, Path(error.where or path)
         for folder in (where.parent, Path(path).parent):
@@ -107,25 +106,25 @@ class Archive:
 
     Attributes:
         entries: those that are used, in the order in which they were given.
-        left_out: the others.
+        excluded: the others, and why.
         polarization: what is read of each.
     """
 
     entries: tuple[Entry, ...]
-    left_out: tuple[LeftOut, ...]
+    excluded: tuple[Excluded, ...]
     polarization: str
 
     def to_text(self) -> str:
         """Two tables of at most 100 columns: what is used, what is left out and why; of long ones the beginning."""
-        lines = [f"{_told(len(self.entries))}, {self.polarization} is read"]
-        lines += _table([_row(entry) for entry in self.entries[:_LISTED]])
+        lines = [f"{_products(len(self.entries))}, {self.polarization} is read"]
+        lines += [table(map(_row, self.entries[:_LISTED]), _HEADER)]
         lines += _rest(len(self.entries))
-        if self.left_out:
-            lines += ["", f"{_told(len(self.left_out))} left out: {count_reasons(self.left_out)}"]
+        if self.excluded:
+            lines += ["", f"{_products(len(self.excluded))} left out: {count_reasons(self.excluded)}"]
             # what a filter left out was asked for; what failed was not
-            for product in sorted(self.left_out, key=lambda product: product.why == "filter")[:_LISTED]:
+            for product in sorted(self.excluded, key=lambda product: product.why == "filter")[:_LISTED]:
                 lines += [product.path, *textwrap.wrap(product.reason, _TEXT_WIDTH, **_INDENTED)]
-            lines += _rest(len(self.left_out))
+            lines += _rest(len(self.excluded))
         return "\n".join(lines)
 
 
@@ -135,7 +134,7 @@ _HEADER = ("product", "date", "orbit", "beam", "off-nadir", "pixels")
 _INDENTED: dict[str, Any] = {"initial_indent": "    ", "subsequent_indent": "    ", "max_lines": 2, "placeholder": " …"}
 
 
-def _told(count: int) -> str:
+def _products(count: int) -> str:
     return f"{count:,} product{'s' if count != 1 else ''}"
 
 
@@ -157,17 +156,9 @@ def _row(entry: Entry) -> tuple[str, ...]:
     )
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    if not rows:
-        return []
-    columns = list(zip(_HEADER, *rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (_HEADER, *rows)]
-
-
-def count_reasons(left_out: Iterable[LeftOut]) -> str:
+def count_reasons(excluded: Iterable[Excluded]) -> str:
     """How many were left out for what, the most frequent first."""
-    counts = Counter(f"by {product.setting}" if product.setting else product.why for product in left_out)
+    counts = Counter(f"by {product.setting}" if product.setting else product.why for product in excluded)
     return ", ".join(f"{count:,} {what}" for what, count in counts.most_common())
 
 
@@ -207,89 +198,35 @@ def _listed(path: str) -> list[tuple[str, str | None]]:
     file = Path(path)
     if file.suffix.lower() != ".csv" or file.is_dir():
         return [(path, None)]
-    return _read_table(file)
-
-
-def _read_table(file: Path) -> list[tuple[str, str | None]]:
-    """Path and coordinate system of each row of a CSV file; rows are counted from the header, which is the first."""
-    reader = csv.reader(io.StringIO(_text_of(file), newline=""), strict=True)
-    header: list[str] = []
-    places: list[tuple[str, str | None]] = []
-    number = 0
-    try:
-        for number, row in enumerate(reader, 1):
-            if row and header:
-                places.append(_place(row, header, file, number))
-            elif row:
-                header = _checked_header(row, file)
-    except csv.Error as error:
-        raise Alos2TutError(f"row {number + 1} is no row of a CSV file ({error})", where=file) from None
+    places = [_place(record, file, number) for number, record in read_table(file, ["path"], ["crs"], _LARGEST_TABLE)]
     if not places:
         raise Alos2TutError("the table lists no product", where=file, remedy="Write one row per product.")
     return places
 
 
-def _text_of(file: Path) -> str:
-    # a pipe or a device would be read for ever
-    if not file.is_file():
-        raise Alos2TutError("there is no such file", where=file)
-    try:
-        size = file.stat().st_size
-        if size > _LARGEST_TABLE:
-            raise Alos2TutError(f"of {size / 2**20:.0f} MB is no table of products", where=file)
-        content = file.read_bytes()
-    except OSError as error:
-        raise Alos2TutError(f"cannot be read ({error.strerror})", where=file) from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise Alos2TutError(f"row {line} is no UTF-8 text", where=file, remedy="Save the table as UTF-8.") from None
-
-
-def _checked_header(row: list[str], file: Path) -> list[str]:
-    header = [name.strip() for name in row]
-    for name in ("path", "crs"):
-        if header.count(name) > 1:
-            raise Alos2TutError(f"has two columns '{name}'", where=file)
-    if "path" not in header:
-        raise Alos2TutError(
-            f"has no column 'path', but {textwrap.shorten(', '.join(header), 200, placeholder=' …')}",
-            where=file,
-            remedy="The first row names the columns; commas separate them.",
-        )
-    return header
-
-
-def _place(row: list[str], header: list[str], file: Path, number: int) -> tuple[str, str | None]:
-    if len(row) != len(header):
-        raise Alos2TutError(
-            f"row {number} has {len(row)} fields, the table has {len(header)} columns",
-            where=file,
-            remedy="Write fields that contain commas in double quotes.",
-        )
-    fields = {name: field.strip() for name, field in zip(header, row, strict=True)}
-    if not fields["path"]:
+def _place(record: dict[str, str], file: Path, number: int) -> tuple[str, str | None]:
+    """Path and coordinate system of a row of a table."""
+    path, crs = record["path"], record.get("crs") or None
+    if not path:
         raise Alos2TutError(f"row {number} names no path", where=file)
-    if "\0" in fields["path"] + fields.get("crs", ""):
+    if "\0" in path + (crs or ""):
         raise Alos2TutError(f"row {number} holds a NUL character", where=file)
-    crs = fields.get("crs") or None
     if crs is not None:
         parsed_crs(crs, f"{file}, row {number}")
-    return str(file.parent / fields["path"]), crs
+    return str(file.parent / path), crs
 
 
 # --- filters
 
 
-def _by_text(attribute: str, name: str, told: str) -> Callable[[Product, str], str | None]:
+def _by_text(attribute: str, name: str, form: str) -> Callable[[Product, str], str | None]:
     """A filter that compares a text, whatever its case."""
 
     def reason(product: Product, asked: str) -> str | None:
         value: str | None = getattr(product, attribute)
         if value is None:
             return f"states no {name}"
-        return None if value.casefold() == asked.casefold() else f"{told.format(value)}, {asked} asked"
+        return None if value.casefold() == asked.casefold() else f"{form.format(value)}, {asked} asked"
 
     return reason
 
@@ -324,8 +261,8 @@ def _by_dates(product: Product, asked: tuple[date, date]) -> str | None:
         return "states no date"
     if asked[0] <= days[0] and days[1] <= asked[1]:
         return None
-    told = f"acquired {days[0]}" if days[0] == days[1] else f"states only the year {days[0].year}"
-    return f"{told}, {asked[0]} to {asked[1]} asked"
+    stated = f"acquired {days[0]}" if days[0] == days[1] else f"states only the year {days[0].year}"
+    return f"{stated}, {asked[0]} to {asked[1]} asked"
 
 
 def _days(product: Product) -> tuple[date, date] | None:
@@ -446,7 +383,7 @@ class _Gathered:
     def __init__(self, config: DatasetConfig) -> None:
         self.config = config
         self.entries: dict[str, Entry] = {}
-        self.left_out: list[LeftOut] = []
+        self.excluded: list[Excluded] = []
         self.first: Product | None = None
         self.polarization = ""
 
@@ -454,16 +391,16 @@ class _Gathered:
         """Open a product and note its facts, or why it is left out."""
         try:
             product = open_product(path, crs=crs)
-            left_out = self._filtered(path, product)
-            if left_out is not None:
-                self.left_out.append(left_out)
+            excluded = self._filtered(path, product)
+            if excluded is not None:
+                self.excluded.append(excluded)
                 return
             _check_usable(product, self.config)
             made_of = product.fingerprint
         except Alos2TutError as error:
             if self.config.on_error == "raise":
                 raise
-            self.left_out.append(LeftOut.of(path, error))
+            self.excluded.append(Excluded.of(path, error))
             return
         if self.first is None:
             self.first, self.polarization = product, product.choose_polarization(self.config.polarization)
@@ -474,24 +411,24 @@ class _Gathered:
         name = product.image_name(self.polarization)
         self.entries[made_of] = Entry(str(Path(path).absolute()), crs, info, name, _placed(made_of, info))
 
-    def _filtered(self, path: str, product: Product) -> LeftOut | None:
+    def _filtered(self, path: str, product: Product) -> Excluded | None:
         for setting, reason_of in _FILTERS.items():
             asked = getattr(self.config, setting)
             reason = None if asked is None else reason_of(product, asked)
             if reason is not None:
-                return LeftOut(path, "filter", reason, setting)
+                return Excluded(path, "filter", reason, setting)
         return None
 
     def archive(self) -> Archive:
         """All of it; an error if nothing is left."""
         if not self.entries:
-            first = self.left_out[0]
+            first = self.excluded[0]
             raise Alos2TutError(
-                f"no product is left of {len(self.left_out):,}: {count_reasons(self.left_out)}",
+                f"no product is left of {len(self.excluded):,}: {count_reasons(self.excluded)}",
                 where="dataset settings",
                 remedy=f"The first, {first.path}: {first.reason}",
             )
-        return Archive(tuple(self.entries.values()), tuple(self.left_out), self.polarization)
+        return Archive(tuple(self.entries.values()), tuple(self.excluded), self.polarization)
 
 
 def _placed(made_of: str, info: dict[str, Any]) -> str:

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from .archive import Archive
-from .builder import _patch_bytes, _Plan, _planned, _surveyed
+from .builder import patch_bytes
 from .config import DatasetConfig
 from .encoding import encode_db
 from .labels import LabelMap
-from .selection import _STORES, _report_absent, choose
-from .store import (
-    SPLITS,
-)
+from .plan import Plan, planned, surveyed
+from .selection import choose, report_absent
+from .store import SPLITS, STORES
 from .survey import PatchGrid, PatchTable
 
 #: what a dry run looks at: every so many pixels, or the next smaller divisor of the patch
@@ -83,11 +82,11 @@ def estimate_dataset(
         Alos2TutError: as :func:`build_dataset`, as far as it shows without looking at every pixel.
     """
     step = max(d for d in range(1, _DRY_STEP + 1) if config.patch_px % d == 0)
-    with _planned(config, executor, progress) as (plan, workers):
-        plan, table = _surveyed(plan, workers, step)
+    with planned(config, executor, progress) as (plan, workers):
+        plan, table = surveyed(plan, workers, step)
     choice = choose(table, plan.config, plan.legend)
-    _report_absent(choice, plan.config)
-    stored = np.concatenate([choice.lists[store] for store in _STORES.values()])
+    report_absent(choice, plan.config)
+    stored = np.concatenate([choice.lists[store] for store in STORES])
     counts = table.counts[stored].sum(axis=0)
     look, cut = _seconds_per_row(plan, int(table.product[stored[0]]))
     seconds = look * _rows(table) + cut * _rows(table.take(np.sort(stored)))
@@ -96,7 +95,7 @@ def estimate_dataset(
         patches={split: len(choice.lists[split]) for split in SPLITS},
         class_pixels=dict(zip(choice.names, counts.tolist(), strict=True)),
         balance=choice.balance(),
-        size_bytes=len(stored) * _patch_bytes(plan.config),
+        size_bytes=len(stored) * patch_bytes(plan.config),
         hours=seconds / plan.workers / 3600,
         workers=plan.workers,
     )
@@ -107,7 +106,7 @@ def _rows(table: PatchTable) -> int:
     return int(np.count_nonzero(np.diff(table.product) | np.diff(table.row))) + 1
 
 
-def _seconds_per_row(plan: _Plan, number: int) -> tuple[float, float]:
+def _seconds_per_row(plan: Plan, number: int) -> tuple[float, float]:
     """Time to look at, and to cut, the middle row of patches of a product."""
     job = next(job for job in plan.jobs() if job.number == number)
     grid = PatchGrid.of(job.entry.open(), job.config)

@@ -20,12 +20,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 import yaml
 from affine import Affine
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from pydantic import BaseModel, Field
 from rasterio.crs import CRS
 from rasterio.io import MemoryFile
@@ -34,6 +34,7 @@ from ..core.artifacts import atomic_path, make_folder, read_json, sha256_file, w
 from ..core.config import from_dict
 from ..core.errors import Alos2TutError, closest, warn
 from ..core.progress import progress_bar
+from ..core.tables import read_table
 from ..core.version import __version__
 from ..products.metadata import POLARIZATIONS, MapGrid
 from ..products.rasters import LONLAT, RasterBand, reprojected
@@ -45,20 +46,19 @@ from .legend import IGNORE, Legend, load_legend
 from .splits import away_from, check_ground, enclosing_boxes, ground_blocks
 from .store import (
     AUTHORS_COLUMNS,
-    BOX_COLUMNS,
     OUR_COLUMNS,
     SCHEMA,
     SPLITS,
     STORE_OF,
+    STORES,
     PatchDataset,
-    begin_array,
     describe_content,
     open_dataset,
+    our_columns,
 )
 
 PATCHES_SCHEMA = "alos2tut-patches-1"
 _LABEL_SUFFIX = "_label.tif"
-_STORES = ("pretrain", "val", "test")
 _CORNERS = ("MinLon", "MinLat", "MaxLon", "MaxLat")
 #: lists give four decimals; the place of a patch may differ from its file's by so much, about 20 m
 _BOX_TOLERANCE_DEG = 2e-4
@@ -100,7 +100,7 @@ def export_patches(dataset: PatchDataset | str | Path, folder: str | Path, *, pr
     make_folder(folder.parent)
     with atomic_path(folder) as target:
         target.mkdir()
-        for store in _STORES:
+        for store in STORES:
             _export_store(dataset, store, target, progress)
         for name in SPLITS:
             _write_table(target / f"{name}.csv", AUTHORS_COLUMNS, dataset.split(name).table)
@@ -358,40 +358,31 @@ def _polarization(given: str | None, told: Mapping[str, Any], names: Sequence[st
 
 
 def _read_list(path: Path) -> _Table:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle, strict=True)
-            missing = [column for column in AUTHORS_COLUMNS if column not in (reader.fieldnames or ())]
-            if missing:
-                raise Alos2TutError(
-                    f"lacks the column {missing[0]}",
-                    where=path,
-                    remedy=f"A list has the columns {', '.join(AUTHORS_COLUMNS)}.",
-                )
-            records = [(record, f"{path}, row {row}") for row, record in enumerate(reader, 1)]
-    except OSError as error:
-        raise Alos2TutError(
-            f"the list cannot be read ({error.strerror})", where=path, remedy="Name the files of the lists: lists={…}."
-        ) from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Alos2TutError(f"the list cannot be read ({error})", where=path) from None
-    for record, where in records:
-        _check_record(record, where)
+    if not path.is_file():
+        raise Alos2TutError("there is no such list", where=path, remedy="Name the files of the lists: lists={…}.")
+    records = read_table(path, AUTHORS_COLUMNS)
     if not records:
         raise Alos2TutError("the list is empty", where=path)
-    return [({column: record[column].strip() for column in AUTHORS_COLUMNS}, where) for record, where in records]
+    # the header does not count here
+    table = [
+        ({column: record[column] for column in AUTHORS_COLUMNS}, f"{path}, row {number - 1}")
+        for number, record in records
+    ]
+    for record, where in table:
+        _check_record(record, where)
+    return table
 
 
-def _check_record(record: Mapping[str, str | None], where: str) -> None:
+def _check_record(record: _Record, where: str) -> None:
     for column in (*_CORNERS, "Latitude", "Longitude", "Category"):
         try:
-            value = float(record[column] or "")
+            value = float(record[column])
         except ValueError:
             value = np.nan
         if not np.isfinite(value):
             raise Alos2TutError(f"{column} is no number: {record[column]!r}", where=where)
-    if any(record[column] is None for column in AUTHORS_COLUMNS) or not record["FileName"]:
-        raise Alos2TutError("has too few values", where=where)
+    if not record["FileName"]:
+        raise Alos2TutError("names no file", where=where)
 
 
 def _inside(record: Mapping[str, str], *, where: str) -> PurePosixPath:
@@ -568,11 +559,7 @@ def _pack(
     ours = {
         name: {
             **places[name],
-            "Row": rows[name].row,
-            "Block": f"{block[0]}_{block[1]}",
-            "ValidFraction": f"{rows[name].valid:.4f}",
-            "LabelledFraction": f"{rows[name].labelled:.4f}",
-            **{side: f"{value:.7f}" for side, value in zip(BOX_COLUMNS, box, strict=True)},
+            **our_columns(rows[name].row, block, rows[name].valid, rows[name].labelled, box),
         }
         for name, box, block in zip(kept, boxes, blocks, strict=True)
     }
@@ -628,6 +615,12 @@ def _pixels(band: RasterBand) -> NDArray[Any]:
     return values
 
 
+def _begin_array(file: BinaryIO, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
+    """The head of a file in NumPy's format, whose numbers come next."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
 def _write_store(
     target: Path,
     store: str,
@@ -638,8 +631,8 @@ def _write_store(
     """The two arrays of a store, patch by patch."""
     rows = {}
     with open(target / f"{store}_db.npy", "wb") as db_file, open(target / f"{store}_labels.npy", "wb") as label_file:
-        begin_array(db_file, np.int16, (shape[0], 1, *shape[1:]))
-        begin_array(label_file, np.uint8, shape)
+        _begin_array(db_file, np.int16, (shape[0], 1, *shape[1:]))
+        _begin_array(label_file, np.uint8, shape)
         for row, (name, steps, labels) in enumerate(pixels):
             db_file.write(steps.tobytes())
             label_file.write(labels.tobytes())

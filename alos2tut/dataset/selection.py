@@ -1,8 +1,8 @@
-"""Which of the surveyed patches are kept, sampled, and dealt to which list."""
+"""Which of the surveyed patches are kept, sampled, and assigned to which list."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,27 +13,12 @@ from ..core.errors import Alos2TutError, warn
 from . import balance, splits
 from .config import DatasetConfig
 from .legend import Legend
-from .store import (
-    SPLITS,
-)
+from .store import SPLITS, STORES
 from .survey import PatchTable
 
 #: what becomes of a patch; the place in this list is its number
-FATES = ("kept", "too little data", "too much of a class", "no sampled point", "in the buffer", "too few labels")
-
-
-_KEPT, _NO_DATA, _CLASS, _POINT, _BUFFER, _LABELS = range(len(FATES))
-
-
-#: the stores, by the number that dealing gives to their ground
-_STORES = {splits.PRETRAIN: "pretrain", splits.VAL: "val", splits.TEST: "test"}
-
-
-_LABELLED = ("train", "val", "test")
-
-
-#: streams of random numbers
-_PLACES = 22
+STATUSES = ("kept", "too little data", "too much of a class", "no sampled point", "in the buffer", "too few labels")
+KEPT, _NO_DATA, _CLASS, _POINT, _BUFFER, _LABELS = range(len(STATUSES))
 
 
 @dataclass(frozen=True)
@@ -42,7 +27,7 @@ class Choice:
 
     Attributes:
         table: the survey.
-        fate: (N,) uint8, number in :data:`FATES`.
+        status: (N,) uint8, number in :data:`STATUSES`.
         ground: (N,) int8, whose ground it is: ``splits.PRETRAIN``, ``VAL`` or ``TEST``; meaningless if it is not kept.
         point: (N,) int16, class of the sampled point in it; −1: none.
         enough_labels: (N,) bool, whether it may be in a labelled list.
@@ -50,17 +35,27 @@ class Choice:
     """
 
     table: PatchTable
-    fate: NDArray[np.uint8]
+    status: NDArray[np.uint8]
     ground: NDArray[np.int8]
     point: NDArray[np.int16]
     enough_labels: NDArray[np.bool_]
     names: tuple[str, ...]
 
+    def take(self, where: Any) -> Choice:
+        """Some of the patches, by a mask or by their places."""
+        columns = {name: getattr(self, name)[where] for name in ("status", "ground", "point", "enough_labels")}
+        return replace(self, table=self.table.take(where), **columns)
+
+    def splits_of(self, place: int) -> tuple[str, ...]:
+        """The lists that a kept patch is in."""
+        store = STORES[self.ground[place]]
+        return (store, "train") if store == "pretrain" and self.enough_labels[place] else (store,)
+
     @cached_property
     def lists(self) -> dict[str, NDArray[np.int64]]:
         """The patches of each list by their place in the survey, in its order."""
-        kept = self.fate == _KEPT
-        lists = {name: np.flatnonzero(kept & (self.ground == code)) for code, name in _STORES.items()}
+        kept = self.status == KEPT
+        lists = {name: np.flatnonzero(kept & (self.ground == code)) for code, name in enumerate(STORES)}
         return lists | {"train": lists["pretrain"][self.enough_labels[lists["pretrain"]]]}
 
     def class_pixels(self, split: str) -> NDArray[np.int64]:
@@ -69,18 +64,18 @@ class Choice:
 
     def balance(self) -> dict[str, Any]:
         """Classes before and after caps and sampling, and how many patches were dropped for which reason."""
-        before = self.fate != _NO_DATA
-        after = before & (self.fate != _CLASS) & (self.fate != _POINT)
-        dropped = np.bincount(self.fate, minlength=len(FATES)).tolist()
+        before = self.status != _NO_DATA
+        after = before & (self.status != _CLASS) & (self.status != _POINT)
+        dropped = np.bincount(self.status, minlength=len(STATUSES)).tolist()
         return {
             "before": balance.histogram(self.table.counts[before], self.names),
             "after": balance.histogram(self.table.counts[after], self.names),
-            "dropped": dict(zip(FATES[1:], dropped[1:], strict=True)),
+            "dropped": dict(zip(STATUSES[1:], dropped[1:], strict=True)),
         }
 
 
 def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
-    """Decide what becomes of every patch: enough data, caps, sampled points, then the dealing of ground to lists.
+    """Decide what becomes of every patch: enough data, caps, sampled points, then ground is assigned to lists.
 
     Args:
         table: the survey of all products.
@@ -88,10 +83,10 @@ def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
         legend: of the classes that were counted.
 
     Raises:
-        Alos2TutError: nothing is left, the ground cannot be dealt, or a list stays empty.
+        Alos2TutError: nothing is left, the ground cannot be divided, or a list stays empty.
     """
-    fate, point = _sampled(table, config, legend)
-    left = np.flatnonzero(fate == _KEPT)
+    status, point = _sampled(table, config, legend)
+    left = np.flatnonzero(status == KEPT)
     if not len(left):
         raise Alos2TutError(
             f"no patch is left after filtering {len(table)}",
@@ -99,7 +94,7 @@ def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
             remedy="Lower min_valid_fraction or patch_px, or relax max_class_share.",
         )
     ground = np.full(len(table), splits.BUFFER, np.int8)
-    ground[left] = splits.deal_ground(
+    ground[left] = splits.assign_splits(
         table.box_deg[left],
         table.counts[left],
         block_m=config.block_m,
@@ -108,10 +103,10 @@ def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
         test_fraction=config.test_fraction,
         seed=config.seed,
     )
-    fate[left[ground[left] == splits.BUFFER]] = _BUFFER
+    status[left[ground[left] == splits.BUFFER]] = _BUFFER
     enough_labels = table.labelled >= config.min_labelled_fraction
-    fate[(fate == _KEPT) & (ground != splits.PRETRAIN) & ~enough_labels] = _LABELS
-    choice = Choice(table, fate, ground, point, enough_labels, tuple(legend.names))
+    status[(status == KEPT) & (ground != splits.PRETRAIN) & ~enough_labels] = _LABELS
+    choice = Choice(table, status, ground, point, enough_labels, tuple(legend.names))
     for split in SPLITS:
         if not len(choice.lists[split]):
             raise Alos2TutError(
@@ -123,19 +118,20 @@ def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
 
 
 def _sampled(table: PatchTable, config: DatasetConfig, legend: Legend) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
-    """The fates of patches without enough data, over the caps or without a point; and the class of each one's point."""
-    fate, point = np.full(len(table), _KEPT, np.uint8), np.full(len(table), -1, np.int16)
-    fate[balance.exceeds_share(table.counts, config.max_class_share, legend.names, config.patch_px)] = _CLASS
-    fate[table.valid < config.min_valid_fraction] = _NO_DATA
-    left = np.flatnonzero(fate == _KEPT)
+    """Status of patches without enough data, over the caps or without a point; and the class of each one's point."""
+    status, point = np.full(len(table), KEPT, np.uint8), np.full(len(table), -1, np.int16)
+    status[balance.exceeds_share(table.counts, config.max_class_share, legend.names, config.patch_px)] = _CLASS
+    status[table.valid < config.min_valid_fraction] = _NO_DATA
+    left = np.flatnonzero(status == KEPT)
     if config.points is not None and len(left):
         point[left] = balance.sample_patches(table.counts[left], config.points, config.temperature, config.seed)
-        fate[left[point[left] < 0]] = _POINT
-    return fate, point
+        status[left[point[left] < 0]] = _POINT
+    return status, point
 
 
-def _report_absent(choice: Choice, config: DatasetConfig) -> None:
-    for split in _LABELLED:
+def report_absent(choice: Choice, config: DatasetConfig) -> None:
+    """Warn of classes that are missing from a labelled list; with ``require_all_classes`` refuse them."""
+    for split in ("train", "val", "test"):
         absent = [name for name, n in zip(choice.names, choice.class_pixels(split), strict=True) if n == 0]
         if absent:
             message = f"the list '{split}' has no pixel of: {', '.join(absent)}"

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import Alos2TutError
 
-#: what :func:`deal_ground` makes of a patch
+#: what :func:`assign_splits` makes of a patch
 PRETRAIN, VAL, TEST, BUFFER = 0, 1, 2, -1
 _METRES_PER_DEGREE = 111_320.0
 _DRAWS = 400
@@ -93,7 +93,7 @@ def _check_boxes(box_deg: NDArray[np.float64], *, where: str) -> None:
         )
 
 
-def deal_ground(
+def assign_splits(
     box_deg: NDArray[np.float64],
     counts: NDArray[np.integer[Any]],
     *,

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from tokenize import TokenError
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from ..core.artifacts import read_json, sha256_file
@@ -37,13 +37,15 @@ from .legend import Legend
 
 SCHEMA = "alos2tut-dataset-2"
 SPLITS = ("pretrain", "train", "val", "test")
+#: Pairs of arrays of patches; the place of each is the number that :mod:`.splits` gives to its ground.
+STORES = ("pretrain", "val", "test")
 
 #: The store each list points into.
 STORE_OF = {"pretrain": "pretrain", "train": "pretrain", "val": "val", "test": "test"}
 
 #: The files that ``dataset.json`` tells of.
 _LISTS = tuple(f"{split}.csv" for split in SPLITS)
-_STORES = tuple(f"{store}_{kind}.npy" for store in ("pretrain", "val", "test") for kind in ("db", "labels"))
+_ARRAYS = tuple(f"{store}_{kind}.npy" for store in STORES for kind in ("db", "labels"))
 
 #: The authors' twelve columns, in their order (arXiv 2603.15119), then ours, of which the last are the patch's box.
 AUTHORS_COLUMNS = ["Year", "Month", "Day", "FolderPath", "FileName", "MinLon", "MinLat", "MaxLon", "MaxLat"]
@@ -162,7 +164,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     told = from_dict(_Description, content, where=where)
     classes = Legend.from_dict(content.get("legend"), where=where).names
     channels = len(Statistics.from_dict(content.get("statistics"), where=where).mean_db)
-    _check_names("files", told.files, (*_LISTS, *_STORES), where)
+    _check_names("files", told.files, (*_LISTS, *_ARRAYS), where)
     _check_names("splits", told.splits, SPLITS, where)
     for split, counts in told.splits.items():
         _check_names(f"splits.{split}.class_pixels", counts.class_pixels, classes, where)
@@ -270,7 +272,7 @@ class PatchDataset:
 
     def _check_sizes(self) -> None:
         """Stores that are there have the bytes that were built; one that is missing is told by :meth:`split`."""
-        for path in (self.path / name for name in _STORES if (self.path / name).exists()):
+        for path in (self.path / name for name in _ARRAYS if (self.path / name).exists()):
             size, built = path.stat().st_size, self.files[path.name][0]
             if size != built:
                 problem = f"has {size} bytes, not the {built} that were built"
@@ -318,14 +320,24 @@ class PatchDataset:
     def _array(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         """A store's array, mapped, of patches of this shape."""
         path = self.path / name
-        try:
-            array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
-        except (OSError, ValueError, TokenError) as error:
-            raise Alos2TutError(f"cannot be mapped ({error})", where=path, remedy="Build the dataset anew.") from None
+        array = mapped_array(path)
         if array.dtype != dtype or array.shape[1:] != shape:
             problem = f"holds {array.dtype} {array.shape}, not {dtype} patches of {shape}"
             raise Alos2TutError(problem, where=path, remedy="Build the dataset anew.")
         return array
+
+
+def mapped_array(path: Path) -> np.memmap[Any, Any]:
+    """Map an array of a file in NumPy's format for reading.
+
+    Raises:
+        Alos2TutError: a file that is missing, cut or damaged.
+    """
+    try:
+        array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, TokenError) as error:
+        raise Alos2TutError(f"cannot be mapped ({error})", where=path, remedy="Build the dataset anew.") from None
+    return array
 
 
 def open_dataset(path: str | Path) -> PatchDataset:
@@ -345,10 +357,21 @@ def open_dataset(path: str | Path) -> PatchDataset:
 # --- what builders of datasets write
 
 
-def begin_array(file: BinaryIO, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
-    """The head of a store's file, whose numbers come next. (A mapped file would crash its writer on a full disk.)"""
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
+def our_columns(
+    row: int, block: NDArray[np.int64], valid: float, labelled: float, box_deg: NDArray[np.float64]
+) -> dict[str, object]:
+    """Those of :data:`OUR_COLUMNS` that say what is in a patch and on which ground it lies.
+
+    Args:
+        row: of the store.
+        block: (2,) of ground, see :func:`.splits.ground_blocks`.
+        valid: share of pixels with data.
+        labelled: share of labelled pixels.
+        box_deg: (4,) west, south, east, north.
+    """
+    sides = {side: f"{value:.7f}" for side, value in zip(BOX_COLUMNS, box_deg, strict=True)}
+    columns = {"Row": int(row), "Block": "{}_{}".format(*block)}
+    return {**columns, "ValidFraction": f"{valid:.4f}", "LabelledFraction": f"{labelled:.4f}", **sides}
 
 
 def describe_content(

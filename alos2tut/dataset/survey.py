@@ -1,7 +1,7 @@
 """What lies where: every patch of a product's grid, with its ground, its share of data and its classes; no pixel kept.
 
-A survey is small (some hundred bytes for a patch of 200 kB) and complete: which patches are kept, sampled and dealt to
-which list is decided on it, before any patch is cut.
+A survey is small (some hundred bytes for a patch of 200 kB) and complete: which patches are kept, sampled and assigned
+to which list is decided on it, before any patch is cut.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from .config import DatasetConfig
 from .labels import LabelMap
 from .legend import IGNORE, Legend
 
-#: longitude and latitude in degrees
 #: what masks call ground that shows up elsewhere, or not at all
 _DISPLACED = ("layover", "shadow")
 
@@ -66,6 +65,11 @@ class PatchTable:
     def take(self, where: Any) -> PatchTable:
         """Some of the patches, by a mask or by their places."""
         return replace(self, **{name: array[where] for name, array in self._arrays().items()})
+
+    def span(self, number: int) -> tuple[int, int]:
+        """Where the patches of a product begin and end."""
+        first, last = np.searchsorted(self.product, (number, number + 1))
+        return int(first), int(last)
 
     def of_product(self, number: int) -> PatchTable:
         """The same patches, as those of the product in this place of an archive."""

@@ -18,7 +18,7 @@ from scipy.optimize import linprog
 from support.products import UTM54, amplitudes, archived, complex_numbers, write_ceos, write_geotiff
 
 from alos2tut import Alos2TutError, load_config, open_product
-from alos2tut.dataset.archive import Archive, Entry, LeftOut, open_archive, product_paths, touches
+from alos2tut.dataset.archive import Archive, Entry, Excluded, open_archive, product_paths, touches
 
 #: scene, product id, polarisations, acquired, off-nadir angle
 PRODUCTS: dict[str, tuple[str, str, tuple[str, ...], str, float]] = {
@@ -58,7 +58,7 @@ def kept(archive: Archive) -> list[str]:
 
 
 def reasons(archive: Archive) -> dict[str, str]:
-    return {Path(product.path).name: product.reason for product in archive.left_out}
+    return {Path(product.path).name: product.reason for product in archive.excluded}
 
 
 def refusal(call: Any, *args: Any, **settings: Any) -> str:
@@ -215,7 +215,7 @@ def test_a_coordinate_system_in_the_table_counts_before_that_of_all(tmp_path):
 
 def test_an_entry_says_what_its_product_is(shelf):
     archive = opened(shelf)
-    assert kept(archive) == list(PRODUCTS) and archive.left_out == () and archive.polarization == "HH"
+    assert kept(archive) == list(PRODUCTS) and archive.excluded == () and archive.polarization == "HH"
     for entry, path in zip(archive.entries, (shelf / name for name in PRODUCTS), strict=True):
         product = open_product(path)
         assert {"path": str(path), **entry.info} == product.to_dict() and "path" not in entry.info
@@ -295,7 +295,7 @@ def test_filters_leave_out_the_others_and_say_why(shelf, settings, left_out):
     passing = [name for name in PRODUCTS if tests[setting](open_product(shelf / name))]
     assert kept(archive) == passing and set(reasons(archive)) == OTHERS - set(passing)
     assert left_out.items() <= reasons(archive).items()
-    assert {(product.why, product.setting) for product in archive.left_out} == {("filter", setting)}
+    assert {(product.why, product.setting) for product in archive.excluded} == {("filter", setting)}
 
 
 def test_the_beam_is_asked_by_its_name(shelf):
@@ -436,14 +436,14 @@ def test_products_that_cannot_be_used_stop_the_work_or_are_left_out(odd):
         assert part in message and name in message
     archive = opened(odd, *UNUSABLE, "good", on_error="skip")
     assert kept(archive) == ["good"]
-    assert {product.why for product in archive.left_out} == {"unreadable"}
+    assert {product.why for product in archive.excluded} == {"unreadable"}
     for name, part in UNUSABLE.items():
         assert part in reasons(archive)[name] and str(odd.parent) not in reasons(archive)[name]
 
 
 def test_a_reason_names_files_without_their_folders():
     def reason(problem: str, where: str | None) -> str:
-        return LeftOut.of("/my data/scene", Alos2TutError(problem, where=where, remedy="See /my data.")).reason
+        return Excluded.of("/my data/scene", Alos2TutError(problem, where=where, remedy="See /my data.")).reason
 
     assert reason("is damaged", "/my data/scene") == reason("is damaged", None) == "is damaged"
     assert reason("is damaged", "/my data/scene/IMG-HH") == "IMG-HH: is damaged"
@@ -454,12 +454,12 @@ def test_a_reason_names_files_without_their_folders():
         "IMG-HH: is another than IMG-HV"
     )
     assert reason("row is no row", "/my data/list.csv, row 3") == "list.csv, row 3: row is no row"
-    assert LeftOut.of("/a/b", Alos2TutError("no")) == LeftOut("/a/b", "unreadable", "no")
+    assert Excluded.of("/a/b", Alos2TutError("no")) == Excluded("/a/b", "unreadable", "no")
 
 
 def test_a_filter_comes_before_what_cannot_be_used(odd):
     archive = opened(odd, "slant", "small", "good", orbit_direction="ascending")
-    assert kept(archive) == ["good"] and {product.why for product in archive.left_out} == {"filter"}
+    assert kept(archive) == ["good"] and {product.why for product in archive.excluded} == {"filter"}
 
 
 def test_nothing_left_says_how_many_for_what(odd, shelf):
@@ -521,18 +521,18 @@ def test_the_text_of_thousands_is_short():
     info = {"acquired": "2020-07-01T01:02:03Z", "orbit_direction": "ascending", "mode": "WBD", "beam": "W2",
             "off_nadir_deg": None, "shape": [29_000, 27_000]}  # fmt: skip
     entries = tuple(Entry(f"/a/{i}", None, info, f"IMG-HH-ALOS2{i:09}-200701-WBDR2.1GUA", str(i)) for i in range(5000))
-    left_out = [LeftOut(f"/b/{i}", "filter", "states no date", "season") for i in range(2000)]
-    left_out += [LeftOut(f"/c/{i}", "unreadable", "is damaged " * 40) for i in range(1500)]
+    left_out = [Excluded(f"/b/{i}", "filter", "states no date", "season") for i in range(2000)]
+    left_out += [Excluded(f"/c/{i}", "unreadable", "is damaged " * 40) for i in range(1500)]
     text = Archive(entries, tuple(left_out), "HH").to_text()
     lines = text.splitlines()
     assert len(lines) < 90 and max(map(len, lines)) <= 100
     assert "… and 4,980 more" in lines and "… and 3,480 more" in lines
     assert "3,500 products left out: 2,000 by season, 1,500 unreadable" in lines
     assert "left out" not in Archive(entries[:1], (), "HH").to_text()
-    one = Archive(entries[:1], (LeftOut.of("/c/1", Alos2TutError("is damaged")),), "HH").to_text()
+    one = Archive(entries[:1], (Excluded.of("/c/1", Alos2TutError("is damaged")),), "HH").to_text()
     assert one.splitlines()[4:] == ["1 product left out: 1 unreadable", "/c/1", "    is damaged"]
     # what failed comes first, wherever in the work it did
-    many = Archive(entries[:1], (*left_out[:49], LeftOut.of("/c/1", Alos2TutError("is damaged"))), "HH").to_text()
+    many = Archive(entries[:1], (*left_out[:49], Excluded.of("/c/1", Alos2TutError("is damaged"))), "HH").to_text()
     assert many.splitlines()[4:7] == ["50 products left out: 49 by season, 1 unreadable", "/c/1", "    is damaged"]
     assert many.endswith("/b/18\n    states no date\n… and 30 more")
     text = Archive(entries[:1], tuple(left_out[-3:]), "HH").to_text()

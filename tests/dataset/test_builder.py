@@ -37,7 +37,7 @@ from alos2tut import (
     verify_dataset,
 )
 from alos2tut.core.parallel import folder_lock
-from alos2tut.dataset import archive, splits
+from alos2tut.dataset import archive, plan, splits
 from alos2tut.dataset import builder as dataset_builder
 from alos2tut.dataset.encoding import NO_DATA, STEPS_PER_DB, decode_db, encode_db, same_spacing
 from alos2tut.dataset.estimate import estimate_dataset
@@ -419,17 +419,18 @@ def test_dasks_workers_change_no_byte(trio, built_trio, tmp_path):
 
 
 def killed_at(call: int, name: str, settings: dict[str, object]) -> int:
-    """Build in another process that is killed when a function of the builder is called so often; how it ended."""
+    """Build in another process that is killed when a function of ours is called so often; how it ended."""
     child = os.fork()
     if not child:
-        calls, real = itertools.count(1), getattr(dataset_builder, name)
+        module = plan if name == "survey_product" else dataset_builder
+        calls, real = itertools.count(1), getattr(module, name)
 
         def counted(*arguments: object, **options: object) -> object:
             if next(calls) == call:
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(*arguments, **options)
 
-        setattr(dataset_builder, name, counted)
+        setattr(module, name, counted)
         build(**settings)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -439,7 +440,7 @@ def killed_at(call: int, name: str, settings: dict[str, object]) -> int:
     ("name", "call"),
     [
         ("survey_product", 2),
-        ("_empty_array", 3),
+        ("_lay_out_array", 3),
         ("_cut_row", 5),
         ("_cut_row", 25),
         ("_write_lists", 1),
@@ -452,9 +453,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(trio, built_trio, tmp_path, monk
     assert not list(tmp_path.glob("dataset-*/dataset.json"))
     seen, cut = len(list(tmp_path.glob("surveys/*.npz"))), len(list(tmp_path.glob("*.partial/cut/*.json")))
     again = {"survey_product": [], "_cut_product": []}
-    for function, calls in again.items():
-        real = getattr(dataset_builder, function)
-        monkeypatch.setattr(dataset_builder, function, lambda job, f=real, c=calls: c.append(job) or f(job))
+    for module, (function, calls) in zip((plan, dataset_builder), again.items(), strict=True):
+        real = getattr(module, function)
+        monkeypatch.setattr(module, function, lambda job, f=real, c=calls: c.append(job) or f(job))
     folder = build(**settings)
     assert folder.name == built_trio.name and content_of(folder) == content_of(built_trio)
     # nothing that was finished is done again
@@ -664,14 +665,14 @@ def test_a_bad_product_stops_the_work_or_is_left_out_and_named(trio, tmp_path):
 
 
 def test_a_product_whose_pixels_turn_out_to_be_damaged_is_left_out(trio, built_trio, tmp_path, monkeypatch):
-    real = dataset_builder.survey_product
+    real = plan.survey_product
 
     def survey(job):
         if job.number == 1:
             raise Alos2TutError("line 7 is cut short", where=job.entry.path)
         return real(job)
 
-    monkeypatch.setattr(dataset_builder, "survey_product", survey)
+    monkeypatch.setattr(plan, "survey_product", survey)
     with pytest.raises(Alos2TutError, match="line 7"):
         build(**trio, work_dir=tmp_path)
     dataset = open_dataset(build(**trio, on_error="skip", work_dir=tmp_path))

@@ -430,10 +430,10 @@ def cut_short(folder: Path) -> None:
 
 LISTS = {
     "no such list": (lambda f: (f / "test.csv").unlink(), r"test\.csv.*lists="),
-    "column": (without_column, r"val\.csv: lacks the column MaxLat"),
+    "column": (without_column, r"val\.csv: has no column 'MaxLat'"),
     "number": (edit("train", 2, MinLon="east"), r"train\.csv, row 3: MinLon is no number: 'east'"),
     "not finite": (edit("train", 0, Latitude="nan"), "row 1: Latitude is no number"),
-    "too few values": (cut_short, r"val\.csv, row 2"),
+    "too few values": (cut_short, r"val\.csv: row 3 has 8 fields, the table has 12"),
     "empty": (lambda f: write_table(f / "val.csv", [], AUTHORS_COLUMNS), "is empty"),
     "twice": (twice, r"val\.csv, row 2: two patches are named"),
     "leads elsewhere": (edit("val", 1, FolderPath="../../.."), r"row 2: the path .* leads elsewhere"),

@@ -16,9 +16,9 @@ from alos2tut.dataset.splits import (
     PRETRAIN,
     TEST,
     VAL,
+    assign_splits,
     away_from,
     check_ground,
-    deal_ground,
     enclosing_boxes,
     ground_blocks,
 )
@@ -101,7 +101,7 @@ def test_ground_is_dealt_by_the_plain_rule(seed, buffer_m):
     boxes = boxes[random.permutation(len(boxes))[:350]]
     counts = random.integers(0, 1000, (len(boxes), 4)) * random.integers(0, 2, (len(boxes), 4)) * [1, 1, 1, 0]
     asked = DEALT | {"seed": seed, "buffer_m": buffer_m}
-    dealt = deal_ground(boxes, counts, **asked)
+    dealt = assign_splits(boxes, counts, **asked)
     assert dealt.dtype == np.int8
     np.testing.assert_array_equal(dealt, plain_deal(boxes, counts, **asked))
 
@@ -109,7 +109,7 @@ def test_ground_is_dealt_by_the_plain_rule(seed, buffer_m):
 def test_patches_without_labels_are_dealt_by_their_number():
     boxes = grid_of_patches(35.1, 139.2)
     nothing = np.zeros((len(boxes), 3), dtype=np.int64)
-    np.testing.assert_array_equal(deal_ground(boxes, nothing, **DEALT), plain_deal(boxes, nothing, **DEALT))
+    np.testing.assert_array_equal(assign_splits(boxes, nothing, **DEALT), plain_deal(boxes, nothing, **DEALT))
 
 
 # --- the lattice
@@ -203,7 +203,7 @@ def test_no_held_out_ground_is_nearer_than_the_buffer_to_anything_else(seed, buf
     grids = [grid_of_patches(35 + random.uniform(0, 0.1), west + random.uniform(0, 0.1), 9, 9) for _ in range(3)]
     boxes = np.concatenate(grids)
     counts = random.integers(0, 100, (len(boxes), 3))
-    role = deal_ground(boxes, counts, **DEALT | {"buffer_m": buffer_m, "seed": seed})
+    role = assign_splits(boxes, counts, **DEALT | {"buffer_m": buffer_m, "seed": seed})
     assert set(np.unique(role)) <= {PRETRAIN, VAL, TEST, BUFFER} and (role == TEST).any()
     for one, other in ((PRETRAIN, VAL), (PRETRAIN, TEST), (VAL, TEST)):
         gaps = gap_m(boxes[role == one], boxes[role == other])
@@ -220,7 +220,7 @@ def test_no_held_out_ground_is_nearer_than_the_buffer_to_anything_else(seed, buf
 @pytest.fixture
 def lists() -> dict[str, np.ndarray]:
     boxes = grid_of_patches(35.1, 139.2, 10, 10)
-    role = deal_ground(boxes, np.ones((100, 2), dtype=np.int64), **DEALT)
+    role = assign_splits(boxes, np.ones((100, 2), dtype=np.int64), **DEALT)
     pretrain = boxes[role == PRETRAIN]
     return {"pretrain": pretrain, "train": pretrain[1:], "val": boxes[role == VAL], "test": boxes[role == TEST]}
 
@@ -313,7 +313,7 @@ def test_a_patch_across_the_antimeridian_is_in_the_block_of_its_centre():
 def test_ground_that_cannot_be_dealt_is_refused(changes, parts):
     boxes = grid_of_patches(35.1, 139.2, 10, 10)
     with pytest.raises(Alos2TutError) as error:
-        deal_ground(boxes, np.ones((100, 2), dtype=np.int64), **DEALT | changes)
+        assign_splits(boxes, np.ones((100, 2), dtype=np.int64), **DEALT | changes)
     assert all(part in str(error.value) for part in parts)
     with pytest.raises(Alos2TutError, match="no patch"):
-        deal_ground(boxes[:0], np.ones((0, 2), dtype=np.int64), **DEALT)
+        assign_splits(boxes[:0], np.ones((0, 2), dtype=np.int64), **DEALT)

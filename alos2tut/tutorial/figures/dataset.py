@@ -36,7 +36,7 @@ from ...dataset.archive import Archive
 from ...dataset.encoding import NO_DATA, decode_db
 from ...dataset.labels import LabelMap
 from ...dataset.legend import IGNORE, Legend
-from ...dataset.selection import FATES, Choice
+from ...dataset.selection import STATUSES, Choice
 from ...dataset.store import PatchDataset, Split
 from ...plotting import (
     BLUE,
@@ -369,8 +369,8 @@ def patch_grid(product: Product, choice: Choice, looks: int, *, number: int = 0,
     fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.6))
     draw_backscatter(fig, ax, product.read_db(looks=shrink), product, extent_of(product))
     table, keys = choice.table, []
-    for fate, ((color, hatch), name) in enumerate(zip(((GREEN, None), *_DROPPED), FATES, strict=True)):
-        here = np.flatnonzero((table.product == number) & (choice.fate == fate))
+    for status, ((color, hatch), name) in enumerate(zip(((GREEN, None), *_DROPPED), STATUSES, strict=True)):
+        here = np.flatnonzero((table.product == number) & (choice.status == status))
         places = np.stack([table.row[here], table.col[here]], axis=1) * looks
         boxes = [_on_axes(product, row, col, table.patch_px * looks) for row, col in places.tolist()]
         face = "none" if hatch is None else (*to_rgb(color), 0.25)
@@ -563,14 +563,14 @@ def split_map(choice: Choice, block_m: float, names: Sequence[str] = ()) -> Figu
     numbers = np.unique(choice.table.product)[:_MOST_MAPS]
     fig, axes = plt.subplots(1, len(numbers), figsize=(6.8 if len(numbers) == 1 else 3.9 * len(numbers), 5.0),
                              squeeze=False)  # fmt: skip
-    in_buffer = FATES.index("in the buffer")
+    in_buffer = STATUSES.index("in the buffer")
     kinds: dict[str, tuple[NDArray[np.int64], dict[str, Any]]] = {
         what: (choice.lists[name], {"facecolor": color, "edgecolor": "white"})
         for name, (what, color) in (("pretrain", ("pretraining and training", GREY)), *_HELD_OUT.items())
     }
     hatched = {"facecolor": "white", "edgecolor": "0.8", "hatch": "////"}
-    kinds["in the buffer"] = (np.flatnonzero(choice.fate == in_buffer), hatched)
-    others = (choice.fate != FATES.index("kept")) & (choice.fate != in_buffer)
+    kinds["in the buffer"] = (np.flatnonzero(choice.status == in_buffer), hatched)
+    others = (choice.status != STATUSES.index("kept")) & (choice.status != in_buffer)
     kinds["dropped"] = (np.flatnonzero(others), {"facecolor": NO_DATA_COLOR, "edgecolor": "white"})
     for ax, number, place in zip(axes[0], numbers, count(), strict=False):
         for members, style in kinds.values():

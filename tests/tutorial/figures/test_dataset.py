@@ -15,7 +15,7 @@ from alos2tut import open_dataset, open_product
 from alos2tut.dataset import splits
 from alos2tut.dataset.archive import Archive, Entry
 from alos2tut.dataset.legend import IGNORE, Legend
-from alos2tut.dataset.selection import FATES, Choice
+from alos2tut.dataset.selection import STATUSES, Choice
 from alos2tut.dataset.survey import PatchTable
 from alos2tut.tutorial import widgets
 from alos2tut.tutorial.figures import dataset as dataset_figures
@@ -120,7 +120,7 @@ def test_image_and_labels_show_the_same_ground(small_scene):
     assert {"water", "land", "no data or label", "labels: legend 'toy'"} <= set(texts(figure))
 
 
-def a_choice(fates: np.ndarray, ground: np.ndarray, *, products: int = 1) -> Choice:
+def a_choice(statuses: np.ndarray, ground: np.ndarray, *, products: int = 1) -> Choice:
     """A grid of 4 × 5 patches of 32 px per product, a hundredth of a degree apart; the products lie side by side."""
     rows, cols = np.divmod(np.tile(np.arange(20), products), 5)
     west, south = 139 + np.repeat(np.arange(products), 20) + cols / 100, 35 - rows / 100
@@ -133,10 +133,10 @@ def a_choice(fates: np.ndarray, ground: np.ndarray, *, products: int = 1) -> Cho
         counts=np.full((20 * products, 2), 512),
         patch_px=32,
     )
-    fates, ground = np.tile(fates, products), np.tile(ground, products)
-    point = np.full(len(fates), -1, np.int16)
+    statuses, ground = np.tile(statuses, products), np.tile(ground, products)
+    point = np.full(len(statuses), -1, np.int16)
     return Choice(
-        table, fates.astype(np.uint8), ground.astype(np.int8), point, np.ones(len(fates), bool), ("water", "land")
+        table, statuses.astype(np.uint8), ground.astype(np.int8), point, np.ones(len(statuses), bool), ("water", "land")
     )
 
 
@@ -147,8 +147,8 @@ GROUND = np.array([0] * 8 + [0, -1] + [1] * 4 + [2] * 4 + [-1, -1])
 def test_the_grid_of_patches_lies_on_the_product(small_scene):
     product = open_product(small_scene)
     figure = dataset_figures.patch_grid(product, a_choice(FATE, GROUND, products=2), 2, number=1)
-    collections = dict(zip(FATES, figure.axes[0].collections, strict=True))
-    assert [len(collections[fate].get_paths()) for fate in FATES] == [16, 1, 0, 0, 3, 0]
+    collections = dict(zip(STATUSES, figure.axes[0].collections, strict=True))
+    assert [len(collections[status].get_paths()) for status in STATUSES] == [16, 1, 0, 0, 3, 0]
     # the second patch in the first row, the fourth in the second
     x, y = product.transform * (64, 0)
     assert collections["kept"].get_paths()[1].vertices[0] == pytest.approx((x / 1000, y / 1000))
