@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,28 +20,13 @@ from ... import geometry, radiometry
 from ...core.errors import Alos2TutError
 from .. import ceos, ceos_layout
 from ..georeference import LineRanges, line_places, utm
-from ..names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, number
+from ..names import LOOK_SIDES, ORBITS, Found, number
 from ..open_ceos import is_w2_before_correction
 from ..product import Product
 from ..rasters import LONLAT, RasterBand, reprojected
-from ..sources import FileSource
-from .checks import (
-    Check,
-    alike,
-    all_there,
-    compared,
-    corner_centres,
-    judged,
-    numbers,
-    run,
-    six_numbers,
-    table,
-    time_of,
-    tried,
-)
+from .case import Case, Image, Lines, common, read_bands, run, tried
+from .checks import Check, alike, all_there, compared, corner_centres, judged, numbers, six_numbers, table, time_of
 
-#: lines of an image that are looked at, spread evenly from the first to the last
-_MOST_LINES = 64
 _SLANT_RANGES_M = (500_000.0, 1_500_000.0)
 #: the middle of the band: 1236.5, 1257.5 and 1278.5 MHz
 _WAVELENGTH_M = 0.2385
@@ -53,6 +37,7 @@ _READERS = {"LED": ceos.read_leader, "VOL": ceos.read_volume, "TRL": ceos.read_t
 _DESCRIPTORS = {"LED": "leader_descriptor", "VOL": "volume_descriptor", "TRL": "trailer_descriptor"}
 _CHANNELS = {"S": 1, "D": 2, "Q": 4}
 _SUMMARY_CORNERS = ("LeftTop", "RightTop", "RightBottom", "LeftBottom")
+_SAMPLES = ("uint16", "complex64", "complex_int16", "complex128")
 
 
 def checks_of(found: Found, product: Product | None, crs: CRS | None) -> tuple[str, list[Check]]:
@@ -67,100 +52,17 @@ def checks_of(found: Found, product: Product | None, crs: CRS | None) -> tuple[s
     images = [match for match in found.matches.values() if match["kind"] == "IMG" and match["pol"]]
     is_tiff = bool(images) and all(match["suffix"] for match in images)
     is_tiff |= found.named is not None and found.named["suffix"] is not None
+    files = [match for match in images if bool(match["suffix"]) == is_tiff]
     summary = tried(found.folder, "summary.txt", ceos.read_summary, problems) or {}
     records: dict[str, Mapping[str, Any]] = {}
     for kind, reader in () if is_tiff else _READERS.items():
         records |= tried(found.folder, f"{kind}-{found.identity}", reader, problems) or {}
-    look = _tiff_image if is_tiff else _ceos_image
-    seen = [look(found.folder, match, problems) for match in images if bool(match["suffix"]) == is_tiff]
-    case = _Case(found, product, crs, seen, summary, records)
+    bands = read_bands(found, {match["pol"]: match[0] for match in files if is_tiff}, _SAMPLES, problems)
+    seen = [Image.read(found.folder, match, problems) for match in files if not is_tiff]
+    case = Case(found, bands, summary, product=product, crs=crs, images=seen, records=records)
     special = (_tiff_files,) if is_tiff else (_image_files, _view, _radiometry, _records)
     title = f"{'GeoTIFF' if is_tiff else 'CEOS'}, Level {case.product_id.get('level', 'unknown')}"
     return title, [*problems, *run((_files, _identity, _times, _place, *special), case)]
-
-
-# --- what there is
-
-
-@dataclass(frozen=True)
-class _Seen(ceos.ImageFile):
-    """A CEOS image, whole or damaged, for what takes one; with the prefixes of some lines (``rows``) as read once."""
-
-    rows: NDArray[np.int64] = field(kw_only=True)
-    headers: NDArray[Any] = field(kw_only=True)
-
-    def prefixes(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[Any]:
-        """Of these lines, which must be among those that were read."""
-        found: NDArray[Any] = self.headers[np.searchsorted(self.rows, rows)]
-        return found
-
-
-@dataclass(frozen=True)
-class _Image:
-    """An image file: descriptor and some lines of a CEOS one, as far as they can be read, else the raster."""
-
-    label: str
-    match: re.Match[str]
-    source: FileSource
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    seen: _Seen | None = None
-    raster: RasterBand | None = None
-
-    def stated(self, name: str) -> NDArray[Any] | None:
-        """A field of the lines; None where no line was read, or all of them leave it 0."""
-        values = None if self.seen is None else np.asarray(self.seen.headers[name])
-        return values if values is not None and values.any() else None
-
-    def common(self, name: str) -> Any:
-        """What all lines state, else the range of it as text."""
-        values = self.stated(name)
-        return None if values is None else _common(values)
-
-
-def _common(values: NDArray[Any]) -> Any:
-    low, high = values.min().item(), values.max().item()
-    return low if low == high else f"{low}…{high}"
-
-
-@dataclass(frozen=True)
-class _Case:
-    """All that could be read of a product; ``records`` are those of leader, volume directory and trailer."""
-
-    found: Found
-    product: Product | None
-    crs: CRS | None
-    images: list[_Image]
-    summary: Mapping[str, str]
-    records: Mapping[str, Mapping[str, Any]]
-
-    def record(self, name: str) -> Mapping[str, Any]:
-        """The fields of a record, none where it was not read."""
-        return self.records.get(name, {})
-
-    @property
-    def scene(self) -> Mapping[str, Any]:
-        """The leader's dataset summary."""
-        return self.record("dataset_summary")
-
-    @property
-    def projection(self) -> Mapping[str, Any]:
-        """The leader's map projection record."""
-        return self.record("map_projection")
-
-    @property
-    def product_id(self) -> Mapping[str, str]:
-        """The parts of the product id in the names."""
-        match = PRODUCT_ID.fullmatch(self.found.any_match["product"])
-        return match.groupdict() if match else {}
-
-    def file(self, kind: str) -> FileSource | None:
-        """Leader, volume directory or trailer: LED, VOL or TRL."""
-        return self.found.folder.get(f"{kind}-{self.found.identity}")
-
-    def pointers(self, file_class: str) -> list[Mapping[str, Any]]:
-        """The volume directory's records of a class of files."""
-        every = (fields for name, fields in self.records.items() if name.startswith("file_pointer_"))
-        return [fields for fields in every if fields["class_code"] == file_class]
 
 
 def _all_of(fields: Mapping[str, Any], *names: str) -> tuple[Any, ...] | None:
@@ -168,35 +70,10 @@ def _all_of(fields: Mapping[str, Any], *names: str) -> tuple[Any, ...] | None:
     return None if None in values else values
 
 
-def _ceos_image(folder: Mapping[str, FileSource], match: re.Match[str], problems: list[Check]) -> _Image:
-    # B1 and F1 are two images of one scan
-    label = match["pol"] + (f" scan {match['scan']}" if match["scan"] else "")
-    source, fields = folder[match[0]], tried(folder, match[0], ceos.read_image_descriptor, problems) or {}
-    code, record_bytes = str(fields.get("sample_code")), fields.get("record_bytes") or 0
-    if record_bytes < ceos_layout.PREFIX_BYTES.get(code, math.inf):
-        return _Image(label, match, source, fields)
-    # of a truncated image those lines that are there
-    present = max((source.size - ceos_layout.DESCRIPTOR_BYTES) // record_bytes, 0)
-    present = max(min(present, present if fields["lines"] is None else fields["lines"]), 0)
-    rows = np.unique(np.linspace(0, max(present - 1, 0), min(present, _MOST_LINES)).round().astype(np.int64))
-    # so that a line has two ends, whatever the descriptor says
-    pixels = max(fields["pixels"] or 0, 2)
-    image = (source, present, pixels, record_bytes, ceos_layout.PREFIX_BYTES[code], 0, code, None)
-    headers = tried(folder, match[0], lambda _: ceos.ImageFile(*image).prefixes(rows), problems) if present else None
-    seen = None if headers is None else _Seen(*image, rows=rows, headers=headers)
-    return _Image(label, match, source, fields, seen)
-
-
-def _tiff_image(folder: Mapping[str, FileSource], match: re.Match[str], problems: list[Check]) -> _Image:
-    types = ("uint16", "complex64", "complex_int16", "complex128")
-    raster = tried(folder, match[0], lambda file: RasterBand.open(file, types), problems)
-    return _Image(match["pol"], match, folder[match[0]], raster=raster)
-
-
 # --- names, identity, times
 
 
-def _files(case: _Case) -> Iterator[Check]:
+def _files(case: Case) -> Iterator[Check]:
     listed = [name for key, name in case.summary.items() if re.fullmatch(r"Pdi_L\d\dProductFileName\d+", key)]
     # users rename .tif to .tiff
     present = {re.sub(r"(?i)\.tiff?$", "", name) for name in case.found.folder}
@@ -208,10 +85,10 @@ def _files(case: _Case) -> Iterator[Check]:
         yield compared("files", "LED, IMG, TRL", both)
 
 
-def _identity(case: _Case) -> Iterator[Check]:
+def _identity(case: Case) -> Iterator[Check]:
     name, told, scene, summary = case.found.any_match, case.product_id, case.scene, case.summary
     text = {key: str(value or "").rpartition(":")[2] or None for key, value in case.record("text").items()}
-    image = next((image for image in case.images if image.seen is not None), None)
+    image = next((image for image in case.images if image.lines is not None), None)
     channels = image.common("channel") if image else None
     frame = image.common("frame") if image and image.fields["sample_code"] == "C*8" else None
     direction, clock = scene.get("orbit_direction"), scene.get("clock_angle_deg")
@@ -231,7 +108,7 @@ def _identity(case: _Case) -> Iterator[Check]:
     yield from table("identity", sources, rows)
 
 
-def _times(case: _Case) -> Iterator[Check]:
+def _times(case: Case) -> Iterator[Check]:
     start, center, end = (time_of(case.summary.get(f"Img_Scene{name}DateTime")) for name in ("Start", "Center", "End"))
     leader, observed = time_of(case.scene.get("center_time")), time_of(case.summary.get("Lbi_ObservationDate"))
     days = {"name": time_of(f"20{case.found.any_match['date']}"), "leader": leader, "summary.txt": center}
@@ -244,14 +121,14 @@ def _times(case: _Case) -> Iterator[Check]:
     known = [time for time in (start, center, end) if time]
     in_order = known == sorted(known) if len(known) > 1 else None
     yield judged("time", "start, centre, end", in_order, {"start": start, "centre": center, "end": end})
+    allowed = timedelta(seconds=1)
     for image in case.images:
-        if image.seen is not None and image.stated("year") is not None:
-            times = [_line_time(line) for line in image.seen.headers]
-            is_good, scene = None, None
+        if image.lines is not None and image.stated("year") is not None:
+            times = [_line_time(line) for line in image.lines.headers]
+            is_good = None
             if start and end:
-                scene = f"{start} … {end}"
-                first, last = start - timedelta(seconds=1), end + timedelta(seconds=1)
-                is_good = all(time is not None and first <= time <= last for time in times)
+                is_good = all(time is not None and start - allowed <= time <= end + allowed for time in times)
+            scene = f"{start} … {end}" if start and end else None
             values = {"lines": f"{times[0]} … {times[-1]}", "summary.txt": scene}
             yield judged("time", f"lines of {image.label}", is_good, values, "1 s allowed")
 
@@ -267,17 +144,17 @@ def _line_time(line: Any) -> datetime | None:
 # --- image files
 
 
-def _image_files(case: _Case) -> Iterator[Check]:
+def _image_files(case: Case) -> Iterator[Check]:
     pointers = case.pointers("IMOP")
     for index, image in enumerate(case.images):
         # the volume directory lists images in the order of their names, and does not name them
         pointer = pointers[index] if len(pointers) == len(case.images) else {}
         yield from _sizes(case, image, pointer)
-        if image.seen is not None:
-            yield from _line_headers(image, image.seen)
+        if image.lines is not None:
+            yield from _line_headers(image, image.lines)
 
 
-def _sizes(case: _Case, image: _Image, pointer: Mapping[str, Any]) -> Iterator[Check]:
+def _sizes(case: Case, image: Image, pointer: Mapping[str, Any]) -> Iterator[Check]:
     subject, fields, level = f"image {image.label}", image.fields, case.product_id.get("level")
     lines, pixels, record_bytes, prefix = map(fields.get, ("lines", "pixels", "record_bytes", "prefix_bytes"))
     code, usual_code = fields.get("sample_code"), "C*8" if level == "1.1" else "IU2"
@@ -289,8 +166,8 @@ def _sizes(case: _Case, image: _Image, pointer: Mapping[str, Any]) -> Iterator[C
     yield compared(subject, "file size", {"descriptor": expected, "file": image.source.size}, note=note)
     if code in ceos_layout.SAMPLE_DTYPES and pixels is not None and prefix is not None:
         needed = prefix + ceos_layout.SAMPLE_DTYPES[code].itemsize * pixels + (fields["suffix_bytes"] or 0)
-    seen, longest = image.seen, pointer.get("longest_bytes")
-    last = int(seen.headers["line"][-1]) if seen is not None and seen.rows[-1] + 1 == lines else None
+    read, longest = image.lines, pointer.get("longest_bytes")
+    last = int(read.headers["line"][-1]) if read is not None and read.rows[-1] + 1 == lines else None
     # short lines: the longest record is the descriptor itself
     longest = None if longest == ceos_layout.DESCRIPTOR_BYTES else longest
     # scans have their own sizes in summary.txt, counted from 0
@@ -307,20 +184,20 @@ def _sizes(case: _Case, image: _Image, pointer: Mapping[str, Any]) -> Iterator[C
     yield from table(subject, sources, rows)
 
 
-def _pixels(image: _Image) -> Any:
+def _pixels(image: Image) -> Any:
     """Pixels by the lines; it was not seen whether those that fill a line count as data."""
     data = image.stated("data_pixels")
-    if data is None or image.seen is None:
+    if data is None or image.lines is None:
         return None
-    whole = sum(image.seen.headers[name].astype(np.int64) for name in ("left_fill", "data_pixels", "right_fill"))
-    return _common(np.where(data == image.fields["pixels"], data, whole))
+    whole = sum(image.lines.headers[name].astype(np.int64) for name in ("left_fill", "data_pixels", "right_fill"))
+    return common(np.where(data == image.fields["pixels"], data, whole))
 
 
-def _line_headers(image: _Image, seen: _Seen) -> Iterator[Check]:
-    subject, lines = f"image {image.label}", seen.headers
+def _line_headers(image: Image, read: Lines) -> Iterator[Check]:
+    subject, lines = f"image {image.label}", read.headers
     # the descriptor is record 1
     for name, what, first in (("line", "line numbers", 1), ("sequence", "record numbers", 2)):
-        stated, expected = lines[name].astype(np.int64), seen.rows + first
+        stated, expected = lines[name].astype(np.int64), read.rows + first
         wrong = np.flatnonzero(stated != expected)
         values = {"lines": f"{stated[0]} … {stated[-1]}", "expected": f"{expected[0]} … {expected[-1]}"}
         note = f"{len(lines)} lines were looked at"
@@ -328,7 +205,7 @@ def _line_headers(image: _Image, seen: _Seen) -> Iterator[Check]:
             note += f", {wrong.size} differ, the first of them says {stated[wrong[0]]}, not {expected[wrong[0]]}"
         yield judged(subject, what, not wrong.size, values, note)
     codes = [tuple(row) for row in np.unique(lines["type"], axis=0).tolist()]
-    expected_codes = ceos_layout.LINE_CODES[seen.sample_code]
+    expected_codes = ceos_layout.LINE_CODES[read.file.sample_code]
     yield judged(subject, "record type", codes == [expected_codes], {"lines": codes[0], "expected": expected_codes})
     pairs = np.unique(np.stack([lines["transmitted"], lines["received"]], axis=1), axis=0)
     letters = ["".join("HV"[n] if n < 2 else "?" for n in pair) for pair in pairs.tolist()]
@@ -337,11 +214,10 @@ def _line_headers(image: _Image, seen: _Seen) -> Iterator[Check]:
         yield compared(subject, "scan", {"name": int(image.match["scan"][1]), "lines": image.common("scan")})
 
 
-def _tiff_files(case: _Case) -> Iterator[Check]:
+def _tiff_files(case: Case) -> Iterator[Check]:
     turned = {(False, False): "1 (top left)", (True, True): "3 (bottom right)", (True, False): "4 (bottom left)"}
     stated = numbers(*(case.summary.get(f"Pdi_NoOf{name}_0") for name in ("Lines", "Pixels")))
-    bands = {image.label: image.raster for image in case.images if image.raster is not None}
-    for label, band in bands.items():
+    for label, band in case.bands.items():
         subject, systems = f"image {label}", {"CRS": band.crs, "given": case.crs}
         known = [system for system in systems.values() if system is not None]
         yield compared(subject, "lines, pixels", {"GeoTIFF": band.shape, "summary.txt": stated})
@@ -349,16 +225,15 @@ def _tiff_files(case: _Case) -> Iterator[Check]:
         values = {source: system and system.to_string() for source, system in systems.items()}
         yield judged(subject, "georeference", is_placed, values | {"transform": six_numbers(band)})
         yield judged(subject, "orientation", True, {"TIFF tag 274": turned[band.flip]})
-    yield from alike(bands)
+    yield from alike(case.bands)
 
 
 # --- place
 
 
-def _place(case: _Case) -> Iterator[Check]:
+def _place(case: Case) -> Iterator[Check]:
     """Where the product lies. Corners are the centres of the corner pixels TL, TR, BR, BL: longitude, latitude."""
-    record, summary = case.projection, case.summary
-    raster = next((image.raster for image in case.images if image.raster is not None), None)
+    record, summary, raster = case.projection, case.summary, case.raster
     yield from _zones(case, raster)
     crs = _system(case, raster)
     corners = _map_corners(record) if raster is None else corner_centres(raster)
@@ -384,7 +259,7 @@ def _summary_place(summary: Mapping[str, str], name: str) -> tuple[float, ...] |
     return numbers(*(summary.get(f"Img_{name}{axis}itude") for axis in ("Long", "Lat")))
 
 
-def _zones(case: _Case, raster: RasterBand | None) -> Iterator[Check]:
+def _zones(case: Case, raster: RasterBand | None) -> Iterator[Check]:
     epsg = (raster.crs.to_epsg() or 0) if raster is not None and raster.crs is not None else 0
     zones = {"leader": case.projection.get("utm_zone"), "summary.txt": case.summary.get("Pds_UTM_ZoneNo")}
     zones = {name: zone.lstrip("0") if zone else None for name, zone in zones.items()}
@@ -402,7 +277,7 @@ def _zones(case: _Case, raster: RasterBand | None) -> Iterator[Check]:
     yield compared("place", "hemisphere", told)
 
 
-def _system(case: _Case, raster: RasterBand | None) -> CRS | None:
+def _system(case: Case, raster: RasterBand | None) -> CRS | None:
     """The coordinate system of the map corners: as given, else the GeoTIFF's, else the leader's UTM zone."""
     leader = case.file("LED")
     if case.crs is not None or raster is not None or leader is None:
@@ -424,13 +299,13 @@ def _map_corners(record: Mapping[str, Any]) -> NDArray[np.float64] | None:
     return 1000 * np.array(points) if all(points) else None
 
 
-def _lines_corners(case: _Case) -> NDArray[np.float64] | None:
+def _lines_corners(case: Case) -> NDArray[np.float64] | None:
     """Of the first and last line of a map-projected image that is all there; NaN where they cannot be."""
     for image in case.images:
-        if image.seen is None or image.stated("latitudes") is None or image.stated("longitudes") is None:
+        if image.lines is None or image.stated("latitudes") is None or image.stated("longitudes") is None:
             continue
-        if image.seen.sample_code == "IU2" and image.seen.lines == image.fields["lines"]:
-            places = line_places(image.seen)
+        if image.lines.file.sample_code == "IU2" and image.lines.file.lines == image.fields["lines"]:
+            places = line_places(image.lines.file)
             return np.full((4, 2), np.nan) if places is None else np.array(list(places.values()))
     return None
 
@@ -445,7 +320,7 @@ def _coefficients(record: Mapping[str, Any], corners: NDArray[np.float64] | None
     return compared("place", "A11…A24", {"polynomial": by_polynomial, "degrees": corners}, within=1e-5, unit="°")
 
 
-def _spacings(case: _Case, corners: NDArray[np.float64] | None, shape: tuple[int, int]) -> Iterator[Check]:
+def _spacings(case: Case, corners: NDArray[np.float64] | None, shape: tuple[int, int]) -> Iterator[Check]:
     names, stated = ("line_spacing_m", "pixel_spacing_m"), number(case.summary.get("Pds_PixelSpacing"))
     values = {"leader": _all_of(case.scene, *names), "map projection": _all_of(case.projection, *names)}
     values |= {"summary.txt": (stated, stated) if stated else None}
@@ -461,7 +336,7 @@ def _spacings(case: _Case, corners: NDArray[np.float64] | None, shape: tuple[int
 # --- slant ranges and angles
 
 
-def _view(case: _Case) -> Iterator[Check]:
+def _view(case: Case) -> Iterator[Check]:
     incidence, off_nadir = case.scene.get("incidence_deg") or None, case.scene.get("off_nadir_deg") or None
     by_off_nadir = None
     if off_nadir is not None:
@@ -476,7 +351,7 @@ def _view(case: _Case) -> Iterator[Check]:
         yield from _ranges(case, image, None if image.match["scan"] else incidence)
 
 
-def _ranges(case: _Case, image: _Image, incidence: float | None) -> Iterator[Check]:
+def _ranges(case: Case, image: Image, incidence: float | None) -> Iterator[Check]:
     ranges, name = _slant_ranges(case, image), f"slant ranges of {image.label}"
     if ranges is None:
         yield judged("view", name, None, {})
@@ -497,19 +372,19 @@ def _ranges(case: _Case, image: _Image, incidence: float | None) -> Iterator[Che
         yield compared("view", f"θ(R), {name}", angles | {"slant range": None}, within=0.2, unit="°")
 
 
-def _slant_ranges(case: _Case, image: _Image) -> NDArray[np.float64] | None:
+def _slant_ranges(case: Case, image: Image) -> NDArray[np.float64] | None:
     """Metres at the first, middle and last pixel of the lines (lines, 3)."""
-    seen, spacing = image.seen, case.scene.get("pixel_spacing_m")
-    if seen is None or image.stated("slant_range_m") is None or (seen.sample_code == "C*8" and not spacing):
+    lines, spacing = image.lines, case.scene.get("pixel_spacing_m")
+    if lines is None or image.stated("slant_range_m") is None or (lines.file.sample_code == "C*8" and not spacing):
         return None
-    ranges, places = LineRanges(seen, spacing), np.array([0, 0.5, 1]) * (seen.pixels - 1)
-    return np.concatenate([ranges.slant_range_m(slice(row, row + 1), places) for row in seen.rows.tolist()])
+    ranges, places = LineRanges(lines.file, spacing), np.array([0, 0.5, 1]) * (lines.file.pixels - 1)
+    return np.concatenate([ranges.slant_range_m(slice(row, row + 1), places) for row in lines.rows.tolist()])
 
 
 # --- radiometry and records
 
 
-def _radiometry(case: _Case) -> Iterator[Check]:
+def _radiometry(case: Case) -> Iterator[Check]:
     yield _factor(case)
     versions = {kind: case.record(name).get("software") for kind, name in _DESCRIPTORS.items()}
     versions |= {f"IMG {image.label}": image.fields.get("software") for image in case.images}
@@ -522,7 +397,7 @@ def _radiometry(case: _Case) -> Iterator[Check]:
     yield judged("radiometry", "looks in azimuth, range", is_good, {"leader": looks}, f"expected: {rule}")
 
 
-def _factor(case: _Case) -> Check:
+def _factor(case: Case) -> Check:
     """The leader's factor against JAXA's, which for beam W2 changed; its old products say −83 dB all the same."""
     factor, product = case.record("radiometric").get("calibration_factor_db"), case.product
     mode, processed = case.product_id.get("mode", ""), product.processed if product else None
@@ -540,7 +415,7 @@ def _factor(case: _Case) -> Check:
     return judged("radiometry", "calibration factor in dB", None if factor is None else is_right, values, note)
 
 
-def _records(case: _Case) -> Iterator[Check]:
+def _records(case: Case) -> Iterator[Check]:
     """How many records of which length leader and trailer state, and have."""
     source, descriptor = case.file("LED"), case.record("leader_descriptor")
     if source is not None and descriptor:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,8 @@ from ... import geometry
 from ...core.errors import Alos2TutError
 from ..names import number
 from ..rasters import RasterBand
-from ..sources import FileSource
 
 Verdict: TypeAlias = Literal["agrees", "differs", "stated once", "absent", "unreadable"]
-_Case = TypeVar("_Case")
 #: so that a second may be added to a time
 _YEARS = (1900, 2200)
 
@@ -38,32 +36,6 @@ class Check:
     note: str = ""
 
 
-def run(groups: Iterable[Callable[[_Case], Iterator[Check]]], case: _Case) -> list[Check]:
-    """All checks of these groups; whatever a damaged product does to one group, the others are still worth having."""
-    checks: list[Check] = []
-    for group in groups:
-        try:
-            with np.errstate(all="ignore"):
-                checks.extend(group(case))
-        except Exception as error:
-            checks.append(unreadable("files", f"checks of {group.__name__.strip('_')}", error))
-    return checks
-
-
-def tried(
-    folder: Mapping[str, FileSource], name: str, reader: Callable[[FileSource], Any], problems: list[Check]
-) -> Any:
-    """What a reader makes of a file; None, and a check among the problems, where it is not there or damaged."""
-    if name not in folder:
-        problems.append(Check("files", name, "absent", note="there is no such file"))
-        return None
-    try:
-        return reader(folder[name])
-    except Alos2TutError as error:
-        problems.append(unreadable("files", name, error))
-        return None
-
-
 def unreadable(subject: str, name: str, error: Exception) -> Check:
     """A source that could not be read, and why."""
     is_ours = isinstance(error, Alos2TutError)
@@ -79,19 +51,16 @@ def compared(
 ) -> Check:
     """Whether all sources that say something say the same; numbers, or arrays of one shape, to within a tolerance."""
     known = {source: value for source, value in values.items() if value is not None}
-    texts = {source: _text(value) for source, value in known.items()}
-    notes = [f"to within {within:g}{unit}"] if within else []
-    verdict: Verdict
-    if len(known) < 2:
-        verdict, notes = _not_compared(texts), []
-    elif any(isinstance(value, (str, date)) for value in known.values()):
-        verdict = "agrees" if len(set(texts.values())) == 1 else "differs"
-    else:
+    is_good, notes = None, [note] if note else []
+    if len(known) > 1 and any(isinstance(value, (str, date)) for value in known.values()):
+        is_good = len({_text(value) for value in known.values()}) == 1
+        notes[:0] = [f"to within {within:g}{unit}"] if within else []
+    elif len(known) > 1:
         apart = float(np.ptp(np.array([np.ravel(value) for value in known.values()], dtype=np.float64), axis=0).max())
         # so that a difference of just the tolerance is within it
-        verdict = "agrees" if apart <= within * (1 + 1e-6) else "differs"
-        notes = [f"{apart:.3g}{unit} apart, {within:g}{unit} allowed"] if within else []
-    return Check(subject, name, verdict, texts, "; ".join([*notes, note] if note else notes))
+        is_good = apart <= within * (1 + 1e-6)
+        notes[:0] = [f"{apart:.3g}{unit} apart, {within:g}{unit} allowed"] if within else []
+    return judged(subject, name, is_good, known, "; ".join(notes))
 
 
 def table(subject: str, sources: Iterable[str], rows: Mapping[str, tuple[Any, ...]]) -> Iterator[Check]:
@@ -103,12 +72,10 @@ def table(subject: str, sources: Iterable[str], rows: Mapping[str, tuple[Any, ..
 def judged(subject: str, name: str, is_good: bool | None, values: Mapping[str, Any], note: str = "") -> Check:
     """A check by a rule of its own; None: too little is stated to judge."""
     texts = {source: _text(value) for source, value in values.items() if value is not None}
-    verdict: Verdict = _not_compared(texts) if is_good is None else "agrees" if is_good else "differs"
+    verdict: Verdict = "agrees" if is_good else "differs"
+    if is_good is None:
+        verdict = "stated once" if texts else "absent"
     return Check(subject, name, verdict, texts, note)
-
-
-def _not_compared(texts: Mapping[str, str]) -> Verdict:
-    return "stated once" if texts else "absent"
 
 
 def all_there(source: str, named: list[str], missing: list[str]) -> Check:

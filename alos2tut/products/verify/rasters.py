@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
-from functools import cached_property
 from itertools import product as product_of
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ... import radiometry
 from ..metadata import POLARIZATIONS
-from ..names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, factor_of_equation, number, read_xml, xml_texts
+from ..names import LOOK_SIDES, ORBITS, Found, factor_of_equation, number, read_xml
 from ..open_rasters import MOSAIC_NO_DATA_ONE_SINCE
 from ..rasters import RasterBand
-from .checks import Check, alike, all_there, compared, corner_centres, judged, numbers, run, table, time_of, tried
+from .case import Case, read_bands, run, tried
+from .checks import Check, alike, all_there, compared, corner_centres, judged, numbers, table, time_of
 
 #: blocks of a raster that are looked at, along each side, and pixels along a block's side
 _BLOCKS, _BLOCK_PX = 3, 512
@@ -31,66 +29,43 @@ def checks_of(found: Found) -> tuple[str, list[Check]]:
     """What kind of product it is, and all checks of it."""
     problems: list[Check] = []
     labels = {name: match["pol"] or match["layer"] for name, match in found.matches.items()}
-    bands = {
-        label: tried(found.folder, name, lambda file: RasterBand.open(file, ("uint8", "uint16")), problems)
-        for name, label in labels.items()
-        if label
-    }
-    groups: tuple[Callable[[_Case], Iterator[Check]], ...]
+    files = {label: name for name, label in labels.items() if label}
+    bands = read_bands(found, files, ("uint8", "uint16"), problems)
+    groups: tuple[Callable[[Case], Iterator[Check]], ...]
     if found.kind == "card4l":
         kind, xml = "CEOS-ARD, Level 2.2", next((name for name, label in labels.items() if not label), "summary.xml")
         groups = (_files, _conversion, _identity, _place, _no_data)
-    elif "C" in bands and not any(match["pol"] for match in found.matches.values()):
+    elif "C" in files and not any(match["pol"] for match in found.matches.values()):
         kind, xml = "forest map", _xml_of_tile(found.any_match)
         groups = (_files, _tile, _layers)
     else:
         kind, xml = "25 m mosaic", _xml_of_tile(found.any_match)
         groups = (_files, _conversion, _tile, _layers)
     root = tried(found.folder, xml, read_xml, problems)
-    case = _Case(found, {label: band for label, band in bands.items() if band is not None}, root)
-    return kind, [*problems, *run(groups, case)]
+    return kind, [*problems, *run(groups, Case(found, bands, xml=root))]
 
 
 def _xml_of_tile(match: re.Match[str]) -> str:
     return "_".join(match[part] for part in ("tile", "year", "beam") if match[part]) + ".xml"
 
 
-@dataclass(frozen=True)
-class _Case:
-    """All that could be read of a product."""
-
-    found: Found
-    bands: Mapping[str, RasterBand]
-    xml: ElementTree.Element | None
-
-    @cached_property
-    def told(self) -> Mapping[str, str]:
-        """Texts of the XML by the names of its elements."""
-        return xml_texts(self.xml)
-
-    def at(self, path: str) -> str | None:
-        """The text of one element of the XML."""
-        return None if self.xml is None else self.xml.findtext(path)
-
-
-def _files(case: _Case) -> Iterator[Check]:
+def _files(case: Case) -> Iterator[Check]:
     named = [] if case.xml is None else [element.text.strip() for element in case.xml.iter("FileName") if element.text]
     # before the name of a window of a tile stands something else
     yield all_there("the XML", named, [n for n in named if not any(p.endswith(n) for p in case.found.folder)])
     yield from alike(case.bands)
 
 
-def _conversion(case: _Case) -> Iterator[Check]:
-    equation, published = case.told.get("BackscatterConversionEq"), radiometry.CALIBRATION_FACTOR_DB
+def _conversion(case: Case) -> Iterator[Check]:
+    equation, published = case.texts.get("BackscatterConversionEq"), radiometry.CALIBRATION_FACTOR_DB
     is_good = None if equation is None else factor_of_equation(equation) == published
     values = {"XML": equation, "JAXA's publication": f"10*log10(DN^2){published:+.1f}"}
     yield judged("radiometry", "calibration factor in dB", is_good, values)
 
 
-def _identity(case: _Case) -> Iterator[Check]:
-    name, say = case.found.any_match, case.told.get
-    match = PRODUCT_ID.fullmatch(name["product"])
-    told = match.groupdict() if match else {}
+def _identity(case: Case) -> Iterator[Check]:
+    name, say = case.found.any_match, case.texts.get
+    told = case.product_id
     rows = {
         "mode": (told.get("mode"), say("ObservationMode")),
         "orbit direction": (ORBITS.get(told.get("orbit", "")), say("PassDirection", "").lower() or None),
@@ -106,8 +81,8 @@ def _day(text: str | None) -> date | None:
     return time and time.date()
 
 
-def _place(case: _Case) -> Iterator[Check]:
-    band, say = next(iter(case.bands.values()), None), case.told.get
+def _place(case: Case) -> Iterator[Check]:
+    band, say = case.raster, case.texts.get
     if band is None or case.xml is None:
         return
     counts = numbers(say("NumberLines"), say("NumPixelsPerLine"))
@@ -127,7 +102,7 @@ def _place(case: _Case) -> Iterator[Check]:
     yield compared("place", "spacing of lines, pixels", both, within=1e-6, unit=" m")
 
 
-def _no_data(case: _Case) -> Iterator[Check]:
+def _no_data(case: Case) -> Iterator[Check]:
     mask = case.bands.get("MSK")
     for label in POLARIZATIONS:
         band = case.bands.get(label)
@@ -150,9 +125,9 @@ def _blocks(*bands: RasterBand) -> Iterator[list[NDArray[Any]]]:
         yield [np.concatenate(list(band.strips(rows, cols, _BLOCK_PX))) for band in bands]
 
 
-def _tile(case: _Case) -> Iterator[Check]:
+def _tile(case: Case) -> Iterator[Check]:
     """The name is that of the upper left corner of a tile of 1°."""
-    tile, band = case.found.any_match["tile"], next(iter(case.bands.values()), None)
+    tile, band = case.found.any_match["tile"], case.raster
     north, west = int(tile[1:3]) * (1 if tile[0] == "N" else -1), int(tile[4:]) * (1 if tile[3] == "E" else -1)
     if band is not None and band.transform is not None:
         (left, top), (right, bottom) = band.transform * (0, 0), band.transform * band.shape[::-1]
@@ -161,8 +136,8 @@ def _tile(case: _Case) -> Iterator[Check]:
         yield judged("place", "inside its tile", beyond <= 1e-6, values, "west, south, east, north in degrees")
 
 
-def _layers(case: _Case) -> Iterator[Check]:
-    year, say = 2000 + int(case.found.any_match["year"]), case.told.get
+def _layers(case: Case) -> Iterator[Check]:
+    year, say = 2000 + int(case.found.any_match["year"]), case.texts.get
     for label, band in case.bands.items():
         if label not in ("mask", "C"):
             yield compared(

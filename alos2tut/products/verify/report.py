@@ -33,6 +33,10 @@ _LONGEST_VALUE, _LONGEST_NOTE = 160, 600
 _VERDICT_WIDTH = max(map(len, get_args(Verdict)))
 
 
+def _counted(verdict: Verdict, what: str) -> property:
+    return property(lambda report: report.count(verdict), doc=what)
+
+
 @dataclass(frozen=True)
 class Report:
     """All checks of one product; ``identity`` is what its files' names share, no folder of the user's is named."""
@@ -45,30 +49,11 @@ class Report:
         """How many checks have this verdict."""
         return sum(check.verdict == verdict for check in self.checks)
 
-    @property
-    def agree(self) -> int:
-        """Checks whose sources agree."""
-        return self.count("agrees")
-
-    @property
-    def differ(self) -> int:
-        """Checks whose sources contradict each other."""
-        return self.count("differs")
-
-    @property
-    def once(self) -> int:
-        """Checks of what one source alone states."""
-        return self.count("stated once")
-
-    @property
-    def absent(self) -> int:
-        """Checks of what no source states."""
-        return self.count("absent")
-
-    @property
-    def unreadable(self) -> int:
-        """Sources that could not be read."""
-        return self.count("unreadable")
+    agree = _counted("agrees", "Checks whose sources agree.")
+    differ = _counted("differs", "Checks whose sources contradict each other.")
+    once = _counted("stated once", "Checks of what one source alone states.")
+    absent = _counted("absent", "Checks of what no source states.")
+    unreadable = _counted("unreadable", "Sources that could not be read.")
 
     def _by_subject(self) -> dict[str, list[Check]]:
         subjects: dict[str, list[Check]] = {}
