@@ -7,9 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from alos2tut import Alos2TutError
+from alos2tut import Alos2TutError, load_config, load_legend
 from alos2tut.core import artifacts
-from alos2tut.core.artifacts import atomic_path, fingerprint, make_folder, matches, read_json, stage_dir, write_json
+from alos2tut.core.artifacts import (
+    atomic_path,
+    fingerprint,
+    make_folder,
+    matches,
+    read_json,
+    read_yaml,
+    stage_dir,
+    write_json,
+)
+from alos2tut.downloads.manifest import load_manifest
 
 
 def names(folder: Path) -> list[str]:
@@ -153,6 +163,51 @@ def test_json_that_cannot_be_read_is_named(tmp_path, content, message):
         (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(Alos2TutError, match=rf"a\.json.*{message}"):
         read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a: !!bool x", id="no truth"),
+        pytest.param("a: !!int ''", id="no number"),
+        pytest.param("a: !!timestamp x", id="no time"),
+        pytest.param("a: 2026-99-99", id="no date"),
+        pytest.param("[" * 1000, id="deep"),
+        pytest.param("a: \ud800", id="half a character"),
+        pytest.param("a: !!python/none x", id="code"),
+        pytest.param("{[a]: 1}", id="list as key"),
+        pytest.param("a: 1\nb: 2\na: 3", id="key twice"),
+        pytest.param("- {a: 1, 'a': 2}", id="key twice within"),
+        pytest.param("<<: 5", id="no merge"),
+        pytest.param("a: *b", id="no anchor"),
+        pytest.param("a: \0", id="zero"),
+    ],
+)
+def test_hostile_yaml_is_refused_in_a_few_words(tmp_path, text):
+    path = tmp_path / "m.yaml"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    with pytest.raises(Alos2TutError, match=r"m\.yaml: .*not valid YAML") as refused:
+        read_yaml(path)
+    assert len(str(refused.value)) < 400 + len(str(path))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(load_manifest, id="manifest"),
+        pytest.param(lambda path: load_config("pretrain", file=path), id="settings"),
+        pytest.param(load_legend, id="legend"),
+    ],
+)
+def test_all_files_of_users_are_read_alike(tmp_path, read):
+    (tmp_path / "m.yaml").write_text("a: 1\nb: 2\na: 3")
+    with pytest.raises(Alos2TutError, match=r"m\.yaml: .*not valid YAML.*'a' is given twice"):
+        read(tmp_path / "m.yaml")
+
+
+def test_keys_that_a_merge_replaces_are_not_double(tmp_path):
+    (tmp_path / "m.yaml").write_text("c: &a {b: 8}\nd: {<<: *a, b: 16}\ne: {<<: {b: 8, c: 2}, b: 16}\n")
+    assert read_yaml(tmp_path / "m.yaml") == {"c": {"b": 8}, "d": {"b": 16}, "e": {"b": 16, "c": 2}}
 
 
 def test_a_fingerprint_knows_content_name_and_size(tmp_path):
