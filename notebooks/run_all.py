@@ -86,8 +86,9 @@ def main() -> int:
     return 1 if failures else 0
 
 
-#: The least share by which each loss falls, from the first tenth of its steps to the last
-LOSS_FALLS_BY = {"pretrain": 0.1, "finetune": 0.1}
+#: The least share by which a loss falls, from the first tenth of its steps to the last. MixMAE's is in each unit's own
+#: scale, of which speckle leaves little to learn
+LOSS_FALLS_BY = {"simmim": 0.1, "mixmae": 0.0, "finetune": 0.15}
 #: The least and the largest scores, of both networks on the test list and of the map against all labels
 SCORES = {"miou": (0.15, 0.9), "pixel_accuracy": (0.5, 0.97)}
 #: How many times better than the answer "the commonest class everywhere" a network's mIoU is
@@ -108,17 +109,18 @@ def check(work_dir: Path) -> Iterator[str]:
 
 def losses_that_did_not_fall(work_dir: Path) -> Iterator[str]:
     """Trainings that learned nothing."""
-    for stage, share in LOSS_FALLS_BY.items():
-        runs = sorted(work_dir.glob(f"{stage}-*/metrics.csv"))
+    for stage in ("pretrain", "finetune"):
+        runs = sorted(work_dir.glob(f"{stage}-*/run.json"))
         if not runs:
-            yield f"no {stage}-*/metrics.csv in {work_dir}"
+            yield f"no {stage}-*/run.json in {work_dir}"
         for path in runs:
-            with open(path, newline="", encoding="utf-8") as file:
+            share = LOSS_FALLS_BY[json.loads(path.read_bytes()).get("objective", {}).get("name", stage)]
+            with open(path.with_name("metrics.csv"), newline="", encoding="utf-8") as file:
                 losses = np.array([float(row["loss"]) for row in csv.DictReader(file)])
             tenth = max(1, len(losses) // 10)
             first, last = losses[:tenth].mean(), losses[-tenth:].mean()
-            if not last <= (1 - share) * first:
-                yield f"{path}: the loss went from {first:.4g} to {last:.4g}; it should fall by {share:.0%} at least"
+            if not last < (1 - share) * first:
+                yield f"{path.parent}: the loss went from {first:.4g} to {last:.4g}; it should fall by over {share:.0%}"
 
 
 def scores_out_of_range(work_dir: Path) -> Iterator[str]:

@@ -49,8 +49,9 @@ class Again:
 
 
 def stage_files(work: Path) -> dict[Path, int]:
-    """When each file in the folders of stages was written."""
-    return {path: path.stat().st_mtime_ns for path in work.glob("*-*/**/*") if path.is_file()}
+    """When each file in the folders of stages was written; what lies beside a map may be drawn anew."""
+    files = [path for path in work.glob("*-*/**/*") if path.is_file() and not path.name.startswith("landcover_")]
+    return {path: path.stat().st_mtime_ns for path in files}
 
 
 @pytest.fixture(scope="session")
@@ -159,8 +160,8 @@ def test_a_second_run_reuses_everything(again: Again) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_cells_run_again_and_marked_ones_print_the_same(again: Again, name: str) -> None:
-    cells = re.findall(rf"^{name}\.ipynb::.* (PASSED|FAILED)", again.said, flags=re.MULTILINE)
-    assert len(cells) > 5 and set(cells) == {"PASSED"}, again.said[-4000:]
+    cells = re.findall(rf"^{name}::ipynb::Cell \d+ (\w+)", again.said, flags=re.MULTILINE)
+    assert len(cells) > 5 and set(cells) == {"PASSED"}
 
 
 def test_cells_are_marked_for_comparison() -> None:

@@ -29,10 +29,14 @@ def script():
     return module
 
 
-def write_results(folder: Path, *, losses=FALLING, scores=GOOD, agreement=GOOD, shares=(0.4, 0.3, 0.2, 0.1)) -> Path:
+def write_results(
+    folder: Path, *, losses=FALLING, objective="simmim", scores=GOOD, agreement=GOOD, shares=(0.4, 0.3, 0.2, 0.1)
+) -> Path:
     """Results of a run: a training of each kind, a report, a map."""
     for stage in ("pretrain-1", "finetune-1", "evaluate-1", "map-1"):
         (folder / stage).mkdir()
+    (folder / "pretrain-1" / "run.json").write_text(json.dumps({"objective": {"name": objective}}))
+    (folder / "finetune-1" / "run.json").write_text("{}")
     steps = [f"{step},{loss}" for step, loss in enumerate(losses, 1)]
     (folder / "pretrain-1" / "metrics.csv").write_text("\n".join(["step,loss", *steps]) + "\n")
     steps = [f"{step},{loss},0.5" for step, loss in enumerate(FALLING, 1)]
@@ -48,8 +52,9 @@ def write_results(folder: Path, *, losses=FALLING, scores=GOOD, agreement=GOOD, 
     return folder
 
 
-def test_good_results_pass(script, tmp_path):
-    assert list(script.check(write_results(tmp_path))) == []
+@pytest.mark.parametrize("results", [{}, {"objective": "mixmae", "losses": np.linspace(2.55, 2.52, 40)}])
+def test_good_results_pass(script, tmp_path, results):
+    assert list(script.check(write_results(tmp_path, **results))) == []
 
 
 @pytest.mark.parametrize(
@@ -58,9 +63,11 @@ def test_good_results_pass(script, tmp_path):
         pytest.param({"shares": (1.0,)}, "landcover.tif: the map is (nearly) constant", id="constant map"),
         pytest.param({"shares": (0.95, 0.03, 0.02)}, "the map is (nearly) constant", id="nearly constant map"),
         pytest.param({"shares": (0.5, 0.5)}, "the map is (nearly) constant", id="map of two classes"),
-        pytest.param({"losses": FALLING[::-1]}, "pretrain-1/metrics.csv: the loss went from", id="rising loss"),
+        pytest.param({"losses": FALLING[::-1]}, "pretrain-1: the loss went from", id="rising loss"),
         pytest.param({"losses": [0.7] * 40}, "the loss went from 0.7 to 0.7", id="loss that stays"),
         pytest.param({"losses": [0.9] * 39 + [float("nan")]}, "to nan", id="loss that is no number"),
+        pytest.param({"losses": np.linspace(0.9, 0.85, 40)}, "should fall by over 10%", id="loss that hardly falls"),
+        pytest.param({"losses": [2.5] * 40, "objective": "mixmae"}, "should fall by over 0%", id="MixMAE"),
         pytest.param({"scores": GOOD | {"miou": 0.05}}, "report.json, segmenter: miou is 0.05, not", id="bad"),
         pytest.param({"scores": GOOD | TWO}, "miou is 0.3; the commonest class everywhere would have 0.25", id="guess"),
         pytest.param({"scores": GOOD | {"miou": 0.99}}, "report.json, segmenter: miou is 0.99, not", id="too good"),
