@@ -7,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib import metadata
@@ -278,26 +279,43 @@ def test_no_symbolic_link_stays_in_the_tree():
 # --- the installed package
 
 
+def built(source: Path, out: Path, kind: str) -> Path:
+    """What pip or ``build`` would build of a source tree: a ``wheel`` or an ``sdist``."""
+    out.mkdir()
+    code = f"from setuptools.build_meta import build_{kind}; build_{kind}({str(out)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    [path] = out.iterdir()
+    return path
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files in a wheel, built as pip does."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ["pyproject.toml", "setup.py", "README.md", "LICENSE", "data_manifest.yaml"]:
-        shutil.copy(ROOT / name, source)
+    """The files in a wheel, built of an sdist of a tree in which an older build left a module."""
+    folder = tmp_path_factory.mktemp("a wheel")
+    source = folder / "source"
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "alos2tut", source / "alos2tut", symlinks=True, ignore=ignored)
-    code = f"from setuptools.build_meta import build_wheel; build_wheel({str(out)!r})"
-    built = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    (path,) = out.glob("*.whl")
-    with zipfile.ZipFile(path) as archive:
+    shutil.copytree(ROOT / "alos2tut", source / "alos2tut", ignore=ignored)
+    for name in ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "data_manifest.yaml"]:
+        shutil.copy(ROOT / name, source)
+    with tarfile.open(built(source, folder / "sdist", "sdist")) as archive:
+        archive.extractall(folder / "unpacked", filter="data")
+    [unpacked] = (folder / "unpacked").iterdir()
+    left = unpacked / "build" / "lib" / "alos2tut" / "of_an_older_version.py"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with zipfile.ZipFile(built(unpacked, folder / "wheel", "wheel")) as archive:
         return {info.filename: archive.read(info) for info in archive.infolist()}
 
 
-def test_a_wheel_carries_settings_legends_and_the_data_manifest(wheel):
-    assert wheel["alos2tut/downloads/data_manifest.yaml"].decode() == read("data_manifest.yaml")
-    assert {"alos2tut/profiles.yaml", "alos2tut/dataset/legends/japan_9.yaml", "alos2tut/py.typed"} <= wheel.keys()
-    assert not [name for name in wheel if not re.match(r"alos2tut(-[^/]+\.dist-info)?/", name)]
+def test_a_wheel_carries_the_package_as_it_is_and_the_data_manifest(wheel):
+    kinds = (".py", ".pyi", ".yaml", ".json", ".typed")
+    files = [path for path in (ROOT / "alos2tut").rglob("*") if path.suffix in kinds]
+    expected = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in files}
+    assert {"py.typed", "__init__.pyi", "profiles.yaml"} <= {Path(name).name for name in expected}
+    expected["alos2tut/downloads/data_manifest.yaml"] = (ROOT / "data_manifest.yaml").read_bytes()
+    carried = {name: content for name, content in wheel.items() if not re.match(r"alos2tut-[^/]+\.dist-info/", name)}
+    assert carried == expected
 
 
 def test_version_is_the_one_of_pyproject():
