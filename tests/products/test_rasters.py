@@ -1,4 +1,4 @@
-"""Rasters in: upright, in their place, never more than they hold. Cloud-Optimized GeoTIFFs out: whole or not at all."""
+"""Rasters by GDAL: upright bands with their place, files that are not what they claim."""
 
 import concurrent.futures
 import itertools
@@ -6,7 +6,6 @@ import os
 import pickle
 import resource
 import struct
-import subprocess
 import sys
 import tarfile
 import tracemalloc
@@ -22,37 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.windows import Window
 from support.properties import examples
+from support.rasters import BASICS, FRAME, NAME, SHAPE, in_blocks, numbered, source, whole, write_tiff
 
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.products import rasters
 from alos2tut.products.rasters import RasterBand, write_cog
 from alos2tut.products.sources import FileSource, find_files
 
-FRAME = rasterio.Affine(2.5, 0, 350_000, 0, -2.5, 3_900_000)
 TILED = {"tiled": True, "blockxsize": 32, "blockysize": 16}
-SHAPE = (70, 90)
-NAME = "IMG-HH.tif"
-
-
-def source(path: Path) -> FileSource:
-    return FileSource(path.name, path, path.stat().st_size)
-
-
-def write_tiff(path: Path, pixels: np.ndarray, **options) -> FileSource:
-    """A TIFF by rasterio; it has no Orientation tag."""
-    profile = {"count": 1, "height": pixels.shape[0], "width": pixels.shape[1], "dtype": pixels.dtype.name}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        frame = {"crs": "EPSG:32654", "transform": FRAME}
-        with rasterio.open(path, "w", **{"driver": "GTiff", **profile, **frame, **options}) as raster:
-            raster.write(pixels, 1)
-    return source(path)
-
-
-def numbered(shape: tuple[int, int] = SHAPE, dtype: str = "uint16") -> np.ndarray:
-    """Pixels of which no two are alike."""
-    numbers = np.arange(1, shape[0] * shape[1] + 1).reshape(shape)
-    return (numbers * (1 - 2j) if "complex" in dtype else numbers).astype(dtype)
 
 
 def with_tags(data: bytes, tags: dict[int, tuple[int, int]], *, loops: bool = False) -> bytes:
@@ -77,11 +53,6 @@ def with_tags(data: bytes, tags: dict[int, tuple[int, int]], *, loops: bool = Fa
 def patched(file: FileSource, tags: dict[int, tuple[int, int]], **options) -> FileSource:
     file.path.write_bytes(with_tags(file.path.read_bytes(), tags, **options))
     return source(file.path)
-
-
-def whole(band: RasterBand, step: int = 16) -> np.ndarray:
-    rows, cols = (slice(0, size) for size in band.shape)
-    return np.concatenate(list(band.strips(rows, cols, step)))
 
 
 # --- what the pixels are and where they lie
@@ -294,6 +265,8 @@ interleave = bsq
 byte order = {order}
 map info = {{Geographic Lat/Lon, 1, 1, 100.0, 2.0, 0.0002222, 0.0002222, WGS-84, units=Degrees}}
 """
+
+
 RAW_NAME = "N02E100_15_sl_HH_F02DAR"
 
 
@@ -624,226 +597,3 @@ def test_a_changed_byte_gives_a_band_or_our_error(tmp_path, options):
         tracemalloc.stop()
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024 < 100e6
     assert min(outcomes.values()) > 10
-
-
-# --- Cloud-Optimized GeoTIFFs
-
-BASICS = {"crs": rasterio.CRS.from_epsg(32654), "transform": FRAME, "no_data": 0, "tags": {}}
-
-
-def in_blocks(pixels: np.ndarray, rows: int, cols: int | None = None):
-    """Blocks of so many rows and columns, the last ones smaller."""
-    height, width = pixels.shape
-    for row, col in itertools.product(range(0, height, rows), range(0, width, cols or width)):
-        part = pixels[row : row + rows, col : col + (cols or width)]
-        yield Window(col, row, part.shape[1], part.shape[0]), part
-
-
-def read(path: Path) -> np.ndarray:
-    return whole(RasterBand.open(source(path), ["uint8", "uint16", "float32", "complex64"]), 512)
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "complex64"])
-@pytest.mark.parametrize("compress", ["deflate", "lzw", "zstd", None])
-@pytest.mark.parametrize("overviews", [True, False])
-def test_what_is_written_is_read_back(tmp_path, dtype, compress, overviews):
-    pixels = numbered((700, 1100), dtype)
-    tags = {"SIMULATED": "no", "NAME": "é"}
-    options = BASICS | {"tags": tags, "compress": compress, "overviews": overviews}
-    path = write_cog(tmp_path / "a.tif", in_blocks(pixels, 300, 500), shape=pixels.shape, dtype=dtype, **options)
-    np.testing.assert_array_equal(read(path), pixels)
-    with rasterio.open(path) as raster:
-        assert (raster.dtypes, raster.nodata, raster.crs.to_epsg()) == ((dtype,), 0, 32654)
-        assert raster.transform == FRAME and raster.block_shapes == [(512, 512)]
-        assert {name: raster.tags()[name] for name in tags} == tags
-        assert raster.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION") == (compress and compress.upper())
-        assert raster.overviews(1) == ([2, 4] if overviews else [])
-        assert raster.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == ("COG" if overviews else None)
-    assert [file.name for file in tmp_path.iterdir()] == ["a.tif"]
-
-
-@pytest.mark.parametrize(("resampling", "values"), [("mode", {6}), ("average", {4, 5}), ("nearest", {0})])
-def test_overviews_are_made_as_asked(tmp_path, resampling, values):
-    pixels = np.full((1024, 1024), 6, np.uint8)
-    pixels[::2, ::2] = 0
-    options = BASICS | {"no_data": 255, "resampling": resampling}
-    path = write_cog(tmp_path / "a.tif", in_blocks(pixels, 64), shape=pixels.shape, dtype="uint8", **options)
-    with rasterio.open(path, overview_level=0) as raster:
-        found = raster.read(1)
-    assert found.shape == (512, 512) and set(found.ravel().tolist()) <= values
-
-
-@pytest.mark.parametrize("overviews", [True, False])
-def test_colours_are_kept(tmp_path, overviews):
-    colors = {0: (1, 2, 3, 255), 6: (9, 8, 7, 255), 255: (0, 0, 0, 0)}
-    options = BASICS | {"no_data": 255, "colormap": colors, "overviews": overviews}
-    path = write_cog(tmp_path / "a.tif", [], shape=(60, 70), dtype="uint8", **options)
-    with rasterio.open(path) as raster:
-        assert {index: raster.colormap(1)[index] for index in colors} == colors and raster.nodata == 255
-
-
-@examples(30)
-@given(
-    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    rows=st.integers(1, 9),
-    cols=st.integers(1, 9),
-    overviews=st.booleans(),
-)
-def test_tiny_rasters_are_written(tmp_path, shape, rows, cols, overviews):
-    pixels = numbered(shape, "float32")
-    options = {"crs": None, "transform": None, "no_data": np.nan, "tags": {}, "overviews": overviews}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        path = write_cog(tmp_path / "a.tif", in_blocks(pixels, rows, cols), shape=shape, dtype="float32", **options)
-        band = RasterBand.open(source(path), ["float32"])
-        assert (band.shape, band.transform, band.crs) == (shape, None, None) and np.isnan(band.no_data)
-        np.testing.assert_array_equal(whole(band), pixels)
-
-
-@pytest.mark.parametrize(("no_data", "expected"), [(7, 7), (None, 0)])
-def test_what_no_block_covers_has_no_data(tmp_path, no_data, expected):
-    path = write_cog(tmp_path / "a.tif", [], shape=(600, 90), dtype="uint16", **BASICS | {"no_data": no_data})
-    assert (read(path) == expected).all()
-
-
-def test_blocks_are_turned_into_the_type_only_without_loss(tmp_path):
-    pixels = numbered((20, 30), "uint16")
-    path = write_cog(tmp_path / "a.tif", in_blocks(pixels.astype(">u2"), 7), shape=(20, 30), dtype="uint16", **BASICS)
-    np.testing.assert_array_equal(read(path), pixels)
-    for wrong in (pixels.astype("int32"), pixels[:5]):
-        with pytest.raises(ValueError, match="does not go into"):
-            write_cog(path, [(Window(0, 0, 30, 20), wrong)], shape=(20, 30), dtype="uint16", **BASICS)
-    np.testing.assert_array_equal(read(path), pixels)
-
-
-@pytest.mark.parametrize("overviews", [True, False])
-@pytest.mark.parametrize("older", [None, b"an older file"], ids=["nothing there", "an older file"])
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt], ids=["failed", "interrupted"])
-def test_what_fails_half_way_leaves_what_was_there(tmp_path, older, error, overviews):
-    def fails():
-        yield from in_blocks(numbered(), 30)
-        raise error
-
-    path = tmp_path / "a.tif"
-    if older:
-        path.write_bytes(older)
-    with pytest.raises(error):
-        write_cog(path, fails(), shape=SHAPE, dtype="uint16", overviews=overviews, **BASICS)
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == ({"a.tif": older} if older else {})
-
-
-def test_a_missing_folder_is_named_before_any_block_is_asked_for(tmp_path):
-    blocks = in_blocks(numbered(), 30)
-    with pytest.raises(Alos2TutError, match="nowhere: the folder to write into does not exist"):
-        write_cog(tmp_path / "nowhere" / "a.tif", blocks, shape=SHAPE, dtype="uint16", **BASICS)
-    assert len(list(blocks)) == 3
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        pytest.param({"compress": "foo"}, "compress='foo' is not one of deflate, lzw, zstd, None", id="unknown"),
-        pytest.param({"compress": "jpeg"}, "compress='jpeg' is not one of", id="with loss"),
-        pytest.param({"compress": 3}, "compress=3 is not one of", id="a number"),
-        pytest.param({"resampling": "best"}, "resampling='best' is not one of nearest, average", id="resampling"),
-        pytest.param({"path": "folder"}, "folder: is a folder", id="a folder"),
-    ],
-)
-@pytest.mark.parametrize("overviews", [True, False])
-def test_what_cannot_be_is_refused_before_any_block_is_asked_for(tmp_path, changes, message, overviews):
-    (tmp_path / "folder").mkdir()
-    blocks = in_blocks(numbered(), 30)
-    options = BASICS | {"path": "a.tif", "shape": SHAPE, "dtype": "uint16", "overviews": overviews} | changes
-    with pytest.raises(Alos2TutError, match=message) as caught:
-        write_cog(tmp_path / options.pop("path"), blocks, **options)
-    assert "disk" not in str(caught.value)
-    assert len(list(blocks)) == 3 and [file.name for file in tmp_path.iterdir()] == ["folder"]
-
-
-@pytest.mark.parametrize("resampling", rasters._RESAMPLINGS)
-def test_all_ways_of_making_overviews_are_known_to_gdal(tmp_path, resampling):
-    pixels = np.full((600, 600), 6, np.uint8)
-    options = BASICS | {"resampling": resampling}
-    path = write_cog(tmp_path / "a.tif", in_blocks(pixels, 64), shape=pixels.shape, dtype="uint8", **options)
-    with rasterio.open(path, overview_level=0) as raster:
-        assert (raster.read(1) == 6).all()
-
-
-def run_apart(script: str, folder: Path) -> str:
-    """What a script prints that runs in its own process, in a folder."""
-    prelude = "import resource, signal, numpy as np\nfrom rasterio.windows import Window\n"
-    prelude += "from alos2tut.core.errors import Alos2TutError\nfrom alos2tut.products.rasters import write_cog\n"
-    environment = {name: value for name, value in os.environ.items() if name != "GDAL_CACHEMAX"}
-    command = [sys.executable, "-c", prelude + script]
-    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, env=environment)
-    assert "ERROR" not in done.stderr
-    return done.stdout
-
-
-@pytest.mark.parametrize(
-    ("options", "room"),
-    [
-        pytest.param("", 300, id="only the header"),
-        pytest.param("", 1_900_000, id="not the last tile"),
-        pytest.param("", 2_097_000, id="not the copy"),
-        pytest.param("", 2_300_000, id="not all of the copy"),
-        pytest.param("overviews=False", 1_900_000, id="not the last tile of a plain file"),
-        pytest.param("compress=None", 2_300_000, id="not all of an uncompressed copy"),
-        pytest.param("overviews=False, compress=None", 300, id="only the header of an uncompressed file"),
-        pytest.param("overviews=False, compress=None", 1_900_000, id="not the last tile of an uncompressed file"),
-    ],
-)
-def test_a_full_disk_is_an_error_and_the_older_file_stays(tmp_path, options, room):
-    """No file may grow beyond a limit, which GDAL meets when it closes the file: it is silent then."""
-    (tmp_path / "a.tif").write_text("an older file")
-    printed = run_apart(
-        f"""
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))
-pixels = np.random.default_rng(0).integers(0, 65536, (1000, 1000)).astype(np.uint16)
-blocks = ((Window(0, row, 1000, 50), pixels[row : row + 50]) for row in range(0, 1000, 50))
-try:
-    write_cog("a.tif", blocks, shape=(1000, 1000), dtype="uint16", crs=None, transform=None, no_data=0, tags={{}},
-              {options})
-except Alos2TutError as error:
-    print(error)
-""",
-        tmp_path,
-    )
-    assert printed.startswith("a.tif: could not be written (") and "Check the free disk space" in printed
-    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.tif", "an older file")]
-
-
-@pytest.mark.parametrize("name", ["scratch.tif", "scratch"])
-def test_no_name_is_taken_by_what_is_written_on_the_way(tmp_path, name):
-    block = [(Window(0, 0, 3, 2), np.ones((2, 3), np.uint8))]
-    path = write_cog(tmp_path / name, block, shape=(2, 3), dtype="uint8", crs=None, transform=None, no_data=0, tags={})
-    assert [file.name for file in tmp_path.iterdir()] == [name] and path.stat().st_size > 0
-
-
-def test_a_band_says_what_it_is_and_what_its_numbers_are_to_be_multiplied_by(tmp_path):
-    block = [(Window(0, 0, 3, 2), np.full((2, 3), 200, np.uint8))]
-    place = {"crs": rasterio.CRS.from_epsg(32654), "transform": rasterio.Affine(5, 0, 4e5, 0, -5, 4e6)}
-    for overviews in (True, False):
-        path = write_cog(
-            tmp_path / "a.tif", block, shape=(2, 3), dtype="uint8", no_data=255, tags={}, **place, scale=0.004,
-            description="probability", overviews=overviews,
-        )  # fmt: skip
-        with rasterio.open(path) as raster:
-            assert (raster.scales, raster.descriptions) == ((0.004,), ("probability",))
-
-
-def test_large_rasters_are_written_in_bounded_memory(tmp_path):
-    """512 MiB of pixels, of which GDAL keeps 256 at most."""
-    printed = run_apart(
-        """
-start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-blocks = ((Window(0, row, 16384, 128), np.full((128, 16384), row, np.uint16)) for row in range(0, 16384, 128))
-write_cog("a.tif", blocks, shape=(16384, 16384), dtype="uint16", crs=None, transform=None, no_data=0, tags={},
-          compress=None, overviews=False)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)
-""",
-        tmp_path,
-    )
-    assert (tmp_path / "a.tif").stat().st_size > 2**29
-    assert int(printed) * 1024 < 2**28 + 2**26

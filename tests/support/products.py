@@ -91,6 +91,19 @@ def write_ceos(folder: Path, images: Mapping[str, np.ndarray], product_id: str =
     return folder
 
 
+def read_by_gdal(path: Path) -> tuple[np.ndarray, list]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as source:
+            assert source.driver == "SAR_CEOS"
+            return source.read(1), source.gcps[0]
+
+
+def with_gaps(dn: np.ndarray) -> np.ndarray:
+    """Amplitudes as they are read: NaN where there is no data."""
+    return np.where(dn == 0, np.float32(np.nan), dn.astype(np.float32))
+
+
 #: archives that products are delivered in, and whether their members are compressed
 ARCHIVES = {"stored.zip": False, "deflated.zip": True, "plain.tar": False, "packed.tar.gz": True}
 
