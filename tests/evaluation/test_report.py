@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.datasets import file_facts, write_packed_dataset
+from support.datasets import write_blocks, write_packed_dataset
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from alos2tut import map_scene
@@ -61,18 +59,6 @@ def read_report(folder) -> dict:
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(report, schema, jsonschema.Draft202012Validator)
     return report
-
-
-def write_blocks(path, blocks=3, **changes):
-    """A packed dataset of odd lists, whose held-out patches lie in blocks of ground by turns."""
-    write_packed_dataset(path, n_held_out=5, **changes)
-    for name in ("val", "test"):
-        lines = (path / f"{name}.csv").read_text().splitlines()
-        named = [f"{line},{'Block' if i == 0 else f'{i % blocks}_7'}" for i, line in enumerate(lines)]
-        (path / f"{name}.csv").write_text("\n".join(named) + "\n")
-    content = json.loads((path / "dataset.json").read_text()) | {"files": file_facts(path)}
-    (path / "dataset.json").write_text(json.dumps(content))
-    return path
 
 
 def test_a_segmenter_is_scored_by_its_file_or_folder(packed_dataset, trained, tmp_path):
@@ -172,27 +158,6 @@ def test_a_class_that_training_never_saw_is_named(trained, tmp_path):
     dataset = write_packed_dataset(tmp_path / "dataset", splits={"train": unseen})
     with pytest.warns(Alos2TutWarning, match="'train' has no pixel of class 1, which 'test' has"):
         assert read_report(evaluate(settings(dataset, trained, tmp_path)))["unseen"] == ["class 1"]
-
-
-def test_two_processes_write_the_report_that_one_does(trained, tmp_path, capfd):
-    """Byte for byte, of lists that neither batches nor processes divide."""
-    dataset = write_blocks(tmp_path / "dataset")
-    words = ["evaluate", dataset, trained, "--baseline", trained, "--set", "batch_size=2", "--work-dir"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "alos2tut"]
-    done = subprocess.run([*launch, *words, tmp_path / "two"], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as many as torchrun gives each
-    try:
-        assert main([*map(str, words), str(tmp_path / "one")]) == 0
-    finally:
-        torch.set_num_threads(threads)
-    said = capfd.readouterr().out
-    assert said.count("segmenter (random): miou 0.") == 1 and "[0." in said
-    assert done.stdout == said.replace(str(tmp_path / "one"), str(tmp_path / "two"))
-    [one, two] = (next((tmp_path / name).glob("evaluate-*/report.json")) for name in ("one", "two"))
-    assert one.read_bytes() == two.read_bytes()
-    assert read_report(one.parent)["models"]["segmenter"]["pixels"] == 5 * (32 * 32 - 15)
 
 
 # --- what is refused before the work begins

@@ -78,3 +78,20 @@ def file_facts(folder: Path) -> dict[str, dict[str, Any]]:
     """Bytes and hash of each file, as ``dataset.json`` states them."""
     contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "dataset.json"}
     return {name: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for name, b in contents.items()}
+
+
+def restate_files(path: Path) -> None:
+    """State in ``dataset.json`` what has become of the other files."""
+    content = json.loads((path / "dataset.json").read_text()) | {"files": file_facts(path)}
+    (path / "dataset.json").write_text(json.dumps(content))
+
+
+def write_blocks(path: Path, blocks: int = 3, **changes: Any) -> Path:
+    """A packed dataset of odd lists, whose held-out patches lie in blocks of ground by turns."""
+    write_packed_dataset(path, n_held_out=5, **changes)
+    for name in ("val", "test"):
+        lines = (path / f"{name}.csv").read_text().splitlines()
+        named = [f"{line},{'Block' if i == 0 else f'{i % blocks}_7'}" for i, line in enumerate(lines)]
+        (path / f"{name}.csv").write_text("\n".join(named) + "\n")
+    restate_files(path)
+    return path

@@ -8,8 +8,6 @@ import pickle
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import warnings
 from dataclasses import replace
 from itertools import chain, islice, pairwise
@@ -18,7 +16,6 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from support.datasets import file_facts, write_packed_dataset
 
 from alos2tut.cli import main
 from alos2tut.configs import load_config
@@ -223,75 +220,6 @@ def _halvings(name):
         return 5  # the embedding
     # a merging belongs to the stage before
     return 4 - int(stage[1]) + (stage[2] == "downsample")
-
-
-def _torchrun(code, *arguments):
-    """Run Python code in two processes."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return subprocess.run([*launch, code, *map(str, arguments)], capture_output=True, text=True, timeout=300)
-
-
-def test_two_processes_pretrain_as_one(tmp_path):
-    """Half the batch each: the same losses over 20 steps, with unequal amounts of missing data in the patches.
-
-    Both objectives in one launch; MixMAE's pairs stay together, and a batch of 5 has an image paired with itself.
-    """
-    dataset = write_packed_dataset(tmp_path / "dataset", n=14)
-    rows = np.load(dataset / "pretrain_db.npy")
-    for patch in range(0, 14, 3):
-        rows[patch, :, : 4 + 2 * patch] = -32768
-    np.save(dataset / "pretrain_db.npy", rows)
-    content = json.loads((dataset / "dataset.json").read_text()) | {"files": file_facts(dataset)}
-    (dataset / "dataset.json").write_text(json.dumps(content))
-    common = {"dataset": str(dataset), "steps": 20, "checkpoint_every": 100, "precision": "32-true"}
-    runs = [
-        {**common, "batch_size": 4, "encoder": TINY, "mask_unit_px": 8},
-        {**common, "batch_size": 5, "encoder": MIXED, "objective": "mixmae"},
-    ]
-    script = tmp_path / "train.py"
-    script.write_text(
-        "import sys, torch; torch.set_num_threads(1)\n"
-        "from alos2tut.configs import load_config; from alos2tut.pretraining.stage import pretrain\n"
-        f"for run in {runs!r}:\n"
-        "    pretrain(load_config('pretrain', 'quick', work_dir=sys.argv[1], devices=2, **run))"
-    )
-    (tmp_path / "two").mkdir()
-    done = _torchrun(str(script), tmp_path / "two")
-    assert done.returncode == 0, done.stderr
-    for run in runs:
-        alone = pretrain(load_config("pretrain", "quick", work_dir=str(tmp_path / "one"), **run))
-        together = tmp_path / "two" / alone.name
-        one, two = (list(csv.DictReader((s / "metrics.csv").read_text().splitlines())) for s in (alone, together))
-        assert len(one) == len(two) == 20
-        for row, same in zip(one, two, strict=True):
-            for name in ("loss", "mae_db", "grad_norm"):
-                assert float(row[name]) == pytest.approx(float(same[name]), rel=1e-5), (name, row["step"])
-        assert float(one[-1]["loss"]) < float(one[0]["loss"])
-
-
-def test_two_processes_learn_what_one_does(packed_dataset, tmp_path):
-    """Of unequal shares (3 and 2 of 5 samples), with accumulation, and a validation list shared out."""
-    code = (
-        "import sys, torch; torch.set_num_threads(1)\n"
-        "from alos2tut.configs import load_config; from alos2tut.segmentation.stage import finetune\n"
-        f"finetune(load_config('finetune', 'quick', dataset={str(packed_dataset)!r}, work_dir=sys.argv[1], devices=2,"
-        f" encoder={TINY!r}, steps=3, batch_size=5, accumulate=2, validate_every=1, dropout=0.0, checkpoint_every=2))"
-    )
-    script = tmp_path / "train.py"
-    script.write_text(code)
-    (tmp_path / "two").mkdir()
-    done = _torchrun(str(script), tmp_path / "two")
-    assert done.returncode == 0, done.stderr
-    settings = {"steps": 3, "batch_size": 5, "validate_every": 1, "dropout": 0.0}
-    alone = finetune(_settings("finetune", packed_dataset, tmp_path / "one", **settings))
-    together = tmp_path / "two" / alone.name
-    one, two = (list(csv.DictReader((s / "metrics.csv").read_text().splitlines())) for s in (alone, together))
-    assert len(one) == len(two) == 3
-    for row, same in zip(one, two, strict=True):
-        assert float(row["loss"]) == pytest.approx(float(same["loss"]), rel=1e-5)
-        assert float(row["val_miou"]) == pytest.approx(float(same["val_miou"]), abs=5e-3)
-    pixels = [json.loads((s / "run.json").read_text())["val"]["pixels"] for s in (alone, together)]
-    assert pixels[0] == pixels[1] == 4 * (32 * 32 - 15)
 
 
 # --- resuming
