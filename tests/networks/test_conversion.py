@@ -21,6 +21,7 @@ from alos2tut.cli import main
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.legend import load_legend
+from alos2tut.networks import conversion
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.conversion import (
     AUTHORS_DATA,
@@ -657,14 +658,14 @@ def test_a_decoder_that_ours_would_not_compute_alike_is_refused(tmp_path, out):
 # --- out, and in again -----------------------------------------------------------------------------------------------
 
 
-def golden_encoder():
-    """The published encoder's names and shapes."""
-    yield "absolute_pos_embed", (1, 4096, 128)
-    yield "mask_token", (1, 1, 128)
-    yield "patch_embed.proj.weight", (128, 1, 4, 4)
-    yield from ((f"patch_embed.{name}", (128,)) for name in ("proj.bias", "norm.weight", "norm.bias"))
+def golden_encoder(width=128):
+    """The published encoder's names and shapes; of another width alike."""
+    yield "absolute_pos_embed", (1, 4096, width)
+    yield "mask_token", (1, 1, width)
+    yield "patch_embed.proj.weight", (width, 1, 4, 4)
+    yield from ((f"patch_embed.{name}", (width,)) for name in ("proj.bias", "norm.weight", "norm.bias"))
     for i, depth in enumerate((2, 2, 18, 2)):
-        d, heads, windows = 128 * 2**i, 4 * 2**i, 64 // 4**i
+        d, heads, windows = width * 2**i, 4 * 2**i, 64 // 4**i
         for j in range(depth):
             block = f"layers.{i}.blocks.{j}."
             for norm in ("norm1", "norm2"):
@@ -683,7 +684,7 @@ def golden_encoder():
         if i < 3:
             yield from ((f"layers.{i}.downsample.norm.{name}", (4 * d,)) for name in ("weight", "bias"))
             yield f"layers.{i}.downsample.reduction.weight", (2 * d, 4 * d)
-    yield from ((f"norm.{name}", (1024,)) for name in ("weight", "bias"))
+    yield from ((f"norm.{name}", (8 * width,)) for name in ("weight", "bias"))
 
 
 def golden_decoder():
@@ -715,22 +716,21 @@ def test_published_names_and_shapes_one_by_one():
     assert len(decoder) == 60
     shapes = {name: tuple(tensor.shape) for name, tensor in published_tensors(network).items()}
     assert shapes == prefixed(expected, "encoder.") | decoder
+    assert (encoder.config, encoder.image_px, encoder.in_channels) == conversion.AUTHORS_ENCODER
 
 
-def test_the_published_sizes(tmp_path, out):
-    """A file as large as the published one, of half precision to be quick."""
-    index = plain.relative_index(8, 8)
-    made = {"relative_position_index": lambda shape: index, "attn_mask": torch.zeros}
+@pytest.mark.parametrize("width", [16, pytest.param(128, marks=pytest.mark.soak)])
+def test_the_published_sizes(tmp_path, out, width, monkeypatch):
+    """A file as large as the published one, and one of an eighth of its width, of half precision to be quick."""
+    if width < 128:
+        monkeypatch.setattr(conversion, "AUTHORS_ENCODER", (EncoderConfig(embed_dim=width), (256, 256), 1))
+    made = {"relative_position_index": lambda _: plain.relative_index(8, 8), "attn_mask": torch.zeros}
     state = {
-        name: next((make(shape) for end, make in made.items() if name.endswith(end)), None)
-        for name, shape in golden_encoder()
-    }
-    state = {
-        name: torch.full(shape, 0.5, dtype=torch.float16) if state[name] is None else state[name]
-        for name, shape in golden_encoder()
+        name: made.get(name.rpartition(".")[2], lambda shape: torch.full(shape, 0.5, dtype=torch.float16))(shape)
+        for name, shape in golden_encoder(width)
     }
     report = convert_checkpoint(saved(tmp_path / "sar_w_simim_encoder.pth", state), out)
-    assert (report.encoder, report.image_px, report.in_channels) == (EncoderConfig(), (256, 256), 1)
+    assert (report.encoder, report.image_px, report.in_channels) == (EncoderConfig(embed_dim=width), (256, 256), 1)
     assert len(report.loaded) + len(report.dropped) == 364 and len(report.dropped) == 24 + 11
     header = read_header(out)
     assert header["attribution"] == AUTHORS_DATA and "JAXA-AIST" in report.to_text()

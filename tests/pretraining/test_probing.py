@@ -3,8 +3,7 @@
 import json
 import math
 import re
-import subprocess
-import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -363,8 +362,11 @@ def test_names_of_encoders(tmp_path, trained, monkeypatch):
 
 def test_the_command(packed_dataset, trained, capsys):
     arguments = ["probe", str(packed_dataset), str(trained), f"again={trained}", "--seeds", "2", "--patches", "3"]
-    assert main(arguments) == 0
-    text = capsys.readouterr().out
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main(arguments) == 0
+    text, beside = capsys.readouterr()
+    assert beside == ""
     found = probe(packed_dataset, [trained, f"again={trained}"], seeds=2, patches=3)
     assert text == found.to_text() + "\n"
     for told in ("pretrain-abc", "again", RANDOM, RAW, "chance", "40 × 40 m (8 px)", "95 %", "another pretraining"):
@@ -378,17 +380,6 @@ def test_the_command_refuses_in_one_line(packed_dataset, trained, tmp_path, caps
         assert main(["probe", *map(str, arguments)]) == 2
         err = capsys.readouterr().err
         assert err.startswith("alos2tut: ") and err.count("\n") == 1
-
-
-def test_nothing_is_printed_beside_the_scores(packed_dataset, trained):
-    command = [sys.executable, "-m", "alos2tut", "probe", str(packed_dataset), str(trained), "--seeds", "2"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stderr == ""
-
-
-def test_the_command_line_loads_scikit_learn_only_to_probe():
-    code = "import sys, alos2tut.cli; print('sklearn' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

@@ -343,11 +343,25 @@ def test_a_plan_counts_and_writes_nothing(packed_dataset, tmp_path):
     assert pretrain(config) == plan.folder and plan_pretraining(config).state == "complete"
 
 
+@pytest.mark.soak
 def test_operations_of_the_published_encoder():
     """About three times two times the 20 billion multiply-adds that Swin-B is known to take at 256²."""
     with torch.device("meta"):
         network = SimMIM(SwinEncoder(EncoderConfig(), (256, 256)))
     assert count_operations(network) == pytest.approx(6 * 20.2e9, rel=0.02)
+
+
+def test_operations_of_a_swin_by_hand():
+    """As its paper counts them: 12·n·d² + 2·M²·n·d a block, 2·n·d² a merging; backward takes twice as many."""
+    with torch.device("meta"):
+        network = SimMIM(SwinEncoder(EncoderConfig(embed_dim=16, depths=(1, 2, 1, 1)), (128, 128)))
+    sizes = [(1024 // 4**i, 16 * 2**i, depth) for i, depth in enumerate((1, 2, 1, 1))]
+    embedding = 1024 * 16 * 16
+    blocks = sum(depth * (12 * n * d * d + 2 * min(64, n) * n * d) for n, d, depth in sizes)
+    merging = sum(2 * n * d * d for n, d, _ in sizes[:3])
+    forward = embedding + blocks + merging + 16 * 128 * 32**2
+    # no gradient of the image is asked for: the patch embedding's backward is one product, not two
+    assert count_operations(network) == pytest.approx(2 * (3 * forward - embedding), rel=0.01)
 
 
 def test_operations_by_hand():

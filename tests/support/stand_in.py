@@ -11,9 +11,9 @@ from alos2tut.networks.encoders import build_encoder
 from alos2tut.networks.published import published_tensors
 
 
-def write_stand_in(path: Path, seed: int = 0) -> Path:
-    """Write about 350 MB of random numbers in the shapes and under the names of the authors' encoder file."""
+def write_stand_in(path: Path, embed_dim: int = 128, seed: int = 0) -> Path:
+    """Write random numbers under the names of the authors' encoder file; in its own width they take 350 MB."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        torch.save(published_tensors(build_encoder(EncoderConfig(), (256, 256))), path)
+        torch.save(published_tensors(build_encoder(EncoderConfig(embed_dim=embed_dim), (256, 256))), path)
     return path

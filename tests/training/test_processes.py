@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -21,6 +20,9 @@ from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import save_segmenter
 from alos2tut.pretraining.stage import pretrain
 from alos2tut.segmentation.stage import finetune
+
+# launched once, by one worker
+pytestmark = pytest.mark.xdist_group("processes")
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
 STAGES = {"pretrain": pretrain, "finetune": finetune}
@@ -93,9 +95,7 @@ def folders(tmp_path_factory):
     (root / "cases.py").write_text(SCRIPT)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launch, str(root / "cases.py"), str(two), cases]
-    # torchrun's children inherit the number of threads, and results depend on it
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return one, two
 
@@ -127,12 +127,7 @@ def test_two_processes_learn_what_one_does(case, folders):
 
 def test_two_processes_write_the_report_that_one_does(folders, capsys):
     """Byte for byte; only the first of them says so."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        assert main(words(folders[0])) == 0
-    finally:
-        torch.set_num_threads(threads)
+    assert main(words(folders[0])) == 0
     said = capsys.readouterr().out
     assert said.count("segmenter (random): miou 0.") == 1 and "[0." in said
     assert (folders[1] / "said-0").read_text() == said.replace(str(folders[0]), str(folders[1]))

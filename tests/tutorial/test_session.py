@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 import types
 from itertools import pairwise
@@ -162,7 +163,8 @@ def test_several_devices_train_under_torchrun(packed_dataset, tmp_path, capsys):
     assert "pretrain: 3 steps" in capsys.readouterr().out
 
 
-def test_a_failing_launch_is_said(tmp_path):
+def test_a_failing_launch_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
     config = load_config("pretrain", "quick", dataset=tmp_path / "nothing", devices=2)
     with pytest.raises(Alos2TutError, match="failed with status"):
         notebook._launch("pretrain", config)
