@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, ValidationError
 
@@ -84,8 +84,15 @@ def _build(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T
 
 
 def _field_names(cls: Any, path: list[str]) -> list[str]:
-    """Names of the fields where the path leads, through configs that are fields of others."""
+    """Names of the fields where the path leads, through configs that are fields of others, or in lists of them."""
     for name in path:
-        inner = cls.__pydantic_fields__[name].annotation
-        cls = inner if dataclasses.is_dataclass(inner) else cls
-    return [field.name for field in dataclasses.fields(cls)]
+        field = cls.__pydantic_fields__.get(name)
+        cls = (field and _config_in(field.annotation)) or cls
+    return list(cls.__pydantic_fields__)
+
+
+def _config_in(annotation: Any) -> Any:
+    """The first config, or None, that a type such as ``list[Config]`` speaks of."""
+    if hasattr(annotation, "__pydantic_fields__"):
+        return annotation
+    return next(filter(None, map(_config_in, get_args(annotation))), None)

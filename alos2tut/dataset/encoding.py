@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
 
-from ..core.errors import Alos2TutError
-from ..core.validation import is_number
+from ..core.config import from_dict
+from ..core.errors import Alos2TutError, quoted
 
 #: Value of a pixel without data in a store.
 NO_DATA = -32768
 
-
 #: Steps of a store per dB.
 STEPS_PER_DB = 100.0
-
 
 #: Pixel sizes that differ by at most this share count as equal: degrees change their length with latitude.
 SPACING_TOLERANCE = 0.05
@@ -66,6 +65,9 @@ def same_spacing(one: ArrayLike, other: ArrayLike) -> bool:
     return bool((np.abs(a - b) <= SPACING_TOLERANCE * np.minimum(a, b)).all())
 
 
+_Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
 @dataclass(frozen=True)
 class Statistics:
     """Mean and spread of backscatter in dB by channel: what network input is standardised by.
@@ -73,8 +75,14 @@ class Statistics:
     The one place where dB are averaged: this describes network input, not the ground.
     """
 
-    mean_db: tuple[float, ...]
-    std_db: tuple[float, ...]
+    mean_db: Annotated[tuple[_Number, ...], Field(min_length=1)]
+    std_db: Annotated[tuple[Annotated[_Number, Field(gt=0)], ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.mean_db) != len(self.std_db):
+            raise ValueError("mean_db and std_db are of as many channels")
+        return self
 
     def to_dict(self) -> dict[str, list[float]]:
         """Plain content for JSON."""
@@ -100,13 +108,6 @@ class Statistics:
     @classmethod
     def from_dict(cls, content: Any, *, where: str | Path) -> Statistics:
         """From plain content; numbers that cannot standardise anything are refused."""
-        lists: list[Any] = [content.get(key) if isinstance(content, dict) else None for key in ("mean_db", "std_db")]
-        if not all(isinstance(values, list) and all(map(is_number, values)) for values in lists):
-            raise Alos2TutError("statistics need lists of numbers 'mean_db' and 'std_db'", where=where)
-        try:
-            mean, std = (tuple(map(float, values)) for values in lists)
-        except OverflowError:
-            mean, std = (math.inf,), (math.inf,)
-        if not mean or len(mean) != len(std) or not np.isfinite(mean + std).all() or min(std) <= 0:
-            raise Alos2TutError(f"statistics are not usable: mean {mean}, spread {std} dB", where=where)
-        return cls(mean, std)
+        if not isinstance(content, dict):
+            raise Alos2TutError(f"statistics hold 'mean_db' and 'std_db', not {quoted(content)}", where=where)
+        return from_dict(cls, content, where=f"{where}, statistics")

@@ -21,20 +21,21 @@ in the ``of`` of a class or among the ``ignored`` (by name or by its codes); wha
 
 from __future__ import annotations
 
-import reprlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from pydantic import BaseModel, Field
 
 from ..core.artifacts import read_yaml
-from ..core.errors import Alos2TutError, closest
+from ..core.config import from_dict
+from ..core.errors import Alos2TutError, closest, quoted
 
 #: Label value of pixels that count for nothing: unlabelled, ignored, or without SAR data.
 IGNORE = 255
@@ -43,7 +44,6 @@ IGNORE = 255
 UNKNOWN = 254
 
 _T = TypeVar("_T", int, str)
-_Fields = Mapping[str, type[str] | type[list[Any]]]
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Legend:
                 is no whole number from 0 to 255 or is given twice; a name given twice; a legend to merge that does not
                 exist or leads back to this one, or a class of it that is unknown, given twice or left over.
         """
-        return _LegendFile(str(where)).legend(content)
+        return _legend(content, str(where))
 
 
 def legend_names() -> list[str]:
@@ -164,7 +164,7 @@ def load_legend(name: str | Path) -> Legend:
     if str(name) not in _built_in() and not _is_yaml_file(Path(name)):
         remedy = closest(str(name), legend_names()) + " Or a YAML file."
         raise Alos2TutError(f"unknown legend '{name}'", where="legend", remedy=remedy)
-    return _LegendFile(str(name)).load()
+    return _load(str(name))
 
 
 def _built_in() -> dict[str, Traversable]:
@@ -176,114 +176,94 @@ def _is_yaml_file(path: Path) -> bool:
     return path.suffix in (".yaml", ".yml") and path.is_file()
 
 
-@dataclass(frozen=True)
-class _LegendFile:
-    """A legend file while it is read: its name or path, and the files that led to it by merging it."""
+# --- what a file says
 
-    where: str
-    merged_by: tuple[str, ...] = ()
-
-    def load(self) -> Legend:
-        return self.legend(read_yaml(_built_in().get(self.where, self.where)))
-
-    def legend(self, content: Any) -> Legend:
-        fields = self._fields(
-            content, "the file", {"name": str, "classes": list}, {"source": str, "ignored": list, "merges": str}
-        )
-        if not 1 <= len(fields["classes"]) <= UNKNOWN:
-            raise self._error(f"'classes' needs 1 to {UNKNOWN} classes, has {len(fields['classes'])}")
-        base = self._base(fields["merges"]).load() if "merges" in fields else None
-        classes = tuple(self._class(entry, number, base) for number, entry in enumerate(fields["classes"], start=1))
-        ignored = self._ignored(fields.get("ignored", []), base)
-        legend = Legend(fields["name"], fields.get("source", ""), classes, ignored)
-        self._check(legend, base)
-        return legend
-
-    def _error(self, problem: str, remedy: str | None = None) -> Alos2TutError:
-        return Alos2TutError(f"is no legend: {problem}", where=self.where, remedy=remedy)
-
-    def _fields(self, content: Any, what: str, wanted: _Fields, others: _Fields) -> dict[str, Any]:
-        """The fields of a mapping; all of them known and of their type, none that is wanted absent or empty."""
-        if not isinstance(content, dict):
-            raise self._error(f"{what} must hold {_listed(wanted)}, not {_shown(content)}")
-        known = {**wanted, **others}
-        for key in content:
-            if key not in known:
-                raise self._error(f"{what} has an unknown field '{key}'", closest(str(key), known))
-        for key, kind in known.items():
-            if key in wanted and key not in content:
-                raise self._error(f"{what} lacks '{key}'")
-            value = content.get(key, kind())
-            if not isinstance(value, kind):
-                raise self._error(f"'{key}' of {what} must be a {_KINDS[kind]}, not {_shown(value)}")
-            if key in wanted and key != "classes" and not value:
-                raise self._error(f"'{key}' of {what} is empty")
-        return content
-
-    def _base(self, name: str) -> _LegendFile:
-        """The file of the legend that this one merges."""
-        beside = Path(self.where).parent / name
-        if name not in _built_in() and not _is_yaml_file(beside):
-            remedy = closest(name, legend_names()) + " Or a YAML file beside this one."
-            raise self._error(f"'merges' names '{name}', which is no legend", remedy)
-        base = _LegendFile(name if name in _built_in() else str(beside), (*self.merged_by, self.where))
-        if Path(base.where).resolve() in [Path(where).resolve() for where in base.merged_by]:
-            raise self._error(f"'merges' leads back to where it began: {' → '.join((*base.merged_by, base.where))}")
-        return base
-
-    def _class(self, entry: Any, number: int, base: Legend | None) -> LandClass:
-        made_of = "codes" if base is None else "of"
-        fields = self._fields(entry, f"class {number}", {"name": str, "color": list, made_of: list}, {})
-        what = f"class '{fields['name']}'"
-        color = [self._byte(value, f"'color' of {what}") for value in fields["color"]]
-        if len(color) != 3:
-            raise self._error(f"'color' of {what} needs red, green and blue, not {_shown(fields['color'])}")
-        if base is None:
-            codes = [self._byte(value, f"'codes' of {what}") for value in fields["codes"]]
-        else:
-            codes = [code for name in fields["of"] for code in self._codes_of(name, f"'of' of {what}", base)]
-        return LandClass(fields["name"], (color[0], color[1], color[2]), tuple(codes))
-
-    def _byte(self, value: Any, what: str) -> int:
-        # True is an int, too
-        if type(value) is not int or not 0 <= value <= 255:
-            raise self._error(f"{what} must be whole numbers in 0–255, not {_shown(value)}")
-        return value
-
-    def _codes_of(self, name: Any, what: str, base: Legend) -> tuple[int, ...]:
-        """The codes of a class of the legend that is merged."""
-        if name not in base.names:
-            raise self._error(f"{what} names {_shown(name)}, no class of '{base.name}'", closest(str(name), base.names))
-        return base.classes[base.names.index(name)].codes
-
-    def _ignored(self, values: list[Any], base: Legend | None) -> tuple[int, ...]:
-        if base is None:
-            return tuple(self._byte(value, "'ignored'") for value in values)
-        named = [self._codes_of(v, "'ignored'", base) if isinstance(v, str) else (v,) for v in values]
-        own = [self._byte(code, "'ignored'") for codes in named for code in codes]
-        return base.ignored + tuple(code for code in own if code not in base.ignored)
-
-    def _check(self, legend: Legend, base: Legend | None) -> None:
-        codes = [code for c in legend.classes for code in c.codes] + list(legend.ignored)
-        if names := _repeated(legend.names):
-            raise self._error(f"class name used twice: {_listed(names)}")
-        if base is not None and (twice := _classes_with(base, _repeated(codes))):
-            raise self._error(f"classes of '{base.name}' merged or ignored twice: {_listed(twice)}")
-        if repeated := _repeated(codes):
-            raise self._error(f"codes named twice: {repeated}")
-        if base is not None and (left := _classes_with(base, {c for b in base.classes for c in b.codes} - set(codes))):
-            raise self._error(
-                f"classes of '{base.name}' neither merged nor ignored: {_listed(left)}",
-                "Name them in the 'of' of a class, or under 'ignored'.",
-            )
+# strict: True is no code, and '3' is none
+_Byte = Annotated[int, Field(strict=True, ge=0, le=255)]
+_Text = Annotated[str, Field(strict=True, min_length=1)]
 
 
-#: how the types of fields are called
-_KINDS: dict[type[str] | type[list[Any]], str] = {str: "text", list: "list"}
+class _Class(BaseModel, extra="forbid"):
+    name: _Text
+    color: Annotated[list[_Byte], Field(strict=True, min_length=3, max_length=3)]
+    codes: Annotated[list[_Byte], Field(strict=True, min_length=1)] | None = None
+    of: Annotated[list[_Text], Field(strict=True, min_length=1)] | None = None
 
 
-def _shown(value: Any) -> str:
-    return reprlib.repr(value)
+class _File(BaseModel, extra="forbid"):
+    name: _Text
+    classes: Annotated[list[_Class], Field(strict=True, min_length=1, max_length=UNKNOWN)]
+    source: Annotated[str, Field(strict=True)] = ""
+    merges: _Text | None = None
+    ignored: Annotated[list[Any], Field(strict=True)] = []
+
+
+def _load(where: str, merged_by: tuple[str, ...] = ()) -> Legend:
+    """The legend of a name or file; ``merged_by`` are the files that led to it."""
+    return _legend(read_yaml(_built_in().get(where, where)), where, merged_by)
+
+
+def _legend(content: Any, where: str, merged_by: tuple[str, ...] = ()) -> Legend:
+    if not isinstance(content, dict):
+        raise _error(f"the file must hold 'name' and 'classes', not {quoted(content)}", where)
+    file = from_dict(_File, content, where=where)
+    base = None if file.merges is None else _load(_base(file.merges, where, merged_by), (*merged_by, where))
+    kind, other = ("codes", "of") if base is None else ("of", "codes")
+
+    def codes_of(given: Any, field: str) -> tuple[int, ...]:
+        """The codes of a class of the legend that is merged; a code is its own."""
+        if type(given) is int and 0 <= given <= 255:
+            return (given,)
+        if base is None or not isinstance(given, str):
+            raise _error(f"{field} must be whole numbers in 0–255, not {quoted(given)}", where)
+        if given not in base.names:
+            raise _error(f"{field} names {quoted(given)}, no class of '{base.name}'", where, closest(given, base.names))
+        return base.classes[base.names.index(given)].codes
+
+    classes = []
+    for entry in file.classes:
+        members: list[Any] | None = getattr(entry, kind)
+        if members is None or getattr(entry, other) is not None:
+            why = "merges no other" if base is None else f"merges '{base.name}'"
+            raise _error(f"class '{entry.name}' needs '{kind}' and no '{other}', as the file {why}", where)
+        codes = [code for one in members for code in codes_of(one, f"'{kind}' of class '{entry.name}'")]
+        classes.append(LandClass(entry.name, (entry.color[0], entry.color[1], entry.color[2]), tuple(codes)))
+    ignored = [code for one in file.ignored for code in codes_of(one, "'ignored'")]
+    if base is not None:
+        ignored = [*base.ignored, *(code for code in ignored if code not in base.ignored)]
+    legend = Legend(file.name, file.source, tuple(classes), tuple(ignored))
+    _check(legend, base, where)
+    return legend
+
+
+def _error(problem: str, where: str, remedy: str | None = None) -> Alos2TutError:
+    return Alos2TutError(f"is no legend: {problem}", where=where, remedy=remedy)
+
+
+def _base(name: str, where: str, merged_by: tuple[str, ...]) -> str:
+    """The name or file of the legend that a file merges."""
+    beside = Path(where).parent / name
+    if name not in _built_in() and not _is_yaml_file(beside):
+        remedy = closest(name, legend_names()) + " Or a YAML file beside this one."
+        raise _error(f"'merges' names '{name}', which is no legend", where, remedy)
+    base, way = name if name in _built_in() else str(beside), (*merged_by, where)
+    if Path(base).resolve() in [Path(file).resolve() for file in way]:
+        raise _error(f"'merges' leads back to where it began: {' → '.join((*way, base))}", where)
+    return base
+
+
+def _check(legend: Legend, base: Legend | None, where: str) -> None:
+    """Names and codes are there once; and of a legend that is merged, each class."""
+    if names := _repeated(legend.names):
+        raise _error(f"class name used twice: {_listed(names)}", where)
+    codes = [code for c in legend.classes for code in c.codes] + list(legend.ignored)
+    if base is not None and (twice := _classes_with(base, _repeated(codes))):
+        raise _error(f"classes of '{base.name}' merged or ignored twice: {_listed(twice)}", where)
+    if repeated := _repeated(codes):
+        raise _error(f"codes named twice: {repeated}", where)
+    if base is not None and (left := _classes_with(base, {c for b in base.classes for c in b.codes} - set(codes))):
+        problem = f"classes of '{base.name}' neither merged nor ignored: {_listed(left)}"
+        raise _error(problem, where, "Name them in the 'of' of a class, or under 'ignored'.")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -162,7 +162,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise Alos2TutError(f"is not of the schema {SCHEMA}", where=where, remedy="Build it anew.")
     told = from_dict(_Description, content, where=where)
-    classes = Legend.from_dict(content.get("legend"), where=where).names
+    classes = Legend.from_dict(content.get("legend"), where=f"{where}, legend").names
     channels = len(Statistics.from_dict(content.get("statistics"), where=where).mean_db)
     _check_names("files", told.files, (*_LISTS, *_ARRAYS), where)
     _check_names("splits", told.splits, SPLITS, where)
