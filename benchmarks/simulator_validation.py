@@ -22,13 +22,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage, optimize, stats
 
 from alos2tut import load_config, load_legend, open_product, radiometry, simulate_product
 from alos2tut.core.artifacts import read_json
 from alos2tut.plotting import BLUE, ORANGE, VERMILION, use_style
-from alos2tut.simulation import landcover
-from alos2tut.simulation.scene import RECIPE, SPACING_M, Place, Priors, Scene, speckle_correlation
+from alos2tut.simulation.backscatter import SPACING_M
+from alos2tut.simulation.priors import Priors, asked_shares
+from alos2tut.simulation.scene import RECIPE, Place, Scene
 from alos2tut.speckle import statistics as speckle
 
 LAG, FEWEST, MOST_PX = 2, 2000, 6000
@@ -215,7 +216,7 @@ class Sums:
     def code_levels_db(self) -> dict[int, tuple[float, float]]:
         """Mean σ0, asked and found, of the label codes with enough pixels."""
         levels = {}
-        for code in landcover.asked_shares():
+        for code in asked_shares():
             pixels, expected, power = (
                 float(self._totals[name][self._scene.priors.codes == code].sum())
                 for name in ("pixels", "expected", "power")
@@ -264,6 +265,76 @@ def texture_covariance(order: float, length_m: float, distance_m: float) -> floa
 
     other = rho * nodes[:, None] + math.sqrt(1 - rho**2) * nodes[None, :]
     return float(np.sum(weights[:, None] * weights[None, :] * texture(nodes)[:, None] * texture(other)) - 1)
+
+
+# --- speckle from resolution, spacing and window: its correlation, and the filter that the simulator uses
+
+
+def bandwidth(resolution_m: float, pedestal: float) -> float:
+    """Cycles per metre of a spectrum whose impulse response is so wide at half its power.
+
+    Args:
+        resolution_m: that width.
+        pedestal: p of the spectral weight p + (1 − p)·cos(2πf/B), |f| < B/2; 1 is none, 0.54 Hamming's.
+
+    Returns:
+        B. Without a window it is 0.886 / resolution (derived here by root finding on the transform of the weight).
+    """
+
+    def above_half(product: float) -> float:
+        amplitude = transform_of(np.array([product / 2, 0.0]), (pedestal, (1 - pedestal) / 2))
+        return float((amplitude[0] / amplitude[1]) ** 2 - 0.5)
+
+    return float(optimize.brentq(above_half, 0.5, 2.5)) / resolution_m
+
+
+def transform_of(product: NDArray[Any], cosines: tuple[float, ...]) -> NDArray[np.float64]:
+    """Transform of c₀ + 2·Σ cₖ·cos(2πkf/B) over its band, where ``product`` is B times the distance."""
+    shifts = range(1 - len(cosines), len(cosines))
+    return np.asarray(sum(cosines[abs(k)] * np.sinc(product - k) for k in shifts))
+
+
+def speckle_correlation(distance_m: NDArray[Any], resolution_m: float, pedestal: float) -> NDArray[np.float64]:
+    """Correlation of the complex speckle field between points so far apart along one axis.
+
+    Of fully developed speckle it is the transform of the squared spectral weight (Wiener and Khinchin); intensities
+    correlate by its square (Goodman 1975).
+
+    Args:
+        distance_m: any shape.
+        resolution_m, pedestal: see :func:`bandwidth`.
+    """
+    p, q = pedestal, 1 - pedestal
+    squared = (p * p + q * q / 2, p * q, q * q / 4)
+    product = bandwidth(resolution_m, pedestal) * np.append(np.ravel(distance_m), 0.0)
+    values = transform_of(product, squared)
+    return np.reshape(values[:-1] / values[-1], np.shape(distance_m))
+
+
+def speckle_taps(resolution_m: float, spacing_m: float, pedestal: float, reach: int = 7) -> NDArray[np.float32]:
+    """A filter that gives white noise the correlation of the speckle field sampled at a spacing.
+
+    The root of the squared weight's spectrum, folded at the sampling rate, gives the endless filter; it is cut at
+    ``reach``, and the taps that are left are fitted to the first lags by least squares (derived here).
+
+    Returns:
+        (2 · reach + 1,), symmetric, of power 1; rounded to six decimals.
+    """
+    lags = np.arange(-128, 128)
+    correlation = speckle_correlation(lags * spacing_m, resolution_m, pedestal)
+    spectrum = np.fft.fft(np.fft.ifftshift(correlation)).real
+    start = np.fft.ifft(np.sqrt(np.maximum(spectrum, 0))).real[: reach + 1]
+    wanted = correlation[128 : 128 + reach]
+
+    def whole(half: NDArray[Any]) -> NDArray[np.float64]:
+        return np.concatenate([half[:0:-1], half])
+
+    def error(half: NDArray[Any]) -> NDArray[np.float64]:
+        taps = whole(half)
+        return np.asarray(np.correlate(taps, taps, "full")[2 * reach : 3 * reach] - wanted)
+
+    taps = whole(optimize.least_squares(error, start).x)
+    return np.asarray(np.round(taps / np.sqrt(np.sum(taps**2)), 6), dtype=np.float32)
 
 
 # --- the figure

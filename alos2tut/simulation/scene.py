@@ -18,12 +18,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import operator
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
-from datetime import datetime, time
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,185 +32,32 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
-from scipy import ndimage, optimize, stats
 
 from .. import geometry, radiometry
 from ..core.artifacts import atomic_path, make_folder, write_json
 from ..core.errors import Alos2TutError
 from ..core.parallel import map_in_order
 from ..core.progress import progress_bar
+from ..core.validation import is_count
 from ..dataset.legend import load_legend
 from ..products.rasters import LONLAT
-from . import landcover
+from .backscatter import HEADING_DEG, INCIDENCE_DEG, OFF_NADIR_DEG, SPACING_M, Noise, from_db, mean_db
 from .ceos_writer import ProductDescription, write_ceos_product
 from .landcover import Ground, LandCover
+from .priors import Priors, asked_shares, load_priors, prior
+from .terrain import in_swath
 
 #: names the priors and the recipe together
 RECIPE = "japansim-v1"
-SEASONS = ("autumn", "winter", "spring", "summer")
-SPACING_M = 2.5
 #: label tiles: 1° × 1° of 12000² pixels, as JAXA's HRLULC
 LABEL_PIXELS_PER_DEGREE = 12000
 _LABEL_MARGIN_M = 50.0
-_INCIDENCE_DEG, _OFF_NADIR_DEG, _HEADING_DEG = (
-    float(landcover.prior("scene", name)) for name in ("incidence_deg", "off_nadir_deg", "heading_deg")
-)
-#: direction of the right-looking radar's view, 90° right of the heading, counted from east towards north
-_LOOK_RAD = math.radians(90 - (_HEADING_DEG + 90))
-#: lines that are written at once, columns that are worked on at once, side of a tile of random numbers
-_STRIP, _BLOCK, _TILE = 256, 1024, 128
-#: streams of random numbers: two parts of the speckle field, and the texture's
-_SPECKLE, _TEXTURE = (101, 102), 103
-#: pixels around a block that its filters reach; half the length of the speckle's filter
-_HALO, _REACH = 8, 7
+#: lines that are written at once, columns that are worked on at once
+_STRIP, _BLOCK = 256, 1024
 _STRIPS_AHEAD = 8
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Floats: TypeAlias = NDArray[np.float32]
-
-
-# --- priors
-
-
-@dataclass(frozen=True)
-class Priors:
-    """The table in ``surfaces.yaml`` for one season; arrays are indexed by surface.
-
-    Attributes:
-        names, codes: of the surfaces; label codes.
-        sigma0_db: mean σ0 (HH) at the scene's centre.
-        texture_order: ν of the gamma texture; infinite: none.
-        texture_length_m: where the correlation of the texture's Gaussian field has fallen to 1/e; 0: no texture.
-        parcel_db: spread between parcels, stands, houses.
-        incidence_power: n of σ0 ∝ cosⁿθ.
-        row_resonance_db: what paddies gain whose rows resonate.
-        date: when such a scene is seen.
-        radar: the scalars of the table's section of this name.
-    """
-
-    names: tuple[str, ...]
-    codes: NDArray[np.uint8]
-    sigma0_db: Floats
-    texture_order: Floats
-    texture_length_m: Floats
-    parcel_db: Floats
-    incidence_power: Floats
-    row_resonance_db: float
-    date: datetime
-    radar: dict[str, float]
-
-    @property
-    def noise_floor_db(self) -> float:
-        """Noise-equivalent σ0."""
-        return self.radar["noise_floor_db"]
-
-    def number(self, name: str) -> int:
-        """The surface of this name."""
-        return self.names.index(name)
-
-
-def load_priors(season: str = "autumn") -> Priors:
-    """The simulator's assumptions, from ``surfaces.yaml``.
-
-    Raises:
-        Alos2TutError: an unknown season.
-    """
-    if not isinstance(season, str) or season not in SEASONS:
-        raise Alos2TutError(f"season={season!r} is none of {', '.join(SEASONS)}", where="season")
-    return _priors(season)
-
-
-@cache
-def _priors(season: str) -> Priors:
-    table = landcover.load_table()
-    rows, at_season = table["surfaces"], table["seasons"][season]
-
-    def column(name: str, missing: float) -> Floats:
-        return np.array([missing if row[name] is None else row[name] for row in rows], dtype=np.float32)
-
-    offset = [at_season["offset_db"].get(row["name"], 0.0) for row in rows]
-    return Priors(
-        names=landcover.surface_names(),
-        codes=landcover.surface_codes(),
-        sigma0_db=column("sigma0_db", np.nan) + np.array(offset, dtype=np.float32),
-        texture_order=column("texture_order", np.inf),
-        texture_length_m=column("texture_length_m", 0.0),
-        parcel_db=column("parcel_db", 0.0),
-        incidence_power=column("incidence_power", 0.0),
-        row_resonance_db=float(at_season["row_resonance_db"]),
-        date=datetime.combine(at_season["date"], time.fromisoformat(landcover.prior("scene", "seen_utc"))),
-        radar={name: float(entry["value"]) for name, entry in table["radar"].items()},
-    )
-
-
-# --- speckle from resolution, spacing and window
-
-
-def bandwidth(resolution_m: float, pedestal: float) -> float:
-    """Cycles per metre of a spectrum whose impulse response is so wide at half its power.
-
-    Args:
-        resolution_m: that width.
-        pedestal: p of the spectral weight p + (1 − p)·cos(2πf/B), |f| < B/2; 1 is none, 0.54 Hamming's.
-
-    Returns:
-        B. Without a window it is 0.886 / resolution (derived here by root finding on the transform of the weight).
-    """
-
-    def above_half(product: float) -> float:
-        amplitude = _transform(np.array([product / 2, 0.0]), (pedestal, (1 - pedestal) / 2))
-        return float((amplitude[0] / amplitude[1]) ** 2 - 0.5)
-
-    return float(optimize.brentq(above_half, 0.5, 2.5)) / resolution_m
-
-
-def _transform(product: FloatArray, cosines: tuple[float, ...]) -> NDArray[np.float64]:
-    """Transform of c₀ + 2·Σ cₖ·cos(2πkf/B) over its band, where ``product`` is B times the distance."""
-    shifts = range(1 - len(cosines), len(cosines))
-    return np.asarray(sum(cosines[abs(k)] * np.sinc(product - k) for k in shifts))
-
-
-def speckle_correlation(distance_m: FloatArray, resolution_m: float, pedestal: float) -> NDArray[np.float64]:
-    """Correlation of the complex speckle field between points so far apart along one axis.
-
-    Of fully developed speckle it is the transform of the squared spectral weight (Wiener and Khinchin); intensities
-    correlate by its square (Goodman 1975).
-
-    Args:
-        distance_m: any shape.
-        resolution_m, pedestal: see :func:`bandwidth`.
-    """
-    p, q = pedestal, 1 - pedestal
-    squared = (p * p + q * q / 2, p * q, q * q / 4)
-    product = bandwidth(resolution_m, pedestal) * np.append(np.ravel(distance_m), 0.0)
-    values = _transform(product, squared)
-    return np.reshape(values[:-1] / values[-1], np.shape(distance_m))
-
-
-def speckle_taps(resolution_m: float, spacing_m: float, pedestal: float, reach: int = _REACH) -> Floats:
-    """A filter that gives white noise the correlation of the speckle field sampled at a spacing.
-
-    The root of the squared weight's spectrum, folded at the sampling rate, gives the endless filter; it is cut at
-    ``reach``, and the taps that are left are fitted to the first lags by least squares (derived here).
-
-    Returns:
-        (2 · reach + 1,), symmetric, of power 1; rounded to six decimals.
-    """
-    lags = np.arange(-128, 128)
-    correlation = speckle_correlation(lags * spacing_m, resolution_m, pedestal)
-    spectrum = np.fft.fft(np.fft.ifftshift(correlation)).real
-    start = np.fft.ifft(np.sqrt(np.maximum(spectrum, 0))).real[: reach + 1]
-    wanted = correlation[128 : 128 + reach]
-
-    def whole(half: FloatArray) -> NDArray[np.float64]:
-        return np.concatenate([half[:0:-1], half])
-
-    def error(half: FloatArray) -> NDArray[np.float64]:
-        taps = whole(half)
-        return np.asarray(np.correlate(taps, taps, "full")[2 * reach : 3 * reach] - wanted)
-
-    taps = whole(optimize.least_squares(error, start).x)
-    return np.asarray(np.round(taps / np.sqrt(np.sum(taps**2)), 6), dtype=np.float32)
 
 
 def simulate_product(
@@ -249,7 +94,7 @@ def simulate_product(
             something.
     """
     out_dir = Path(out_dir)
-    scene = _checked_scene(seed, size_px, season, _checked_place(corner))
+    scene = _checked_scene(seed, size_px, season, corner)
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise Alos2TutError(f"executor={executor!r} takes no work", where="executor", remedy="Give a pool, or None.")
     if out_dir.is_file() or (out_dir.is_dir() and any(out_dir.iterdir())):
@@ -265,19 +110,16 @@ def simulate_product(
     return out_dir
 
 
-def _checked_scene(seed: Any, size_px: Any, season: Any, place: Place) -> Scene:
-    given = size_px if isinstance(size_px, (tuple, list)) else (size_px, size_px)
-    sides = [_whole(side, 64, 40_000) for side in given]
-    if len(sides) != 2 or None in sides:
+def _checked_scene(seed: Any, size_px: Any, season: str, corner: Any) -> Scene:
+    sides = tuple(size_px) if isinstance(size_px, (tuple, list)) else (size_px, size_px)
+    if len(sides) != 2 or not all(is_count(side, 64) and side <= 40_000 for side in sides):
         raise Alos2TutError(f"size_px={size_px!r} is not one or two whole numbers in 64…40000", where="size_px")
-    number = _whole(seed, 0, 2**32 - 1)
-    if number is None:
+    if not is_count(seed, 0) or seed >= 2**32:
         raise Alos2TutError(f"seed={seed!r} is not a whole number in 0…2³² − 1", where="seed")
     load_priors(season)
-    height, width = (side for side in sides if side is not None)
-    scene = Scene(number, height, width, season, place)
-    longitude, _ = scene.frame_deg(0)
-    if np.ptp(longitude) > 180:
+    height, width = map(int, sides)
+    scene = Scene(int(seed), height, width, season, _checked_place(corner))
+    if np.ptp(scene.frame_deg(0)[0]) > 180:
         raise Alos2TutError("the scene crosses 180° east", where="corner", remedy="Move it away from there.")
     return scene
 
@@ -301,17 +143,6 @@ def _checked_place(corner: Any) -> Place:
     return Place(zone, south, *(SPACING_M * round(side / SPACING_M) for side in (x_m, y_m)))
 
 
-def _whole(value: Any, low: int, high: int) -> int | None:
-    """The value as a whole number in a range (Python's or NumPy's, no truth value); None if it is none."""
-    if isinstance(value, (bool, np.bool_)):
-        return None
-    try:
-        number = operator.index(value)
-    except TypeError:
-        return None
-    return number if low <= number <= high else None
-
-
 # --- the scene and its pixels
 
 
@@ -324,10 +155,10 @@ class Place:
         west_m, south_m: easting and northing of its south-west corner.
     """
 
-    utm_zone: int = landcover.prior("scene", "utm_zone")
+    utm_zone: int = prior("scene", "utm_zone")
     south: bool = False
-    west_m: float = landcover.prior("scene", "corner_m")[0]
-    south_m: float = landcover.prior("scene", "corner_m")[1]
+    west_m: float = prior("scene", "corner_m")[0]
+    south_m: float = prior("scene", "corner_m")[1]
 
     @property
     def utm(self) -> CRS:
@@ -410,9 +241,9 @@ class Scene:
             shape=(self.height, self.width),
             spacing_m=(SPACING_M, SPACING_M),
             center_time=self.priors.date,
-            incidence_deg=_INCIDENCE_DEG,
-            heading_deg=_HEADING_DEG,
-            off_nadir_deg=_OFF_NADIR_DEG,
+            incidence_deg=INCIDENCE_DEG,
+            heading_deg=HEADING_DEG,
+            off_nadir_deg=OFF_NADIR_DEG,
             transform=self.transform,
             utm_zone=self.place.utm_zone,
             south=self.place.south,
@@ -424,7 +255,7 @@ class Scene:
         """The swath is slanted against the map grid: two thin corners have no data."""
         down = (np.arange(rows.start, rows.stop) + 0.5)[:, None] / self.height
         across = (np.arange(cols.start, cols.stop) + 0.5)[None, :] / self.width
-        return landcover.in_swath(down, across)
+        return in_swath(down, across)
 
     def ground(self, rows: slice, cols: slice) -> Ground:
         """What lies at the centres of these pixels."""
@@ -435,28 +266,28 @@ class Scene:
     def mean_power(self, ground: Ground, rows: slice, cols: slice) -> Floats:
         """Expected linear power of these pixels: σ0 at their angles and the noise floor."""
         incidence = _incidence_rad(self, rows, cols)
-        floor = _power(np.float32(self.priors.noise_floor_db))
-        return np.asarray(_power(mean_db(ground, incidence, self.priors)) + floor, dtype=np.float32)
+        floor = from_db(np.float32(self.priors.noise_floor_db))
+        return np.asarray(from_db(mean_db(ground, incidence, self.priors)) + floor, dtype=np.float32)
 
-    def digital_numbers(self, rows: slice, cols: slice) -> tuple[NDArray[np.uint16], NDArray[np.uint8], Clipped]:
-        """Pixels of a block, the surfaces under them, and how many did not fit 16 bits.
+    def digital_numbers(
+        self, rows: slice, cols: slice
+    ) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.int64]]:
+        """Pixels of a block, the surfaces under them, and how many were too low and too high for 16 bits.
 
         Args:
             rows, cols: any block of the scene; its pixels do not depend on how blocks are cut.
         """
         ground = self.ground(rows, cols)
-        noise = _Noise(self.seed, rows, cols)
-        floor = _power(np.float32(self.priors.noise_floor_db))
+        noise = Noise(self.seed, rows, cols)
+        floor = from_db(np.float32(self.priors.noise_floor_db))
         # thermal noise is as Gaussian as the speckled field, and went through the same window: they share one draw
         power = self.mean_power(ground, rows, cols) - floor
         power *= noise.texture(ground.surface, self.priors)
         power += floor
-        power *= noise.speckle(self.priors)
+        power *= noise.speckle()
         dn = np.rint(radiometry.power_to_dn(power))
         valid = self.has_data(rows, cols)
-        clipped = Clipped(
-            int(np.count_nonzero((dn < 1) & valid)), int(np.count_nonzero((dn > radiometry.SATURATED_DN) & valid))
-        )
+        clipped = np.array([np.count_nonzero(beyond & valid) for beyond in (dn < 1, dn > radiometry.SATURATED_DN)])
         numbers = np.where(valid, np.clip(dn, 1, radiometry.SATURATED_DN), 0).astype(np.uint16)
         return numbers, np.where(valid, ground.surface, 255).astype(np.uint8), clipped
 
@@ -476,24 +307,13 @@ class Scene:
             "size_px": [self.height, self.width],
             "place": {**asdict(self.place), "corner_deg": self._corner_deg()},
             "noise_floor_db": self.priors.noise_floor_db,
-            "clipped_pixels": {"low": strips.clipped.low, "high": strips.clipped.high},
+            "clipped_pixels": dict(zip(("low", "high"), strips.clipped.tolist(), strict=True)),
             "surface_shares": dict(zip(self.priors.names, np.round(shares, 5).tolist(), strict=True)),
             "code_shares": {
                 str(code): {"asked": round(asked, 5), "obtained": round(float(obtained[code]), 5)}
-                for code, asked in landcover.asked_shares().items()
+                for code, asked in asked_shares().items()
             },
         }
-
-
-@dataclass(frozen=True)
-class Clipped:
-    """Pixels with data that no 16-bit number fits."""
-
-    low: int = 0
-    high: int = 0
-
-    def __add__(self, other: Clipped) -> Clipped:
-        return Clipped(self.low + other.low, self.high + other.high)
 
 
 @lru_cache(maxsize=2)
@@ -507,126 +327,30 @@ class _Strips:
     def __init__(self, scene: Scene, executor: Executor | None, progress: bool | None):
         self._scene, self._executor, self._progress = scene, executor, progress
         self.surfaces = np.zeros(len(scene.priors.names), dtype=np.int64)
-        self.clipped = Clipped()
+        self.clipped = np.zeros(2, dtype=np.int64)
 
     def __iter__(self) -> Iterator[NDArray[np.uint16]]:
-        for numbers, surfaces, clipped in self._made():
+        starts = progress_bar(range(0, self._scene.height, _STRIP), "simulating", "strip", show=self._progress)
+        # threads that start together would each build the ground
+        _ = self._scene.land_cover
+        made = map_in_order(self._executor, partial(_make_strip, self._scene), starts, ahead=_STRIPS_AHEAD)
+        for numbers, surfaces, clipped in made:
             self.surfaces += surfaces
             self.clipped += clipped
             yield numbers
 
-    def _made(self) -> Iterator[_Strip]:
-        starts = progress_bar(range(0, self._scene.height, _STRIP), "simulating", "strip", show=self._progress)
-        # threads that start together would each build the ground
-        _ = self._scene.land_cover
-        return map_in_order(self._executor, partial(_make_strip, self._scene), starts, ahead=_STRIPS_AHEAD)
 
-
-_Strip: TypeAlias = tuple[NDArray[np.uint16], NDArray[np.int64], Clipped]
-
-
-def _make_strip(scene: Scene, first: int) -> _Strip:
+def _make_strip(scene: Scene, first: int) -> tuple[NDArray[np.uint16], NDArray[np.int64], NDArray[np.int64]]:
     """A strip of lines: its pixels, pixels per surface, pixels clipped."""
     rows = slice(first, min(first + _STRIP, scene.height))
     numbers = np.empty((rows.stop - first, scene.width), np.uint16)
-    surfaces, clipped = np.zeros(len(scene.priors.names), np.int64), Clipped()
+    surfaces, clipped = np.zeros(len(scene.priors.names), np.int64), np.zeros(2, np.int64)
     for col in range(0, scene.width, _BLOCK):
         cols = slice(col, min(col + _BLOCK, scene.width))
         numbers[:, cols], surface, beyond = scene.digital_numbers(rows, cols)
         surfaces += np.bincount(surface.ravel(), minlength=256)[: surfaces.size]
         clipped += beyond
     return numbers, surfaces, clipped
-
-
-# --- mean backscatter
-
-
-def mean_db(ground: Ground, incidence_rad: Floats, priors: Priors) -> Floats:
-    """Mean σ0 in dB of a surface at its place: level of its parcel, incidence, slope, rows and walls.
-
-    Args:
-        ground: what lies there.
-        incidence_rad: incidence angle on level ground, in the shape of the ground's fields.
-        priors: the table.
-
-    Returns:
-        dB, in the shape of the ground's fields.
-    """
-    surface = ground.surface
-    db = priors.sigma0_db[surface] + priors.parcel_db[surface] * ground.level - _parcel_bias_db(priors)[surface]
-    cosine = np.cos(incidence_rad) / math.cos(math.radians(_INCIDENCE_DEG))
-    db += priors.incidence_power[surface] * (10 * np.log10(cosine))
-    db += _slope_gain_db(ground, incidence_rad, priors)
-    paddies, walls = (np.nonzero(surface == priors.number(name)) for name in ("paddy", "wall"))
-    db[paddies] += _row_gain_db(ground.direction_rad[paddies], incidence_rad[paddies], priors)
-    db[walls] += _wall_gain_db(ground.direction_rad[walls], priors)
-    return np.asarray(db, dtype=np.float32)
-
-
-def _parcel_bias_db(priors: Priors) -> Floats:
-    """What parcels that spread evenly in dB add to the mean power: sinh(a)/a with a = √3 · s · ln 10 / 10.
-
-    Derived here from the uniform law of the levels; of levels with a normal law it is so up to the second order.
-    """
-    a = np.maximum(math.sqrt(3) * math.log(10) / 10 * priors.parcel_db, 1e-3)
-    return np.asarray(10 * np.log10(np.sinh(a) / a), dtype=np.float32)
-
-
-def _slope_gain_db(ground: Ground, incidence_rad: Floats, priors: Priors) -> Floats:
-    """Slopes towards the radar are brighter: more ground falls into the same stretch of range.
-
-    The table's levels hold for hills as a whole, so the power mean over all aspects is taken off the gain.
-    """
-    rise = ground.rise_east * np.float32(math.cos(_LOOK_RAD)) + ground.rise_north * np.float32(math.sin(_LOOK_RAD))
-    most_db = priors.radar["slope_gain_db"]
-    usual = np.interp(np.hypot(ground.rise_east, ground.rise_north), _STEEPNESS, _aspect_mean_db(most_db))
-    return np.asarray(_gain_of_rise_db(rise, incidence_rad, most_db) - usual, dtype=np.float32)
-
-
-def _gain_of_rise_db(rise: FloatArray, incidence_rad: Any, most_db: float) -> FloatArray:
-    """What a rise along the view adds to level ground's σ0.
-
-    With γ0 constant, σ0 per area of the level Earth is γ0 · sin θ / tan θ_local; over level ground that is
-    tan θ / tan θ_local (after Ulander 1996, for slopes along the view). Level 2.1 is put in its place with an elevation
-    model, as here, but keeps this brightness. Layover and shadow are not modelled; the gain is limited instead.
-    """
-    local = np.clip(incidence_rad - np.arctan(rise), np.float32(0.05), np.float32(1.45))
-    return np.asarray(np.clip(10 * np.log10(np.tan(incidence_rad) / np.tan(local)), -most_db, most_db))
-
-
-#: metres per metre at which the mean over aspects is tabled
-_STEEPNESS = np.linspace(0, 2, 201)
-
-
-@cache
-def _aspect_mean_db(most_db: float) -> FloatArray:
-    """Power mean of the gain of slopes that fall in all directions alike, at the scene's centre (derived here)."""
-    aspect_rad = np.linspace(0, 2 * math.pi, 90, endpoint=False)
-    rise = _STEEPNESS[:, None] * np.cos(aspect_rad)
-    gain_db = _gain_of_rise_db(rise, math.radians(_INCIDENCE_DEG), most_db)
-    return np.asarray(10 * np.log10(np.mean(10 ** (gain_db / 10), axis=1)))
-
-
-def _row_gain_db(rows_rad: Floats, incidence_rad: Floats, priors: Priors) -> Floats:
-    """Rows of rice echo in phase where their distance d, seen along the view, is half a wavelength: Bragg.
-
-    The condition is 2 · d · sin θ · |cos ψ| = λ, with ψ between the view and the direction across the rows. A cell of
-    the resolution r holds r/d rows, so the peak in sin θ · |cos ψ| is λ / (2r) wide (derived here).
-    """
-    radar = priors.radar
-    across = np.abs(np.sin(rows_rad - np.float32(_LOOK_RAD)))
-    resonant = radar["wavelength_m"] / (2 * radar["paddy_row_m"])
-    width = radar["wavelength_m"] / (2 * radar["resolution_m"])
-    away = (np.sin(incidence_rad) * across - resonant) / width
-    return np.asarray(priors.row_resonance_db * np.exp(-(away**2)), dtype=np.float32)
-
-
-def _wall_gain_db(normal_rad: Floats, priors: Priors) -> Floats:
-    """Walls that face the radar form corners with the ground; those that face away stand in their house's shadow."""
-    radar = priors.radar
-    turned = np.remainder(normal_rad - np.float32(_LOOK_RAD), np.float32(2 * math.pi)) - np.float32(math.pi)
-    gain = radar["double_bounce_db"] * np.exp(-((turned / math.radians(radar["double_bounce_width_deg"])) ** 2))
-    return np.asarray(np.where(np.abs(turned) < math.pi / 2, gain, radar["shadow_db"]), dtype=np.float32)
 
 
 @lru_cache(maxsize=2)
@@ -646,104 +370,6 @@ def _incidence_rad(scene: Scene, rows: slice, cols: slice) -> Floats:
     y = np.arange(rows.start, rows.stop)[:, None] / max(scene.height - 1, 1)
     x = np.arange(cols.start, cols.stop)[None, :] / max(scene.width - 1, 1)
     return np.asarray(c[0] + c[1] * x + c[2] * y + c[3] * x * x + c[4] * x * y + c[5] * y * y, dtype=np.float32)
-
-
-def _power(db: Any) -> Any:
-    """10^(dB/10) in single precision."""
-    return np.exp(db * np.float32(math.log(10) / 10))
-
-
-# --- texture and speckle
-
-
-class _Noise:
-    """Random fields of a block of pixels, cut from fields that cover the plane."""
-
-    def __init__(self, seed: int, rows: slice, cols: slice):
-        self._seed, self._rows, self._cols = seed, rows, cols
-
-    def speckle(self, priors: Priors) -> Floats:
-        """|z|² of a complex normal field: one look, mean 1, neighbours correlate by resolution and window."""
-        taps = _taps(priors.radar["resolution_m"], priors.radar["window_pedestal"])
-        parts = []
-        for stream in _SPECKLE:
-            part = self._white(stream)
-            for axis in (0, 1):
-                part = ndimage.convolve1d(part, taps, axis=axis)
-            parts.append(self._core(part) ** 2)
-        return np.asarray((parts[0] + parts[1]) / 2, dtype=np.float32)
-
-    def texture(self, surface: NDArray[np.uint8], priors: Priors) -> Floats:
-        """Gamma texture of mean 1: a correlated normal field, mapped to each surface's law.
-
-        Surfaces of another correlation length have another field of the same white noise.
-        """
-        length_m = priors.texture_length_m[surface]
-        white = self._white(_TEXTURE)
-        level = np.zeros(surface.shape, dtype=np.uint16)
-        for length in np.unique(length_m[length_m > 0]):
-            # a filter of width s leaves a correlation of exp(−(d/2s)²)
-            sigma = float(length) / 2 / SPACING_M
-            normal = self._core(ndimage.gaussian_filter(white, sigma)) / _gaussian_gain(sigma)
-            level = np.where(length_m == length, _quantised(normal), level)
-        return _texture_table(priors.texture_order.tobytes())[surface, level]
-
-    def _core(self, padded: Floats) -> Floats:
-        return padded[_HALO:-_HALO, _HALO:-_HALO]
-
-    def _white(self, stream: int) -> Floats:
-        """White noise of the block with a halo, put together from tiles."""
-        (top, bottom), (left, right) = ((part.start - _HALO, part.stop + _HALO) for part in (self._rows, self._cols))
-        noise = np.empty((bottom - top, right - left), np.float32)
-        for row in range(top // _TILE, -(-bottom // _TILE)):
-            for col in range(left // _TILE, -(-right // _TILE)):
-                y, x = row * _TILE, col * _TILE
-                rows, cols = slice(max(y, top), min(y + _TILE, bottom)), slice(max(x, left), min(x + _TILE, right))
-                tile = _white_tile(self._seed, stream, row, col)
-                noise[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left] = tile[
-                    rows.start - y : rows.stop - y, cols.start - x : cols.stop - x
-                ]
-        return noise
-
-
-@lru_cache(maxsize=256)
-def _white_tile(seed: int, stream: int, row: int, col: int) -> Floats:
-    """Standard normal numbers of a tile of the pixel grid; neighbouring blocks ask for it again."""
-    return landcover.generator(seed, stream, (row, col)).standard_normal((_TILE, _TILE), dtype=np.float32)
-
-
-@cache
-def _taps(resolution_m: float, pedestal: float) -> Floats:
-    return speckle_taps(resolution_m, SPACING_M, pedestal)
-
-
-@cache
-def _gaussian_gain(sigma: float) -> np.float32:
-    """Spread that a Gaussian filter along both axes leaves of white noise."""
-    impulse = np.zeros(2 * _HALO + 1)
-    impulse[_HALO] = 1
-    return np.float32(np.sum(ndimage.gaussian_filter1d(impulse, sigma) ** 2))
-
-
-_LEVELS, _LARGEST = 4096, 5.5
-
-
-def _quantised(normal: Floats) -> NDArray[np.uint16]:
-    """Standard normal numbers as steps of the texture's table."""
-    step = np.float32((_LEVELS - 1) / (2 * _LARGEST))
-    return np.asarray(np.rint((np.clip(normal, -_LARGEST, _LARGEST) + np.float32(_LARGEST)) * step), dtype=np.uint16)
-
-
-@cache
-def _texture_table(orders: bytes) -> Floats:
-    """Gamma deviates of mean 1 for each surface and step of a standard normal number; 1 where there is no texture."""
-    probability = stats.norm.cdf(np.linspace(-_LARGEST, _LARGEST, _LEVELS))
-    order = np.frombuffer(orders, dtype=np.float32)
-    table = np.ones((order.size, _LEVELS), dtype=np.float32)
-    for row, nu in zip(table, order, strict=True):
-        if np.isfinite(nu):
-            row[:] = stats.gamma.ppf(probability, nu, scale=1 / nu)
-    return table
 
 
 # --- labels

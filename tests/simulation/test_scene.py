@@ -15,7 +15,7 @@ from rasterio.warp import transform as reproject_points
 from scipy import ndimage
 
 from alos2tut import Alos2TutError, load_legend, open_product, radiometry, simulate_product
-from alos2tut.simulation import landcover
+from alos2tut.simulation import backscatter, landcover, priors, terrain
 from alos2tut.simulation import scene as simulation
 from alos2tut.speckle import statistics as speckle
 
@@ -39,7 +39,7 @@ def surfaces_of(scene: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def sea_power(scene) -> np.ndarray:
     """Power of the sea, three pixels and more from its shore; NaN elsewhere."""
-    sea = surfaces_of(scene) == simulation.load_priors().names.index("sea")
+    sea = surfaces_of(scene) == priors.load_priors().names.index("sea")
     power = open_product(scene).read_power().astype(float)
     inner = ndimage.binary_erosion(sea, iterations=3) & np.isfinite(power)
     assert inner.sum() > 30_000
@@ -202,7 +202,7 @@ NUMBERS_SEEN = (
 def test_the_recipe_is_that_of_its_version():
     assert simulation.RECIPE == "japansim-v1"
     # the order of rows counts: it numbers surfaces and streams of random numbers
-    table = json.dumps(landcover.load_table(), default=str)
+    table = json.dumps(priors.load_table(), default=str)
     assert hashlib.sha256(table.encode()).hexdigest() == (
         "7453e1d0f07404ec622ab9e7abd372e8fccba59c941726212ff7639eac02dafe"
     )
@@ -218,7 +218,7 @@ def test_the_frozen_scene_shows_the_same_ground(scene):
 
 def shares_by_name() -> list[float]:
     """The shares that were seen, in the alphabetical order of ``simulation.json``."""
-    return [share for _, share in sorted(zip(landcover.surface_names(), SHARES_SEEN, strict=True))]
+    return [share for _, share in sorted(zip(priors.surface_names(), SHARES_SEEN, strict=True))]
 
 
 def test_the_frozen_scene_shows_the_same_pixels(scene):
@@ -235,7 +235,7 @@ def test_the_frozen_scene_shows_the_same_pixels(scene):
 def test_water_runs_downhill_to_the_sea_and_rivers_only_grow():
     rng = np.random.default_rng(1)
     height = ndimage.gaussian_filter(rng.standard_normal((40, 50)), 2) + np.linspace(-0.2, 3, 40)[:, None]
-    receiver, order = landcover.route_water(height, np.full(height.shape, 1e-3))
+    receiver, order = terrain.route_water(height, np.full(height.shape, 1e-3))
     assert sorted(order) == list(range(height.size))
     assert ((receiver < 0) == (height.ravel() < 0)).all()
     rank = np.empty(height.size, int)
@@ -252,7 +252,7 @@ def test_water_that_crosses_flat_ground_goes_around_what_resists():
     resistance = np.full(height.shape, 1e-4)
     resistance[10] = 1.0
     resistance[10, 7] = 1e-4
-    receiver, _ = landcover.route_water(height, resistance)
+    receiver, _ = terrain.route_water(height, resistance)
     place = 29 * 41 + 35
     passed = []
     while receiver[place] >= 0:
@@ -269,33 +269,33 @@ def coast() -> landcover.LandCover:
 
 def test_rivers_reach_the_sea_and_widen_on_their_way(coast):
     x, y = (part.astype(np.float32).ravel() for part in np.meshgrid(np.arange(0, 12_800, 10), np.arange(0, 10_240, 10)))
-    terrain = {name: values.reshape(1024, 1280) for name, values in coast._terrain.at(x, y).items()}
-    sea, river = terrain["shore_m"] < 0, terrain["river_m"] < 0
+    fields = {name: values.reshape(1024, 1280) for name, values in coast._terrain.at(x, y).items()}
+    sea, river = fields["shore_m"] < 0, fields["river_m"] < 0
     pieces, _ = ndimage.label(sea | river, structure=np.ones((3, 3)))
     # what leaves the scene's frame may meet the sea outside
     framed = np.unique(np.r_[pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])
     ends = np.isin(pieces[river & ~sea], np.union1d(np.unique(pieces[sea]), framed))
     assert river.mean() > 0.005 and ends.mean() > 0.95
-    half_width = -terrain["river_m"]
-    low, high = (half_width[river & ~sea & (terrain["height_m"] < limit)].max() for limit in (5, 1e4))
-    hills = half_width[river & (terrain["height_m"] > 60)].max()
+    half_width = -fields["river_m"]
+    low, high = (half_width[river & ~sea & (fields["height_m"] < limit)].max() for limit in (5, 1e4))
+    hills = half_width[river & (fields["height_m"] > 60)].max()
     assert low == high > 1.5 * hills
 
 
 @pytest.mark.parametrize(("seed", "size_m"), [*((seed, 2560.0) for seed in range(6)), (1, 10_240.0), (2, 10_240.0)])
 def test_every_piece_of_sea_comes_in_from_the_south_or_the_east(seed, size_m):
-    terrain = landcover.build_terrain(seed, size_m, size_m)
-    sea = terrain._stack[terrain._names.index("shore_m")].reshape(terrain._shape) < 0
+    grid = terrain.build_terrain(seed, size_m, size_m)
+    sea = grid._stack[grid._names.index("shore_m")].reshape(grid._shape) < 0
     pieces, count = ndimage.label(sea)
     assert count and set(range(1, count + 1)) <= set(np.r_[pieces[0], pieces[:, -1]].tolist())
 
 
 def test_rivers_do_not_break_into_beads(coast, monkeypatch):
     drawn = []
-    points = landcover._river_points
-    monkeypatch.setattr(landcover, "_river_points", lambda *given: drawn.append(points(*given)) or drawn[-1])
-    landcover.build_terrain(0, 10_240.0, 12_800.0)
-    x, y = (drawn[-1][0] - landcover._MARGIN_M).T
+    points = terrain._river_points
+    monkeypatch.setattr(terrain, "_river_points", lambda *given: drawn.append(points(*given)) or drawn[-1])
+    terrain.build_terrain(0, 10_240.0, 12_800.0)
+    x, y = (drawn[-1][0] - terrain._MARGIN_M).T
     inside = (x > 0) & (y > 0) & (x < 12_800) & (y < 10_240)
     middle = coast._terrain.at(x[inside].astype(np.float32), y[inside].astype(np.float32))
     assert inside.sum() > 2000 and (middle["river_m"] < 0).all()
@@ -304,8 +304,8 @@ def test_rivers_do_not_break_into_beads(coast, monkeypatch):
 def test_a_dam_stands_nowhere_beyond_the_sides_of_the_scene():
     height = np.full((6, 8), 100, np.float32)
     height[2, 7] = height[4, 1] = 10
-    assert landcover._dam_cells({3 * 8}, 50.0, height) == 1
-    assert landcover._dam_cells({3 * 8 + 7}, 50.0, height) == 1
+    assert terrain._dam_cells({3 * 8}, 50.0, height) == 1
+    assert terrain._dam_cells({3 * 8 + 7}, 50.0, height) == 1
 
 
 # --- shares
@@ -313,16 +313,16 @@ def test_a_dam_stands_nowhere_beyond_the_sides_of_the_scene():
 
 def test_all_codes_are_there_with_shares_near_those_asked(coast):
     x, y = np.random.default_rng(3).random((2, 200_000)) * [[12_800], [10_240]]
-    codes = landcover.surface_codes()[coast.surfaces(x, y).surface]
+    codes = priors.surface_codes()[coast.surfaces(x, y).surface]
     found = np.bincount(codes, minlength=15) / codes.size
-    asked = landcover.asked_shares()
+    asked = priors.asked_shares()
     assert set(asked) == set(range(1, 15)) and sum(asked.values()) == pytest.approx(1)
     for code, share in asked.items():
         assert found[code] == pytest.approx(share, rel=0.35, abs=0.002), code
 
 
 def test_every_number_of_the_table_has_a_source():
-    table = landcover.load_table()
+    table = priors.load_table()
     one_source = {"surfaces", "seasons", "shares", "fields", "knobs"}
     assert all(entry["source"] for part in set(table) - one_source for entry in table[part].values())
     assert all(table[part]["source"] for part in one_source - {"surfaces"})
@@ -353,28 +353,35 @@ def test_the_sea_shows_one_look_and_the_correlation_that_follows_from_resolution
 
 def test_correlation_is_that_of_a_field_made_in_the_slow_way():
     # white noise through the impulse response of a Hamming-weighted spectrum, on a grid ten times as fine
-    step, b = 0.25, simulation.bandwidth(3.0, 0.54)
+    step, b = 0.25, simulator_validation.bandwidth(3.0, 0.54)
     frequency = np.fft.fftfreq(1 << 16, step)
     weight = np.where(np.abs(frequency) < b / 2, 0.54 + 0.46 * np.cos(2 * np.pi * frequency / b), 0)
     response = np.abs(np.fft.ifft(weight)) ** 2
     assert np.interp(1.5, np.arange(40) * step, response[:40]) == pytest.approx(response[0] / 2, rel=0.01)
     correlation = np.fft.ifft(weight**2).real
     expected = correlation[[0, 10, 20, 30]] / correlation[0]
-    found = simulation.speckle_correlation(np.arange(4) * 2.5, 3.0, 0.54)
+    found = simulator_validation.speckle_correlation(np.arange(4) * 2.5, 3.0, 0.54)
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("pedestal", [1.0, 0.75, 0.54])
 def test_taps_give_the_correlation_that_is_asked(pedestal):
-    taps = simulation.speckle_taps(3.0, 2.5, pedestal).astype(float)
+    taps = simulator_validation.speckle_taps(3.0, 2.5, pedestal).astype(float)
     found = np.correlate(taps, taps, "full")[taps.size - 1 :][:6]
-    np.testing.assert_allclose(found, simulation.speckle_correlation(np.arange(6) * 2.5, 3.0, pedestal), atol=0.01)
+    asked = simulator_validation.speckle_correlation(np.arange(6) * 2.5, 3.0, pedestal)
+    np.testing.assert_allclose(found, asked, atol=0.01)
+
+
+def test_the_simulators_filter_is_that_of_its_table():
+    radar = priors.load_priors().radar
+    expected = simulator_validation.speckle_taps(radar["resolution_m"], 2.5, radar["window_pedestal"])
+    np.testing.assert_allclose(backscatter._TAPS, expected, rtol=0, atol=1.5e-6)
 
 
 def test_looks_of_multilooked_sea_follow_from_its_correlation(sea_power):
     found = speckle.enl_moments(radiometry.multilook(sea_power, 2))
     # N² / Σ ρ over all pairs of a block's N pixels; along either axis two pixels and the pair of neighbours, twice
-    neighbours = simulation.speckle_correlation(2.5, 3.0, 1.0) ** 2
+    neighbours = simulator_validation.speckle_correlation(2.5, 3.0, 1.0) ** 2
     assert found == pytest.approx((4 / (2 + 2 * neighbours)) ** 2, rel=0.06)
 
 
@@ -383,13 +390,13 @@ def test_looks_of_multilooked_sea_follow_from_its_correlation(sea_power):
 
 def ground(name: str, **values: float) -> landcover.Ground:
     fields = {"level": 0.0, "direction_rad": 0.0, "rise_east": 0.0, "rise_north": 0.0} | values
-    number = np.array([simulation.load_priors().number(name)], dtype=np.uint8)
+    number = np.array([priors.load_priors().number(name)], dtype=np.uint8)
     return landcover.Ground(number, *(np.array([value], dtype=np.float32) for value in fields.values()))
 
 
 def mean_db(name: str, incidence_deg: float = 36.3, season: str = "autumn", **values: float) -> float:
     incidence = np.array([np.radians(incidence_deg)], dtype=np.float32)
-    return float(simulation.mean_db(ground(name, **values), incidence, simulation.load_priors(season))[0])
+    return float(backscatter.mean_db(ground(name, **values), incidence, priors.load_priors(season))[0])
 
 
 #: the radar flies towards 190° and looks towards 280°, both from north: it stands in the direction of −10° from east
@@ -412,9 +419,9 @@ def test_paddies_resonate_where_the_rows_distance_along_the_view_is_half_a_wavel
     assert max(levels) - min(levels) > 9 > mean_db("paddy") - mean_db("paddy", season="spring")
 
 
-@pytest.mark.parametrize("name", simulation.load_priors().names)
+@pytest.mark.parametrize("name", priors.load_priors().names)
 def test_parcels_on_level_ground_have_together_the_level_that_the_table_asks(name):
-    [asked] = [row["sigma0_db"] for row in landcover.load_table()["surfaces"] if row["name"] == name]
+    [asked] = [row["sigma0_db"] for row in priors.load_table()["surfaces"] if row["name"] == name]
     # across the flight, neither rows resonate nor walls shine
     levels = np.sqrt(12) * ((np.arange(60) + 0.5) / 60 - 0.5)
     db = [mean_db(name, level=level, direction_rad=TO_RADAR_RAD + np.radians(80)) for level in levels]
@@ -460,7 +467,7 @@ def test_incidence_grows_away_from_the_radar():
 def test_water_lies_flat(coast):
     x, y = np.random.default_rng(4).random((2, 100_000)) * [[12_800], [10_240]]
     found = coast.surfaces(x, y)
-    water = landcover.surface_codes()[found.surface] == 1
+    water = priors.surface_codes()[found.surface] == 1
     assert water.sum() > 5000 and not found.rise_east[water].any() and not found.rise_north[water].any()
     assert np.abs(found.rise_east[~water]).max() > 0.3
 
@@ -473,7 +480,7 @@ def test_a_season_changes_backscatter_and_date_but_not_the_ground(tmp_path, smal
     assert labels[0] == labels[1]
     surface = surfaces_of(small_scene)
     change = radiometry.to_db(product.read_power() / autumn.read_power())
-    names = simulation.load_priors().names
+    names = priors.load_priors().names
     # the same random numbers: what differs is the mean
     assert np.nanmedian(change[surface == names.index("paddy")]) == pytest.approx(-5, abs=1)
     assert np.nanmedian(change[surface == names.index("street")]) == pytest.approx(0, abs=0.01)
@@ -510,7 +517,7 @@ def test_levels_are_the_tables_where_neither_walls_nor_rows_matter(check):
 
 
 def test_hardly_any_corner_is_too_bright_for_16_bits(scene):
-    corner = surfaces_of(scene) == simulation.load_priors().number("corner")
+    corner = surfaces_of(scene) == priors.load_priors().number("corner")
     dn = open_product(scene).read_dn()[corner]
     assert dn.size > 500 and (dn == 65535).mean() < 0.01
 
@@ -645,7 +652,7 @@ def codes_at(scene: Path, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
 def test_labels_agree_with_the_image_on_both_sides_of_the_border(border_scene):
     assert [path.name for path in sorted((border_scene / "labels").iterdir())] == ["LC_N35E137.tif", "LC_N35E138.tif"]
     rows, cols = (part.ravel() for part in np.mgrid[2:510, 2:638])
-    shown = landcover.surface_codes()[surfaces_of(border_scene)]
+    shown = priors.surface_codes()[surfaces_of(border_scene)]
     labels = codes_at(border_scene, rows, cols)
     east = rows + cols > np.median(rows + cols)
     for side in (east, ~east):
@@ -668,7 +675,7 @@ def test_zone_hemisphere_and_tile_follow_from_the_corner(tmp_path, corner, epsg,
     assert product.crs.to_epsg() == epsg and product.simulated
     assert [path.name for path in (scene / "labels").iterdir()] == [tile]
     rows, cols = (part.ravel() for part in np.mgrid[8:56, 8:56])
-    agree = codes_at(scene, rows, cols) == landcover.surface_codes()[surfaces_of(scene)[rows, cols]]
+    agree = codes_at(scene, rows, cols) == priors.surface_codes()[surfaces_of(scene)[rows, cols]]
     assert agree.mean() > 0.8
 
 
@@ -687,7 +694,7 @@ def test_what_tells_scenes_apart_is_in_their_names():
 
 
 def test_dates_lie_in_their_season():
-    months = {season: simulation.load_priors(season).date.month for season in simulation.SEASONS}
+    months = {season: priors.load_priors(season).date.month for season in priors.SEASONS}
     first = {"spring": 3, "summer": 6, "autumn": 9, "winter": 12}
     assert all((month - first[season]) % 12 < 3 for season, month in months.items())
 
@@ -696,9 +703,9 @@ def test_dates_lie_in_their_season():
 def test_small_scenes_have_about_the_water_that_is_asked(seed, size_px):
     height, width = np.broadcast_to(size_px, 2) * 2.5
     down, across = np.random.default_rng(1).random((2, 40_000))
-    seen = landcover.in_swath(down, across)
+    seen = terrain.in_swath(down, across)
     found = landcover.LandCover(seed, height, width).surfaces(across[seen] * width, (1 - down[seen]) * height)
-    assert (landcover.surface_codes()[found.surface] == 1).mean() == pytest.approx(0.092, abs=0.01)
+    assert (priors.surface_codes()[found.surface] == 1).mean() == pytest.approx(0.092, abs=0.01)
 
 
 # --- bad input
