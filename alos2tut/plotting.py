@@ -18,6 +18,7 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
@@ -54,6 +55,11 @@ def symbol(quantity: str) -> str:
     return _SYMBOLS[quantity]
 
 
+def db_label(quantity: str) -> str:
+    """The label of an axis or a colour bar: a quantity in decibels."""
+    return f"{symbol(quantity)} (dB)"
+
+
 # --- products ---------------------------------------------------------------------------------------------------------
 
 
@@ -62,33 +68,11 @@ def quicklook(product: Product, *, max_px: int = 900, boxes: Mapping[str, tuple[
     looks = max(1, math.ceil(max(product.shape) / max_px))
     fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.4))
     draw_backscatter(fig, ax, product.read_db(looks=looks), product, extent_of(product))
-    to_axes = _axes_units(product)
-    for name, (row, col, height, width) in boxes.items():
-        (x0, y0), (x1, y1) = (to_axes(row, col), to_axes(row + height, col + width))
-        ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=ORANGE, linewidth=2))
-        outlined = [patheffects.withStroke(linewidth=3, foreground="black")]
-        ax.annotate(
-            name, (x0, y0), (2, 5), color=ORANGE, weight="bold", textcoords="offset points", path_effects=outlined
-        )
-    ax.set_title(f"{told(product)}, {looks} × {looks} looks of {product.spacing_m[0]:.3g} m")
-    return fig
-
-
-# --- segmentation -----------------------------------------------------------------------------------------------------
-
-
-def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
-    """Training loss and validation mIoU of several runs."""
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.2))
-    for (name, folder), color, mark in zip(folders.items(), (BLUE, ORANGE, GREEN, VERMILION), "osD^", strict=False):
-        table = read_metrics(folder)
-        left.plot(table["step"], smooth(table["loss"]), color=color, label=name)
-        scored = np.isfinite(table["val_miou"])
-        right.plot(table["step"][scored], table["val_miou"][scored], f"{mark}-", color=color, label=name)
-    left.set(xlabel="optimiser step", ylabel="training loss (running mean)")
-    right.set(xlabel="optimiser step", ylabel="validation mIoU")
-    right.set_ylim(bottom=0)
-    left.legend()
+    for name, window in boxes.items():
+        left, _, _, top = extent_of(product, window)
+        outline(ax, extent_of(product, window), edgecolor=ORANGE, linewidth=2)
+        note(ax, name, (left, top), (2, 5), color=ORANGE, weight="bold", path_effects=halo("black"))
+    ax.set_title(f"{product_title(product)}, {looks} × {looks} looks of {product.spacing_m[0]:.3g} m")
     return fig
 
 
@@ -106,9 +90,15 @@ def draw_backscatter(
     fig: Figure, ax: Axes, db: NDArray[np.floating[Any]], product: Product, extent: Any, shrink: float = 0.9
 ) -> None:
     """An image (H, W) in dB on a map, with its colour bar; ``extent`` as :func:`extent_of` gives it."""
-    image = ax.imshow(db, cmap=grey_with_holes(), extent=extent, **grey_limits(db))
-    fig.colorbar(image, ax=ax, label=f"{symbol(product.quantity)} (dB)", shrink=shrink)
+    fig.colorbar(draw_grey(ax, db, extent), ax=ax, label=db_label(product.quantity), shrink=shrink)
     map_axes(ax, product)
+
+
+def draw_grey(
+    ax: Axes, db: NDArray[np.floating[Any]], extent: Any = None, limits: Mapping[str, float] | None = None
+) -> AxesImage:
+    """An image (H, W) in grey, as a rule in dB; ``limits`` are as of :func:`grey_limits`, None: the image's own."""
+    return ax.imshow(db, cmap=grey_with_holes(), extent=extent, **(limits or grey_limits(db)))
 
 
 def draw_land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent: Any) -> None:
@@ -167,6 +157,35 @@ def map_axes(ax: Axes, product: Product, *, label_y: bool = True) -> None:
     ax.locator_params(nbins=5)
 
 
+def bare(*axes: Axes) -> None:
+    """Axes of pictures, without ticks."""
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+
+
+def outline(ax: Axes, extent: tuple[float, float, float, float], **style: Any) -> None:
+    """A rectangle of left, right, bottom, top, unfilled."""
+    left, right, bottom, top = extent
+    ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, **style))
+
+
+def note(ax: Axes, text: str, place: tuple[Any, Any], offset: tuple[float, float] = (0, 2), **style: Any) -> None:
+    """A text that many points beside a place of the axes."""
+    ax.annotate(text, place, offset, textcoords="offset points", **style)
+
+
+def halo(color: str, width: float = 3) -> list[Any]:
+    """A rim around texts and lines, to be seen on any ground."""
+    return [patheffects.withStroke(linewidth=width, foreground=color)]
+
+
+def error_bars(ax: Axes, x: Any, values: Any, intervals: Any, fmt: str, **style: Any) -> None:
+    """Values and their intervals (low, high) of as many; of either, None is not drawn."""
+    means = np.array([np.nan if value is None else value for value in values])
+    bounds = [(mean, mean) if bar is None else bar for mean, bar in zip(means, intervals, strict=True)]
+    ax.errorbar(x, means, np.abs(np.transpose(bounds) - means), fmt=fmt, **{"capsize": 2} | style)
+
+
 def grey_limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:
     """Limits of the grey scale: most of the values, in whole dB."""
     values = db[np.isfinite(db)]
@@ -190,6 +209,6 @@ def smooth(values: NDArray[np.float64], width: int = 15) -> NDArray[np.float64]:
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
 
 
-def told(product: Product) -> str:
+def product_title(product: Product) -> str:
     """A product in a title: its scene and polarisations, and whether it is simulated."""
     return f"{'simulated ' if product.simulated else ''}{product.scene_id}, {'+'.join(product.polarizations)}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ..core.errors import Alos2TutError
@@ -119,7 +120,8 @@ class MapView:
     @property
     def pixels(self) -> tuple[float, float]:
         """Pixels of the product along a side of one of the map, (rows, columns)."""
-        return _pixels(self.grid, self.product)
+        across = ~self.product.transform * self.grid.transform
+        return across.e, across.a
 
     def window(self, window: PixelWindow | None) -> PixelWindow:
         """A window of the map; None: the whole.
@@ -146,79 +148,51 @@ class MapView:
         """
         key = (window, most_px)
         if key not in self._read:
-            self._read[key] = self._backscatter_db(window, most_px)
+            step = math.ceil(max(window[2:]) / most_px)
+            sides = zip(window[:2], window[2:], self.pixels, self.product.shape, strict=True)
+            (rows, cols), looks = zip(*(_whole_blocks(*side, step) for side in sides), strict=True)
+            part = (rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
+            db = self.product.read_db(part, polarization=self.polarization, looks=looks)
+            # a block that the product's edge cuts is drawn whole
+            first = np.array((rows.start, cols.start))
+            (top, left), (bottom, right) = (first / self.pixels, (first + np.multiply(db.shape, looks)) / self.pixels)
+            self._read[key] = db, (float(left), float(right), float(bottom), float(top))
         return self._read[key]
 
-    def _backscatter_db(self, window: PixelWindow, most_px: int) -> tuple[NDArray[np.float32], Extent]:
-        step = math.ceil(max(window[2:]) / most_px)
-        axes = [
-            _Axis(*told, step) for told in zip(window[:2], window[2:], self.pixels, self.product.shape, strict=True)
-        ]
-        rows, cols = axes
-        part = (rows.first, cols.first, rows.last - rows.first, cols.last - cols.first)
-        db = self.product.read_db(part, polarization=self.polarization, looks=(rows.looks, cols.looks))
-        (top, bottom), (left, right) = (axis.drawn(count) for axis, count in zip(axes, db.shape, strict=True))
-        return db, (left, right, bottom, top)
 
+def _whole_blocks(start: int, size: int, ratio: float, most: int, step: int) -> tuple[slice, int]:
+    """Rows or columns of a product that a window of its map needs, in whole blocks from its corner; looks of a block.
 
-@dataclass(frozen=True)
-class _Axis:
-    """Rows or columns of a product that a window of its map needs, in whole blocks of looks."""
-
-    start: int
-    size: int
-    #: pixels of the product along a side of one of the map
-    ratio: float
-    #: pixels of the product
-    most: int
-    #: pixels of the map that make one of the picture
-    step: int
-
-    @property
-    def looks(self) -> int:
-        """Pixels of the product along a side of a block."""
-        return max(1, round(self.step * self.ratio))
-
-    @property
-    def first(self) -> int:
-        """The first pixel of the product: blocks are counted from its corner."""
-        return math.floor(self.start * self.ratio + _SLACK_PX) // self.looks * self.looks
-
-    @property
-    def last(self) -> int:
-        """The pixel of the product behind the last one."""
-        end = math.ceil((self.start + self.size) * self.ratio - _SLACK_PX)
-        return min(-(-end // self.looks) * self.looks, self.most)
-
-    def drawn(self, blocks: int) -> tuple[float, float]:
-        """From where to where blocks reach on the map; one that the product's edge cuts is drawn whole."""
-        return self.first / self.ratio, (self.first + blocks * self.looks) / self.ratio
-
-
-def _pixels(grid: MapGrid, product: Product) -> tuple[float, float]:
-    across = ~product.transform * grid.transform
-    return across.e, across.a
+    Args:
+        start: of the window, in pixels of the map.
+        size: of the window.
+        ratio: pixels of the product along a side of one of the map.
+        most: pixels of the product.
+        step: pixels of the map that make one of the picture.
+    """
+    looks = max(1, round(step * ratio))
+    first = math.floor(start * ratio + _SLACK_PX) // looks
+    end = -(-math.ceil((start + size) * ratio - _SLACK_PX) // looks)
+    return slice(first * looks, min(end * looks, most)), looks
 
 
 def _check_grid(source: MapFile, product: Product) -> None:
     """Refuse a map that is not one of the product: its pixels begin at the product's corner and cover all of it."""
-    is_same = source.grid.crs == product.crs
-    if is_same:
+    if source.grid.crs == product.crs:
         across = ~product.transform * source.grid.transform
         ratios = np.array((across.e, across.a))
         corner = np.array((across.f, across.c)) / np.maximum(ratios, 1)
         skew = np.array((across.b, across.d)) * source.shape
-        is_same = bool((ratios > 0).all() and (np.abs([*corner, *skew]) < _SLACK_PX).all())
-    if is_same:
-        # the product's edge may cut the last pixels
-        cut = np.array(source.shape) - np.array(product.shape) / ratios
-        is_same = bool(((cut > -_SLACK_PX) & (cut < 1)).all())
-    if not is_same:
-        raise Alos2TutError(
-            f"does not lie on the grid of the product {product.name}",
-            where=source.path,
-            remedy="Give the product that was mapped.",
-        )
+        # in pixels of the product, whose edge may cut the last ones of the map
+        rest = np.array(source.shape) * ratios - product.shape
+        fits = (ratios > 0) & (np.abs([corner, skew]) < _SLACK_PX) & (rest > -_SLACK_PX * ratios) & (rest < ratios)
+        if fits.all():
+            return
+    raise Alos2TutError(
+        f"does not lie on the grid of the product {product.name}",
+        where=source.path,
+        remedy="Give the product that was mapped.",
+    )
 
 
 def _confidence(source: MapFile) -> NDArray[np.float32] | None:
@@ -227,11 +201,8 @@ def _confidence(source: MapFile) -> NDArray[np.float32] | None:
     if not path.exists():
         return None
     found = MapFile.open(path)
-    if (found.shape, found.grid, found.tags.get("MADE_FROM")) != (
-        source.shape,
-        source.grid,
-        source.tags.get("MADE_FROM"),
-    ):
+    ours, theirs = ((file.shape, file.grid, file.tags.get("MADE_FROM")) for file in (source, found))
+    if ours != theirs:
         remedy = "Map again with the probability, or remove that file."
         raise Alos2TutError(f"belongs to another map than {source.path.name}", where=path, remedy=remedy)
     values = np.arange(256, dtype=np.float32) * np.float32(found.scale)
@@ -279,13 +250,13 @@ def agreement_by_confidence(
     sums = np.zeros((3, 2 * BINS))
     for first in range(0, view.shape[0], _ROWS):
         rows = slice(first, first + _ROWS)
-        mapped, told, sure = view.classes[rows], view.labels[rows], view.confidence[rows]
+        mapped, label, sure = view.classes[rows], view.labels[rows], view.confidence[rows]
         in_test = _inside(tested, first, mapped.shape)
-        there = (mapped != IGNORE) & (told != IGNORE) & np.isfinite(sure)
+        there = (mapped != IGNORE) & (label != IGNORE) & np.isfinite(sure)
         # 1 belongs to the last bin
         bins = np.minimum((sure[there] * BINS).astype(np.intp), BINS - 1)
         key = bins + BINS * ~in_test[there]
-        for total, weights in zip(sums, (None, mapped[there] == told[there], sure[there]), strict=True):
+        for total, weights in zip(sums, (None, mapped[there] == label[there], sure[there]), strict=True):
             total += np.bincount(key, weights, minlength=2 * BINS)
     parts = []
     for part in (slice(None, BINS), slice(BINS, None)):
@@ -381,11 +352,8 @@ class _Search:
         sums = is_wanted[self.sampled].reshape(height // block, block, width).sum(axis=1, dtype=np.int32)
         sums = sums.reshape(len(sums), width // block, block).sum(axis=2)
         along = self._side // block
-        total = np.zeros((sums.shape[0] + 1, sums.shape[1] + 1))
-        total[1:, 1:] = sums.cumsum(axis=0).cumsum(axis=1)
-        inside = total[along:, along:] - total[:-along, along:] - total[along:, :-along] + total[:-along, :-along]
-        share: NDArray[np.float64] = inside / (along * block) ** 2
-        return share
+        inside = sliding_window_view(sums, (along, along)).sum(axis=(2, 3))
+        return np.asarray(inside / (along * block) ** 2)
 
     def take(self, name: str, score: NDArray[np.float64]) -> None:
         """Name the window with the highest score, if that is high enough."""

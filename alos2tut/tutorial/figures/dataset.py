@@ -10,13 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import rasterio
 from affine import Affine
-from matplotlib import patheffects
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -31,6 +30,7 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
+from ... import plotting
 from ...dataset import splits
 from ...dataset.archive import Archive
 from ...dataset.encoding import NO_DATA, decode_db
@@ -38,33 +38,13 @@ from ...dataset.labels import LabelMap
 from ...dataset.legend import IGNORE, Legend
 from ...dataset.selection import STATUSES, Choice
 from ...dataset.store import PatchDataset, Split
-from ...plotting import (
-    BLUE,
-    GREEN,
-    GREY,
-    NO_DATA_COLOR,
-    NO_LABEL_COLOR,
-    ORANGE,
-    SKY,
-    VERMILION,
-    class_key,
-    draw_backscatter,
-    draw_land_cover,
-    extent_of,
-    grey_limits,
-    grey_range,
-    grey_with_holes,
-    map_axes,
-    symbol,
-    told,
-)
+from ...plotting import BLUE, GREEN, GREY, NO_DATA_COLOR, NO_LABEL_COLOR, ORANGE, SKY, VERMILION
 from ...products.product import Product
 from ...products.rasters import LONLAT, reprojected
 from ..leakage import SCHEMES, Leakage
 
 #: mean and spread that the paper states for its autumn 2022 dataset of Japan (arXiv 2603.15119), dB
 PAPER_STATISTICS_DB = (-10.4327, 5.8041)
-_DIRECTIONS = {"ascending": BLUE, "descending": ORANGE, "": GREY}
 #: colours and hatches of what was dropped, so that they differ in print, too
 _DROPPED = ((VERMILION, "///"), (ORANGE, "\\\\\\"), (SKY, "..."), ("#CC79A7", "xxx"), (GREY, "---"))
 #: colours and marks of what is compared
@@ -84,31 +64,26 @@ Box = tuple[float, float, float, float]
 # --- the archive ------------------------------------------------------------------------------------------------------
 
 
-def footprints(
-    archive: Archive,
-    used: Archive | None = None,
-    *,
-    labels: Sequence[str | Path] = (),
-    color_by: Literal["orbit_direction", "acquired"] = "orbit_direction",
-) -> Figure:
+def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path] = ()) -> Figure:
     """Where products lie, on a map in longitude and latitude; with close-ups where they are small on it.
+
+    Colours tell the day; grey is unknown.
 
     Args:
         archive: all products.
-        used: those of them that a filter leaves; the others are dashed. None: all.
+        used: those of them that a filter leaves; the others are dashed.
         labels: label rasters, of which the outlines are drawn.
-        color_by: the direction of the orbit, or the day; what is not known is grey.
     """
     entries = [entry for entry in archive.entries if entry.info["footprint_lonlat"]]
-    kept = None if used is None else {entry.path for entry in used.entries}
+    kept = {entry.path for entry in used.entries}
     corners = [np.array(entry.info["footprint_lonlat"]) for entry in entries]
     groups = _neighbours([_box_of(outline) for outline in corners])
     boxes = np.array([_box_of(outline) for outline in corners] + [_lonlat_box(path) for path in labels])
     width_deg, height_deg = boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)
     is_small = max(width_deg, height_deg) > _SMALL * max(np.ptp(outline, axis=0).max() for outline in corners)
     fig, overview, close_ups = _map_panels(min(len(groups), _CLOSE_UPS) if is_small else 0)
-    outlines = _footprint_colors(fig, overview, [entry.info for entry in entries], color_by)
-    is_used = [kept is None or entry.path in kept for entry in entries]
+    outlines = _footprint_colors(fig, overview, [entry.info["acquired"] or "" for entry in entries])
+    is_used = [entry.path in kept for entry in entries]
     for ax, members in ((overview, range(len(entries))), *zip(close_ups, groups, strict=False)):
         for place, i in enumerate(members):
             # what lies upon the same ground stays visible at the edge
@@ -125,14 +100,11 @@ def footprints(
         ax.margins(0.12)
         place = corners[members[0]].mean(axis=0)
         overview.plot(*place, "o", markersize=13, markerfacecolor="none", color="black")
-        overview.annotate(letter, place, (8, 6), weight="bold", textcoords="offset points")
+        plotting.note(overview, letter, place, (8, 6), weight="bold")
     _label_tiles(overview, labels)
     for ax in (overview, *close_ups):
         _zone_borders(ax)
     keys: list[Artist] = [Patch(facecolor="none", edgecolor="0.5", label="label raster")] if labels else []
-    if color_by == "orbit_direction":
-        directions = sorted({entry.info["orbit_direction"] or "" for entry in entries}, reverse=True)
-        keys += [Patch(color=_DIRECTIONS[name], label=name or "direction unknown") for name in directions]
     if not all(is_used):
         keys.append(Line2D([], [], color="0.2", linestyle=(0, (2, 1.5)), label="left out by the filter"))
     if keys:
@@ -174,14 +146,9 @@ def _neighbours(boxes: Sequence[Box]) -> list[list[int]]:
     return sorted(groups, key=len, reverse=True)
 
 
-def _footprint_colors(
-    fig: Figure, ax: Axes, products: Sequence[Mapping[str, Any]], color_by: str
-) -> list[tuple[float, float, float]]:
-    """A colour for each product, and the bar that explains days."""
-    if color_by == "orbit_direction":
-        return [to_rgb(_DIRECTIONS[product["orbit_direction"] or ""]) for product in products]
-    texts = [(product["acquired"] or "")[:10] for product in products]
-    days = [date.fromisoformat(text).toordinal() if len(text) == 10 else None for text in texts]
+def _footprint_colors(fig: Figure, ax: Axes, acquired: Sequence[str]) -> list[tuple[float, float, float]]:
+    """A colour for each product by its day, and the bar that explains them."""
+    days = [date.fromisoformat(text[:10]).toordinal() if len(text) >= 10 else None for text in acquired]
     known = [day for day in days if day is not None]
     if not known:
         return [to_rgb(GREY)] * len(days)
@@ -201,17 +168,15 @@ def _name_footprints(ax: Axes, names: Sequence[str], corners: Sequence[NDArray[n
     for name, outline in zip(names, corners, strict=True):
         longitude, latitude = outline.mean(axis=0).round(3).tolist()
         stacks.setdefault((longitude, latitude), []).append(name)
-    outlined = [patheffects.withStroke(linewidth=3, foreground="white")]
     for place, stack in stacks.items():
-        ax.annotate("\n".join(stack), place, ha="center", va="center", fontsize=7, path_effects=outlined)
+        ax.annotate("\n".join(stack), place, ha="center", va="center", fontsize=7, path_effects=plotting.halo("white"))
 
 
 def _label_tiles(ax: Axes, labels: Sequence[str | Path]) -> None:
     tiles = {_lonlat_box(path): Path(path).stem for path in labels}
     for (west, south, east, north), name in tiles.items():
-        outline = [(west, south), (east, south), (east, north), (west, north)]
-        ax.add_patch(Polygon(outline, fill=False, edgecolor="0.5", linewidth=1.2, zorder=0.5))
-        ax.annotate(name, (west, north), (3, -3), va="top", fontsize=8, color="0.4", textcoords="offset points")
+        plotting.outline(ax, (west, east, south, north), edgecolor="0.5", linewidth=1.2, zorder=0.5)
+        plotting.note(ax, name, (west, north), (3, -3), va="top", fontsize=8, color="0.4")
     lonlat_axes(ax)
 
 
@@ -221,8 +186,9 @@ def _zone_borders(ax: Axes) -> None:
     for meridian in range(6 * math.ceil(low / 6), math.floor(high) + 1, 6):
         ax.axvline(meridian, color=VERMILION, linewidth=1.1, linestyle=":", zorder=0.6)
         west = (meridian + 180) // 6
-        ax.annotate(f"UTM zone {(west - 1) % 60 + 1} | {west % 60 + 1}", (meridian, 1), (0, 2), ha="center", fontsize=8,
-                    color=VERMILION, xycoords=ax.get_xaxis_transform(), textcoords="offset points")  # fmt: skip
+        name = f"UTM zone {(west - 1) % 60 + 1} | {west % 60 + 1}"
+        style: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "color": VERMILION, "fontsize": 8}
+        plotting.note(ax, name, (meridian, 1), ha="center", **style)
 
 
 def lonlat_axes(ax: Axes) -> None:
@@ -245,12 +211,13 @@ def image_and_labels(product: Product, classes: NDArray[np.uint8], legend: Legen
     # no screen shows more
     looks *= max(1, math.ceil(max(classes.shape) / 900))
     fig, axes = plt.subplots(1, 2, figsize=(11.6, 11.6 / 2 * product.shape[0] / product.shape[1] + 0.9), sharey=True)
-    draw_backscatter(fig, axes[0], product.read_db(looks=looks), product, extent_of(product), shrink=0.8)
-    axes[0].set_title(told(product))
-    draw_land_cover(axes[1], classes, legend, extent_of(product))
-    map_axes(axes[1], product, label_y=False)
+    extent = plotting.extent_of(product)
+    plotting.draw_backscatter(fig, axes[0], product.read_db(looks=looks), product, extent, shrink=0.8)
+    axes[0].set_title(plotting.product_title(product))
+    plotting.draw_land_cover(axes[1], classes, legend, extent)
+    plotting.map_axes(axes[1], product, label_y=False)
     axes[1].set_title(f"labels: legend '{legend.name}'")
-    class_key(fig, legend)
+    plotting.class_key(fig, legend)
     return fig
 
 
@@ -278,12 +245,7 @@ def mixed_window(classes: NDArray[np.uint8], side: int = 30) -> tuple[int, int, 
 
 
 def warp_close_up(
-    product: Product,
-    labels: Sequence[str | Path],
-    legend: Legend,
-    window: tuple[int, int, int, int],
-    *,
-    looks: int = 2,
+    product: Product, labels: Sequence[str | Path], legend: Legend, window: tuple[int, int, int, int], looks: int = 2
 ) -> Figure:
     """How labels come to pixels: each takes the class of the label pixel in which its centre lies.
 
@@ -308,14 +270,13 @@ def warp_close_up(
     db = product.read_db(tuple(part * looks for part in window), looks=looks)
     fig, (left, right) = plt.subplots(1, 2, figsize=(11.6, 11.6 / 2 * height / width + 0.9), sharey=True)
     extent = (0, width, height, 0)
-    image = left.imshow(db, cmap=grey_with_holes(), extent=extent, **grey_limits(db))
-    fig.colorbar(image, ax=left, label=f"{symbol(product.quantity)} (dB)", shrink=0.8)
+    fig.colorbar(plotting.draw_grey(left, db, extent), ax=left, label=plotting.db_label(product.quantity), shrink=0.8)
     colors = np.vstack([legend.colors / 255, to_rgb(NO_LABEL_COLOR)])
     fill = colors[np.where(of_class == IGNORE, len(legend), of_class)]
     left.add_collection(
         PolyCollection(list(outlines), facecolors=np.c_[fill, np.full(len(fill), 0.45)], edgecolors="none")
     )
-    draw_land_cover(right, classes, legend, extent)
+    plotting.draw_land_cover(right, classes, legend, extent)
     cols, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     for ax in (left, right):
         ax.add_collection(PolyCollection(list(outlines), facecolors="none", edgecolors="black", linewidths=0.7))
@@ -325,7 +286,7 @@ def warp_close_up(
     left.set_ylabel(f"row, from {row}")
     left.set_title("image pixels (centres dotted) under label pixels (outlined)")
     right.set_title("labels of the image's pixels, by nearest neighbour")
-    class_key(fig, legend)
+    plotting.class_key(fig, legend)
     return fig
 
 
@@ -355,24 +316,23 @@ def _label_pixels(
 # --- patches of a product ---------------------------------------------------------------------------------------------
 
 
-def patch_grid(product: Product, choice: Choice, looks: int, *, number: int = 0, max_px: int = 800) -> Figure:
-    """The patches of a product, by what becomes of them.
+def patch_grid(product: Product, choice: Choice, looks: int) -> Figure:
+    """The patches of an archive's first product, by what becomes of them.
 
     Args:
         product: the product.
-        choice: what becomes of the patches of an archive.
+        choice: what becomes of the patches of the archive.
         looks: pixels of the product along a side of one pixel of a patch.
-        number: the product's position in the archive.
-        max_px: most pixels of the picture along a side.
     """
-    shrink = max(1, math.ceil(max(product.shape) / max_px))
+    shrink = max(1, math.ceil(max(product.shape) / 800))
     fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.6))
-    draw_backscatter(fig, ax, product.read_db(looks=shrink), product, extent_of(product))
+    plotting.draw_backscatter(fig, ax, product.read_db(looks=shrink), product, plotting.extent_of(product))
     table, keys = choice.table, []
     for status, ((color, hatch), name) in enumerate(zip(((GREEN, None), *_DROPPED), STATUSES, strict=True)):
-        here = np.flatnonzero((table.product == number) & (choice.status == status))
+        here = np.flatnonzero((table.product == 0) & (choice.status == status))
         places = np.stack([table.row[here], table.col[here]], axis=1) * looks
-        boxes = [_on_axes(product, row, col, table.patch_px * looks) for row, col in places.tolist()]
+        side = table.patch_px * looks
+        boxes = [_corners(*plotting.extent_of(product, (row, col, side, side))) for row, col in places.tolist()]
         face = "none" if hatch is None else (*to_rgb(color), 0.25)
         style: dict[str, Any] = {"edgecolor": color, "facecolor": face, "hatch": hatch}
         # kept ones last, so that their outlines are whole
@@ -381,12 +341,6 @@ def patch_grid(product: Product, choice: Choice, looks: int, *, number: int = 0,
             keys.append(Patch(**style, label=f"{name}: {len(boxes)}"))
     fig.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 3))
     return fig
-
-
-def _on_axes(product: Product, row: int, col: int, side: int) -> NDArray[np.float64]:
-    """Corners of a square of pixels in the units of :func:`map_axes`, in order around it."""
-    left, right, bottom, top = extent_of(product, (row, col, side, side))
-    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
 # --- balance, statistics, patches -------------------------------------------------------------------------------------
@@ -409,8 +363,8 @@ def class_balance(histograms: Mapping[str, Mapping[str, Mapping[str, int]]]) -> 
         _share_dots(ax, [_percent(values)[order] for values in counts[key]], _SERIES)
         ax.axvline(100 / len(names), color="0.6", linewidth=0.9, linestyle=":", zorder=1)
         ax.set_xlabel(f"share of {what} (%)")
-    axes[0].annotate("if all were alike", (100 / len(names), 0), (-4, 5), xycoords=axes[0].get_xaxis_transform(),
-                     ha="right", fontsize=8, color="0.4", textcoords="offset points")  # fmt: skip
+    style = {"xycoords": axes[0].get_xaxis_transform(), "fontsize": 8, "color": "0.4"}
+    plotting.note(axes[0], "if all were alike", (100 / len(names), 0), (-4, 5), ha="right", **style)
     axes[0].set_yticks(range(len(names)), [names[i] for i in order])
     labels = [f"{name} ({sum(found['majority'].values()):,} patches)" for name, found in histograms.items()]
     fig.legend(handles=_dot_keys(labels, _SERIES), loc="outside lower center", ncols=min(len(labels), 3))
@@ -462,16 +416,10 @@ def _percent(counts: Sequence[int]) -> NDArray[np.float64]:
     return 100 * np.array(counts, dtype=np.float64) / max(sum(counts), 1)
 
 
-def statistics(dataset: PatchDataset, *, most_patches: int = 200, seed: int = 0) -> Figure:
-    """What values the pretraining patches hold, as a whole and by class, with the mean and spread that input gets.
-
-    Args:
-        dataset: the dataset.
-        most_patches: as many are drawn of larger lists.
-        seed: of that draw.
-    """
+def statistics(dataset: PatchDataset) -> Figure:
+    """What values 200 pretraining patches hold, as a whole and by class, with the mean and spread that input gets."""
     split = dataset.split("pretrain")
-    drawn = np.random.default_rng(seed).permutation(len(split))[:most_patches]
+    drawn = np.random.default_rng(0).permutation(len(split))[:200]
     steps, labels = split.gather(np.sort(drawn))
     known = steps[:, 0] != NO_DATA
     db, labels = decode_db(steps[:, 0][known]), labels[known]
@@ -482,8 +430,8 @@ def statistics(dataset: PatchDataset, *, most_patches: int = 200, seed: int = 0)
     left.axvspan(mean - std, mean + std, color=BLUE, alpha=0.14, linewidth=0)
     left.axvline(mean, color=BLUE, label=f"this dataset: {mean:.2f} ± {std:.2f} dB".replace("-", "−"))
     paper = f"the paper's: {PAPER_STATISTICS_DB[0]:.2f} ± {PAPER_STATISTICS_DB[1]:.2f} dB".replace("-", "−")
-    for place, style in zip((-1, 0, 1), (":", "--", ":"), strict=True):
-        left.axvline(PAPER_STATISTICS_DB[0] + place * PAPER_STATISTICS_DB[1], color=VERMILION, linestyle=style,
+    for place, line in zip((-1, 0, 1), (":", "--", ":"), strict=True):
+        left.axvline(PAPER_STATISTICS_DB[0] + place * PAPER_STATISTICS_DB[1], color=VERMILION, linestyle=line,
                      linewidth=1.1, label=paper if place == 0 else None)  # fmt: skip
     left.set(ylabel="pixels (% per dB)")
     left.legend(loc="upper center", bbox_to_anchor=(0.5, 1.28))
@@ -491,14 +439,12 @@ def statistics(dataset: PatchDataset, *, most_patches: int = 200, seed: int = 0)
         values = db[labels == index]
         if values.size:
             density = np.histogram(values, bins)[0] * 200 / values.size
-            right.plot(
-                bins[:-1] + 0.25, density, color=color, linewidth=1.8, label=name,
-                path_effects=[patheffects.withStroke(linewidth=3, foreground="0.35")],
-            )  # fmt: skip
+            style = {"color": color, "linewidth": 1.8, "path_effects": plotting.halo("0.35")}
+            right.plot(bins[:-1] + 0.25, density, label=name, **style)
     right.set(ylabel="pixels of the class (% per dB)")
     right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
     for ax in (left, right):
-        ax.set(xlabel=f"{symbol(dataset.signal['quantity'])} (dB)", ylim=(0, None))
+        ax.set(xlabel=plotting.db_label(dataset.signal["quantity"]), ylim=(0, None))
     return fig
 
 
@@ -514,18 +460,17 @@ def class_gallery(dataset: PatchDataset, split: str = "train") -> Figure:
     amounts = class_amounts(part, len(dataset.legend))
     found = [(index, int(of_class.argmax())) for index, of_class in enumerate(amounts) if of_class.any()]
     fig, axes = plt.subplots(2, len(found), figsize=(max(1.42 * len(found), 4.2) + 0.4, 3.7), squeeze=False)
-    limits = grey_limits(np.stack([part.db(patch)[0] for _, patch in found]))
+    limits = plotting.grey_limits(np.stack([part.db(patch)[0] for _, patch in found]))
     for (top, bottom), (index, patch) in zip(axes.T, found, strict=True):
-        top.imshow(part.db(patch)[0], cmap=grey_with_holes(), **limits)
-        draw_land_cover(bottom, part.gather([patch])[1][0], dataset.legend, None)
+        plotting.draw_grey(top, part.db(patch)[0], limits=limits)
+        plotting.draw_land_cover(bottom, part.gather([patch])[1][0], dataset.legend, None)
         share = amounts[index, patch] / dataset.patch_px**2
         top.set_title(dataset.legend.names[index], fontsize=9.5)
         bottom.set_xlabel(f"{share:.0%}" if share >= 0.01 else f"{share:.1%}", fontsize=9)
-        for ax in (top, bottom):
-            ax.set(xticks=[], yticks=[])
-    axes[0, 0].set_ylabel(grey_range(dataset.signal["quantity"], limits), fontsize=9)
+    plotting.bare(*axes.flat)
+    axes[0, 0].set_ylabel(plotting.grey_range(dataset.signal["quantity"], limits), fontsize=9)
     axes[1, 0].set_ylabel("label, and its share", fontsize=9)
-    class_key(fig, dataset.legend)
+    plotting.class_key(fig, dataset.legend)
     return fig
 
 
@@ -536,16 +481,16 @@ def patch_and_labels(dataset: PatchDataset, split: str, index: int) -> Figure:
     height_m, width_m = (side * n for side, n in zip(dataset.signal["spacing_m"], db.shape, strict=True))
     extent = (0, width_m, height_m, 0)
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 5.0), sharey=True)
-    image = left.imshow(db, cmap=grey_with_holes(), extent=extent, **grey_limits(db))
-    fig.colorbar(image, ax=left, label=f"{symbol(dataset.signal['quantity'])} (dB)", shrink=0.8)
-    draw_land_cover(right, labels, dataset.legend, extent)
+    image = plotting.draw_grey(left, db, extent)
+    fig.colorbar(image, ax=left, label=plotting.db_label(dataset.signal["quantity"]), shrink=0.8)
+    plotting.draw_land_cover(right, labels, dataset.legend, extent)
     shares = np.bincount(labels.ravel(), minlength=256)[: len(dataset.legend)] / labels.size
     commonest = [i for i in np.argsort(-shares, kind="stable")[:3] if shares[i] > 0]
     right.set_title(", ".join(f"{dataset.legend.names[i]} {shares[i]:.0%}" for i in commonest) or "no labels")
     left.set(title=part.table[index].get("FileName") or f"{split} {index}", xlabel="metres", ylabel="metres")
     left.title.set_fontsize(8.5)
     right.set_xlabel("metres")
-    class_key(fig, dataset.legend)
+    plotting.class_key(fig, dataset.legend)
     return fig
 
 
@@ -575,7 +520,8 @@ def split_map(choice: Choice, block_m: float, names: Sequence[str] = ()) -> Figu
     for ax, number, place in zip(axes[0], numbers, count(), strict=False):
         for members, style in kinds.values():
             boxes = choice.table.box_deg[members[choice.table.product[members] == number]]
-            ax.add_collection(PolyCollection([_corners(box) for box in boxes], **style, linewidth=0.5))
+            corners = [_corners(west, east, south, north) for west, south, east, north in boxes.tolist()]
+            ax.add_collection(PolyCollection(corners, **style, linewidth=0.5))
         ax.add_collection(LineCollection(_block_borders(choice, int(number), block_m), color="black", linewidth=1.3))
         lonlat_axes(ax)
         if place < len(names):
@@ -589,9 +535,9 @@ def split_map(choice: Choice, block_m: float, names: Sequence[str] = ()) -> Figu
     return fig
 
 
-def _corners(box: NDArray[np.float64]) -> list[tuple[float, float]]:
-    west, south, east, north = box.tolist()
-    return [(west, south), (east, south), (east, north), (west, north)]
+def _corners(left: float, right: float, bottom: float, top: float) -> list[tuple[float, float]]:
+    """The corners of a box, in order around it."""
+    return [(left, bottom), (right, bottom), (right, top), (left, top)]
 
 
 def _block_borders(choice: Choice, number: int, block_m: float) -> list[list[tuple[float, float]]]:
@@ -612,7 +558,7 @@ def _block_borders(choice: Choice, number: int, block_m: float) -> list[list[tup
 
 def leakage(result: Leakage) -> Figure:
     """Scores of one learner on the same pixels after three ways to deal the data, and what each pretends to gain."""
-    told = {"ground": "blocks of ground", "patches": "patches at random", "pixels": "pixels at random"}
+    names = {"ground": "blocks of ground", "patches": "patches at random", "pixels": "pixels at random"}
     colors = {"ground": BLUE, "patches": ORANGE, "pixels": VERMILION}
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.7), width_ratios=(1.15, 1))
     scores = np.array([result.miou[scheme] for scheme in SCHEMES])
@@ -620,24 +566,22 @@ def leakage(result: Leakage) -> Figure:
     for place, scheme in enumerate(SCHEMES):
         left.plot(np.full(scores.shape[1], place), scores[place], "o", color=colors[scheme], alpha=0.75, markersize=6)
         left.hlines(scores[place].mean(), place - 0.18, place + 0.18, color="black", linewidth=2)
-    left.set_xticks(range(len(SCHEMES)), [told[scheme] for scheme in SCHEMES])
+    left.set_xticks(range(len(SCHEMES)), [names[scheme] for scheme in SCHEMES])
     left.set(ylabel="mIoU on the same test pixels", ylim=(0, None), xlim=(-0.5, len(SCHEMES) - 0.5))
     left.set_title(f"{scores.shape[1]} draws of test ground (lines), and their means (bars)")
-    shift, marks = {"miou": 0.1, "accuracy": -0.1}, {"miou": "o", "accuracy": "s"}
+    marks = {"miou": ("mIoU", "o", 0.1), "accuracy": ("pixel accuracy", "s", -0.1)}
     for place, scheme in enumerate(SCHEMES[:0:-1]):
-        for score in marks:
+        for score, (_, mark, shift) in marks.items():
             mean, low, high = (100 * value for value in result.gain(scheme, score))
-            right.errorbar(mean, place + shift[score], xerr=[[mean - low], [high - mean]], fmt=marks[score],
-                           color=colors[scheme], markerfacecolor=colors[scheme] if score == "miou" else "white",
-                           capsize=4)  # fmt: skip
-            right.annotate(f"{mean:+.1f}".replace("-", "−"), (high, place + shift[score]), (7, 0), va="center",
-                           fontsize=9, textcoords="offset points")  # fmt: skip
+            style = {"color": colors[scheme], "markerfacecolor": colors[scheme] if score == "miou" else "white"}
+            right.errorbar(mean, place + shift, xerr=[[mean - low], [high - mean]], fmt=mark, capsize=4, **style)
+            text = f"{mean:+.1f}".replace("-", "−")
+            plotting.note(right, text, (high, place + shift), (7, 0), va="center", fontsize=9)
     right.axvline(0, color="0.4", linewidth=0.9)
-    right.set_yticks(range(len(SCHEMES) - 1), [told[scheme] for scheme in SCHEMES[:0:-1]])
+    right.set_yticks(range(len(SCHEMES) - 1), [names[scheme] for scheme in SCHEMES[:0:-1]])
     right.set(xlabel="gain over blocks of ground (points; 95 % interval)", ylim=(-0.5, len(SCHEMES) - 1.5))
     right.margins(x=0.15)
-    keys = [Line2D([], [], linestyle="", marker=mark, color="0.3", label=name,
-                   markerfacecolor="0.3" if score == "miou" else "white")
-            for (score, mark), name in zip(marks.items(), ("mIoU", "pixel accuracy"), strict=True)]  # fmt: skip
+    keys = _dot_keys([name for name, *_ in marks.values()], [("0.3", mark) for _, mark, _ in marks.values()])
+    keys[1].set_markerfacecolor("white")
     right.legend(handles=keys, loc="upper right")
     return fig

@@ -13,10 +13,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ... import plotting
 from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset
 from ...evaluation.robustness import Robustness
-from ...plotting import BLUE, ORANGE, SKY, VERMILION, grey_limits, grey_range, grey_with_holes, symbol
+from ...plotting import BLUE, ORANGE, SKY, VERMILION
 from ...pretraining.reconstruction import evenly, local_mean_db
 
 _COLORS = (BLUE, ORANGE)
@@ -58,15 +59,14 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
     fig, ax = plt.subplots(figsize=(9.6, 3.6))
     models = _models(report)
     for offset, (scores, color) in enumerate(zip(models.values(), _COLORS, strict=False)):
-        iou = np.array([np.nan if (v := scores["per_class"][name]["iou"]) is None else v for name in names])
+        iou = np.array([scores["per_class"][name]["iou"] for name in names], dtype=float)
         bounds = [scores["intervals"]["per_class"][name] for name in names]
-        bars = np.array([(v, v) if bound is None else bound for v, bound in zip(iou, bounds, strict=True)])
         x = np.arange(len(names)) + 0.38 * (offset - (len(models) - 1) / 2)
         label = f"{scores['initialisation']} initialisation: mIoU {_told(scores['miou'])}"
         ax.bar(x, iou, width=0.36, color=color, label=label)
-        ax.errorbar(x, iou, np.clip(np.abs(bars.T - iou), 0, None), fmt="none", ecolor="0.25", capsize=2, linewidth=1)
+        plotting.error_bars(ax, x, iou, bounds, "none", ecolor="0.25", linewidth=1)
         for place in x[iou < 0.01]:
-            ax.annotate("0", (place, 0), (0, 2), color=color, ha="center", textcoords="offset points")
+            plotting.note(ax, "0", (place, 0), color=color, ha="center")
     absent = next(iter(models.values()))["absent"]
     ticks = [f"{name}\n(absent)" if name in absent else name for name in names]
     ax.set_xticks(np.arange(len(names)), ticks, rotation=25, ha="right")
@@ -75,10 +75,10 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
     return fig
 
 
-def confusion(report: Mapping[str, Any], role: str = "segmenter") -> Figure:
+def confusion(report: Mapping[str, Any]) -> Figure:
     """Where the pixels of each reference class went, in percent of its row."""
     names = report["classes"]
-    counts = np.array(report["models"][role]["confusion_matrix"], dtype=float)
+    counts = np.array(report["models"]["segmenter"]["confusion_matrix"], dtype=float)
     with np.errstate(invalid="ignore"):
         percent = 100 * counts / counts.sum(axis=1, keepdims=True)
     side = 2.6 + 0.55 * len(names)
@@ -95,13 +95,13 @@ def confusion(report: Mapping[str, Any], role: str = "segmenter") -> Figure:
     return fig
 
 
-def largest_confusions(report: Mapping[str, Any], count: int = 6, role: str = "segmenter") -> str:
-    """The confusion matrix read aloud: the largest shares of a reference class that were called another."""
-    names, counts = report["classes"], np.array(report["models"][role]["confusion_matrix"], dtype=float)
+def largest_confusions(report: Mapping[str, Any]) -> str:
+    """The confusion matrix read aloud: the six largest shares of a reference class that were called another."""
+    names, counts = report["classes"], np.array(report["models"]["segmenter"]["confusion_matrix"], dtype=float)
     rows = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, rows, out=np.zeros_like(counts), where=rows > 0)
     np.fill_diagonal(share, 0)
-    order = np.argsort(share, axis=None, kind="stable")[::-1][:count]
+    order = np.argsort(share, axis=None, kind="stable")[::-1][:6]
     lines = []
     for row, col in zip(*np.unravel_index(order, share.shape), strict=True):
         if share[row, col] > 0:
@@ -112,12 +112,12 @@ def largest_confusions(report: Mapping[str, Any], count: int = 6, role: str = "s
 # --- how sure --------------------------------------------------------------------------------------------------------
 
 
-def reliability_curves(report: Mapping[str, Any], role: str = "segmenter") -> Figure:
-    """How often a model is right against how sure it says it is, as it is and with its temperature; and the pixels.
+def reliability_curves(report: Mapping[str, Any]) -> Figure:
+    """How often the segmenter is right against how sure it is, as it is and with its temperature; and the pixels.
 
     A calibrated model lies on the diagonal; below it, it is too sure.
     """
-    calibration = report["models"][role]["calibration"]
+    calibration = report["models"]["segmenter"]["calibration"]
     temperature = calibration["temperature"]
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.9))
     for name, label, color, mark in (
@@ -163,12 +163,12 @@ def class_threshold(
     precision, recall = np.transpose([_precision_recall(given >= t, truth) for t in thresholds])
     here = _precision_recall(given >= threshold, truth)
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(11.4, 3.7))
-    limits = grey_limits(db)
-    left.imshow(db, cmap=grey_with_holes(), **limits)
+    limits = plotting.grey_limits(db)
+    plotting.draw_grey(left, db, limits=limits)
     for there, color in ((labels[0] == index, SKY), (probability[0] >= threshold, VERMILION)):
         if there.any() and not there.all():
             left.contour(there, [0.5], colors=[color], linewidths=1)
-    left.set(xticks=[], yticks=[], title=grey_range(quantity, limits))
+    left.set(xticks=[], yticks=[], title=plotting.grey_range(quantity, limits))
     left.set_xlabel(f"{name}: label (blue), said (red)")
     shown = middle.imshow(probability[0], cmap="viridis", vmin=0, vmax=1)
     middle.set(xticks=[], yticks=[], title=f"probability of {name}")
@@ -200,11 +200,10 @@ def robustness_curves(found: Mapping[str, Robustness]) -> Figure:
         for shift, (name, result), color, mark in zip((-0.06, 0.06), found.items(), _COLORS, _MARKS, strict=False):
             trials = result.curve(kind)
             place = np.arange(len(trials)) + shift
-            miou = np.array([np.nan if trial.miou is None else trial.miou for trial in trials])
-            bounds = np.array([(v, v) if t.interval is None else t.interval for v, t in zip(miou, trials, strict=True)])
-            ax.errorbar(place, miou, np.abs(bounds.T - miou), fmt=f"{mark}-", color=color, capsize=2, label=name)
-        told = ["none" if trial.value is None else f"{trial.value:g}".replace("-", "−") for trial in trials]
-        ax.set_xticks(range(len(told)), told)
+            miou, intervals = [trial.miou for trial in trials], [trial.interval for trial in trials]
+            plotting.error_bars(ax, place, miou, intervals, f"{mark}-", color=color, label=name)
+        ticks = ["none" if trial.value is None else f"{trial.value:g}".replace("-", "−") for trial in trials]
+        ax.set_xticks(range(len(ticks)), ticks)
         ax.set_xlabel(text)
     axes[0].set(ylabel=f"mIoU on the list {next(iter(found.values())).split}", ylim=(0, None))
     axes[-1].legend()
@@ -214,14 +213,14 @@ def robustness_curves(found: Mapping[str, Robustness]) -> Figure:
 # --- what one channel tells ------------------------------------------------------------------------------------------
 
 
-def class_overlap(dataset: PatchDataset, split: str = "val", most_patches: int = 64) -> Figure:
+def class_overlap(dataset: PatchDataset) -> Figure:
     """What single-polarisation SAR has to tell classes by: brightness, and unevenness.
 
     Left: local mean power (7 × 7 pixels) of each class in dB. Right: the pixel's deviation from it, whose spread is
-    speckle plus texture. Boxes hold half of the pixels, lines 90 %.
+    speckle plus texture. Boxes hold half of the pixels, lines 90 %. At most 64 validation patches are looked at.
     """
-    part, names = dataset.split(split), dataset.legend.names
-    index = evenly(part, most_patches)
+    part, names = dataset.split("val"), dataset.legend.names
+    index = evenly(part, 64)
     db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
     around = np.stack([local_mean_db(patch) for patch in db])
     there = np.isfinite(db) & (labels != IGNORE)
@@ -237,7 +236,6 @@ def class_overlap(dataset: PatchDataset, split: str = "val", most_patches: int =
             ax.barh(place, third - first, left=first, height=0.62, color=color, edgecolor="0.3", linewidth=0.6)
             ax.plot([middle, middle], [place - 0.31, place + 0.31], color="k", linewidth=1.4)
     left.set_yticks(range(len(order)), [names[i] for i in order])
-    unit = f"{symbol(dataset.signal['quantity'])} (dB)"
-    left.set(xlabel=f"local mean {unit}")
+    left.set(xlabel=f"local mean {plotting.db_label(dataset.signal['quantity'])}")
     right.set(xlabel="pixel above its local mean (dB)")
     return fig

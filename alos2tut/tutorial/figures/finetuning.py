@@ -1,4 +1,4 @@
-"""The figures of comparisons: what labels buy from each start, which classes gain, and where models are wrong.
+"""The figures of notebook 4: how training goes, what labels buy from each start, and where models are wrong.
 
 Each is drawn from plain data. Colours are those of :mod:`alos2tut.plotting`.
 """
@@ -6,31 +6,36 @@ Each is drawn from plain data. Colours are those of :mod:`alos2tut.plotting`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
+from ... import plotting
 from ...dataset.legend import IGNORE, Legend
 from ...dataset.store import Split
-from ...plotting import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    VERMILION,
-    class_key,
-    draw_land_cover,
-    grey_limits,
-    grey_range,
-    grey_with_holes,
-)
+from ...plotting import BLUE, GREEN, GREY, ORANGE, VERMILION
 
 _STYLES = ((ORANGE, "s"), (BLUE, "o"), (GREEN, "^"), (VERMILION, "D"))
+
+
+def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
+    """Training loss and validation mIoU of several runs."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.2))
+    for (name, folder), color, mark in zip(folders.items(), (BLUE, ORANGE, GREEN, VERMILION), "osD^", strict=False):
+        table = plotting.read_metrics(folder)
+        left.plot(table["step"], plotting.smooth(table["loss"]), color=color, label=name)
+        scored = np.isfinite(table["val_miou"])
+        right.plot(table["step"][scored], table["val_miou"][scored], f"{mark}-", color=color, label=name)
+    left.set(xlabel="optimiser step", ylabel="training loss (running mean)")
+    right.set(xlabel="optimiser step", ylabel="validation mIoU")
+    right.set_ylim(bottom=0)
+    left.legend()
+    return fig
 
 
 def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
@@ -44,16 +49,15 @@ def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
     for name, (color, mark), shift in zip(names, _STYLES, shifts, strict=False):
         entries = sorted((e for e in comparison["starts"] if e["start"] == name), key=lambda e: int(e["budget"]))
         budgets = np.array([entry["budget"] for entry in entries]) * shift
-        means = [(entry["mean"]["miou"], entry["interval"]["miou"]) for entry in entries]
-        _curve(left, budgets, means, color, mark, name)
+        style: dict[str, Any] = {"fmt": f"{mark}-", "color": color, "markersize": 5, "label": name}
+        means, intervals = ([entry[key]["miou"] for entry in entries] for key in ("mean", "interval"))
+        plotting.error_bars(left, budgets, means, intervals, **style)
         for budget, entry in zip(budgets, entries, strict=True):
             runs = [run["miou"] for run in entry["runs"]]
             left.plot([budget] * len(runs), runs, "_", color=color, markersize=9, alpha=0.6)
         if name != comparison["first"]:
-            gains = [
-                (entry["difference"]["miou"]["mean"], entry["difference"]["miou"]["interval"]) for entry in entries
-            ]
-            _curve(right, budgets, gains, color, mark, name)
+            gains = [entry["difference"]["miou"] for entry in entries]
+            plotting.error_bars(right, budgets, [g["mean"] for g in gains], [g["interval"] for g in gains], **style)
     right.axhline(0, color="k", linewidth=0.8, linestyle="--")
     left.margins(y=0.1)
     left.set(ylabel="mIoU on the test list")
@@ -69,13 +73,6 @@ def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
     return fig
 
 
-def _curve(ax: Axes, x: NDArray[Any], means: Sequence[tuple[Any, Any]], color: str, mark: str, name: str) -> None:
-    """Means with their intervals, where there are any."""
-    values = np.array([np.nan if mean is None else mean for mean, _ in means])
-    bounds = np.array([(value, value) if bar is None else bar for value, (_, bar) in zip(values, means, strict=True)])
-    ax.errorbar(x, values, np.abs(bounds.T - values), fmt=f"{mark}-", color=color, capsize=2, markersize=5, label=name)
-
-
 def class_gains(comparison: Mapping[str, Any]) -> Figure:
     """IoU of every class minus that of the first start, by start, for the smallest and the largest budget."""
     names = [name for name in dict.fromkeys(e["start"] for e in comparison["starts"]) if name != comparison["first"]]
@@ -86,11 +83,10 @@ def class_gains(comparison: Mapping[str, Any]) -> Figure:
     for ax, budget in zip(axes[0], shown, strict=True):
         for name, (color, mark), shift in zip(names, _STYLES[1:], np.linspace(-0.15, 0.15, len(names)), strict=False):
             entry = next(e for e in comparison["starts"] if (e["start"], e["budget"]) == (name, budget))
-            gains = [(entry["iou_difference"][c]["mean"], entry["iou_difference"][c]["interval"]) for c in classes]
-            values = np.array([np.nan if mean is None else mean for mean, _ in gains])
-            bounds = np.array([(v, v) if bar is None else bar for v, (_, bar) in zip(values, gains, strict=True)])
+            gains = [entry["iou_difference"][c] for c in classes]
             place = np.arange(len(classes)) + (shift if len(names) > 1 else 0)
-            ax.errorbar(place, values, np.abs(bounds.T - values), fmt=mark, color=color, capsize=2, label=name)
+            means, intervals = ([gain[key] for gain in gains] for key in ("mean", "interval"))
+            plotting.error_bars(ax, place, means, intervals, mark, color=color, label=name)
         ax.axhline(0, color="k", linewidth=0.8, linestyle="--")
         ax.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
         ax.set_title(f"{budget} labelled patches")
@@ -106,28 +102,27 @@ def errors_shown(
     labels = split.gather(list(indices))[1]
     columns = 2 + 2 * len(predicted)
     fig, axes = plt.subplots(len(indices), columns, figsize=(2.1 * columns, 2.15 * len(indices) + 0.7), squeeze=False)
-    limits = grey_limits(np.stack([split.db(int(i))[0] for i in indices]))
+    limits = plotting.grey_limits(np.stack([split.db(int(i))[0] for i in indices]))
     for row, (axis_row, index) in enumerate(zip(axes, indices, strict=True)):
         backscatter, known = split.db(int(index))[0], labels[row] != IGNORE
-        axis_row[0].imshow(backscatter, cmap=grey_with_holes(), **limits)
-        draw_land_cover(axis_row[1], labels[row], legend, None)
+        plotting.draw_grey(axis_row[0], backscatter, limits=limits)
+        plotting.draw_land_cover(axis_row[1], labels[row], legend, None)
         for place, classes in enumerate(predicted.values()):
             wrong = known & (classes[row] != labels[row])
             said, marked = axis_row[2 + 2 * place : 4 + 2 * place]
-            draw_land_cover(said, np.where(known, classes[row], IGNORE), legend, None)
-            marked.imshow(backscatter, cmap=grey_with_holes(), **limits)
+            plotting.draw_land_cover(said, np.where(known, classes[row], IGNORE), legend, None)
+            plotting.draw_grey(marked, backscatter, limits=limits)
             overlay = np.zeros((*wrong.shape, 4))
             overlay[wrong] = (0.835, 0.369, 0.0, 0.75)  # vermilion
             marked.imshow(overlay)
             marked.set_xlabel(f"{wrong.sum() / max(known.sum(), 1):.0%} wrong")
-        for ax in axis_row:
-            ax.set(xticks=[], yticks=[])
-    titles = [grey_range(quantity, limits), "label"]
+        plotting.bare(*axis_row)
+    titles = [plotting.grey_range(quantity, limits), "label"]
     for name in predicted:
         titles += [name, "where wrong"]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=9.5)
-    class_key(fig, legend)
+    plotting.class_key(fig, legend)
     return fig
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib import colormaps, patheffects
+from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgba
@@ -23,11 +23,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from ... import plotting
 from ...core.errors import Alos2TutError, closest
 from ...dataset.legend import IGNORE, Legend
 from ...mapping.files import Orientation, PixelWindow, orientation
 from ...mapping.preview import TRANSPARENT, cividis, color_keys, draw_frame, no_data_key
-from ...plotting import BLUE, ORANGE, VERMILION, grey_limits, grey_range, symbol, told
+from ...plotting import BLUE, ORANGE, VERMILION
 from ..map_view import MapView, agreement_by_confidence
 
 #: pixels of a panel along its longer side; no screen shows more
@@ -37,12 +38,9 @@ _FEW_PIXELS = 50
 #: inches: what a colour bar and its label take
 _BAR_INCHES = 1.0
 _LABELS, _MAP, _CONFIDENCE = "labels", "map", "confidence"
-_CONFIDENCE_TOLD = "confidence: probability of the mapped class"
+_CONFIDENCE_LABEL = "confidence: probability of the mapped class"
 _AGREES_COLOR = "#e1e1e1"
-_NO_DATA_TOLD = "no data or label"
-
-
-# --- a map alone ------------------------------------------------------------------------------------------------------
+_NO_DATA_LABEL = "no data or label"
 
 
 # --- a map beside what it was made from -------------------------------------------------------------------------------
@@ -51,23 +49,16 @@ _NO_DATA_TOLD = "no data or label"
 def layers(view: MapView) -> tuple[str, ...]:
     """What a view can show, in the order of reading: "σ⁰" (or "γ⁰"), "labels", "map" and "confidence"."""
     there = {_LABELS: view.labels is not None, _MAP: True, _CONFIDENCE: view.confidence is not None}
-    return (symbol(view.product.quantity), *(name for name, has in there.items() if has))
+    return (plotting.symbol(view.product.quantity), *(name for name, has in there.items() if has))
 
 
-def map_and_labels(
-    view: MapView,
-    window: PixelWindow | None = None,
-    *,
-    outlined: Sequence[PixelWindow] = (),
-    named: Mapping[str, PixelWindow] | None = None,
-) -> Figure:
+def map_and_labels(view: MapView, window: PixelWindow | None = None, *, outlined: Sequence[PixelWindow] = ()) -> Figure:
     """Backscatter, labels and map of the same ground side by side.
 
     Args:
         view: the map; without labels, two panels are drawn.
         window: what is shown, in pixels of the map; None: all of it.
         outlined: patches of the test list.
-        named: further windows that are outlined with their names, as :func:`.places` gives them.
 
     Raises:
         Alos2TutError: a window that is empty or reaches outside the map.
@@ -75,16 +66,14 @@ def map_and_labels(
     part = view.window(window)
     shown = [name for name in layers(view) if name != _CONFIDENCE]
     lies = _orientation(view, part)
-    fig, axes = plt.subplots(
-        1, len(shown), figsize=_panels_size(part, lies, (1, len(shown)), 4.4), layout="constrained", squeeze=False
-    )
+    size = _panels_size(part, lies, (1, len(shown)), 4.4)
+    fig, axes = plt.subplots(1, len(shown), figsize=size, layout="constrained", squeeze=False)
     drawn = [_Panel.draw(ax, view, name, part, _PANEL_PX) for ax, name in zip(axes[0], shown, strict=True)]
     for panel in drawn:
-        panel.ax.set_title(panel.told())
+        panel.ax.set_title(panel.title())
         draw_frame(panel.ax, part, lies, with_scale=panel is drawn[0])
         _outline(panel.ax, outlined)
-        _name_windows(panel.ax, named or {})
-    fig.suptitle(told(view.product), fontsize="medium")
+    fig.suptitle(plotting.product_title(view.product), fontsize="medium")
     _key(fig, view.legend, drawn, outlined)
     return fig
 
@@ -105,13 +94,12 @@ def zooms(view: MapView, windows: Mapping[str, PixelWindow], outlined: Sequence[
     if not windows:
         raise Alos2TutError("there is no place to show", where="windows")
     parts, shown = {name: view.window(window) for name, window in windows.items()}, layers(view)
-    limits = grey_limits(np.concatenate([view.backscatter_db(p, _SMALL_PANEL_PX)[0].ravel() for p in parts.values()]))
+    every_db = [view.backscatter_db(part, _SMALL_PANEL_PX)[0].ravel() for part in parts.values()]
+    limits = plotting.grey_limits(np.concatenate(every_db))
     widest = max(parts.values(), key=lambda part: part[2] / part[3])
     width, height = _panels_size(widest, _orientation(view, widest), (len(parts), len(shown)), 3.0)
-    room = 0.4 + _BAR_INCHES * (_CONFIDENCE in shown)
-    fig, axes = plt.subplots(
-        len(parts), len(shown), figsize=(width + room, height), layout="constrained", squeeze=False
-    )
+    size = (width + 0.4 + _BAR_INCHES * (_CONFIDENCE in shown), height)
+    fig, axes = plt.subplots(len(parts), len(shown), figsize=size, layout="constrained", squeeze=False)
     drawn = []
     for row, (name, part) in zip(axes, parts.items(), strict=True):
         lies = _orientation(view, part)
@@ -121,10 +109,10 @@ def zooms(view: MapView, windows: Mapping[str, PixelWindow], outlined: Sequence[
             _outline(ax, outlined)
         row[0].set_ylabel(name, fontsize="large")
     for panel in drawn[: len(shown)]:
-        panel.ax.set_title(panel.told())
-    fig.suptitle(told(view.product), fontsize="medium")
+        panel.ax.set_title(panel.title())
+    fig.suptitle(plotting.product_title(view.product), fontsize="medium")
     if drawn[-1].layer == _CONFIDENCE:
-        fig.colorbar(drawn[-1].image, ax=axes[:, -1].tolist(), label=_CONFIDENCE_TOLD, shrink=0.8, aspect=30)
+        fig.colorbar(drawn[-1].image, ax=axes[:, -1].tolist(), label=_CONFIDENCE_LABEL, shrink=0.8, aspect=30)
     _key(fig, view.legend, drawn, outlined)
     return fig
 
@@ -150,9 +138,9 @@ def swipe(view: MapView, left: str, right: str, position: float, window: PixelWi
         raise Alos2TutError(f"position={position!r} is not in 0…1", where="swipe")
     part = view.window(window)
     (row, col, height, width), lies = part, _orientation(view, part)
-    size = _panels_size(part, lies, (1, 1), 6.2)
-    room = _BAR_INCHES * (_CONFIDENCE in (left, right))
-    fig, ax = plt.subplots(figsize=(size[0] + room, size[1]), layout="constrained")
+    wide, tall = _panels_size(part, lies, (1, 1), 6.2)
+    size = (wide + _BAR_INCHES * (_CONFIDENCE in (left, right)), tall)
+    fig, ax = plt.subplots(figsize=size, layout="constrained")
     line = col + position * width
     drawn = []
     for layer, start, stop in ((left, col, line), (right, line, col + width)):
@@ -162,11 +150,10 @@ def swipe(view: MapView, left: str, right: str, position: float, window: PixelWi
     draw_frame(ax, part, lies)
     ax.axvline(line, color="black", linewidth=3.2)
     ax.axvline(line, color="white", linewidth=1.4)
-    ax.set_title(f"◂ {drawn[0].told()}", loc="left")
-    ax.set_title(f"{drawn[1].told()} ▸", loc="right")
-    sure = [panel for panel in drawn if panel.layer == _CONFIDENCE]
-    if sure:
-        fig.colorbar(sure[0].image, ax=ax, label=_CONFIDENCE_TOLD, shrink=0.8)
+    ax.set_title(f"◂ {drawn[0].title()}", loc="left")
+    ax.set_title(f"{drawn[1].title()} ▸", loc="right")
+    for panel in [panel for panel in drawn if panel.layer == _CONFIDENCE][:1]:
+        fig.colorbar(panel.image, ax=ax, label=_CONFIDENCE_LABEL, shrink=0.8)
     _key(fig, view.legend, drawn, ())
     return fig
 
@@ -193,7 +180,7 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(width + 0.6, max(height, 4.6)), layout="constrained",
                                               gridspec_kw={"wspace": 0.05})  # fmt: skip
     sure = _Panel.draw(left, view, _CONFIDENCE, part, _PANEL_PX)
-    fig.colorbar(sure.image, ax=left, label=_CONFIDENCE_TOLD, location="bottom", shrink=0.8, aspect=30)
+    fig.colorbar(sure.image, ax=left, label=_CONFIDENCE_LABEL, location="bottom", shrink=0.8, aspect=30)
     left.set_title("confidence")
     differs = _draw_differences(middle, view)
     middle.set_title("map and labels")
@@ -203,7 +190,7 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
     for ax in (left, middle, right):
         ax.set_anchor("N")
     handles: list[Artist] = color_keys([("agree", _AGREES_COLOR), ("differ", VERMILION)])
-    handles += [no_data_key(_NO_DATA_TOLD)] * differs + [_outline_key()] * bool(tested)
+    handles += [no_data_key(_NO_DATA_LABEL)] * differs + [_outline_key()] * bool(tested)
     middle.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False,
                   fontsize="small")  # fmt: skip
     names = ("test patches", "other ground, mostly training" if tested else "all ground")
@@ -216,7 +203,7 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
     right.set(xlabel="confidence (mean of bins of 0.1)", ylabel="share that agrees with the labels",
               xlim=(0, 1), ylim=(0, 1), aspect="equal", title="agreement by confidence")  # fmt: skip
     right.legend(loc="upper left", frameon=False, fontsize="small")
-    fig.suptitle(told(view.product), fontsize="medium")
+    fig.suptitle(plotting.product_title(view.product), fontsize="medium")
     return fig
 
 
@@ -247,26 +234,17 @@ class _Panel:
     grey: str = ""
 
     @classmethod
-    def draw(
-        cls,
-        ax: Axes,
-        view: MapView,
-        layer: str,
-        window: PixelWindow,
-        most_px: int,
-        limits: Mapping[str, Any] | None = None,
-    ) -> _Panel:
+    def draw(cls, ax: Axes, view: MapView, layer: str, window: PixelWindow, most_px: int, limits: Any = None) -> _Panel:
         """Draw a layer of a window, in some ``most_px`` pixels a side; ``limits`` are those of the grey scale."""
         step = _step(window, most_px)
         if layer in (_LABELS, _MAP):
             of_map = view.classes if layer == _MAP else view.labels
             assert of_map is not None  # or it were no layer of the view
             classes, extent = _sampled(of_map, window, step)
-            colors = np.vstack([view.legend.colors / 255, np.zeros(3)])
-            shown = ListedColormap(np.c_[colors, np.append(np.ones(len(view.legend)), 0)])
-            indices = np.minimum(classes, len(view.legend))
-            image = ax.imshow(indices, cmap=shown, vmin=-0.5, vmax=len(view.legend) + 0.5, extent=extent,
-                              interpolation="nearest")  # fmt: skip
+            n = len(view.legend)
+            shown = ListedColormap([*map(tuple, view.legend.colors / 255), TRANSPARENT])
+            limits = {"vmin": -0.5, "vmax": n + 0.5}
+            image = ax.imshow(np.minimum(classes, n), shown, extent=extent, interpolation="nearest", **limits)
             return cls(ax, layer, image, classes)
         if layer == _CONFIDENCE:
             assert view.confidence is not None  # or it were no layer of the view
@@ -274,11 +252,11 @@ class _Panel:
             image = ax.imshow(sure, cmap=cividis(), vmin=0, vmax=1, extent=extent, interpolation="nearest")
             return cls(ax, layer, image, None)
         db, extent = view.backscatter_db(window, most_px)
-        limits = dict(limits or grey_limits(db))
+        limits = limits or plotting.grey_limits(db)
         grey = colormaps["gray"].with_extremes(bad=TRANSPARENT)
         image = ax.imshow(db, cmap=grey, extent=extent, interpolation="nearest", **limits)
         which = f"{view.polarization} " if len(view.product.polarizations) > 1 else ""
-        return cls(ax, layer, image, None, which + grey_range(view.product.quantity, limits))
+        return cls(ax, layer, image, None, which + plotting.grey_range(view.product.quantity, limits))
 
     def between(self, start: float, stop: float) -> _Panel:
         """The panel, as if only the classes between two columns of the map were drawn."""
@@ -288,7 +266,7 @@ class _Panel:
         edges = np.linspace(left, right, self.classes.shape[1] + 1)
         return replace(self, classes=self.classes[:, (edges[1:] > start) & (edges[:-1] < stop)])
 
-    def told(self) -> str:
+    def title(self) -> str:
         """The layer in a title."""
         return self.grey or self.layer
 
@@ -324,19 +302,9 @@ def _panels_size(window: PixelWindow, lies: Orientation, panels: tuple[int, int]
 
 def _outline(ax: Axes, windows: Sequence[PixelWindow]) -> None:
     """Patches of the test list; the black lines have white edges, to be seen on water, too."""
-    edged = [patheffects.withStroke(linewidth=2.2, foreground="white")]
     for row, col, height, width in windows:
-        ax.add_patch(Rectangle((col, row), width, height, fill=False, edgecolor="black", linewidth=0.9,
-                               path_effects=edged))  # fmt: skip
-
-
-def _name_windows(ax: Axes, windows: Mapping[str, PixelWindow]) -> None:
-    edged = [patheffects.withStroke(linewidth=3, foreground="black")]
-    for name, (row, col, height, width) in windows.items():
-        ax.add_patch(Rectangle((col, row), width, height, fill=False, edgecolor=ORANGE, linewidth=1.6,
-                               path_effects=edged))  # fmt: skip
-        ax.annotate(name, (col, row), (3, -3), va="top", color=ORANGE, weight="bold", fontsize="small",
-                    textcoords="offset points", path_effects=edged)  # fmt: skip
+        place = (col, col + width, row + height, row)
+        plotting.outline(ax, place, edgecolor="black", linewidth=0.9, path_effects=plotting.halo("white", 2.2))
 
 
 def _outline_key() -> Line2D:
@@ -350,7 +318,7 @@ def _key(fig: Figure, legend: Legend, panels: Sequence[_Panel], outlined: Sequen
     values = set() if not drawn else set(np.concatenate(drawn).tolist())
     handles = color_keys((legend.names[index], legend.colors[index] / 255) for index in sorted(values - {IGNORE}))
     if IGNORE in values or any(np.ma.getmaskarray(np.ma.asarray(p.image.get_array())).any() for p in panels):
-        handles.append(no_data_key(_NO_DATA_TOLD))
+        handles.append(no_data_key(_NO_DATA_LABEL))
     handles += [_outline_key()] * bool(outlined)
     if handles:
         columns = min(len(handles), max(2, int(fig.get_figwidth() / 1.9)))

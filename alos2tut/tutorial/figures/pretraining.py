@@ -15,25 +15,14 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, median_filter
 
+from ... import plotting
 from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset, Split
-from ...plotting import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    SKY,
-    VERMILION,
-    grey_limits,
-    grey_range,
-    grey_with_holes,
-    read_metrics,
-    smooth,
-    symbol,
-)
+from ...plotting import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
 from ...pretraining.config import PretrainConfig
 from ...pretraining.masks import draw_masks
 from ...pretraining.mixmae import from_units, to_units, unit_statistics
@@ -57,9 +46,9 @@ Image = NDArray[np.floating[Any]]
 # --- what masking asks -----------------------------------------------------------------------------------------------
 
 
-def calmest_and_brightest(split: Split, most: int = _LOOKED_AT) -> list[int]:
-    """Of a list's patches (evenly taken, if there are more), those whose brightest pixel stands out least and most."""
-    index = evenly(split, most)
+def calmest_and_brightest(split: Split) -> list[int]:
+    """Of 64 of a list's patches, evenly taken, those whose brightest pixel stands out least and most."""
+    index = evenly(split, _LOOKED_AT)
     peaks = [np.nanmax(db) - np.nanmedian(db) for db in (split.db(int(i)) for i in index)]
     return [int(index[np.argmin(peaks)]), int(index[np.argmax(peaks)])]
 
@@ -79,36 +68,30 @@ def copied_from_neighbours(patch_db: Image, mask: NDArray[np.bool_]) -> Image:
     return copied
 
 
-def mask_explorer(
-    patches_db: Image,
-    quantity: str,
-    units_px: Sequence[int] = (8, 16, 32),
-    ratios: Sequence[float] = (0.3, 0.6, 0.9),
-) -> Figure:
+def mask_explorer(patches_db: Image, quantity: str, units_px: Sequence[int] = (8, 16, 32)) -> Figure:
     """One patch under masks of several units and ratios, and how far copying the neighbours goes, over all patches.
 
     Args:
         patches_db: (n, H, W), of which the first is shown.
         quantity: of the patches.
         units_px: sides of the masked units; those that do not tile the patch are left out.
-        ratios: shares that are hidden.
     """
-    patch, side = patches_db[0], patches_db.shape[-1]
+    patch, side, ratios = patches_db[0], patches_db.shape[-1], (0.3, 0.6, 0.9)
     units_px = [unit for unit in units_px if side % unit == 0 and (side // unit) ** 2 >= 16]
     rows, cols = len(units_px), len(ratios)
     fig = plt.figure(figsize=(12.6, 1.1 + 2.05 * rows))
     grid = fig.add_gridspec(1, 2, width_ratios=(2.15 * cols, 5.6))
     panels, plot = fig.add_subfigure(grid[0]), fig.add_subfigure(grid[1])
-    limits = grey_limits(patch)
+    limits = plotting.grey_limits(patch)
     axes = panels.subplots(rows, cols, squeeze=False)
     for axis_row, unit in zip(axes, units_px, strict=True):
         axis_row[0].set_ylabel(f"unit {unit} px")
         for ax, ratio in zip(axis_row, ratios, strict=True):
-            image = ax.imshow(np.where(random_mask(side, unit, ratio), np.nan, patch), cmap=grey_with_holes(), **limits)
-            ax.set(xticks=[], yticks=[])
+            image = plotting.draw_grey(ax, np.where(random_mask(side, unit, ratio), np.nan, patch), limits=limits)
+    plotting.bare(*axes.flat)
     for ax, ratio in zip(axes[0], ratios, strict=True):
         ax.set_title(f"{ratio:.0%} hidden")
-    panels.colorbar(image, ax=axes, label=f"{symbol(quantity)} (dB)", shrink=0.8, location="bottom", aspect=40)
+    panels.colorbar(image, ax=axes, label=plotting.db_label(quantity), shrink=0.8, location="bottom", aspect=40)
     _draw_copying(plot.subplots(), patches_db, units_px)
     return fig
 
@@ -132,68 +115,69 @@ def _draw_copying(ax: Axes, patches_db: Image, units_px: Sequence[int]) -> None:
 
 def one_mask(patch_db: Image, mask: NDArray[np.bool_], quantity: str) -> Figure:
     """A patch (H, W), what a mask leaves of it, and what copying the visible neighbours makes of that."""
-    limits = grey_limits(patch_db)
+    limits = plotting.grey_limits(patch_db)
     copied = copied_from_neighbours(patch_db, mask)
-    error = float(np.nanmean(np.abs(copied - patch_db)[mask]))
     fig, axes = plt.subplots(1, 3, figsize=(10.6, 3.7))
     pictures = {
         "patch": patch_db,
         f"seen: {mask.mean():.0%} hidden": np.where(mask, np.nan, patch_db),
-        f"copied: {error:.2f} dB off": np.where(mask, copied, patch_db),
+        f"copied: {_error_of_copying(patch_db, mask):.2f} dB off": np.where(mask, copied, patch_db),
     }
     for ax, (title, picture) in zip(axes, pictures.items(), strict=True):
-        image = ax.imshow(picture, cmap=grey_with_holes(), **limits)
+        image = plotting.draw_grey(ax, picture, limits=limits)
         ax.set(xticks=[], yticks=[], title=title)
-    fig.colorbar(image, ax=axes, label=f"{symbol(quantity)} (dB)", shrink=0.8)
+    fig.colorbar(image, ax=axes, label=plotting.db_label(quantity), shrink=0.8)
     return fig
 
 
 # --- the weight ------------------------------------------------------------------------------------------------------
 
 
+def _draw_weight(ax: Axes, weight: Image, patch_db: Image, scale: float) -> AxesImage:
+    """Weights (H, W) of a patch, nothing where it has no data."""
+    weight = np.where(np.isnan(patch_db), np.nan, weight)
+    return ax.imshow(weight, cmap="cividis", vmin=1, vmax=math.exp(scale))
+
+
 def weight_maps(patches_db: Image, quantity: str, scale: float = 1.0) -> Figure:
     """Patches (n, H, W), and the weight of each pixel by each way of scaling power."""
     n = len(patches_db)
     fig, axes = plt.subplots(n, 4, figsize=(12.6, 3.0 * n + 0.3), squeeze=False)
-    limits = grey_limits(patches_db)
+    limits = plotting.grey_limits(patches_db)
     for row, patch_db in zip(axes, patches_db, strict=True):
-        image = row[0].imshow(patch_db, cmap=grey_with_holes(), **limits)
+        image = plotting.draw_grey(row[0], patch_db, limits=limits)
         for ax, weighting in zip(row[1:], WEIGHTINGS, strict=True):
-            weight = np.where(np.isnan(patch_db), np.nan, sar_weights_db(patch_db, scale, weighting))
-            shown = ax.imshow(weight, cmap="cividis", vmin=1, vmax=math.exp(scale))
-            ax.set_xlabel(f"median {np.nanmedian(weight):.2f}, spread {np.nanstd(weight):.2f}")
+            weight = sar_weights_db(patch_db, scale, weighting)
+            shown, known = _draw_weight(ax, weight, patch_db, scale), weight[~np.isnan(patch_db)]
+            ax.set_xlabel(f"median {np.median(known):.2f}, spread {np.std(known):.2f}")
     for ax, title in zip(axes[0], ["patch", *(name for name, *_ in WEIGHTINGS.values())], strict=True):
         ax.set_title(title)
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-    fig.colorbar(image, ax=axes[:, 0], label=f"{symbol(quantity)} (dB)", shrink=0.85, location="left")
+    plotting.bare(*axes.flat)
+    fig.colorbar(image, ax=axes[:, 0], label=plotting.db_label(quantity), shrink=0.85, location="left")
     fig.colorbar(shown, ax=axes[:, 1:], label="weight", shrink=0.85)
     return fig
 
 
 def one_weight(patch_db: Image, weighting: Weighting, scale: float, quantity: str) -> Figure:
     """A patch (H, W), the weights of its pixels, and weight against brightness."""
-    weight = np.where(np.isnan(patch_db), np.nan, sar_weights_db(patch_db, scale, weighting))
+    weight = sar_weights_db(patch_db, scale, weighting)
     fig, axes = plt.subplots(1, 3, figsize=(11.6, 3.5))
-    image = axes[0].imshow(patch_db, cmap=grey_with_holes(), **grey_limits(patch_db))
-    shown = axes[1].imshow(weight, cmap="cividis", vmin=1, vmax=math.exp(scale))
+    image, shown = plotting.draw_grey(axes[0], patch_db), _draw_weight(axes[1], weight, patch_db, scale)
     axes[2].plot(patch_db.ravel(), weight.ravel(), ",", color=BLUE, rasterized=True)
-    axes[2].set(xlabel=f"{symbol(quantity)} (dB)", ylabel="weight", ylim=(0.98, 1.02 * math.exp(scale)))
+    axes[2].set(xlabel=plotting.db_label(quantity), ylabel="weight", ylim=(0.98, 1.02 * math.exp(scale)))
     for ax, title in zip(axes, ["patch", f"weight: {WEIGHTINGS[weighting][0]}", "against brightness"], strict=True):
         ax.set_title(title)
-    for ax in axes[:2]:
-        ax.set(xticks=[], yticks=[])
-    fig.colorbar(image, ax=axes[0], label=f"{symbol(quantity)} (dB)", shrink=0.85)
+    plotting.bare(*axes[:2])
+    fig.colorbar(image, ax=axes[0], label=plotting.db_label(quantity), shrink=0.85)
     fig.colorbar(shown, ax=axes[1], label="weight", shrink=0.85)
     return fig
 
 
-def growing_target(patch_db: Image, quantity: str, scale: float = 1.0) -> Figure:
+def growing_target(patch_db: Image, scale: float = 1.0) -> Figure:
     """What one bright pixel does to the weights of all others, by each way of scaling power.
 
     Args:
         patch_db: (H, W) dB, best one without strong scatterers.
-        quantity: of the patch.
         scale: the exponent's factor.
     """
     middle = patch_db.shape[0] // 2, patch_db.shape[1] // 2
@@ -208,8 +192,7 @@ def growing_target(patch_db: Image, quantity: str, scale: float = 1.0) -> Figure
             weight = sar_weights_db(with_target, scale, weighting)
             medians.append(np.median(weight[np.isfinite(patch_db)]))
         left.plot(peaks - np.nanmedian(patch_db), medians, f"{mark}-", color=color, markersize=4, label=name)
-        weight = np.where(np.isnan(patch_db), np.nan, weight)
-        shown = ax.imshow(weight, cmap="cividis", vmin=1, vmax=math.exp(scale))
+        shown = _draw_weight(ax, weight, patch_db, scale)
         ax.set(xticks=[], yticks=[], title=name)
     maps[1].set_xlabel("weights with the brightest target, which is at the centre")
     left.axhline(math.exp(scale), color="k", linewidth=0.8, linestyle="--")
@@ -220,12 +203,12 @@ def growing_target(patch_db: Image, quantity: str, scale: float = 1.0) -> Figure
     return fig
 
 
-def weight_by_class(dataset: PatchDataset, scale: float = 1.0, split: str = "val") -> Figure:
+def weight_by_class(dataset: PatchDataset, scale: float = 1.0) -> Figure:
     """How much a class's pixels count against the average pixel, by each way of scaling power; 1 is no weighting.
 
-    Dots are means over at most 64 patches, bars their 95 % intervals over patches.
+    Dots are means over at most 64 validation patches, bars their 95 % intervals over patches.
     """
-    names, part = dataset.legend.names, dataset.split(split)
+    names, part = dataset.legend.names, dataset.split("val")
     index = evenly(part, _LOOKED_AT)
     db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
     patch = np.broadcast_to(np.arange(len(index))[:, None, None], db.shape)
@@ -248,8 +231,7 @@ def weight_by_class(dataset: PatchDataset, scale: float = 1.0, split: str = "val
 
 def _dots(ax: Axes, x: NDArray[Any], means: NDArray[np.float64], color: str, mark: str, label: str) -> None:
     """Means (n, 3) with their intervals."""
-    bars = np.abs(means[:, 1:] - means[:, :1]).T
-    ax.errorbar(x, means[:, 0], bars, fmt=mark, color=color, markersize=5, capsize=2, linewidth=1.2, label=label)
+    plotting.error_bars(ax, x, means[:, 0], means[:, 1:], mark, color=color, markersize=5, linewidth=1.2, label=label)
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -266,17 +248,17 @@ def one_step(target_db: Image, mask: NDArray[np.bool_], guess_db: Image, weight:
         quantity: of the patch.
     """
     error = np.where(mask, np.abs(guess_db - target_db), np.nan)
-    limits = grey_limits(target_db)
+    limits = plotting.grey_limits(target_db)
     top = float(np.nanpercentile(error * weight, 99))
     fig, axes = plt.subplots(1, 4, figsize=(12.6, 3.5))
-    axes[0].imshow(np.where(mask, np.nan, target_db), cmap=grey_with_holes(), **limits)
-    image = axes[1].imshow(guess_db, cmap=grey_with_holes(), **limits)
+    plotting.draw_grey(axes[0], np.where(mask, np.nan, target_db), limits=limits)
+    image = plotting.draw_grey(axes[1], guess_db, limits=limits)
     axes[2].imshow(error, cmap="viridis", vmin=0, vmax=top)
     shown = axes[3].imshow(error * weight, cmap="viridis", vmin=0, vmax=top)
     titles = ["what the network sees", "what it says at first", "error where hidden", "error × SAR weight"]
     for ax, title in zip(axes, titles, strict=True):
         ax.set(xticks=[], yticks=[], title=title)
-    fig.colorbar(image, ax=axes[:2], label=f"{symbol(quantity)} (dB)", shrink=0.8)
+    fig.colorbar(image, ax=axes[:2], label=plotting.db_label(quantity), shrink=0.8)
     fig.colorbar(shown, ax=axes[2:], label="dB", shrink=0.8)
     return fig
 
@@ -299,7 +281,7 @@ def two_objectives(
     mean, spread = unit_statistics(units, torch.ones((), dtype=torch.bool))
     grid = (first.shape[0] // unit_px, first.shape[1] // unit_px)
     normalised = from_units((units - mean) / spread, unit_px, grid)[0, 0].numpy()
-    limits = grey_limits(patches_db)
+    limits = plotting.grey_limits(patches_db)
     fig, axes = plt.subplots(2, 3, figsize=(10.4, 6.6))
     pictures = {
         "a patch": first,
@@ -309,13 +291,12 @@ def two_objectives(
         "MixMAE: what the network gets": np.where(mixed, second, first),
     }
     for ax, (title, picture) in zip(axes.flat, pictures.items(), strict=False):
-        image = ax.imshow(picture, cmap=grey_with_holes(), **limits)
+        image = plotting.draw_grey(ax, picture, limits=limits)
         ax.set_title(title)
     shown = axes[1, 2].imshow(normalised, cmap="cividis", vmin=-2.5, vmax=2.5)
     axes[1, 2].set_title("MixMAE: what it is asked")
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-    fig.colorbar(image, ax=axes[:, :2], label=f"{symbol(quantity)} (dB)", location="left", shrink=0.8)
+    plotting.bare(*axes.flat)
+    fig.colorbar(image, ax=axes[:, :2], label=plotting.db_label(quantity), location="left", shrink=0.8)
     fig.colorbar(shown, ax=axes[:, 2], label="unit's own standard deviations", shrink=0.45, anchor=(0, 0.05))
     return fig
 
@@ -323,17 +304,17 @@ def two_objectives(
 def training_curves(runs: Mapping[str, str | Path], clip_norm: float) -> Figure:
     """The loss of the first run; the unweighted error of all, which compares them; gradient norm and learning rate."""
     fig, axes = plt.subplots(1, 4, figsize=(13.2, 3.1))
-    tables = {name: read_metrics(folder) for name, folder in runs.items()}
+    tables = {name: plotting.read_metrics(folder) for name, folder in runs.items()}
     first = next(iter(tables))
     _curve(axes[0], tables[first], "loss", BLUE, first)
     axes[0].set(ylabel="loss", title=f"loss, {first}")
     for (name, table), (color, _) in zip(tables.items(), _RUN_STYLES, strict=False):
         _curve(axes[1], table, "mae_db", color, name)
-        axes[2].plot(table["step"], smooth(table["grad_norm"]), color=color, linewidth=1)
+        axes[2].plot(table["step"], plotting.smooth(table["grad_norm"]), color=color, linewidth=1)
     axes[1].set(ylabel="mean |error| (dB)", title="error at hidden pixels, unweighted")
     axes[1].legend(fontsize=9)
     axes[2].axhline(clip_norm, color="k", linestyle="--", linewidth=0.8)
-    axes[2].annotate("clipped above", (0, clip_norm), (2, 3), textcoords="offset points", fontsize=8.5)
+    plotting.note(axes[2], "clipped above", (0, clip_norm), (2, 3), fontsize=8.5)
     axes[2].set(ylabel="norm of the gradient", title="gradient, running mean", ylim=(0, 1.15 * clip_norm))
     axes[3].plot(tables[first]["step"], tables[first]["lr"], color=VERMILION)
     axes[3].set(ylabel="learning rate", title="warm-up, then in steps")
@@ -346,28 +327,28 @@ def training_curves(runs: Mapping[str, str | Path], clip_norm: float) -> Figure:
 
 def _curve(ax: Axes, table: Mapping[str, NDArray[np.float64]], column: str, color: str, name: str) -> None:
     ax.plot(table["step"], table[column], color=color, linewidth=0.5, alpha=0.4)
-    ax.plot(table["step"], smooth(table[column]), color=color, label=name)
+    ax.plot(table["step"], plotting.smooth(table[column]), color=color, label=name)
 
 
-def reconstructions(folder: str | Path, quantity: str, count: int = 3, snapshots: int = 5) -> Figure:
+def reconstructions(folder: str | Path, quantity: str, count: int = 3) -> Figure:
     """Patches that pretraining never saw: given, seen, and what the network made of the hidden part as it learned."""
     with np.load(Path(folder) / "reconstructions.npz") as file:
         kept = dict(file)
     given, mask = kept["input_db"][:count, 0], kept["mask"][:count]
-    steps, guessed = kept["step"][-snapshots:], kept["reconstruction_db"][-snapshots:, :count, 0]
+    steps, guessed, errors = (kept[name][-5:] for name in ("step", "reconstruction_db", "error_db"))
     columns = 2 + len(steps)
     fig, axes = plt.subplots(len(given), columns, figsize=(1.95 * columns, 2.15 * len(given) + 0.5), squeeze=False)
-    limits = grey_limits(given)
+    limits = plotting.grey_limits(given)
     for i, row in enumerate(axes):
         pictures = [given[i], np.where(mask[i], np.nan, given[i])]
-        pictures += [np.where(mask[i], guess[i], given[i]) for guess in guessed]
+        pictures += [np.where(mask[i], guess[i, 0], given[i]) for guess in guessed]
         for ax, picture in zip(row, pictures, strict=True):
-            ax.imshow(picture, cmap=grey_with_holes(), **limits)
-            ax.set(xticks=[], yticks=[])
+            plotting.draw_grey(ax, picture, limits=limits)
+        plotting.bare(*row)
         row[1].set_xlabel(f"copying: {_error_of_copying(given[i], mask[i]):.2f} dB")
-        for ax, error in zip(row[2:], kept["error_db"][-snapshots:, i], strict=True):
+        for ax, error in zip(row[2:], errors[:, i], strict=True):
             ax.set_xlabel(f"error {error:.2f} dB")
-    titles = [grey_range(quantity, limits), "seen", *(f"after step {step}" for step in steps)]
+    titles = [plotting.grey_range(quantity, limits), "seen", *(f"after step {step}" for step in steps)]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=9.5)
     return fig
@@ -469,16 +450,8 @@ def probe_scores(probe: Probe) -> Figure:
             ax.plot(score.by_seed, np.full(len(score.by_seed), row + 0.25), "|", color=color, markersize=7)
             ax.errorbar(score.mean, row, xerr=score.half_width, fmt="o", color=color, capsize=4)
         ax.axvline(task.chance, color=VERMILION, linestyle="--", linewidth=1)
-        ax.annotate(
-            "chance",
-            (task.chance, 1),
-            (3, -2),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            color=VERMILION,
-            va="top",
-            fontsize=8.5,
-        )
+        style: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "color": VERMILION, "va": "top"}
+        plotting.note(ax, "chance", (task.chance, 1), (3, -2), fontsize=8.5, **style)
         size = " × ".join(f"{side:g}" for side in task.size_m)
         ax.set(title=f"{task.name} of {size} m: {kind} probe", xlabel="balanced accuracy on 'val'", xlim=(0, 1))
         ax.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.4, -0.6))
@@ -517,11 +490,11 @@ def settings_table(paper: PretrainConfig, here: PretrainConfig) -> str:
     """Every setting as a table in Markdown: published, in the profile ``paper``, used here, and why they differ."""
     rows = [("setting", "published", "profile `paper`", "here", "why, where ours differs"), ("---",) * 5]
     for name, published, why in _PUBLISHED:
-        rows.append((f"`{name}`", published, _told(paper, name), _told(here, name), why))
+        rows.append((f"`{name}`", published, _setting(paper, name), _setting(here, name), why))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _told(config: PretrainConfig, name: str) -> str:
+def _setting(config: PretrainConfig, name: str) -> str:
     value = getattr(config, name)
     if name == "encoder":
         kind = f"width {value.embed_dim}, depths {'-'.join(map(str, value.depths))}"

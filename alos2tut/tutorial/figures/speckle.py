@@ -13,24 +13,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from scipy import special
 
-from ... import radiometry
-from ...plotting import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    SKY,
-    VERMILION,
-    extent_of,
-    grey_limits,
-    grey_with_holes,
-    map_axes,
-    symbol,
-)
+from ... import plotting, radiometry
+from ...plotting import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
 from ...products.product import Product
 from ...speckle import despeckling
 from ...speckle import statistics as speckle
@@ -39,6 +26,10 @@ from ...speckle.areas import Area, areas_by_variation, homogeneous_areas
 FloatArray = NDArray[np.floating[Any]]
 Window = tuple[int, int, int, int]
 
+#: side of the windows in which texture is measured
+_TEXTURE_PX = 16
+#: sides of averaged pixels; well below the blocks by whose means even ground is chosen
+_AVERAGED_PX = (1, 2, 4)
 #: levels in dB of the fields above left in the chart; neighbours differ by 2 to 16 dB
 _FIELDS_DB = np.array(
     [[-20.0, -4.0, -14.0, -8.0], [-10.0, -16.0, -6.0, -18.0], [-5.0, -12.0, -20.0, -7.0], [-15.0, -9.0, -11.0, -4.0]]
@@ -99,18 +90,18 @@ def kinds_of_ground(power: FloatArray, size: int) -> dict[str, Area]:
 def amplitude_power_db(product: Product, window: Window) -> Figure:
     """One window as amplitude, power and dB, each over its histogram: why SAR images are shown in dB."""
     power = product.read_power(window)
-    quantity = symbol(product.quantity)
+    quantity = plotting.symbol(product.quantity)
     scales: dict[str, tuple[FloatArray, str]] = {
         "amplitude: digital numbers": (product.read_dn(window).astype(float) / 1000, "DN / 1000"),
         f"power: {quantity} ∝ DN²": (power, f"{quantity} (linear)"),
-        f"decibels: 10 log₁₀ {quantity}": (radiometry.to_db(power), f"{quantity} (dB)"),
+        f"decibels: 10 log₁₀ {quantity}": (radiometry.to_db(power), plotting.db_label(product.quantity)),
     }
     fig, axes = plt.subplots(2, 3, figsize=(12.0, 5.6), height_ratios=(2.2, 1))
     for (top, bottom), (title, (values, label)) in zip(axes.T, scales.items(), strict=True):
         known = values[np.isfinite(values)]
         low, high = np.percentile(known, [0.5, 99.5]) if known.size else (0.0, 1.0)
-        image = top.imshow(values, cmap=grey_with_holes(), vmin=low, vmax=high, extent=extent_of(product, window))
-        map_axes(top, product, label_y=top is axes[0, 0])
+        image = plotting.draw_grey(top, values, plotting.extent_of(product, window), {"vmin": low, "vmax": high})
+        plotting.map_axes(top, product, label_y=top is axes[0, 0])
         top.tick_params(axis="x", rotation=30)
         top.set_title(title)
         fig.colorbar(image, ax=top, shrink=0.75)
@@ -137,7 +128,7 @@ def reference_areas(incidence_deg: float | None) -> Figure:
         right.plot(angles, radiometry.to_db(power), color=color, label=name)
     if incidence_deg is not None:
         right.axvline(incidence_deg, color="k", linewidth=0.8, linestyle="--")
-        right.annotate(f"here {incidence_deg:.1f}°", (incidence_deg, 5.4), (4, 0), textcoords="offset points")
+        plotting.note(right, f"here {incidence_deg:.1f}°", (incidence_deg, 5.4), (4, 0))
     right.set(xlabel="incidence angle θ (°)", ylabel="above σ⁰ (dB)", ylim=(0, 6), xlim=(15, 65))
     right.legend(loc="upper right")
     return fig
@@ -149,29 +140,18 @@ def _draw_areas(ax: Axes, theta: float) -> None:
     along_front = np.array([math.cos(theta), math.sin(theta)])
     near, far = np.array([0.0, 0.0]), np.array([1.0, 0.0])
     ax.plot([-0.75, 1.75], [0, 0], color=GREY, linewidth=1)
+    arrow = {"arrowstyle": "->", "color": GREY, "shrinkA": 0, "shrinkB": 0}
     for end in (near, far):
-        start = end - 1.25 * towards_ground
-        ax.annotate(
-            "", tuple(end), tuple(start), arrowprops={"arrowstyle": "->", "color": GREY, "shrinkA": 0, "shrinkB": 0}
-        )
+        ax.annotate("", tuple(end), tuple(end - 1.25 * towards_ground), arrowprops=arrow)
     ax.plot(*zip(near, far, strict=True), color=BLUE, linewidth=4, solid_capstyle="butt")
-    ax.annotate("σ⁰: ground", (0.5, 0), (0, -16), ha="center", color=BLUE, textcoords="offset points")
+    plotting.note(ax, "σ⁰: ground", (0.5, 0), (0, -16), ha="center", color=BLUE)
     # the wave front through the near edge meets the far ray where the slant range of the near edge is reached
     front_foot = near + math.cos(theta) * along_front
     ax.plot(*zip(near, front_foot, strict=True), color=GREEN, linewidth=3, solid_capstyle="butt")
-    ax.annotate(
-        "γ⁰: across the beam",
-        tuple(front_foot),
-        (6, 8),
-        color=GREEN,
-        textcoords="offset points",
-        ha="left",
-        va="bottom",
-    )
+    plotting.note(ax, "γ⁰: across the beam", tuple(front_foot), (6, 8), color=GREEN, ha="left", va="bottom")
     ax.plot(*zip(front_foot, far, strict=True), color=ORANGE, linewidth=3, solid_capstyle="butt")
-    ax.annotate("β⁰: slant range", tuple((front_foot + far) / 2), (8, 2), color=ORANGE, textcoords="offset points")
-    normal_top = np.array([0.0, 0.95])
-    ax.plot([0, 0], [0, normal_top[1]], color="k", linewidth=0.8, linestyle=":")
+    plotting.note(ax, "β⁰: slant range", tuple((front_foot + far) / 2), (8, 2), color=ORANGE)
+    ax.plot([0, 0], [0, 0.95], color="k", linewidth=0.8, linestyle=":")
     arc = np.linspace(0, theta, 30)
     ax.plot(-0.55 * np.sin(arc), 0.55 * np.cos(arc), color="k", linewidth=0.8)
     ax.annotate("θ", (-0.62 * math.sin(theta / 2), 0.62 * math.cos(theta / 2)), ha="center", va="center")
@@ -197,20 +177,19 @@ def value_range(product: Product, window: Window, darkest_db: float) -> Figure:
     """
     stated = product.noise_floor_db.get(product.choose_polarization(None))
     floor = darkest_db if stated is None else stated
-    told = f"darkest ground\n{_signed(floor)} dB" if stated is None else f"noise floor\n(σ⁰) {_signed(floor)} dB"
+    name = f"{'darkest ground' if stated is None else 'noise floor'}\n{'' if stated is None else '(σ⁰) '}"
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.3), width_ratios=(1.4, 1))
     db = product.read_db(window)
     left.hist(db[np.isfinite(db)], bins=np.linspace(-60, 20, 161), color=SKY, density=True)
-    marks = {told: (floor, VERMILION)}
+    marks = {name: (floor, VERMILION)}
     if product.level != "1.1":
-        top = radiometry.dn_range_db(product.calibration_factor_db)[1]
-        marks[f"saturation\n{_signed(top)} dB"] = (top, ORANGE)
+        marks["saturation\n"] = (radiometry.dn_range_db(product.calibration_factor_db)[1], ORANGE)
     left.margins(y=0.25)
     for text, (x, color) in marks.items():
         left.axvline(x, color=color)
-        left.annotate(text, (x, 0.99), (-4, 0), xycoords=("data", "axes fraction"), textcoords="offset points",
-                      ha="right", va="top", color=color)  # fmt: skip
-    left.set(xlabel=f"{symbol(product.quantity)} (dB)", ylabel="density (1/dB)", title="pixels of the window")
+        place = {"xycoords": ("data", "axes fraction"), "ha": "right", "va": "top"}
+        plotting.note(left, f"{text}{_signed(x)} dB", (x, 0.99), (-4, 0), color=color, **place)
+    left.set(xlabel=plotting.db_label(product.quantity), ylabel="density (1/dB)", title="pixels of the window")
     true_db = np.linspace(floor - 8, floor + 16, 200)
     right.plot(true_db, radiometry.noise_bias_db(true_db, floor), color=VERMILION)
     right.axvline(floor, color=VERMILION, linewidth=0.8, linestyle="--")
@@ -231,14 +210,14 @@ def looks_ladder(product: Product, window: Window, looks: Sequence[int] = (1, 2,
     side = max(min(512, *window[2:]) // max(looks) * max(looks), 1)
     window = (*window[:2], side, side)
     fig, axes = plt.subplots(1, len(looks), figsize=(3.1 * len(looks), 3.5), sharex=True, sharey=True)
-    extent = extent_of(product, window)
-    limits = grey_limits(product.read_db(window, looks=2))
+    extent = plotting.extent_of(product, window)
+    limits = plotting.grey_limits(product.read_db(window, looks=2))
     for ax, n in zip(axes, looks, strict=True):
-        image = ax.imshow(product.read_db(window, looks=n), cmap=grey_with_holes(), extent=extent, **limits)
-        map_axes(ax, product, label_y=ax is axes[0])
+        image = plotting.draw_grey(ax, product.read_db(window, looks=n), extent, limits)
+        plotting.map_axes(ax, product, label_y=ax is axes[0])
         ax.tick_params(axis="x", rotation=30)
         ax.set_title(f"{n} × {n} looks" if n > 1 else "as delivered")
-    fig.colorbar(image, ax=axes, label=f"{symbol(product.quantity)} (dB)", shrink=0.85)
+    fig.colorbar(image, ax=axes, label=plotting.db_label(product.quantity), shrink=0.85)
     return fig
 
 
@@ -279,8 +258,12 @@ def enl_estimates(power: FloatArray) -> Figure:
     for row, method in enumerate(methods):
         honest = speckle.enl(power, method)
         optimist = speckle.enl(power, method, effective_samples=honest.samples)
-        _interval(ax, honest, row + 0.12, BLUE, "o", "counting independent pixels" if row == 0 else None)
-        _interval(ax, optimist, row - 0.12, ORANGE, "s", "counting all pixels" if row == 0 else None)
+        for found, y, color, mark, label in (
+            (honest, row + 0.12, BLUE, "o", "counting independent pixels"),
+            (optimist, row - 0.12, ORANGE, "s", "counting all pixels"),
+        ):
+            arms = [[found.value - found.low], [found.high - found.value]]
+            ax.errorbar(found.value, y, xerr=arms, fmt=mark, color=color, capsize=3, label=None if row else label)
         rows.append(f"{method}\n{honest.effective_samples:,.0f} of {honest.samples:,} px")
     ax.set_yticks(range(len(methods)), rows)
     ax.set(xlabel="equivalent number of looks, with 95 % intervals", ylim=(-0.5, len(methods) - 0.5))
@@ -288,17 +271,12 @@ def enl_estimates(power: FloatArray) -> Figure:
     return fig
 
 
-def _interval(ax: Axes, estimate: speckle.Estimate, y: float, color: str, mark: str, label: str | None) -> None:
-    arms = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
-    ax.errorbar(estimate.value, y, xerr=arms, fmt=mark, color=color, capsize=3, label=label)
-
-
-def averaging_bias(power: FloatArray, sizes: Sequence[int] = (1, 2, 4)) -> Figure:
+def averaging_bias(power: FloatArray) -> Figure:
     """What averaging in dB loses against averaging in power, and how looks narrow the spread of dB."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.2))
     truth = float(radiometry.to_db(np.nanmean(power)))
     means, spreads, enl = [], [], []
-    for size in sizes:
+    for size in _AVERAGED_PX:
         averaged = radiometry.multilook(power, size)
         db = radiometry.to_db(averaged[np.isfinite(averaged) & (averaged > 0)])
         means.append(db.mean() - truth)
@@ -311,8 +289,8 @@ def averaging_bias(power: FloatArray, sizes: Sequence[int] = (1, 2, 4)) -> Figur
     ):
         ax.plot(grid, [law(n) for n in grid], color=VERMILION, label="law of speckle")
         ax.plot(enl, measured, "o", color=BLUE, label="measured here")
-        for n, x, y in zip(sizes, enl, measured, strict=True):
-            ax.annotate(f"{n}×{n}", (x, y), (6, down), textcoords="offset points")
+        for n, x, y in zip(_AVERAGED_PX, enl, measured, strict=True):
+            plotting.note(ax, f"{n}×{n}", (x, y), (6, down))
         ax.set(xscale="log", xlabel="equivalent number of looks", ylabel=label)
         ax.xaxis.set_major_formatter("{x:g}")
         ax.margins(x=0.08, y=0.15)
@@ -320,27 +298,23 @@ def averaging_bias(power: FloatArray, sizes: Sequence[int] = (1, 2, 4)) -> Figur
     return fig
 
 
-def correlation(power: FloatArray, max_lag: int = 6, sizes: Sequence[int] = (1, 2, 4)) -> Figure:
-    """How much neighbouring pixels share, and how many looks averaging therefore gives.
-
-    Where even ground was chosen by the means of its blocks, ``sizes`` stay well below those blocks.
-    """
-    along_x, along_y = speckle.autocorrelation(power, max_lag)
+def correlation(power: FloatArray) -> Figure:
+    """How much neighbouring pixels share, and how many looks averaging therefore gives."""
+    along_x, along_y = speckle.autocorrelation(power, 6)
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.0, 3.2))
-    lags = np.arange(max_lag + 1)
-    left.plot(lags, along_x, "o-", color=BLUE, label="along columns (x)")
-    left.plot(lags, along_y, "s--", color=ORANGE, label="along rows (y)")
+    left.plot(along_x, "o-", color=BLUE, label="along columns (x)")
+    left.plot(along_y, "s--", color=ORANGE, label="along rows (y)")
     left.axhline(0, color="k", linewidth=0.8)
     left.set(xlabel="lag (pixels)", ylabel="correlation of power")
     left.legend()
-    found = [speckle.enl(radiometry.multilook(power, n), "moments") for n in sizes]
-    looks = np.array([estimate.value for estimate in found])
-    arms = [looks - [e.low for e in found], [e.high for e in found] - looks]
-    right.plot(sizes, looks[0] * np.array(sizes) ** 2, color=VERMILION, label="if pixels were independent")
-    right.errorbar(sizes, looks, arms, fmt="o-", color=BLUE, capsize=3, label="measured, 95 %")
+    found = [speckle.enl(radiometry.multilook(power, n), "moments") for n in _AVERAGED_PX]
+    independent = found[0].value * np.array(_AVERAGED_PX) ** 2
+    right.plot(_AVERAGED_PX, independent, color=VERMILION, label="if pixels were independent")
+    looks, intervals = [e.value for e in found], [(e.low, e.high) for e in found]
+    plotting.error_bars(right, _AVERAGED_PX, looks, intervals, "o-", color=BLUE, capsize=3, label="measured, 95 %")
     right.set(xlabel="pixels averaged, n × n", ylabel="equivalent number of looks", yscale="log")
     right.yaxis.set_major_formatter("{x:g}")
-    right.set_xticks(sizes)
+    right.set_xticks(_AVERAGED_PX)
     right.legend()
     return fig
 
@@ -348,41 +322,40 @@ def correlation(power: FloatArray, max_lag: int = 6, sizes: Sequence[int] = (1, 
 # --- texture ----------------------------------------------------------------------------------------------------------
 
 
-def variation(product: Product, window: Window, looks: float, areas: Mapping[str, Window], side: int = 15) -> Figure:
+def variation(product: Product, window: Window, looks: float, areas: Mapping[str, Window]) -> Figure:
     """A window in dB beside the coefficient of variation in its blocks; ``areas`` (pixel windows) are outlined."""
-    power = product.read_power(window)
+    power, side = product.read_power(window), 15
     mean, mean_square = (radiometry.multilook(part, side).astype(float) for part in (power, power.astype(float) ** 2))
     with np.errstate(invalid="ignore", divide="ignore"):
         cv = np.sqrt(np.maximum(mean_square / mean**2 - 1, 0))
     fig, axes = plt.subplots(1, 2, figsize=(11.6, 5.4), sharex=True, sharey=True)
-    place = {"extent": extent_of(product, window)}
+    extent = plotting.extent_of(product, window)
     db = radiometry.to_db(radiometry.multilook(power, 3))
-    shown = axes[0].imshow(db, cmap=grey_with_holes(), **place, **grey_limits(db))
-    fig.colorbar(shown, ax=axes[0], label=f"{symbol(product.quantity)} (dB)", shrink=0.75)
+    shown = plotting.draw_grey(axes[0], db, extent)
+    fig.colorbar(shown, ax=axes[0], label=plotting.db_label(product.quantity), shrink=0.75)
     speckle_alone = looks**-0.5
-    image = axes[1].imshow(cv, cmap="cividis", vmin=0.6 * speckle_alone, vmax=2.2 * speckle_alone, **place)
+    image = axes[1].imshow(cv, cmap="cividis", vmin=0.6 * speckle_alone, vmax=2.2 * speckle_alone, extent=extent)
     bar = fig.colorbar(image, ax=axes[1], label=f"coefficient of variation in {side} × {side} pixels", shrink=0.75)
     bar.ax.axhline(speckle_alone, color="white", linewidth=2)
     bar.ax.annotate("speckle\nalone ", (0, speckle_alone), ha="right", va="center", fontsize=8)
     for ax in axes:
-        map_axes(ax, product, label_y=ax is axes[0])
-        for (name, (row, col, height, width)), color in zip(areas.items(), (ORANGE, SKY, VERMILION), strict=False):
-            x0, x1, y1, y0 = extent_of(product, (row, col, height, width))
-            ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=2, label=name))
+        plotting.map_axes(ax, product, label_y=ax is axes[0])
+        for (name, area), color in zip(areas.items(), (ORANGE, SKY, VERMILION), strict=False):
+            plotting.outline(ax, plotting.extent_of(product, area), edgecolor=color, linewidth=2, label=name)
     axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(areas))
     return fig
 
 
-def texture_laws(areas: Mapping[str, FloatArray], looks: float, window: int = 16) -> Figure:
+def texture_laws(areas: Mapping[str, FloatArray], looks: float) -> Figure:
     """Histograms of several areas in dB beside the gamma law of speckle and the K law with the order measured there.
 
-    Like the order, histograms are about the mean of each window of ``window`` × ``window`` pixels.
+    Like the order, histograms are about the mean of each window of 16 × 16 pixels.
     """
     fig, axes = plt.subplots(1, len(areas), figsize=(3.9 * len(areas), 3.5), sharey=True, squeeze=False)
     grid = np.linspace(-22, 13, 300)
     for ax, (name, power) in zip(axes[0], areas.items(), strict=True):
-        order = speckle.texture_order(power, looks, window=window)
-        windows = _patches(power, window)
+        order = speckle.texture_order(power, looks, window=_TEXTURE_PX)
+        windows = _patches(power, _TEXTURE_PX)
         relative = windows / np.nanmean(windows, axis=(1, 2), keepdims=True)
         relative = relative[relative > 0]
         ax.hist(radiometry.to_db(relative), bins=np.linspace(-22, 13, 90), density=True, color=SKY, label="pixels")
@@ -390,35 +363,33 @@ def texture_laws(areas: Mapping[str, FloatArray], looks: float, window: int = 16
         has_texture = math.isfinite(order.high)
         if has_texture:
             ax.plot(grid, _per_db(speckle.k_density, grid, looks, order.value), "--", color="k", label="K law")
-        told = f"ν = {order.value:.2g}" if has_texture else f"no texture found (ν > {order.low:.0f})"
-        ax.set(xlabel="power / mean power (dB)", title=f"{name}: {told}", xlim=(-22, 13))
+        found = f"ν = {order.value:.2g}" if has_texture else f"no texture found (ν > {order.low:.0f})"
+        ax.set(xlabel="power / mean power (dB)", title=f"{name}: {found}", xlim=(-22, 13))
     axes[0, 0].set_ylabel("density (1/dB)")
     axes[0, -1].legend(loc="upper left", fontsize=9)
     return fig
 
 
-def texture_by_scale(areas: Mapping[str, FloatArray], even: FloatArray, spacing_m: float, window: int = 16) -> Figure:
+def texture_by_scale(areas: Mapping[str, FloatArray], even: FloatArray, spacing_m: float) -> Figure:
     """The strength of texture, 1/ν, after averaging over more and more pixels; ``even`` says how many looks that gives.
 
     The window shrinks with the averaging, so its size on the ground stays the same.
     """
     fig, axes = plt.subplots(1, len(areas), figsize=(3.9 * len(areas), 3.2), squeeze=False)
-    factors = [n for n in (1, 2, 4) if window // n >= 4]
-    looks = [speckle.enl_moments(radiometry.multilook(even, n)) for n in factors]
+    looks = [speckle.enl_moments(radiometry.multilook(even, n)) for n in _AVERAGED_PX]
     for ax, (name, power) in zip(axes[0], areas.items(), strict=True):
         found = [
-            speckle.texture_order(radiometry.multilook(power, n), at, window=window // n)
-            for n, at in zip(factors, looks, strict=True)
+            speckle.texture_order(radiometry.multilook(power, n), at, window=_TEXTURE_PX // n)
+            for n, at in zip(_AVERAGED_PX, looks, strict=True)
         ]
-        strength, weakest, strongest = (1 / np.array([getattr(e, k) for e in found]) for k in ("value", "high", "low"))
-        x = np.array(factors) * spacing_m
-        ax.errorbar(x, strength, [strength - weakest, strongest - strength], fmt="o-", color=BLUE, capsize=3)
+        x, bounds = np.array(_AVERAGED_PX) * spacing_m, [(1 / e.high, 1 / e.low) for e in found]
+        plotting.error_bars(ax, x, [1 / e.value for e in found], bounds, "o-", color=BLUE, capsize=3)
         ax.set(xscale="log", xlabel="size of the averaged pixel (m)", title=name)
         # the smallest scale still shows what counts as no texture
-        ax.set_ylim(0, max(1.15 * strongest.max(), 0.05))
+        ax.set_ylim(0, max(1.15 * np.max(bounds), 0.05))
         ax.set_xticks(x, [f"{at:.3g}" for at in x])
         ax.minorticks_off()
-    axes[0, 0].set_ylabel(f"texture strength 1/ν\nwithin {window * spacing_m:.3g} m, with 95 %")
+    axes[0, 0].set_ylabel(f"texture strength 1/ν\nwithin {_TEXTURE_PX * spacing_m:.3g} m, with 95 %")
     return fig
 
 
@@ -434,22 +405,21 @@ def despeckled(
 ) -> Figure:
     """A window and what filters make of it, above the ratio images: what each of them took away."""
     fig, axes = plt.subplots(2, len(names) + 1, figsize=(2.75 * (len(names) + 1), 5.9))
-    limits = grey_limits(radiometry.to_db(despeckling.boxcar(power, looks, 3)))
+    limits = plotting.grey_limits(radiometry.to_db(despeckling.boxcar(power, looks, 3)))
     # a ratio of 1, where nothing was taken away, is the middle of the grey scale
     most = 2 * speckle.db_spread(looks)
-    axes[0, 0].imshow(radiometry.to_db(power), cmap=grey_with_holes(), **limits)
+    plotting.draw_grey(axes[0, 0], radiometry.to_db(power), limits=limits)
     axes[0, 0].set_title("as given")
     axes[1, 0].axis("off")
     for (top, bottom), name in zip(axes.T[1:], names, strict=True):
         filtered = despeckling.FILTERS[name](power, looks, window)
         ratio = despeckling.ratio_image(power, filtered)
-        shown = top.imshow(radiometry.to_db(filtered), cmap=grey_with_holes(), **limits)
+        shown = plotting.draw_grey(top, radiometry.to_db(filtered), limits=limits)
         top.set_title(f"{name}, {window} × {window}")
-        removed = bottom.imshow(radiometry.to_db(ratio), cmap=grey_with_holes(), vmin=-most, vmax=most)
+        removed = plotting.draw_grey(bottom, radiometry.to_db(ratio), limits={"vmin": -most, "vmax": most})
         bottom.set_xlabel(f"ratio: mean {np.nanmean(ratio):.2f}, variance {np.nanvar(ratio):.2f}")
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-    fig.colorbar(shown, ax=axes[0], label=f"{symbol(quantity)} (dB)", shrink=0.9)
+    plotting.bare(*axes.flat)
+    fig.colorbar(shown, ax=axes[0], label=plotting.db_label(quantity), shrink=0.9)
     fig.colorbar(removed, ax=axes[1], label="given / filtered (dB)", shrink=0.9)
     ideal = f"ideal ratio:\nmean 1\nvariance 1/L = {1 / looks:.2f}\nno structure"
     axes[1, 0].annotate(ideal, (0.5, 0.5), ha="center", va="center", xycoords="axes fraction")
@@ -492,7 +462,7 @@ def judged_on_chart(looks: float, window: int = 7, seed: int = 0) -> Figure:
     parts: Any = fig.subfigures(2, 1, height_ratios=(2.2, 1))
     pictures, measures = parts
     shown = {"truth (drawn)": truth} | results
-    limits = grey_limits(radiometry.to_db(truth))
+    limits = plotting.grey_limits(radiometry.to_db(truth))
     for ax, (name, image) in zip(pictures.subplots(2, 4).flat, shown.items(), strict=True):
         ax.imshow(radiometry.to_db(image), cmap="gray", **limits)
         ax.set(xticks=[], yticks=[])
@@ -517,9 +487,8 @@ def _dots(ax: Axes, values: Mapping[str, float]) -> None:
         known = bool(np.isfinite(value))
         ax.plot(value if known else np.nan, place, "o", color=BLUE)
         at, frame = (value, ax.transData) if known else (0.5, ax.get_yaxis_transform())
-        told = f"{value:.0f}" if value >= 9.95 else f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
-        ax.annotate(told if known else "–", (at, place), (0, 4), xycoords=frame, ha="center",
-                    textcoords="offset points", fontsize=9)  # fmt: skip
+        text = f"{value:.0f}" if value >= 9.95 else f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
+        plotting.note(ax, text if known else "–", (at, place), (0, 4), xycoords=frame, ha="center", fontsize=9)
     ax.set_yticks(range(len(values)), list(values))
     ax.set_ylim(len(values) - 0.5, -0.8)
     ax.margins(x=0.15)
@@ -542,16 +511,14 @@ def loss_in_db(power: FloatArray, patch_px: int, looks: Collection[float] = (1.0
     looks = sorted(looks)
     for n in looks:
         left.plot(n, _least_l1_db(n), "o", color=BLUE)
-        left.annotate(
-            f"L = {n:.3g}: {_least_l1_db(n):.1f} dB", (n, _least_l1_db(n)), (7, 4), textcoords="offset points"
-        )
+        plotting.note(left, f"L = {n:.3g}: {_least_l1_db(n):.1f} dB", (n, _least_l1_db(n)), (7, 4))
     left.set(xscale="log", ylim=(0, None), xlabel="equivalent number of looks", ylabel="least mean error (dB)")
     left.xaxis.set_major_formatter("{x:g}")
     left.set_title("best constant guess on even ground")
     shares = _shares_of_brightest(_patches(power, patch_px))
     middle.bar(range(len(shares)), [100 * share for share in shares.values()], color=[BLUE, BLUE, ORANGE, ORANGE])
     for place, share in enumerate(shares.values()):
-        middle.annotate(f"{share:.0%}", (place, 100 * share), (0, 2), ha="center", textcoords="offset points")
+        plotting.note(middle, f"{share:.0%}", (place, 100 * share), ha="center")
     middle.set_xticks(range(len(shares)), list(shares))
     middle.set(ylabel="share of the total error (%)", ylim=(0, 108))
     middle.set_title("carried by the brightest 1 % of pixels")
@@ -593,7 +560,7 @@ def _draw_dark_shares(ax: Axes, looks: Sequence[float]) -> None:
             shares = [speckle.error_share_below_median(p, w) for p, w in zip(drawn, given, strict=True)]
             at, share = place + shift * width, float(np.mean(shares))
             ax.bar(at, 100 * share, width * 0.94, color=color, label=label if place == 0 else None)
-            ax.annotate(f"{share:.0%}", (at, 100 * share), (0, 2), ha="center", textcoords="offset points")
+            plotting.note(ax, f"{share:.0%}", (at, 100 * share), ha="center")
     ax.axhline(50, color="k", linewidth=1, linestyle="--", label="share of the pixels")
     ax.set_xticks(range(len(looks)), [f"L = {n:.3g}" for n in looks])
     ax.set(ylabel="share of the total error (%)", ylim=(0, 108), xlim=(-0.5, len(looks) - 0.5))
@@ -623,12 +590,8 @@ def weight_emphasis(power: FloatArray, patch_px: int) -> Figure:
     _draw_growing_target(middle, patches.shape[-1])
     for ax in (left, middle):
         ax.axhline(math.e, color="k", linewidth=0.8, linestyle="--")
-        ax.set(
-            ylabel="weight",
-            ylim=(0.95, 2.95),
-            yticks=[1, 1.5, 2, 2.5, math.e],
-            yticklabels=["1", "1.5", "2", "2.5", "e"],
-        )
+        ax.set(ylabel="weight", ylim=(0.95, 2.95))
+        ax.set_yticks([1, 1.5, 2, 2.5, math.e], ["1", "1.5", "2", "2.5", "e"])
     of_median = np.nanmedian(weights, axis=(1, 2))
     right.hist(of_median, bins=np.linspace(1, math.e, 40), color=SKY)
     right.axvline(0.95 * math.e, color=VERMILION)

@@ -402,16 +402,14 @@ def test_windows_outside_are_refused(view, window):
 
 def test_map_and_labels_of_a_window(view):
     window = (80, 40, 60, 90)
-    figure = map_figures.map_and_labels(view, window, outlined=[(90, 50, 16, 16)], named={"coast": (100, 60, 20, 20)})
+    figure = map_figures.map_and_labels(view, window, outlined=[(90, 50, 16, 16)])
     figure.canvas.draw()
     assert [ax.get_title().split(",")[0] for ax in figure.axes] == ["σ⁰", "labels", "map"]
     assert "dB" in figure.axes[0].get_title()
     for ax, layer in zip(figure.axes[1:], (view.labels, view.classes), strict=True):
         np.testing.assert_array_equal(ax.images[0].get_array(), np.minimum(layer[80:140, 40:130], 14))
         assert (ax.get_xlim(), ax.get_ylim()) == ((40, 130), (140, 80))
-        assert {(50, 90, 16, 16), (60, 100, 20, 20)} <= {
-            (*p.get_xy(), p.get_width(), p.get_height()) for p in ax.patches
-        }
+        assert (50, 90, 16, 16) in {(*p.get_xy(), p.get_width(), p.get_height()) for p in ax.patches}
     there = np.unique([view.labels[80:140, 40:130], view.classes[80:140, 40:130]])
     names = [view.legend.names[i] for i in there if i != 255]
     assert legend_texts(figure) == [*names, *(["no data or label"] if 255 in there else []), "test patch"]

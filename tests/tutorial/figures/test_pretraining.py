@@ -70,7 +70,7 @@ def test_weight_maps_and_growing_target(patches):
     maps = pretraining_figures.weight_maps(patches, "sigma0")
     shown = [ax.images[0].get_array() for ax in maps.axes[:8] if ax.images]
     assert np.median(shown[5].compressed()) > 0.99 * math.e  # the published weight beside a strong scatterer
-    figure = pretraining_figures.growing_target(patches[0], "sigma0")
+    figure = pretraining_figures.growing_target(patches[0])
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
     assert lines["extremes (published)"][-1] > 0.999 * math.e > lines["extremes (published)"][0]
     assert np.ptp(lines["percentiles 1–99"]) < 0.01 and np.ptp(lines["ranks"]) < 0.01
