@@ -239,7 +239,7 @@ def speckle_law(power: FloatArray, looks: float) -> Figure:
     right.axvline(0, color="k", linewidth=1, label="dB of the mean")
     right.axvline(db.mean(), color="k", linestyle="--", linewidth=1, label=f"mean of dB: {_signed(db.mean(), 2)} dB")
     right.set(xlabel="power / mean power (dB)", ylabel="density (1/dB)", title="Decibels: a tail on the dark side")
-    left.legend()
+    left.legend(loc="upper right")
     right.legend(loc="upper left", fontsize=9)
     return fig
 
