@@ -1,137 +1,27 @@
-"""Products of Level 1.1 to 3.1, as CEOS files or GeoTIFFs with a leader or summary beside them."""
+"""What a CEOS product says of itself, by its leader, its lines and its volume directory."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rasterio.crs import CRS
 
-from .. import geometry, radiometry
+from .. import radiometry
 from ..core.errors import Alos2TutError, warn
-from .ceos import ImageFile, read_leader, read_summary, read_volume
+from .ceos import ImageFile, read_leader, read_volume
 from .georeference import ceos_grid, line_places, slant_range_incidence
 from .metadata import MapGrid
-from .names import (
-    Found,
-    day_of,
-    iso_time,
-    number,
-)
-from .rasters import RasterBand
+from .names import Found, iso_time
 from .sources import FileSource
 
-_ALTERED_RANGE = "Level 3.1 has noise reduced and its dynamic range compressed: σ0 is not what Level 1.5 would give"
-
-
-_ASSUMED_FACTOR = "assumed: JAXA's published constant"
-
-
-_ASSUMED_NOTE = "calibrated by −83 dB, which no file states: JAXA's published constant is assumed"
-
-
+ASSUMED_FACTOR = "assumed: JAXA's published constant"
+ASSUMED_NOTE = "calibrated by −83 dB, which no file states: JAXA's published constant is assumed"
 #: JAXA has published −83 and −79 dB; a factor far from them is no factor
 _FACTORS_DB = (-100.0, -60.0)
 
 
-def _of_one_scan(found: Found, scan: int | None) -> tuple[Found, str | None, tuple[int, ...]]:
-    """With the images of one scan only, its label (``F1``), and the numbers that there are."""
-    labels = sorted({m["scan"] for m in found.matches.values() if m["scan"] and m["kind"] == "IMG"})
-    scans = tuple(sorted({int(label[1]) for label in labels}))
-    named = found.named["scan"] if found.named is not None else None
-    if scan is None and not labels:
-        return found, None, ()
-    wanted = [label for label in labels if int(label[1]) == (scan if scan is not None else scans[0])]
-    if named and (scan is None or scan == int(named[1])):
-        wanted = [named]
-    if not wanted:
-        told = f"Scans: {', '.join(map(str, scans))}." if scans else "It has no scans."
-        raise Alos2TutError(f"has no scan {scan}", where=found.delivery.path, remedy=told)
-    if len(wanted) > 1:
-        raise Alos2TutError(
-            f"holds one scan twice: {' and '.join(wanted)}", where=found.delivery.path, remedy="Name the file you mean."
-        )
-    if scan is None and named is None and len(scans) > 1:
-        warn(f"{found.delivery.path}: scan {scans[0]} of {', '.join(map(str, scans))} is open; scan=… opens another")
-    kept = [name for name, m in found.matches.items() if m["kind"] != "IMG" or m["scan"] == wanted[0]]
-    return found.of(*kept), wanted[0], scans
-
-
-def _summary(found: Found) -> tuple[dict[str, str], list[str], list[str]]:
-    """``summary.txt``, unless it is that of another product; gaps and notes that it gives rise to."""
-    source = found.folder.get("summary.txt")
-    if source is None:
-        return {}, ["summary.txt"], []
-    try:
-        summary = read_summary(source)
-    except Alos2TutError as error:  # a product is read without it, too
-        return {}, ["summary.txt"], [f"summary.txt {error.problem}"]
-    match = found.any_match
-    for key, own in (("Scs_SceneID", match["scene"]), ("Pds_ProductID", match["product"])):
-        if summary.get(key) not in (None, own):
-            return {}, ["summary.txt"], [f"summary.txt is that of another product, {summary[key]}, and was not used"]
-    return summary, [], []
-
-
-def _missing_images(
-    found: Found, images: Mapping[str, FileSource], summary: Mapping[str, str], label: str | None
-) -> list[str]:
-    """Polarisations that the summary lists and that are not here."""
-    pattern = re.compile(rf"IMG-(HH|HV|VH|VV)-{re.escape(found.identity)}{f'-{label}' if label else ''}(?i:\.tiff?)?")
-    listed = [pattern.fullmatch(text) for key, text in summary.items() if "ProductFileName" in key]
-    missing = sorted({match[1] for match in listed if match} - images.keys())
-    if missing:
-        warn(f"{found.delivery.path}: the images of {', '.join(missing)}, which summary.txt lists, are not here")
-    return [f"image {pol}" for pol in missing]
-
-
-def _told_by_summary(summary: Mapping[str, str]) -> dict[str, Any]:
-    """Times, view, footprint, and who made it."""
-    maker = summary.get("Odi_SiteDateTime", "") + summary.get("Lbi_ProcessFacility", "")
-    return {
-        "acquired": iso_time(summary.get("Img_SceneCenterDateTime")),
-        "started": iso_time(summary.get("Img_SceneStartDateTime")),
-        "ended": iso_time(summary.get("Img_SceneEndDateTime")),
-        # PROCESS:JAPAN-JAXA-ALOS2-EICS  20150320 080952
-        "processed": iso_time(" ".join(summary.get("Odi_SiteDateTime", "").split()[-2:])),
-        "off_nadir_deg": number(summary.get("Img_OffNadirAngle")) or None,
-        "stated_footprint": _summary_footprint(summary),
-        "simulated": _says_simulated(maker),
-    }
-
-
-def _created(found: Found) -> str | None:
-    """When the volume directory was made, which is when the product was processed."""
-    source = found.folder.get(f"VOL-{found.identity}")
-    try:
-        volume = read_volume(source).get("volume_descriptor", {}) if source else {}
-    except Alos2TutError:  # nothing else is needed of it
-        return None
-    return iso_time(f"{volume.get('created_date')}{str(volume.get('created_time'))[:6]}")
-
-
-def _summary_footprint(summary: Mapping[str, str]) -> tuple[tuple[float, float], ...]:
-    corners = []
-    for corner in ("LeftTop", "RightTop", "RightBottom", "LeftBottom"):
-        pair = [number(summary.get(f"Img_ImageScene{corner}{axis}")) for axis in ("Longitude", "Latitude")]
-        if pair[0] is None or pair[1] is None:
-            return ()
-        corners.append((pair[0], pair[1]))
-    return geometry.on_earth(tuple(corners))
-
-
-def _browse(found: Found, polarization: str) -> Any:
-    """JAXA's own quick-look, if it came along."""
-    source = found.folder.get(f"BRS-{polarization}-{found.identity}.jpg")
-    return None if source is None else source.read_all
-
-
-def _says_simulated(text: str | None) -> bool:
-    return "simulat" in (text or "").lower()
-
-
-def _ceos_parts(
+def ceos_fields(
     found: Found, images: dict[str, FileSource], common: Mapping[str, Any], summary: Mapping[str, str], crs: CRS | None
 ) -> dict[str, Any]:
     """What leader and image files say, as fields of a product."""
@@ -143,7 +33,7 @@ def _ceos_parts(
             remedy="Download the product again, whole.",
         )
     bands = {pol: ImageFile.open(source) for pol, source in images.items()}
-    first = _of_one_shape(list(bands.values()))
+    first = of_one_shape(list(bands.values()))
     _check_sample_type(first, common["level"])
     leader = read_leader(leader_source)
     scene, projection = leader.get("dataset_summary", {}), leader.get("map_projection", {})
@@ -159,7 +49,7 @@ def _ceos_parts(
     looks: Any = (scene.get("azimuth_looks"), scene.get("range_looks"))
     resolution: Any = (scene.get("azimuth_resolution_m"), scene.get("range_resolution_m"))
     spacing: Any = (scene.get("line_spacing_m"), scene.get("pixel_spacing_m"))
-    gaps += _absent({"radiometric record": leader.get("radiometric", {}).get("calibration_factor_db"),
+    gaps += absent({"radiometric record": leader.get("radiometric", {}).get("calibration_factor_db"),
                      "scene incidence": scene.get("incidence_deg"), "looks": looks[0]}, "leader: ")  # fmt: skip
     footprint, is_scan = tuple((line_places(first) or {}).values()), common["scan"] is not None
     extra = [found.folder["summary.txt"]] if summary else []
@@ -188,10 +78,20 @@ def _ceos_parts(
         "ended": None if is_scan else common["ended"],
         "software": first.software,
         # summary.txt may be missing
-        "simulated": common["simulated"] or any(_says_simulated(band.software) for band in bands.values()),
+        "simulated": common["simulated"] or any(says_simulated(band.software) for band in bands.values()),
         "gaps": [*common["gaps"], *gaps],
         "notes": [*common["notes"], *notes],
     }
+
+
+def _created(found: Found) -> str | None:
+    """When the volume directory was made, which is when the product was processed."""
+    source = found.folder.get(f"VOL-{found.identity}")
+    try:
+        volume = read_volume(source).get("volume_descriptor", {}) if source else {}
+    except Alos2TutError:  # nothing else is needed of it
+        return None
+    return iso_time(f"{volume.get('created_date')}{str(volume.get('created_time'))[:6]}")
 
 
 def _warn_of_other_names(bands: Mapping[str, ImageFile], scene: Mapping[str, Any], common: Mapping[str, Any]) -> None:
@@ -216,7 +116,8 @@ def _warn_of_other_names(bands: Mapping[str, ImageFile], scene: Mapping[str, Any
         warn(f"{common['path']}: files and names disagree ({'; '.join(differ)}). `alos2tut verify` shows more.")
 
 
-def _of_one_shape(images: Sequence[Any]) -> Any:
+def of_one_shape(images: Sequence[Any]) -> Any:
+    """The first of several images, whose shapes must be the same."""
     first = images[0]
     for image in images:
         if image.shape != first.shape:
@@ -238,8 +139,14 @@ def _check_sample_type(image: ImageFile, level: str) -> None:
         )
 
 
-def _absent(wanted: Mapping[str, Any], where: str) -> list[str]:
+def absent(wanted: Mapping[str, Any], where: str) -> list[str]:
+    """Names of what is None, as gaps."""
     return [where + name for name, value in wanted.items() if value is None]
+
+
+def says_simulated(text: str | None) -> bool:
+    """Whether the text that names a maker says that it simulated."""
+    return "simulat" in (text or "").lower()
 
 
 def _beam(mode: str, number: int | None) -> str | None:
@@ -258,9 +165,9 @@ def _calibration(
     factor = leader.get("radiometric", {}).get("calibration_factor_db")
     told, notes = "leader file", []
     if factor is None:
-        factor, told = radiometry.CALIBRATION_FACTOR_DB, _ASSUMED_FACTOR
-        notes.append(_ASSUMED_NOTE)
-    factor = _checked_factor(factor, source)
+        factor, told = radiometry.CALIBRATION_FACTOR_DB, ASSUMED_FACTOR
+        notes.append(ASSUMED_NOTE)
+    factor = checked_factor(factor, source)
     if factor == radiometry.CALIBRATION_FACTOR_DB and _beam(mode, beam) == "W2":
         if processed is None:
             notes.append("if it was ordered before 2016-09-28, this ScanSAR beam has −79 dB; no file says when")
@@ -274,7 +181,8 @@ def _calibration(
     return float(factor), told, notes
 
 
-def _checked_factor(factor_db: float, source: FileSource) -> float:
+def checked_factor(factor_db: float, source: FileSource) -> float:
+    """A calibration factor, unless it is far from those that JAXA has published."""
     low, high = _FACTORS_DB
     if not low <= factor_db <= high:
         raise Alos2TutError(
@@ -294,53 +202,3 @@ def is_w2_before_correction(mode: str, beam: int | None, processed: str | None) 
         processed: ISO time.
     """
     return _beam(mode, beam) == "W2" and bool(processed) and str(processed) < "2016-09-28T07:00"
-
-
-def _tiff_parts(
-    found: Found, images: dict[str, FileSource], common: Mapping[str, Any], summary: Mapping[str, str], crs: CRS | None
-) -> dict[str, Any]:
-    """What GeoTIFFs say, as fields of a product: nothing of calibration and view."""
-    is_slc = common["level"] == "1.1"
-    types = ("complex64", "complex_int16", "complex128") if is_slc else ("uint16",)
-    bands = {pol: RasterBand.open(source, types) for pol, source in images.items()}
-    first = _of_one_shape(list(bands.values()))
-    extra = [found.folder["summary.txt"]] if summary else []
-    notes = [_ASSUMED_NOTE]
-    if common["mode"][0] == "W" and day_of(found.any_match["date"]) < "2016-09-28":
-        notes.append("if this is beam W2 and was ordered before 2016-09-28, its factor is −79 dB; GeoTIFF does not say")
-    return {
-        "kind": "GeoTIFF",
-        "shape": first.shape,
-        "grid": None if is_slc else _tiff_grid(first, crs),
-        "calibration_factor_db": radiometry.CALIBRATION_FACTOR_DB + (radiometry.SLC_OFFSET_DB if is_slc else 0.0),
-        "calibration_source": f"{_ASSUMED_FACTOR} (GeoTIFF carries none)",
-        "bands": bands,
-        "files": found.files([*images.values(), *extra]),
-        "no_data_dn": _no_data_dn((0,), bands),
-        "gaps": [*common["gaps"], "calibration factor", "scene incidence", "looks", *(["spacing"] if is_slc else [])],
-        "notes": [*common["notes"], *notes],
-    }
-
-
-def _no_data_dn(known: Sequence[int], bands: Mapping[str, RasterBand]) -> tuple[int, ...]:
-    """Amplitudes that stand for no data: those that are known, and what the files' own tags say."""
-    tags = {band.no_data for band in bands.values() if band.no_data is not None}
-    return tuple(sorted({*known, *(int(tag) for tag in tags if tag.is_integer() and 0 <= tag <= 65535)}))
-
-
-def _tiff_grid(band: RasterBand, crs: CRS | None) -> MapGrid:
-    if band.transform is None:
-        raise Alos2TutError("has no georeference", where=band.source.where, remedy="Use the file as JAXA delivered it.")
-    if crs is not None:
-        if band.crs is not None and band.crs != crs:
-            warn(
-                f"{band.source.where}: states {band.crs.to_string()}, is placed by {crs.to_string()}, as was asked for"
-            )
-        return MapGrid(crs, band.transform)
-    if band.crs is None:
-        raise Alos2TutError(
-            "states no coordinate system, or one that only its maker knows",
-            where=band.source.where,
-            remedy="Give it: open_product(path, crs='EPSG:32654'), or --crs on the command line.",
-        )
-    return MapGrid(band.crs, band.transform)

@@ -1,15 +1,17 @@
-"""CEOS-ARD products (Level 2.2), the 25 m mosaic and the forest map: rasters without a leader."""
+"""Products that are rasters: GeoTIFFs of Levels 1.1 to 3.1, CEOS-ARD (Level 2.2), the 25 m mosaic, the forest map."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 from xml.etree import ElementTree
 
 from rasterio.crs import CRS
 
 from .. import geometry, radiometry
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, warn
+from .metadata import MapGrid
 from .names import (
     LOOK_SIDES,
     ORBITS,
@@ -24,40 +26,75 @@ from .names import (
     wkt_polygon,
     xml_texts,
 )
-from .open_ceos import (
-    _ASSUMED_FACTOR,
-    _absent,
-    _checked_factor,
-    _no_data_dn,
-    _of_one_shape,
-    _tiff_grid,
-)
+from .open_ceos import ASSUMED_FACTOR, ASSUMED_NOTE, absent, checked_factor, of_one_shape
 from .product import Product
 from .rasters import RasterBand
-from .reading import Layer
+from .reading import DAYS, DEGREE, Layer
 from .sources import FileSource
 
 #: from this year on the mosaic writes 1 for "no data", 0 before
 MOSAIC_NO_DATA_ONE_SINCE = 2017
-
-
-_MASK_MOSAIC = {0: "no data", 50: "ocean and water", 100: "layover", 150: "shadow", 255: "land"}
-
-
-_MASK_CARD4L = {0: "no data", 1: "valid", 2: "layover", 3: "shadow", 4: "ocean and water", 5: "invalid"}
-
-
-_FOREST = {0: "no data", 1: "forest", 2: "non-forest", 3: "water"}
-
-
 _FOREST_FOUR_CLASSES_SINCE = 2017
-
-
+_MASK_MOSAIC = {0: "no data", 50: "ocean and water", 100: "layover", 150: "shadow", 255: "land"}
+_MASK_CARD4L = {0: "no data", 1: "valid", 2: "layover", 3: "shadow", 4: "ocean and water", 5: "invalid"}
+_FOREST = {0: "no data", 1: "forest", 2: "non-forest", 3: "water"}
 #: the four classes; JAXA's codes as Google Earth Engine's catalogue lists them
 _FOREST_SINCE_2017 = {0: "no data", 1: "dense forest", 2: "non-dense forest", 3: "non-forest", 4: "water"}
+#: layers by the part of the name that says so: our name, the type of the pixels, and how they are read
+_Kinds: TypeAlias = Mapping[str, tuple[str, str, dict[str, Any]]]
 
 
-def _open_card4l(found: Found, crs: CRS | None) -> Product:
+def geotiff_fields(
+    found: Found, images: dict[str, FileSource], common: Mapping[str, Any], summary: Mapping[str, str], crs: CRS | None
+) -> dict[str, Any]:
+    """What GeoTIFFs say, as fields of a product: nothing of calibration and view."""
+    is_slc = common["level"] == "1.1"
+    types = ("complex64", "complex_int16", "complex128") if is_slc else ("uint16",)
+    bands = {pol: RasterBand.open(source, types) for pol, source in images.items()}
+    first = of_one_shape(list(bands.values()))
+    extra = [found.folder["summary.txt"]] if summary else []
+    notes = [ASSUMED_NOTE]
+    if common["mode"][0] == "W" and day_of(found.any_match["date"]) < "2016-09-28":
+        notes.append("if this is beam W2 and was ordered before 2016-09-28, its factor is −79 dB; GeoTIFF does not say")
+    return {
+        "kind": "GeoTIFF",
+        "shape": first.shape,
+        "grid": None if is_slc else _tiff_grid(first, crs),
+        "calibration_factor_db": radiometry.CALIBRATION_FACTOR_DB + (radiometry.SLC_OFFSET_DB if is_slc else 0.0),
+        "calibration_source": f"{ASSUMED_FACTOR} (GeoTIFF carries none)",
+        "bands": bands,
+        "files": found.files([*images.values(), *extra]),
+        "no_data_dn": _no_data_dn((0,), bands),
+        "gaps": [*common["gaps"], "calibration factor", "scene incidence", "looks", *(["spacing"] if is_slc else [])],
+        "notes": [*common["notes"], *notes],
+    }
+
+
+def _no_data_dn(known: Sequence[int], bands: Mapping[str, RasterBand]) -> tuple[int, ...]:
+    """Amplitudes that stand for no data: those that are known, and what the files' own tags say."""
+    tags = {band.no_data for band in bands.values() if band.no_data is not None}
+    return tuple(sorted({*known, *(int(tag) for tag in tags if tag.is_integer() and 0 <= tag <= 65535)}))
+
+
+def _tiff_grid(band: RasterBand, crs: CRS | None) -> MapGrid:
+    if band.transform is None:
+        raise Alos2TutError("has no georeference", where=band.source.where, remedy="Use the file as JAXA delivered it.")
+    if crs is not None:
+        if band.crs is not None and band.crs != crs:
+            warn(
+                f"{band.source.where}: states {band.crs.to_string()}, is placed by {crs.to_string()}, as was asked for"
+            )
+        return MapGrid(crs, band.transform)
+    if band.crs is None:
+        raise Alos2TutError(
+            "states no coordinate system, or one that only its maker knows",
+            where=band.source.where,
+            remedy="Give it: open_product(path, crs='EPSG:32654'), or --crs on the command line.",
+        )
+    return MapGrid(band.crs, band.transform)
+
+
+def open_card4l(found: Found, crs: CRS | None) -> Product:
     """CEOS-ARD Normalised Radar Backscatter: γ0, terrain-corrected, with local incidence and mask."""
     images, match = found.images(), found.any_match
     if not images:
@@ -66,154 +103,139 @@ def _open_card4l(found: Found, crs: CRS | None) -> Product:
             where=found.delivery.path,
             remedy="Download it.",
         )
-    product_id = PRODUCT_ID.fullmatch(match["product"])
-    bands = {pol: RasterBand.open(source, ("uint16",)) for pol, source in images.items()}
-    first = _of_one_shape(list(bands.values()))
-    layers, layer_sources = _card4l_layers(found, first)
+    kinds: _Kinds = {
+        "LIN": ("local_incidence", "uint16", {"unit": DEGREE, "scale": 0.01, "no_data": (0,)}),
+        "MSK": ("mask", "uint8", {"unit": "code", "meaning": _MASK_CARD4L}),
+    }
     xml = next((found.folder[name] for name, m in found.matches.items() if m["xml"]), None)
-    told = _card4l_xml(xml) if xml else {}
-    delivered = {"local incidence": "local_incidence" in layers, "mask": "mask" in layers, "summary XML": bool(told)}
-    delivered["calibration equation"] = "factor" in told
-    delivered |= dict.fromkeys(
-        (f"image {pol}" for pol in sorted(_listed_images(told.pop("root", None)) - images.keys())), False
-    )
-    return Product(
-        path=found.delivery.path,
-        kind="CEOS-ARD NRB",
-        level="2.2",
-        shape=first.shape,
-        # no file states a no-data value; DN 0 it is, exactly where the mask is 0
-        grid=_tiff_grid(first, crs),
-        polarizations=tuple(images),
-        default_polarization=found.named_polarization,
-        quantity="gamma0",
-        bands=bands,
-        layers=layers,
-        no_data_dn=_no_data_dn((0,), bands),
-        files=found.files([*images.values(), *layer_sources, *([xml] if xml else [])]),
-        scene_id=match["scene"],
-        product_id=match["product"],
-        mode=product_id["mode"] if product_id else None,
-        look_side=LOOK_SIDES[product_id["look"]] if product_id else None,
-        orbit_direction=ORBITS[product_id["orbit"]] if product_id else None,
-        orbit=int(match["orbit_number"]),
-        frame=int(match["frame"]),
-        acquired=told.pop("acquired", day_of(match["date"])),
-        calibration_factor_db=told.pop("factor", radiometry.CALIBRATION_FACTOR_DB),
-        calibration_source=told.pop("factor_source", _ASSUMED_FACTOR),
-        gaps=tuple(name for name, is_there in delivered.items() if not is_there),
-        **told,
-    )
+    # no file states a no-data value; DN 0 it is, exactly where the mask is 0
+    fields = _raster_fields(found, images, kinds, xml, crs, no_data=(0,))
+    root = read_xml(xml) if xml else None
+    stated = _card4l_xml(root, xml) if root is not None and xml else {}
+    gaps = {"local incidence": fields["layers"].get("local_incidence"), "mask": fields["layers"].get("mask")}
+    gaps |= {"summary XML": xml, "calibration equation": stated.get("calibration_factor_db")}
+    product_id = PRODUCT_ID.fullmatch(match["product"])
+    fields |= {
+        "kind": "CEOS-ARD NRB",
+        "level": "2.2",
+        "quantity": "gamma0",
+        "scene_id": match["scene"],
+        "product_id": match["product"],
+        "mode": product_id["mode"] if product_id else None,
+        "look_side": LOOK_SIDES[product_id["look"]] if product_id else None,
+        "orbit_direction": ORBITS[product_id["orbit"]] if product_id else None,
+        "orbit": int(match["orbit_number"]),
+        "frame": int(match["frame"]),
+        "acquired": day_of(match["date"]),
+        "calibration_factor_db": radiometry.CALIBRATION_FACTOR_DB,
+        "calibration_source": ASSUMED_FACTOR,
+        "gaps": tuple(absent(gaps | _missing_images(root, images), "")),
+    }
+    return Product(**fields | stated)
 
 
-def _listed_images(root: ElementTree.Element | None) -> set[str]:
-    """Polarisations whose images an XML lists."""
-    names = [element.text or "" for element in (() if root is None else root.iter("FileName"))]
-    return {match[1] for name in names if (match := re.search(r"_(HH|HV|VH|VV)_", name))}
-
-
-def _card4l_layers(found: Found, like: RasterBand) -> tuple[dict[str, Layer], list[FileSource]]:
-    layers, sources = {}, []
-    for name, match in found.matches.items():
-        if match["layer"]:
-            source = found.folder[name]
-            band = RasterBand.open(source, ("uint16",) if match["layer"] == "LIN" else ("uint8",))
-            _of_one_shape([like, band])
-            sources.append(source)
-            if match["layer"] == "LIN":
-                layers["local_incidence"] = Layer(band, "degree", scale=0.01, no_data=(0,))
-            else:
-                layers["mask"] = Layer(band, "code", meaning=_MASK_CARD4L)
-    return layers, sources
-
-
-def _card4l_xml(source: FileSource) -> dict[str, Any]:
+def _card4l_xml(root: ElementTree.Element, source: FileSource) -> dict[str, Any]:
     """What the summary XML says beyond the GeoTIFFs; its counts of lines and pixels are swapped and not used."""
-    root = read_xml(source)
     text, made = xml_texts(root), xml_texts(root.find("CARD4LProductAttributes"))
-    looks = [number(text.get(f"{axis}NumberOfLooks")) for axis in ("Azimuth", "Range")]
-    resolution = [number(text.get(f"{axis}Resolution")) for axis in ("Azimuth", "Range")]
-    told: dict[str, Any] = {
-        "root": root,
+    looks = tuple(number(text.get(f"{axis}NumberOfLooks")) for axis in ("Azimuth", "Range"))
+    resolution = tuple(number(text.get(f"{axis}Resolution")) for axis in ("Azimuth", "Range"))
+    stated: dict[str, Any] = {
         "beam": text.get("BeamID"),
         "started": text.get("StartTime"),
         "ended": text.get("EndTime"),
         "processed": made.get("ProcessingTime"),
         "software": made.get("SoftwareVersion"),
-        "looks": tuple(looks) if all(looks) else None,
-        "resolution_m": tuple(resolution) if all(resolution) else None,
+        "looks": looks if all(looks) else None,
+        "resolution_m": resolution if all(resolution) else None,
         "stated_footprint": geometry.on_earth(wkt_polygon(text.get("SourceDataGeometry"))),
         "noise_floor_db": noise_floor(root, "PerformanceIndicators"),
     }
     middle = middle_of(text.get("StartTime"), text.get("EndTime"))
     if middle:
-        told["acquired"] = middle
+        stated["acquired"] = middle
     factor = factor_of_equation(text.get("BackscatterConversionEq"))
     if factor is not None:
-        told["factor"], told["factor_source"] = _checked_factor(factor, source), "summary XML"
-    return told
+        stated |= {"calibration_factor_db": checked_factor(factor, source), "calibration_source": "summary XML"}
+    return stated
 
 
-def _open_mosaic(found: Found, crs: CRS | None) -> Product:
+def open_mosaic(found: Found, crs: CRS | None) -> Product:
     """A 1° tile (or a window of one) of JAXA's global 25 m mosaic: γ0, terrain-corrected; or of its forest map."""
-    match, beam = found.any_match, found.any_match["beam"]
-    images, year = found.images(), 2000 + int(match["year"])
-    bands = {pol: RasterBand.open(source, ("uint16",)) for pol, source in images.items()}
-    by_year = (0, 1) if year >= MOSAIC_NO_DATA_ONE_SINCE else (0,)
-    layers, layer_sources = _mosaic_layers(found, year, by_year)
-    first = _of_one_shape([*bands.values(), *(layer.band for layer in layers.values())])
+    match, beam, images = found.any_match, found.any_match["beam"], found.images()
+    year = 2000 + int(match["year"])
+    no_data = (0, 1) if year >= MOSAIC_NO_DATA_ONE_SINCE else (0,)
+    forest = _FOREST_SINCE_2017 if year >= _FOREST_FOUR_CLASSES_SINCE else _FOREST
+    kinds: _Kinds = {
+        "linci": ("local_incidence", "uint8", {"unit": DEGREE, "no_data": no_data}),
+        "mask": ("mask", "uint8", {"unit": "code", "meaning": _MASK_MOSAIC}),
+        "date": ("date", "uint16", {"unit": DAYS, "no_data": no_data}),
+        "C": ("forest", "uint8", {"unit": "code", "meaning": forest}),
+    }
     xml = found.folder.get(f"{match['tile']}_{match['year']}_{beam}.xml")
+    fields = _raster_fields(found, images, kinds, xml, crs, no_data)
+    layers = fields["layers"]
     root = read_xml(xml) if xml else None
-    told = xml_texts(root)
-    factor = factor_of_equation(told.get("BackscatterConversionEq"))
-    gaps: dict[str, Any] = {"tile's XML": xml, "observation mode": told.get("ObservationMode")}
+    text = xml_texts(root)
+    factor = factor_of_equation(text.get("BackscatterConversionEq"))
+    gaps: dict[str, Any] = {"tile's XML": xml, "observation mode": text.get("ObservationMode")}
     if images:
         gaps |= {"calibration equation": factor, "local incidence": layers.get("local_incidence")}
-        gaps |= dict.fromkeys(f"image {pol}" for pol in sorted(_listed_images(root) - images.keys()))
+        gaps |= _missing_images(root, images)
     return Product(
-        path=found.delivery.path,
+        **fields,
         kind="forest map" if "forest" in layers and not images else "25 m mosaic",
         level="mosaic",
-        shape=first.shape,
-        grid=_tiff_grid(first, crs),
-        polarizations=tuple(images),
-        default_polarization=found.named_polarization,
         quantity="gamma0" if images else "",
         calibration_factor_db=(
-            radiometry.CALIBRATION_FACTOR_DB if factor is None or xml is None else _checked_factor(factor, xml)
+            radiometry.CALIBRATION_FACTOR_DB if factor is None or xml is None else checked_factor(factor, xml)
         ),
         calibration_source="JAXA's published constant for the mosaic" if factor is None else "the tile's XML",
-        bands=bands,
-        layers=layers,
-        files=found.files([*images.values(), *layer_sources, *([xml] if xml else [])]),
-        no_data_dn=_no_data_dn(by_year, bands),
         scene_id=f"{match['tile']}_{match['year']}",
-        acquired=told.get("FirstAcquistionDate") or told.get("FirstAcquisitionDate") or str(year),
-        processed=told.get("ProcessingTime"),
-        mode=told.get("ObservationMode"),
-        beam=told.get("BeamID"),
+        acquired=text.get("FirstAcquistionDate") or text.get("FirstAcquisitionDate") or str(year),
+        processed=text.get("ProcessingTime"),
+        mode=text.get("ObservationMode"),
+        beam=text.get("BeamID"),
         look_side=LOOK_SIDES[beam[5]] if beam else None,
         orbit_direction=ORBITS[beam[4]] if beam else None,
-        software=told.get("SoftwareVersion"),
+        software=text.get("SoftwareVersion"),
         noise_floor_db=noise_floor(root, "NoiseEquivalentSigma0"),
-        gaps=tuple(_absent(gaps, "")),
+        gaps=tuple(absent(gaps, "")),
         notes=("classes of the forest map are those of its year's edition",) if "forest" in layers else (),
     )
 
 
-def _mosaic_layers(found: Found, year: int, missing: tuple[int, ...]) -> tuple[dict[str, Layer], list[FileSource]]:
-    """Local incidence (whole degrees), mask, date (days since 2014-05-24), forest classes."""
-    forest = _FOREST_SINCE_2017 if year >= _FOREST_FOUR_CLASSES_SINCE else _FOREST
-    kinds: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
-        "linci": ("local_incidence", ("uint8",), {"unit": "degree", "no_data": missing}),
-        "mask": ("mask", ("uint8",), {"unit": "code", "meaning": _MASK_MOSAIC}),
-        "date": ("date", ("uint16",), {"unit": "days since 2014-05-24", "no_data": missing}),
-        "C": ("forest", ("uint8",), {"unit": "code", "meaning": forest}),
-    }
+def _raster_fields(
+    found: Found,
+    images: Mapping[str, FileSource],
+    kinds: _Kinds,
+    xml: FileSource | None,
+    crs: CRS | None,
+    no_data: tuple[int, ...],
+) -> dict[str, Any]:
+    """Images, and layers (incidence, mask, date, forest classes) that lie upon them, as fields of a product."""
+    bands = {pol: RasterBand.open(source, ("uint16",)) for pol, source in images.items()}
     layers, sources = {}, []
     for file_name, match in found.matches.items():
         if match["layer"]:
-            name, types, options = kinds[match["layer"]]
-            layers[name] = Layer(RasterBand.open(found.folder[file_name], types), **options)
+            name, dtype, options = kinds[match["layer"]]
+            layers[name] = Layer(RasterBand.open(found.folder[file_name], (dtype,)), **options)
             sources.append(found.folder[file_name])
-    return layers, sources
+    first = of_one_shape([*bands.values(), *(layer.band for layer in layers.values())])
+    return {
+        "path": found.delivery.path,
+        "shape": first.shape,
+        "grid": _tiff_grid(first, crs),
+        "polarizations": tuple(images),
+        "default_polarization": found.named_polarization,
+        "bands": bands,
+        "layers": layers,
+        "files": found.files([*images.values(), *sources, *([xml] if xml else [])]),
+        "no_data_dn": _no_data_dn(no_data, bands),
+    }
+
+
+def _missing_images(root: ElementTree.Element | None, images: Mapping[str, FileSource]) -> dict[str, None]:
+    """Images that an XML lists and that are not there, as gaps."""
+    names = [element.text or "" for element in (() if root is None else root.iter("FileName"))]
+    listed = {match[1] for name in names if (match := re.search(r"_(HH|HV|VH|VV)_", name))}
+    return dict.fromkeys(f"image {pol}" for pol in sorted(listed - images.keys()))

@@ -8,34 +8,25 @@ Level 2.2 were checked on real files.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rasterio.crs import CRS
 
+from .. import geometry
 from ..core.errors import Alos2TutError, warn
+from .ceos import read_summary
 from .georeference import lies_on_earth, parsed_crs
-from .names import (
-    LOOK_SIDES,
-    ORBITS,
-    PRODUCT_ID,
-    Found,
-    day_of,
-    find_product,
-)
-from .open_ceos import (
-    _ALTERED_RANGE,
-    _browse,
-    _ceos_parts,
-    _missing_images,
-    _of_one_scan,
-    _summary,
-    _tiff_parts,
-    _told_by_summary,
-)
-from .open_rasters import _open_card4l, _open_mosaic
+from .names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, day_of, find_product, iso_time, number
+from .open_ceos import ceos_fields, says_simulated
+from .open_rasters import geotiff_fields, open_card4l, open_mosaic
 from .product import Product
+from .sources import FileSource
 
 LEVELS = ("1.1", "1.5", "2.1", "3.1")
+_ALTERED_RANGE = "Level 3.1 has noise reduced and its dynamic range compressed: σ0 is not what Level 1.5 would give"
 
 
 def open_product(path: str | Path, *, crs: str | CRS | None = None, scan: int | None = None) -> Product:
@@ -68,7 +59,7 @@ def open_found(found: Found, *, crs: str | CRS | None = None, scan: int | None =
     elif scan is not None:
         raise Alos2TutError(f"scan={scan} is asked for, but only Level 1.1 has scans", where=found.delivery.path)
     else:
-        product = (_open_card4l if found.kind == "card4l" else _open_mosaic)(found, system)
+        product = (open_card4l if found.kind == "card4l" else open_mosaic)(found, system)
     if product.grid is not None and not lies_on_earth(product.grid, product.shape):
         raise Alos2TutError(
             f"with the coordinate system {product.crs.to_string()} the product lies nowhere on Earth",
@@ -76,9 +67,6 @@ def open_found(found: Found, *, crs: str | CRS | None = None, scan: int | None =
             remedy="Give the right one: open_product(path, crs='EPSG:32654'), or --crs on the command line.",
         )
     return product
-
-
-# --- Levels 1.1, 1.5, 2.1 and 3.1
 
 
 def _open_delivered(found: Found, crs: CRS | None, scan: int | None) -> Product:
@@ -127,9 +115,9 @@ def _open_delivered(found: Found, crs: CRS | None, scan: int | None) -> Product:
         "browse_jpeg": _browse(found, next(iter(images))),
         "gaps": gaps,
         "notes": notes,
-        **_told_by_summary(summary),
+        **_fields_of_summary(summary),
     }
-    parts = (_tiff_parts if is_tiff else _ceos_parts)(found, images, common, summary, crs)
+    parts = (geotiff_fields if is_tiff else ceos_fields)(found, images, common, summary, crs)
     fields = common | parts
     fields["acquired"] = fields["acquired"] or day_of(found.any_match["date"])
     return Product(**fields | {name: tuple(fields[name]) for name in ("gaps", "notes")})
@@ -145,10 +133,83 @@ def _of_one_format(found: Found) -> tuple[Found, bool]:
     return found.of(*kept), is_tiff
 
 
-# --- GeoTIFF
+def _of_one_scan(found: Found, scan: int | None) -> tuple[Found, str | None, tuple[int, ...]]:
+    """With the images of one scan only, its label (``F1``), and the numbers that there are."""
+    labels = sorted({m["scan"] for m in found.matches.values() if m["scan"] and m["kind"] == "IMG"})
+    scans = tuple(sorted({int(label[1]) for label in labels}))
+    named = found.named["scan"] if found.named is not None else None
+    if scan is None and not labels:
+        return found, None, ()
+    wanted = [label for label in labels if int(label[1]) == (scan if scan is not None else scans[0])]
+    if named and (scan is None or scan == int(named[1])):
+        wanted = [named]
+    if not wanted:
+        told = f"Scans: {', '.join(map(str, scans))}." if scans else "It has no scans."
+        raise Alos2TutError(f"has no scan {scan}", where=found.delivery.path, remedy=told)
+    if len(wanted) > 1:
+        raise Alos2TutError(
+            f"holds one scan twice: {' and '.join(wanted)}", where=found.delivery.path, remedy="Name the file you mean."
+        )
+    if scan is None and named is None and len(scans) > 1:
+        warn(f"{found.delivery.path}: scan {scans[0]} of {', '.join(map(str, scans))} is open; scan=… opens another")
+    kept = [name for name, m in found.matches.items() if m["kind"] != "IMG" or m["scan"] == wanted[0]]
+    return found.of(*kept), wanted[0], scans
 
 
-# --- Level 2.2
+def _summary(found: Found) -> tuple[dict[str, str], list[str], list[str]]:
+    """``summary.txt``, unless it is that of another product; gaps and notes that it gives rise to."""
+    source = found.folder.get("summary.txt")
+    if source is None:
+        return {}, ["summary.txt"], []
+    try:
+        summary = read_summary(source)
+    except Alos2TutError as error:  # a product is read without it, too
+        return {}, ["summary.txt"], [f"summary.txt {error.problem}"]
+    match = found.any_match
+    for key, own in (("Scs_SceneID", match["scene"]), ("Pds_ProductID", match["product"])):
+        if summary.get(key) not in (None, own):
+            return {}, ["summary.txt"], [f"summary.txt is that of another product, {summary[key]}, and was not used"]
+    return summary, [], []
 
 
-# --- 25 m mosaic and forest map
+def _missing_images(
+    found: Found, images: Mapping[str, FileSource], summary: Mapping[str, str], label: str | None
+) -> list[str]:
+    """Polarisations that the summary lists and that are not here."""
+    pattern = re.compile(rf"IMG-(HH|HV|VH|VV)-{re.escape(found.identity)}{f'-{label}' if label else ''}(?i:\.tiff?)?")
+    listed = [pattern.fullmatch(text) for key, text in summary.items() if "ProductFileName" in key]
+    missing = sorted({match[1] for match in listed if match} - images.keys())
+    if missing:
+        warn(f"{found.delivery.path}: the images of {', '.join(missing)}, which summary.txt lists, are not here")
+    return [f"image {pol}" for pol in missing]
+
+
+def _fields_of_summary(summary: Mapping[str, str]) -> dict[str, Any]:
+    """Times, view, footprint, and who made it."""
+    maker = summary.get("Odi_SiteDateTime", "") + summary.get("Lbi_ProcessFacility", "")
+    return {
+        "acquired": iso_time(summary.get("Img_SceneCenterDateTime")),
+        "started": iso_time(summary.get("Img_SceneStartDateTime")),
+        "ended": iso_time(summary.get("Img_SceneEndDateTime")),
+        # PROCESS:JAPAN-JAXA-ALOS2-EICS  20150320 080952
+        "processed": iso_time(" ".join(summary.get("Odi_SiteDateTime", "").split()[-2:])),
+        "off_nadir_deg": number(summary.get("Img_OffNadirAngle")) or None,
+        "stated_footprint": _summary_footprint(summary),
+        "simulated": says_simulated(maker),
+    }
+
+
+def _summary_footprint(summary: Mapping[str, str]) -> tuple[tuple[float, float], ...]:
+    corners = []
+    for corner in ("LeftTop", "RightTop", "RightBottom", "LeftBottom"):
+        pair = [number(summary.get(f"Img_ImageScene{corner}{axis}")) for axis in ("Longitude", "Latitude")]
+        if pair[0] is None or pair[1] is None:
+            return ()
+        corners.append((pair[0], pair[1]))
+    return geometry.on_earth(tuple(corners))
+
+
+def _browse(found: Found, polarization: str) -> Any:
+    """JAXA's own quick-look, if it came along."""
+    source = found.folder.get(f"BRS-{polarization}-{found.identity}.jpg")
+    return None if source is None else source.read_all
