@@ -1,26 +1,28 @@
-"""The command line: one command per stage. Nothing heavy is imported before a command runs."""
+"""The command line: one command per stage. Nothing heavy is imported before a command runs.
+
+A command stands in the table by :func:`_command`, with its own arguments; those of a stage have an option for each of
+its settings, which are made from its config when the command is asked for.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .configs import describe_settings, encoder_presets, load_config, profile_names
-from .core.artifacts import read_json
-from .core.errors import Alos2TutError, Alos2TutWarning, Stopped
+from .core.errors import Alos2TutError, Alos2TutWarning, Stopped, closest
 from .core.version import __version__
-from .dataset.legend import legend_names
-from .dataset.store import SPLITS
 
 #: exit status for bad input or an impossible request
 _REFUSED = 2
@@ -30,26 +32,21 @@ _STOPPED = 75
 _EXTRA_OF = dict.fromkeys(("torch", "timm", "lightning", "safetensors", "tensorboard"), "train")
 _EXTRA_OF |= dict.fromkeys(("sklearn", "threadpoolctl"), "train")
 _EXTRA_OF |= dict.fromkeys(("matplotlib", "papermill", "ipywidgets", "IPython", "nbformat"), "notebooks")
-_CRS_HELP = "coordinate system that the product lacks or states wrongly, as in EPSG:32654"
 #: what an interrupted command does when it is given again
 _AGAIN = dict.fromkeys(("pretrain", "finetune", "compare"), "continues from its last checkpoint")
 _AGAIN |= dict.fromkeys(("build-dataset", "map"), "goes on where it was")
 _AGAIN |= {"fetch": "starts this file anew, and keeps those that are whole"}
-_TRAINING_ENDS = (
-    "SIGTERM, SIGUSR1 or stop_after_minutes end a training after its current step with a checkpoint, status 75 (under\n"
-    "torchrun 0) and stopped.json in its folder; the same command goes on."
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2: refused, with one line that says why)."""
     _print_what_can_be_shown()
-    options = _parser().parse_args(arguments)
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = _print_warning
     try:
-        return options.run(options) or 0
+        return _COMMANDS[options.command].run(options) or 0
     except Alos2TutError as error:
-        print(f"alos2tut: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"alos2tut: {_with_flags(' '.join(str(error).split()), options.flags)}", file=sys.stderr)
         return _REFUSED
     except Stopped as stopped:
         if os.environ.get("RANK", "0") == "0":
@@ -100,262 +97,165 @@ def _print_warning(message: Warning | str, category: type[Warning], *place: Any,
         sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+# --- commands and their options ---------------------------------------------------------------------------------------
+
+_Argument = tuple[tuple[str, ...], dict[str, Any]]
+_Run = Callable[[argparse.Namespace], int | None]
+
+
+@dataclass(frozen=True)
+class _Command:
+    """A function whose docstring is the help and whose result the exit status (None: 0), and what the command takes."""
+
+    run: _Run
+    arguments: Sequence[_Argument]
+    #: those whose settings have options; ``--set`` and ``--config`` are of the first
+    stages: Sequence[str]
+    #: settings that have none
+    without: Sequence[str]
+
+
+_COMMANDS: dict[str, _Command] = {}
+
+
+def _command(*arguments: _Argument, stages: Sequence[str] = (), without: Sequence[str] = ()) -> Callable[[_Run], _Run]:
+    """Put a function into the table of commands, under its name."""
+
+    def entered(run: _Run) -> _Run:
+        _COMMANDS[run.__name__.strip("_").replace("_", "-")] = _Command(run, arguments, stages, without)
+        return run
+
+    return entered
+
+
+def _arg(*names: str, **options: Any) -> _Argument:
+    """What ``ArgumentParser.add_argument`` takes."""
+    return names, options
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that makes the options of a command when it is asked for, and knows what a mistyped one may mean."""
+
+    command: _Command | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
+        """As argparse has it; an option that is not known is an error of this command."""
+        if self.command is None:
+            return super().parse_known_args(args, namespace)
+        _add_options(self, self.command)
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = [flag for action in self._actions for flag in action.option_strings if len(flag) > 2]
+            self.error(f"unknown argument '{unknown[0]}'. {closest(unknown[0].partition('=')[0], known)}")
+        return found, unknown
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """What a command line asks for; help and errors end the process, as argparse does it."""
+    parser = _Parser(
         prog="alos2tut", description="From ALOS-2 PALSAR-2 products to land-cover maps.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"alos2tut {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    info = _command(commands, "info", _info, "what a product, a dataset or a weights file is")
-    info.add_argument("path", metavar="PATH", help="product (folder or file), dataset folder or .safetensors file")
-    info.add_argument("--crs", help=_CRS_HELP)
-    info.add_argument(
-        "--scan", type=int, metavar="N", help="scan of a ScanSAR product of Level 1.1 (default: the first)"
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", dest="command", parser_class=_Parser
     )
-    info.add_argument("--json", action="store_true", help="all metadata as JSON")
-
-    verify = _command(commands, "verify", _verify, "check a product's files against each other, or a dataset's hashes")
-    verify.add_argument("path", metavar="PATH", help="product (folder, file or archive) or dataset, damaged or not")
-    verify.add_argument("--crs", help=_CRS_HELP)
-    verify.add_argument("--json", action="store_true", help="the report as JSON")
-    verify.epilog = (
-        "The report names no folders and may be sent to others. Exit status: 0 if nothing differs and all is\n"
-        "readable, 1 if not, 2 if there is neither product nor dataset."
-    )
-
-    fetch = _command(commands, "fetch", _fetch, "download a published data set, or say how to get it")
-    fetch.add_argument("name", metavar="NAME", nargs="?", help="data set, as --list shows it")
-    fetch.add_argument("--list", action="store_true", help="the data sets there are; with NAME: all known of it")
-    fetch.add_argument("--json", action="store_true", help="with --list: as JSON, with all that is known")
-    fetch.add_argument("--folder", metavar="DIR", default="data", help="folder of all data sets (default data)")
-    fetch.add_argument("--manifest", metavar="FILE", help="a list of data sets of your own, as data_manifest.yaml")
-    fetch.epilog = (
-        "Files arrive whole or not at all and are not unpacked: products are read in their archives. Checksums are\n"
-        "kept in DIR/NAME/checksums.json. What is there already is checked and not downloaded again. Exit status: 2\n"
-        "if files are missing in the end, also where it takes steps by hand, which are then listed."
-    )
-
-    cache = _command(commands, "cache", _cache, "where compressed archives are unpacked, and how much that takes")
-    cache.add_argument("--clear", action="store_true", help="remove what is there; it is unpacked anew when needed")
-
-    simulate = _command(commands, "simulate", _simulate, "write a simulated Level 2.1 product and its label tile")
-    simulate.add_argument("out_dir", metavar="OUT_DIR", help="folder to make")
-    simulate.add_argument("--seed", type=int, default=0, help="equal seeds give equal bytes on one machine (default 0)")
-    simulate.add_argument("--size-px", type=int, nargs="+", default=[4096], metavar="N", help="rows and columns")
-    simulate.add_argument("--season", default="autumn", help="autumn (default), winter, spring or summer")
-    simulate.add_argument(
-        "--corner", type=float, nargs=2, metavar=("LON", "LAT"), help="south-west corner (default: Sagami Bay)"
-    )
-
-    build = _stage(commands, "build-dataset", "dataset", _build_dataset, "cut products and labels into patches")
-    build.add_argument(
-        "products", nargs="*", metavar="PRODUCT", help="products: folders, files, 'patterns*' or CSV tables of paths"
-    )
-    build.add_argument(
-        "--labels", nargs="+", metavar="RASTER", help="label rasters that cover them, or folders of them"
-    )
-    build.add_argument("--legend", help=f"{', '.join(legend_names())}, or a YAML file")
-    build.add_argument("--polarization", help="channel to read (default: the only one, else HH)")
-    build.add_argument("--crs", help=_CRS_HELP)
-    build.add_argument("--on-error", help="a product that cannot be read: raise (default) or skip")
-    build.add_argument("--workers", type=int, help="processes (default: as many as cores, at most one per product)")
-    build.add_argument(
-        "--dry-run", action="store_true", help="only estimate patches, classes, bytes and hours; write nothing"
-    )
-
-    export = _command(commands, "export-patches", _export_patches, "write a dataset as one GeoTIFF per patch")
-    export.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
-    export.add_argument("folder", metavar="FOLDER", help="folder to make, in the layout of the paper's authors")
-
-    imported = _command(commands, "import-patches", _import_patches, "read one GeoTIFF per patch into a dataset")
-    imported.add_argument("folder", metavar="FOLDER", help="holds patches and lists, in the layout of the authors")
-    imported.add_argument("out", metavar="OUT_DIR", help="the dataset's folder to make")
-    for split in SPLITS:
-        imported.add_argument(f"--{split}", metavar="FILE", help=f"the list's file in FOLDER (default {split}.csv)")
-    imported.add_argument(
-        "--labels", nargs="+", default=[], metavar="RASTER", help="where no labels lie beside patches"
-    )
-    imported.add_argument("--legend", help="of the labels (default: that beside the patches, else japan_9)")
-    imported.add_argument(
-        "--quantity", help="sigma0 or gamma0 (default: as the patches' description says, else sigma0)"
-    )
-    imported.add_argument("--polarization", help="of the patches (default: as their description or names say)")
-    imported.add_argument(
-        "--buffer-m",
-        type=float,
-        help="ground so near to held-out ground is in no other list (default: as described, or 0)",
-    )
-    imported.add_argument(
-        "--on-overlap", default="raise", help="lists that share ground: raise (default) or drop training patches"
-    )
-
-    pretrain = _stage(commands, "pretrain", "pretrain", _pretrain, "pretrain an encoder: SAR-W-SimMIM")
-    pretrain.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
-    pretrain.add_argument(
-        "--init", metavar="ENCODER", help="encoder.safetensors or its folder to go on from; none: random initialisation"
-    )
-    pretrain.add_argument(
-        "--dry-run", action="store_true", help="only check the settings, and say the folder, steps and operations"
-    )
-
-    probe = _command(commands, "probe", _probe, "judge encoders by small classifiers on their frozen features")
-    probe.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
-    probe.add_argument(
-        "encoders", nargs="+", metavar="ENCODER", help="encoder.safetensors or its folder, or NAME=PATH of one"
-    )
-    probe.add_argument("--seeds", type=int, default=5, metavar="N", help="draws of training patches (default 5)")
-    probe.add_argument("--patches", type=int, default=500, metavar="N", help="at most, of each list (default 500)")
-    probe.add_argument("--batch-size", type=int, default=32, metavar="N", help="patches per forward pass (default 32)")
-    probe.add_argument(
-        "--allow-other-signal", action="store_true", help="only warn of a signal that an encoder was not trained on"
-    )
-    probe.add_argument("--json", action="store_true", help="the scores of every seed, as JSON")
-    probe.epilog = (
-        "Trained on the list train, scored on val, by balanced accuracy: the mean recall of the classes. Beside the\n"
-        "encoders stand random weights of the first one's architecture, and mean and variation of the raw power: what\n"
-        "was learned should beat both. Nothing is written."
-    )
-
-    finetune = _stage(commands, "finetune", "finetune", _finetune, "train a segmenter")
-    finetune.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
-    finetune.add_argument(
-        "--init", metavar="ENCODER", help="encoder.safetensors or its folder; none: random initialisation"
-    )
-
-    compare = _stage(
-        commands, "compare", "finetune", _compare, "fine-tune from several starts, over label budgets and seeds"
-    )
-    compare.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
-    compare.add_argument(
-        "--start",
-        action="append",
-        default=[],
-        metavar="NAME[=ENCODER]",
-        help="an encoder.safetensors or its folder; without it, random weights; repeatable, the first is the reference",
-    )
-    compare.add_argument("--budgets", nargs="+", default=["all"], metavar="N", help="labelled patches, or all")
-    compare.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N − 1 (default 3)")
-
-    evaluate = _stage(commands, "evaluate", "evaluate", _evaluate, "score a segmenter on the test list")
-    evaluate.add_argument("dataset", metavar="DATASET", help="a dataset's folder")
-    evaluate.add_argument("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, or its folder")
-    evaluate.add_argument("--baseline", metavar="SEGMENTER", help="another one to compare with")
-    evaluate.epilog = f"{evaluate.epilog}\nProcesses that torchrun starts share the patches; the scores are the same."
-
-    map_ = _command(commands, "map", _map, "map a whole product")
-    map_.add_argument("product", metavar="PRODUCT", help="product (folder or file)")
-    map_.add_argument("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, or its folder")
-    map_.add_argument("out", metavar="OUT.tif", help="the Cloud-Optimized GeoTIFF to write")
-    map_.add_argument("--labels", nargs="+", default=(), metavar="LABELS", help="label rasters to compare the map with")
-    map_.add_argument("--probability", action="store_true", help="write the probability of the mapped class, too")
-    map_.add_argument("--entropy", action="store_true", help="write the entropy of the class probabilities, too")
-    map_.add_argument("--flips", action="store_true", help="average over mirror images of each tile: 4 times the work")
-    map_.add_argument("--no-preview", dest="preview", action="store_false", help="draw no picture of the map")
-    map_.add_argument("--overwrite", action="store_true", help="replace an older map that was made of something else")
-    map_.add_argument("--overlap-px", type=int, help="pixels neighbouring tiles share (default: a quarter of a tile)")
-    map_.add_argument("--batch-size", type=int, default=8, help="tiles per forward pass at most (default 8)")
-    map_.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the work (default 1)")
-    map_.add_argument("--devices", nargs="+", default=(), metavar="NAME", help="GPUs that do: cuda:0 cuda:1")
-    map_.add_argument("--polarization", help="channel to read (default: the one trained on)")
-    map_.add_argument(
-        "--convert", action="store_true", help="convert another quantity or pixel size than those trained on"
-    )
-    map_.add_argument(
-        "--allow-other-signal", action="store_true", help="only warn of a quantity or polarisation not trained on"
-    )
-    map_.add_argument("--crs", help=_CRS_HELP)
-    map_.epilog = (
-        "A run that is stopped goes on where it was when it is called again. Beside OUT.tif lie OUT_preview.png and,\n"
-        "as asked for, OUT_probability.tif, OUT_entropy.tif, OUT_agreement.json and OUT_difference.tif."
-    )
-
-    convert = _command(commands, "convert", _convert, "make a checkpoint of others a weights file of this package")
-    convert.add_argument("source", metavar="IN", help="Microsoft's Swin, SimMIM's or the paper's authors' checkpoint")
-    convert.add_argument("target", metavar="OUT.safetensors", help="the encoder's or segmenter's file to write")
-    convert.add_argument(
-        "--image-px", type=int, nargs="+", metavar="N", help="side, or height and width, where the file does not tell"
-    )
-    convert.add_argument("--window-size", type=int, metavar="N", help="interpolate to attention windows of N tokens")
-    convert.add_argument("--num-heads", type=int, metavar="N", help="of a ViT without a table of biases")
-    convert.add_argument("--mean-db", type=float, nargs="+", metavar="DB", help="of each channel (default: authors')")
-    convert.add_argument("--std-db", type=float, nargs="+", metavar="DB", help="alike, the spread")
-    convert.add_argument("--quantity", help="of the input: sigma0 (default) or gamma0")
-    convert.add_argument("--polarizations", nargs="+", metavar="POL", help="by channel (default HH)")
-    convert.add_argument("--spacing-m", type=float, metavar="M", help="pixel size (default 5)")
-    convert.add_argument("--legend", help="of a segmenter: a name or a YAML file (default: japan_9 for nine classes)")
-    convert.add_argument("--attribution", metavar="TEXT", help="who is to be named for the data it was trained on")
-    convert.add_argument("--simulated", action="store_true", help="it was trained on simulated data")
-    convert.add_argument("--drop-unknown", action="store_true", help="leave out entries that are not known here")
-    convert.epilog = "Nothing in the checkpoint is run. The report says what became of each of its entries."
-
-    weights = _command(commands, "export-weights", _export_weights, "write weights under the names of others")
-    weights.add_argument("source", metavar="IN", help="encoder.safetensors, segmenter.safetensors, or its folder")
-    weights.add_argument("target", metavar="OUT", help="the .pth or .safetensors file to write")
-    weights.add_argument("--layout", default="microsoft", help="names: microsoft (default) or authors")
-    return parser
+    for name, command in _COMMANDS.items():
+        text, _, epilog = inspect.cleandoc(command.run.__doc__ or name).partition("\n\n")
+        commands.add_parser(
+            name,
+            help=f"{text[0].lower()}{text[1:].rstrip('.')}",
+            description=text,
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        ).command = command
+    asked = next((word for word in arguments if not word.startswith("-")), None)
+    if asked is not None and asked not in _COMMANDS:
+        parser.error(f"unknown command '{asked}'. {closest(asked, _COMMANDS)}")
+    return parser.parse_args(arguments)
 
 
-def _command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], text: str
-) -> argparse.ArgumentParser:
-    """A command; what ``run`` returns is the exit status, None means 0."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.set_defaults(run=run, command=name)
-    return command
+def _add_options(parser: argparse.ArgumentParser, command: _Command) -> None:
+    """A command's own arguments; a profile, a settings file and an option for each setting of its stages."""
+    own = [parser.add_argument(*names, **options) for names, options in command.arguments]
+    #: what arguments of functions are called here
+    flags = {action.dest: action.option_strings[0] for action in own if action.option_strings}
+    parser.set_defaults(flags=flags)
+    if not command.stages:
+        return
+    from .configs import describe_settings, encoder_presets, profile_names
 
-
-def _stage(
-    commands: Any, name: str, stage: str, run: Callable[[argparse.Namespace], int | None], text: str
-) -> argparse.ArgumentParser:
-    """A command with a profile, a settings file and single settings, which its help lists."""
-    command = _command(commands, name, run, text)
-    command.set_defaults(stage=stage)
-    command.add_argument("--profile", default="quick", help=f"{', '.join(profile_names())} (default quick)")
-    command.add_argument("--config", metavar="FILE", help="YAML file of settings")
-    command.add_argument(
+    positional = " ".join(str(action.metavar) for action in own if not action.option_strings)
+    parser.usage = f"{parser.prog} {positional} [options]"
+    parser.set_defaults(stage=command.stages[0])
+    parser.add_argument("--profile", default="quick", help=f"{', '.join(profile_names())} (default quick)")
+    parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
+    parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="one setting; repeatable"
     )
-    command.add_argument("--work-dir", help="folder for results (default work)")
-    command.add_argument("--seed", type=int, help="default 0")
-    lines = [f"  {key} = {json.dumps(value)}\n      {text}" for key, value, text in describe_settings(stage)]
-    if stage in ("pretrain", "finetune"):
-        lines += [f"encoders by name, as in --set encoder=NAME: {', '.join(encoder_presets())}", _TRAINING_ENDS]
-    command.epilog = "settings, as in the profile 'quick':\n" + "\n".join(lines)
-    return command
+    taken, by_set = {action.dest for action in own} | set(command.without), []
+    group = parser.add_argument_group("settings", "and their values in the profile 'quick'")
+    for key, value, text, kind in (setting for stage in command.stages for setting in describe_settings(stage)):
+        if key in taken:
+            continue
+        taken.add(key)
+        described = f"{text.replace('``', '')} ({json.dumps(value, ensure_ascii=False, default=str)})"
+        if "." in key or isinstance(value, dict):
+            by_set.append(f"  {key}\n      {described}")
+            continue
+        flag = key.replace("_", "-")
+        form: dict[str, Any] = {"metavar": "VALUE", "nargs": "+" if "tuple" in str(kind) else None}
+        if isinstance(value, bool):
+            form = {"action": argparse.BooleanOptionalAction}
+        group.add_argument(f"--{flag}", default=None, help=described.replace("%", "%%"), **form)
+        flags[key] = f"--no-{flag}" if value is True else f"--{flag}"
+    if by_set:
+        presets = [f"  encoder\n      by name, as in --set encoder=NAME: {', '.join(encoder_presets())}"]
+        lines = by_set + presets * any("  encoder." in line for line in by_set)
+        parser.epilog = "\n".join(["settings by --set KEY=VALUE alone:", *lines, "", parser.epilog or ""])
 
 
-def _config(options: argparse.Namespace, **values: Any) -> Any:
-    if hasattr(options, "seed"):
-        values["seed"] = options.seed
-    return load_config(
-        options.stage,
-        options.profile,
-        file=options.config,
-        overrides=options.overrides,
-        work_dir=options.work_dir,
-        **values,
-    )
+def _config(options: argparse.Namespace, stage: str | None = None) -> Any:
+    """The settings of a command's first stage; or those of another one, of which ``--set`` does not speak."""
+    from .configs import STAGES, load_config
+
+    known = {field.name for field in fields(STAGES[stage or options.stage])}
+    given = {key: value for key, value in vars(options).items() if key in known and value not in (None, [])}
+    if stage is not None:
+        return load_config(stage, options.profile, **given)
+    return load_config(options.stage, options.profile, file=options.config, overrides=options.overrides, **given)
 
 
-def _content(path: Path, crs: str | None, scan: int | None) -> dict[str, Any]:
-    """What is known of a weights file or a product."""
-    if path.suffix == ".safetensors":
-        from .networks.weights import read_header
-
-        return read_header(path)
-    from .products.opening import open_product
-
-    return open_product(path, crs=crs, scan=scan).to_dict()
+def _named(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in names}
 
 
+def _with_flags(message: str, flags: dict[str, str]) -> str:
+    """A message in which arguments of functions are named as this command's options."""
+
+    def as_flags(words: re.Match[str]) -> str:
+        return f"({', '.join(flags.get(word, word) for word in words[1].split(', '))})"
+
+    names = "|".join(map(re.escape, flags))
+    message = re.sub(rf"^({names})(?=: )|(?<![\w.'-])({names})(?==)", lambda name: flags[name[0]], message)
+    return re.sub(r"\(([a-z_]+(?:, [a-z_]+)*)\)", as_flags, message)
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+_CRS = _arg("--crs", help="coordinate system that the product lacks or states wrongly, as in EPSG:32654")
+_JSON = _arg("--json", action="store_true", help="all of it as JSON")
+_DATASET = _arg("dataset", metavar="DATASET", help="a dataset's folder")
+
+
+@_command(
+    _arg("path", metavar="PATH", help="product (folder or file), dataset folder or .safetensors file"),
+    _CRS,
+    _arg("--scan", type=int, metavar="N", help="scan of a ScanSAR product of Level 1.1 (default: the first)"),
+    _JSON,
+)
 def _info(options: argparse.Namespace) -> None:
+    """What a product, a dataset or a weights file is."""
     path = Path(options.path)
     if (path / "dataset.json").is_file():
         from .dataset.store import open_dataset
@@ -363,19 +263,30 @@ def _info(options: argparse.Namespace) -> None:
         dataset = open_dataset(path)
         print(_to_json(dataset.content) if options.json else dataset.describe())
         return
-    content = _content(path, options.crs, options.scan)
-    if options.json:
-        print(_to_json(content))
-        return
-    # what is not known is in the JSON, and named under gaps
-    known = {key: value for key, value in content.items() if value not in (None, [], {})}
-    width = max(len(key) for key in known)
-    for key, value in known.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        print(f"{key:<{width}}  {text}")
+    from .core.tables import facts
+
+    if path.suffix == ".safetensors":
+        from .networks.weights import read_header
+
+        content = read_header(path)
+    else:
+        from .products.opening import open_product
+
+        content = open_product(path, crs=options.crs, scan=options.scan).to_dict()
+    print(_to_json(content) if options.json else facts(content))
 
 
+@_command(
+    _arg("path", metavar="PATH", help="product (folder, file or archive) or dataset, damaged or not"),
+    _CRS,
+    _JSON,
+)
 def _verify(options: argparse.Namespace) -> int:
+    """Check a product's files against each other, or a dataset's hashes.
+
+    The report names no folders and may be sent to others. Exit status: 0 if nothing differs and all is
+    readable, 1 if not, 2 if there is neither product nor dataset.
+    """
     if (Path(options.path) / "dataset.json").is_file():
         from .dataset.verify import verify_dataset
 
@@ -388,15 +299,20 @@ def _verify(options: argparse.Namespace) -> int:
     return 1 if report.differ or report.unreadable else 0
 
 
-def _cache(options: argparse.Namespace) -> None:
-    from .core.cache import clear_cache, describe_cache
-
-    if options.clear:
-        _say(f"{clear_cache() / 2**20:,.1f} MiB freed")
-    _say(describe_cache())
-
-
+@_command(
+    _arg("name", metavar="NAME", nargs="?", help="data set, as --list shows it"),
+    _arg("--list", action="store_true", help="the data sets there are; with NAME: all known of it"),
+    _arg("--json", action="store_true", help="with --list: as JSON, with all that is known"),
+    _arg("--folder", metavar="DIR", default="data", help="folder of all data sets (default data)"),
+    _arg("--manifest", metavar="FILE", help="a list of data sets of your own, as data_manifest.yaml"),
+)
 def _fetch(options: argparse.Namespace) -> int | None:
+    """Download a published data set, or say how to get it.
+
+    Files arrive whole or not at all and are not unpacked: products are read in their archives. Checksums are
+    kept in DIR/NAME/checksums.json. What is there already is checked and not downloaded again. Exit status: 2
+    if files are missing in the end, also where it takes steps by hand, which are then listed.
+    """
     from .downloads.manifest import find_entry
 
     if options.list:
@@ -430,23 +346,47 @@ def _list_data(options: argparse.Namespace) -> None:
         print(describe_entry(known[0]))
 
 
+@_command(_arg("--clear", action="store_true", help="remove what is there; it is unpacked anew when needed"))
+def _cache(options: argparse.Namespace) -> None:
+    """Where compressed archives are unpacked, and how much that takes."""
+    from .core.cache import clear_cache, describe_cache
+
+    if options.clear:
+        _say(f"{clear_cache() / 2**20:,.1f} MiB freed")
+    _say(describe_cache())
+
+
+@_command(
+    _arg("out_dir", metavar="OUT_DIR", help="folder to make"),
+    stages=["simulate"],
+    without=["work_dir"],
+)
 def _simulate(options: argparse.Namespace) -> None:
+    """Write a simulated Level 2.1 product and its label tile.
+
+    Equal settings give equal bytes on one machine.
+    """
     from .simulation.scene import simulate_product
 
-    if len(options.size_px) > 2:
+    size_px = options.size_px or []
+    if len(size_px) > 2:
         raise Alos2TutError("takes one number or two", where="--size-px")
-    size = options.size_px[0] if len(options.size_px) == 1 else tuple(options.size_px)
-    corner = None if options.corner is None else tuple(options.corner)
-    _say(simulate_product(options.out_dir, options.seed, size, season=options.season, corner=corner))
+    options.size_px = size_px * (2 // max(1, len(size_px)))
+    config = _config(options)
+    _say(simulate_product(options.out_dir, config.seed, config.size_px, season=config.season, corner=config.corner))
 
 
+@_command(
+    _arg("products", nargs="*", metavar="PRODUCT", help="products: folders, files, 'patterns*' or CSV tables of paths"),
+    _arg("--dry-run", action="store_true", help="only estimate patches, classes, bytes and hours; write nothing"),
+    stages=["dataset"],
+)
 def _build_dataset(options: argparse.Namespace) -> None:
+    """Cut products and labels into patches."""
     from .dataset.builder import build_dataset
     from .dataset.estimate import estimate_dataset
 
-    names = ("products", "labels", "legend", "polarization", "crs", "on_error", "workers")
-    # what is not given here may stand in the settings file
-    config = _config(options, **{name: getattr(options, name) or None for name in names})
+    config = _config(options)
     if options.dry_run:
         _say(estimate_dataset(config).to_text())
         return
@@ -456,110 +396,204 @@ def _build_dataset(options: argparse.Namespace) -> None:
     _say(folder)
 
 
+@_command(
+    _DATASET,
+    _arg("folder", metavar="FOLDER", help="folder to make, in the layout of the paper's authors"),
+)
 def _export_patches(options: argparse.Namespace) -> None:
+    """Write a dataset as one GeoTIFF per patch."""
     from .dataset.patch_files import export_patches
 
     _say(export_patches(options.dataset, options.folder))
 
 
+#: the lists of a dataset, as :data:`alos2tut.dataset.store.SPLITS`
+_LISTS = ("pretrain", "train", "val", "test")
+
+
+@_command(
+    _arg("folder", metavar="FOLDER", help="holds patches and lists, in the layout of the authors"),
+    _arg("out", metavar="OUT_DIR", help="the dataset's folder to make"),
+    *(_arg(f"--{name}", metavar="FILE", help=f"the list's file in FOLDER (default {name}.csv)") for name in _LISTS),
+    _arg("--labels", nargs="+", default=[], metavar="RASTER", help="where no labels lie beside patches"),
+    _arg("--legend", help="of the labels (default: that beside the patches, else japan_9)"),
+    _arg("--quantity", help="sigma0 or gamma0 (default: as the patches' description says, else sigma0)"),
+    _arg("--polarization", help="of the patches (default: as their description or names say)"),
+    _arg(
+        "--buffer-m",
+        type=float,
+        help="ground so near to held-out ground is in no other list (default: as described, or 0)",
+    ),
+    _arg("--on-overlap", default="raise", help="lists that share ground: raise (default) or drop training patches"),
+)
 def _import_patches(options: argparse.Namespace) -> None:
+    """Read one GeoTIFF per patch into a dataset."""
     from .dataset.patch_files import import_patches
 
-    lists = {split: file for split in SPLITS if (file := getattr(options, split)) is not None}
-    names = ("labels", "legend", "quantity", "polarization", "buffer_m", "on_overlap")
-    _say(import_patches(options.folder, options.out, lists=lists, **{name: getattr(options, name) for name in names}))
+    named = _named(options, "labels", "legend", "quantity", "polarization", "buffer_m", "on_overlap")
+    lists = {name: file for name in _LISTS if (file := getattr(options, name)) is not None}
+    _say(import_patches(options.folder, options.out, lists=lists, **named))
 
 
+@_command(
+    _DATASET,
+    _arg("--dry-run", action="store_true", help="only check the settings, and say the folder, steps and operations"),
+    stages=["pretrain"],
+)
 def _pretrain(options: argparse.Namespace) -> None:
+    """Pretrain an encoder: SAR-W-SimMIM.
+
+    SIGTERM, SIGUSR1 or stop_after_minutes end a training after its current step with a checkpoint, status 75 (under
+    torchrun 0) and stopped.json in its folder; the same command goes on.
+    """
     from .pretraining.stage import plan_pretraining, pretrain
 
-    config = _config(options, dataset=options.dataset, init=options.init)
+    config = _config(options)
     _say(plan_pretraining(config).to_text() if options.dry_run else pretrain(config))
 
 
+@_command(
+    _DATASET,
+    _arg("encoders", nargs="+", metavar="ENCODER", help="encoder.safetensors or its folder, or NAME=PATH of one"),
+    _arg("--seeds", type=int, default=5, metavar="N", help="draws of training patches (default 5)"),
+    _arg("--patches", type=int, default=500, metavar="N", help="at most, of each list (default 500)"),
+    _arg("--batch-size", type=int, default=32, metavar="N", help="patches per forward pass (default 32)"),
+    _arg("--allow-other-signal", action="store_true", help="only warn of a signal that an encoder was not trained on"),
+    _arg("--json", action="store_true", help="the scores of every seed, as JSON"),
+)
 def _probe(options: argparse.Namespace) -> None:
+    """Judge encoders by small classifiers on their frozen features.
+
+    Trained on the list train, scored on val, by balanced accuracy: the mean recall of the classes. Beside the
+    encoders stand random weights of the first one's architecture, and mean and variation of the raw power: what
+    was learned should beat both. Nothing is written.
+    """
     from .pretraining.probing import probe
 
-    found = probe(
-        options.dataset,
-        options.encoders,
-        seeds=options.seeds,
-        patches=options.patches,
-        batch_size=options.batch_size,
-        allow_other_signal=options.allow_other_signal,
-    )
+    named = _named(options, "seeds", "patches", "batch_size", "allow_other_signal")
+    found = probe(options.dataset, options.encoders, **named)
     _say(_to_json(found.to_dict()) if options.json else found.to_text())
 
 
+@_command(_DATASET, stages=["finetune"])
 def _finetune(options: argparse.Namespace) -> None:
+    """Train a segmenter.
+
+    SIGTERM, SIGUSR1 or stop_after_minutes end a training after its current step with a checkpoint, status 75 (under
+    torchrun 0) and stopped.json in its folder; the same command goes on.
+    """
     from .segmentation.stage import finetune
 
-    _say(finetune(_config(options, dataset=options.dataset, init=options.init)))
+    _say(finetune(_config(options)))
 
 
+@_command(
+    _DATASET,
+    _arg(
+        "--start",
+        action="append",
+        default=[],
+        metavar="NAME[=ENCODER]",
+        help="an encoder.safetensors or its folder; without it, random weights; repeatable, the first is the reference",
+    ),
+    stages=["finetune", "compare"],
+    without=["init", "budget", "starts"],
+)
 def _compare(options: argparse.Namespace) -> None:
-    from .evaluation.comparison import compare, comparison_table, read_comparison
+    """Fine-tune from several starts, over label budgets and seeds.
+
+    --set and --config speak of the fine-tuning.
+    """
+    from .evaluation.comparison import compare, comparison_table, fitting_budgets, read_comparison
 
     starts = {start.partition("=")[0]: start.partition("=")[2] or None for start in options.start}
     if len(starts) < len(options.start):
         raise Alos2TutError("a name is given twice", where="--start")
-    if not all(budget == "all" or (budget.isdigit() and int(budget) > 0) for budget in options.budgets):
-        raise Alos2TutError(f"takes numbers of patches, or all, not {' '.join(options.budgets)}", where="--budgets")
-    if options.seed is not None:
-        raise Alos2TutError("a comparison goes over seeds 0 to N − 1", where="--seed", remedy="Use --seeds N.")
-    budgets = [None if budget == "all" else int(budget) for budget in options.budgets]
-    config = _config(options, dataset=options.dataset)
-    folder = compare(config, starts or {"random": None}, budgets=budgets, seeds=range(options.seeds))
+    options.starts = starts or None
+    config = _config(options, "compare")
+    folder = compare(_config(options), config if options.budgets else fitting_budgets(config, options.dataset))
     _say(comparison_table(read_comparison(folder)))
     _say(folder)
 
 
+@_command(
+    _DATASET,
+    _arg("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, or its folder"),
+    stages=["evaluate"],
+)
 def _evaluate(options: argparse.Namespace) -> None:
-    from .evaluation.report import evaluate
+    """Score a segmenter on the test list.
 
-    config = _config(options, dataset=options.dataset, segmenter=options.segmenter, baseline=options.baseline)
-    folder = evaluate(config)
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    for role, scores in report["models"].items():
-        keys, intervals = ("miou", "macc", "pixel_accuracy"), scores["intervals"]
-        values = ", ".join(f"{key} {_score(scores[key], intervals[key])}" for key in keys)
-        notes = [f"absent: {', '.join(scores['absent'])}"] if scores["absent"] else []
-        notes += [f"no intervals: {intervals['refused']}"] if intervals["refused"] else []
-        _say(f"{role} ({scores['initialisation']}): {values}" + (f" ({'; '.join(notes)})" if notes else ""))
+    Processes that torchrun starts share the patches; the scores are the same.
+    """
+    from .core.artifacts import read_json
+    from .evaluation.report import evaluate, report_text
+
+    folder = evaluate(_config(options))
+    _say(report_text(read_json(folder / "report.json")))
     _say(folder)
 
 
-def _score(value: float | None, interval: list[float] | None) -> str:
-    """A score, and its interval if there is one, as text; a dash where nothing was labelled to score by."""
-    if value is None:
-        return "–"
-    return f"{value:.4f}" + ("" if interval is None else f" [{interval[0]:.4f}, {interval[1]:.4f}]")
-
-
+@_command(
+    _arg("product", metavar="PRODUCT", help="product (folder or file)"),
+    _arg("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, or its folder"),
+    _arg("out", metavar="OUT.tif", help="the Cloud-Optimized GeoTIFF to write"),
+    _arg("--workers", type=int, default=1, metavar="N", help="processes that share the work (default 1)"),
+    _arg("--devices", nargs="+", default=(), metavar="NAME", help="GPUs that do: cuda:0 cuda:1"),
+    _CRS,
+    stages=["map"],
+    without=["work_dir"],
+)
 def _map(options: argparse.Namespace) -> None:
+    """Map a whole product.
+
+    A run that is stopped goes on where it was when it is called again. Beside OUT.tif lie OUT_preview.png and,
+    as asked for, OUT_probability.tif, OUT_entropy.tif, OUT_agreement.json and OUT_difference.tif.
+    """
+    from .core.artifacts import read_json
     from .core.parallel import process_pool
-    from .mapping.config import MapConfig
     from .mapping.files import map_file
     from .mapping.rows import DeviceExecutor
     from .mapping.scene import map_scene
     from .products.opening import open_product
 
-    given = ["labels", "probability", "entropy", "flips", "preview", "overwrite", "overlap_px", "batch_size"]
-    given += ["polarization", "convert", "allow_other_signal"]
-    config = MapConfig(**{name: getattr(options, name) for name in given})
-    product = open_product(options.product, crs=options.crs)
+    if options.workers < 1 or (options.workers > 1 and options.devices):
+        raise Alos2TutError("is a number of at least 1, and excludes --devices", where="--workers")
+    config, product = _config(options), open_product(options.product, crs=options.crs)
     pool = DeviceExecutor(options.devices) if options.devices else process_pool(options.workers)
     # the output is the agreement, if it is asked for, and the map's path, also where it is found again
     with contextlib.redirect_stdout(sys.stderr), pool as executor:
         path = map_scene(product, options.segmenter, options.out, config, executor=executor)
-    if options.labels:
+    if config.labels:
         found = read_json(map_file(path, "agreement"))
         _say(f"agrees with the labels on {found['pixel_accuracy']:.1%} of {found['pixels']['compared']:,} pixels")
         _say(found["reading"])
     _say(path)
 
 
+@_command(
+    _arg("source", metavar="IN", help="Microsoft's Swin, SimMIM's or the paper's authors' checkpoint"),
+    _arg("target", metavar="OUT.safetensors", help="the encoder's or segmenter's file to write"),
+    _arg(
+        "--image-px", type=int, nargs="+", metavar="N", help="side, or height and width, where the file does not tell"
+    ),
+    _arg("--window-size", type=int, metavar="N", help="interpolate to attention windows of N tokens"),
+    _arg("--num-heads", type=int, metavar="N", help="of a ViT without a table of biases"),
+    _arg("--mean-db", type=float, nargs="+", metavar="DB", help="of each channel (default: authors')"),
+    _arg("--std-db", type=float, nargs="+", metavar="DB", help="alike, the spread"),
+    _arg("--quantity", help="of the input: sigma0 (default) or gamma0"),
+    _arg("--polarizations", nargs="+", metavar="POL", help="by channel (default HH)"),
+    _arg("--spacing-m", type=float, metavar="M", help="pixel size (default 5)"),
+    _arg("--legend", help="of a segmenter: a name or a YAML file (default: japan_9 for nine classes)"),
+    _arg("--attribution", metavar="TEXT", help="who is to be named for the data it was trained on"),
+    _arg("--simulated", action="store_true", help="it was trained on simulated data"),
+    _arg("--drop-unknown", action="store_true", help="leave out entries that are not known here"),
+)
 def _convert(options: argparse.Namespace) -> None:
+    """Make a checkpoint of others a weights file of this package.
+
+    Nothing in the checkpoint is run. The report says what became of each of its entries.
+    """
     from .dataset.encoding import Statistics
     from .networks.conversion import convert_checkpoint
 
@@ -570,26 +604,28 @@ def _convert(options: argparse.Namespace) -> None:
     given = None
     if options.mean_db is not None:
         given = Statistics.from_dict({"mean_db": options.mean_db, "std_db": options.std_db}, where="--mean-db")
-    signal = {name: getattr(options, name) for name in ("quantity", "polarizations") if getattr(options, name)}
+    signal = {name: value for name, value in _named(options, "quantity", "polarizations").items() if value}
     if options.spacing_m is not None:
         signal["spacing_m"] = [options.spacing_m] * 2
     report = convert_checkpoint(
         options.source,
         options.target,
         image_px=None if options.image_px is None else (options.image_px[0], options.image_px[-1]),
-        window_size=options.window_size,
-        num_heads=options.num_heads,
         statistics=given,
         signal=signal,
-        legend=options.legend,
-        attribution=options.attribution,
-        simulated=options.simulated,
         strict=not options.drop_unknown,
+        **_named(options, "window_size", "num_heads", "legend", "attribution", "simulated"),
     )
     _say(report.to_text())
 
 
+@_command(
+    _arg("source", metavar="IN", help="encoder.safetensors, segmenter.safetensors, or its folder"),
+    _arg("target", metavar="OUT", help="the .pth or .safetensors file to write"),
+    _arg("--layout", default="microsoft", help="names: microsoft (default) or authors"),
+)
 def _export_weights(options: argparse.Namespace) -> None:
+    """Write weights under the names of others."""
     from .networks.published import export_checkpoint
 
     _say(export_checkpoint(options.source, options.target, options.layout))

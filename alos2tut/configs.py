@@ -29,7 +29,7 @@ STAGES: dict[str, type] = {
     "dataset": DatasetConfig,
     "pretrain": PretrainConfig,
     "finetune": FinetuneConfig,
-    "comparison": CompareConfig,
+    "compare": CompareConfig,
     "evaluate": EvaluateConfig,
     "map": MapConfig,
 }
@@ -103,12 +103,12 @@ def split_overrides(text: str) -> dict[str, list[str]]:
     return by_stage
 
 
-def describe_settings(stage: str, profile: str = "quick") -> list[tuple[str, Any, str]]:
-    """Every setting of a stage: its key, its value in a profile, and what it means."""
+def describe_settings(stage: str, profile: str = "quick") -> list[tuple[str, Any, str, Any]]:
+    """Every setting of a stage: its key, its value in a profile, what it means, and its type."""
     return _described(load_config(stage, profile), "")
 
 
-def _described(config: Any, prefix: str) -> list[tuple[str, Any, str]]:
+def _described(config: Any, prefix: str) -> list[tuple[str, Any, str, Any]]:
     lines = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -117,7 +117,8 @@ def _described(config: Any, prefix: str) -> list[tuple[str, Any, str]]:
         else:
             owners = (vars(cls).get("__pydantic_fields__", {}) for cls in type(config).__mro__)
             texts = (owner[field.name].description for owner in owners if field.name in owner)
-            lines.append((prefix + field.name, value, next(filter(None, texts), "")))
+            kind = type(config).__pydantic_fields__[field.name].annotation
+            lines.append((prefix + field.name, value, next(filter(None, texts), ""), kind))
     return lines
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -62,8 +62,8 @@ def scores_from_confusion(matrix: NDArray[np.int64]) -> dict[str, Any]:
         for r, n, p in zip(right, reference, predicted, strict=True)
     ]
     return {
-        "miou": _mean([scores["iou"] for scores in per_class]),
-        "macc": _mean([scores["recall"] for scores in per_class]),
+        "miou": mean_of_known([scores["iou"] for scores in per_class]),
+        "macc": mean_of_known([scores["recall"] for scores in per_class]),
         "pixel_accuracy": _ratio(right.sum(), matrix.sum()),
         "absent": [int(index) for index in np.flatnonzero(~present)],
         "pixels": int(matrix.sum()),
@@ -170,7 +170,7 @@ def boundary_scores(counts: NDArray[np.int64]) -> dict[str, Any]:
         f1 = 2 * (precision or 0) * (recall or 0) / both if both else 0.0
         found = {"precision": precision, "recall": recall, "f1": f1}
         per_class.append(found if truth else dict.fromkeys(found))
-    return {"f1": _mean([scores["f1"] for scores in per_class]), "per_class": per_class}
+    return {"f1": mean_of_known([scores["f1"] for scores in per_class]), "per_class": per_class}
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------
@@ -240,6 +240,7 @@ def _ratio(part: Any, whole: Any) -> float | None:
     return float(part) / float(whole) if whole else None
 
 
-def _mean(values: list[Any]) -> float | None:
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are not None; None if all are."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None

@@ -11,15 +11,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from alos2tut import open_dataset
-from alos2tut.cli import _parser, main
+from alos2tut import Alos2TutError, open_dataset
+from alos2tut.cli import main, parse
 from alos2tut.configs import describe_settings, load_config
 from alos2tut.networks.weights import save_weights
 
 COMMANDS = ["info", "verify", "fetch", "cache", "simulate", "build-dataset", "export-patches", "import-patches"]
 COMMANDS += ["pretrain", "probe", "finetune", "compare", "evaluate", "map", "convert", "export-weights"]
-STAGES = {"build-dataset": "dataset", "compare": "finetune"} | {
-    name: name for name in ("pretrain", "finetune", "evaluate")
+#: the stages whose settings a command takes, and those settings that it leaves out or takes without a flag
+STAGES = {
+    "simulate": (["simulate"], {"work_dir"}),
+    "build-dataset": (["dataset"], {"products"}),
+    "pretrain": (["pretrain"], {"dataset"}),
+    "finetune": (["finetune"], {"dataset"}),
+    "compare": (["finetune", "compare"], {"dataset", "init", "budget", "starts"}),
+    "evaluate": (["evaluate"], {"dataset", "segmenter"}),
+    "map": (["map"], {"work_dir"}),
 }
 #: beside settings, what the help of a command must tell
 TOLD = {
@@ -51,10 +58,15 @@ def test_help_of_a_command_lists_everything_it_takes(capsys, command):
     assert done.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: alos2tut {command}")
-    for key, _, meaning in describe_settings(STAGES[command]) if command in STAGES else []:
-        assert re.search(rf"^  {re.escape(key)} = ", text, re.M) and meaning in text
-    if command in STAGES:
-        assert all(option in text for option in ("--profile", "--config", "--set", "--work-dir"))
+    stages, without = STAGES.get(command, ([], set()))
+    described = [setting for stage in stages for setting in describe_settings(stage) if setting[0] not in without]
+    for key, *_ in described:
+        assert re.search(rf"^  (--{key.replace('_', '-')}(,| )|{re.escape(key)}$)", text, re.M), key
+    # the seed of a comparison is told as that of its trainings
+    meanings = {key: meaning for key, _, meaning, _ in reversed(described)}.values()
+    assert all("".join(meaning.replace("``", "").split()) in "".join(text.split()) for meaning in meanings)
+    if stages:
+        assert all(option in text for option in ("--profile", "--config", "--set"))
     assert all(told in " ".join(text.split()) for told in TOLD.get(command, ()))
 
 
@@ -70,7 +82,7 @@ def test_commands_of_the_readme_are_real():
     lines = [shlex.split(line, comments=True) for line in re.findall(r"^(?:.* -m )?alos2tut (.*)", text, re.M)]
     assert len(lines) > 15
     for words in lines:
-        options = _parser().parse_args(words)
+        options = parse(words)
         if hasattr(options, "stage"):
             load_config(options.stage, options.profile, overrides=options.overrides)
 
@@ -127,7 +139,7 @@ def test_bad_input_is_refused_in_one_line(capsys, tmp_path, small_scene):
     assert "no such file" in refused(capsys, "info", tmp_path / "nothing")
     assert "no ALOS-2 product" in refused(capsys, "info", tmp_path)
     assert "--size-px" in refused(capsys, "simulate", tmp_path / "out", "--size-px", 64, 64, 64)
-    assert "size_px" in refused(capsys, "simulate", tmp_path / "out", "--size-px", 10)
+    assert "--size-px=(10, 10) is not" in refused(capsys, "simulate", tmp_path / "out", "--size-px", 10)
     assert "'patch_px'" in refused(capsys, *build, "--set", "patch=5")
     assert "'quick'" in refused(capsys, *build, "--profile", "quik")
     assert "not valid YAML" in refused(capsys, *build, "--config", tmp_path / "broken.yaml")
@@ -138,11 +150,46 @@ def test_bad_input_is_refused_in_one_line(capsys, tmp_path, small_scene):
     assert not (tmp_path / "work").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["inof"], ["info"], ["info", "x", "--jso"]])
-def test_a_command_that_is_none_shows_the_usage(capsys, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ([], "required: COMMAND"),
+        (["inof"], "unknown command 'inof'. Did you mean 'info'? Known: build-dataset, "),
+        (["info"], "required: PATH"),
+        (["info", "x", "--jso"], "unknown argument '--jso'. Did you mean '--json'? Known: "),
+        (["map", "p", "s", "o", "--batchsize=4"], "Did you mean '--batch-size'?"),
+    ],
+)
+def test_a_command_that_is_none_shows_the_usage_and_what_may_be_meant(capsys, arguments, advice):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
-    assert stopped.value.code == 2 and "usage: alos2tut" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2 and "usage: alos2tut" in err and advice in err
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "expected"),
+    [
+        ("map", {"problem": "exists", "where": "m.tif", "remedy": "Replace it (overwrite)."}, "(--overwrite)"),
+        ("map", {"problem": "needs matplotlib", "where": "preview", "remedy": "Or not (preview)."}, "--no-preview: n"),
+        ("map", {"problem": "overlap_px=9 is not", "where": "overlap_px"}, "--overlap-px: --overlap-px=9 is"),
+        ("map", {"problem": "a (preview, flips, other)"}, "a (--no-preview, --flips, other)"),
+        ("map", {"problem": "unknown key 'batch_size'", "where": "my labels"}, "my labels: unknown key 'batch_size'"),
+        ("verify", {"problem": "labels=5 and --crs=3", "where": "crs"}, "--crs: labels=5 and --crs=3"),
+    ],
+)
+def test_errors_name_flags(capsys, monkeypatch, command, error, expected):
+    def fails(*_, **__):
+        raise Alos2TutError(**error)
+
+    monkeypatch.setattr("alos2tut.products.opening.open_product", fails)
+    monkeypatch.setattr("alos2tut.products.verify.report.verify_product", fails)
+    assert expected in refused(capsys, command, "p", *["s", "o"] * (command == "map"))
+
+
+def test_who_shares_a_map_is_said_in_one_way(capsys):
+    for given in (["--workers", 0], ["--workers", 2, "--devices", "cpu"]):
+        assert "--workers: is a number of at least 1, and excludes --devices" in refused(capsys, "map", *"pso", *given)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp932", "utf-8"])

@@ -13,7 +13,7 @@ import pytest
 from support.stand_in import write_stand_in
 
 from alos2tut import load_config, open_dataset
-from alos2tut.cli import _parser
+from alos2tut.cli import parse
 from alos2tut.configs import split_overrides
 from alos2tut.core.artifacts import read_json
 from alos2tut.networks.conversion import AUTHORS_DATA, AUTHORS_STATISTICS
@@ -133,10 +133,10 @@ def test_what_cannot_be_is_refused(script, capsys, tmp_path, small_scene):
 
 
 def test_commands_on_the_page_are_real(script):
-    known, seen = _parser(), set()
+    seen = set()
     for program, *words in commands():
         if program == "alos2tut":
-            options = known.parse_args(words)
+            options = parse(words)
             seen.add(words[0])
             if hasattr(options, "stage"):
                 load_config(options.stage, options.profile, overrides=options.overrides)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import Alos2TutError
 
@@ -142,3 +144,12 @@ def _check_header(header: Sequence[str], columns: Sequence[str], others: Sequenc
                 where=path,
                 remedy="The first row names the columns; commas separate them.",
             )
+
+
+def facts(content: Mapping[str, Any]) -> str:
+    """Names and values in two columns; what is None or empty is left out, what is no text shows as JSON."""
+    known = {name: value for name, value in content.items() if value not in (None, [], {})}
+    return table(
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for name, value in known.items()
+    )

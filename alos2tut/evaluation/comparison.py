@@ -7,22 +7,21 @@ So starts are compared pair by pair, seed by seed; a seed changes all of these a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
 from ..core.errors import Alos2TutError
+from ..core.tables import Interval, table
 from ..core.version import __version__
 from ..dataset.store import open_dataset
-from ..metrics import t_interval
+from ..metrics import mean_of_known, t_interval
 from ..networks.weights import load_encoder
 from ..segmentation.config import FinetuneConfig
 from ..segmentation.stage import finetune
-from .config import EvaluateConfig
+from .config import CompareConfig, EvaluateConfig
 from .report import evaluate
 
 COMPARISON_SCHEMA = "alos2tut-comparison-1"
@@ -31,25 +30,14 @@ COMPARISON_SCHEMA = "alos2tut-comparison-1"
 SCORES = ("miou", "macc", "pixel_accuracy")
 
 
-def compare(
-    config: FinetuneConfig,
-    inits: Mapping[str, str | Path | None],
-    *,
-    budgets: Sequence[int | None] = (None,),
-    seeds: Sequence[int] = (0, 1, 2),
-    batch_size: int = 32,
-) -> Path:
+def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
     """Fine-tune from each start, with each budget and seed, and score each result once on the ``test`` list.
 
     Runs that are there are reused, so a comparison may grow, and one that was stopped goes on.
 
     Args:
-        config: the fine-tuning; its ``init``, ``budget`` and ``seed`` are replaced.
-        inits: encoder files or pretraining folders by name; None: random weights, of the architecture of the first
-            file. The first name is what the others are compared with.
-        budgets: numbers of labelled patches; None: all there are.
-        seeds: of all that is random; two at least give intervals.
-        batch_size: patches per forward pass when scoring.
+        finetuning: its ``init``, ``budget`` and ``seed`` are replaced; results go to its ``work_dir``.
+        config: starts, budgets and seeds.
 
     Returns:
         The folder ``<work_dir>/compare-<hash>`` with ``comparison.json``: for each start and budget the ``runs``
@@ -58,41 +46,52 @@ def compare(
         for the same mean mIoU (null where its curve does not reach there).
 
     Raises:
-        Alos2TutError: nothing to compare, or what :func:`alos2tut.finetune` and :func:`alos2tut.evaluate` refuse.
+        Alos2TutError: a budget twice, or of more patches than there are; what :func:`alos2tut.finetune` and
+            :func:`alos2tut.evaluate` refuse.
     """
-    if not inits or not budgets or not seeds:
-        raise Alos2TutError("needs at least one start, one budget and one seed", where="compare")
-    patches = len(open_dataset(config.dataset).split("train"))
-    asked = [patches if budget is None else budget for budget in budgets]
-    if len(set(seeds)) < len(seeds) or len(set(asked)) < len(asked):
-        raise Alos2TutError(f"a seed or budget is given twice: {list(seeds)}, {asked}", where="compare")
-    if max(asked) > patches:
-        raise Alos2TutError(f"a budget of {max(asked)} patches, of which there are {patches}", where="compare")
-    files = [path for path in inits.values() if path is not None]
+    dataset, seeds = open_dataset(finetuning.dataset), range(config.seed, config.seed + config.seeds)
+    patches = len(dataset.split("train"))
+    budgets = [patches if budget == "all" else budget for budget in config.budgets]
+    if len(set(budgets)) < len(budgets):
+        raise Alos2TutError(f"a budget is given twice: {budgets}", where="compare")
+    if max(budgets) > patches:
+        raise Alos2TutError(f"a budget of {max(budgets)} patches, of which there are {patches}", where="compare")
+    files = [path for path in config.starts.values() if path is not None]
     if files:
-        config = dataclasses.replace(config, encoder=load_encoder(files[0]).config)
-    starts = {name: None if path is None else str(path) for name, path in inits.items()}
+        finetuning = dataclasses.replace(finetuning, encoder=load_encoder(files[0]).config)
     runs = [
-        _run(dataclasses.replace(config, init=path, budget=budget, seed=seed), name, batch_size)
+        _run(
+            dataclasses.replace(finetuning, init=path, budget=None if budget == "all" else budget, seed=seed),
+            name,
+            config.score_batch_size,
+        )
         for seed in seeds
-        for budget in budgets
-        for name, path in starts.items()
+        for budget in config.budgets
+        for name, path in config.starts.items()
     ]
+    names = list(config.starts)
     content = {
         "schema": COMPARISON_SCHEMA,
         "package": f"alos2tut {__version__}",
-        "first": next(iter(inits)),
+        "first": names[0],
         "seeds": list(seeds),
         "patches": patches,
-        "classes": open_dataset(config.dataset).legend.names,
-        "simulated": open_dataset(config.dataset).simulated,
-        "starts": compared(runs, list(inits), asked),
+        "classes": dataset.legend.names,
+        "simulated": dataset.simulated,
+        "starts": compared(runs, names, budgets),
     }
     reports = {f"{run['start']}-{run['budget']}-{run['seed']}": run["report"] for run in runs}
-    target = stage_dir(config.work_dir, "compare", {"inits": list(inits)}, reports)
+    target = stage_dir(finetuning.work_dir, "compare", {"inits": names}, reports)
     make_folder(target)
     write_json(target / "comparison.json", content)
     return target
+
+
+def fitting_budgets(config: CompareConfig, dataset: str | Path) -> CompareConfig:
+    """A profile's comparison without the budgets for which a dataset has too few patches."""
+    patches = len(open_dataset(dataset).split("train"))
+    fitting = [budget for budget in config.budgets if budget == "all" or budget < patches]
+    return dataclasses.replace(config, budgets=tuple(fitting or ["all"]))
 
 
 def _run(config: FinetuneConfig, name: str, batch_size: int) -> dict[str, Any]:
@@ -131,25 +130,27 @@ def compared(runs: Sequence[Mapping[str, Any]], names: Sequence[str], budgets: S
         for name in names
         for budget in budgets
     }
-    curve = [(budget, _mean([run["miou"] for run in by_place[names[0], budget]])) for budget in sorted(budgets)]
+    curve = [(budget, mean_of_known(run["miou"] for run in by_place[names[0], budget])) for budget in sorted(budgets)]
     entries = []
     for (name, budget), mine in by_place.items():
         first = {run["seed"]: run for run in by_place[names[0], budget]}
-        mean = _mean([run["miou"] for run in mine])
-        differences = {
-            score: _difference([(run[score], first[run["seed"]][score]) for run in mine]) for score in SCORES
-        }
-        by_class = {land_class: _class_difference(mine, first, land_class) for land_class in mine[0]["iou"]}
+        pairs = [(run, first[run["seed"]]) for run in mine]
+        mean = {score: mean_of_known(run[score] for run in mine) for score in SCORES}
         entries.append(
             {
                 "start": name,
                 "budget": budget,
                 "runs": [{key: run[key] for key in ("seed", *SCORES, "iou", "report")} for run in mine],
-                "mean": {score: _mean([run[score] for run in mine]) for score in SCORES},
+                "mean": mean,
                 "interval": {score: t_interval([run[score] for run in mine]) for score in SCORES},
-                "difference": differences,
-                "iou_difference": by_class,
-                "same_as": None if mean is None else labels_for(mean, curve),
+                "difference": {
+                    score: _difference((one[score], other[score]) for one, other in pairs) for score in SCORES
+                },
+                "iou_difference": {
+                    land_class: _difference((one["iou"][land_class], other["iou"][land_class]) for one, other in pairs)
+                    for land_class in mine[0]["iou"]
+                },
+                "same_as": None if mean["miou"] is None else labels_for(mean["miou"], curve),
             }
         )
     return entries
@@ -169,51 +170,23 @@ def labels_for(score: float, curve: Sequence[tuple[int, float | None]]) -> float
     return None
 
 
-def _class_difference(
-    mine: Sequence[Mapping[str, Any]], first: Mapping[int, Mapping[str, Any]], land_class: str
-) -> dict[str, Any]:
-    return _difference([(run["iou"][land_class], first[run["seed"]]["iou"][land_class]) for run in mine])
-
-
-def _difference(pairs: Sequence[tuple[float | None, float | None]]) -> dict[str, Any]:
+def _difference(pairs: Iterable[tuple[float | None, float | None]]) -> dict[str, Any]:
     differences = [one - other for one, other in pairs if one is not None and other is not None]
-    return {"mean": _mean(differences), "interval": t_interval(differences)}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return _mean_of(known) if known else None
-
-
-def _mean_of(values: Sequence[float]) -> float:
-    return float(np.mean(values))
+    return {"mean": mean_of_known(differences), "interval": t_interval(differences)}
 
 
 def comparison_table(content: Mapping[str, Any]) -> str:
-    """A comparison's mIoU as lines of text: mean and interval, difference to the first start, and labels worth."""
-    score, seeds = "miou", len(content["seeds"])
-    lines = [
-        f"{'start':<22}{'labels':>7}{'mIoU':>8}  {'95 % interval':<17}{'difference':>11}  {'95 % interval':<18}worth"
-    ]
+    """A comparison's mIoU as lines of text: mean, difference to the first start, both with intervals; labels worth."""
+    rows = []
     for entry in content["starts"]:
-        start, budget, worth = entry["start"], entry["budget"], entry["same_as"]
-        line = f"{start:<22}{budget:>7}{_told(entry['mean'][score]):>8}  {_range(entry['interval'][score], seeds):<17}"
-        if start != content["first"]:
-            gain = entry["difference"][score]
-            line += f"{_told(gain['mean'], '+'):>11}  {_range(gain['interval'], seeds, '+'):<18}"
-            line += "" if worth is None else f"{worth:.0f} labels"
-        lines.append(line)
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _told(value: float | None, sign: str = "") -> str:
-    return "–" if value is None else f"{value:{sign}.3f}"
-
-
-def _range(bounds: Sequence[float] | None, seeds: int, sign: str = "") -> str:
-    if bounds is None:
-        return "one seed" if seeds == 1 else "–"
-    return f"[{bounds[0]:{sign}.3f}, {bounds[1]:{sign}.3f}]"
+        row = [entry["start"], entry["budget"], Interval.of(entry["mean"]["miou"], entry["interval"]["miou"]).to_text()]
+        if entry["start"] != content["first"]:
+            gain, worth = entry["difference"]["miou"], entry["same_as"]
+            row.append(Interval.of(gain["mean"], gain["interval"]).to_text(signed=True))
+            row.append("" if worth is None else f"{worth:.0f} labels")
+        rows.append([*row, "", ""][:5])
+    text = table(rows, ["start", "labels", "mIoU", f"to {content['first']}", "worth"], "<><")
+    return text if len(content["seeds"]) > 1 else f"{text}\none seed: no intervals"
 
 
 def read_comparison(folder: str | Path) -> dict[str, Any]:

@@ -12,12 +12,19 @@ from ..core.config import CHECKED, PathText
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class CompareConfig:
-    """Label budgets and seeds of a comparison: see :func:`alos2tut.evaluation.comparison.compare`."""
+    """Starts, label budgets and seeds of a comparison: see :func:`alos2tut.evaluation.comparison.compare`."""
 
-    budgets: tuple[Annotated[int, Field(ge=1)], ...] = (100, 1_000, 10_000)
-    """Numbers of labelled patches, besides all there are; larger ones than that are left out."""
+    starts: dict[str, PathText | None] = Field(default_factory=lambda: dict[str, str | None](random=None), min_length=1)
+    """Encoder files or pretraining folders by name, the one to compare with first; None: random weights, of the
+    architecture of the first file."""
+    budgets: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = Field((100, 1_000, 10_000, "all"), min_length=1)
+    """Numbers of labelled patches, or ``all`` there are."""
     seeds: int = Field(default=3, ge=1)
-    """How many; two at least give intervals."""
+    """How many seeds; two at least give intervals."""
+    seed: int = Field(default=0, ge=0)
+    """The first of them."""
+    score_batch_size: int = Field(default=32, ge=1)
+    """Patches per forward pass when scoring."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
 

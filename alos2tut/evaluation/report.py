@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..core.artifacts import make_folder, sha256_file, stage_dir, write_json
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, Alos2TutWarning, warn
+from ..core.tables import Interval, table
 from ..core.version import __version__
 from ..dataset.legend import Legend
 from ..dataset.store import PatchDataset, Split, open_dataset
@@ -89,6 +90,20 @@ def evaluate(config: EvaluateConfig) -> Path:
             write_json(target / "report.json", report)
         wait_for_all()
     return target
+
+
+def report_text(report: Mapping[str, Any]) -> str:
+    """The means of a report, a line for each model, with 95 % intervals, or why there are none."""
+    columns, models = ("miou", "macc", "pixel_accuracy"), report["models"]
+    rows = []
+    for role in (role for role in ("segmenter", "baseline") if role in models):
+        scores, intervals = models[role], models[role]["intervals"]
+        means = [Interval.of(scores[name], intervals[name]).to_text() for name in columns]
+        boundary, absent = Interval(scores["boundary_f1"]).to_text(), ", ".join(scores["absent"]) or "none"
+        rows.append([role, scores["initialisation"], *means, boundary, absent])
+    header = ["model", "initialisation", "mIoU", "mAcc", "pixel accuracy", "boundary F1", "absent classes"]
+    refused = {scores["intervals"]["refused"]: None for scores in models.values() if scores["intervals"]["refused"]}
+    return "\n".join([table(rows, header), *(f"no intervals: {reason}" for reason in refused)])
 
 
 @contextmanager

@@ -223,14 +223,11 @@ class Tutorial:
     @cached_property
     def comparison_path(self) -> Path:
         """The folder of a comparison of these starts over label budgets and seeds."""
-        from ..evaluation.comparison import compare
+        from ..evaluation.comparison import compare, fitting_budgets
 
-        settings, patches = self.config("comparison"), len(self.dataset.split("train"))
-        budgets = [budget for budget in settings.budgets if budget < patches]
+        config = fitting_budgets(self.config("compare", starts=self.starts), self.dataset_path)
         # one process for each of the small runs, whatever the long ones take
-        config = self.config("finetune", dataset=self.dataset_path, devices=1)
-        seeds = range(self.seed, self.seed + settings.seeds)
-        return compare(config, self.starts, budgets=[*budgets, None], seeds=seeds)
+        return compare(self.config("finetune", dataset=self.dataset_path, devices=1), config)
 
     @cached_property
     def report_path(self) -> Path:

@@ -47,10 +47,10 @@ def test_encoders_by_name():
     assert 32 % (8 * EncoderConfig(**encoder_presets()["patch32"]).patch_size) == 0
 
 
-@pytest.mark.parametrize("stage", ["evaluate", "map"])
+@pytest.mark.parametrize("stage", ["evaluate", "map", "compare"])
 def test_batches_that_train_nothing_are_forward_passes(stage):
-    meanings = {key: meaning for key, _, meaning in describe_settings(stage)}
-    assert "per forward pass" in meanings["batch_size"]
+    meanings = {key: meaning for key, _, meaning, _ in describe_settings(stage)}
+    assert "per forward pass" in meanings["score_batch_size" if stage == "compare" else "batch_size"]
 
 
 @pytest.mark.parametrize(
@@ -80,12 +80,12 @@ def test_an_infinite_temperature_is_one():
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_setting_says_what_it_means(stage):
     described = describe_settings(stage)
-    assert len({key for key, _, _ in described}) == len(described) >= 3
-    assert [key for key, _, text in described if len(text) < 5] == []
+    assert len({key for key, *_ in described}) == len(described) >= 3
+    assert [key for key, _, text, _ in described if len(text) < 5] == []
 
 
 def test_nested_settings_are_described_by_their_full_key():
-    assert "encoder.depths" in [key for key, _, _ in describe_settings("pretrain")]
+    assert "encoder.depths" in [key for key, *_ in describe_settings("pretrain")]
 
 
 @pytest.mark.parametrize(

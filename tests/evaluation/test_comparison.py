@@ -11,7 +11,15 @@ from support.datasets import write_packed_dataset
 from alos2tut.cli import main
 from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError
-from alos2tut.evaluation.comparison import compare, compared, comparison_table, labels_for, read_comparison, t_interval
+from alos2tut.evaluation.comparison import (
+    compare,
+    compared,
+    comparison_table,
+    fitting_budgets,
+    labels_for,
+    read_comparison,
+)
+from alos2tut.metrics import t_interval
 from alos2tut.pretraining.stage import pretrain
 
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
@@ -55,8 +63,7 @@ def test_starts_are_compared_seed_by_seed():
     assert few["iou_difference"]["forest"] == {"mean": None, "interval": None}
     assert entries["mim", 40]["difference"]["miou"]["mean"] == 0
     table = comparison_table({"first": "random", "seeds": [0, 1, 2], "starts": list(entries.values())}).splitlines()
-    assert len(table) == 5 and "+0.060" in table[3] and table[3].endswith("15 labels")
-    assert "+" not in table[1]
+    assert len(table) == 5 and "+0.060 [+" in table[3] and table[3].endswith("15 labels") and "+" not in table[1]
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +79,12 @@ def settings(dataset, work):
 
 
 def test_a_comparison_runs_reuses_and_grows(start, packed_dataset, tmp_path):
-    config = settings(packed_dataset, tmp_path)
-    inits = {"random": None, "mim": start}
-    folder = compare(config, inits, budgets=(4, None), seeds=(0, 1))
+    config, wanted = (
+        settings(packed_dataset, tmp_path),
+        {"starts": {"random": None, "mim": start}, "budgets": (4, "all")},
+    )
+    two = load_config("compare", seeds=2, **wanted)
+    folder = compare(config, two)
     content = read_comparison(folder)
     assert [(e["start"], e["budget"]) for e in content["starts"]] == [
         ("random", 4), ("random", 10), ("mim", 4), ("mim", 10)
@@ -84,14 +94,19 @@ def test_a_comparison_runs_reuses_and_grows(start, packed_dataset, tmp_path):
     for path in trained:
         encoder = json.loads((path.parent / "run.json").read_text())["settings"]["encoder"]
         assert encoder["embed_dim"] == 24  # random weights have the architecture of the file
-    assert compare(config, inits, budgets=(4, None), seeds=(0, 1)) == folder
-    larger = compare(config, inits, budgets=(4, None), seeds=(0, 1, 2))
+    assert compare(config, two) == folder
+    larger = compare(config, load_config("compare", seeds=3, **wanted))
     assert larger != folder and len(list(tmp_path.glob("finetune-*"))) == 12
     assert all(path.stat().st_mtime_ns == before for path, before in trained.items())
     one = {e["start"]: e for e in content["starts"] if e["budget"] == 10}
     gains = [a["miou"] - b["miou"] for a, b in zip(one["mim"]["runs"], one["random"]["runs"], strict=True)]
     assert one["mim"]["difference"]["miou"]["mean"] == pytest.approx(np.mean(gains))
     assert str(tmp_path) not in (folder / "comparison.json").read_text()
+
+
+@pytest.mark.parametrize(("asked", "fitting"), [((4, 9, 10, 99, "all"), (4, 9, "all")), ((99,), ("all",))])
+def test_of_a_profiles_budgets_those_count_for_which_there_are_patches(packed_dataset, asked, fitting):
+    assert fitting_budgets(load_config("compare", budgets=asked), packed_dataset).budgets == fitting
 
 
 def test_the_command(start, packed_dataset, tmp_path, capsys):
@@ -105,18 +120,16 @@ def test_the_command(start, packed_dataset, tmp_path, capsys):
         "--start",
         f"mim={start}",
     ]
-    for setting in ("steps=1", "batch_size=2", "validate_every=1", "decoder_width=8"):
-        command += ["--set", setting]
-    assert main([*command, "--seeds", "1", "--budgets", "5"]) == 0
+    command += ["--set", "steps=1", "--set", "batch_size=2", "--validate-every", "1", "--decoder-width", "8"]
+    assert main([*command, "--seed", "3", "--budgets", "5"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("mim ") and "one seed" in line for line in lines)
-    read_comparison(lines[-1])
+    assert any(line.startswith("mim ") for line in lines) and "one seed: no intervals" in lines
+    assert read_comparison(lines[-1])["seeds"] == [3]
     for wrong, named in [
-        (["--budgets", "some"], "--budgets: takes numbers"),
+        (["--budgets", "some"], "budgets.0"),
         (["--start", "mim"], "--start: a name is given twice"),
-        (["--seed", "3"], "--seeds N"),
         (["--budgets", "99"], "a budget of 99 patches, of which there are 10"),
-        (["--seeds", "0"], "at least one start, one budget and one seed"),
+        (["--seeds", "0"], "--seeds='0'"),
     ]:
         assert main([*command, *wrong]) == 2
         assert named in capsys.readouterr().err
@@ -124,10 +137,14 @@ def test_the_command(start, packed_dataset, tmp_path, capsys):
 
 def test_nothing_to_compare(packed_dataset, tmp_path):
     config = settings(packed_dataset, tmp_path)
-    twice = [{"seeds": (1, 1)}, {"budgets": (4, 4)}, {"budgets": (10, None)}]
-    for changes in [{"seeds": ()}, {"budgets": ()}, *twice, {"budgets": (4, 11)}]:
+    for changes in [
+        {"seeds": 0},
+        {"budgets": ()},
+        {"starts": {}},
+        *({"budgets": b} for b in ((4, 4), (10, "all"), (4, 11))),
+    ]:
         with pytest.raises(Alos2TutError, match="compare"):
-            compare(config, {"random": None}, **changes)
+            compare(config, load_config("compare", **changes))
     with pytest.raises(Alos2TutError, match=r"comparison\.json"):
         read_comparison(tmp_path)
     with pytest.raises(Alos2TutError, match="gamma0"):
@@ -136,4 +153,4 @@ def test_nothing_to_compare(packed_dataset, tmp_path):
             load_config("pretrain", "quick", dataset=str(packed_dataset), work_dir=str(tmp_path), encoder=TINY, steps=1,
                         batch_size=2, mask_unit_px=8)
         )  # fmt: skip
-        compare(settings(other, tmp_path), {"mim": weights})
+        compare(settings(other, tmp_path), load_config("compare", starts={"mim": weights}, budgets=("all",)))

@@ -18,7 +18,7 @@ from alos2tut.cli import main
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.dataset.store import open_dataset
 from alos2tut.evaluation.config import EvaluateConfig
-from alos2tut.evaluation.report import evaluate, predict_patches
+from alos2tut.evaluation.report import evaluate, predict_patches, report_text
 from alos2tut.networks import inference
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder, standardize
@@ -72,9 +72,9 @@ def test_a_list_without_labels_has_no_scores(trained, tmp_path, capsys):
     dataset = write_packed_dataset(tmp_path / "dataset")
     np.save(dataset / "test_labels.npy", np.full((4, 32, 32), 255, dtype=np.uint8))
     assert main(["evaluate", str(dataset), str(trained), "--work-dir", str(tmp_path)]) == 0
-    line, folder = capsys.readouterr().out.splitlines()
-    assert line.startswith("segmenter (random): miou –, macc –, pixel_accuracy – (absent: class 0,")
-    assert "; no intervals: fewer than two blocks" in line
+    _, line, refused, folder = capsys.readouterr().out.splitlines()
+    assert line.split() == ["segmenter", "random", *"––––", "class", "0,", "class", "1,", "class", "2"]
+    assert refused.startswith("no intervals: fewer than two blocks")
     model = read_report(Path(folder))["models"]["segmenter"]
     assert model["miou"] is None and model["boundary_f1"] is None
     # validation has labels, the list that is scored has none
@@ -139,6 +139,27 @@ def test_a_report_agrees_with_other_ways_to_count(trained, tmp_path):
     assert model["intervals"]["blocks"] == 3
     low, high = model["intervals"]["miou"]
     assert low <= model["miou"] <= high and low < high
+
+
+def test_a_report_as_text_names_what_is_missing():
+    def model(initialisation, **changes):
+        none = {"miou": None, "macc": None, "pixel_accuracy": None, "refused": "too few blocks"}
+        scores = {
+            "initialisation": initialisation,
+            "miou": 0.5,
+            "macc": 0.25,
+            "pixel_accuracy": 1.0,
+            "boundary_f1": None,
+        }
+        return scores | {"intervals": none, "absent": []} | changes
+
+    known = {"miou": [0.4, 0.6], "macc": None, "pixel_accuracy": [1.0, 1.0], "refused": None}
+    models = {"baseline": model("random"), "segmenter": model("pretrained", intervals=known, absent=["water", "town"])}
+    assert [" ".join(line.split()) for line in report_text({"models": models}).splitlines()[1:]] == [
+        "segmenter pretrained 0.500 [0.400, 0.600] 0.250 1.000 [1.000, 1.000] – water, town",
+        "baseline random 0.500 0.250 1.000 – none",
+        "no intervals: too few blocks",
+    ]
 
 
 def test_the_temperature_comes_from_validation(trained, tmp_path):

@@ -5,7 +5,7 @@ Each is drawn from the content of ``report.json`` or from plain data. Colours ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -29,17 +29,6 @@ Image = NDArray[np.floating[Any]]
 # --- scores ----------------------------------------------------------------------------------------------------------
 
 
-def score_table(report: Mapping[str, Any]) -> str:
-    """The means of a report as lines of text, one per model, with 95 % intervals; "–" where there is none."""
-    columns = {"mIoU": "miou", "mAcc": "macc", "pixel accuracy": "pixel_accuracy"}
-    lines = [f"{'initialisation':<16}" + "".join(f"{name:<24}" for name in columns) + "boundary F1   absent classes"]
-    for scores in _models(report).values():
-        cells = (_with_interval(scores[key], scores["intervals"][key]) for key in columns.values())
-        boundary, absent = _told(scores["boundary_f1"]), ", ".join(scores["absent"]) or "none"
-        lines.append(f"{scores['initialisation']:<16}" + "".join(f"{c:<24}" for c in cells) + f"{boundary:<14}{absent}")
-    return "\n".join(lines)
-
-
 def _models(report: Mapping[str, Any]) -> dict[str, Any]:
     """The scored models, the one of interest first."""
     return {role: report["models"][role] for role in ("segmenter", "baseline") if role in report["models"]}
@@ -47,10 +36,6 @@ def _models(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def _told(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
-    return _told(value) + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
 
 
 def class_scores(report: Mapping[str, Any]) -> Figure:

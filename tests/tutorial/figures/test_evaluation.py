@@ -59,8 +59,6 @@ def texts(figure):
 
 
 def test_scores_and_confusions(report):
-    table = evaluation_figures.score_table(report).splitlines()
-    assert len(table) == 3 and f"{report['models']['segmenter']['miou']:.3f}" in table[1]
     figure = evaluation_figures.class_scores(report)
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == report["classes"]
     evaluation_figures.confusion(report)
