@@ -46,7 +46,8 @@ from alos2tut.mapping.tiling import TileGrid
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.segmenter import Segmenter
-from alos2tut.simulation.ceos_writer import ProductDescription, write_ceos_product
+from alos2tut.simulation.ceos_description import ProductDescription
+from alos2tut.simulation.ceos_writer import write_ceos_product
 from alos2tut.speckle.despeckling import Filter, gamma_map, refined_lee
 from alos2tut.speckle.statistics import draw_speckle
 

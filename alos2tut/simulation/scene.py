@@ -42,7 +42,8 @@ from ..core.validation import is_count
 from ..dataset.legend import load_legend
 from ..products.rasters import LONLAT
 from .backscatter import HEADING_DEG, INCIDENCE_DEG, OFF_NADIR_DEG, SPACING_M, Noise, from_db, mean_db
-from .ceos_writer import ProductDescription, write_ceos_product
+from .ceos_description import ProductDescription
+from .ceos_writer import write_ceos_product
 from .landcover import Ground, LandCover
 from .priors import Priors, asked_shares, load_priors, prior
 from .terrain import in_swath

@@ -11,7 +11,8 @@ from affine import Affine
 from alos2tut.products import ceos, ceos_layout
 from alos2tut.products.sources import FileSource, find_files
 from alos2tut.simulation import ceos_writer
-from alos2tut.simulation.ceos_writer import ProductDescription, write_ceos_product
+from alos2tut.simulation.ceos_description import ProductDescription
+from alos2tut.simulation.ceos_writer import write_ceos_product
 
 SCENE = "ALOS2015976960-140909"
 

@@ -17,7 +17,8 @@ import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
-from alos2tut.simulation.ceos_writer import ProductDescription, write_ceos_product
+from alos2tut.simulation.ceos_description import ProductDescription
+from alos2tut.simulation.ceos_writer import write_ceos_product
 
 #: real files, which are not part of the repository
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
