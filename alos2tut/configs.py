@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .core.artifacts import parse_yaml, read_yaml
-from .core.config import _build
+from .core.config import from_dict
 from .core.errors import Alos2TutError, closest
 from .dataset.config import DatasetConfig
 from .evaluation.config import CompareConfig, EvaluateConfig
@@ -81,7 +81,7 @@ def load_config(
         settings = _merged(settings, parse_override(text))
     settings = _merged(settings, {key: value for key, value in values.items() if value is not None})
     where = f"{stage} settings" if file is None else f"{stage} settings with {file}"
-    return _build(STAGES[stage], settings, where=where)
+    return from_dict(STAGES[stage], settings, where=where)
 
 
 def split_overrides(text: str) -> dict[str, list[str]]:

@@ -63,11 +63,11 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T:
-    """A config read back from a file; unknown keys and wrong values are named."""
-    return _build(cls, settings, where=where)
+    """A config (or any checked dataclass) made of settings, as of a file.
 
-
-def _build(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T:
+    Raises:
+        Alos2TutError: an unknown key (with the nearest known name), a missing one, or a wrong value in ``where``.
+    """
     try:
         return cls(**{str(key): value for key, value in settings.items()})
     except ValidationError as error:

@@ -73,13 +73,12 @@ def homogeneous_areas(power: ArrayLike, size: int, count: int = 1) -> list[Area]
     """The most even ground of an image: where ENL can be measured.
 
     To take the lowest CV would be to choose by speckle: of 1024 × 1024 pixels of pure speckle, the calmest window of
-    64 × 64 has an ENL by moments that is 11 % too high at one look and 9 % at three, or 16 and 13 % where neighbours
-    correlate by 0.44. So CV only sorts out: windows stay whose CV² exceeds the smallest by no more than chance
-    explains, seven standard deviations. Of these, the most even are those whose 8 × 8 blocks differ least in their
-    means, in proportion to the variance of their pixels. Slopes, edges and coarse texture raise that proportion; how
-    strong the speckle of a window happens to be does not enter. ENL by moments there is off by −0.1 ± 0.3 % at one and
-    by 0.0 ± 0.3 % at three looks, by 2.5 ± 0.4 and 2.0 ± 0.3 % with the correlation; by maximum likelihood by 0.1, 0.2,
-    1.0 and 1.4 ± 0.2 % (the first window of 100 simulated fields each).
+    64 × 64 has an ENL by moments that is 11 % too high at one look. So CV only sorts out: windows stay whose CV²
+    exceeds the smallest by no more than chance explains, seven standard deviations. Of these, the most even are those
+    whose 8 × 8 blocks differ least in their means, in proportion to the variance of their pixels. Slopes, edges and
+    coarse texture raise that proportion; how strong the speckle of a window happens to be does not enter. ENL by
+    moments there is off by −0.1 ± 0.3 %, and by 2.5 ± 0.4 % where neighbours correlate by 0.44 (the first window of
+    100 simulated fields each, of one look).
 
     An image without even ground gives its least uneven windows, with no sign of it: compare their ENL with what is
     known of the product. Ground that was smoothed a little, or much of the image, may be taken for even.
@@ -102,7 +101,10 @@ def homogeneous_areas(power: ArrayLike, size: int, count: int = 1) -> list[Area]
     values = power_image(power)
     if not is_count(count):
         raise Alos2TutError(f"count={count!r} is not a whole number of at least 1", where="count")
-    block = _block_side(size, values.shape)
+    if not is_count(size, 2 * _BLOCKS) or size % _BLOCKS:
+        raise Alos2TutError(f"size={size!r} is not a multiple of {_BLOCKS}, at least {2 * _BLOCKS}", where="size")
+    check_fits(size, values.shape, where="size")
+    block = size // _BLOCKS
     squared_cv, unevenness = _evenness_of_windows(values, block)
     if not np.isfinite(squared_cv).any():
         raise Alos2TutError(
@@ -118,7 +120,10 @@ def homogeneous_areas(power: ArrayLike, size: int, count: int = 1) -> list[Area]
     calmest = np.unravel_index(np.argmin(squared_cv), squared_cv.shape)
     least = squared_cv[calmest]
     samples = effective_samples(area(calmest).of(values), of="spread")
-    possible = squared_cv <= least * (1 + _CV_TOLERANCE * _spread(least, samples))
+    # the relative standard deviation of CV² of so many samples of pure speckle: the propagated fourth moment of the
+    # gamma law (derived here)
+    spread = np.sqrt(2 * (1 + least) / samples)
+    possible = squared_cv <= least * (1 + _CV_TOLERANCE * spread)
     free = np.ones_like(possible)
     found: list[Area] = []
     reach = _BLOCKS // _BLOCKS_PER_STEP - 1
@@ -130,14 +135,6 @@ def homogeneous_areas(power: ArrayLike, size: int, count: int = 1) -> list[Area]
         if len(found) == count:
             break
     return found
-
-
-def _spread(squared_cv: Any, samples: float) -> Any:
-    """Relative standard deviation of CV² measured in so many samples of pure speckle: √(2 (1 + CV²) / n).
-
-    It is the propagated fourth moment of the gamma law (derived here).
-    """
-    return np.sqrt(2 * (1 + squared_cv) / samples)
 
 
 def areas_by_variation(power: ArrayLike, size: int) -> list[Area]:
@@ -162,28 +159,21 @@ def areas_by_variation(power: ArrayLike, size: int) -> list[Area]:
     places = [range(0, n - size + 1, size) for n in values.shape]
     if math.prod(map(len, places)) > _MOST_WINDOWS:
         raise Alos2TutError(f"more than {_MOST_WINDOWS} windows", where="size", remedy="Take a larger size.")
-    whole = [(row, col) for row, col in product(*places) if not np.isnan(_cut(values, row, col, size)).any()]
-    if not whole:
+    areas = [
+        _area(values, row, col, size)
+        for row, col in product(*places)
+        if not np.isnan(values[row : row + size, col : col + size]).any()
+    ]
+    if not areas:
         raise Alos2TutError(
             f"no window of {size} × {size} pixels has data everywhere", where="size", remedy="Take a smaller size."
         )
-    return sorted((_area(values, row, col, size) for row, col in whole), key=lambda area: area.cv)
-
-
-def _cut(values: FloatArray, row: int, col: int, size: int) -> FloatArray:
-    return values[row : row + size, col : col + size]
+    return sorted(areas, key=lambda area: area.cv)
 
 
 def _area(values: FloatArray, row: int, col: int, size: int) -> Area:
-    pixels = _cut(values, row, col, size)
+    pixels = values[row : row + size, col : col + size]
     return Area(row, col, size, size, float(pixels.mean(dtype=np.float64)), coefficient_of_variation(pixels))
-
-
-def _block_side(size: int, shape: tuple[int, ...]) -> int:
-    if not is_count(size, 2 * _BLOCKS) or size % _BLOCKS:
-        raise Alos2TutError(f"size={size!r} is not a multiple of {_BLOCKS}, at least {2 * _BLOCKS}", where="size")
-    check_fits(size, shape, where="size")
-    return size // _BLOCKS
 
 
 def _evenness_of_windows(values: FloatArray, block: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -319,13 +319,11 @@ def enl(
 
     The interval is that of ln L by Student's t with N − 1 degrees of freedom, so it stays positive. The variance of L
     is that of N independent pixels (moments 2L(L + 1)/N; maximum likelihood 1/(N (ψ'(L) − 1/L)); log-moments
-    (ψ‴ + 2ψ'²)/(ψ″² N)), with the effective number of samples for N. That number is the method's own: what neighbours
-    share counts most for moments, less for the other two (see :func:`effective_samples`, whose "spread" is for
-    moments). The interval tells how far chance may have led, not what uneven ground has added.
+    (ψ‴ + 2ψ'²)/(ψ″² N)), with the effective number of samples for N, the method's own (that of moments is the "spread"
+    of :func:`effective_samples`). The interval tells how far chance may have led, not what uneven ground has added.
 
     These are laws of many samples: give areas worth 50 or more. Fewer make L itself too high, 4 by a third to six
-    tenths, 9 by a tenth to a quarter. Of 4 to 49 independent pixels, 95 % intervals held the truth in 94 to 97 % of
-    1500 draws, at one look and at three; correlation cannot be measured in so few.
+    tenths, 9 by a tenth to a quarter; intervals hold there, too, if the few pixels are independent.
 
     Args:
         power: linear power of homogeneous ground, (H, W) or any shape; missing pixels are left out.
