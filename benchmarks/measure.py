@@ -49,7 +49,7 @@ from alos2tut.networks.segmenter import Segmenter
 from alos2tut.simulation.ceos_description import ProductDescription
 from alos2tut.simulation.ceos_writer import write_ceos_product
 from alos2tut.speckle.despeckling import Filter, gamma_map, refined_lee
-from alos2tut.speckle.statistics import draw_speckle
+from alos2tut.speckle.laws import draw_speckle
 
 ROUNDS = 7
 SIZE_PX = 4096

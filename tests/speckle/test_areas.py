@@ -8,8 +8,7 @@ import rasterio
 from scipy import ndimage, stats
 from support.products import real_data
 
-from alos2tut import Alos2TutError, open_product, radiometry
-from alos2tut.speckle import statistics as speckle
+from alos2tut import Alos2TutError, open_product, radiometry, speckle
 from alos2tut.speckle.areas import areas_by_variation, homogeneous_areas
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")

@@ -23,7 +23,8 @@ from alos2tut.speckle.despeckling import (
     refined_lee,
     structure,
 )
-from alos2tut.speckle.statistics import draw_speckle, enl_moments
+from alos2tut.speckle.laws import draw_speckle
+from alos2tut.speckle.statistics import enl_moments
 from alos2tut.tutorial.figures.speckle import target_chart
 
 ALL = [pytest.param(despeckle, id=name) for name, despeckle in FILTERS.items()]

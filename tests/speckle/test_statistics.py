@@ -13,10 +13,9 @@ from scipy import integrate, ndimage, special, stats
 from support.products import real_data
 from support.properties import examples
 
-from alos2tut import Alos2TutError, open_product, radiometry
-from alos2tut.speckle import statistics as speckle
+from alos2tut import Alos2TutError, open_product, radiometry, speckle
+from alos2tut.speckle import statistics
 
-LOOKS = [pytest.param(looks, id=f"{looks} looks") for looks in (1, 2, 4, 7)]
 METHODS = ["moments", "log-moments", "maximum likelihood"]
 ESTIMATORS = [
     pytest.param(speckle.enl_moments, id="moments"),
@@ -34,90 +33,6 @@ def no_warnings():
 
 def gamma_speckle(looks: float, size: int | tuple[int, int] = 200_000) -> np.ndarray:
     return np.random.default_rng(7).gamma(looks, 1 / looks, size)
-
-
-# --- laws
-
-
-@pytest.mark.parametrize("looks", LOOKS)
-def test_speckle_varies_by_one_over_the_root_of_its_looks(looks):
-    power = 0.02 * gamma_speckle(looks)
-    assert speckle.coefficient_of_variation(power) == pytest.approx(looks**-0.5, rel=0.01)
-    assert speckle.expected_cv(looks) == pytest.approx(looks**-0.5)
-    assert speckle.expected_cv(looks, math.inf) == pytest.approx(looks**-0.5)
-
-
-def test_amplitude_of_one_look_varies_by_the_rayleigh_figure():
-    assert speckle.coefficient_of_variation(np.sqrt(gamma_speckle(1))) == pytest.approx(0.5227, abs=0.003)
-
-
-@pytest.mark.parametrize(
-    ("looks", "bias", "spread"),
-    [
-        pytest.param(1, -2.51, 5.57, id="1 look"),
-        pytest.param(2, -1.17, 3.49, id="2 looks"),
-        pytest.param(4, -0.57, 2.31, id="4 looks"),
-        pytest.param(7, -0.32, 1.70, id="7 looks"),
-    ],
-)
-def test_decibels_of_speckle_are_biased_and_spread_as_published(looks, bias, spread):
-    assert speckle.db_bias(looks) == pytest.approx(bias, abs=0.005)
-    assert speckle.db_spread(looks) == pytest.approx(spread, abs=0.005)
-    db = 10 * np.log10(gamma_speckle(looks))
-    assert (db.mean(), db.std()) == pytest.approx((bias, spread), abs=0.03)
-
-
-@pytest.mark.parametrize("looks", LOOKS)
-def test_gamma_density_is_a_density_with_the_right_moments(looks):
-    def moment(order):
-        return integrate.quad(lambda p: p**order * speckle.gamma_density(p, looks, mean=0.3), 0, 20)[0]
-
-    assert (moment(0), moment(1)) == pytest.approx((1, 0.3), rel=1e-5)
-    assert moment(2) - moment(1) ** 2 == pytest.approx(0.3**2 / looks, rel=1e-4)
-
-
-K_LAWS = [(1, 4), (3, 4), (4, 4), (1, 0.7), (2.5, 49.9), (2.5, 52.6), (300, 5), (3, 1e3), (3, 1e6), (3, 9e7)]
-
-
-@pytest.mark.parametrize(("looks", "order"), K_LAWS)
-def test_k_density_is_a_density_with_the_right_moments(looks, order):
-    def moment(n):
-        return integrate.quad(
-            lambda u: math.exp(u * (n + 1)) * speckle.k_density(math.exp(u), looks, order, mean=0.3),
-            -60,
-            8,
-            limit=400,
-            points=[math.log(0.3)],
-        )[0]
-
-    mean, mean_square = moment(1), moment(2)
-    assert (moment(0), mean) == pytest.approx((1, 0.3), rel=1e-7)
-    assert mean_square / mean**2 - 1 == pytest.approx(speckle.expected_cv(looks, order) ** 2, rel=1e-6)
-
-
-@pytest.mark.parametrize(("looks", "order"), [(3, 4), (1, 30), (2, 49), (3, 60), (2, 300)])
-def test_k_density_is_gamma_speckle_averaged_over_gamma_texture(looks, order):
-    # the middle of each of many equally probable parts of the texture's law
-    texture = stats.gamma.ppf((np.arange(400_000) + 0.5) / 400_000, order, scale=1 / order)
-    for power in (0.03, 0.5, 1, 4):
-        expected = stats.gamma.pdf(power, looks, scale=texture / looks).mean()
-        assert speckle.k_density(power, looks, order) == pytest.approx(expected, rel=1e-4)
-
-
-@pytest.mark.parametrize("order", [1e7, 1e8, 1e12, math.inf])
-def test_k_density_of_hardly_any_texture_is_the_gamma_law(order):
-    power = np.geomspace(1e-12, 5, 50)
-    np.testing.assert_allclose(speckle.k_density(power, 3, order), speckle.gamma_density(power, 3), rtol=1e-4)
-
-
-def test_k_density_at_the_ends_of_its_range():
-    # at one look, zero power has the density ν / (ν − 1)
-    found = speckle.k_density([0, 1e-300, -1, np.nan, np.inf, 1e200], 1, 4)
-    np.testing.assert_allclose(found, [4 / 3, 4 / 3, 0, np.nan, 0, 0], rtol=1e-9)
-    assert speckle.k_density(np.zeros((2, 3)), 3, 3) == pytest.approx(np.zeros((2, 3)))
-    # density falls with I^(L − 1), here also where the Bessel function itself is beyond a float
-    small = speckle.k_density([1e-40, 1e-20], 2, 45)
-    assert small[1] / small[0] == pytest.approx(1e20, rel=1e-9)
 
 
 # --- looks
@@ -190,24 +105,24 @@ def test_variance_of_an_enl_is_the_sum_over_its_laguerre_terms(method):
         "log-moments": (2 * (special.digamma(k) + np.euler_gamma) / k, special.polygamma(2, looks) ** -2.0),
         "maximum likelihood": (1 / k, (special.polygamma(1, looks) - 1 / looks) ** -2.0),
     }[method]
-    variance = speckle._ENL_ESTIMATORS[method].variance(looks)
+    variance = statistics._ENL_ESTIMATORS[method].variance(looks)
     assert np.sum(amplitude**2 / norms) * factor == pytest.approx(variance, rel=1e-3)
-    shared = speckle._shared_error(speckle._ENL_ESTIMATORS[method], looks, np.array([0.0, 0.5, 1.0]))
+    shared = statistics._shared_error(statistics._ENL_ESTIMATORS[method], looks, np.array([0.0, 0.5, 1.0]))
     expected = [np.sum(amplitude**2 / norms * rho**k) / np.sum(amplitude**2 / norms) for rho in (0, 0.5, 1)]
     assert shared == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("looks", [0.5, 1, 3])
 def test_what_two_pixels_share_has_the_closed_form_of_one_look(looks):
-    likelihood, log_moments = (speckle._ENL_ESTIMATORS[name] for name in ("maximum likelihood", "log-moments"))
+    likelihood, log_moments = (statistics._ENL_ESTIMATORS[name] for name in ("maximum likelihood", "log-moments"))
     for estimator in (likelihood, log_moments):
         # pixels that are the same share all, however slowly the series converges
-        assert speckle._shared_error(estimator, looks, np.ones(1)) == [1]
+        assert statistics._shared_error(estimator, looks, np.ones(1)) == [1]
     if looks == 1:
         # the norms are 1, so that the series is the dilogarithm without its first term
         rho = np.array([-0.3, 0.2, 0.6, 0.9])
         expected = (special.spence(1 - rho) - rho) / (math.pi**2 / 6 - 1)
-        assert speckle._shared_error(likelihood, 1, rho) == pytest.approx(expected, abs=1e-6)
+        assert statistics._shared_error(likelihood, 1, rho) == pytest.approx(expected, abs=1e-6)
 
 
 def test_an_estimate_says_itself_and_its_interval():
@@ -335,16 +250,6 @@ IMAGE = np.random.default_rng(0).gamma(3, 1 / 3, (64, 64))
         pytest.param(lambda: speckle.enl(IMAGE, effective_samples=4097), "effective_samples", id="more than pixels"),
         pytest.param(lambda: speckle.enl(IMAGE, effective_samples=math.nan), "effective_samples", id="NaN samples"),
         pytest.param(lambda: speckle.effective_samples(IMAGE, "median"), "of", id="samples of what"),
-        pytest.param(lambda: speckle.db_bias(0), "looks", id="bias of no looks"),
-        pytest.param(lambda: speckle.db_spread(-1), "looks", id="spread of negative looks"),
-        pytest.param(lambda: speckle.expected_cv(math.nan), "looks", id="NaN looks"),
-        pytest.param(lambda: speckle.gamma_density(1, math.inf), "looks", id="infinite looks"),
-        pytest.param(lambda: speckle.k_density(1, "3", 4), "looks", id="looks as text"),
-        pytest.param(lambda: speckle.k_density(1, 3, 0), "order", id="order 0"),
-        pytest.param(lambda: speckle.k_density(1, 3, math.nan), "order", id="order NaN"),
-        pytest.param(lambda: speckle.expected_cv(3, -4), "order", id="negative order"),
-        pytest.param(lambda: speckle.gamma_density(1, 3, mean=0), "mean", id="mean 0"),
-        pytest.param(lambda: speckle.k_density(1, 3, 4, mean=math.inf), "mean", id="infinite mean"),
         pytest.param(lambda: speckle.autocorrelation(np.ones((5, 50)), max_lag=5), "max_lag", id="lag of the size"),
         pytest.param(lambda: speckle.autocorrelation(IMAGE, max_lag=-1), "max_lag", id="negative lag"),
         pytest.param(lambda: speckle.autocorrelation(IMAGE, max_lag=1.5), "max_lag", id="half a lag"),
@@ -355,11 +260,6 @@ IMAGE = np.random.default_rng(0).gamma(3, 1 / 3, (64, 64))
         pytest.param(lambda: speckle.enl(IMAGE, effective_samples="9"), "effective_samples", id="samples as text"),
         pytest.param(lambda: speckle.effective_samples(IMAGE, ["mean"]), "of", id="samples of a list"),
         pytest.param(lambda: speckle.texture_order(IMAGE, 3, window=10**12), "window", id="huge window"),
-        pytest.param(lambda: speckle.draw_speckle((3, 3), 1, 1, correlation="0.1"), "correlation", id="text"),
-        pytest.param(lambda: speckle.draw_speckle((3, 3), 1, -1), "seed", id="negative seed"),
-        pytest.param(lambda: speckle.draw_speckle((-1, 3), 1, 1), "shape", id="negative shape"),
-        pytest.param(lambda: speckle.draw_speckle(9, 1, 1), "shape", id="no shape"),
-        pytest.param(lambda: speckle.draw_speckle((3, 3), 1e9, 1, correlation=0.1), "looks", id="endless looks"),
         pytest.param(lambda: speckle.error_share_below_median(IMAGE, IMAGE * 1j), "weights", id="complex weights"),
         pytest.param(lambda: speckle.autocorrelation(IMAGE - 1), "power", id="correlation of negative power"),
         pytest.param(lambda: speckle.autocorrelation(IMAGE * 1j), "power", id="correlation of complex numbers"),
@@ -374,10 +274,6 @@ IMAGE = np.random.default_rng(0).gamma(3, 1 / 3, (64, 64))
         pytest.param(lambda: speckle.texture_order(IMAGE * np.nan, 3, window=8), "window", id="texture of nothing"),
         pytest.param(lambda: speckle.texture_order(IMAGE, 0, window=8), "looks", id="texture at no looks"),
         pytest.param(lambda: speckle.texture_order(IMAGE, 3, window=8, confidence=0), "confidence", id="no confidence"),
-        pytest.param(lambda: speckle.draw_speckle((3, 3), 0, 1), "looks", id="speckle of no looks"),
-        pytest.param(lambda: speckle.draw_speckle((3, 3), 2.5, 1, correlation=0.1), "looks", id="looks and a half"),
-        pytest.param(lambda: speckle.draw_speckle((3, 3), 1, 1, correlation=0.6), "correlation", id="too correlated"),
-        pytest.param(lambda: speckle.draw_speckle((3, 3), 1, 1, correlation=-0.1), "correlation", id="anticorrelated"),
         pytest.param(lambda: speckle.error_share_below_median(IMAGE, IMAGE[0]), "weights", id="another shape"),
         pytest.param(lambda: speckle.error_share_below_median(IMAGE, -IMAGE), "weights", id="negative weights"),
         pytest.param(lambda: speckle.error_share_below_median(IMAGE, 0 * IMAGE), "weights", id="no weights"),
@@ -422,40 +318,6 @@ def test_a_lag_without_pairs_is_nan():
     along_x, along_y = speckle.autocorrelation(power, max_lag=4)
     assert np.isnan(along_x[1:4]).all() and np.isfinite(along_x[[0, 4]]).all()
     assert np.isnan(along_y[2:]).all() and np.isfinite(along_y[:2]).all()
-
-
-@pytest.mark.parametrize(
-    ("looks", "correlation", "second"),
-    [
-        pytest.param(1, 0, 0, id="independent"),
-        pytest.param(2.5, 0, 0, id="independent, two looks and a half"),
-        pytest.param(1, 0.44, 0.0267, id="correlated"),
-        pytest.param(3, 0.1, 0.0007, id="hardly correlated"),
-        pytest.param(2, 0.5, 0.0625, id="most correlated"),
-    ],
-)
-def test_drawn_speckle_has_the_law_and_the_correlation_asked_for(looks, correlation, second):
-    power = speckle.draw_speckle((600, 700), looks, seed=4, correlation=correlation)
-    assert power.shape == (600, 700)
-    assert power.mean() == pytest.approx(1, abs=0.01)
-    assert power.var() == pytest.approx(1 / looks, rel=0.02)
-    # pixels three apart are independent, so that the law can be tested on them
-    assert stats.kstest(power[::3, ::3].ravel(), stats.gamma(looks, scale=1 / looks).cdf).pvalue > 0.01
-    for along in speckle.autocorrelation(power, 4):
-        assert along == pytest.approx([1, correlation, second, 0, 0], abs=0.012)
-    diagonal = np.corrcoef(power[1:, 1:].ravel(), power[:-1, :-1].ravel())[0, 1]
-    assert diagonal == pytest.approx(correlation**2, abs=0.012)
-
-
-def test_equal_seeds_draw_equal_speckle():
-    draws = [speckle.draw_speckle((5, 6), 2, seed, correlation=0.3) for seed in (1, 1, 2)]
-    assert (draws[0] == draws[1]).all() and (draws[0] != draws[2]).all()
-
-
-def test_hardly_any_correlation_is_drawn_as_such():
-    power = speckle.draw_speckle((300, 300), 1, 2, correlation=1e-20)
-    assert power.var() == pytest.approx(1, abs=0.03) and power.mean() == pytest.approx(1, abs=0.02)
-    assert speckle.autocorrelation(power, 1)[0][1] == pytest.approx(0, abs=0.015)
 
 
 def true_inflation(correlation, size, exponent):
@@ -509,12 +371,12 @@ def test_large_images_are_measured_in_strips():
     power = speckle.draw_speckle((700, 90), 2, 3, correlation=0.4)
     power[300:310, 5:50] = np.nan
     usable = ~np.isnan(power)
-    rest = speckle._about_its_plane(power, usable)
+    rest = statistics._about_its_plane(power, usable)
     rows, cols = np.nonzero(usable)
     basis = np.stack([np.ones(rows.size), rows, cols], axis=1)
     plane = basis @ np.linalg.lstsq(basis, power[usable], rcond=None)[0]
     np.testing.assert_allclose(rest[usable], power[usable] - plane, atol=1e-9)
-    correlation, pairs = speckle._correlation_by_lag(rest, usable)
+    correlation, pairs = statistics._correlation_by_lag(rest, usable)
     assert correlation.shape == pairs.shape == (129, 91)
     for down, right in ((0, 0), (1, 0), (0, 3), (-2, 1), (64, -45), (5, 45)):
         near, far = (
@@ -534,7 +396,7 @@ def test_moments_do_not_depend_on_strips(monkeypatch):
     power = speckle.draw_speckle((100, 30), 1, 4)
     power[37, 8:20] = np.nan
     whole = speckle.local_moments(power, 9)
-    monkeypatch.setattr(speckle, "_STRIP_ROWS", 7)
+    monkeypatch.setattr(statistics, "_STRIP_ROWS", 7)
     for cut, at_once in zip(speckle.local_moments(power, 9), whole, strict=True):
         np.testing.assert_array_equal(cut, at_once)
 

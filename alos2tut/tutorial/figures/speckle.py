@@ -19,7 +19,7 @@ from scipy import special
 from ... import plotting, radiometry
 from ...plotting import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
 from ...products.product import Product
-from ...speckle import despeckling
+from ...speckle import despeckling, laws
 from ...speckle import statistics as speckle
 from ...speckle.areas import Area, areas_by_variation, homogeneous_areas
 
@@ -229,13 +229,13 @@ def speckle_law(power: FloatArray, looks: float) -> Figure:
     most = 1 + 4 / math.sqrt(looks)
     x = np.linspace(0.01, most, 400)
     left.hist(relative, bins=np.linspace(0, most, 80), density=True, color=SKY, label="pixels")
-    left.plot(x, speckle.gamma_density(x, looks), color=VERMILION, label=f"gamma law, L = {looks:.2f}")
+    left.plot(x, laws.gamma_density(x, looks), color=VERMILION, label=f"gamma law, L = {looks:.2f}")
     left.set(xlabel="power / mean power", ylabel="density", title="Power: skewed, never negative")
     db = radiometry.to_db(relative[relative > 0])
-    spread = speckle.db_spread(looks)
+    spread = laws.db_spread(looks)
     grid = np.linspace(-4.5 * spread, 2.2 * spread, 400)
     right.hist(db, bins=np.linspace(grid[0], grid[-1], 80), density=True, color=SKY, label="pixels")
-    right.plot(grid, _per_db(speckle.gamma_density, grid, looks), color=VERMILION, label="the same law in dB")
+    right.plot(grid, _per_db(laws.gamma_density, grid, looks), color=VERMILION, label="the same law in dB")
     right.axvline(0, color="k", linewidth=1, label="dB of the mean")
     right.axvline(db.mean(), color="k", linestyle="--", linewidth=1, label=f"mean of dB: {_signed(db.mean(), 2)} dB")
     right.set(xlabel="power / mean power (dB)", ylabel="density (1/dB)", title="Decibels: a tail on the dark side")
@@ -284,8 +284,8 @@ def averaging_bias(power: FloatArray) -> Figure:
         enl.append(speckle.enl_moments(averaged))
     grid = np.geomspace(0.9, max(enl) * 1.3, 100)
     for ax, measured, law, label, down in (
-        (left, means, speckle.db_bias, "mean of dB − dB of mean (dB)", -11),
-        (right, spreads, speckle.db_spread, "spread of dB (dB)", 5),
+        (left, means, laws.db_bias, "mean of dB − dB of mean (dB)", -11),
+        (right, spreads, laws.db_spread, "spread of dB (dB)", 5),
     ):
         ax.plot(grid, [law(n) for n in grid], color=VERMILION, label="law of speckle")
         ax.plot(enl, measured, "o", color=BLUE, label="measured here")
@@ -359,10 +359,10 @@ def texture_laws(areas: Mapping[str, FloatArray], looks: float) -> Figure:
         relative = windows / np.nanmean(windows, axis=(1, 2), keepdims=True)
         relative = relative[relative > 0]
         ax.hist(radiometry.to_db(relative), bins=np.linspace(-22, 13, 90), density=True, color=SKY, label="pixels")
-        ax.plot(grid, _per_db(speckle.gamma_density, grid, looks), color=VERMILION, label="speckle alone")
+        ax.plot(grid, _per_db(laws.gamma_density, grid, looks), color=VERMILION, label="speckle alone")
         has_texture = math.isfinite(order.high)
         if has_texture:
-            ax.plot(grid, _per_db(speckle.k_density, grid, looks, order.value), "--", color="k", label="K law")
+            ax.plot(grid, _per_db(laws.k_density, grid, looks, order.value), "--", color="k", label="K law")
         found = f"ν = {order.value:.2g}" if has_texture else f"no texture found (ν > {order.low:.0f})"
         ax.set(xlabel="power / mean power (dB)", title=f"{name}: {found}", xlim=(-22, 13))
     axes[0, 0].set_ylabel("density (1/dB)")
@@ -407,7 +407,7 @@ def despeckled(
     fig, axes = plt.subplots(2, len(names) + 1, figsize=(2.75 * (len(names) + 1), 5.9))
     limits = plotting.grey_limits(radiometry.to_db(despeckling.boxcar(power, looks, 3)))
     # a ratio of 1, where nothing was taken away, is the middle of the grey scale
-    most = 2 * speckle.db_spread(looks)
+    most = 2 * laws.db_spread(looks)
     plotting.draw_grey(axes[0, 0], radiometry.to_db(power), limits=limits)
     axes[0, 0].set_title("as given")
     axes[1, 0].axis("off")
@@ -453,7 +453,7 @@ def target_chart() -> FloatArray:
 def judged_on_chart(looks: float, window: int = 7, seed: int = 0) -> Figure:
     """Filters on a drawn chart, whose truth is known: the pictures, then structure left, edges kept and looks won."""
     truth = target_chart()
-    power = truth * speckle.draw_speckle(truth.shape, looks, seed)
+    power = truth * laws.draw_speckle(truth.shape, looks, seed)
     results = {"unfiltered": power} | {name: f(power, looks, window) for name, f in despeckling.FILTERS.items()}
     judged = {
         name: despeckling.assess(power, im, looks, reference=truth, area=_EVEN_FIELD) for name, im in results.items()
@@ -552,7 +552,7 @@ def _draw_dark_shares(ax: Axes, looks: Sequence[float]) -> None:
 
     width = 0.36
     for place, n in enumerate(looks):
-        drawn = [speckle.draw_speckle((256, 256), n, seed) for seed in range(8)]
+        drawn = [laws.draw_speckle((256, 256), n, seed) for seed in range(8)]
         weights = [sar_weights_db(radiometry.to_db(power)) for power in drawn]
         for shift, given, color, label in (
             (-0.5, [None] * len(drawn), SKY, "unweighted"), (0.5, weights, ORANGE, "SAR weight"),
@@ -615,7 +615,7 @@ def _draw_growing_target(ax: Axes, patch_px: int) -> None:
     """The weights in drawn speckle of 2.5 looks, one of whose pixels grows brighter than all others."""
     from ...pretraining.weighting import sar_weights_db
 
-    scene = speckle.draw_speckle((patch_px, patch_px), 2.5, 0)
+    scene = laws.draw_speckle((patch_px, patch_px), 2.5, 0)
     lowest = float(radiometry.to_db(scene.max()))
     targets_db = np.linspace(lowest, lowest + 30, 25)
     medians, spreads = [], []

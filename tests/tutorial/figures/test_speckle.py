@@ -12,8 +12,7 @@ import pytest
 from affine import Affine
 from support.products import write_ceos, write_geotiff
 
-from alos2tut import open_product, radiometry
-from alos2tut.speckle import statistics as speckle
+from alos2tut import open_product, radiometry, speckle
 from alos2tut.tutorial import widgets
 from alos2tut.tutorial.figures import speckle as speckle_figures
 from alos2tut.tutorial.session import Tutorial
