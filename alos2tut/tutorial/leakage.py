@@ -15,14 +15,13 @@ on the network; the direction does not.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, stats
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from ..core.errors import Alos2TutError
@@ -30,7 +29,7 @@ from ..dataset.encoding import decode_db
 from ..dataset.legend import IGNORE
 from ..dataset.splits import away_from
 from ..dataset.store import PatchDataset
-from ..metrics import scores_from_confusion
+from ..metrics import scores_from_confusion, t_interval
 
 SCHEMES = ("ground", "patches", "pixels")
 NEIGHBOURS = 5
@@ -40,7 +39,6 @@ SCALES_PX = (3, 9, 27, 81)
 _PIXELS = 200
 #: share of the blocks that is held out; half of their patches are tested, the others are what a careless split learns
 _HELD_OUT = 0.3
-_SCORES = {"miou": "miou", "accuracy": "pixel_accuracy"}
 
 FloatArray = NDArray[np.float64]
 
@@ -52,16 +50,10 @@ class Leakage:
     Attributes:
         miou: by scheme, one mean IoU per repeat.
         accuracy: by scheme, the share of pixels that are right, one per repeat.
-        train_patches: patches that the schemes ``ground`` and ``patches`` learn from, per repeat.
-        test_patches: patches that are tested, per repeat.
-        buffer_m: distance that ``ground`` keeps from held-out patches.
     """
 
     miou: Mapping[str, tuple[float, ...]]
     accuracy: Mapping[str, tuple[float, ...]]
-    train_patches: tuple[int, ...]
-    test_patches: tuple[int, ...]
-    buffer_m: float
 
     def gain(self, scheme: str, score: str = "miou") -> tuple[float, float, float]:
         """What a scheme pretends to gain over ``ground``: the mean over repeats and its 95 % interval (Student's t).
@@ -74,9 +66,9 @@ class Leakage:
         """
         scores = getattr(self, score)
         differences = np.subtract(scores[scheme], scores["ground"])
-        mean, n = float(differences.mean()), len(differences)
-        half = float(stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / math.sqrt(n))
-        return mean, mean - half, mean + half
+        interval = t_interval(differences.tolist())
+        assert interval is not None  # of at least two repeats
+        return float(differences.mean()), interval[0], interval[1]
 
 
 def measure_leakage(dataset: PatchDataset, *, repeats: int = 8, seed: int = 0) -> Leakage:
@@ -93,19 +85,16 @@ def measure_leakage(dataset: PatchDataset, *, repeats: int = 8, seed: int = 0) -
     if repeats < 2:
         raise Alos2TutError(f"repeats={repeats}: an interval needs at least 2", where="repeats")
     ground = _Ground.of(dataset)
-    scores: dict[str, dict[str, list[float]]] = {name: {scheme: [] for scheme in SCHEMES} for name in _SCORES}
-    sizes: list[tuple[int, int]] = []
+    scores = []
     for repeat in range(repeats):
-        random = np.random.default_rng([seed, repeat])
-        training, test, size = ground.deal(random)
-        for scheme, train in training.items():
-            result = scores_from_confusion(_confusion(ground, train, test, len(dataset.legend)))
-            for name, key in _SCORES.items():
-                scores[name][scheme].append(result[key])
-        sizes.append(size)
-    miou, accuracy = ({scheme: tuple(values) for scheme, values in scores[name].items()} for name in scores)
-    train_patches, test_patches = zip(*sizes, strict=True)
-    return Leakage(miou, accuracy, train_patches, test_patches, ground.buffer_m)
+        training, test = ground.deal(np.random.default_rng([seed, repeat]))
+        confusions = {s: _confusion(ground, train, test, len(dataset.legend)) for s, train in training.items()}
+        scores.append({scheme: scores_from_confusion(counts) for scheme, counts in confusions.items()})
+    miou, accuracy = (
+        {scheme: tuple(of_repeat[scheme][key] for of_repeat in scores) for scheme in SCHEMES}
+        for key in ("miou", "pixel_accuracy")
+    )
+    return Leakage(miou, accuracy)
 
 
 def pixel_features(db: NDArray[np.floating[Any]]) -> FloatArray:
@@ -121,9 +110,9 @@ def pixel_features(db: NDArray[np.floating[Any]]) -> FloatArray:
     """
     known = np.isfinite(db)
     power = np.where(known, 10 ** (np.nan_to_num(db) / 10), 0)
-    means = [[ndimage.uniform_filter(part, size, mode="reflect") for part in (known * 1.0, power, power**2)]
-             for size in SCALES_PX]  # fmt: skip
-    means.append([np.full(db.shape, part.mean()) for part in (known, power, power**2)])
+    parts = (known * 1.0, power, power**2)
+    means = [[ndimage.uniform_filter(part, size, mode="reflect") for part in parts] for size in SCALES_PX]
+    means.append([np.full(db.shape, part.mean()) for part in parts])
     features = []
     with np.errstate(divide="ignore", invalid="ignore"):
         for share, first, second in means:
@@ -172,10 +161,8 @@ class _Ground:
         features = (features - features.mean(axis=0)) / features.std(axis=0)
         return cls(box, block, float(dataset.content["settings"]["buffer_m"]), features, *others)
 
-    def deal(
-        self, random: np.random.Generator
-    ) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64], tuple[int, int]]:
-        """Pixels that each scheme learns from, pixels that are scored; patches of ``ground`` and of the test."""
+    def deal(self, random: np.random.Generator) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64]]:
+        """Pixels that each scheme learns from, and pixels that are scored."""
         blocks = random.permutation(self.block.max() + 1)
         held_out = np.isin(self.block, blocks[: max(1, round(_HELD_OUT * len(blocks)))])
         inside = random.permutation(np.flatnonzero(held_out))
@@ -196,8 +183,7 @@ class _Ground:
                 remedy="Build it with a smaller block_m or buffer_m, or with more ground.",
             )
         test = np.flatnonzero(np.isin(self.patch, tested) & self.is_scored)
-        learned = {scheme: random.permutation(pool)[:count] for scheme, pool in learned.items()}
-        return learned, test, (len(far), len(tested))
+        return {scheme: random.permutation(pool)[:count] for scheme, pool in learned.items()}, test
 
 
 def _sampled(rows: NDArray[np.int16], labels: NDArray[np.uint8], *, seed: int) -> tuple[NDArray[Any], ...]:

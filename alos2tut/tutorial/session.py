@@ -25,14 +25,19 @@ from ..configs import STAGES, load_config, split_overrides
 from ..core.artifacts import make_folder, sha256_file, stage_dir
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, closest
+from ..dataset.archive import product_paths
+from ..dataset.builder import build_dataset
+from ..dataset.labels import label_files
+from ..dataset.store import PatchDataset, open_dataset
+from ..pretraining.config import PretrainConfig
+from ..products.opening import open_product
+from ..products.product import Product
+from ..products.verify.report import Report, verify_product
 from ..simulation.config import SimulateConfig
+from ..simulation.scene import RECIPE, simulate_product
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from ..dataset.store import PatchDataset
-    from ..products.product import Product
-    from ..products.verify.report import Report
 
 #: how the parameters cell begins, and the cell that papermill puts after it
 _OURS, _INJECTED = "# Parameters:", "# Parameters\n"
@@ -99,11 +104,7 @@ class Tutorial:
     @cached_property
     def product_path(self) -> Path:
         """The product: the (first) one given, or the simulated one, which is made if it is not there."""
-        if self.product is not None:
-            from ..dataset.archive import product_paths
-
-            return Path(product_paths(self.product)[0][0])
-        return _simulated(self.config("simulate"))
+        return Path(self.archive_paths[0]) if self.product is not None else _simulated(self.config("simulate"))
 
     @cached_property
     def archive_paths(self) -> tuple[str, ...]:
@@ -112,8 +113,6 @@ class Tutorial:
         The other place lies across the border of two UTM zones.
         """
         if self.product is not None:
-            from ..dataset.archive import product_paths
-
             return tuple(path for path, _ in product_paths(self.product))
         small = functools.partial(self.config, "simulate", size_px=_ARCHIVE_PX)
         frames = ({"season": "autumn"}, {"season": "winter"}, {"season": "autumn", "corner": _ZONE_BORDER})
@@ -122,15 +121,11 @@ class Tutorial:
     @cached_property
     def label_paths(self) -> tuple[str, ...]:
         """The label rasters of the product."""
-        from ..dataset.labels import label_files
-
         return label_files((self.product_path / "labels" if self.labels is None else self.labels,))
 
     @cached_property
     def archive_labels(self) -> tuple[str, ...]:
         """The label rasters of :attr:`archive_paths`."""
-        from ..dataset.labels import label_files
-
         if self.product is not None:
             return self.label_paths
         return label_files([Path(path) / "labels" for path in self.archive_paths])
@@ -138,30 +133,22 @@ class Tutorial:
     @cached_property
     def opened(self) -> Product:
         """The product, opened."""
-        from ..products.opening import open_product
-
         return open_product(self.product_path, crs=self.config("dataset").crs)
 
     @cached_property
     def verified(self) -> Report:
         """What the product's files say of each other."""
-        from ..products.verify.report import verify_product
-
         return verify_product(self.product_path, crs=self.config("dataset").crs)
 
     @cached_property
     def dataset_path(self) -> Path:
         """The dataset's folder."""
-        from ..dataset.builder import build_dataset
-
         products = str(self.product_path) if self.product is None else self.product
         return build_dataset(self.config("dataset", products=products, labels=self.label_paths))
 
     @cached_property
     def dataset(self) -> PatchDataset:
         """The dataset, opened."""
-        from ..dataset.store import open_dataset
-
         return open_dataset(self.dataset_path)
 
     @cached_property
@@ -187,8 +174,6 @@ class Tutorial:
     @cached_property
     def mixmae_path(self) -> Path:
         """The folder of a pretraining by SAR-W-MixMAE: the same encoder but for its windows and positions."""
-        from ..pretraining.config import PretrainConfig
-
         encoder = self.config("pretrain").encoder
         if encoder.kind != "swin":
             raise Alos2TutError(f"MixMAE trains a Swin, not a {encoder.kind}", where="encoder.kind")
@@ -200,19 +185,18 @@ class Tutorial:
     @cached_property
     def finetuned_path(self) -> Path:
         """The folder of the fine-tuning that starts from the pretrained encoder."""
-        from ..segmentation.stage import finetune
-
-        init = self.pretrained_path / "encoder.safetensors"
-        return _trained(finetune, "finetune", self.config("finetune", dataset=self.dataset_path, init=init))
+        return self._finetuned_with(init=self.pretrained_path / "encoder.safetensors")
 
     @cached_property
     def baseline_path(self) -> Path:
         """The folder of the same fine-tuning from random initialisation."""
+        # the same architecture, whatever was set for the pretraining
+        return self._finetuned_with(encoder=self.config("pretrain").encoder)
+
+    def _finetuned_with(self, **start: Any) -> Path:
         from ..segmentation.stage import finetune
 
-        # the same architecture, whatever was set for the pretraining
-        encoder = self.config("pretrain").encoder
-        return _trained(finetune, "finetune", self.config("finetune", dataset=self.dataset_path, encoder=encoder))
+        return _trained(finetune, "finetune", self.config("finetune", dataset=self.dataset_path, **start))
 
     @cached_property
     def starts(self) -> dict[str, Path | None]:
@@ -259,8 +243,6 @@ class Tutorial:
 
 def _simulated(config: SimulateConfig) -> Path:
     """A simulated product, made or found."""
-    from ..simulation.scene import RECIPE, simulate_product
-
     target = stage_dir(config.work_dir, "simulate", settings_for_key(config), {"recipe": RECIPE})
     if (target / "simulation.json").is_file():
         print(f"reusing {target}")
@@ -291,14 +273,9 @@ def _launch(command: str, config: Any) -> None:
         words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={config.devices}"]
         # the defaults, which fill in what is None, are the profile paper's
         words += ["-m", "alos2tut", command, config.dataset, "--profile", "paper", "--config", str(file)]
-        process = subprocess.Popen(
-            words,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        )
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        env = os.environ | {"PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(words, **streams, start_new_session=True, env=env)
         try:
             assert process.stdout is not None
             for line in process.stdout:
@@ -346,10 +323,10 @@ def tutorial_from(parameters: Mapping[str, Any]) -> Tutorial:
 
 def _assigned(source: str) -> list[str]:
     """Names that a cell's statements assign."""
-    names = []
+    targets: list[ast.expr] = []
     for node in ast.parse(source).body:
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        names += [target.id for target in targets if isinstance(target, ast.Name)]
-    return names
+        if isinstance(node, ast.Assign):
+            targets += node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets.append(node.target)
+    return [target.id for target in targets if isinstance(target, ast.Name)]

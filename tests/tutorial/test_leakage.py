@@ -71,7 +71,7 @@ def test_where_only_the_place_tells_the_class_careless_splits_gain_much(remember
 
 def test_gains_are_means_of_paired_differences_with_students_interval():
     scores = {"ground": (0.4, 0.5, 0.3), "patches": (0.5, 0.7, 0.6), "pixels": (0.4, 0.5, 0.3)}
-    result = Leakage(scores, scores, (1, 1, 1), (1, 1, 1), 0.0)
+    result = Leakage(scores, scores)
     # differences 0.1, 0.2, 0.3: spread 0.1, t of 2 degrees of freedom 4.303
     assert result.gain("patches") == pytest.approx(
         (0.2, 0.2 - 4.3027 * 0.1 / 3**0.5, 0.2 + 4.3027 * 0.1 / 3**0.5), abs=1e-4
@@ -85,26 +85,27 @@ def test_every_scheme_is_scored_in_every_repeat_and_seeds_repeat(noise):
     one, again, other = (measure_leakage(dataset, repeats=2, seed=seed) for seed in (5, 5, 6))
     assert one == again != other
     assert set(one.miou) == set(one.accuracy) == set(SCHEMES) and {len(v) for v in one.miou.values()} == {2}
-    assert min(one.train_patches) > max(one.test_patches) > 0
 
 
 def test_training_ground_of_the_honest_scheme_keeps_the_buffer(noise):
-    labels = np.zeros(noise.shape, int)
-    near, far = (measure_leakage(dataset_of(noise, labels, buffer_m=buffer_m), repeats=2) for buffer_m in (0.0, 1200.0))
+    def patches(buffer_m):
+        ground = _Ground.of(dataset_of(noise, np.zeros(noise.shape, int), buffer_m=buffer_m))
+        return [len(set(ground.patch[ground.deal(np.random.default_rng(seed))[0]["ground"]])) for seed in (0, 1)]
+
     # a degree's hundredth is about 1.1 km: the buffer takes one more ring of patches
-    assert max(far.train_patches) < min(near.train_patches)
+    assert max(patches(1200.0)) < min(patches(0.0))
 
 
 def test_schemes_differ_in_nothing_but_where_they_learn(noise):
     ground = _Ground.of(dataset_of(noise, np.zeros(noise.shape, int)))
-    learned, test, (train_patches, test_patches) = ground.deal(np.random.default_rng(0))
+    learned, test = ground.deal(np.random.default_rng(0))
     tested = set(ground.patch[test])
-    assert len(tested) == test_patches and ground.is_scored[test].all()
+    assert ground.is_scored[test].all()
     assert len({len(pixels) for pixels in learned.values()}) == 1
     for pixels in learned.values():
         assert not ground.is_scored[pixels].any() and len(set(pixels)) == len(pixels)
     patches = {scheme: set(ground.patch[pixels]) for scheme, pixels in learned.items()}
-    assert len(patches["ground"]) == len(patches["patches"]) == train_patches
+    assert len(patches["ground"]) == len(patches["patches"]) > len(tested)
     assert not patches["ground"] & tested and not patches["patches"] & tested and tested < patches["pixels"]
     # of the held-out blocks half is tested; the other half is what only careless splits learn from
     held_out = np.isin(ground.block, np.unique(ground.block[list(tested)]))

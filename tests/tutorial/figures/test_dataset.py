@@ -334,7 +334,7 @@ def test_patches_are_browsed_by_class_most_first(dataset, monkeypatch, capsys):
 
 def test_leakage_is_drawn_per_repeat_with_its_interval():
     scores = {"ground": (0.4, 0.5), "patches": (0.45, 0.5), "pixels": (0.6, 0.8)}
-    result = Leakage(scores, scores, (10, 10), (5, 5), 100.0)
+    result = Leakage(scores, scores)
     figure = dataset_figures.leakage(result)
     left, right = figure.axes
     dots = [line.get_ydata().tolist() for line in left.lines if line.get_marker() == "o"]
