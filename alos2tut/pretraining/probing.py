@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,13 @@ from torch.nn.functional import avg_pool2d
 
 from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
+from ..core.tables import table
 from ..dataset.encoding import NO_DATA
 from ..dataset.legend import IGNORE
 from ..dataset.store import PatchDataset, Split, open_dataset
 from ..metrics import t_interval
 from ..networks.encoders import Encoder, build_encoder, linear_power, standardize
-from ..networks.inference import best_device
+from ..networks.inference import best_device, device_of
 from ..networks.weights import check_signal, load_encoder, report_statistics, weights_path
 from .reconstruction import evenly
 
@@ -160,15 +161,13 @@ class Probe:
     def to_text(self) -> str:
         """A table of the scores, and what they mean."""
         judged = [(task.name, kind) for task, kind in self.judgements]
-        table = [["", *(f"{task}, {kind}" for task, kind in judged)]]
-        table += [[name, *(self.score(name, *judgement).to_text() for judgement in judged)] for name in self.methods]
-        table += [["chance", *(f"{task.chance:.3f}" for task, _ in self.judgements)]]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+        rows = [["", *(f"{task}, {kind}" for task, kind in judged)]]
+        rows += [[name, *(self.score(name, *judgement).to_text() for judgement in judged)] for name in self.methods]
+        rows += [["chance", *(f"{task.chance:.3f}" for task, _ in self.judgements)]]
         title = f"balanced accuracy on 'val' of {self.dataset}{' (simulated data)' if self.simulated else ''}"
         if not judged:
             return "\n".join([title, "", *map(_described, self.tasks), "Nothing can be judged: label more ground."])
-        return "\n".join([title, "", *lines, "", *map(_described, self.tasks), self.covers])
+        return "\n".join([title, "", table(rows), "", *map(_described, self.tasks), self.covers])
 
 
 def _described(task: Task) -> str:
@@ -237,14 +236,13 @@ def probe(
     dataset = dataset if isinstance(dataset, PatchDataset) else open_dataset(dataset)
     fitting = _fitting_encoders(dataset, encoders, allow_other_signal)
     seeds = _checked(seeds, patches, batch_size)
-    exam = _exam(dataset, fitting, seeds, patches, batch_size)
-    marks: dict[tuple[str, str, str], list[float]] = {}
-    can_judge = any(task.refused is None for task in exam.tasks)
-    sources, total = (_sources(fitting, seeds) if can_judge else ()), len(fitting) + len(seeds) + 1
+    exam = _Exam(dataset, fitting, seeds, patches, batch_size)
+    by_seed: dict[tuple[str, str, str], list[float]] = {}
+    sources, total = (_sources(fitting, seeds) if exam.judgements else ()), len(fitting) + len(seeds) + 1
     for method, own_seeds, features in progress_bar(sources, "probing", "set of features", total=total):
-        for judgement, values in exam.marks(features, own_seeds, by_angle=method != RAW).items():
-            marks.setdefault((method, *judgement), []).extend(values)
-    scores = tuple(Score(*key, tuple(values)) for key, values in marks.items())
+        for task, kind, score in exam.scores(features, own_seeds, by_angle=method != RAW):
+            by_seed.setdefault((method, task, kind), []).append(score)
+    scores = tuple(Score(*key, tuple(values)) for key, values in by_seed.items())
     return Probe(dataset.path.name, dataset.simulated, seeds, exam.tasks, scores)
 
 
@@ -325,6 +323,18 @@ class _Ground:
     #: (n, places of a patch) class, or −1 where a place is left out, by task
     classes: dict[str, Whole]
 
+    @classmethod
+    def of(cls, dataset: PatchDataset, name: str, index: Whole, sides: dict[str, int]) -> _Ground:
+        """These patches of the list of that name."""
+        split, classes = dataset.split(name), len(dataset.legend)
+        found = {task: [np.empty((0, (dataset.patch_px // side) ** 2), np.int64)] for task, side in sides.items()}
+        for first in range(0, len(index), 64):
+            rows, labels = split.gather(index[first : first + 64])
+            counted = np.where((rows != NO_DATA).all(axis=1), labels, IGNORE)
+            for task, side in sides.items():
+                found[task].append(majorities(counted, side, classes))
+        return cls(split, index, sides, {task: np.concatenate(parts) for task, parts in found.items()})
+
     def draw(self, chosen: Whole, most_cells: int, seed: int) -> dict[str, Whole]:
         """Places that have a class, by task: of the chosen of our patches, and no more than ``most_cells``.
 
@@ -346,17 +356,21 @@ class _Ground:
         """Share of the places without enough data and labels."""
         return float((self.classes[task] < 0).mean()) if len(self.index) else 0.0
 
-
-def _look_at(dataset: PatchDataset, name: str, index: Whole, sides: dict[str, int]) -> _Ground:
-    split = dataset.split(name)
-    classes: dict[str, list[Whole]] = {task: [] for task in sides}
-    for first in range(0, len(index), 64):
-        rows, labels = split.gather(index[first : first + 64])
-        counted = np.where((rows != NO_DATA).all(axis=1), labels, IGNORE)
-        for task, side in sides.items():
-            classes[task].append(majorities(counted, side, len(dataset.legend)))
-    nothing = {task: np.empty((0, (dataset.patch_px // side) ** 2), np.int64) for task, side in sides.items()}
-    return _Ground(split, index, sides, {task: np.concatenate([nothing[task], *classes[task]]) for task in sides})
+    @torch.inference_mode()
+    def compute(self, features: Features, wanted: dict[str, Whole], batch_size: int) -> dict[str, NDArray[np.float32]]:
+        """Features (places, D) of the wanted places, which rise, by task; no others are kept."""
+        per_patch = {task: self.classes[task].shape[1] for task in wanted}
+        touched = np.unique(np.concatenate([places // per_patch[task] for task, places in wanted.items()]))
+        kept: dict[str, list[NDArray[np.float32]]] = {task: [] for task in wanted}
+        for first in range(0, len(touched), batch_size):
+            part = touched[first : first + batch_size]
+            rows = torch.from_numpy(self.split.gather_rows(self.index[part]))
+            found = features(rows, [self.sides[task] for task in wanted])
+            for (task, places), values in zip(wanted.items(), found, strict=True):
+                patch, place = np.divmod(places, per_patch[task])
+                here = (patch >= part[0]) & (patch <= part[-1])
+                kept[task].append(values.numpy()[np.searchsorted(part, patch[here]), place[here]])
+        return {task: np.concatenate(parts) for task, parts in kept.items()}
 
 
 def draw_patches(n: int, most: int, seed: int) -> Whole:
@@ -387,7 +401,7 @@ def majorities(labels: NDArray[np.uint8], side: int, classes: int) -> Whole:
 def encoder_features(encoder: Encoder, rows: Tensor, sides: Sequence[int]) -> list[Tensor]:
     """The encoder's final features, averaged over places; see :data:`Features`."""
     assert encoder.statistics is not None
-    x, _ = standardize(rows.to(encoder.mask_token.device), encoder.statistics)
+    x, _ = standardize(rows.to(device_of(encoder)), encoder.statistics)
     features = encoder(x).float()
     return [_by_place(features, side // encoder.stride) for side in sides]
 
@@ -419,7 +433,7 @@ def _random_encoder(like: Encoder, seed: int) -> Encoder:
         torch.manual_seed(seed)
         encoder = build_encoder(like.config, like.image_px, like.in_channels)
     encoder.statistics = like.statistics
-    return encoder.to(like.mask_token.device).eval()
+    return encoder.to(device_of(like)).eval()
 
 
 def _sources(encoders: dict[str, Encoder], seeds: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...], Features]]:
@@ -429,25 +443,6 @@ def _sources(encoders: dict[str, Encoder], seeds: tuple[int, ...]) -> Iterator[t
     for seed in seeds:
         yield RANDOM, (seed,), partial(encoder_features, _random_encoder(next(iter(encoders.values())), seed))
     yield RAW, seeds, raw_statistics
-
-
-@torch.inference_mode()
-def _compute(
-    features: Features, ground: _Ground, wanted: dict[str, Whole], batch_size: int
-) -> dict[str, NDArray[np.float32]]:
-    """Features (places, D) of the wanted places, which rise, by task; no others are kept."""
-    per_patch = {task: ground.classes[task].shape[1] for task in wanted}
-    touched = np.unique(np.concatenate([places // per_patch[task] for task, places in wanted.items()]))
-    kept: dict[str, list[NDArray[np.float32]]] = {task: [] for task in wanted}
-    for first in range(0, len(touched), batch_size):
-        part = touched[first : first + batch_size]
-        rows = torch.from_numpy(ground.split.gather_rows(ground.index[part]))
-        found = features(rows, [ground.sides[task] for task in wanted])
-        for (task, places), values in zip(wanted.items(), found, strict=True):
-            patch, place = np.divmod(places, per_patch[task])
-            here = (patch >= part[0]) & (patch <= part[-1])
-            kept[task].append(values.numpy()[np.searchsorted(part, patch[here]), place[here]])
-    return {task: np.concatenate(parts) for task, parts in kept.items()}
 
 
 # --- probes ----------------------------------------------------------------------------------------------------------
@@ -489,31 +484,39 @@ def balanced_accuracy(truth: Whole, guess: Whole) -> float:
     return float(recall_score(truth, guess, labels=np.unique(truth), average="macro", zero_division=0.0))
 
 
-@dataclass(frozen=True)
 class _Exam:
-    """What every method faces: the same places to learn from, and to be scored on."""
+    """What every method faces: the same places to learn from, and to be scored on.
 
-    dataset: PatchDataset
-    training: _Ground
-    held_out: _Ground
-    #: places to learn from, by seed and task
-    drawn: dict[int, dict[str, Whole]]
-    #: places to be scored on, by task
-    target: dict[str, Whole]
-    batch_size: int
+    Attributes:
+        tasks: also those that cannot be judged.
+        judgements: tasks that can be, each with a probe.
+    """
 
-    @cached_property
-    def tasks(self) -> tuple[Task, ...]:
-        """The tasks, also those that cannot be judged."""
-        return tuple(self._task(name, side) for name, side in self.training.sides.items())
+    def __init__(
+        self, dataset: PatchDataset, encoders: dict[str, Encoder], seeds: tuple[int, ...], patches: int, batch_size: int
+    ) -> None:
+        self.dataset, self.batch_size = dataset, batch_size
+        sides = {"patch": dataset.patch_px, "cell": math.lcm(*(encoder.stride for encoder in encoders.values()))}
+        parts = {seed: draw_patches(len(dataset.split("train")), patches, seed) for seed in seeds}
+        self.training = _Ground.of(dataset, "train", np.unique(np.concatenate(list(parts.values()))), sides)
+        self.held_out = _Ground.of(dataset, "val", evenly(dataset.split("val"), patches), sides)
+        cells, index = CELLS_PER_PATCH * patches, self.training.index
+        self.drawn = {
+            seed: self.training.draw(np.searchsorted(index, part), cells, seed) for seed, part in parts.items()
+        }
+        self.target = self.held_out.draw(np.arange(len(self.held_out.index)), cells, 0)
+        self.tasks = tuple(self._task(name, side) for name, side in sides.items())
+        judged = {task.name for task in self.tasks if task.refused is None}
+        self.judgements = [(task, kind) for task, kind in JUDGEMENTS if task in judged]
 
     def _task(self, name: str, side: int) -> Task:
         names, (rows_m, cols_m) = self.dataset.legend.names, self.dataset.signal["spacing_m"]
-        learned = {seed: self.training.classes_of(name, places[name]) for seed, places in self.drawn.items()}
         scored = self.held_out.classes_of(name, self.target[name])
-        refused = _refused("'val'", scored, names)
-        for seed, classes in learned.items():
-            refused = refused or _refused(f"'train' (seed {seed})", classes, names)
+        learned = {seed: self.training.classes_of(name, places[name]) for seed, places in self.drawn.items()}
+        reasons = [
+            _refused("'val'", scored, names),
+            *(_refused(f"'train' (seed {seed})", classes, names) for seed, classes in learned.items()),
+        ]
         return Task(
             name,
             side,
@@ -521,39 +524,23 @@ class _Exam:
             (min(map(len, learned.values())), max(map(len, learned.values()))),
             {names[index]: int(count) for index, count in zip(*np.unique(scored, return_counts=True), strict=True)},
             {"train": self.training.left_out(name), "val": self.held_out.left_out(name)},
-            refused,
+            next(filter(None, reasons), None),
         )
 
-    def marks(self, features: Features, seeds: Sequence[int], by_angle: bool) -> dict[tuple[str, str], list[float]]:
-        """Balanced accuracies by task and probe, one for each of these seeds."""
-        judged = {task.name for task in self.tasks if task.refused is None}
+    def scores(self, features: Features, seeds: Sequence[int], by_angle: bool) -> Iterator[tuple[str, str, float]]:
+        """Task, probe and balanced accuracy: for every judgement one of each of these seeds."""
+        judged = dict.fromkeys(task for task, _ in self.judgements)
         wanted = {task: np.unique(np.concatenate([self.drawn[seed][task] for seed in seeds])) for task in judged}
         # convolutions of one kind, in float32, so that equal arguments give equal features
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            known = _compute(features, self.training, wanted, self.batch_size)
-            asked = _compute(features, self.held_out, {task: self.target[task] for task in judged}, self.batch_size)
-        marks: dict[tuple[str, str], list[float]] = {}
-        for task, kind in ((task, kind) for task, kind in JUDGEMENTS if task in judged):
+            known = self.training.compute(features, wanted, self.batch_size)
+            asked = self.held_out.compute(features, {task: self.target[task] for task in judged}, self.batch_size)
+        for task, kind in self.judgements:
             truth = self.held_out.classes_of(task, self.target[task])
             for places in (self.drawn[seed][task] for seed in seeds):
                 learned, labels = np.searchsorted(wanted[task], places), self.training.classes_of(task, places)
                 guess = predict(kind, known[task][learned], labels, asked[task], by_angle=by_angle)
-                marks.setdefault((task, kind), []).append(balanced_accuracy(truth, guess))
-        return marks
-
-
-def _exam(
-    dataset: PatchDataset, encoders: dict[str, Encoder], seeds: tuple[int, ...], patches: int, batch_size: int
-) -> _Exam:
-    """Draw places from both lists."""
-    sides = {"patch": dataset.patch_px, "cell": math.lcm(*(encoder.stride for encoder in encoders.values()))}
-    parts = {seed: draw_patches(len(dataset.split("train")), patches, seed) for seed in seeds}
-    training = _look_at(dataset, "train", np.unique(np.concatenate(list(parts.values()))), sides)
-    held_out = _look_at(dataset, "val", evenly(dataset.split("val"), patches), sides)
-    cells = CELLS_PER_PATCH * patches
-    drawn = {seed: training.draw(np.searchsorted(training.index, part), cells, seed) for seed, part in parts.items()}
-    target = held_out.draw(np.arange(len(held_out.index)), cells, 0)
-    return _Exam(dataset, training, held_out, drawn, target, batch_size)
+                yield task, kind, balanced_accuracy(truth, guess)
 
 
 def _refused(where: str, classes: Whole, names: Sequence[str]) -> str | None:
