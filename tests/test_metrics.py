@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.legend import legend_names, load_legend
 from alos2tut.metrics import (
     bootstrap_intervals,
@@ -18,6 +19,37 @@ from alos2tut.metrics import (
 
 IMAGES = arrays(np.uint8, (2, 5, 6), elements=st.sampled_from([0, 1, 2]))
 LABELS = arrays(np.uint8, (2, 5, 6), elements=st.sampled_from([0, 1, 2, 255]))
+
+# --- scores of a confusion matrix
+
+
+def test_scores_by_hand():
+    scores = scores_from_confusion(np.array([[6, 2], [1, 1]]))
+    assert scores["miou"] == pytest.approx((6 / 9 + 1 / 4) / 2)
+    assert scores["macc"] == pytest.approx((6 / 8 + 1 / 2) / 2)
+    assert scores["pixel_accuracy"] == 0.7 and scores["pixels"] == 10
+    first = scores["per_class"][0]
+    assert (first["precision"], first["recall"], first["f1"], first["pixels"]) == (6 / 7, 6 / 8, 12 / 15, 8)
+
+
+def test_absent_class_is_left_out_and_named():
+    scores = scores_from_confusion(np.array([[5, 1, 0], [0, 0, 0], [0, 0, 4]]))
+    assert scores["absent"] == [1]
+    assert scores["miou"] == pytest.approx((5 / 6 + 1) / 2)
+    assert scores["per_class"][1] == {"iou": None, "precision": None, "recall": None, "f1": None, "pixels": 0}
+    assert scores["macc"] == pytest.approx((5 / 6 + 1) / 2)
+
+
+def test_nothing_in_the_reference():
+    scores = scores_from_confusion(np.zeros((2, 2), dtype=np.int64))
+    assert scores["miou"] is None and scores["pixel_accuracy"] is None and scores["absent"] == [0, 1]
+
+
+@pytest.mark.parametrize("matrix", [np.zeros((2, 3), dtype=int), np.zeros((2, 2))])
+def test_no_confusion_matrix(matrix):
+    with pytest.raises(Alos2TutError, match="square"):
+        scores_from_confusion(matrix)
+
 
 # --- boundaries
 

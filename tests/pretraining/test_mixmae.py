@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support import plain_models as plain
+from support.networks import MIXED, losses_of, training
 from support.plain_models import TOLERANCE, randomised
 
 from alos2tut.configs import load_config
@@ -200,13 +201,10 @@ def test_defaults_are_the_published_ones():
 
 # --- the stage
 
-TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
-TINY |= {"shifted": False, "position": "sincos"}
-
 
 def settings(dataset, work, **values):
-    values = {"steps": 12, "batch_size": 4, "encoder": TINY, "objective": "mixmae", "decoder_width": 16, **values}
-    return load_config("pretrain", "quick", dataset=str(dataset), work_dir=str(work), **values)
+    values = {"steps": 12, "batch_size": 4, "encoder": MIXED, "objective": "mixmae", "decoder_width": 16, **values}
+    return training("pretrain", dataset, work, **values)
 
 
 def test_mixmae_pretrains_and_comes_back(packed_dataset, tmp_path):
@@ -228,7 +226,7 @@ def test_mixmae_pretrains_and_comes_back(packed_dataset, tmp_path):
     with np.load(stage / "reconstructions.npz") as kept:
         mask = draw_mask(network, 4, 16, 0.5)
         np.testing.assert_array_equal(reconstruct(network, kept["input_db"], mask), kept["reconstruction_db"][-1])
-    first, *_, last = (float(line.split(",")[1]) for line in (stage / "metrics.csv").read_text().splitlines()[1:])
+    first, *_, last = losses_of(stage)
     assert last < first
     # and serves as any other encoder does
     rows = open_dataset(packed_dataset).split("val").gather_rows([0])
@@ -241,8 +239,8 @@ def test_mixmae_pretrains_and_comes_back(packed_dataset, tmp_path):
         ({"batch_size": 1}, "batch_size: MixMAE mixes two images"),
         ({"mask_unit_px": 8}, "mask_unit_px: MixMAE masks units of the encoder's final stride, 16 px, not 8"),
         ({"mask_ratio": 0.1}, "mask_ratio: a ratio of 0.1 masks 0 of 4 units"),
-        ({"encoder": {**TINY, "shifted": True}}, r"encoder\.shifted: .*not shifted.*encoder=paper_mixmae"),
-        ({"encoder": {**TINY, "embed_dim": 18, "num_heads": [2, 2, 2, 2]}}, "a width that 4 divides, not 18"),
+        ({"encoder": {**MIXED, "shifted": True}}, r"encoder\.shifted: .*not shifted.*encoder=paper_mixmae"),
+        ({"encoder": {**MIXED, "embed_dim": 18, "num_heads": [2, 2, 2, 2]}}, "a width that 4 divides, not 18"),
         ({"decoder_heads": 5}, "decoder_heads: 5 heads do not divide"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy.stats import t as student_t
 from support.datasets import write_packed_dataset
+from support.networks import SIGNAL, STATISTICS
 
 from alos2tut import load_encoder, open_dataset, probe
 from alos2tut.cli import main
@@ -24,8 +25,6 @@ from alos2tut.pretraining.probing import RANDOM, RAW, Score, balanced_accuracy, 
 from alos2tut.tutorial.figures import pretraining as figures
 
 VIT = EncoderConfig(kind="vit", patch_size=8, embed_dim=16, depths=(1,), num_heads=(2,))
-STATISTICS = Statistics((-11.0,), (6.0,))
-SIGNAL = {"quantity": "sigma0", "polarizations": ["HH"], "spacing_m": [5.0, 5.0]}
 EVERY = [("patch", "k-NN"), ("patch", "linear"), ("cell", "linear")]
 
 

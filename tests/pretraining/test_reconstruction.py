@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from support import networks
 from support.datasets import write_packed_dataset
 
 from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError
-from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.store import open_dataset
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
@@ -23,14 +23,14 @@ from alos2tut.pretraining.reconstruction import (
 )
 from alos2tut.pretraining.simmim import SimMIM
 
-TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
+TINY = EncoderConfig(**networks.TINY)
 
 
 @pytest.fixture
 def network():
     torch.manual_seed(0)
     network = SimMIM(SwinEncoder(TINY, (32, 32))).eval()
-    network.encoder.statistics = Statistics((-11.0,), (6.0,))
+    network.encoder.statistics = networks.STATISTICS
     return network
 
 
@@ -57,9 +57,9 @@ def test_hidden_pixels_do_not_tell_the_network_anything(network):
 def test_missing_pixels_leave_a_units_mean_and_spread():
     """MixMAE is told each unit's own scale: that of the pixels that are there."""
     torch.manual_seed(0)
-    config = EncoderConfig(**{**TINY.__dict__, "shifted": False, "position": "sincos"})
+    config = EncoderConfig(**networks.MIXED)
     mixmae = MixMAE(SwinEncoder(config, (32, 32)), width=16, depth=1, heads=2).eval()
-    mixmae.encoder.statistics = Statistics((-11.0,), (6.0,))
+    mixmae.encoder.statistics = networks.STATISTICS
     db = np.full((2, 1, 32, 32), -3.0, np.float32)
     db[:, :, :12] = np.nan
     guessed = reconstruct(mixmae, db, draw_mask(mixmae, 2, 16, 0.5))

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.datasets import file_facts, write_packed_dataset
+from support.datasets import restate_files, write_packed_dataset
+from support.networks import TINY, losses_of, training
 
 from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
@@ -23,12 +24,9 @@ from alos2tut.pretraining.reconstruction import draw_mask, mask_pixels, reconstr
 from alos2tut.pretraining.simmim import Loss, SimMIM, masked_loss
 from alos2tut.pretraining.stage import count_operations, load_pretraining, losses, plan_pretraining, pretrain
 
-TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
-
 
 def _settings(dataset, work, **values):
-    values = {"steps": 3, "batch_size": 3, "encoder": TINY, "mask_unit_px": 8, **values}
-    return load_config("pretrain", "quick", dataset=str(dataset), work_dir=str(work), **values)
+    return training("pretrain", dataset, work, **{"steps": 3, "batch_size": 3, **values})
 
 
 def test_weighting_is_on_by_default():
@@ -236,8 +234,8 @@ def test_other_encoders_and_weightings_train_and_come_back(values, packed_datase
     rows = open_dataset(packed_dataset).split("val").gather_rows([0, 1])
     features = network.encoder(standardize(torch.from_numpy(rows), network.encoder.statistics)[0])
     assert features.shape == (2, network.encoder.dim, *(32 // network.encoder.stride,) * 2)
-    losses_ = [float(line.split(",")[1]) for line in (stage / "metrics.csv").read_text().splitlines()[1:]]
-    assert losses_[-1] < losses_[0]
+    first, *_, last = losses_of(stage)
+    assert last < first
 
 
 def test_two_polarisations(tmp_path):
@@ -249,8 +247,7 @@ def test_two_polarisations(tmp_path):
     for store in ("pretrain", "val", "test"):
         rows = np.load(dataset / f"{store}_db.npy")
         np.save(dataset / f"{store}_db.npy", np.concatenate([rows, np.maximum(rows - 600, -32768)], axis=1))
-    content = json.loads((dataset / "dataset.json").read_text()) | {"files": file_facts(dataset)}
-    (dataset / "dataset.json").write_text(json.dumps(content))
+    restate_files(dataset)
     stage = pretrain(_settings(dataset, tmp_path))
     assert load_encoder(stage).in_channels == 2
     with np.load(stage / "reconstructions.npz") as kept:
@@ -268,8 +265,7 @@ def test_gradient_checkpointing_changes_no_bit(packed_dataset, tmp_path):
 def test_compiled_learns_the_same(packed_dataset, tmp_path):
     plain = pretrain(_settings(packed_dataset, tmp_path / "plain"))
     compiled = pretrain(_settings(packed_dataset, tmp_path / "compiled", compile=True))
-    for one, other in zip(*((s / "metrics.csv").read_text().splitlines()[1:] for s in (plain, compiled)), strict=True):
-        assert float(one.split(",")[1]) == pytest.approx(float(other.split(",")[1]), rel=1e-4)
+    assert losses_of(plain) == pytest.approx(losses_of(compiled), rel=1e-4)
     assert load_pretraining(compiled).encoder.config == load_pretraining(plain).encoder.config
 
 
@@ -283,8 +279,7 @@ def test_going_on_from_other_weights(finished, packed_dataset, tmp_path):
     assert encoder.statistics == Statistics((-11.0,), (6.0,)) and encoder.config.depths == (1, 1, 1, 1)
     run = json.loads((stage / "run.json").read_text())
     assert set(run["made_from"]) == {"dataset", "init"} and run["settings"]["encoder"]["depths"] == [1, 1, 1, 1]
-    first = [float((s / "metrics.csv").read_text().splitlines()[1].split(",")[1]) for s in (finished, stage)]
-    assert first[1] < first[0]
+    assert losses_of(stage)[0] < losses_of(finished)[0]
 
 
 @pytest.mark.parametrize(
@@ -378,8 +373,7 @@ def test_operations_by_hand():
 def test_no_patches(tmp_path):
     dataset = write_packed_dataset(tmp_path / "dataset")
     (dataset / "pretrain.csv").write_text("Year,Row,West,South,East,North\n")
-    content = json.loads((dataset / "dataset.json").read_text()) | {"files": file_facts(dataset)}
-    (dataset / "dataset.json").write_text(json.dumps(content))
+    restate_files(dataset)
     with pytest.raises(Alos2TutError, match="empty"):
         pretrain(_settings(dataset, tmp_path))
 

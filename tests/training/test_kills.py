@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 import pytest
-
-TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
+from support.networks import TINY
 
 #: Forks runs from one process that has loaded everything, and kills each, workers included, some steps further on.
 KILLER = """

@@ -1,6 +1,5 @@
 """Two processes learn and score what one does: all cases in one launch."""
 
-import csv
 import json
 import re
 import socket
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.datasets import restate_files, write_blocks, write_packed_dataset
+from support.networks import MIXED, TINY, metrics
 
 from alos2tut.cli import main
 from alos2tut.configs import load_config
@@ -25,7 +25,6 @@ from alos2tut.segmentation.stage import finetune
 # launched once, by one worker
 pytestmark = pytest.mark.xdist_group("processes")
 
-TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
 STAGES = {"pretrain": pretrain, "finetune": finetune}
 TRAININGS = {
     # half the batch each, with unequal amounts of missing data in the patches
@@ -36,7 +35,7 @@ TRAININGS = {
         {
             "steps": 20,
             "batch_size": 5,
-            "encoder": {**TINY, "shifted": False, "position": "sincos"},
+            "encoder": MIXED,
             "objective": "mixmae",
         },
     ),
@@ -111,7 +110,7 @@ def test_two_processes_learn_what_one_does(case, folders):
     settings = settings_of(stage, settings, folders[0].parent / "dataset")
     alone = STAGES[stage](load_config(stage, "quick", work_dir=str(folders[0]), **settings))
     runs = (alone, folders[1] / alone.name)
-    one, two = (list(csv.DictReader((run / "metrics.csv").read_text().splitlines())) for run in runs)
+    one, two = map(metrics, runs)
     assert len(one) == len(two) == settings["steps"]
     names = ("loss", "mae_db", "grad_norm") if stage == "pretrain" else ("loss",)
     for row, same in zip(one, two, strict=True):
