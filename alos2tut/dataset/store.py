@@ -101,6 +101,10 @@ class Split:
         """One patch in dB, (C, H, W) float32, NaN without data."""
         return decode_db(self.patches[self.rows[index]])
 
+    def evenly(self, most: int) -> NDArray[np.int64]:
+        """Positions in the list, (n,), of at most so many patches, spread evenly over it."""
+        return np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64))
+
     def windows(self, product: str) -> list[tuple[int, int, int, int]]:
         """Where patches lie on a product, by its image's name: row, column, height, width in pixels after looks."""
         height, width = self.patches.shape[-2:]

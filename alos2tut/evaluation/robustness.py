@@ -24,7 +24,6 @@ from ..metrics import LEVEL, bootstrap_intervals, scores_from_confusion
 from ..networks.inference import confusion_matrices
 from ..networks.segmenter import Segmenter
 from ..networks.weights import weights_path
-from ..pretraining.reconstruction import evenly
 from ..radiometry import to_db, to_power
 from .report import check_fit, fitting_segmenter, ground_blocks
 
@@ -193,7 +192,7 @@ def _some_of(split: Split, most: int) -> Split:
     """A list of at most so many patches of another one."""
     if not len(split):
         raise Alos2TutError("holds no patch to score", where=f"the list '{split.name}'")
-    chosen = evenly(split, most)
+    chosen = split.evenly(most)
     return dataclasses.replace(split, rows=split.rows[chosen], table=[split.table[int(place)] for place in chosen])
 
 

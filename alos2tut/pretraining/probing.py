@@ -37,7 +37,6 @@ from ..metrics import t_interval
 from ..networks.encoders import Encoder, build_encoder, linear_power, standardize
 from ..networks.inference import best_device, device_of
 from ..networks.weights import check_signal, load_encoder, report_statistics, weights_path
-from .reconstruction import evenly
 
 #: the baselines' names
 RANDOM, RAW = "random features", "raw statistics"
@@ -499,7 +498,7 @@ class _Exam:
         sides = {"patch": dataset.patch_px, "cell": math.lcm(*(encoder.stride for encoder in encoders.values()))}
         parts = {seed: draw_patches(len(dataset.split("train")), patches, seed) for seed in seeds}
         self.training = _Ground.of(dataset, "train", np.unique(np.concatenate(list(parts.values()))), sides)
-        self.held_out = _Ground.of(dataset, "val", evenly(dataset.split("val"), patches), sides)
+        self.held_out = _Ground.of(dataset, "val", dataset.split("val").evenly(patches), sides)
         cells, index = CELLS_PER_PATCH * patches, self.training.index
         self.drawn = {
             seed: self.training.draw(np.searchsorted(index, part), cells, seed) for seed, part in parts.items()

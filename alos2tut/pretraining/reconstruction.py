@@ -97,7 +97,7 @@ class Snapshots(StepCallback):
     def __init__(self, split: Split, config: PretrainConfig, steps: int) -> None:
         self.config = config
         self.due = {math.ceil(steps / 2**times) for times in range(config.snapshots)}
-        self.index = evenly(split, EXAMPLES)
+        self.index = split.evenly(EXAMPLES)
         rows = split.gather_rows(self.index)
         self.patches_db = np.stack([split.db(int(i)) for i in self.index]) if len(rows) else rows.astype(np.float32)
         self.pictures: dict[int, Tensor] = {}
@@ -207,11 +207,6 @@ def means_by_group(
     return np.stack([mean, *bounds], axis=1)
 
 
-def evenly(split: Split, most: int) -> NDArray[np.int64]:
-    """Positions of at most so many patches, evenly from a list."""
-    return np.unique(np.linspace(0, len(split) - 1, min(most, len(split))).round().astype(np.int64))
-
-
 def hidden_pixels(
     network: Objective,
     dataset: PatchDataset,
@@ -239,7 +234,7 @@ def hidden_pixels(
     part, encoder = dataset.split(split), network.encoder
     if not len(part):
         raise Alos2TutError("the list is empty", where=dataset.path / f"{split}.csv")
-    index = evenly(part, patches)
+    index = part.evenly(patches)
     labels = part.gather(index)[1]
     given = np.stack([part.db(int(i)) for i in index])
     mask = draw_mask(network, len(index), config.mask_unit_px, config.mask_ratio, seed)

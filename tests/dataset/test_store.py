@@ -310,6 +310,11 @@ def test_little_is_kept_of_long_lists(tmp_path):
     assert len(dataset.tables["pretrain"]) == n and kept / (2 * n) < 30
 
 
+def test_patches_are_taken_evenly(packed):
+    split = open_dataset(packed).split("train")
+    assert split.evenly(3).tolist() == [0, 4, 9] and split.evenly(100).tolist() == list(range(10))
+
+
 def test_statistics_from_whole_numbers_are_those_of_the_pixels():
     steps = np.random.default_rng(0).integers(-3000, 500, (7, 1, 16, 16)).astype(np.int16)
     steps[0, 0, :4] = -32768

@@ -14,7 +14,6 @@ from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.pretraining.mixmae import MixMAE
 from alos2tut.pretraining.reconstruction import (
     draw_mask,
-    evenly,
     hidden_pixels,
     local_mean_db,
     mask_pixels,
@@ -64,11 +63,6 @@ def test_missing_pixels_leave_a_units_mean_and_spread():
     db[:, :, :12] = np.nan
     guessed = reconstruct(mixmae, db, draw_mask(mixmae, 2, 16, 0.5))
     np.testing.assert_allclose(guessed[:, :, :16], -3.0, atol=0.5)
-
-
-def test_patches_are_taken_evenly(packed_dataset):
-    split = open_dataset(packed_dataset).split("train")
-    assert evenly(split, 3).tolist() == [0, 4, 9] and evenly(split, 100).tolist() == list(range(10))
 
 
 def test_surroundings_are_means_of_power():

@@ -18,7 +18,7 @@ from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset
 from ...evaluation.robustness import Robustness
 from ...plotting import BLUE, ORANGE, SKY, VERMILION
-from ...pretraining.reconstruction import evenly, local_mean_db
+from ...pretraining.reconstruction import local_mean_db
 
 _COLORS = (BLUE, ORANGE)
 _MARKS = ("o", "s")
@@ -205,7 +205,7 @@ def class_overlap(dataset: PatchDataset) -> Figure:
     speckle plus texture. Boxes hold half of the pixels, lines 90 %. At most 64 validation patches are looked at.
     """
     part, names = dataset.split("val"), dataset.legend.names
-    index = evenly(part, 64)
+    index = part.evenly(64)
     db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
     around = np.stack([local_mean_db(patch) for patch in db])
     there = np.isfinite(db) & (labels != IGNORE)

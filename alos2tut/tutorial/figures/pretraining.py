@@ -27,7 +27,7 @@ from ...pretraining.config import PretrainConfig
 from ...pretraining.masks import draw_masks
 from ...pretraining.mixmae import from_units, to_units, unit_statistics
 from ...pretraining.probing import RANDOM, RAW, Probe
-from ...pretraining.reconstruction import HiddenPixels, evenly, means_by_group
+from ...pretraining.reconstruction import HiddenPixels, means_by_group
 from ...pretraining.weighting import Weighting, sar_weights_db
 
 #: the ways to scale power, their names, colours and marks
@@ -48,7 +48,7 @@ Image = NDArray[np.floating[Any]]
 
 def calmest_and_brightest(split: Split) -> list[int]:
     """Of 64 of a list's patches, evenly taken, those whose brightest pixel stands out least and most."""
-    index = evenly(split, _LOOKED_AT)
+    index = split.evenly(_LOOKED_AT)
     peaks = [np.nanmax(db) - np.nanmedian(db) for db in (split.db(int(i)) for i in index)]
     return [int(index[np.argmin(peaks)]), int(index[np.argmax(peaks)])]
 
@@ -209,7 +209,7 @@ def weight_by_class(dataset: PatchDataset, scale: float = 1.0) -> Figure:
     Dots are means over at most 64 validation patches, bars their 95 % intervals over patches.
     """
     names, part = dataset.legend.names, dataset.split("val")
-    index = evenly(part, _LOOKED_AT)
+    index = part.evenly(_LOOKED_AT)
     db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
     patch = np.broadcast_to(np.arange(len(index))[:, None, None], db.shape)
     there = np.isfinite(db) & (labels != IGNORE)
