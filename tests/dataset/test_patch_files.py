@@ -1,7 +1,6 @@
 """The authors' layout: one GeoTIFF per patch, out of a packed dataset and into one."""
 
 import csv
-import hashlib
 import json
 import shutil
 import warnings
@@ -12,8 +11,10 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.warp import transform as reproject_points
+from support.datasets import build, content_of, file_facts
+from support.products import write_geotiff
 
-from alos2tut import Alos2TutError, Alos2TutWarning, build_dataset, load_config, open_dataset
+from alos2tut import Alos2TutError, Alos2TutWarning, open_dataset
 from alos2tut.dataset.patch_files import export_patches, import_patches
 from alos2tut.dataset.store import AUTHORS_COLUMNS, OUR_COLUMNS, SCHEMA, SPLITS
 
@@ -99,10 +100,7 @@ def packed(tmp_path_factory) -> Path:
         "spacing_m": [5.0, 5.0],
         "class_weights": [0.5, 0.5],
         "splits": {name: {"patches": 4, "class_pixels": dict.fromkeys(("water", "land"), 0)} for name in SPLITS},
-        "files": {
-            file.name: {"bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-            for file in path.iterdir()
-        },
+        "files": file_facts(path),
     }
     (path / "dataset.json").write_text(json.dumps(content))
     return path
@@ -203,14 +201,7 @@ def test_what_was_imported_is_exported_the_same(exported, tmp_path):
 
 def test_equal_folders_give_equal_datasets(exported, tmp_path):
     one, other = (import_patches(exported, tmp_path / name) for name in ("a", "b"))
-    assert {p.name: p.read_bytes() for p in one.iterdir()} == {p.name: p.read_bytes() for p in other.iterdir()}
-
-
-def built(work_dir: Path, **settings: object) -> Path:
-    """A dataset of small patches, without reminders of absent classes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Alos2TutWarning)
-        return build_dataset(load_config("dataset", work_dir=work_dir, workers=1, **settings))
+    assert content_of(one) == content_of(other)
 
 
 def check_there_and_back(built: Path, folder: Path) -> None:
@@ -229,13 +220,13 @@ def check_there_and_back(built: Path, folder: Path) -> None:
 
 def test_a_dataset_that_was_built_comes_back(small_scene, tmp_path):
     settings = {"labels": small_scene / "labels", "patch_px": 32, "block_m": 320, "buffer_m": 0}
-    check_there_and_back(built(tmp_path, products=small_scene, **settings), tmp_path)
+    check_there_and_back(build(work_dir=tmp_path, products=small_scene, **settings), tmp_path)
 
 
 def test_a_dataset_of_the_real_mosaic_comes_back(mosaic, tmp_path):
     settings = {"labels": mosaic / "crop_N23W161_20_mask_F02DAR.tif", "legend": "water_land", "looks": 1}
     settings |= {"patch_px": 64, "block_m": 3200, "buffer_m": 0, "min_valid_fraction": 0.5}
-    check_there_and_back(built(tmp_path, products=mosaic, **settings), tmp_path)
+    check_there_and_back(build(work_dir=tmp_path, products=mosaic, **settings), tmp_path)
 
 
 def test_a_date_of_which_only_the_year_is_known_makes_a_folder_of_the_year(folder, tmp_path):
@@ -263,11 +254,8 @@ def authors(folder, tmp_path) -> Path:
     for split in SPLITS:
         long = "pretraining" if split == "pretrain" else split
         (folder / f"{split}.csv").rename(folder / f"2022_fall_{long}_no_forest.csv")
-    profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": 200, "width": 400, "crs": "EPSG:32654"}
-    transform = rasterio.Affine(20, 0, 349_000, 0, -20, 3_901_000)
-    codes = np.random.default_rng(1).choice([1, 4, 7, 10], (200, 400)).astype(np.uint8)
-    with rasterio.open(tmp_path / "codes.tif", "w", **profile, transform=transform) as raster:
-        raster.write(codes, 1)
+    codes = np.random.default_rng(1).choice([1, 4, 7, 10], (200, 400))
+    write_geotiff(tmp_path / "codes.tif", codes, rasterio.Affine(20, 0, 349_000, 0, -20, 3_901_000), dtype="uint8")
     return folder
 
 
@@ -299,9 +287,7 @@ def test_the_published_row_is_understood(tmp_path):
     name = "IMG-HH-ALOS2458503210-221119-UBSR2.1GUD_12032_7680.tif"
     row = f"2022,11,19,2022/11/19,{name},136.0570,20.4170,136.0694,20.4285,20.4253,136.0683,10"
     [x0], [y0] = reproject_points("EPSG:4326", "EPSG:32653", [136.0570], [20.4170])
-    (tmp_path / "2022/11/19").mkdir(parents=True)
     draw = np.random.default_rng(0)
-    profile = {"driver": "GTiff", "dtype": "float32", "count": 1, "height": 256, "width": 256, "crs": "EPSG:32653"}
     for split, patches_east in (("pretrain", 0), ("train", 0), ("val", 20), ("test", 40)):
         x, values = x0 + 1280 * patches_east, row.split(",")
         if patches_east:
@@ -310,11 +296,9 @@ def test_the_published_row_is_understood(tmp_path):
             values[5:9] = [f"{value:.4f}" for value in (west, south, east, north)]
         (tmp_path / f"{split}.csv").write_text("\n".join([",".join(AUTHORS_COLUMNS), ",".join(values), ""]))
         path = tmp_path / "2022/11/19" / values[4]
-        profile["transform"] = rasterio.Affine(5, 0, x, 0, -5, y0 + 1280)
-        with rasterio.open(path, "w", **profile) as raster:
-            raster.write(draw.normal(-10, 5, (256, 256)).astype(np.float32), 1)
-        with rasterio.open(path.with_name(f"{path.stem}_label.tif"), "w", **profile | {"dtype": "uint8"}) as raster:
-            raster.write(draw.integers(0, 9, (256, 256)).astype(np.uint8), 1)
+        place = rasterio.Affine(5, 0, x, 0, -5, y0 + 1280), "EPSG:32653"
+        write_geotiff(path, draw.normal(-10, 5, (256, 256)), *place, dtype="float32")
+        write_geotiff(path.with_name(f"{path.stem}_label.tif"), draw.integers(0, 9, (256, 256)), *place, dtype="uint8")
     dataset = open_dataset(import_patches(tmp_path, tmp_path / "out"))
     [record] = dataset.split("train").table
     assert [record[column] for column in AUTHORS_COLUMNS] == row.split(",")

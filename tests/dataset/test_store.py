@@ -92,6 +92,12 @@ def test_a_cut_or_longer_store_is_refused_by_name(packed, name):
             open_dataset(packed)
 
 
+def test_a_missing_list_is_refused_by_name(packed):
+    (packed / "val.csv").unlink()
+    with pytest.raises(Alos2TutError, match=r"val\.csv: the list cannot be read"):
+        open_dataset(packed)
+
+
 def test_a_missing_store_is_told_when_it_is_asked_for(packed):
     (packed / "test_labels.npy").unlink()
     dataset = open_dataset(packed)
@@ -193,6 +199,7 @@ BROKEN = [
     ("statistics/mean_db", "-11", "mean_db"),
     ("statistics/mean_db", [10**400], "statistics"),
     ("statistics/std_db", [float("nan")], "statistics"),
+    ("statistics/std_db", [0.0], "std_db"),
     ("quantity", "beta0", "quantity"),
     ("polarizations", "HH", "polarizations"),
     ("polarizations", [], "polarizations"),
