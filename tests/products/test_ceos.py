@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.ceos import LENGTHS, RANDOM, describe, file_in, peak_bytes, source_of, walked, write
+from support.ceos import LENGTHS, RANDOM, describe, file_in, source_of, walked, write
+from support.memory import peak_below
 from support.properties import examples
 
 from alos2tut import Alos2TutError
@@ -137,12 +138,9 @@ def large(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("large")
     description = describe(shape=(2000, 4000))
     strips = (np.full((100, 4000), n, dtype=np.uint16) for n in range(20))
-
-    def work():
-        write_ceos_product(folder, description, {"HH": strips})
-
     # the leader has 1.6 MB
-    assert peak_bytes(work) < 10e6
+    with peak_below(10e6):
+        write_ceos_product(folder, description, {"HH": strips})
     return file_in(folder, "IMG").path
 
 
@@ -153,7 +151,8 @@ def test_lines_of_little_but_filling_cost_no_more_than_their_pixels(tmp_path):
     with open(path, "r+b") as handle:
         handle.truncate(720 + 200 * 999_999)
     image = ceos.ImageFile.open(source_of(path))
-    assert peak_bytes(lambda: list(image.strips(slice(0, 200), slice(0, 1), 200))) < 1e6
+    with peak_below(1e6):
+        list(image.strips(slice(0, 200), slice(0, 1), 200))
 
 
 @pytest.mark.parametrize("packing", [0, 1, 2], ids=["plain", "stored", "deflated"])
@@ -167,12 +166,9 @@ def test_lines_of_little_but_filling_cost_no_more_than_their_pixels(tmp_path):
 )
 def test_memory_holds_a_piece_not_the_image(large, packing, cols, step, limit):
     image = ceos.ImageFile.open(packings(large)[packing])
-
-    def work():
+    with peak_below(limit):
         for first, piece in zip(range(0, 2000, step), image.strips(slice(0, 2000), cols, step), strict=True):
             assert piece[0, 0] == first // 100 and piece[-1, -1] == (first + step - 1) // 100
-
-    assert peak_bytes(work) < limit
 
 
 def test_a_file_that_shrinks_after_it_was_opened_is_an_error(tmp_path):
@@ -223,13 +219,10 @@ def test_sizes_that_lie_are_refused_before_anything_is_loaded(tmp_path, start, t
     if problem is None:
         assert ceos.ImageFile.open(source).shape == (40, 30)
         return
-
-    def work():
+    with peak_below(1e6):
         with pytest.raises(Alos2TutError, match=problem) as caught:
             ceos.ImageFile.open(source)
         assert str(caught.value).startswith(str(source.path))
-
-    assert peak_bytes(work) < 1e6
 
 
 @pytest.mark.parametrize("kept", [0, 5, 719])
@@ -347,12 +340,8 @@ def test_record_lengths_that_lie_are_refused(leader, length):
     source = patched(leader.path, 720 + 9, struct.pack(">I", length))
 
     problem = f"damaged.*byte 720 states a length of {length} bytes" if length < 12 else "truncated"
-
-    def work():
-        with pytest.raises(Alos2TutError, match=f"LED-.*{problem}"):
-            ceos.read_leader(source)
-
-    assert peak_bytes(work) < 8e6
+    with peak_below(8e6), pytest.raises(Alos2TutError, match=f"LED-.*{problem}"):
+        ceos.read_leader(source)
 
 
 def test_a_leader_of_nothing_but_headers_is_refused(leader):
@@ -365,13 +354,10 @@ def test_a_leader_of_nothing_but_headers_is_refused(leader):
 def test_a_huge_leader_is_refused_unread(leader):
     with open(leader.path, "r+b") as handle:
         handle.truncate(64 * 2**20 + 1)
-
-    def work():
+    with peak_below(1e6):
         for read in (ceos.read_leader, ceos.read_volume):
             with pytest.raises(Alos2TutError, match=r"LED-.*67,108,865 bytes"):
                 read(source_of(leader.path))
-
-    assert peak_bytes(work) < 1e6
 
 
 @pytest.mark.parametrize("read", [ceos.read_leader, ceos.read_volume, ceos.read_trailer, ceos.read_image_descriptor])

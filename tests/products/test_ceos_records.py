@@ -12,7 +12,7 @@ from rasterio.warp import transform as reproject_points
 from scipy.interpolate import CubicHermiteSpline
 from support.ceos import LENGTHS, SCENE, all_fields, bilinear, layout_of, quartic, real, walked
 
-from alos2tut import Alos2TutError
+from alos2tut import Alos2TutError, open_product
 from alos2tut.products import ceos, ceos_layout
 from alos2tut.simulation import ceos_writer
 
@@ -33,8 +33,9 @@ def test_real_records_say_what_is_known(level15, record):
 
 
 def test_real_image_without_lines_is_truncated(level15):
-    with pytest.raises(Alos2TutError, match=r"IMG-HH.*truncated: 341291052 of 341291772 .*13161 lines × 25932"):
-        ceos.ImageFile.open(real(level15, "IMG-HH"))
+    for use in (lambda: ceos.ImageFile.open(real(level15, "IMG-HH")), lambda: open_product(level15)):
+        with pytest.raises(Alos2TutError, match=r"IMG-HH.*truncated: 341291052 of 341291772 .*13161 lines × 25932"):
+            use()
 
 
 def test_real_leader_records_in_walking_order(level15):

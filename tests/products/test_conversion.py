@@ -164,13 +164,8 @@ def test_the_error_of_one_angle_in_slant_range_is_that_of_the_ground(slc):
     ground = one_angle.spacing_m[1] / np.sin(np.radians(36.3))
     on_a_map = dataclasses.replace(one_angle, grid=MapGrid(UTM_CRS, rasterio.Affine.scale(ground)))
     assert one_angle.conversion_told() == on_a_map.conversion_told() and "0.00" not in one_angle.conversion_told()
-    unknown = dataclasses.replace(one_angle, stated_spacing_m=None)
-    assert "off by an unknown amount" in unknown.conversion_told()
-
-
-def test_the_error_of_one_angle_is_unknown_for_a_scan(centered):
-    told = dataclasses.replace(centered, scan=3).conversion_told()
-    assert told.endswith("scene centre 36.30°, off by an unknown amount")
+    for unknown in ({"stated_spacing_m": None}, {"scan": 3}):
+        assert "off by an unknown amount" in dataclasses.replace(one_angle, **unknown).conversion_told()
 
 
 @pytest.mark.parametrize("read", ["read_power", "read_db", "blocks", "to_cog", "to_xarray"])
@@ -190,12 +185,6 @@ def test_a_warning_comes_once_and_names_the_line_that_asked(centered, tmp_path, 
             np.testing.assert_allclose(result["HH"].values, centered.read_db() + 0.937, atol=1e-3)
 
 
-def test_blocks_refuse_at_the_call(tmp_path):
-    product = open_product(write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54))
-    with pytest.raises(Alos2TutError, match="no incidence"):
-        product.blocks(quantity="gamma0")
-
-
 def test_the_products_own_quantity_needs_no_warning(centered):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -209,8 +198,10 @@ def test_an_unknown_quantity_is_refused(small):
 
 def test_a_conversion_without_incidence_is_refused(tmp_path):
     product = open_product(write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54))
-    with pytest.raises(Alos2TutError, match=r"cannot turn sigma0 into gamma0.*no incidence.*Read sigma0"):
-        product.read_db((0, 0, 5, 5), quantity="gamma0")
+    # also before the first block is asked for
+    for read in (product.read_db, product.blocks):
+        with pytest.raises(Alos2TutError, match=r"cannot turn sigma0 into gamma0.*no incidence.*Read sigma0"):
+            read(quantity="gamma0")
 
 
 def test_gamma0_of_the_real_mosaic_becomes_sigma0_by_its_local_incidence(mosaic):

@@ -184,17 +184,15 @@ def test_beside_an_archive_names_are_free(plain, tmp_path, archive):
     path = archived(plain.path, tmp_path / archive)
     product = open_product(path)
     assert product.owns(path) and not product.owns(tmp_path / f"{SCENE_ID}.tif")
-
-
-def test_an_archive_is_not_overwritten_by_its_product(tmp_path):
-    path = archived(write_ceos(tmp_path / "product", {"HH": amplitudes()}), tmp_path / "stored.zip")
     with pytest.raises(Alos2TutError, match="of the product itself"):
-        open_product(path).to_cog(path)
+        product.to_cog(path)
 
 
-def test_slant_range_is_no_map(slc, tmp_path):
+def test_what_cannot_be_written_is_refused_at_once(plain, slc, tmp_path):
     with pytest.raises(Alos2TutError, match="slant range"):
         slc.to_cog(tmp_path / "x.tif")
+    with pytest.raises(Alos2TutError, match="does not exist"):
+        plain.to_cog(tmp_path / "nowhere" / "x.tif")
     assert not list(tmp_path.iterdir())
 
 
@@ -207,11 +205,6 @@ def test_an_older_file_stays_if_writing_fails(tmp_path, monkeypatch):
     with pytest.raises(Alos2TutError, match="truncated"):
         product.to_cog(target)
     assert target.read_bytes() == b"older" and sorted(p.name for p in tmp_path.iterdir()) == ["product", "x.tif"]
-
-
-def test_a_cog_needs_a_folder(plain, tmp_path):
-    with pytest.raises(Alos2TutError, match="does not exist"):
-        plain.to_cog(tmp_path / "nowhere" / "x.tif")
 
 
 # --- pictures

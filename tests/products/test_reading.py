@@ -1,9 +1,9 @@
 """Reading pixels: numbers, windows, looks, layers and blocks."""
 
 import os
+import re
 import shutil
 import threading
-import tracemalloc
 import warnings
 
 import numpy as np
@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
+from support.memory import peak_below
 from support.packagings import image_of
 from support.products import (
     SCENE_ID,
@@ -141,12 +142,8 @@ def test_power_is_accurate_to_a_millionth(uneven, looks):
 @pytest.mark.parametrize(("looks", "bytes_per_px"), [(1, 10), (2, 6), (6, 4)])
 @pytest.mark.parametrize("kind", ["dn", "power", "db"])
 def test_reading_takes_little_more_memory_than_its_result(uneven, looks, bytes_per_px, kind):
-    tracemalloc.start()
-    try:
+    with peak_below(bytes_per_px * 3001 * 3011):
         getattr(uneven, f"read_{kind}")(looks=looks)
-        assert tracemalloc.get_traced_memory()[1] < bytes_per_px * 3001 * 3011
-    finally:
-        tracemalloc.stop()
 
 
 @examples(80)
@@ -220,12 +217,8 @@ def test_more_looks_than_memory_should_hold_are_refused(small, read, looks):
 
 
 def test_looks_far_larger_than_the_product_cost_nothing(small):
-    tracemalloc.start()
-    try:
+    with peak_below(100e6):
         assert small.read_power((0, 0, 9, 9), looks=1024).shape == (1, 1)
-        assert tracemalloc.get_traced_memory()[1] < 100e6
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("scale", ["read_dn", "blocks", "to_cog"])
@@ -299,13 +292,9 @@ def test_layers_take_little_more_memory_than_their_result(tmp_path):
         (lambda: level22.read_layer("mask"), 1),
         (level21.read_incidence, 4),
     ]:
-        tracemalloc.start()
-        try:
+        # and a strip, whose numbers are worked on in double precision
+        with peak_below(bytes_per_px * 4e6 + 7e6):
             assert read().nbytes == bytes_per_px * 4e6
-            # and a strip, whose numbers are worked on in double precision
-            assert tracemalloc.get_traced_memory()[1] < bytes_per_px * 4e6 + 7e6
-        finally:
-            tracemalloc.stop()
 
 
 def test_an_unknown_layer_is_refused_with_those_there_are(mosaic, plain):
@@ -350,13 +339,9 @@ def test_converted_blocks_equal_what_is_read(coarse):
 
 
 def test_blocks_take_the_memory_of_one(uneven):
-    tracemalloc.start()
-    try:
+    with peak_below(12e6):
         for _ in uneven.blocks("power", rows=100):
             pass
-        assert tracemalloc.get_traced_memory()[1] < 12e6
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("rows", [0, -3, 2.5, "4", True])
@@ -365,25 +350,18 @@ def test_rows_of_a_block_are_a_whole_number(plain, rows):
         plain.blocks(rows=rows)
 
 
-def test_whole_numbers_of_numpy_are_rows(plain):
-    assert [len(values) for _, values in plain.blocks(rows=np.int64(20))] == [20, 20, 8]
-
-
 def test_a_block_is_no_larger_than_the_result(plain):
+    assert [len(values) for _, values in plain.blocks(rows=np.int64(20))] == [20, 20, 8]
     ((area, values),) = plain.blocks(rows=10**10, looks=2)
     assert (area.height, area.width) == values.shape == (24, 20)
     np.testing.assert_array_equal(values, plain.read_db(looks=2))
 
 
-@pytest.mark.parametrize("read", ["blocks", "to_cog"])
-def test_an_unknown_scale_is_refused(plain, tmp_path, read):
-    with pytest.raises(Alos2TutError, match=r"unknown scale 'decibel'.*Known: db, dn, power"):
-        plain.blocks("decibel") if read == "blocks" else plain.to_cog(tmp_path / "x.tif", scale="decibel")
-
-
-def test_a_scale_is_a_text(plain):
-    with pytest.raises(Alos2TutError, match=r"unknown scale '\['db'\]'"):
-        plain.blocks(["db"])
+@pytest.mark.parametrize("scale", ["decibel", ["db"]], ids=["unknown", "a list"])
+def test_an_unknown_scale_is_refused(plain, tmp_path, scale):
+    for use in (lambda: plain.blocks(scale), lambda: plain.to_cog(tmp_path / "x.tif", scale=scale)):
+        with pytest.raises(Alos2TutError, match=rf"unknown scale '{re.escape(str(scale))}'.*Known: db, dn, power"):
+            use()
 
 
 def test_digital_numbers_are_not_converted(plain, tmp_path):

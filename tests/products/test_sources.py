@@ -1,7 +1,6 @@
 """Finding delivered files in folders and archives, and reading them: the same bytes everywhere."""
 
 import os
-import pickle
 import tarfile
 import zipfile
 from pathlib import Path
@@ -234,13 +233,6 @@ def test_reading_beyond_the_end_is_an_error_that_counts_the_missing_bytes(kind, 
     source = only_folder(find_files(WRITERS[kind](tmp_path, SMALL)))["IMG-HH"]
     with pytest.raises(Alos2TutError, match=r"IMG-HH.* is truncated: 4 bytes are missing"), source.opened() as file:
         read(file)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_source_travels_between_processes(kind, tmp_path):
-    file = only_folder(find_files(WRITERS[kind](tmp_path, FILES)))["LED"]
-    assert pickle.loads(pickle.dumps(file)) == file
-    assert pickle.loads(pickle.dumps(file)).read_all() == b"leader"
 
 
 @pytest.mark.parametrize("kind", ["folder", "stored zip", "tar.gz"])

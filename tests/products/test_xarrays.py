@@ -237,11 +237,6 @@ def test_complex_numbers_are_as_delivered(slc):
     assert variable[3:9, ::-2].values.tobytes() == np.ascontiguousarray(complex_numbers()[3:9, ::-2]).tobytes()
 
 
-def test_a_geotiff_is_the_same_to_xarray(plain, tmp_path):
-    product = open_product(write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54))
-    np.testing.assert_array_equal(product.to_xarray()["HH"].values, plain.to_xarray()["HH"].values)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

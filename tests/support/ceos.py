@@ -2,7 +2,6 @@
 
 import datetime as dt
 import struct
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -130,12 +129,3 @@ def write(folder: Path, description: ProductDescription, *polarizations: str) ->
 
 def file_in(folder: Path, start: str) -> FileSource:
     return source_of(next(path for path in sorted(folder.iterdir()) if path.name.startswith(start)))
-
-
-def peak_bytes(work) -> int:
-    tracemalloc.start()
-    try:
-        work()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
