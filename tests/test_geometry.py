@@ -52,13 +52,7 @@ def test_a_corner_that_misses_is_shared_out_and_told():
 
 
 def test_corner_places_are_pixel_centres_around_the_image():
-    places = geometry.corner_places((48, 40))
-    assert places == {
-        "top_left": (0.5, 0.5),
-        "top_right": (39.5, 0.5),
-        "bottom_right": (39.5, 47.5),
-        "bottom_left": (0.5, 47.5),
-    }
+    assert geometry.corner_places((48, 40)) == corners_by(Affine.identity(), (48, 40))
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,8 @@ def test_a_pattern_stands_for_what_it_matches(tmp_path, monkeypatch):
     assert matches(tmp_path / "**" / "x.tif") == [str(tmp_path / n) for n in ("a/deep/x.tif", "a/x.tif", "b/x.tif")]
     # what has such a name is meant, and what is no pattern need not be there
     assert matches("[1]") == ["[1]"] and matches("missing") == ["missing"]
-    for pattern, told in [("*.png", "nothing matches"), ("", "'' is no path"), ("a\0*", r"no path")]:
-        with pytest.raises(Alos2TutError, match=told):
+    for pattern, message in [("*.png", "nothing matches"), ("", "'' is no path"), ("a\0*", r"no path")]:
+        with pytest.raises(Alos2TutError, match=message):
             matches(pattern)
 
 

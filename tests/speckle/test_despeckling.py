@@ -164,8 +164,11 @@ PLAIN = {
 }
 
 
-@pytest.mark.parametrize("name", FILTERS)
-@pytest.mark.parametrize("window", [5, 7, 9, 11])
+@pytest.mark.parametrize(
+    ("name", "window"),
+    # nine sub-windows need room
+    [(name, window) for name in FILTERS for window in (3, 5, 7, 9, 11) if (name, window) != ("refined Lee", 3)],
+)
 @pytest.mark.parametrize("holes", [pytest.param(0.0, id="complete"), pytest.param(0.3, id="holes")])
 def test_a_filter_does_what_its_definition_says(name, window, holes):
     power = ground(holes=holes, seed=window)
@@ -174,15 +177,6 @@ def test_a_filter_does_what_its_definition_says(name, window, holes):
         if power[row, col] > 0:
             expected[row, col] = PLAIN[name](power, row, col, LOOKS, window)
     np.testing.assert_allclose(FILTERS[name](power, LOOKS, window), expected, rtol=1e-9, atol=1e-14)
-
-
-@pytest.mark.parametrize("name", [name for name in FILTERS if name != "refined Lee"])
-def test_the_smallest_window_is_three(name):
-    power = ground(holes=0.2)
-    filtered = FILTERS[name](power, LOOKS, 3)
-    for row, col in [(0, 0), (3, 19), (12, 9), (23, 10)]:
-        if power[row, col] > 0:
-            assert filtered[row, col] == pytest.approx(PLAIN[name](power, row, col, LOOKS, 3), rel=1e-9)
 
 
 # What must not matter ---------------------------------------------------------------------------------------------
