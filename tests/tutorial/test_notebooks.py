@@ -42,16 +42,20 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 class Again:
     """What came of running the five executed notebooks once more."""
 
-    before: dict[Path, int]
-    after: dict[Path, int]
+    before: dict[Path, int | bytes]
+    after: dict[Path, int | bytes]
     status: int
     said: str
 
 
-def stage_files(work: Path) -> dict[Path, int]:
-    """When each file in the folders of stages was written; what lies beside a map may be drawn anew."""
-    files = [path for path in work.glob("*-*/**/*") if path.is_file() and not path.name.startswith("landcover_")]
-    return {path: path.stat().st_mtime_ns for path in files}
+#: what is drawn anew beside a map that is there
+REDRAWN = {"landcover_preview.png", "landcover_difference.tif"}
+
+
+def stage_files(work: Path) -> dict[Path, int | bytes]:
+    """When each file in the folders of stages was written; of JSON, which may be written anew, what it holds."""
+    files = [path for path in work.glob("*-*/**/*") if path.is_file() and path.name not in REDRAWN]
+    return {path: path.read_bytes() if path.suffix == ".json" else path.stat().st_mtime_ns for path in files}
 
 
 @pytest.fixture(scope="session")
