@@ -132,6 +132,74 @@ def test_a_seed_given_in_any_way_is_used(monkeypatch, tmp_path):
     assert [(config.seed, config.work_dir) for config in seen] == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "function", "expected"),
+    [
+        pytest.param(
+            [
+                "pretrain",
+                "d",
+                "--batch-size",
+                "4",
+                "--betas",
+                "0.9",
+                "0.95",
+                "--compile",
+                "--set",
+                "encoder.depths=[1,1,1,1]",
+            ],
+            "pretraining.stage.pretrain",
+            ("dataset=d", "batch_size=4", "betas=[0.9, 0.95]", "compile=true", "encoder.depths=[1,1,1,1]"),
+            id="numbers, several and switches",
+        ),
+        pytest.param(
+            [
+                "finetune",
+                "d",
+                "--init",
+                "1e5",
+                "--no-compile",
+                "--patience",
+                "3",
+                "--set",
+                "patience=null",
+                "--lr",
+                "1e-4",
+            ],
+            "segmentation.stage.finetune",
+            ("dataset=d", "init='1e5'", "patience=3", "lr=1.0e-4"),
+            id="texts, and options before --set",
+        ),
+        pytest.param(
+            [
+                "build-dataset",
+                "a",
+                "b",
+                "--labels",
+                "l",
+                "--area",
+                "139",
+                "35",
+                "140.5",
+                "36",
+                "--dates",
+                "2022-10-01",
+                "2022-11-30",
+            ],
+            "dataset.builder.build_dataset",
+            ("products=[a, b]", "labels=[l]", "area=[139, 35, 140.5, 36]", "dates=[2022-10-01, 2022-11-30]"),
+            id="places and days",
+        ),
+    ],
+)
+def test_options_say_what_set_says(monkeypatch, words, function, expected):
+    seen = []
+    monkeypatch.setattr(f"alos2tut.{function}", seen.append)
+    main(words)
+    stage = STAGES[words[0]][0][0]
+    assert seen == [load_config(stage, overrides=expected)]
+
+
 def test_bad_input_is_refused_in_one_line(capsys, tmp_path, small_scene):
     (tmp_path / "broken.yaml").write_text("a: [\n")
     labels = ["--labels", small_scene / "labels" / "LC_N35E139.tif", "--work-dir", tmp_path / "work"]
