@@ -36,6 +36,12 @@ def _live(draw: Callable[..., None], **controls: Any) -> Any:
     return None
 
 
+def _slider(value: float, least: float, most: float, step: float = 1, **known: Any) -> Any:
+    """A slider that draws when it is let go; of whole numbers where its value is one."""
+    kind = ipywidgets.IntSlider if isinstance(value, int) else ipywidgets.FloatSlider
+    return kind(value, min=least, max=most, step=step, continuous_update=False, **known)
+
+
 def explore_looks(product: Product, window: tuple[int, int, int, int]) -> Any:
     """The window at 1 to 16 looks a side."""
 
@@ -43,7 +49,7 @@ def explore_looks(product: Product, window: tuple[int, int, int, int]) -> Any:
         speckle_figures.looks_ladder(product, window, (1, looks))
         plt.show()
 
-    return _live(draw, looks=ipywidgets.IntSlider(4, 2, 16, continuous_update=False))
+    return _live(draw, looks=_slider(4, 2, 16))
 
 
 def explore_filters(product: Product, window: tuple[int, int, int, int], looks: float) -> Any:
@@ -56,15 +62,12 @@ def explore_filters(product: Product, window: tuple[int, int, int, int], looks: 
         speckle_figures.despeckled(power, looks, [filter_name], filter_px, product.quantity)
         plt.show()
 
-    def place() -> Any:
-        return ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.05, continuous_update=False)
-
     return _live(
         draw,
         filter_name=ipywidgets.Dropdown(options=list(despeckling.FILTERS), value="refined Lee", description="filter"),
         filter_px=ipywidgets.Dropdown(options=[5, 7, 9, 11], value=7, description="pixels"),
-        down=place(),
-        right=place(),
+        down=_slider(0.5, 0, 1, 0.05),
+        right=_slider(0.5, 0, 1, 0.05),
         size_px=ipywidgets.Dropdown(options=sizes, value=sizes[-1], description="window"),
     )
 
@@ -89,7 +92,7 @@ def browse_patches(dataset: PatchDataset) -> Any:
         draw,
         split=ipywidgets.Dropdown(options=_LISTS, description="list"),
         land_class=ipywidgets.Dropdown(options=names, description="class"),
-        place=ipywidgets.IntSlider(1, 1, 100, description="most first", continuous_update=False),
+        place=_slider(1, 1, 100, description="most first"),
     )
 
 
@@ -101,16 +104,15 @@ def explore_masks(patches_db: NDArray[np.floating[Any]], quantity: str) -> Any:
     units = [unit for unit in (4, 8, 16, 32, 64) if side % unit == 0 and unit < side]
 
     def draw(unit_px: int, ratio: float, seed: int) -> None:
-        pretraining_figures.one_mask(
-            patches_db[0], pretraining_figures.random_mask(side, unit_px, ratio, seed), quantity
-        )
+        mask = pretraining_figures.random_mask(side, unit_px, ratio, seed)
+        pretraining_figures.one_mask(patches_db[0], mask, quantity)
         plt.show()
 
     return _live(
         draw,
         unit_px=ipywidgets.Dropdown(options=units, value=16 if 16 in units else units[-1], description="unit, px"),
-        ratio=ipywidgets.FloatSlider(0.6, min=0.1, max=0.9, step=0.1, continuous_update=False),
-        seed=ipywidgets.IntSlider(0, 0, 9, continuous_update=False),
+        ratio=_slider(0.6, 0.1, 0.9, 0.1),
+        seed=_slider(0, 0, 9),
     )
 
 
@@ -125,8 +127,8 @@ def explore_weights(patches_db: NDArray[np.floating[Any]], quantity: str) -> Any
     return _live(
         draw,
         weighting=ipywidgets.Dropdown(options=list(pretraining_figures.WEIGHTINGS), description="weighting"),
-        scale=ipywidgets.FloatSlider(1.0, min=0.25, max=3, step=0.25, continuous_update=False),
-        patch=ipywidgets.IntSlider(1, 1, len(patches_db), continuous_update=False),
+        scale=_slider(1.0, 0.25, 3, 0.25),
+        patch=_slider(1, 1, len(patches_db)),
     )
 
 
@@ -149,8 +151,8 @@ def explore_threshold(
     return _live(
         draw,
         land_class=ipywidgets.Dropdown(options=names, description="class"),
-        threshold=ipywidgets.FloatSlider(0.5, min=0.02, max=0.98, step=0.02, continuous_update=False),
-        patch=ipywidgets.IntSlider(1, 1, len(indices), continuous_update=False),
+        threshold=_slider(0.5, 0.02, 0.98, 0.02),
+        patch=_slider(1, 1, len(indices)),
     )
 
 
@@ -168,6 +170,6 @@ def swipe(view: MapView, windows: Mapping[str, PixelWindow]) -> Any:
         draw,
         left=ipywidgets.Dropdown(options=shown, value=shown[0]),
         right=ipywidgets.Dropdown(options=shown, value="map"),
-        position=ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.02, continuous_update=False),
+        position=_slider(0.5, 0, 1, 0.02),
         place=ipywidgets.Dropdown(options=list(places)),
     )

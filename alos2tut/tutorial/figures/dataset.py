@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
+from scipy.sparse.csgraph import connected_components
 
 from ... import plotting
 from ...dataset import splits
@@ -53,8 +54,9 @@ _SERIES = ((GREY, "o"), (BLUE, "s"), (ORANGE, "^"), (VERMILION, "D"), (GREEN, "v
 _HELD_OUT = {"val": ("validation", ORANGE), "test": ("test", BLUE)}
 #: more names than that hide the map; days that a colour bar names
 _MOST_NAMES, _MOST_DAYS = 20, 5
-#: close-ups of an archive's ground; how much wider than a product the map is that needs them
-_CLOSE_UPS, _SMALL = 2, 5
+#: how much wider than a product the map is that needs close-ups of an archive's ground
+_SMALL = 5
+_DASHED = (0, (2, 1.5))
 #: products whose ground is shown side by side
 _MOST_MAPS = 3
 
@@ -79,9 +81,13 @@ def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path] = (
     corners = [np.array(entry.info["footprint_lonlat"]) for entry in entries]
     groups = _neighbours([_box_of(outline) for outline in corners])
     boxes = np.array([_box_of(outline) for outline in corners] + [_lonlat_box(path) for path in labels])
-    width_deg, height_deg = boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)
-    is_small = max(width_deg, height_deg) > _SMALL * max(np.ptp(outline, axis=0).max() for outline in corners)
-    fig, overview, close_ups = _map_panels(min(len(groups), _CLOSE_UPS) if is_small else 0)
+    side_deg = (boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)).max()
+    is_small = side_deg > _SMALL * max(np.ptp(outline, axis=0).max() for outline in corners)
+    letters = "AB"[: len(groups)] if is_small else ""
+    size, widths = ((11.2, 6.2), (1.6, 1)) if letters else ((7.6, 5.6), None)
+    panels = ";".join(f"0{letter}" for letter in letters) or "0"
+    fig, axes = plt.subplot_mosaic(panels, figsize=size, width_ratios=widths)
+    overview, close_ups = axes["0"], [axes[letter] for letter in letters]
     outlines = _footprint_colors(fig, overview, [entry.info["acquired"] or "" for entry in entries])
     is_used = [entry.path in kept for entry in entries]
     for ax, members in ((overview, range(len(entries))), *zip(close_ups, groups, strict=False)):
@@ -89,13 +95,13 @@ def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path] = (
             # what lies upon the same ground stays visible at the edge
             width = 1.6 + 3 * sum(np.array_equal(corners[i], corners[j]) for j in list(members)[place + 1 :])
             face = (*outlines[i], 0.15) if is_used[i] else "none"
-            ax.add_patch(Polygon(corners[i], facecolor=face, edgecolor=outlines[i], linewidth=width,
-                                 linestyle="-" if is_used[i] else (0, (2, 1.5))))  # fmt: skip
+            style: dict[str, Any] = {"linewidth": width, "linestyle": "-" if is_used[i] else _DASHED}
+            ax.add_patch(Polygon(corners[i], facecolor=face, edgecolor=outlines[i], **style))
         lonlat_axes(ax)
         if len(members) <= _MOST_NAMES and (ax is not overview or not close_ups):
-            _name_footprints(ax, [entries[i].info["scene_id"] or entries[i].name for i in members],
-                             [corners[i] for i in members])  # fmt: skip
-    for letter, ax, members in zip("AB", close_ups, groups, strict=False):
+            names = [entries[i].info["scene_id"] or entries[i].name for i in members]
+            _name_footprints(ax, names, [corners[i] for i in members])
+    for letter, ax, members in zip(letters, close_ups, groups, strict=False):
         ax.set_title(letter, loc="left", weight="bold")
         ax.margins(0.12)
         place = corners[members[0]].mean(axis=0)
@@ -106,19 +112,10 @@ def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path] = (
         _zone_borders(ax)
     keys: list[Artist] = [Patch(facecolor="none", edgecolor="0.5", label="label raster")] if labels else []
     if not all(is_used):
-        keys.append(Line2D([], [], color="0.2", linestyle=(0, (2, 1.5)), label="left out by the filter"))
+        keys.append(Line2D([], [], color="0.2", linestyle=_DASHED, label="left out by the filter"))
     if keys:
         fig.legend(handles=keys, loc="outside lower center", ncols=len(keys))
     return fig
-
-
-def _map_panels(close_ups: int) -> tuple[Figure, Axes, list[Axes]]:
-    if not close_ups:
-        fig, ax = plt.subplots(figsize=(7.6, 5.6))
-        return fig, ax, []
-    fig = plt.figure(figsize=(11.2, 6.2))
-    grid = fig.add_gridspec(close_ups, 2, width_ratios=(1.6, 1))
-    return fig, fig.add_subplot(grid[:, 0]), [fig.add_subplot(grid[row, 1]) for row in range(close_ups)]
 
 
 def _box_of(outline: NDArray[np.float64]) -> Box:
@@ -134,16 +131,10 @@ def _lonlat_box(raster: str | Path) -> Box:
 
 def _neighbours(boxes: Sequence[Box]) -> list[list[int]]:
     """Groups of boxes that meet, directly or by way of others, largest first."""
-    groups: list[list[int]] = []
-    for i, (west, south, east, north) in enumerate(boxes):
-        meets = [
-            any(boxes[j][0] <= east and west <= boxes[j][2] and boxes[j][1] <= north and south <= boxes[j][3]
-                for j in group)
-            for group in groups
-        ]  # fmt: skip
-        joined = [j for group, met in zip(groups, meets, strict=True) if met for j in group]
-        groups = [group for group, met in zip(groups, meets, strict=True) if not met] + [[*joined, i]]
-    return sorted(groups, key=len, reverse=True)
+    west, south, east, north = np.transpose(boxes)
+    meets = (west[:, None] <= east) & (west <= east[:, None]) & (south[:, None] <= north) & (south <= north[:, None])
+    n, group = connected_components(meets)
+    return sorted((np.flatnonzero(group == number).tolist() for number in range(n)), key=len, reverse=True)
 
 
 def _footprint_colors(fig: Figure, ax: Axes, acquired: Sequence[str]) -> list[tuple[float, float, float]]:

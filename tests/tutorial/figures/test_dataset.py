@@ -10,6 +10,7 @@ import pytest
 import rasterio
 from rasterio.warp import transform as reproject_points
 from support.datasets import write_packed_dataset
+from support.figures import texts
 
 from alos2tut import open_dataset, open_product
 from alos2tut.dataset import splits
@@ -20,8 +21,6 @@ from alos2tut.dataset.survey import PatchTable
 from alos2tut.tutorial import widgets
 from alos2tut.tutorial.figures import dataset as dataset_figures
 from alos2tut.tutorial.leakage import Leakage
-
-matplotlib.use("Agg")
 
 LEGEND = Legend.from_dict(
     {
@@ -35,16 +34,6 @@ LEGEND = Legend.from_dict(
     },
     where="test",
 )
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
-
-
-def texts(figure: plt.Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
 def entry(west: float, south: float, **known: object) -> Entry:

@@ -1,13 +1,11 @@
 """The figures of scores and comparisons show what they are given."""
 
 import json
-import warnings
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from support.figures import texts
 
 from alos2tut import open_dataset
 from alos2tut.evaluation.comparison import compared
@@ -23,19 +21,7 @@ from alos2tut.tutorial import widgets
 from alos2tut.tutorial.figures import evaluation as evaluation_figures
 from alos2tut.tutorial.figures import finetuning as comparison_figures
 
-matplotlib.use("Agg")
-
 TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
-
-
-@pytest.fixture(autouse=True)
-def drawn_without_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-        for number in plt.get_fignums():
-            plt.figure(number).canvas.draw()
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +38,6 @@ def report(packed_dataset, segmenter, tmp_path_factory):
     save_segmenter(folder / "segmenter.safetensors", segmenter, provenance={"made_from": {}}, simulated=True)
     settings = EvaluateConfig(dataset=packed_dataset, segmenter=folder, baseline=folder, work_dir=folder)
     return json.loads((evaluate(settings) / "report.json").read_text())
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
 def test_scores_and_confusions(report):

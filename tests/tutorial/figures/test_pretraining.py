@@ -1,12 +1,10 @@
 """The figures of notebook 3 show what they are given."""
 
 import math
-import warnings
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from support.figures import texts
 
 from alos2tut import load_config, open_dataset
 from alos2tut.pretraining.reconstruction import HiddenPixels
@@ -14,19 +12,7 @@ from alos2tut.pretraining.stage import pretrain
 from alos2tut.tutorial import widgets
 from alos2tut.tutorial.figures import pretraining as pretraining_figures
 
-matplotlib.use("Agg")
-
 TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
-
-
-@pytest.fixture(autouse=True)
-def drawn_without_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-        for number in plt.get_fignums():
-            plt.figure(number).canvas.draw()
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +23,6 @@ def patches():
     db = (10 * np.log10(power)).astype(np.float32)
     db[0, :3, :4] = np.nan
     return db
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
 def test_calmest_and_brightest(packed_dataset):

@@ -18,12 +18,6 @@ from alos2tut.tutorial.figures import speckle as speckle_figures
 from alos2tut.tutorial.session import Tutorial
 
 
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
-
-
 def write_product(folder: Path, dn: np.ndarray) -> Path:
     grid = Affine(2.5, 0, 350_000, 0, -2.5, 3_950_000)
     path = folder / "IMG-HH-ALOS2237752900-181018-UBSR2.1GUD.tif"
