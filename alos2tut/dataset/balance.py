@@ -108,7 +108,7 @@ def exceeds_share(
 
     Args:
         counts: (N, C) pixels per patch and class.
-        max_class_share: largest share of all pixels of a patch, by class.
+        max_class_share: largest share of all pixels of a patch, 0 to 1, by class.
         names: of the classes.
         patch_px: side of a patch.
 
@@ -116,7 +116,7 @@ def exceeds_share(
         (N,) True for those.
 
     Raises:
-        Alos2TutError: a name that is no class, a share that is none.
+        Alos2TutError: a name that is no class.
     """
     exceeds = np.zeros(len(counts), dtype=np.bool_)
     for name, share in max_class_share.items():
@@ -124,8 +124,6 @@ def exceeds_share(
             raise Alos2TutError(
                 f"'{name}' is no class of the legend", where="max_class_share", remedy=closest(name, names)
             )
-        if not 0 <= share <= 1:
-            raise Alos2TutError(f"{name}: {share} is no share from 0 to 1", where="max_class_share")
         exceeds |= counts[:, names.index(name)] > share * patch_px * patch_px
     return exceeds
 

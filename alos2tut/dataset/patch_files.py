@@ -32,7 +32,7 @@ from rasterio.io import MemoryFile
 
 from ..core.artifacts import atomic_path, make_folder, read_json, sha256_file, write_json
 from ..core.config import from_dict
-from ..core.errors import Alos2TutError, closest, warn
+from ..core.errors import Alos2TutError, warn
 from ..core.progress import progress_bar
 from ..core.tables import read_table
 from ..core.version import __version__
@@ -52,6 +52,8 @@ from .store import (
     STORE_OF,
     STORES,
     PatchDataset,
+    Polarization,
+    Quantity,
     describe_content,
     open_dataset,
     our_columns,
@@ -106,7 +108,7 @@ def export_patches(dataset: PatchDataset | str | Path, folder: str | Path, *, pr
             _write_table(target / f"{name}.csv", AUTHORS_COLUMNS, dataset.split(name).table)
         legend = yaml.safe_dump(dataset.legend.to_dict(), allow_unicode=True, sort_keys=False)
         (target / "legend.yaml").write_text(legend, encoding="utf-8")
-        write_json(target / "patches.json", _told(dataset))
+        write_json(target / "patches.json", _description(dataset))
     return folder
 
 
@@ -115,7 +117,7 @@ def _check_empty(folder: Path) -> None:
         raise Alos2TutError("exists and is not empty", where=folder, remedy="Name another folder, or remove it.")
 
 
-def _told(dataset: PatchDataset) -> dict[str, Any]:
+def _description(dataset: PatchDataset) -> dict[str, Any]:
     """What patches alone do not say."""
     content = dataset.content
     kept = ("quantity", "polarizations", "spacing_m", "statistics", "settings", "patch_px")
@@ -271,82 +273,79 @@ def import_patches(
     """
     folder, out = Path(folder), Path(out)
     _check_empty(out)
-    told = _read_told(folder)
+    given = {"quantity": quantity, "polarization": polarization, "buffer_m": buffer_m, "on_overlap": on_overlap}
+    from_dict(_Arguments, given | {"lists": lists or {}}, where="import_patches")
+    described, settings = _read_description(folder)
     own = folder / "legend.yaml"
     known = load_legend(legend if legend is not None else own if own.is_file() else "japan_9")
-    names = _list_names(lists or {})
+    names = {name: str((lists or {}).get(name, f"{name}.csv")) for name in SPLITS}
     tables = {name: _read_list(folder / file) for name, file in names.items()}
     found = _open_patches(folder, tables, progress)
-    settings = told.get("settings", {})
-    buffer_m = float(settings.get("buffer_m", 0.0) if buffer_m is None else buffer_m)
-    if not 0 <= buffer_m < 2e7:
-        raise Alos2TutError(f"{buffer_m:g} m is no distance on the ground", where="buffer_m")
-    dealt = _dealt(tables, found, buffer_m, on_overlap, folder)
+    buffer_m = float(described.settings.buffer_m if buffer_m is None else buffer_m)
+    apart = _apart(tables, found, buffer_m, on_overlap, folder)
     files = label_files(labels)
+    stated: Sequence[str] | None = [polarization] if polarization else described.polarizations
     content = {
         "schema": SCHEMA,
         "version": __version__,
         "imported": {"lists": names, "on_overlap": on_overlap, "settings": settings},
-        "settings": {"looks": 1, "block_m": float(settings.get("block_m", _BLOCK_M)), "buffer_m": buffer_m},
+        "settings": {"looks": 1, "block_m": described.settings.block_m, "buffer_m": buffer_m},
         "made_from": {f"list {name}": sha256_file(folder / file) for name, file in names.items()},
         "labels": [Path(file).name for file in files],
-        "quantity": _quantity(quantity or told.get("quantity", "sigma0")),
-        "polarizations": [_polarization(polarization, told, list(found))],
-        "simulated": bool(told.get("simulated", False)),
-        "spacing_m": _stated_spacing(told, next(iter(found.values())), folder),
+        "quantity": quantity or described.quantity,
+        "polarizations": list(stated or [_polarization_of(found)]),
+        "simulated": described.simulated,
+        "spacing_m": _stated_spacing(described.spacing_m, next(iter(found.values())), folder),
     }
     make_folder(out.parent)
     with atomic_path(out) as target, LabelMap(files, known) as rasters:
         target.mkdir()
-        _pack(target, content, dealt, found, known, rasters, progress)
+        _pack(target, content, apart, found, known, rasters, progress)
         # what cannot be opened is not left
         open_dataset(target)
     return out
 
 
-def _list_names(given: Mapping[str, str]) -> dict[str, str]:
-    for name in given:
-        if name not in SPLITS:
-            raise Alos2TutError(f"no list '{name}'", where="lists", remedy=closest(name, SPLITS))
-    return {name: str(given.get(name, f"{name}.csv")) for name in SPLITS}
+_Distance = Annotated[float, Field(ge=0, lt=2e7)]
 
 
-class _ToldSettings(BaseModel):
-    buffer_m: Annotated[float, Field(ge=0, lt=2e7)] = 0.0
+class _Arguments(BaseModel):
+    """What :func:`import_patches` may be asked."""
+
+    lists: dict[Literal["pretrain", "train", "val", "test"], Any]
+    quantity: Quantity | None
+    polarization: Polarization | None
+    buffer_m: _Distance | None
+    on_overlap: Literal["raise", "drop"]
+
+
+class _Settings(BaseModel):
+    buffer_m: _Distance = 0.0
     block_m: Annotated[float, Field(ge=1, lt=2e7)] = _BLOCK_M
 
 
-class _Told(BaseModel):
-    """Types and ranges of what is read from ``patches.json``."""
+class _Description(BaseModel):
+    """What is read from ``patches.json``, and what holds where it does not say."""
 
-    settings: _ToldSettings = _ToldSettings()
-    polarizations: Annotated[list[str], Field(min_length=1, max_length=1)] | None = None
+    settings: _Settings = _Settings()
+    quantity: Quantity = "sigma0"
+    polarizations: Annotated[list[Polarization], Field(min_length=1, max_length=1)] | None = None
     spacing_m: Annotated[list[Annotated[float, Field(gt=0, lt=1e6)]], Field(min_length=2, max_length=2)] | None = None
     simulated: bool = False
 
 
-def _read_told(folder: Path) -> dict[str, Any]:
+def _read_description(folder: Path) -> tuple[_Description, dict[str, Any]]:
+    """What ``patches.json`` says, and all of its settings."""
     path = folder / "patches.json"
     if not path.is_file():
-        return {}
-    told = read_json(path)
-    if not isinstance(told, dict) or told.get("schema") != PATCHES_SCHEMA:
+        return _Description(), {}
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("schema") != PATCHES_SCHEMA:
         raise Alos2TutError(f"is not of the schema {PATCHES_SCHEMA}", where=path)
-    from_dict(_Told, told, where=path)
-    return told
+    return from_dict(_Description, content, where=path), content.get("settings", {})
 
 
-def _quantity(name: str) -> str:
-    if name not in ("sigma0", "gamma0"):
-        raise Alos2TutError(f"'{name}' is no quantity", where="quantity", remedy="Choose sigma0 or gamma0.")
-    return name
-
-
-def _polarization(given: str | None, told: Mapping[str, Any], names: Sequence[str]) -> str:
-    if given is not None and given not in POLARIZATIONS:
-        raise Alos2TutError(f"'{given}' is none", where="polarization", remedy=closest(given, POLARIZATIONS))
-    if given or told.get("polarizations"):
-        return given or str(told["polarizations"][0])
+def _polarization_of(names: Iterable[str]) -> str:
     found = {name.split("-")[1] for name in names if name.startswith("IMG-")} & set(POLARIZATIONS)
     if len(found) != 1:
         problem = f"file names tell of {' and '.join(sorted(found)) or 'no polarisation'}"
@@ -428,9 +427,9 @@ def _open_patch(folder: Path, record: dict[str, str], where: str) -> _Patch:
     )
     stated = [float(record[column]) for column in _CORNERS]
     if not np.allclose(corners[:2].ravel(), stated, rtol=0, atol=_BOX_TOLERANCE_DEG):
-        told = ", ".join(f"{value:.4f}" for value in corners[:2].ravel())
+        place = ", ".join(f"{value:.4f}" for value in corners[:2].ravel())
         raise Alos2TutError(
-            f"{record['FileName']} lies at {told}, and the list says {stated}",
+            f"{record['FileName']} lies at {place}, and the list says {stated}",
             where=where,
             remedy="MinLon, MinLat, MaxLon, MaxLat are the lower left and the upper right corner of the patch.",
         )
@@ -475,16 +474,15 @@ def _spacing_m(patch: _Patch) -> tuple[float, float]:
     return MapGrid(patch.crs, patch.transform).spacing_m(patch.band.shape)
 
 
-def _stated_spacing(told: Mapping[str, Any], first: _Patch, folder: Path) -> list[float]:
+def _stated_spacing(stated: list[float] | None, first: _Patch, folder: Path) -> list[float]:
     """Pixel size for ``dataset.json``: that of ``patches.json`` where there is one, as degrees differ in length."""
     found = [round(metres, 3) for metres in _spacing_m(first)]
-    stated = told.get("spacing_m", found)
-    if not same_spacing(stated, found):
+    if stated is not None and not same_spacing(stated, found):
         raise Alos2TutError(f"says pixels of {stated} m, and patches have {found} m", where=folder / "patches.json")
-    return list(stated)
+    return stated or found
 
 
-def _dealt(
+def _apart(
     tables: Mapping[str, _Table], found: Mapping[str, _Patch], buffer_m: float, on_overlap: str, folder: Path
 ) -> dict[str, list[_Record]]:
     """The lines of each list, of which held-out ground is in no other."""
@@ -497,8 +495,6 @@ def _dealt(
             remedy = "Scores on such lists would be too good. Let training give way: on_overlap='drop'."
             raise Alos2TutError(error.problem, where=error.where, remedy=remedy) from None
         return lists
-    if on_overlap != "drop":
-        raise Alos2TutError(f"'{on_overlap}' is neither raise nor drop", where="on_overlap")
     for split, others in (("val", ("test",)), ("pretrain", ("val", "test")), ("train", ("val", "test"))):
         far = away_from(boxes[split], np.concatenate([boxes[other] for other in others]), buffer_m)
         if not far.all():
@@ -659,7 +655,7 @@ def _products(kept: Mapping[str, _Patch]) -> tuple[list[dict[str, Any]], dict[st
             name, row, col = stem, "0", "0"
             products[name] = (patch, patch.transform)
         places[file_name] = {"Product": name, "PatchRow": row, "PatchCol": col}
-    told = [
+    described = [
         {
             "name": name,
             "crs": patch.crs.to_string(),
@@ -669,7 +665,7 @@ def _products(kept: Mapping[str, _Patch]) -> tuple[list[dict[str, Any]], dict[st
         }
         for name, (patch, origin) in products.items()
     ]
-    return told, places
+    return described, places
 
 
 def _digest(patches: Iterable[_Patch]) -> str:

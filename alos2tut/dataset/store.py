@@ -119,6 +119,10 @@ _Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 _Metres = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
+Quantity = Literal["sigma0", "gamma0"]
+Polarization = Literal["HH", "HV", "VH", "VV"]
+
+
 class _File(BaseModel):
     bytes: _Count
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -137,8 +141,9 @@ class _Settings(BaseModel):
 class _Description(BaseModel):
     """Types and ranges; what else is there is for reading only."""
 
-    quantity: Literal["sigma0", "gamma0"]
-    polarizations: Annotated[list[Literal["HH", "HV", "VH", "VV"]], Field(min_length=1)]
+    quantity: Quantity
+    polarizations: Annotated[list[Polarization], Field(min_length=1)]
+    statistics: Statistics
     spacing_m: Annotated[list[_Metres], Field(min_length=2, max_length=2)]
     patch_px: Annotated[_Count, Field(gt=0)]
     class_weights: list[Annotated[_Number, Field(le=1)]]
@@ -165,16 +170,15 @@ def read_description(path: str | Path) -> dict[str, Any]:
     content = read_json(where)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise Alos2TutError(f"is not of the schema {SCHEMA}", where=where, remedy="Build it anew.")
-    told = from_dict(_Description, content, where=where)
+    described = from_dict(_Description, content, where=where)
     classes = Legend.from_dict(content.get("legend"), where=f"{where}, legend").names
-    channels = len(Statistics.from_dict(content.get("statistics"), where=where).mean_db)
-    _check_names("files", told.files, (*_LISTS, *_ARRAYS), where)
-    _check_names("splits", told.splits, SPLITS, where)
-    for split, counts in told.splits.items():
+    _check_names("files", described.files, (*_LISTS, *_ARRAYS), where)
+    _check_names("splits", described.splits, SPLITS, where)
+    for split, counts in described.splits.items():
         _check_names(f"splits.{split}.class_pixels", counts.class_pixels, classes, where)
     for field, found, wanted in [
-        ("class_weights", len(told.class_weights), len(classes)),
-        ("polarizations", len(told.polarizations), channels),
+        ("class_weights", len(described.class_weights), len(classes)),
+        ("polarizations", len(described.polarizations), len(described.statistics.mean_db)),
     ]:
         if found != wanted:
             raise Alos2TutError(f"'{field}' has {found} values, where there should be {wanted}", where=where)

@@ -77,27 +77,10 @@ def test_paths_stand_for_themselves_and_patterns_for_what_they_match(shelf):
     assert product_paths(f"{shelf}/*/") == product_paths([shelf / name for name in names])
     images = [path for path, _ in product_paths(f"{shelf.parent}/{shelf.name}/**/IMG-HH-*")]
     assert [Path(path).parent.name for path in images] == names
-    assert [Path(path).name for path, _ in product_paths([str(shelf / "winter"), f"{shelf}/[ad]u*"])] == [
-        "winter",
-        "autumn",
-        "dual",
-    ]
-
-
-def test_a_name_with_brackets_is_no_pattern(tmp_path):
-    (tmp_path / "scene [1]").mkdir()
-    assert product_paths(tmp_path / "scene [1]") == [(str(tmp_path / "scene [1]"), None)]
-
-
-@pytest.mark.parametrize("path", ["", "scene\0", "scene\0*"])
-def test_what_cannot_be_a_path_is_refused(path):
-    assert "is no path" in refusal(product_paths, path)
-    assert "is no path" in refusal(product_paths, ["/", path])
-
-
-def test_a_pattern_that_matches_nothing_is_refused(tmp_path):
-    message = refusal(product_paths, f"{tmp_path}/*/none*")
-    assert "none*" in message and "nothing matches" in message
+    several = product_paths([str(shelf / "winter"), f"{shelf}/[ad]u*"])
+    assert [Path(path).name for path, _ in several] == ["winter", "autumn", "dual"]
+    for pattern, problem in [(f"{shelf}/*/none*", "nothing matches"), ("scene\0", "is no path"), ("", "is no path")]:
+        assert problem in refusal(product_paths, ["/", pattern])
 
 
 def test_a_path_that_is_not_there_is_refused_when_it_is_opened(tmp_path):

@@ -504,14 +504,14 @@ def test_a_description_that_does_not_fit_is_refused(folder, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lists": {"training": "train.csv"}}, "no list 'training'.*'train'"),
-        ({"quantity": "beta0"}, "beta0"),
-        ({"on_overlap": "ignore"}, "neither raise nor drop"),
+        ({"lists": {"training": "train.csv"}}, "lists.*'training'.*'pretrain', 'train'"),
+        ({"quantity": "beta0"}, "quantity='beta0'.*'sigma0' or 'gamma0'"),
+        ({"on_overlap": "ignore"}, "on_overlap='ignore'.*'raise' or 'drop'"),
         ({"legend": "japan_10"}, "japan_10"),
         ({"buffer_m": 5000}, "less than 5000 m"),
         ({"buffer_m": -1e9}, "buffer_m"),
         ({"buffer_m": float("nan")}, "buffer_m"),
-        ({"polarization": "XX"}, "'XX' is none.*HH"),
+        ({"polarization": "XX"}, "polarization='XX'.*'HH'"),
     ],
 )
 def test_impossible_wishes_are_refused(folder, tmp_path, settings, message):

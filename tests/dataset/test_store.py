@@ -195,7 +195,7 @@ BROKEN = [
     ("schema", "alos2tut-dataset-1", "schema"),
     ("legend", {}, "legend"),
     ("legend/classes", [], "legend"),
-    ("statistics", 5, "mean_db"),
+    ("statistics", 5, "statistics=5"),
     ("statistics/mean_db", "-11", "mean_db"),
     ("statistics/mean_db", [10**400], "statistics"),
     ("statistics/std_db", [float("nan")], "statistics"),
