@@ -179,7 +179,7 @@ class Metadata:
         if wanted is None and self.default_polarization is not None:
             return self.default_polarization
         if not self.polarizations:
-            raise Alos2TutError("holds no backscatter images", where=self.path, remedy=self._layers_told())
+            raise Alos2TutError("holds no backscatter images", where=self.path, remedy=self._layer_advice())
         if wanted is None:
             return next((name for name in ("HH", "VV") if name in self.polarizations), self.polarizations[0])
         if wanted not in self.polarizations:
@@ -190,7 +190,7 @@ class Metadata:
             )
         return wanted
 
-    def _layers_told(self, wanted: str = "") -> str:
+    def _layer_advice(self, wanted: str = "") -> str:
         if not self.layers:
             return "It comes without layers."
         return closest(wanted, self.layers) if wanted else f"It holds the layers {', '.join(self.layers)}."
@@ -252,14 +252,14 @@ class Metadata:
             )
         return True
 
-    def conversion_told(self) -> str:
+    def describe_conversion(self) -> str:
         """What another quantity is made from, and how far that is off where one angle stands for all."""
-        told = f"from {self.quantity} by incidence: {self.incidence_source}"
+        text = f"from {self.quantity} by incidence: {self.incidence_source}"
         if self.incidence_source != "scene centre":
-            return told
+            return text
         error_db = self._error_of_one_angle_db()
         size = f"about ±{max(error_db, 0.01):.2f} dB at the edges of the swath"
-        return f"{told} {self.incidence_deg:.2f}°, off by {'an unknown amount' if math.isnan(error_db) else size}"
+        return f"{text} {self.incidence_deg:.2f}°, off by {'an unknown amount' if math.isnan(error_db) else size}"
 
     def _error_of_one_angle_db(self) -> float:
         """See :func:`.error_of_one_angle_db`; NaN for a single scan of ScanSAR, which is not at the scene's centre."""

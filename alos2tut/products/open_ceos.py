@@ -39,7 +39,7 @@ def ceos_fields(
     scene, projection = leader.get("dataset_summary", {}), leader.get("map_projection", {})
     _warn_of_other_names(bands, scene, common)
     processed = common["processed"] or _created(found)
-    factor, told, notes = _calibration(leader, common["mode"], scene.get("beam"), processed, leader_source)
+    factor, origin, notes = _calibration(leader, common["mode"], scene.get("beam"), processed, leader_source)
     grid: MapGrid | None = None
     gaps: list[str] = []
     if common["level"] == "1.1":
@@ -58,7 +58,7 @@ def ceos_fields(
         "shape": first.shape,
         "grid": grid,
         "calibration_factor_db": factor,
-        "calibration_source": told,
+        "calibration_source": origin,
         "bands": bands,
         "files": found.files([leader_source, *images.values(), *extra]),
         "beam": _beam(common["mode"], scene.get("beam")),
@@ -163,22 +163,25 @@ def _calibration(
 ) -> tuple[float, str, list[str]]:
     """The factor of amplitudes, where it is from, and what to know of it."""
     factor = leader.get("radiometric", {}).get("calibration_factor_db")
-    told, notes = "leader file", []
+    origin, notes = "leader file", []
     if factor is None:
-        factor, told = radiometry.CALIBRATION_FACTOR_DB, ASSUMED_FACTOR
+        factor, origin = radiometry.CALIBRATION_FACTOR_DB, ASSUMED_FACTOR
         notes.append(ASSUMED_NOTE)
     factor = checked_factor(factor, source)
     if factor == radiometry.CALIBRATION_FACTOR_DB and _beam(mode, beam) == "W2":
         if processed is None:
             notes.append("if it was ordered before 2016-09-28, this ScanSAR beam has −79 dB; no file says when")
         elif is_w2_before_correction(mode, beam, processed):
-            factor, told = radiometry.OLD_W2_FACTOR_DB, "JAXA's exception for ScanSAR beam W2 before 2016-09-28T07:00Z"
+            factor, origin = (
+                radiometry.OLD_W2_FACTOR_DB,
+                "JAXA's exception for ScanSAR beam W2 before 2016-09-28T07:00Z",
+            )
             notes.append(
-                f"calibrated by {factor:g} dB, not −83 dB: {told}; the time of processing stands for that of order"
+                f"calibrated by {factor:g} dB, not −83 dB: {origin}; the time of processing stands for that of order"
             )
     elif factor not in (radiometry.CALIBRATION_FACTOR_DB, radiometry.OLD_W2_FACTOR_DB):
         notes.append(f"the calibration factor of {factor:g} dB is none that JAXA has published (−83; −79 dB once)")
-    return float(factor), told, notes
+    return float(factor), origin, notes
 
 
 def checked_factor(factor_db: float, source: FileSource) -> float:

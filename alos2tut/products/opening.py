@@ -144,8 +144,8 @@ def _of_one_scan(found: Found, scan: int | None) -> tuple[Found, str | None, tup
     if named and (scan is None or scan == int(named[1])):
         wanted = [named]
     if not wanted:
-        told = f"Scans: {', '.join(map(str, scans))}." if scans else "It has no scans."
-        raise Alos2TutError(f"has no scan {scan}", where=found.delivery.path, remedy=told)
+        remedy = f"Scans: {', '.join(map(str, scans))}." if scans else "It has no scans."
+        raise Alos2TutError(f"has no scan {scan}", where=found.delivery.path, remedy=remedy)
     if len(wanted) > 1:
         raise Alos2TutError(
             f"holds one scan twice: {' and '.join(wanted)}", where=found.delivery.path, remedy="Name the file you mean."

@@ -267,7 +267,7 @@ class Product(Metadata):
             Alos2TutError: a layer that the product does not hold; a window outside.
         """
         if not isinstance(name, str) or name not in self.layers:
-            raise Alos2TutError(f"has no layer '{name}'", where=self.path, remedy=self._layers_told(str(name)))
+            raise Alos2TutError(f"has no layer '{name}'", where=self.path, remedy=self._layer_advice(str(name)))
         layer = self.layers[name]
         return read_strips(layer.band, self._area(window), layer.dtype, layer.values)
 
@@ -329,7 +329,7 @@ class Product(Metadata):
     def warn_of_conversion(self, quantity: str | None) -> None:
         """Warn if reading this quantity converts by one angle for all pixels; errors as of :meth:`is_converted`."""
         if self.is_converted(quantity) and self.incidence_source == "scene centre":
-            warn(f"{quantity} {self.conversion_told()}")
+            warn(f"{quantity} {self.describe_conversion()}")
 
     # --- other people's containers
 
@@ -397,7 +397,7 @@ class Product(Metadata):
             tags["QUANTITY"] = quantity or self.quantity
             tags["CALIBRATION"] = f"{self.calibration_factor_db:g} dB ({self.calibration_source})"
         if quantity not in (None, self.quantity) and scale != "dn":
-            tags["CONVERSION"] = self.conversion_told()
+            tags["CONVERSION"] = self.describe_conversion()
         return tags
 
     def to_xarray(

@@ -45,7 +45,7 @@ def to_dataset(product: Product, scale: str, looks: tuple[int, int], quantity: s
     if scale in ("db", "power"):
         attributes["quantity"] = quantity or product.quantity
         if product.is_converted(quantity):
-            attributes["conversion"] = product.conversion_told()
+            attributes["conversion"] = product.describe_conversion()
             product.warn_of_conversion(quantity)
     variables: dict[str, Any] = {}
     for name in product.polarizations:
@@ -57,10 +57,10 @@ def to_dataset(product: Product, scale: str, looks: tuple[int, int], quantity: s
     return xarray.Dataset(variables, coords=coordinates, attrs=_attributes(product.to_dict()))
 
 
-def _attributes(told: Mapping[str, Any]) -> _Attributes:
+def _attributes(known: Mapping[str, Any]) -> _Attributes:
     """What every kind of netCDF can hold: texts and numbers; lists and mappings as JSON; nothing for None."""
     attributes: _Attributes = {}
-    for name, value in told.items():
+    for name, value in known.items():
         if isinstance(value, bool):
             attributes[name] = int(value)
         elif isinstance(value, (str, int, float)):

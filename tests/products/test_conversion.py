@@ -151,7 +151,7 @@ def test_the_error_of_one_angle_is_that_of_the_products_width(centered, width, i
     told = (
         f"from sigma0 by incidence: scene centre {incidence_deg:.2f}°, off by about {error} at the edges of the swath"
     )
-    assert product.conversion_told() == told
+    assert product.describe_conversion() == told
     # to first order it is the change of the cosine
     slant = 628e3 / np.cos(np.radians(incidence_deg))
     edge = np.radians(incidence_deg) + 2.5 * width / 2 * np.cos(np.radians(incidence_deg)) / slant
@@ -163,9 +163,12 @@ def test_the_error_of_one_angle_in_slant_range_is_that_of_the_ground(slc):
     one_angle = dataclasses.replace(slc, slant_range_incidence=None, shape=(48, 10_000), incidence_deg=36.3)
     ground = one_angle.spacing_m[1] / np.sin(np.radians(36.3))
     on_a_map = dataclasses.replace(one_angle, grid=MapGrid(UTM_CRS, rasterio.Affine.scale(ground)))
-    assert one_angle.conversion_told() == on_a_map.conversion_told() and "0.00" not in one_angle.conversion_told()
+    assert (
+        one_angle.describe_conversion() == on_a_map.describe_conversion()
+        and "0.00" not in one_angle.describe_conversion()
+    )
     for unknown in ({"stated_spacing_m": None}, {"scan": 3}):
-        assert "off by an unknown amount" in dataclasses.replace(one_angle, **unknown).conversion_told()
+        assert "off by an unknown amount" in dataclasses.replace(one_angle, **unknown).describe_conversion()
 
 
 @pytest.mark.parametrize("read", ["read_power", "read_db", "blocks", "to_cog", "to_xarray"])

@@ -78,7 +78,7 @@ def test_a_cog_says_how_far_a_conversion_by_one_angle_is_off(centered, tmp_path)
         path = centered.to_cog(tmp_path / "x.tif", quantity="gamma0")
     with rasterio.open(path) as cog:
         told = cog.tags()["CONVERSION"]
-    assert told == centered.conversion_told() and "off by about ±0.01 dB" in told
+    assert told == centered.describe_conversion() and "off by about ±0.01 dB" in told
     assert f"gamma0 {told}" in [str(warning.message) for warning in warned]
 
 

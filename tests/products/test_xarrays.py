@@ -54,7 +54,7 @@ def test_a_conversion_by_one_angle_says_how_far_it_is_off(plain):
     product = dataclasses.replace(plain, slant_range_incidence=None, incidence_deg=36.3)
     with pytest.warns(Alos2TutWarning, match="scene centre"):
         told = product.to_xarray(quantity="gamma0")["HH"].attrs["conversion"]
-    assert told == product.conversion_told() and "36.30°, off by about ±0.01 dB" in told
+    assert told == product.describe_conversion() and "36.30°, off by about ±0.01 dB" in told
 
 
 @pytest.mark.parametrize(("quantity", "message"), [("beta0", "unknown quantity"), ("gamma0", "no incidence angle")])
