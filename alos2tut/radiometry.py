@@ -210,7 +210,7 @@ def multilook(power: ArrayLike, looks: int | Sequence[int]) -> NDArray[np.float3
         float32 (⌈H/rows⌉, ⌈W/columns⌉), NaN where fewer than half of a block's pixels have data.
 
     Raises:
-        Alos2TutError: no image of real numbers, or looks as :func:`look_pair` refuses them.
+        Alos2TutError: no image of real numbers, or looks as :func:`~alos2tut.core.validation.look_pair` refuses them.
     """
     pair = look_pair(looks)
     values = _image(as_real(power, "power"), "power")

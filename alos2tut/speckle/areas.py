@@ -96,7 +96,8 @@ def homogeneous_areas(power: ArrayLike, size: int, count: int = 1) -> list[Area]
         From 1 to ``count`` windows, fewer if there are no more; the most even first, none overlapping another.
 
     Raises:
-        Alos2TutError: no window to choose; a size or a count that cannot be; power as :func:`power_image` refuses it.
+        Alos2TutError: no window to choose; a size or a count that cannot be; power as
+            :func:`~alos2tut.radiometry.power_image` refuses it.
     """
     values = power_image(power)
     if not is_count(count):
@@ -151,7 +152,7 @@ def areas_by_variation(power: ArrayLike, size: int) -> list[Area]:
 
     Raises:
         Alos2TutError: no such window, or more than 100,000 in the grid; a size that does not fit; power as
-            :func:`power_image` refuses it.
+            :func:`~alos2tut.radiometry.power_image` refuses it.
     """
     values = power_image(power)
     if not is_count(size, 2) or size > min(values.shape):

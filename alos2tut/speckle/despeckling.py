@@ -464,11 +464,7 @@ def _sums_of_side(padded: FloatArray, side: NDArray[np.int8], window: int) -> Fl
 
 
 def _images_of_one_shape(**images: ArrayLike) -> list[FloatArray]:
-    """Images, checked.
-
-    Raises:
-        Alos2TutError: of unequal shapes, or one that is no image of power.
-    """
+    """Images of power by their names; those of unequal shapes are refused."""
     checked = [power_image(image) for image in images.values()]
     shapes = [image.shape for image in checked]
     if len(set(shapes)) > 1:

@@ -71,7 +71,7 @@ def coefficient_of_variation(power: ArrayLike) -> float:
         power: linear power of any shape; missing pixels are left out.
 
     Raises:
-        Alos2TutError: fewer than two pixels with data, or power as :func:`real_power` refuses it.
+        Alos2TutError: fewer than two pixels with data, or power as :func:`~alos2tut.radiometry.real_power` refuses it.
     """
     return float(_relative_to_mean(power).std(ddof=1))
 
@@ -85,7 +85,8 @@ def enl_moments(power: ArrayLike) -> float:
         power: linear power of any shape; missing pixels are left out.
 
     Raises:
-        Alos2TutError: fewer than two pixels with data, power that does not vary, or as :func:`real_power` refuses it.
+        Alos2TutError: fewer than two pixels with data, power that does not vary, or as
+            :func:`~alos2tut.radiometry.real_power` refuses it.
     """
     variance = float(_relative_to_mean(power).var(ddof=1))
     if variance * _MOST_LOOKS < 1:
@@ -243,7 +244,7 @@ def autocorrelation(power: ArrayLike, max_lag: int = 5) -> tuple[NDArray[np.floa
 
     Raises:
         Alos2TutError: an image not larger than ``max_lag``, without two pixels of data or that does not vary, or power
-            as :func:`power_image` refuses it.
+            as :func:`~alos2tut.radiometry.power_image` refuses it.
     """
     values = power_image(power)
     if not is_count(max_lag, 0) or max_lag > _MOST_LAGS:
@@ -281,8 +282,9 @@ def effective_samples(power: ArrayLike, of: Literal["mean", "spread"] = "mean") 
     ρ is measured in two dimensions, about the plane that fits the image best, so that a slant of the ground does not
     count as correlation. The sums run over the lags that hang together with lag 0 and whose correlation exceeds twice
     1/√n(h), its noise between independent pixels; the rest, and what lies more than 64 pixels away, counts as nothing.
-    In 32 × 32 pixels drawn by :func:`draw_speckle` this makes the number 5 to 7 % too large for means, 0 to 2 % for the
-    spread; where correlation has longer tails, more (15 % for means under a Gaussian of 0.7 pixels).
+    In 32 × 32 pixels drawn by :func:`~alos2tut.speckle.laws.draw_speckle` this makes the number 5 to 7 % too large for
+    means, 0 to 2 % for the spread; where correlation has longer tails, more (15 % for means under a Gaussian of 0.7
+    pixels).
 
     Args:
         power: linear power (H, W) of homogeneous ground; missing pixels are left out. Numbers of any other shape have
@@ -465,7 +467,7 @@ def local_moments(power: ArrayLike, window: int) -> tuple[FloatArray, FloatArray
         (mean, population variance), each (H, W) of the input's float type, NaN where the pixel has no data.
 
     Raises:
-        Alos2TutError: a window that is none of these, or power as :func:`power_image` refuses it.
+        Alos2TutError: a window that is none of these, or power as :func:`~alos2tut.radiometry.power_image` refuses it.
     """
     values = power_image(power)
     check_window(window, values.shape)
