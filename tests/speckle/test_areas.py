@@ -1,11 +1,10 @@
 """Even ground is found without choosing its speckle; kinds of ground are ranked."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 import rasterio
 from scipy import ndimage, stats
+from support.memory import peak_below
 from support.products import real_data
 
 from alos2tut import Alos2TutError, open_product, radiometry, speckle
@@ -141,12 +140,8 @@ def test_missing_pixels_of_any_kind_are_in_no_area():
 
 def test_memory_stays_a_few_times_that_of_the_image():
     power = speckle.draw_speckle((2000, 500), 1, 0)
-    tracemalloc.start()
-    try:
+    with peak_below(4 * power.nbytes):
         homogeneous_areas(power, 16, 10)
-        assert tracemalloc.get_traced_memory()[1] < 4 * power.nbytes
-    finally:
-        tracemalloc.stop()
 
 
 def test_an_edge_is_not_chosen():
