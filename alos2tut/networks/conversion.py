@@ -155,7 +155,7 @@ def convert_checkpoint(
         legend: a segmenter's classes, as :func:`alos2tut.load_legend` takes it; None: ``japan_9``, for nine classes.
         attribution: who is to be named for the data; None: JAXA if it is the authors' architecture.
         simulated: whether its data were simulated.
-        strict: refuse entries that have no place; otherwise they are dropped, too, and told.
+        strict: refuse entries that have no place; otherwise they are dropped, too, and named.
 
     Returns:
         What became of every entry.

@@ -359,7 +359,7 @@ def standardize(rows: Tensor, statistics: Statistics) -> tuple[Tensor, Tensor]:
         (B, C, H, W) float32 standardised dB, 0 (the mean) where there is no data; and (B, C, H, W) bool, True where
         there is.
     """
-    mean, std = (_by_channel(values, rows) for values in (statistics.mean_db, statistics.std_db))
+    mean, std = (by_channel(values, rows) for values in (statistics.mean_db, statistics.std_db))
     valid = rows != NO_DATA
     standardized = (rows.to(torch.float32) / STEPS_PER_DB - mean) / std
     return torch.where(valid, standardized, 0.0), valid
@@ -367,7 +367,7 @@ def standardize(rows: Tensor, statistics: Statistics) -> tuple[Tensor, Tensor]:
 
 def destandardize(x: Tensor, statistics: Statistics) -> Tensor:
     """Standardised values (B, C, H, W) back in dB."""
-    return x * _by_channel(statistics.std_db, x) + _by_channel(statistics.mean_db, x)
+    return x * by_channel(statistics.std_db, x) + by_channel(statistics.mean_db, x)
 
 
 def linear_power(rows: Tensor) -> Tensor:
@@ -376,7 +376,8 @@ def linear_power(rows: Tensor) -> Tensor:
     return torch.where(rows != NO_DATA, power, 0.0)
 
 
-def _by_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+def by_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
+    """One number for each channel of images (B, C, H, W), as (1, C, 1, 1) float32 beside them."""
     if len(values) != like.shape[1]:
         raise Alos2TutError(f"statistics of {len(values)} channels do not fit images of {like.shape[1]}")
     return torch.tensor(values, dtype=torch.float32, device=like.device).view(1, -1, 1, 1)

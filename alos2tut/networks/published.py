@@ -73,8 +73,8 @@ def export_checkpoint(source: str | Path, target: str | Path, layout: str = "mic
     tensors = published_tensors(network)
     with atomic_path(target) as temporary:
         if target.suffix == ".safetensors":
-            told = {"attribution": str(header.get("attribution")), "simulated": str(header.get("simulated")).lower()}
-            save_file(tensors, temporary, metadata={"format": "pt", **told})
+            origin = {"attribution": str(header.get("attribution")), "simulated": str(header.get("simulated")).lower()}
+            save_file(tensors, temporary, metadata={"format": "pt", **origin})
         else:
             torch.save({"model": tensors} if layout == "microsoft" else tensors, temporary)
     return target

@@ -58,7 +58,7 @@ class _EncoderHeader:
 
     encoder: EncoderConfig
     image_px: tuple[int, int]
-    in_channels: int
+    in_channels: int = Field(ge=1)
     statistics: Any
     signal: _Signal
 
@@ -155,8 +155,8 @@ def load_segmenter(path: str | Path) -> Segmenter:
     header, tensors = read_weights(path, "segmenter")
     encoder = _encoder_from(header, path, 0.0)
     assert encoder.statistics is not None and encoder.signal is not None
-    told = _checked(_SegmenterHeader, header, path)
-    legend, decoder = Legend.from_dict(told.legend, where=path), told.decoder
+    checked = _checked(_SegmenterHeader, header, path)
+    legend, decoder = Legend.from_dict(checked.legend, where=path), checked.decoder
     segmenter = Segmenter(
         encoder,
         legend,
@@ -314,9 +314,9 @@ def _origin(simulated: bool, start: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _encoder_from(header: dict[str, Any], path: str | Path, drop_path: float) -> Encoder:
-    told = _checked(_EncoderHeader, header, path)
-    encoder = build_encoder(told.encoder, told.image_px, told.in_channels, drop_path)
-    encoder.statistics = Statistics.from_dict(told.statistics, where=path)
+    checked = _checked(_EncoderHeader, header, path)
+    encoder = build_encoder(checked.encoder, checked.image_px, checked.in_channels, drop_path)
+    encoder.statistics = Statistics.from_dict(checked.statistics, where=path)
     encoder.signal = {field: header["signal"][field] for field in _SIGNAL}
     encoder.header = header
     return encoder

@@ -10,29 +10,6 @@ from torch import Tensor
 from ..core.errors import Alos2TutError
 
 
-def check_mask_unit(image_px: tuple[int, int], unit_px: int, patch_size: int, ratio: float) -> None:
-    """Refuse units that do not consist of patches, do not tile the image, or would all be hidden.
-
-    Raises:
-        Alos2TutError: naming the setting.
-    """
-    if unit_px % patch_size:
-        raise Alos2TutError(
-            f"a mask unit of {unit_px} px is no multiple of the patch size {patch_size}", where="mask_unit_px"
-        )
-    if any(side % unit_px for side in image_px):
-        raise Alos2TutError(
-            f"mask units of {unit_px} px do not tile images of {image_px[0]} × {image_px[1]} px", where="mask_unit_px"
-        )
-    units = image_px[0] // unit_px * (image_px[1] // unit_px)
-    if math.ceil(ratio * units) == units:
-        raise Alos2TutError(
-            f"a ratio of {ratio} hides all {units} units of {unit_px} px, and leaves nothing to guess from",
-            where="mask_ratio",
-            remedy="Lower it, or make the units smaller.",
-        )
-
-
 def draw_masks(
     n: int, image_px: tuple[int, int], unit_px: int, patch_size: int, ratio: float, generator: torch.Generator
 ) -> Tensor:
@@ -50,12 +27,24 @@ def draw_masks(
         (n, H/patch, W/patch) bool, True where hidden.
 
     Raises:
-        Alos2TutError: as :func:`check_mask_unit`.
+        Alos2TutError: units that do not consist of patches, do not tile the image, or would all be hidden.
     """
-    check_mask_unit(image_px, unit_px, patch_size, ratio)
+    if unit_px % patch_size:
+        problem = f"a mask unit of {unit_px} px is no multiple of the patch size {patch_size}"
+        raise Alos2TutError(problem, where="mask_unit_px")
+    if any(side % unit_px for side in image_px):
+        problem = f"mask units of {unit_px} px do not tile images of {image_px[0]} × {image_px[1]} px"
+        raise Alos2TutError(problem, where="mask_unit_px")
     rows, cols = (side // unit_px for side in image_px)
+    count = math.ceil(ratio * rows * cols)
+    if count == rows * cols:
+        raise Alos2TutError(
+            f"a ratio of {ratio} hides all {count} units of {unit_px} px, and leaves nothing to guess from",
+            where="mask_ratio",
+            remedy="Lower it, or make the units smaller.",
+        )
     order = torch.rand(n, rows * cols, generator=generator).argsort(dim=1)
-    hidden = order[:, : math.ceil(ratio * rows * cols)]
+    hidden = order[:, :count]
     units = torch.zeros(n, rows * cols, dtype=torch.bool).scatter_(1, hidden, True).view(n, rows, cols)
     tokens = unit_px // patch_size
     return units.repeat_interleave(tokens, dim=1).repeat_interleave(tokens, dim=2)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from ..core.errors import Alos2TutError
 from ..dataset.encoding import Statistics
-from ..networks.encoders import Encoder, SwinEncoder, sincos_positions, standardize
-from .simmim import Loss, Objective, Parts, std_db_of
+from ..networks.encoders import Encoder, SwinEncoder, by_channel, sincos_positions, standardize
+from .simmim import Loss, Objective, Parts
 
 
 class MixMAE(Objective):
@@ -89,7 +89,7 @@ class MixMAE(Objective):
         prediction = self(x, mask)
         with torch.autocast(rows.device.type, enabled=False):
             weights = loss.weights(rows, valid)
-            std_db = std_db_of(statistics, rows).expand_as(x)
+            std_db = by_channel(statistics.std_db, rows).expand_as(x)
             values, known, std_db = (to_units(part, self.unit_px) for part in (x, valid, std_db))
             of_pixels = None if weights is None else to_units(weights, self.unit_px)
             mean, spread = unit_statistics(values, known)

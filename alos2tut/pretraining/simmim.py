@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..dataset.encoding import Statistics
-from ..networks.encoders import Encoder, linear_power, standardize
+from ..networks.encoders import Encoder, by_channel, linear_power, standardize
 from .config import WEIGHT_PERCENTILES, PretrainConfig
 from .masks import draw_masks, token_to_pixel_mask
 from .weighting import Weighting, sar_weights
@@ -128,11 +128,6 @@ class Objective(nn.Module):
         """
 
 
-def std_db_of(statistics: Statistics, like: Tensor) -> Tensor:
-    """The spread of each channel, in dB, (1, C, 1, 1)."""
-    return torch.tensor(statistics.std_db, device=like.device).view(1, -1, 1, 1)
-
-
 class SimMIM(Objective):
     """SimMIM: a linear head on the encoder predicts pixels; a 1×1 convolution, then pixel shuffle.
 
@@ -163,7 +158,7 @@ class SimMIM(Objective):
         with torch.autocast(rows.device.type, enabled=False):
             weights = loss.weights(rows, valid)
             pixels = token_to_pixel_mask(mask, self.encoder.config.patch_size)
-            std_db = std_db_of(statistics, rows)
+            std_db = by_channel(statistics.std_db, rows)
             return {
                 "loss": _masked_sums(prediction, target, pixels & valid, weights, loss),
                 "mae_db": _masked_sums(prediction.detach() * std_db, target * std_db, pixels & valid, None, Loss()),

@@ -179,9 +179,9 @@ def load_pretraining(stage: str | Path) -> Objective:
     if not (stage / "run.json").is_file():
         raise Alos2TutError("is no complete pretraining", where=stage, remedy="Run pretrain again: it continues.")
     encoder = load_encoder(stage / "encoder.safetensors")
-    told = {"objective" if name == "name" else name: value for name, value in encoder.header["objective"].items()}
-    network = build_objective(from_dict(PretrainConfig, told, where=stage / "encoder.safetensors"), encoder)
-    load_weights(stage / "decoder.safetensors", network.decoder, f"{told['objective']}-decoder")
+    values = {"objective" if name == "name" else name: value for name, value in encoder.header["objective"].items()}
+    network = build_objective(from_dict(PretrainConfig, values, where=stage / "encoder.safetensors"), encoder)
+    load_weights(stage / "decoder.safetensors", network.decoder, f"{values['objective']}-decoder")
     return network.eval()
 
 

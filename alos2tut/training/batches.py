@@ -19,7 +19,6 @@ from ..dataset.store import Split, batch_indices, open_dataset
 #: One sample of the endless stream: micro-batch, position in it, index in the list.
 Sample = tuple[int, int, int]
 
-
 #: Keeps the draws of different purposes apart.
 PURPOSES = {"init": 0, "network": 1, "augmentation": 2, "examples": 3, "budget": 4}
 
@@ -148,7 +147,3 @@ class PatchRows(Dataset[Batch]):
         else:
             rows, labels = self.split.gather_rows(indices), np.empty(0, np.uint8)
         return Batch(samples[0][0], positions, torch.from_numpy(rows), torch.from_numpy(labels))
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..networks.distributed import sum_over_processes
 from ..networks.encoders import parameter_groups
-from .batches import Batch, EndlessBatches, PatchRows, _as_it_is, batch_generator, derived_seed, draw_flips
+from .batches import Batch, EndlessBatches, PatchRows, batch_generator, derived_seed, draw_flips
 from .config import TrainingConfig
 
 
@@ -140,7 +140,12 @@ class Training(lightning.LightningModule):
         return DataLoader(
             self.rows,
             batch_sampler=sampler,
-            collate_fn=_as_it_is,
+            collate_fn=_whole,
             num_workers=self.config.loader_workers,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def _whole(batch: Any) -> Any:
+    """A batch that was gathered as one."""
+    return batch

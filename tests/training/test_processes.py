@@ -30,15 +30,7 @@ TRAININGS = {
     # half the batch each, with unequal amounts of missing data in the patches
     "simmim": ("pretrain", {"steps": 20, "batch_size": 4, "encoder": TINY, "mask_unit_px": 8}),
     # pairs stay together, and a batch of 5 has an image paired with itself
-    "mixmae": (
-        "pretrain",
-        {
-            "steps": 20,
-            "batch_size": 5,
-            "encoder": MIXED,
-            "objective": "mixmae",
-        },
-    ),
+    "mixmae": ("pretrain", {"steps": 20, "batch_size": 5, "encoder": MIXED, "objective": "mixmae"}),
     # unequal shares (3 and 2 of 5 samples), with accumulation, and a validation list shared out
     "finetune": (
         "finetune",
