@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +24,9 @@ from .priors import Floats, Mask, asked_shares, prior, surface_codes, surface_na
 from .terrain import Grid, build_terrain, fractal_noise, generator, grid_shape, in_swath
 
 Ids: TypeAlias = NDArray[np.uint32]
+
+#: numbers of the table: sizes of things, shares among their kind, where they prefer to be
+_metres, _chance, _preference = (partial(prior, group) for group in ("sizes_m", "chances", "preferences"))
 
 #: streams of random numbers
 _SAMPLE, _FIELDS = 4, 16
@@ -170,7 +174,7 @@ class LandCover:
     def _district(self, x: Floats, y: Floats, smooth: Mapping[str, Floats]) -> _Frame:
         """The district of each point; districts meet in winding lines and have a direction each."""
         size = _metres("district")
-        wander = np.float32(prior("preferences", "district_wander") * size)
+        wander = np.float32(_preference("district_wander") * size)
         wander_x, wander_y = (wander * smooth[name] for name in ("wander_x", "wander_y"))
         number = _cell_id(np.floor((x + wander_x) / size), np.floor((y + wander_y) / size), self._salt)
         angle = np.float32(math.pi) * _draw(number, 1)
@@ -180,9 +184,9 @@ class LandCover:
     def _fields_and_tunnels(self, district: _Frame, smooth: Mapping[str, Floats]) -> Ground:
         """Paddies and other fields; some lie fallow, some are under plastic."""
         ground = Ground.empty(district.x.size)
-        gathers = np.float32(prior("preferences", "paddy_gathers"))
+        gathers = np.float32(_preference("paddy_gathers"))
         wet_district = _draw(district.number, 2) - gathers * smooth["paddy"] < self._knobs["paddy"]
-        smallest, largest = prior("chances", "parcel_scale")
+        smallest, largest = _chance("parcel_scale")
         scale = smallest + (largest - smallest) * _draw(district.number, 3)
         sides = [np.where(wet_district, *pair) * scale for pair in zip(_metres("paddy"), _metres("field"), strict=True)]
         parcel = _Lattice(district, sides[0], sides[1], salt=4)
@@ -207,7 +211,7 @@ class LandCover:
     def _scatter_blocks(self, ground: Ground, district: _Frame, smooth: Mapping[str, Floats]) -> None:
         """Towns, block by block, and farm houses and groves among the fields."""
         block = _Lattice(district, *_metres("block"), salt=5)
-        density = smooth["town"] - self._cut("town") + prior("preferences", "town_edge") * (block.draw(1) - 0.5)
+        density = smooth["town"] - self._cut("town") + _preference("town_edge") * (block.draw(1) - 0.5)
         chance = block.draw(2)
         # single blocks among fields hold a farm or the grove of a shrine
         town = (density > 0) | (chance < _chance("farm_block"))
@@ -272,19 +276,6 @@ class LandCover:
 
 def _number(name: str) -> np.uint8:
     return np.uint8(surface_names().index(name))
-
-
-def _metres(name: str) -> Any:
-    """Size of a thing in the table, or its sizes."""
-    return prior("sizes_m", name)
-
-
-def _chance(name: str) -> Any:
-    return prior("chances", name)
-
-
-def _preference(name: str) -> Any:
-    return prior("preferences", name)
 
 
 def _cover(ground: Ground, where: Mask, name: str, level: Floats) -> None:

@@ -100,7 +100,7 @@ def load_priors(season: str = "autumn") -> Priors:
     Raises:
         Alos2TutError: an unknown season.
     """
-    if not isinstance(season, str) or season not in SEASONS:
+    if season not in SEASONS:
         raise Alos2TutError(f"season={season!r} is none of {', '.join(SEASONS)}", where="season")
     return _priors(season)
 

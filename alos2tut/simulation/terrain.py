@@ -181,7 +181,10 @@ def _relief(seed: int, shape: tuple[int, int], side_m: float) -> tuple[Floats, F
     west = np.linspace(1, -1, shape[1], dtype=np.float32)[None, :]
     rising = sum(prior("relief", name) * part for name, part in
                  (("rise_north", north), ("rise_west", west), ("fractal", fractal)))  # fmt: skip
-    level, sea = _flood_from_outside(rising, _sea_share())
+    # what rivers and reservoirs leave of the water
+    level, sea = _flood_from_outside(
+        rising, asked_shares()[1] - float(prior("water", "river_share") + prior("water", "reservoir_share"))
+    )
     # basins on land that lie lower than the sea are filled to just above it
     rising = np.where(sea, np.minimum(rising, level), np.maximum(rising, level + 0.02))
     rank = _ranks(rising)
@@ -266,11 +269,6 @@ def _flood_from_outside(rising: Floats, share: float) -> tuple[float, Mask]:
             best, level, sea = abs(found - share), trial, flooded
         low, high = (low, trial) if found > share else (trial, high)
     return level, sea
-
-
-def _sea_share() -> float:
-    """What rivers and reservoirs leave of the water."""
-    return asked_shares()[1] - float(prior("water", "river_share") + prior("water", "reservoir_share"))
 
 
 def _blocks(field: Floats) -> Floats:
@@ -461,13 +459,7 @@ def _flooded(dam: int, top: float, height: Floats, donors: Mapping[int, list[int
 
 def _dam_cells(lake: set[int], top: float, height: Floats) -> int:
     """How many cells beside a lake and its shores lie below its top: there a dam has to stand."""
-    flat = height.ravel()
-    around = {neighbour for cell in lake for neighbour in _neighbourhood(cell, height.shape)}
-    return sum(bool(flat[cell] < top) for cell in around - lake)
-
-
-def _neighbourhood(cell: int, shape: tuple[int, ...]) -> list[int]:
-    """A cell and those that touch it, none beyond the grid's sides."""
-    row, col = divmod(cell, shape[1])
-    rows, cols = (range(max(i - 1, 0), min(i + 2, side)) for i, side in zip((row, col), shape, strict=True))
-    return [i * shape[1] + j for i in rows for j in cols]
+    (rows, cols), steps = height.shape, (-1, 0, 1)
+    touching = {(place // cols + i, place % cols + j) for place in lake for i in steps for j in steps}
+    inside = ((row, col) for row, col in touching if 0 <= row < rows and 0 <= col < cols)
+    return sum(bool(height[place] < top) for place in inside if place[0] * cols + place[1] not in lake)

@@ -236,13 +236,14 @@ def _place(case: Case) -> Iterator[Check]:
     record, summary, raster = case.projection, case.summary, case.raster
     yield from _zones(case, raster)
     crs = _system(case, raster)
-    corners = _map_corners(record) if raster is None else corner_centres(raster)
+    metres = _corners(record, "easting_km", "northing_km")
+    corners = corner_centres(raster) if raster is not None else None if metres is None else 1000 * metres
     shape = (record.get("lines") or 0, record.get("pixels") or 0) if raster is None else raster.shape
     by_map = None if crs is None or corners is None else _lonlat(crs, corners)
     middle = None if crs is None or corners is None else _lonlat(crs, corners.mean(axis=0, keepdims=True))
-    degrees = [_all_of(record, f"{corner}_longitude_deg", f"{corner}_latitude_deg") for corner in geometry.CORNERS]
+    by_record = _corners(record, "longitude_deg", "latitude_deg")
     frame = [_summary_place(summary, f"FrameScene{corner}") for corner in _SUMMARY_CORNERS]
-    by_record, by_summary = (np.array(places) if all(places) else None for places in (degrees, frame))
+    by_summary = np.array(frame) if all(frame) else None
     if raster is None:
         yield compared("place", "map corners", {"metres": by_map, "degrees": by_record}, within=1e-5, unit="°")
         yield _coefficients(record, by_record)
@@ -293,10 +294,10 @@ def _lonlat(crs: CRS, points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.round(reprojected(points, crs, LONLAT), 7)
 
 
-def _map_corners(record: Mapping[str, Any]) -> NDArray[np.float64] | None:
-    """Map coordinates in metres of the corner pixels' centres by the leader."""
-    points = [_all_of(record, f"{corner}_easting_km", f"{corner}_northing_km") for corner in geometry.CORNERS]
-    return 1000 * np.array(points) if all(points) else None
+def _corners(record: Mapping[str, Any], x: str, y: str) -> NDArray[np.float64] | None:
+    """Two fields of each corner of the map, (4, 2)."""
+    points = [_all_of(record, f"{corner}_{x}", f"{corner}_{y}") for corner in geometry.CORNERS]
+    return np.array(points) if all(points) else None
 
 
 def _lines_corners(case: Case) -> NDArray[np.float64] | None:
