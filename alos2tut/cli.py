@@ -356,11 +356,7 @@ def _cache(options: argparse.Namespace) -> None:
     _say(describe_cache())
 
 
-@_command(
-    _arg("out_dir", metavar="OUT_DIR", help="folder to make"),
-    stages=["simulate"],
-    without=["work_dir"],
-)
+@_command(_arg("out_dir", metavar="OUT_DIR", help="folder to make"), stages=["simulate"], without=["work_dir"])
 def _simulate(options: argparse.Namespace) -> None:
     """Write a simulated Level 2.1 product and its label tile.
 
@@ -396,10 +392,7 @@ def _build_dataset(options: argparse.Namespace) -> None:
     _say(folder)
 
 
-@_command(
-    _DATASET,
-    _arg("folder", metavar="FOLDER", help="folder to make, in the layout of the paper's authors"),
-)
+@_command(_DATASET, _arg("folder", metavar="FOLDER", help="folder to make, in the layout of the paper's authors"))
 def _export_patches(options: argparse.Namespace) -> None:
     """Write a dataset as one GeoTIFF per patch."""
     from .dataset.patch_files import export_patches
@@ -420,9 +413,7 @@ _LISTS = ("pretrain", "train", "val", "test")
     _arg("--quantity", help="sigma0 or gamma0 (default: as the patches' description says, else sigma0)"),
     _arg("--polarization", help="of the patches (default: as their description or names say)"),
     _arg(
-        "--buffer-m",
-        type=float,
-        help="ground so near to held-out ground is in no other list (default: as described, or 0)",
+        "--buffer-m", type=float, help="ground so near to that held out is in no other list (default: as stated, or 0)"
     ),
     _arg("--on-overlap", default="raise", help="lists that share ground: raise (default) or drop training patches"),
 )
@@ -494,7 +485,7 @@ def _finetune(options: argparse.Namespace) -> None:
         action="append",
         default=[],
         metavar="NAME[=ENCODER]",
-        help="an encoder.safetensors or its folder; without it, random weights; repeatable, the first is the reference",
+        help="encoder.safetensors or its folder, or none: random weights; repeatable, the first is the reference",
     ),
     stages=["finetune", "compare"],
     without=["init", "budget", "starts"],
@@ -574,9 +565,7 @@ def _map(options: argparse.Namespace) -> None:
 @_command(
     _arg("source", metavar="IN", help="Microsoft's Swin, SimMIM's or the paper's authors' checkpoint"),
     _arg("target", metavar="OUT.safetensors", help="the encoder's or segmenter's file to write"),
-    _arg(
-        "--image-px", type=int, nargs="+", metavar="N", help="side, or height and width, where the file does not tell"
-    ),
+    _arg("--image-px", type=int, nargs="+", metavar="N", help="side, or height and width, if the file does not tell"),
     _arg("--window-size", type=int, metavar="N", help="interpolate to attention windows of N tokens"),
     _arg("--num-heads", type=int, metavar="N", help="of a ViT without a table of biases"),
     _arg("--mean-db", type=float, nargs="+", metavar="DB", help="of each channel (default: authors')"),

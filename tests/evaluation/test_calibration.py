@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from support.datasets import write_packed_dataset
+from support.networks import tiny_segmenter
 
 from alos2tut.dataset.store import open_dataset
 from alos2tut.evaluation.calibration import (
@@ -15,12 +16,7 @@ from alos2tut.evaluation.calibration import (
     reliability,
     reliability_counts,
 )
-from alos2tut.networks.config import EncoderConfig
-from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.inference import scored_batches
-from alos2tut.networks.segmenter import Segmenter
-
-TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
 
 
 def drawn(temperature, n=60_000, classes=4, seed=0):
@@ -89,8 +85,7 @@ def test_always_right_or_always_wrong_stays_in_range(sign, limit):
 
 def test_pixels_come_evenly_from_the_whole_list(tmp_path):
     dataset = open_dataset(write_packed_dataset(tmp_path / "dataset", n_held_out=5))
-    torch.manual_seed(0)
-    segmenter = Segmenter(SwinEncoder(TINY, (32, 32)), dataset.legend, dataset.statistics, dataset.signal, width=16)
+    segmenter = tiny_segmenter(dataset)
     split = dataset.split("val")
     batches = [(truth, output) for _, truth, output in scored_batches(segmenter, split, 2)]
     truth, output = (torch.cat(parts) for parts in zip(*batches, strict=True))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from support.datasets import write_packed_dataset
+from support.networks import TINY
 
 from alos2tut.cli import main
 from alos2tut.configs import load_config
@@ -21,8 +22,6 @@ from alos2tut.evaluation.comparison import (
 )
 from alos2tut.metrics import t_interval
 from alos2tut.pretraining.stage import pretrain
-
-TINY = {"patch_size": 2, "embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [2, 4, 8, 16], "window_size": 4}
 
 
 def run(start, budget, seed, miou, **iou):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from support.datasets import write_blocks, write_packed_dataset
+from support.networks import tiny_segmenter
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from alos2tut import map_scene
@@ -20,21 +21,17 @@ from alos2tut.dataset.store import open_dataset
 from alos2tut.evaluation.config import EvaluateConfig
 from alos2tut.evaluation.report import evaluate, predict_patches, report_text
 from alos2tut.networks import inference
-from alos2tut.networks.config import EncoderConfig
-from alos2tut.networks.encoders import SwinEncoder, standardize
+from alos2tut.networks.encoders import standardize
 from alos2tut.networks.inference import best_device
 from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import load_segmenter, read_weights, save_segmenter
-
-TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
 
 
 @pytest.fixture
 def trained(packed_dataset, tmp_path):
     """The folder of a fine-tuning, as far as evaluation needs it."""
     dataset = open_dataset(packed_dataset)
-    torch.manual_seed(0)
-    segmenter = Segmenter(SwinEncoder(TINY, (32, 32)), dataset.legend, dataset.statistics, dataset.signal, width=16)
+    segmenter = tiny_segmenter(dataset)
     folder = tmp_path / "finetune"
     folder.mkdir()
     save_segmenter(folder / "segmenter.safetensors", segmenter, provenance={"made_from": {}}, simulated=True)

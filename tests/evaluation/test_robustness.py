@@ -6,19 +6,15 @@ import numpy as np
 import pytest
 import torch
 from support.datasets import write_packed_dataset
+from support.networks import tiny_segmenter
 
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.encoding import NO_DATA
 from alos2tut.dataset.store import open_dataset
 from alos2tut.evaluation.robustness import _change, _changed, add_speckle, coarsen, looks_with, robustness
 from alos2tut.metrics import scores_from_confusion
-from alos2tut.networks.config import EncoderConfig
-from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.inference import confusion_matrix
-from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import save_segmenter
-
-TINY = EncoderConfig(patch_size=2, embed_dim=24, depths=(1, 1, 1, 1), num_heads=(2, 4, 8, 16), window_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +25,7 @@ def dataset(tmp_path_factory):
 @pytest.fixture(scope="module")
 def segmenter(dataset):
     """One that looks at brightness alone, and is right where speckle lets it be."""
-    torch.manual_seed(0)
-    made = Segmenter(SwinEncoder(TINY, (32, 32)), dataset.legend, dataset.statistics, dataset.signal, width=16)
+    made = tiny_segmenter(dataset)
     levels = (torch.tensor([-4.0, -10.0, -16.0]) + 11) / 6
     made.forward = lambda x: -((x - levels.view(1, 3, 1, 1)) ** 2)
     return made.eval()
@@ -87,8 +82,7 @@ def test_the_score_falls_as_the_input_gets_worse(dataset, segmenter):
 
 
 def test_a_file_is_scored_too_and_few_patches(dataset, segmenter, tmp_path):
-    torch.manual_seed(0)
-    made = Segmenter(SwinEncoder(TINY, (32, 32)), dataset.legend, dataset.statistics, dataset.signal, width=16)
+    made = tiny_segmenter(dataset)
     save_segmenter(tmp_path / "segmenter.safetensors", made, provenance={"made_from": {}}, simulated=True)
     found = robustness(tmp_path, dataset.path, added_looks=(), multilook=(), gains_db=(0,), patches=2, split="test")
     assert found.patches == 2 and len(found.trials) == 1 and found.trials[0].interval is None

@@ -8,6 +8,7 @@ import pytest
 import rasterio
 from rasterio.warp import transform as reproject
 from rasterio.windows import Window
+from support.maps import read
 from support.products import write_geotiff
 
 from alos2tut import Alos2TutError
@@ -54,11 +55,6 @@ def write_map(path: Path, classes, *, names=LEGEND.names, transform=GRID, **tags
         colormap=LEGEND.colormap(),
         resampling="mode",
     )
-
-
-def read(path: Path) -> np.ndarray:
-    with rasterio.open(path) as raster:
-        return raster.read(1)
 
 
 #: no map in two places, no label in two others

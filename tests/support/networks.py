@@ -6,8 +6,14 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from alos2tut.configs import load_config
 from alos2tut.dataset.encoding import Statistics
+from alos2tut.dataset.store import PatchDataset
+from alos2tut.networks.config import EncoderConfig
+from alos2tut.networks.encoders import SwinEncoder
+from alos2tut.networks.segmenter import Segmenter
 
 #: a Swin for patches of 32 px, in the form of settings
 TINY: dict[str, Any] = {
@@ -21,6 +27,13 @@ TINY: dict[str, Any] = {
 MIXED = {**TINY, "shifted": False, "position": "sincos"}
 STATISTICS = Statistics((-11.0,), (6.0,))
 SIGNAL = {"quantity": "sigma0", "polarizations": ["HH"], "spacing_m": [5.0, 5.0]}
+
+
+def tiny_segmenter(dataset: PatchDataset) -> Segmenter:
+    """An untrained network for a packed dataset, the same each time."""
+    torch.manual_seed(0)
+    encoder = SwinEncoder(EncoderConfig(**TINY), (32, 32))
+    return Segmenter(encoder, dataset.legend, dataset.statistics, dataset.signal, width=16)
 
 
 def training(stage: str, dataset: Path, work: Path, **values: Any) -> Any:
