@@ -29,7 +29,7 @@ from torch.nn.functional import avg_pool2d
 
 from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
-from ..core.tables import table
+from ..core.tables import Interval, table
 from ..dataset.encoding import NO_DATA
 from ..dataset.legend import IGNORE
 from ..dataset.store import PatchDataset, Split, open_dataset
@@ -112,7 +112,7 @@ class Score:
 
     def to_text(self) -> str:
         """Mean and interval."""
-        return f"{self.mean:.3f}" + ("" if self.half_width is None else f" ± {self.half_width:.3f}")
+        return Interval.of(self.mean, t_interval(self.by_seed)).to_text()
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,9 @@ class Probe:
         if len(self.seeds) < 2:
             return "One seed: no interval. How far the scores depend on the patches trained on is not known."
         return (
-            f"± is the 95 % interval of the mean over {len(self.seeds)} seeds, which differ in the patches they learn\n"
-            "from and in the weights of random features. It covers such draws from this dataset alone: neither other\n"
-            "ground ('val' is the same for all seeds) nor another pretraining."
+            f"In brackets: the 95 % interval of the mean over {len(self.seeds)} seeds, which differ in the patches\n"
+            "they learn from and in the weights of random features. It covers such draws from this dataset alone:\n"
+            "neither other ground ('val' is the same for all seeds) nor another pretraining."
         )
 
     def score(self, method: str, task: str, probe: str) -> Score:

@@ -47,13 +47,8 @@ def _save(path, encoder, simulated=False):
     save_encoder(path, encoder, simulated=simulated, **kept)
 
 
-def _header(path):
-    length = int.from_bytes(path.read_bytes()[:8], "little")
-    return json.loads(json.loads(path.read_bytes()[8 : 8 + length])["__metadata__"]["alos2tut"])
-
-
 def _rewrite(path, *, header=None, tensors=None, drop=()):
-    content = {**_header(path), **(header or {})}
+    content = {**read_header(path), **(header or {})}
     content = {key: value for key, value in content.items() if key not in drop}
     save_file({**load_file(path), **(tensors or {})}, path, metadata={"alos2tut": json.dumps(content)})
 
@@ -211,7 +206,7 @@ def test_broken_header(encoder_file, header, named):
 
 def test_keys_too_many_too_few_wrong_shape_and_nan(encoder_file):
     whole = load_file(encoder_file)
-    metadata = {"alos2tut": json.dumps(_header(encoder_file))}
+    metadata = {"alos2tut": json.dumps(read_header(encoder_file))}
     for tensors, named in [
         ({**whole, "surplus": torch.zeros(1)}, "do not belong there: 'surplus'"),
         ({name: t for name, t in whole.items() if name != "mask_token"}, "lacks the weights 'mask_token'"),
