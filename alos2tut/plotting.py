@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,8 @@ def draw_grey(
     ax: Axes, db: NDArray[np.floating[Any]], extent: Any = None, limits: Mapping[str, float] | None = None
 ) -> AxesImage:
     """An image (H, W) in grey, as a rule in dB; ``limits`` are as of :func:`grey_limits`, None: the image's own."""
-    return ax.imshow(db, cmap=grey_with_holes(), extent=extent, **(limits or grey_limits(db)))
+    grey = plt.get_cmap("gray").with_extremes(bad=NO_DATA_COLOR)
+    return ax.imshow(db, cmap=grey, extent=extent, **(limits or grey_limits(db)))
 
 
 def draw_land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent: Any) -> None:
@@ -124,22 +125,11 @@ def class_key(fig: Figure, legend: Legend) -> None:
 def extent_of(product: Product, window: tuple[int, int, int, int] | None = None) -> tuple[float, float, float, float]:
     """Left, right, bottom, top in the units of :func:`map_axes`."""
     row, col, height, width = (0, 0, *product.shape) if window is None else window
-    to_axes = _axes_units(product)
-    (left, top), (right, bottom) = to_axes(row, col), to_axes(row + height, col + width)
-    return left, right, bottom, top
-
-
-def _axes_units(product: Product) -> Callable[[float, float], tuple[float, float]]:
-    """From (row, column) to the axes: degrees, kilometres, or in slant range the numbers of pixel and line."""
     if product.grid is None:
-        return lambda row, col: (col, row)
+        return col, col + width, row + height, row
     scale = 1 if product.crs.is_geographic else 1000
-
-    def convert(row: float, col: float) -> tuple[float, float]:
-        x, y = product.transform * (col, row)
-        return x / scale, y / scale
-
-    return convert
+    (left, top), (right, bottom) = (product.transform * corner for corner in ((col, row), (col + width, row + height)))
+    return left / scale, right / scale, bottom / scale, top / scale
 
 
 def map_axes(ax: Axes, product: Product, *, label_y: bool = True) -> None:
@@ -196,11 +186,6 @@ def grey_limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:
 def grey_range(quantity: str, limits: dict[str, Any]) -> str:
     """The grey scale in words, for panels without a colour bar."""
     return f"{symbol(quantity)}, {limits['vmin']:.0f} to {limits['vmax']:.0f} dB".replace("-", "−")
-
-
-def grey_with_holes() -> Any:
-    """The grey scale of backscatter, with a colour of its own where there is no data."""
-    return plt.get_cmap("gray").with_extremes(bad=NO_DATA_COLOR)
 
 
 def smooth(values: NDArray[np.float64], width: int = 15) -> NDArray[np.float64]:

@@ -222,7 +222,8 @@ def weight_by_class(dataset: PatchDataset, scale: float = 1.0) -> Figure:
         means = means_by_group(relative, labels[there].astype(int), len(names), patch[there])
         _dots(ax, np.arange(len(order)) + shift, means[order], color, mark, name)
     ax.axhline(1, color="k", linewidth=0.8, linestyle="--")
-    ticks = [f"{names[i]}\n{np.median(db[there & (labels == i)]):.0f} dB".replace("-", "−") for i in order]
+    medians = [f"{np.median(db[there & (labels == i)]):.0f} dB".replace("-", "−") for i in order]
+    ticks = [f"{names[i]}\n{median}" for i, median in zip(order, medians, strict=True)]
     ax.set_xticks(range(len(order)), ticks)
     ax.set(ylabel="weight over the mean weight", xlabel="class and its median, darkest first")
     ax.legend(ncols=3, loc="upper right")

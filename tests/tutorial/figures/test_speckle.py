@@ -1,7 +1,6 @@
 """What the figures of notebook 1 work out, and its sliders where somebody watches."""
 
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +103,9 @@ def run_notebook(product: Path, work_dir: Path, overrides: str = "") -> dict[str
     assert len(solutions) >= 4
     tutorial = Tutorial(product=str(product), labels="none needed.tif", work_dir=str(work_dir), overrides=overrides)
     names: dict[str, Any] = {"given": tutorial}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", "Use `@` matmul", PendingDeprecationWarning)
-        for source in [*code, *solutions]:
-            exec(source.replace("session.start()", "given"), names)  # our own notebook
-            plt.close("all")
+    for source in [*code, *solutions]:
+        exec(source.replace("session.start()", "given"), names)  # our own notebook
+        plt.close("all")
     return names
 
 
@@ -173,10 +169,7 @@ def drawn(slider, **values) -> plt.Figure:
     for name, value in values.items():
         next(c for c in slider.kwargs_widgets if c._kwarg == name).value = value
     plt.close("all")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", "Use `@` matmul", PendingDeprecationWarning)
-        slider.f(**{control._kwarg: control.value for control in slider.kwargs_widgets})
+    slider.f(**{control._kwarg: control.value for control in slider.kwargs_widgets})
     return plt.gcf()
 
 
