@@ -113,8 +113,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def one(server: Server, write_manifest: Callable[..., Path]) -> Callable[..., Path]:
-    """A manifest of one file ``a.bin``, of which more may be said."""
-    return lambda **facts: write_manifest({"name": "a.bin", "url": server.url("a.bin"), **facts})
+    """A manifest of one file ``a.bin``, of which more may be said, or of the data set."""
+
+    def write(**facts: Any) -> Path:
+        of_file = {key: facts.pop(key) for key in ("url_is", "size_bytes", "sha256") if key in facts}
+        return write_manifest({"name": "a.bin", "url": server.url("a.bin"), **of_file}, **facts)
+
+    return write
 
 
 def names(folder: Path) -> list[str]:
@@ -564,7 +569,7 @@ def test_arguments_of_a_wrong_type_are_named(arguments):
 # --- the command
 
 
-def test_the_command_fetches_and_says_what_comes_next(capsys, server, one, tmp_path, write_manifest):
+def test_the_command_fetches_and_says_what_comes_next(capsys, server, one, tmp_path):
     server.answers["a.bin"] = sends(CONTENT)
     facts = {
         "licence": "open",
@@ -573,8 +578,7 @@ def test_the_command_fetches_and_says_what_comes_next(capsys, server, one, tmp_p
         "opens_with": "alos2tut info {path}",
         "notes": "small",
     }
-    manifest = write_manifest({"name": "a.bin", "url": server.url("a.bin")}, **facts)
-    assert main(["fetch", "some", "--folder", str(tmp_path / "d"), "--manifest", str(manifest)]) == 0
+    assert main(["fetch", "some", "--folder", str(tmp_path / "d"), "--manifest", str(one(**facts))]) == 0
     place = tmp_path / "d" / "some"
     expected = [
         "licence: open",
@@ -617,25 +621,22 @@ def test_steps_by_hand_come_with_what_to_know_and_do_next(capsys, write_manifest
         (401, False, "(401): an account is needed, or the address is old. What is known of it:"),
     ],
 )
-def test_a_closed_door_without_steps_gives_what_is_known(server, one, write_manifest, tmp_path, status, login, reason):
+def test_a_closed_door_without_steps_gives_what_is_known(server, one, tmp_path, status, login, reason):
     server.answers["a.bin"] = sends(b"", status=status)
-    manifest = write_manifest({"name": "a.bin", "url": server.url("a.bin")}, login=login)
-    error = refusal(manifest, tmp_path)
+    error = refusal(one(login=login), tmp_path)
     assert reason in error and "By hand" not in error
 
 
 @pytest.mark.parametrize("state", [None, "verified 2026-01-31"])
 @pytest.mark.parametrize(("origin", "words"), manifest_module.ORIGINS.items(), ids=manifest_module.ORIGINS)
-def test_an_address_that_is_gone_is_told_with_where_it_is_from(server, write_manifest, tmp_path, state, origin, words):
-    file = {"name": "a.bin", "url": server.url("a.bin"), "url_is": origin}
-    changes = {"as_published": state} if state else {}
-    assert f"The address is {words}, {state or 'not verified'}. " in refusal(write_manifest(file, **changes), tmp_path)
+def test_an_address_that_is_gone_is_named_with_its_origin(one, tmp_path, state, origin, words):
+    manifest = one(url_is=origin, as_published=state) if state else one(url_is=origin)
+    assert f"The address is {words}, {state or 'not verified'}. " in refusal(manifest, tmp_path)
 
 
-def test_a_closed_door_gives_the_steps(capsys, server, write_manifest, tmp_path):
+def test_a_closed_door_gives_the_steps(capsys, server, one, tmp_path):
     server.answers["a.bin"] = sends(b"", status=401)
-    file = {"name": "a.bin", "url": server.url("a.bin")}
-    manifest = write_manifest(file, steps=["register"], page="https://example.org/register", terms="theirs")
+    manifest = one(steps=["register"], page="https://example.org/register", terms="theirs")
     assert main(["fetch", "some", "--folder", str(tmp_path), "--manifest", str(manifest)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert "(401): an account is needed" in lines[0]
