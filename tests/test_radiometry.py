@@ -171,6 +171,10 @@ def test_weights_go_before_averaging():
     dn, weight = np.array([[10, 20], [0, 40]], dtype=np.uint16), np.array([[1, 2], [100, 0.5]], dtype=np.float32)
     found = radiometry.mean_square(dn, (2, 2), weight=weight)
     assert found == pytest.approx(np.array([[(100 + 800 + 800) / 3]]))
+    # a pixel whose weight is not known counts as missing
+    weight[0] = np.nan, np.inf
+    assert np.isnan(radiometry.mean_square(dn, (2, 2), weight=weight)).all()
+    np.testing.assert_array_equal(radiometry.mean_square(dn, (1, 1), weight=weight), [[np.nan, np.nan], [np.nan, 800]])
 
 
 def test_what_is_squared_stays_as_it_is():
