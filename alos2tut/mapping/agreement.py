@@ -113,13 +113,13 @@ class _Comparison:
         classes, grid, (height, width) = len(self.matrix), self.source.grid, self.source.shape
         strips, count = self.source.class_strips(classes), -(-height // STRIP_ROWS)
         for first, mapped in progress_bar(strips, "comparing", "strip", total=count, show=progress):
-            told = self.labels.classes_on(grid.crs, grid.transform, mapped.shape, offset=(first, 0))
+            labelled = self.labels.classes_on(grid.crs, grid.transform, mapped.shape, offset=(first, 0))
             is_mapped = mapped != IGNORE
-            compared = is_mapped & (told != IGNORE)
-            pairs = told[compared].astype(np.intp) * classes + mapped[compared]
+            compared = is_mapped & (labelled != IGNORE)
+            pairs = labelled[compared].astype(np.intp) * classes + mapped[compared]
             self.matrix += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
             self.mapped += int(np.count_nonzero(is_mapped))
-            differing = np.where(told == mapped, np.uint8(AGREES), told)
+            differing = np.where(labelled == mapped, np.uint8(AGREES), labelled)
             yield Window(0, first, width, len(mapped)), np.where(compared, differing, np.uint8(IGNORE))
         # raised before the file takes its name
         if not self.matrix.any():

@@ -105,9 +105,9 @@ class MapFile:
         """
         # GDAL takes spaces off the ends of tags
         if self.names != {index: name.strip() for index, name in enumerate(legend.names)}:
-            told = ", ".join(self.names.values()) or "not told"
+            stated = ", ".join(self.names.values()) or "not told"
             raise Alos2TutError(
-                f"its classes are {told}; those of the legend '{legend.name}' are {', '.join(legend.names)}",
+                f"its classes are {stated}; those of the legend '{legend.name}' are {', '.join(legend.names)}",
                 where=self.path,
                 remedy="Use the legend that the segmenter was trained with.",
             )

@@ -144,8 +144,8 @@ def match(
     """
     signal = segmenter.signal
     if len(signal["polarizations"]) != 1:
-        told = ", ".join(signal["polarizations"])
-        raise Alos2TutError(f"the segmenter reads {told} at once, a map is made of one", where="segmenter")
+        channels = ", ".join(signal["polarizations"])
+        raise Alos2TutError(f"the segmenter reads {channels} at once, a map is made of one", where="segmenter")
     trained = signal["polarizations"][0]
     quantity = signal["quantity"] if convert and product.is_converted(signal["quantity"]) else product.quantity
     if polarization is None:
@@ -173,13 +173,13 @@ def _matching_pixels(product: Product, spacing_m: Any, convert: bool) -> tuple[f
     looks = np.maximum(1, np.rint(wanted / spacing))
     if same_spacing(spacing * looks, wanted):
         return int(looks[0]), int(looks[1])
-    told = "has pixels of {:.4g} × {:.4g} m, the segmenter's are {:.4g} × {:.4g} m".format(*spacing, *wanted)
+    sizes = "has pixels of {:.4g} × {:.4g} m, the segmenter's are {:.4g} × {:.4g} m".format(*spacing, *wanted)
     if not convert:
         remedy = "Train on such pixels, or let them be averaged over areas (convert)."
-        raise Alos2TutError(f"{told}; no number of looks leads there", where=product.path, remedy=remedy)
+        raise Alos2TutError(f"{sizes}; no number of looks leads there", where=product.path, remedy=remedy)
     pixels = wanted / spacing
     if max(np.asarray(product.shape) / pixels) > _LARGEST_SIDE:
-        raise Alos2TutError(f"{told}: the map would have more than {_LARGEST_SIDE:,} along a side", where=product.path)
+        raise Alos2TutError(f"{sizes}: the map would have more than {_LARGEST_SIDE:,} along a side", where=product.path)
     if min(pixels) < 1:
-        warn(f"{product.path}: {told}; the map has smaller pixels than the image, and no more detail.")
+        warn(f"{product.path}: {sizes}; the map has smaller pixels than the image, and no more detail.")
     return float(pixels[0]), float(pixels[1])

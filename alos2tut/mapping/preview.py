@@ -114,8 +114,8 @@ def _draw_raster(ax: Axes, source: MapFile, pixels: NDArray[np.uint8]) -> None:
 def _preview_title(source: MapFile) -> list[str]:
     """What is shown, and of which product and day, in one or two lines."""
     what = source.description or "land-cover class"
-    told_of = [source.tags.get("PRODUCT", "unknown"), source.tags.get("ACQUIRED", "unknown")[:10]]
-    known = ", ".join(text for text in told_of if text != "unknown")
+    origin = [source.tags.get("PRODUCT", "unknown"), source.tags.get("ACQUIRED", "unknown")[:10]]
+    known = ", ".join(text for text in origin if text != "unknown")
     return [what[:1].upper() + what[1:], *([known] if known else [])]
 
 
