@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from torch import Tensor
 
 from ..dataset.legend import IGNORE
@@ -102,7 +103,7 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]
     """The temperature of least negative log-likelihood.
 
     With z the logits and β = 1/T, the likelihood's slope along β is the mean of Σ p(β)·z − z_true, which rises with β:
-    halving the range, in log T, closes in on where it is zero, and cannot leave the range.
+    it has one zero, which is sought in log T between the ends of the range.
 
     Args:
         logits: (n, classes).
@@ -117,17 +118,14 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]
     z -= z.max(axis=1, keepdims=True)
     true = z[np.arange(len(z)), labels].mean()
 
-    def too_low(log_t: float) -> bool:
+    def slope(log_t: float) -> float:
         p = np.exp(z / math.exp(log_t))
-        return bool(((p * z).sum(axis=1) / p.sum(axis=1)).mean() > true)
+        return float(((p * z).sum(axis=1) / p.sum(axis=1)).mean() - true)
 
     low, high = math.log(LOWEST), math.log(HIGHEST)
-    if too_low(high) or not too_low(low):
-        return Temperature(HIGHEST if too_low(high) else LOWEST, len(labels), at_limit=True)
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if too_low(middle) else (low, middle)
-    return Temperature(math.exp(high), len(labels), at_limit=False)
+    if slope(high) > 0 or slope(low) <= 0:
+        return Temperature(HIGHEST if slope(high) > 0 else LOWEST, len(labels), at_limit=True)
+    return Temperature(math.exp(brentq(slope, low, high, xtol=1e-15, rtol=1e-15)), len(labels), at_limit=False)
 
 
 def labelled_logits(
