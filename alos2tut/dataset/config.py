@@ -65,7 +65,7 @@ class DatasetConfig:
     temperature: float = Field(default=1.0, ge=1)
     """Points per class follow the classes' shares to the power 1/temperature: 1 as they are, ``.inf`` all alike."""
     block_m: float = Field(default=10_000.0, ge=1, le=_HALF_AROUND_M)
-    """Side of the ground blocks that are dealt to the splits."""
+    """Side of the ground blocks that are assigned to the splits."""
     buffer_m: float = Field(default=1_000.0, ge=0, le=_HALF_AROUND_M)
     """Ground within this distance of validation or test ground is in no other list."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)

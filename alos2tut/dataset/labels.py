@@ -119,7 +119,7 @@ class LabelMap:
 
     Args:
         paths: single-band rasters of small integers, in any CRS, turned in any way; where several lie, the first one
-            counts that tells a class there (without a legend: anything but its "no data").
+            counts that has a class there (without a legend: anything but its "no data").
         legend: what makes classes of codes; codes that it does not know are refused. None: any code will do.
 
     Raises:
@@ -150,7 +150,7 @@ class LabelMap:
         return self._rasters
 
     def touching(self, crs: CRS, transform: Affine, shape: tuple[int, int]) -> tuple[str, ...]:
-        """Those rasters that may cover some of a grid, told by outlines; none is missed."""
+        """Find those rasters that may cover some of a grid, by their outlines; none is missed."""
         grid = _Grid(crs, transform, shape)
         return tuple(raster.path for raster in self._headers() if grid.may_touch(raster))
 
@@ -223,13 +223,13 @@ class LabelMap:
                 use = ...
             codes = self._codes(raster, *found[:, use])
             if self.legend is None:
-                taken, told = codes, codes != raster.no_data
+                taken, labelled = codes, codes != raster.no_data
             else:
                 classes = self._classes(codes, raster.path)
-                taken, told = classes if part.dtype == np.uint8 else codes, classes != IGNORE
-            # where nothing is told, the next raster may know more; of codes that tell nothing the first one stays
-            part[use] = taken if told.all() else np.where(told | (part[use] == NO_LABEL), taken, part[use])
-            missing[use] = ~told
+                taken, labelled = classes if part.dtype == np.uint8 else codes, classes != IGNORE
+            # where there is no label, the next raster may know more; of codes that are none the first one stays
+            part[use] = taken if labelled.all() else np.where(labelled | (part[use] == NO_LABEL), taken, part[use])
+            missing[use] = ~labelled
             if not missing.any():
                 return
 

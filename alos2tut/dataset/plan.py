@@ -69,8 +69,7 @@ class Plan:
         made_from = {f"product {i}": entry.fingerprint for i, entry in enumerate(self.archive.entries)}
         made_from |= {f"label {i}": found for i, found in enumerate(self.label_hashes.values())}
         if self.archive.excluded:
-            told = json.dumps(self.excluded)
-            made_from["left out"] = hashlib.sha256(told.encode()).hexdigest()
+            made_from["left out"] = hashlib.sha256(json.dumps(self.excluded).encode()).hexdigest()
         return made_from
 
     @property
@@ -133,7 +132,7 @@ def _plan(config: DatasetConfig, progress: bool | None) -> Plan:
         if not getattr(config, name):
             raise Alos2TutError(f"no {name} given", where="dataset settings", remedy=f"Set {name}=[…].")
     legend = load_legend(config.legend)
-    # a name that is no class is told before an archive is looked at
+    # a name that is no class is refused before an archive is looked at
     none = np.zeros((0, len(legend)), np.int64)
     balance.exceeds_share(none, config.max_class_share, legend.names, config.patch_px)
     archive = open_archive(config, progress=progress)

@@ -125,7 +125,7 @@ def assign_splits(
         Alos2TutError: no patch, fewer than three blocks, nothing left to train on.
     """
     if not len(box_deg):
-        raise Alos2TutError("no patch to deal to the splits", where="dataset settings")
+        raise Alos2TutError("no patch to assign to the splits", where="dataset settings")
     row, col = ground_blocks(box_deg, block_m).T
     # numbers in the order of rows, then columns, of which there are less than 2³¹; quicker to sort than pairs
     _, block_of, sizes = np.unique(row * 2**32 + col, return_inverse=True, return_counts=True)
@@ -213,7 +213,7 @@ def check_ground(boxes: Mapping[str, NDArray[np.float64]], buffer_m: float, *, w
         _check_boxes(box_deg, where=f"{where}, list '{name}'")
     held_out = [name for name in ("val", "test") if name in boxes]
     for name, box_deg in boxes.items():
-        # one pass for both; as when ground was dealt, the latitude that counts is that of the list which gave way
+        # one pass for both; as when ground was assigned, the latitude that counts is that of the list which gave way
         others = [other for other in held_out if other != name and name != "test"]
         if not others:
             continue
@@ -222,9 +222,9 @@ def check_ground(boxes: Mapping[str, NDArray[np.float64]], buffer_m: float, *, w
             row = int(np.argmax(found >= 0))
             places = [(other, place) for other in others for place in range(len(boxes[other]))]
             other, place = places[found[row]]
-            told = f"is less than {buffer_m:g} m from" if buffer_m else "overlaps"
+            relation = f"is less than {buffer_m:g} m from" if buffer_m else "overlaps"
             raise Alos2TutError(
-                f"the ground of row {row + 1} of the list '{name}' {told} that of row {place + 1} of '{other}'",
+                f"the ground of row {row + 1} of the list '{name}' {relation} that of row {place + 1} of '{other}'",
                 where=where,
                 remedy="Build the dataset anew: scores on such lists would be too good.",
             )

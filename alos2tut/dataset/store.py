@@ -7,7 +7,7 @@ and ``test``. A store is a pair of memory-mapped arrays, ``<store>_db.npy`` (int
 
 Whoever opens it gets what was built: ``dataset.json``, the lists' hashes and the stores' sizes are checked then, and
 that no ground of validation or test is in another list; ``alos2tut verify`` checks every byte. A store that is missing
-is told when it is asked for: training needs none of the test.
+is named when it is asked for: training needs none of the test.
 """
 
 from __future__ import annotations
@@ -190,7 +190,11 @@ def _check_names(field: str, found: Iterable[str], wanted: Iterable[str], where:
     found, wanted = set(found), set(wanted)
     if found != wanted:
         fault, name = ("lacks", min(wanted - found)) if wanted - found else ("should not have", min(found - wanted))
-        raise Alos2TutError(f"'{field}' {fault} {quoted(name)}", where=where, remedy="Build the dataset anew.")
+        raise _broken(f"'{field}' {fault} {quoted(name)}", where)
+
+
+def _broken(problem: str, where: Path) -> Alos2TutError:
+    return Alos2TutError(problem, where=where, remedy="Restore it, or build the dataset anew.")
 
 
 # --- reading
@@ -241,13 +245,13 @@ class PatchDataset:
         patches = self._array(f"{store}_db.npy", np.dtype(np.int16), (self.channels, side, side))
         labels = self._array(f"{store}_labels.npy", np.dtype(np.uint8), (side, side))
         if len(patches) != len(labels):
-            problem = f"holds {len(labels)} patches, and {store}_db.npy {len(patches)}"
-            raise Alos2TutError(problem, where=self.path / f"{store}_labels.npy", remedy="Build the dataset anew.")
+            raise _broken(
+                f"holds {len(labels)} patches, and {store}_db.npy {len(patches)}", self.path / f"{store}_labels.npy"
+            )
         rows = self._rows[name]
         outside = rows[(rows < 0) | (rows >= len(patches))]
         if len(outside):
-            problem = f"names row {outside[0]} of {len(patches)}"
-            raise Alos2TutError(problem, where=self.path / f"{name}.csv", remedy="Build the dataset anew.")
+            raise _broken(f"names row {outside[0]} of {len(patches)}", self.path / f"{name}.csv")
         return Split(name, patches, labels, rows, self.tables[name])
 
     def describe(self) -> str:
@@ -279,12 +283,11 @@ class PatchDataset:
         return "\n".join(lines)
 
     def _check_sizes(self) -> None:
-        """Stores that are there have the bytes that were built; one that is missing is told by :meth:`split`."""
+        """Stores that are there have the bytes that were built; one that is missing is named by :meth:`split`."""
         for path in (self.path / name for name in _ARRAYS if (self.path / name).exists()):
             size, built = path.stat().st_size, self.files[path.name][0]
             if size != built:
-                problem = f"has {size} bytes, not the {built} that were built"
-                raise Alos2TutError(problem, where=path, remedy="Restore it, or build the dataset anew.")
+                raise _broken(f"has {size} bytes, not the {built} that were built", path)
 
     def _list_text(self, name: str) -> io.TextIOWrapper:
         """A list's file as text, if it is the one that was built."""
@@ -294,9 +297,7 @@ class PatchDataset:
         except OSError as error:
             raise Alos2TutError(f"the list cannot be read ({error.strerror})", where=path) from None
         if (len(content), hashlib.sha256(content).hexdigest()) != self.files[path.name]:
-            raise Alos2TutError(
-                "was cut or edited since the dataset was built", where=path, remedy="Restore it, or build anew."
-            )
+            raise _broken("was cut or edited since the dataset was built", path)
         return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
 
     def _read_table(self, name: str) -> list[dict[str, str]]:
@@ -330,8 +331,7 @@ class PatchDataset:
         path = self.path / name
         array = mapped_array(path)
         if array.dtype != dtype or array.shape[1:] != shape:
-            problem = f"holds {array.dtype} {array.shape}, not {dtype} patches of {shape}"
-            raise Alos2TutError(problem, where=path, remedy="Build the dataset anew.")
+            raise _broken(f"holds {array.dtype} {array.shape}, not {dtype} patches of {shape}", path)
         return array
 
 
@@ -344,7 +344,7 @@ def mapped_array(path: Path) -> np.memmap[Any, Any]:
     try:
         array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, TokenError) as error:
-        raise Alos2TutError(f"cannot be mapped ({error})", where=path, remedy="Build the dataset anew.") from None
+        raise _broken(f"cannot be mapped ({error})", path) from None
     return array
 
 
@@ -357,7 +357,7 @@ def open_dataset(path: str | Path) -> PatchDataset:
     Raises:
         Alos2TutError: no dataset there, one of another schema, a description with a field that cannot be, a list or
             store that was cut or edited, or ground of validation or test in another list. A store that is missing is
-            told by :meth:`PatchDataset.split`, when it is asked for.
+            named by :meth:`PatchDataset.split`, when it is asked for.
     """
     return PatchDataset(Path(path), read_description(path))
 
