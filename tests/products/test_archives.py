@@ -190,9 +190,10 @@ def test_a_zip_that_claims_terabytes_in_its_64_bit_fields_is_refused(tmp_path):
     assert "5,497,558,138,880" in refusal(path)
 
 
-def test_a_size_that_a_packed_member_does_not_have_is_noticed(tmp_path):
+def test_a_size_that_a_packed_member_does_not_have_is_noticed_and_nothing_is_kept(tmp_path, cache):
     path = edit_zip(tmp_path / "a.zip", {"IMG": IMAGE}, file_size=len(IMAGE) + 9)
     assert "a.zip/IMG: is truncated: 9 bytes are missing" in refusal(path)
+    assert [entry.name for entry in cache.rglob("*") if entry.is_file()] == ["lock"]
 
 
 def test_a_packed_tar_whose_member_claims_gigabytes_is_refused_without_unpacking_it(tmp_path):
