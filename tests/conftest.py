@@ -30,16 +30,14 @@ settings.register_profile(
 settings.register_profile("soak", settings.get_profile("suite"), derandomize=False, max_examples=5000)
 settings.load_profile("suite")
 
-#: what takes long to make: all tests that use it run on the one worker that made it
-SHARED = {"tutorial"}
+#: files that take longest: `make test` gives each file to one worker, which makes its fixtures once, and these first
+LONGEST = ("test_notebooks.py", "test_own_data.py", "test_published_weights.py", "test_processes.py", "test_kills.py")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests that share what takes long to make."""
-    for item in items:
-        for name in SHARED.intersection(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(name))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let no worker begin with what takes long when the others are nearly done."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,8 +20,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(alos2tut.__file__).parent
 STUBS = sorted(PACKAGE.rglob("__init__.pyi"))
 
-pytestmark = pytest.mark.xdist_group("imports")
-
 #: Both ways begin alike; each step notes which of these packages are loaded by then.
 BEGIN = """
 import contextlib, io, json, os, sys

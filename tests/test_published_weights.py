@@ -19,9 +19,6 @@ from alos2tut.core.artifacts import read_json
 from alos2tut.networks.conversion import AUTHORS_DATA, AUTHORS_STATISTICS
 from alos2tut.networks.weights import read_header
 
-# the script runs once, on one worker
-pytestmark = pytest.mark.xdist_group("published weights")
-
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SCRIPT, PAGE = DOCS / "published_weights.py", DOCS / "published_weights.md"
 

@@ -22,9 +22,6 @@ from alos2tut.networks.weights import save_segmenter
 from alos2tut.pretraining.stage import pretrain
 from alos2tut.segmentation.stage import finetune
 
-# launched once, by one worker
-pytestmark = pytest.mark.xdist_group("processes")
-
 STAGES = {"pretrain": pretrain, "finetune": finetune}
 TRAININGS = {
     # half the batch each, with unequal amounts of missing data in the patches

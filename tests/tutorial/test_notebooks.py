@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -16,19 +15,11 @@ import nbformat
 import numpy as np
 import pytest
 import rasterio
+from support.notebooks import ROOT, main_report, one, run_all
 
 from alos2tut import load_encoder, load_legend, load_segmenter, open_dataset
 
-ROOT = Path(__file__).resolve().parents[2]
-MOSAIC = ROOT.parent / "shared" / "data" / "palsar2_mosaic_N23W161_2020"
 NAMES = ["01_read_and_inspect", "02_build_dataset", "03_pretrain", "04_finetune", "05_evaluate_and_map"]
-
-
-def run_all(work_dir: Path, cwd: Path, *arguments: str) -> str:
-    command = [sys.executable, str(ROOT / "notebooks" / "run_all.py"), "--work-dir", str(work_dir), *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
-    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session")
@@ -67,20 +58,6 @@ def again(tutorial: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) 
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "-v", "-p", "no:cacheprovider", *copies]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return Again(before, stage_files(work), done.returncode, done.stdout + done.stderr)
-
-
-def one(folder: Path, pattern: str) -> Path:
-    found = list(folder.glob(pattern))
-    assert len(found) == 1, (pattern, found)
-    return found[0]
-
-
-def main_report(work: Path) -> dict:
-    """The report that scores both starts side by side; comparisons leave others, of one model each."""
-    reports = [json.loads(path.read_text()) for path in work.glob("evaluate-*/report.json")]
-    both = [report for report in reports if len(report["models"]) == 2]
-    assert len(both) == 1
-    return both[0]
 
 
 def outputs(path: Path) -> list[nbformat.NotebookNode]:
@@ -184,31 +161,3 @@ def test_an_unknown_parameter_stops_the_notebook(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "unknown parameter 'sed'" in done.stderr and "'seed'" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def readme_call() -> list[str]:
-    """The arguments of the call that README shows for one's own data."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"<!-- own-data-call -->\s*```sh\n(.+?)```\s*<!-- /own-data-call -->", text, flags=re.DOTALL)[1]
-    words = shlex.split(block.replace("\\\n", " "))
-    return words[words.index("notebooks/run_all.py") + 1 :]
-
-
-@pytest.mark.skipif(not MOSAIC.is_dir(), reason=f"the real mosaic window is not at {MOSAIC}")
-def test_the_readme_call_runs_on_a_real_mosaic_window(tmp_path: Path) -> None:
-    """Plumbing only: land is 0.7 % of this window."""
-    arguments = readme_call()
-    place = {"product": str(MOSAIC), "labels": str(MOSAIC / "crop_N23W161_20_mask_F02DAR.tif")}
-    for name, value in place.items():
-        arguments[arguments.index(name) + 1] = value
-    at = arguments.index("overrides") + 1
-    arguments[at] += "; pretrain.steps=12; finetune.steps=12; finetune.validate_every=6"
-    run_all(tmp_path / "work", tmp_path, *[a for a in arguments if a not in ("--work-dir", "work")])
-    report = main_report(tmp_path / "work")
-    assert report["classes"] == ["water", "land"] and not report["simulated"]
-    with (
-        rasterio.open(one(tmp_path / "work", "map-*/landcover.tif")) as raster,
-        rasterio.open(MOSAIC / "crop_N23W161_20_sl_HH_F02DAR.tif") as source,
-    ):
-        assert (raster.crs, raster.transform, raster.shape) == (source.crs, source.transform, source.shape)
-        assert ((raster.read(1) == 255) == (source.read(1) <= 1)).all()
