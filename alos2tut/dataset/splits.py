@@ -26,8 +26,8 @@ _ROUNDING_DEG = 1e-9
 _LIST_ROUNDING_DEG = 1e-6
 #: nearer to a pole a box in degrees says little; no product of ALOS-2 reaches there
 _LARGEST_LATITUDE_DEG = 89.0
-#: degrees that keep the keys of two strips of latitude apart, and more than what keys are rounded by
-_KEY_STEP, _KEY_ROUNDING = 4096.0, 1e-5
+#: boxes that are compared with others at once
+_TOGETHER = 128
 
 
 def enclosing_boxes(corners_deg: ArrayLike) -> NDArray[np.float64]:
@@ -42,11 +42,8 @@ def enclosing_boxes(corners_deg: ArrayLike) -> NDArray[np.float64]:
     corners = np.array(corners_deg, dtype=np.float64)
     # no patch spans half the Earth: the nearest of a corner's longitudes is the one that is meant
     corners[..., 0] -= 360 * np.round((corners[..., 0] - corners[:, :1, 0]) / 360)
-    return _in_range(np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1))
-
-
-def _in_range(box_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-    """With west from −180 to 180; longitudes that lie there already keep their last bit."""
+    box_deg = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    # longitudes that lie there already keep their last bit
     turned: NDArray[np.float64] = box_deg - 360 * np.floor((box_deg[:, :1] + 180) / 360) * [1, 0, 1, 0]
     return turned
 
@@ -220,8 +217,7 @@ def check_ground(boxes: Mapping[str, NDArray[np.float64]], buffer_m: float, *, w
         found = _one_too_near(box_deg, np.concatenate([boxes[other] for other in others]), buffer_m, _LIST_ROUNDING_DEG)
         if (found >= 0).any():
             row = int(np.argmax(found >= 0))
-            places = [(other, place) for other in others for place in range(len(boxes[other]))]
-            other, place = places[found[row]]
+            other, place = [(other, place) for other in others for place in range(len(boxes[other]))][found[row]]
             relation = f"is less than {buffer_m:g} m from" if buffer_m else "overlaps"
             raise Alos2TutError(
                 f"the ground of row {row + 1} of the list '{name}' {relation} that of row {place + 1} of '{other}'",
@@ -233,71 +229,27 @@ def check_ground(boxes: Mapping[str, NDArray[np.float64]], buffer_m: float, *, w
 def _one_too_near(
     box_deg: NDArray[np.float64], others_deg: NDArray[np.float64], buffer_m: float, rounding_deg: float
 ) -> NDArray[np.int64]:
-    """For each box one of the others that lies within the buffer; −1 where there is none.
-
-    The others are sorted by strips of latitude, and by longitude within a strip: those that can be near to a box are
-    then neighbours in each of a few strips, and are tried until one is.
-    """
+    """For each box one of the others that lies within the buffer; −1 where there is none."""
     found = np.full(len(box_deg), -1, dtype=np.int64)
-    if not len(box_deg) or not len(others_deg):
+    if not len(others_deg):
         return found
-    reach = _grown(_in_range(box_deg), buffer_m, rounding_deg)
-    others, source = _around_the_antimeridian(_in_range(others_deg), reach)
-    width_deg, height_deg = (others[:, 2:] - others[:, :2]).max(axis=0)
-    strip_deg = max(height_deg, float((reach[:, 3] - reach[:, 1]).max()) / 16, 1e-4)
-    strip = np.floor(others[:, 1] / strip_deg)
-    order = np.argsort(strip * _KEY_STEP + others[:, 0], kind="stable")
-    others, source = others[order], source[order]
-    keys = (strip * _KEY_STEP)[order] + others[:, 0]
-    first = np.floor((reach[:, 1] - height_deg) / strip_deg) - 1
-    last = np.floor(reach[:, 3] / strip_deg)
-    steps = int((last - first).max())
-    # the middle first: whatever lies there is near, at the rim many are tried in vain
-    for step in sorted(range(steps + 1), key=lambda step: abs(2 * step - steps)):
-        open_ = np.flatnonzero((found < 0) & (first + step <= last))
-        offset = (first[open_] + step) * _KEY_STEP
-        start = np.searchsorted(keys, offset + reach[open_, 0] - width_deg - _KEY_ROUNDING)
-        stop = np.searchsorted(keys, offset + reach[open_, 2] + _KEY_ROUNDING)
-        _try_one_by_one(found, open_, start, stop, reach, others)
-    found[found >= 0] = source[found[found >= 0]]
-    return found
-
-
-def _grown(box_deg: NDArray[np.float64], buffer_m: float, rounding_deg: float) -> NDArray[np.float64]:
-    """The boxes, larger by the buffer on all sides and smaller by what is rounding."""
     west, south, east, north = box_deg.T
-    margin_lat = buffer_m / _METRES_PER_DEGREE
-    margin_lon = margin_lat / np.maximum(np.cos(np.radians((south + north) / 2)), 0.01)
-    bounds = (west - margin_lon, south - margin_lat, east + margin_lon, north + margin_lat)
-    return np.stack(bounds, axis=1) + rounding_deg * np.array([1, 1, -1, -1])
-
-
-def _around_the_antimeridian(
-    others: NDArray[np.float64], reach: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The others, a second time one turn further where something reaches there; and which of them each one is."""
-    whole_turn = np.array([360.0, 0, 360.0, 0])
-    before = np.flatnonzero(others[:, 2] - 360 >= reach[:, 0].min())
-    behind = np.flatnonzero(others[:, 0] + 360 <= reach[:, 2].max())
-    turned = np.concatenate([others, others[before] - whole_turn, others[behind] + whole_turn])
-    return turned, np.concatenate([np.arange(len(others)), before, behind])
-
-
-def _try_one_by_one(
-    found: NDArray[np.int64],
-    which: NDArray[np.int64],
-    start: NDArray[np.int64],
-    stop: NDArray[np.int64],
-    reach: NDArray[np.float64],
-    others: NDArray[np.float64],
-) -> None:
-    """Note in ``found`` the first of others[start:stop] that meets each of reach[which]."""
-    go_on = start < stop
-    which, place, stop = which[go_on], start[go_on], stop[go_on]
-    while len(which):
-        mine, other = reach[which], others[place]
-        meets = ((other[:, 2:] > mine[:, :2]) & (other[:, :2] < mine[:, 2:])).all(axis=1)
-        found[which[meets]] = place[meets]
-        place = place + 1
-        go_on = ~meets & (place < stop)
-        which, place, stop = which[go_on], place[go_on], stop[go_on]
+    margin_deg = buffer_m / _METRES_PER_DEGREE - rounding_deg
+    margin_lon = buffer_m / _METRES_PER_DEGREE / np.maximum(np.cos(np.radians((south + north) / 2)), 0.01)
+    low, high, left = south - margin_deg, north + margin_deg, west - (margin_lon - rounding_deg)
+    width = east - west + 2 * (margin_lon - rounding_deg)
+    # from south to north those that can be near to a few boxes lie side by side
+    order = np.argsort(others_deg[:, 1], kind="stable")
+    others = others_deg[order]
+    tallest = (others[:, 3] - others[:, 1]).max()
+    for some in np.array_split(np.argsort(south, kind="stable"), len(box_deg) // _TOGETHER + 1):
+        first, last = np.searchsorted(others[:, 1], (low[some].min(initial=90) - tallest, high[some].max(initial=-90)))
+        if first >= last:
+            continue
+        near = others[first:last]
+        # how far around the Earth the western edge of the one lies east of that of the other
+        east_of = near[:, 0] - left[some, None]
+        meets = (east_of % 360 < width[some, None]) | (-east_of % 360 < near[:, 2] - near[:, 0])
+        meets &= (near[:, 3] > low[some, None]) & (near[:, 1] < high[some, None])
+        found[some] = np.where(meets.any(axis=1), order[first + meets.argmax(axis=1)], -1)
+    return found
