@@ -16,16 +16,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, BinaryIO, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import yaml
 from affine import Affine
-from numpy.typing import DTypeLike, NDArray
+from numpy.lib.format import write_array_header_1_0
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from rasterio.crs import CRS
 from rasterio.io import MemoryFile
@@ -66,14 +68,12 @@ _CORNERS = ("MinLon", "MinLat", "MaxLon", "MaxLat")
 _BOX_TOLERANCE_DEG = 2e-4
 #: grids that differ by less than this share of a pixel are one
 _SAME_GRID_PX = 0.01
-#: side of the ground blocks that are noted where nothing says what it was
-_BLOCK_M = 10_000.0
 _LARGEST_DB = (-(NO_DATA + 1)) / STEPS_PER_DB
 _NAME = re.compile(r"(.+)_(\d+)_(\d+)")
 
 _Record: TypeAlias = dict[str, str]
-#: the lines of a list, each with its place for messages
-_Table: TypeAlias = list[tuple[_Record, str]]
+#: the lines of each list, with their places for messages
+_Tables: TypeAlias = dict[str, list[tuple[_Record, str]]]
 
 
 # --- out
@@ -108,7 +108,10 @@ def export_patches(dataset: PatchDataset | str | Path, folder: str | Path, *, pr
             _write_table(target / f"{name}.csv", AUTHORS_COLUMNS, dataset.split(name).table)
         legend = yaml.safe_dump(dataset.legend.to_dict(), allow_unicode=True, sort_keys=False)
         (target / "legend.yaml").write_text(legend, encoding="utf-8")
-        write_json(target / "patches.json", _description(dataset))
+        kept = ("quantity", "polarizations", "spacing_m", "statistics", "settings", "patch_px")
+        told = {"schema": PATCHES_SCHEMA, "version": __version__, "legend": dataset.legend.to_dict()}
+        told |= {"simulated": dataset.simulated} | {key: dataset.content[key] for key in kept}
+        write_json(target / "patches.json", told)
     return folder
 
 
@@ -117,22 +120,15 @@ def _check_empty(folder: Path) -> None:
         raise Alos2TutError("exists and is not empty", where=folder, remedy="Name another folder, or remove it.")
 
 
-def _description(dataset: PatchDataset) -> dict[str, Any]:
-    """What patches alone do not say."""
-    content = dataset.content
-    kept = ("quantity", "polarizations", "spacing_m", "statistics", "settings", "patch_px")
-    return {
-        "schema": PATCHES_SCHEMA,
-        "version": __version__,
-        "legend": dataset.legend.to_dict(),
-        "simulated": dataset.simulated,
-        **{key: content[key] for key in kept},
-    }
-
-
 def _export_store(dataset: PatchDataset, store: str, target: Path, progress: bool | None) -> None:
     """The patches of one store, each once however many lists name it."""
-    grids, written = _grids(dataset), set()
+    looks = Affine.scale(dataset.content["settings"].get("looks", 1))
+    # coordinate system and transform of each product's pixels after looks
+    grids = {
+        product["name"]: (CRS.from_string(product["crs"]), Affine(*product["transform"]) * looks)
+        for product in dataset.content.get("products", ())
+    }
+    written = set()
     lists = [dataset.split(name) for name in SPLITS if STORE_OF[name] == store]
     work = [(part, index) for part in lists for index in range(len(part))]
     for part, index in progress_bar(work, f"writing {store}", "patch", show=progress):
@@ -143,28 +139,18 @@ def _export_store(dataset: PatchDataset, store: str, target: Path, progress: boo
         path = target / _inside(record, where=f"{dataset.path / part.name}.csv, row {index + 1}")
         if path.exists():
             raise Alos2TutError(f"two patches are named {record['FileName']}", where=dataset.path)
-        crs, transform = _place(grids, record, where=dataset.path)
+        name = record["Product"]
+        if name not in grids:
+            problem = f"a list names the product '{name}', which dataset.json does not describe"
+            raise Alos2TutError(problem, where=dataset.path)
+        crs, transform = grids[name]
+        transform = transform * Affine.translation(int(record["PatchCol"]), int(record["PatchRow"]))
         make_folder(path.parent)
-        tags = {"SCALE": "dB", "QUANTITY": dataset.signal["quantity"], "PRODUCT": record["Product"]}
+        tags = {"SCALE": "dB", "QUANTITY": dataset.signal["quantity"], "PRODUCT": name}
         tags["SOURCE"] = "simulated" if dataset.simulated else "ALOS-2 PALSAR-2, (c) JAXA"
         path.write_bytes(_geotiff(part.db(index)[0], crs, transform, tags, no_data=np.nan, predictor=3))
         labels = _geotiff(part.gather([index])[1][0], crs, transform, {}, no_data=IGNORE, legend=dataset.legend)
         _label_path(path).write_bytes(labels)
-
-
-def _grids(dataset: PatchDataset) -> dict[str, tuple[CRS, Affine]]:
-    """Coordinate system and transform of each product's pixels after looks."""
-    looks = Affine.scale(dataset.content["settings"].get("looks", 1))
-    products = dataset.content.get("products", ())
-    return {p["name"]: (CRS.from_string(p["crs"]), Affine(*p["transform"]) * looks) for p in products}
-
-
-def _place(grids: Mapping[str, tuple[CRS, Affine]], record: Mapping[str, str], *, where: Path) -> tuple[CRS, Affine]:
-    name = record["Product"]
-    if name not in grids:
-        raise Alos2TutError(f"a list names the product '{name}', which dataset.json does not describe", where=where)
-    crs, transform = grids[name]
-    return crs, transform * Affine.translation(int(record["PatchCol"]), int(record["PatchRow"]))
 
 
 def _geotiff(
@@ -204,31 +190,34 @@ def _write_table(path: Path, columns: Sequence[str], records: Sequence[Mapping[s
 # --- in
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Patch:
-    """A patch file that a list names.
+    """A patch file that a list names, and what the stores got of it."""
 
-    Attributes:
-        record: the first list's line.
-        where: that list and the row, for messages.
-        band: its pixels.
-        crs, transform: its place.
-        box_deg: (4,) west, south, east, north.
-        label: the label file beside it, if there is one.
-    """
-
+    #: the first list's line, and its place for messages
     record: _Record
     where: str
     band: RasterBand
     crs: CRS
     transform: Affine
+    #: (4,) west, south, east, north
     box_deg: NDArray[np.float64]
+    #: the label file beside it
     label: RasterBand | None
+    #: in its store
+    row: int = -1
+    #: shares of the pixels
+    valid: float = 0.0
+    labelled: float = 0.0
+    #: (C,) pixels of each class
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    #: of its steps, for the statistics
+    sums: tuple[int, int, int] = (0, 0, 0)
 
     @property
-    def side(self) -> int:
-        """Pixels."""
-        return self.band.shape[0]
+    def spacing_m(self) -> tuple[float, float]:
+        """Metres per pixel, (rows, columns)."""
+        return MapGrid(self.crs, self.transform).spacing_m(self.band.shape)
 
 
 def import_patches(
@@ -285,6 +274,10 @@ def import_patches(
     apart = _apart(tables, found, buffer_m, on_overlap, folder)
     files = label_files(labels)
     stated: Sequence[str] | None = [polarization] if polarization else described.polarizations
+    spacing_m = [round(metres, 3) for metres in next(iter(found.values())).spacing_m]
+    if described.spacing_m is not None and not same_spacing(described.spacing_m, spacing_m):
+        problem = f"says pixels of {described.spacing_m} m, and patches have {spacing_m} m"
+        raise Alos2TutError(problem, where=folder / "patches.json")
     content = {
         "schema": SCHEMA,
         "version": __version__,
@@ -295,7 +288,8 @@ def import_patches(
         "quantity": quantity or described.quantity,
         "polarizations": list(stated or [_polarization_of(found)]),
         "simulated": described.simulated,
-        "spacing_m": _stated_spacing(described.spacing_m, next(iter(found.values())), folder),
+        # of degrees the length differs
+        "spacing_m": described.spacing_m or spacing_m,
     }
     make_folder(out.parent)
     with atomic_path(out) as target, LabelMap(files, known) as rasters:
@@ -321,7 +315,7 @@ class _Arguments(BaseModel):
 
 class _Settings(BaseModel):
     buffer_m: _Distance = 0.0
-    block_m: Annotated[float, Field(ge=1, lt=2e7)] = _BLOCK_M
+    block_m: Annotated[float, Field(ge=1, lt=2e7)] = 10_000.0
 
 
 class _Description(BaseModel):
@@ -356,32 +350,27 @@ def _polarization_of(names: Iterable[str]) -> str:
 # --- lists
 
 
-def _read_list(path: Path) -> _Table:
+def _read_list(path: Path) -> list[tuple[_Record, str]]:
     if not path.is_file():
         raise Alos2TutError("there is no such list", where=path, remedy="Name the files of the lists: lists={…}.")
-    records = read_table(path, AUTHORS_COLUMNS)
-    if not records:
-        raise Alos2TutError("the list is empty", where=path)
     # the header does not count here
     table = [
         ({column: record[column] for column in AUTHORS_COLUMNS}, f"{path}, row {number - 1}")
-        for number, record in records
+        for number, record in read_table(path, AUTHORS_COLUMNS)
     ]
+    if not table:
+        raise Alos2TutError("the list is empty", where=path)
     for record, where in table:
-        _check_record(record, where)
+        for column in (*_CORNERS, "Latitude", "Longitude", "Category"):
+            try:
+                is_finite = math.isfinite(float(record[column]))
+            except ValueError:
+                is_finite = False
+            if not is_finite:
+                raise Alos2TutError(f"{column} is no number: {record[column]!r}", where=where)
+        if not record["FileName"]:
+            raise Alos2TutError("names no file", where=where)
     return table
-
-
-def _check_record(record: _Record, where: str) -> None:
-    for column in (*_CORNERS, "Latitude", "Longitude", "Category"):
-        try:
-            value = float(record[column])
-        except ValueError:
-            value = np.nan
-        if not np.isfinite(value):
-            raise Alos2TutError(f"{column} is no number: {record[column]!r}", where=where)
-    if not record["FileName"]:
-        raise Alos2TutError("names no file", where=where)
 
 
 def _inside(record: Mapping[str, str], *, where: str) -> PurePosixPath:
@@ -395,7 +384,7 @@ def _inside(record: Mapping[str, str], *, where: str) -> PurePosixPath:
 # --- patches
 
 
-def _open_patches(folder: Path, tables: Mapping[str, _Table], progress: bool | None) -> dict[str, _Patch]:
+def _open_patches(folder: Path, tables: _Tables, progress: bool | None) -> dict[str, _Patch]:
     """All patches that the lists name, by file name; pixels are not read yet."""
     found: dict[str, _Patch] = {}
     for split, table in tables.items():
@@ -419,12 +408,11 @@ def _open_patch(folder: Path, record: dict[str, str], where: str) -> _Patch:
     band = _band(path, ("float32", "float64"), where)
     if band.crs is None or band.transform is None:
         raise Alos2TutError("the patch states no place on a map", where=path)
-    if band.shape[0] != band.shape[1]:
-        raise Alos2TutError(f"a patch is square, this one has {band.shape[0]} × {band.shape[1]} pixels", where=path)
     side = band.shape[0]
-    corners = reprojected(
-        [band.transform * corner for corner in ((0, side), (side, 0), (0, 0), (side, side))], band.crs, LONLAT
-    )
+    if side != band.shape[1]:
+        raise Alos2TutError(f"a patch is square, this one has {side} × {band.shape[1]} pixels", where=path)
+    points = [band.transform * corner for corner in ((0, side), (side, 0), (0, 0), (side, side))]
+    corners = reprojected(points, band.crs, LONLAT)
     stated = [float(record[column]) for column in _CORNERS]
     if not np.allclose(corners[:2].ravel(), stated, rtol=0, atol=_BOX_TOLERANCE_DEG):
         place = ", ".join(f"{value:.4f}" for value in corners[:2].ravel())
@@ -434,7 +422,11 @@ def _open_patch(folder: Path, record: dict[str, str], where: str) -> _Patch:
             remedy="MinLon, MinLat, MaxLon, MaxLat are the lower left and the upper right corner of the patch.",
         )
     label = _band(_label_path(path), ("uint8",), where) if _label_path(path).is_file() else None
-    if label is not None and not _same_grid(label, band):
+    if label is not None and not (
+        label.shape == band.shape
+        and label.transform is not None
+        and _is_same_grid((label.crs, label.transform), (band.crs, band.transform), side)
+    ):
         raise Alos2TutError("the labels do not lie on the pixels of their patch", where=label.source.where)
     [box] = enclosing_boxes(corners[None])
     return _Patch(record, where, band, band.crs, band.transform, box, label)
@@ -446,44 +438,23 @@ def _band(path: Path, dtypes: tuple[str, ...], where: str) -> RasterBand:
     return RasterBand.open(FileSource(path.name, path, path.stat().st_size), dtypes)
 
 
-def _same_grid(one: RasterBand, other: RasterBand) -> bool:
-    if one.shape != other.shape or one.crs != other.crs or one.transform is None or other.transform is None:
-        return False
-    return _is_same_transform(one.transform, other.transform, one.shape[0])
-
-
-def _is_same_transform(one: Affine, other: Affine, side: int) -> bool:
-    corners = ((0, 0), (side, 0), (0, side))
-    moved = [np.subtract(~one * (other * corner), corner) for corner in corners]
-    return bool(np.abs(moved).max() < _SAME_GRID_PX)
+def _is_same_grid(one: tuple[CRS | None, Affine], other: tuple[CRS | None, Affine], side: int) -> bool:
+    """Whether two grids, by coordinate system and transform, place the pixels of a patch alike."""
+    moved = [np.subtract(~one[1] * (other[1] * corner), corner) for corner in ((0, 0), (side, 0), (0, side))]
+    return one[0] == other[0] and bool(np.abs(moved).max() < _SAME_GRID_PX)
 
 
 def _check_alike(patch: _Patch, first: _Patch) -> None:
-    if patch.side != first.side:
-        raise Alos2TutError(
-            f"has {patch.side} pixels a side, the first patch {first.side}", where=patch.band.source.where
-        )
-    here, there = _spacing_m(patch), _spacing_m(first)
+    where, side, here, there = patch.band.source.where, patch.band.shape[0], patch.spacing_m, first.spacing_m
+    if side != first.band.shape[0]:
+        raise Alos2TutError(f"has {side} pixels a side, the first patch {first.band.shape[0]}", where=where)
     if not same_spacing(here, there):
         problem = f"has pixels of {here[0]:.4g} × {here[1]:.4g} m, the first patch of {there[0]:.4g} × {there[1]:.4g} m"
-        raise Alos2TutError(problem, where=patch.band.source.where)
-
-
-def _spacing_m(patch: _Patch) -> tuple[float, float]:
-    """Metres per pixel, (rows, columns)."""
-    return MapGrid(patch.crs, patch.transform).spacing_m(patch.band.shape)
-
-
-def _stated_spacing(stated: list[float] | None, first: _Patch, folder: Path) -> list[float]:
-    """Pixel size for ``dataset.json``: that of ``patches.json`` where there is one, as degrees differ in length."""
-    found = [round(metres, 3) for metres in _spacing_m(first)]
-    if stated is not None and not same_spacing(stated, found):
-        raise Alos2TutError(f"says pixels of {stated} m, and patches have {found} m", where=folder / "patches.json")
-    return stated or found
+        raise Alos2TutError(problem, where=where)
 
 
 def _apart(
-    tables: Mapping[str, _Table], found: Mapping[str, _Patch], buffer_m: float, on_overlap: str, folder: Path
+    tables: _Tables, found: Mapping[str, _Patch], buffer_m: float, on_overlap: str, folder: Path
 ) -> dict[str, list[_Record]]:
     """The lines of each list, of which held-out ground is in no other."""
     lists = {split: [record for record, _ in table] for split, table in tables.items()}
@@ -509,24 +480,6 @@ def _apart(
 # --- the packed dataset
 
 
-@dataclass(frozen=True)
-class _Row:
-    """What a store got of a patch.
-
-    Attributes:
-        row: its row in the store.
-        valid, labelled: shares of the pixels.
-        counts: (C,) pixels of each class.
-        sums: of its steps, for the statistics.
-    """
-
-    row: int
-    valid: float
-    labelled: float
-    counts: NDArray[np.int64]
-    sums: tuple[int, int, int]
-
-
 def _pack(
     target: Path,
     content: dict[str, Any],
@@ -541,31 +494,45 @@ def _pack(
     # training patches that are not pretrained on come last
     extra = sorted(set(names["train"]) - set(names["pretrain"]), key=names["train"].index)
     stores = {"pretrain": names["pretrain"] + extra, "val": names["val"], "test": names["test"]}
-    kept = {name: found[name] for members in stores.values() for name in members}
     labelled = {name for split in ("train", "val", "test") for name in names[split]}
-    rows: dict[str, _Row] = {}
+    kept = {name: found[name] for members in stores.values() for name in members}
     for store, members in stores.items():
-        work = progress_bar(members, f"reading {store}", "patch", show=progress)
-        pixels = ((name, *_read_patch(kept[name], legend, rasters, name in labelled)) for name in work)
-        shape = (len(members), *kept[members[0]].band.shape)
-        rows |= _write_store(target, store, shape, pixels, len(legend))
+        count, side = len(members), kept[members[0]].band.shape[0]
+        stem, head = target / store, {"fortran_order": False}
+        with open(f"{stem}_db.npy", "wb") as db_file, open(f"{stem}_labels.npy", "wb") as label_file:
+            write_array_header_1_0(db_file, head | {"descr": "<i2", "shape": (count, 1, side, side)})
+            write_array_header_1_0(label_file, head | {"descr": "|u1", "shape": (count, side, side)})
+            for row, name in enumerate(progress_bar(members, f"reading {store}", "patch", show=progress)):
+                patch = kept[name]
+                steps, classes = _read_patch(patch, legend, rasters, name in labelled)
+                db_file.write(steps.tobytes())
+                label_file.write(classes.tobytes())
+                patch.row, patch.sums = row, step_sums(steps)
+                patch.valid, patch.labelled = float((steps != NO_DATA).mean()), float((classes != IGNORE).mean())
+                patch.counts = np.bincount(classes.ravel(), minlength=IGNORE + 1)[: len(legend)]
     products, places = _products(kept)
-    boxes = np.array([patch.box_deg for patch in kept.values()])
-    blocks = ground_blocks(boxes, content["settings"]["block_m"])
+    blocks = ground_blocks(np.array([patch.box_deg for patch in kept.values()]), content["settings"]["block_m"])
     ours = {
-        name: {
-            **places[name],
-            **our_columns(rows[name].row, block, rows[name].valid, rows[name].labelled, box),
-        }
-        for name, box, block in zip(kept, boxes, blocks, strict=True)
+        name: places[name] | our_columns(patch.row, block, patch.valid, patch.labelled, patch.box_deg)
+        for (name, patch), block in zip(kept.items(), blocks, strict=True)
     }
     for split, records in lists.items():
         table = [record | ours[record["FileName"]] for record in records]
         _write_table(target / f"{split}.csv", AUTHORS_COLUMNS + OUR_COLUMNS, table)
-    content["made_from"]["patches"] = _digest(kept.values())
-    content["products"] = products
-    content |= _described(target, names, rows, legend, next(iter(kept.values())))
-    write_json(target / "dataset.json", content)
+    digest = hashlib.sha256()
+    for band in (band for patch in kept.values() for band in (patch.band, patch.label) if band is not None):
+        digest.update(f"{band.source.name}:{sha256_file(band.source.path)};".encode())
+    content["made_from"]["patches"] = digest.hexdigest()
+    common = histogram(np.array([patch.counts for patch in kept.values()]), legend.names)
+    content |= {
+        "products": products,
+        "patch_px": next(iter(kept.values())).band.shape[0],
+        "balance": {"before": common, "after": common, "dropped": {}},
+    }
+    pixels = {split: np.sum([kept[name].counts for name in members], axis=0) for split, members in names.items()}
+    sums = [sum(column) for column in zip(*(kept[name].sums for name in names["pretrain"]), strict=True)]
+    counts = {split: len(members) for split, members in names.items()}
+    write_json(target / "dataset.json", content | describe_content(target, legend, counts, pixels, [sums]))
 
 
 def _read_patch(
@@ -611,33 +578,6 @@ def _pixels(band: RasterBand) -> NDArray[Any]:
     return values
 
 
-def _begin_array(file: BinaryIO, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
-    """The head of a file in NumPy's format, whose numbers come next."""
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-
-
-def _write_store(
-    target: Path,
-    store: str,
-    shape: tuple[int, int, int],
-    pixels: Iterable[tuple[str, NDArray[np.int16], NDArray[np.uint8]]],
-    classes: int,
-) -> dict[str, _Row]:
-    """The two arrays of a store, patch by patch."""
-    rows = {}
-    with open(target / f"{store}_db.npy", "wb") as db_file, open(target / f"{store}_labels.npy", "wb") as label_file:
-        _begin_array(db_file, np.int16, (shape[0], 1, *shape[1:]))
-        _begin_array(label_file, np.uint8, shape)
-        for row, (name, steps, labels) in enumerate(pixels):
-            db_file.write(steps.tobytes())
-            label_file.write(labels.tobytes())
-            counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)[:classes]
-            valid, labelled = ((array != none).mean() for array, none in ((steps, NO_DATA), (labels, IGNORE)))
-            rows[name] = _Row(row, float(valid), float(labelled), counts, step_sums(steps))
-    return rows
-
-
 def _products(kept: Mapping[str, _Patch]) -> tuple[list[dict[str, Any]], dict[str, _Record]]:
     """The products that the patches are of, as their names and places tell; and each patch's place in its product.
 
@@ -651,7 +591,7 @@ def _products(kept: Mapping[str, _Patch]) -> tuple[list[dict[str, Any]], dict[st
         name, row, col = found.groups() if (found := _NAME.fullmatch(stem)) else (stem, "0", "0")
         origin = patch.transform * Affine.translation(-int(col), -int(row))
         first, grid = products.setdefault(name, (patch, origin))
-        if patch.crs != first.crs or not _is_same_transform(grid, origin, patch.side):
+        if not _is_same_grid((first.crs, grid), (patch.crs, origin), patch.band.shape[0]):
             name, row, col = stem, "0", "0"
             products[name] = (patch, patch.transform)
         places[file_name] = {"Product": name, "PatchRow": row, "PatchCol": col}
@@ -660,33 +600,9 @@ def _products(kept: Mapping[str, _Patch]) -> tuple[list[dict[str, Any]], dict[st
             "name": name,
             "crs": patch.crs.to_string(),
             "transform": list(origin)[:6],
-            "spacing_m": list(_spacing_m(patch)),
+            "spacing_m": list(patch.spacing_m),
             "acquired": "-".join(filter(None, (patch.record[part] for part in ("Year", "Month", "Day")))) or None,
         }
         for name, (patch, origin) in products.items()
     ]
     return described, places
-
-
-def _digest(patches: Iterable[_Patch]) -> str:
-    """One hash of all files of patches and labels."""
-    digest = hashlib.sha256()
-    for patch in patches:
-        for band in filter(None, (patch.band, patch.label)):
-            digest.update(f"{band.source.name}:{sha256_file(band.source.path)};".encode())
-    return digest.hexdigest()
-
-
-def _described(
-    target: Path, names: Mapping[str, list[str]], rows: Mapping[str, _Row], legend: Legend, first: _Patch
-) -> dict[str, Any]:
-    """What ``dataset.json`` says of signal, classes and files."""
-    pixels = {split: np.sum([rows[name].counts for name in members], axis=0) for split, members in names.items()}
-    patches = {split: len(members) for split, members in names.items()}
-    sums = [sum(column) for column in zip(*(rows[name].sums for name in names["pretrain"]), strict=True)]
-    classes = histogram(np.array([row.counts for row in rows.values()]), legend.names)
-    return {
-        "patch_px": first.side,
-        "balance": {"before": classes, "after": classes, "dropped": {}},
-        **describe_content(target, legend, patches, pixels, [sums]),
-    }
