@@ -31,7 +31,7 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from ..core.artifacts import read_yaml
 from ..core.config import from_dict
@@ -79,8 +79,7 @@ class Legend:
 
     def colormap(self) -> dict[int, tuple[int, int, int, int]]:
         """Colour table of a class raster, for GDAL: index → RGBA; :data:`IGNORE` is transparent."""
-        table = {i: (*c.color, 255) for i, c in enumerate(self.classes)}
-        return table | {IGNORE: (0, 0, 0, 0)}
+        return {i: (*c.color, 255) for i, c in enumerate(self.classes)} | {IGNORE: (0, 0, 0, 0)}
 
     def to_classes(self, codes: NDArray[np.integer[Any]], *, where: str | Path = "labels") -> NDArray[np.uint8]:
         """Class indices for raw codes; negative codes mean "no label here".
@@ -106,10 +105,7 @@ class Legend:
         return classes
 
     def table(self, dtype: DTypeLike) -> NDArray[np.uint8]:
-        """Class indices of all codes that an integer type can hold, to look many up at once.
-
-        Args:
-            dtype: an integer type of one or two bytes.
+        """Class indices of all codes of an integer type of one or two bytes, to look many up at once.
 
         Returns:
             uint8 (256,) or (65536,): what :meth:`to_classes` gives, and :data:`UNKNOWN` where it would refuse; the
@@ -178,6 +174,13 @@ def _is_yaml_file(path: Path) -> bool:
 
 # --- what a file says
 
+
+def _three(values: list[int]) -> list[int]:
+    if len(values) != 3:
+        raise ValueError("a colour is three numbers: red, green and blue, each 0 to 255")
+    return values
+
+
 # strict: True is no code, and '3' is none
 _Byte = Annotated[int, Field(strict=True, ge=0, le=255)]
 _Text = Annotated[str, Field(strict=True, min_length=1)]
@@ -185,14 +188,14 @@ _Text = Annotated[str, Field(strict=True, min_length=1)]
 
 class _Class(BaseModel, extra="forbid"):
     name: _Text
-    color: Annotated[list[_Byte], Field(strict=True, min_length=3, max_length=3)]
+    color: Annotated[list[_Byte], Field(strict=True), AfterValidator(_three)]
     codes: Annotated[list[_Byte], Field(strict=True, min_length=1)] | None = None
     of: Annotated[list[_Text], Field(strict=True, min_length=1)] | None = None
 
 
 class _File(BaseModel, extra="forbid"):
     name: _Text
-    classes: Annotated[list[_Class], Field(strict=True, min_length=1, max_length=UNKNOWN)]
+    classes: Annotated[list[dict[Any, Any]], Field(strict=True, min_length=1, max_length=UNKNOWN)]
     source: Annotated[str, Field(strict=True)] = ""
     merges: _Text | None = None
     ignored: Annotated[list[Any], Field(strict=True)] = []
@@ -221,7 +224,8 @@ def _legend(content: Any, where: str, merged_by: tuple[str, ...] = ()) -> Legend
         return base.classes[base.names.index(given)].codes
 
     classes = []
-    for entry in file.classes:
+    for number, given in enumerate(file.classes):
+        entry = from_dict(_Class, given, where=f"{where}, class {quoted(given.get('name', number))}")
         members: list[Any] | None = getattr(entry, kind)
         if members is None or getattr(entry, other) is not None:
             why = "merges no other" if base is None else f"merges '{base.name}'"
@@ -232,7 +236,16 @@ def _legend(content: Any, where: str, merged_by: tuple[str, ...] = ()) -> Legend
     if base is not None:
         ignored = [*base.ignored, *(code for code in ignored if code not in base.ignored)]
     legend = Legend(file.name, file.source, tuple(classes), tuple(ignored))
-    _check(legend, base, where)
+    if names := _repeated(legend.names):
+        raise _error(f"class name used twice: {_listed(names)}", where)
+    named = [code for c in legend.classes for code in c.codes] + list(legend.ignored)
+    if base is not None and (twice := _classes_with(base, _repeated(named))):
+        raise _error(f"classes of '{base.name}' merged or ignored twice: {_listed(twice)}", where)
+    if repeated := _repeated(named):
+        raise _error(f"codes named twice: {repeated}", where)
+    if base is not None and (left := _classes_with(base, {c for b in base.classes for c in b.codes} - set(named))):
+        problem = f"classes of '{base.name}' neither merged nor ignored: {_listed(left)}"
+        raise _error(problem, where, "Name them in the 'of' of a class, or under 'ignored'.")
     return legend
 
 
@@ -250,20 +263,6 @@ def _base(name: str, where: str, merged_by: tuple[str, ...]) -> str:
     if Path(base).resolve() in [Path(file).resolve() for file in way]:
         raise _error(f"'merges' leads back to where it began: {' → '.join((*way, base))}", where)
     return base
-
-
-def _check(legend: Legend, base: Legend | None, where: str) -> None:
-    """Names and codes are there once; and of a legend that is merged, each class."""
-    if names := _repeated(legend.names):
-        raise _error(f"class name used twice: {_listed(names)}", where)
-    codes = [code for c in legend.classes for code in c.codes] + list(legend.ignored)
-    if base is not None and (twice := _classes_with(base, _repeated(codes))):
-        raise _error(f"classes of '{base.name}' merged or ignored twice: {_listed(twice)}", where)
-    if repeated := _repeated(codes):
-        raise _error(f"codes named twice: {repeated}", where)
-    if base is not None and (left := _classes_with(base, {c for b in base.classes for c in b.codes} - set(codes))):
-        problem = f"classes of '{base.name}' neither merged nor ignored: {_listed(left)}"
-        raise _error(problem, where, "Name them in the 'of' of a class, or under 'ignored'.")
 
 
 def _listed(names: Iterable[str]) -> str:
