@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import Alos2TutError
@@ -48,28 +48,29 @@ def cache_folder() -> Path:
 
 def describe_cache() -> str:
     """Where the cache is, and what each of its entries takes, as lines of text."""
-    sizes = {entry.name: _size(entry) for entry in _entries()}
+    sizes = {entry.name: size for entry in _entries() if (size := _size(entry))}
     lines = [f"{size / 2**20:10,.1f} MiB  {name}" for name, size in sizes.items()]
     total = f"{sum(sizes.values()) / 2**20:,.1f} MiB in {len(sizes)} unpacked archive{'s' if len(sizes) != 1 else ''}"
     return "\n".join([f"{cache_folder()}: {total}", *lines])
 
 
 def clear_cache() -> int:
-    """Remove all entries of the cache but those that another process is making just now; returns the bytes freed."""
+    """Remove all entries of the cache but those that another process is making just now; returns the bytes freed.
+
+    The locks stay: somebody may wait for one.
+    """
     freed = 0
     for entry in _entries():
-        size = _size(entry)
-        try:
-            with folder_lock(entry):
-                shutil.rmtree(entry, ignore_errors=True)
-        except Alos2TutError:  # somebody is at it
-            continue
-        freed += size
+        # if somebody is at it, that is no error
+        with suppress(Alos2TutError), folder_lock(entry):
+            freed += _size(entry)
+            for folder in entry.iterdir():
+                shutil.rmtree(folder, ignore_errors=True)
     return freed
 
 
-def _entries() -> Iterator[Path]:
-    yield from sorted(path for path in cache_folder().iterdir() if (path / "lock").is_file())
+def _entries() -> list[Path]:
+    return sorted(path for path in cache_folder().iterdir() if (path / "lock").is_file())
 
 
 def _size(folder: Path) -> int:

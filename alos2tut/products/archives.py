@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from ..core.artifacts import atomic_path, make_folder
+from ..core.artifacts import atomic_path
 from ..core.cache import cache_folder
 from ..core.errors import Alos2TutError
 from ..core.parallel import folder_lock
@@ -60,6 +60,10 @@ _TAR_ODDITIES = {
 _LEADS_OUT = re.compile(r"/|[A-Za-z]:|.*\\|(.*/)?\.\.(/|$)|.*\0|$", re.DOTALL)
 
 
+class DamageError(Alos2TutError):
+    """Bytes that are not as they should be, today and tomorrow."""
+
+
 @contextmanager
 def errors_named(where: str | Path) -> Iterator[None]:
     """Say of which file a parser or the system complains."""
@@ -67,14 +71,14 @@ def errors_named(where: str | Path) -> Iterator[None]:
         yield
     except _DAMAGE as error:
         reason = str(error) or type(error).__name__
-        raise Alos2TutError(f"is damaged or truncated ({reason})", where=where, remedy=_DOWNLOAD_AGAIN) from None
+        raise DamageError(f"is damaged or truncated ({reason})", where=where, remedy=_DOWNLOAD_AGAIN) from None
     except OSError as error:
         raise Alos2TutError(f"cannot be read ({error.strerror or error})", where=where) from None
 
 
 def truncated(where: str | Path, missing: int) -> Alos2TutError:
     """The error for a file that ends before it should."""
-    return Alos2TutError(f"is truncated: {missing:,} bytes are missing at its end", where=where, remedy=_DOWNLOAD_AGAIN)
+    return DamageError(f"is truncated: {missing:,} bytes are missing at its end", where=where, remedy=_DOWNLOAD_AGAIN)
 
 
 def container_of(path: Path) -> str | None:
@@ -134,8 +138,21 @@ def checked_entries(archive: Path, container: str) -> Iterator[tuple[str, Entry]
 # --- unpacking
 
 
+def unpacked_file(archive: Path, member: str) -> Path:
+    """A file of an archive in the cache, into which the archive is unpacked if it is not there.
+
+    Raises:
+        Alos2TutError: a member that is damaged; or an archive as a whole.
+    """
+    folder = unpacked(archive)
+    damage = folder / "damaged" / member
+    if damage.is_file():
+        raise DamageError(damage.read_text("utf-8"), where=f"{archive}/{member}", remedy=_DOWNLOAD_AGAIN)
+    return folder / "files" / member
+
+
 def unpacked(archive: Path) -> Path:
-    """The folder in the cache that holds the files of an archive by their full names; unpacked if it is not there.
+    """The folder in the cache with an archive's files, and what is wrong with damaged ones, by their full names.
 
     It is known by the archive's name, size and times, wherever that lies. Processes that need it wait for the one
     that unpacks; what that leaves when it is stopped is no such folder.
@@ -143,34 +160,38 @@ def unpacked(archive: Path) -> Path:
     facts = archive.stat()
     key = os.fsencode(f"{archive.name}:{facts.st_size}:{facts.st_mtime_ns}:{facts.st_ctime_ns}")
     name = re.sub(r"[^0-9A-Za-z._-]", "_", archive.name)[:80]
-    place = cache_folder() / f"{name}-{hashlib.sha256(key).hexdigest()[:16]}"
-    folder = place / "files"
-    if folder.is_dir():
-        return folder
-    with folder_lock(place, wait=True):
-        make_folder(place)  # whoever was waited for may have cleared the cache
-        if not folder.is_dir():
-            with atomic_path(folder) as temporary:
-                show = None if facts.st_size > _LONG_WORK_BYTES else False
-                for _ in progress_bar(_unpack(archive, temporary), f"unpacking {archive.name}", "MiB", show=show):
-                    pass
+    folder = cache_folder() / f"{name}-{hashlib.sha256(key).hexdigest()[:16]}" / "unpacked"
+    if not folder.is_dir():
+        with folder_lock(folder.parent, wait=True):
+            if not folder.is_dir():
+                with atomic_path(folder) as temporary:
+                    show = None if facts.st_size > _LONG_WORK_BYTES else False
+                    for _ in progress_bar(_unpack(archive, temporary), f"unpacking {archive.name}", "MiB", show=show):
+                        pass
     return folder
 
 
 def _unpack(archive: Path, folder: Path) -> Iterator[None]:
     """Unpack all files of an archive into a new folder, about a MiB for each that is asked for."""
-    folder.mkdir()
-    container = container_of(archive)
+    (folder / "files").mkdir(parents=True)
+    container = str(container_of(archive))
     if container == "zip":
         _check_room(archive, folder, sum(file.size for _, file in checked_entries(archive, container)))
-    for name, file in checked_entries(archive, str(container)):
+    for name, file in checked_entries(archive, container):
         _check_room(archive, folder, file.size)
-        target = folder / name
+        target, damage = folder / "files" / name, folder / "damaged" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(target, "xb") as handle:
-            for piece in _pieces(file, f"{archive}/{name}"):
-                handle.write(piece)
-                yield
+        try:
+            with open(target, "xb") as handle:
+                for piece in _pieces(file, f"{archive}/{name}"):
+                    handle.write(piece)
+                    yield
+        except DamageError as error:
+            if container != "zip":  # what follows is lost, too
+                raise
+            target.unlink()
+            damage.parent.mkdir(parents=True, exist_ok=True)
+            damage.write_text(error.problem, "utf-8")
 
 
 def _pieces(file: Entry, where: str) -> Iterator[bytes]:

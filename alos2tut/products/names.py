@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 from xml.etree import ElementTree
 
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, warn
+from .archives import DamageError
 from .metadata import POLARIZATIONS
 from .sources import Delivery, FileSource, find_files
 
@@ -94,10 +95,11 @@ class Found:
         return replace(self, matches={name: self.matches[name] for name in names})
 
     def images(self) -> dict[str, FileSource]:
-        """Image files by polarisation, in the usual order.
+        """Image files by polarisation, in the usual order; without damaged members of an archive, if others are left.
 
         Raises:
-            Alos2TutError: two files of one polarisation, unless the user named one of them.
+            Alos2TutError: two files of one polarisation, unless the user named one of them; one that is damaged, if the
+                user named it or there is no other.
         """
         by_pol: dict[str, str] = {}
         for name, match in self.matches.items():
@@ -111,7 +113,16 @@ class Found:
                     where=self.delivery.path,
                     remedy="Name the one you mean.",
                 )
-        return {pol: self.folder[by_pol[pol]] for pol in POLARIZATIONS if pol in by_pol}
+        images = {pol: self.folder[by_pol[pol]] for pol in POLARIZATIONS if pol in by_pol}
+        for pol, source in [*images.items()]:
+            try:
+                source.on_disk()
+            except DamageError as error:
+                if pol == self.named_polarization or len(images) == 1:
+                    raise
+                warn(str(error))
+                del images[pol]
+        return images
 
     def files(self, sources: Sequence[FileSource]) -> tuple[Path, ...]:
         """Files on disk whose content makes the product: the archive, or these."""
@@ -156,8 +167,6 @@ def find_product(path: str | Path) -> Found:
         names = ", ".join(sorted(f"{folder}/{identity}".lstrip("/") for folder, identity in products))
         raise Alos2TutError(f"holds {len(products)} products: {names}", where=path, remedy="Name a file of one.")
     (found,) = products.values()
-    # a compressed archive is unpacked once it is known to hold a product; what is damaged in it shows at once
-    next(iter(found.folder.values())).on_disk()
     return replace(found, named=found.matches.get(named or ""))
 
 

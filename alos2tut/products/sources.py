@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import Alos2TutError
-from .archives import checked_entries, container_of, errors_named, is_rubbish, truncated, unpacked
+from .archives import checked_entries, container_of, errors_named, is_rubbish, truncated, unpacked, unpacked_file
 
 
 class OpenFile:
@@ -97,12 +97,12 @@ class FileSource:
         """The file that holds the bytes; a compressed archive is unpacked for that, if it is not in the cache.
 
         Raises:
-            Alos2TutError: an archive that is damaged, or that does not fit onto the disk.
+            Alos2TutError: a damaged file or archive, or one that does not fit onto the disk.
         """
         if self.member is None or self.container:
             return self.path
         with errors_named(self.where):
-            return unpacked(self.path) / self.member
+            return unpacked_file(self.path, self.member)
 
     @property
     def gdal_path(self) -> str:
@@ -226,7 +226,7 @@ def _inside(path: Path, into: Path, archive: Path, files: Mapping[str, FileSourc
 def _archived_files(archive: Path, container: str) -> dict[str, FileSource]:
     """The files of an archive by their full name, once all that it states was checked."""
     if container == "tar.gz":  # to list it means to unpack it
-        folder = unpacked(archive)
+        folder = unpacked(archive) / "files"
         paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         return {name: FileSource(path.name, archive, path.stat().st_size, 0, name) for name, path in paths.items()}
     files = dict(checked_entries(archive, container))

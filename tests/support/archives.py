@@ -46,6 +46,14 @@ def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
     return path
 
 
+def with_wrong_byte(archive: Path, place: int = 1000) -> Path:
+    """The archive, damaged at one byte."""
+    data = bytearray(archive.read_bytes())
+    data[place] ^= 1
+    archive.write_bytes(data)
+    return archive
+
+
 def padded(content: bytes) -> bytes:
     return content + bytes(-len(content) % tarfile.BLOCKSIZE)
 

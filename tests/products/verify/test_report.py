@@ -14,18 +14,20 @@ import pytest
 import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
+from support.archives import with_wrong_byte
 from support.products import (
     ARCHIVES,
     UTM54,
     amplitudes,
     archived,
     complex_numbers,
+    with_gaps,
     write_ceos,
 )
 from support.properties import examples
 from support.reports import OPENING, check_of, wrong
 
-from alos2tut import Alos2TutError
+from alos2tut import Alos2TutError, Alos2TutWarning, open_product
 from alos2tut.cli import main
 from alos2tut.geometry import incidence_by_slant_range_deg
 from alos2tut.products import ceos_layout
@@ -177,6 +179,22 @@ def test_products_in_archives_agree(tmp_path, archive, inner):
     assert wrong(report) == set() and str(tmp_path) not in report.to_text()
     looked_at = {check.note for check in report.checks if check.name == "line numbers"}
     assert looked_at == {"48 lines were looked at"}
+
+
+def test_a_damaged_member_is_unreadable_and_the_others_are_read(capsys, tmp_path):
+    images = {"HH": amplitudes(), "HV": amplitudes(seed=1)}
+    folder = write_ceos(tmp_path / "product", images, "UBDR2.1GUD")
+    archive = archived(folder, tmp_path / "deflated.zip")
+    name = file_of(folder, "IMG-HV").name
+    with_wrong_byte(archive, archive.read_bytes().index(name.encode()) + 2000)
+    assert main(["verify", str(archive)]) == 1
+    assert re.search(f"unreadable +{name} +{name}: is damaged", capsys.readouterr().out)
+    with pytest.warns(Alos2TutWarning, match=f"deflated.zip/{name}: is damaged"):
+        product = open_product(archive)
+    np.testing.assert_array_equal(product.read_dn(), with_gaps(images["HH"]))
+    assert "image HV" in product.gaps
+    with pytest.raises(Alos2TutError, match=f"deflated.zip/{name}: is damaged .*Download it again"):
+        open_product(archive / name)
 
 
 # --- damage, one by one
