@@ -6,7 +6,6 @@ This is no test: the map covers training ground, too. It shows where to look.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +69,19 @@ def map_agreement(
     """
     source, paths = MapFile.open(map_path), label_files(labels)
     source.check_legend(legend)
-    _check_target(Path(difference_path), [source.path, *map(Path, paths)])
+    difference_path = Path(difference_path)
+    if difference_path.resolve() in {path.resolve() for path in (source.path, *map(Path, paths))}:
+        raise Alos2TutError("is what is to be compared", where=difference_path, remedy="Name another file to write.")
+    # pixels by class of the label (rows) and of the map, where no label is in the last row
+    matrix = np.zeros((len(legend) + 1, len(legend)), dtype=np.int64)
     with LabelMap(paths, legend) as label_map:
         touching = label_map.touching(source.grid.crs, source.grid.transform, source.shape)
         if not touching:
             remedy = "Give the label rasters of this ground."
             raise Alos2TutError("no label raster lies where the map is", where=source.path, remedy=remedy)
-        found = _Comparison(source, label_map, np.zeros((len(legend), len(legend)), dtype=np.int64))
         write_cog(
             difference_path,
-            found.differences(progress),
+            _differences(source, label_map, matrix, progress),
             shape=source.shape,
             dtype="uint8",
             crs=source.grid.crs,
@@ -90,44 +92,47 @@ def map_agreement(
             description="class of the label where map and labels differ",
             resampling="mode",
         )
-    return _report(found, legend, touching) | {"difference": Path(difference_path).name}
+    scores, names = scores_from_confusion(matrix[:-1]), legend.names
+    return {
+        "reading": _READING,
+        "map": source.path.name,
+        "difference": difference_path.name,
+        "labels": [Path(path).name for path in touching],
+        "legend": legend.name,
+        "classes": names,
+        "simulated": {"yes": True, "no": False}.get(source.tags.get("SIMULATED", "")),
+        "pixels": {
+            "mapped": int(matrix.sum()),
+            "compared": scores["pixels"],
+            "agreeing": int(np.trace(matrix)),
+        },
+        **{name: scores[name] for name in ("pixel_accuracy", "miou", "macc")},
+        "absent": [names[index] for index in scores["absent"]],
+        "per_class": dict(zip(names, scores["per_class"], strict=True)),
+        "confusion_matrix": matrix[:-1].tolist(),
+    }
 
 
-def _check_target(target: Path, sources: Sequence[Path]) -> None:
-    if target.resolve() in {path.resolve() for path in sources}:
-        raise Alos2TutError("is what is to be compared", where=target, remedy="Name another file to write.")
-
-
-@dataclass
-class _Comparison:
-    """A map and labels while they are compared."""
-
-    source: MapFile
-    labels: LabelMap
-    #: pixels by class of the label (rows) and of the map (columns)
-    matrix: NDArray[np.int64]
-    mapped: int = 0
-
-    def differences(self, progress: bool | None) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
-        """Rows of the map of differences from top to bottom; they are counted on the way."""
-        classes, grid, (height, width) = len(self.matrix), self.source.grid, self.source.shape
-        strips, count = self.source.class_strips(classes), -(-height // STRIP_ROWS)
-        for first, mapped in progress_bar(strips, "comparing", "strip", total=count, show=progress):
-            labelled = self.labels.classes_on(grid.crs, grid.transform, mapped.shape, offset=(first, 0))
-            is_mapped = mapped != IGNORE
-            compared = is_mapped & (labelled != IGNORE)
-            pairs = labelled[compared].astype(np.intp) * classes + mapped[compared]
-            self.matrix += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-            self.mapped += int(np.count_nonzero(is_mapped))
-            differing = np.where(labelled == mapped, np.uint8(AGREES), labelled)
-            yield Window(0, first, width, len(mapped)), np.where(compared, differing, np.uint8(IGNORE))
-        # raised before the file takes its name
-        if not self.matrix.any():
-            raise Alos2TutError(
-                f"of its {self.mapped:,} mapped pixels none has a label",
-                where=self.source.path,
-                remedy="Give the label rasters of this ground.",
-            )
+def _differences(
+    source: MapFile, labels: LabelMap, matrix: NDArray[np.int64], progress: bool | None
+) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+    """Rows of the map of differences from top to bottom; on the way their pixels are added to the matrix."""
+    grid, (height, width), classes = source.grid, source.shape, matrix.shape[1]
+    strips, count = source.class_strips(classes), -(-height // STRIP_ROWS)
+    for first, mapped in progress_bar(strips, "comparing", "strip", total=count, show=progress):
+        labelled = labels.classes_on(grid.crs, grid.transform, mapped.shape, offset=(first, 0))
+        is_mapped = mapped != IGNORE
+        pairs = np.minimum(labelled, classes)[is_mapped].astype(np.intp) * classes + mapped[is_mapped]
+        matrix += np.bincount(pairs, minlength=matrix.size).reshape(matrix.shape)
+        differing = np.where(labelled == mapped, np.uint8(AGREES), labelled)
+        yield Window(0, first, width, len(mapped)), np.where(is_mapped, differing, np.uint8(IGNORE))
+    # raised before the file takes its name
+    if not matrix[:-1].any():
+        raise Alos2TutError(
+            f"of its {matrix.sum():,} mapped pixels none has a label",
+            where=source.path,
+            remedy="Give the label rasters of this ground.",
+        )
 
 
 def _tags(source: MapFile, legend: Legend, labels: Sequence[str]) -> dict[str, str]:
@@ -146,25 +151,3 @@ def _tags(source: MapFile, legend: Legend, labels: Sequence[str]) -> dict[str, s
         "LABELS": ", ".join(Path(path).name for path in labels),
         "SOFTWARE": f"alos2tut {__version__}",
     }  # fmt: skip
-
-
-def _report(found: _Comparison, legend: Legend, labels: Sequence[str]) -> dict[str, Any]:
-    """What :func:`map_agreement` returns, without the name of the file that it wrote."""
-    scores, names = scores_from_confusion(found.matrix), legend.names
-    return {
-        "reading": _READING,
-        "map": found.source.path.name,
-        "labels": [Path(path).name for path in labels],
-        "legend": legend.name,
-        "classes": names,
-        "simulated": {"yes": True, "no": False}.get(found.source.tags.get("SIMULATED", "")),
-        "pixels": {
-            "mapped": found.mapped,
-            "compared": scores["pixels"],
-            "agreeing": int(np.trace(found.matrix)),
-        },
-        **{name: scores[name] for name in ("pixel_accuracy", "miou", "macc")},
-        "absent": [names[index] for index in scores["absent"]],
-        "per_class": dict(zip(names, scores["per_class"], strict=True)),
-        "confusion_matrix": found.matrix.tolist(),
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -44,24 +44,19 @@ def map_file(out_path: str | Path, name: str) -> Path:
 
 @dataclass(frozen=True)
 class MapFile:
-    """A raster that :func:`alos2tut.map_scene` or :func:`.map_agreement` wrote; pixels are unread.
-
-    Attributes:
-        path: the file.
-        band: its pixels, uint8.
-        grid: where they lie.
-        tags: what it says of itself.
-        colors: colour table, value → (red, green, blue, opacity), 0 to 255; empty where there is none.
-        scale: what a number is to be multiplied by.
-        description: what the band is, in words; may be empty.
-    """
+    """A raster that :func:`alos2tut.map_scene` or :func:`.map_agreement` wrote; pixels are unread."""
 
     path: Path
-    band: RasterBand = field(repr=False)
+    #: pixels, uint8
+    band: RasterBand
     grid: MapGrid
-    tags: Mapping[str, str] = field(repr=False)
-    colors: Mapping[int, tuple[int, int, int, int]] = field(repr=False)
+    #: what it says of itself
+    tags: Mapping[str, str]
+    #: from values to (red, green, blue, opacity), 0 to 255; empty where there is no colour table
+    colors: Mapping[int, tuple[int, int, int, int]]
+    #: what a number is to be multiplied by
     scale: float
+    #: what the band is, in words; may be empty
     description: str
 
     @classmethod
@@ -115,9 +110,6 @@ class MapFile:
     def class_strips(self, classes: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Class indices from top to bottom in strips of whole rows.
 
-        Args:
-            classes: how many there are.
-
         Yields:
             The first row, and uint8 (rows, columns): 0…classes−1, or :data:`alos2tut.dataset.legend.IGNORE`.
 
@@ -135,15 +127,11 @@ class MapFile:
 
 @dataclass(frozen=True)
 class Orientation:
-    """How the pixels of a grid lie on the ground around one of its places.
+    """How the pixels of a grid lie on the ground around one of its places."""
 
-    Attributes:
-        spacing_m: metres on the ground per pixel, (rows, columns).
-        north_deg: where north is in a picture of the grid, in degrees clockwise from its upper edge; None where the
-            coordinate system leads to no place on Earth.
-    """
-
+    #: metres on the ground per pixel, (rows, columns)
     spacing_m: tuple[float, float]
+    #: of north in a picture of the grid, clockwise from its upper edge; None where the grid leads to no place on Earth
     north_deg: float | None
 
 

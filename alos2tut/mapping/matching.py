@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from affine import Affine
@@ -16,6 +16,7 @@ from ..core.errors import Alos2TutError, warn
 from ..dataset.encoding import same_spacing
 from ..products.product import Product
 from ..products.reading import FloatArray
+from .config import MapConfig
 
 #: pixels along a side, as many as a raster may have that this package reads
 _LARGEST_SIDE = 2**17
@@ -25,18 +26,13 @@ _GROUP_ROWS, _GROUP_PX = 128, 2**22
 
 @dataclass(frozen=True)
 class MatchedProduct:
-    """A product, read on the pixels that a segmenter knows.
-
-    Attributes:
-        product: where pixels come from.
-        polarization: the channel.
-        quantity: what is read, converted by incidence angles if it is not the product's own.
-        pixels: pixels of the product along a side of one of ours, (rows, columns); whole numbers are looks.
-    """
+    """A product, read on the pixels that a segmenter knows."""
 
     product: Product
     polarization: str
+    #: what is read, converted by incidence angles if it is not the product's own
     quantity: str
+    #: pixels of the product along a side of one of ours, (rows, columns); whole numbers are looks
     pixels: tuple[float, float]
 
     @property
@@ -53,15 +49,8 @@ class MatchedProduct:
         """From (column, row), pixel corners, to coordinates in the product's CRS."""
         return self.product.transform * Affine.scale(self.pixels[1], self.pixels[0])
 
-    @property
-    def is_resampled(self) -> bool:
-        """Whether our pixels cut those of the product."""
-        return not all(float(n).is_integer() for n in self.pixels)
-
     def db_from(self, first: int, rows: int) -> Iterator[FloatArray]:
-        """dB from a row of ours down to the last one, in blocks.
-
-        A pixel comes out the same, to the last bit, in whatever block it lies.
+        """dB from a row of ours down to the last one, in blocks, in whichever a pixel comes out the same to the bit.
 
         Args:
             first: the row to begin at.
@@ -73,34 +62,29 @@ class MatchedProduct:
         Raises:
             Alos2TutError: damaged pixels.
         """
-        if self.is_resampled:
+        if not all(float(n).is_integer() for n in self.pixels):
             yield from self._resampled_from(first)
             return
-        looks = (int(self.pixels[0]), int(self.pixels[1]))
-        top = first * looks[0]
+        down, across = map(int, self.pixels)
+        yield from self._blocks("db", first * down, looks=(down, across), rows=rows)
+
+    def _blocks(self, unit: Literal["db", "power"], top: int, **given: Any) -> Iterator[FloatArray]:
+        """Blocks of the product from one of its rows on."""
         window = (top, 0, self.product.shape[0] - top, self.product.shape[1])
-        given = {"polarization": self.polarization, "looks": looks, "quantity": self.quantity}
-        for _, block in self.product.blocks("db", window=window, rows=rows, **given):  # type: ignore[arg-type]
-            yield block
+        own: dict[str, Any] = {"window": window, "polarization": self.polarization, "quantity": self.quantity}
+        return (block for _, block in self.product.blocks(unit, **own, **given))
 
     def _resampled_from(self, first: int) -> Iterator[FloatArray]:
         """As :meth:`db_from`, by areas; rows are worked on in groups that lie the same wherever reading begins."""
         (height, width), (down, across) = self.product.shape, self.pixels
-        # the same for a product wherever reading begins
         group = int(min(max(_GROUP_PX // (down * width), 1), _GROUP_ROWS))
         starts = range(first // group * group, self.shape[0], group)
         edges = [np.minimum(np.arange(s, min(s + group, self.shape[0]) + 1) * down, height) for s in starts]
         cols = np.minimum(np.arange(self.shape[1] + 1) * across, width)
         top = int(edges[0][0])
-        blocks = self.product.blocks(
-            "power",
-            window=(top, 0, height - top, width),
-            polarization=self.polarization,
-            quantity=self.quantity,
-            rows=max(1, math.ceil(group * down)),
-        )
+        blocks = self._blocks("power", top, rows=max(1, math.ceil(group * down)))
         spans = [(int(e[0]) - top, math.ceil(e[-1]) - top) for e in edges]
-        for start, e, power in zip(starts, edges, sliding((block for _, block in blocks), spans), strict=True):
+        for start, e, power in zip(starts, edges, sliding(blocks, spans), strict=True):
             db = radiometry.to_db(radiometry.area_means(power, e - int(e[0]), cols)).astype(np.float32)
             yield db[max(first - start, 0) :]
 
@@ -124,18 +108,13 @@ def sliding(blocks: Iterable[NDArray[Any]], spans: Iterable[tuple[int, int]]) ->
         yield kept[: last - first]
 
 
-def match(
-    product: Product, segmenter: Any, *, polarization: str | None, convert: bool, allow_other_signal: bool
-) -> MatchedProduct:
+def match(product: Product, segmenter: Any, config: MapConfig) -> MatchedProduct:
     """What of a product is read for a segmenter, and how.
 
     Args:
         product: what is to be mapped.
         segmenter: has ``signal``: quantity, polarizations and spacing_m of what it was trained on.
-        polarization: the channel to read; None: the one trained on.
-        convert: turn another quantity into the one trained on by incidence angles, and average over areas where no
-            number of looks leads to the pixel size trained on.
-        allow_other_signal: read another quantity or polarisation as it is, with a warning.
+        config: ``polarization``, ``convert`` and ``allow_other_signal`` are what counts.
 
     Raises:
         Alos2TutError: another quantity or pixel size and not ``convert``, another polarisation and not
@@ -146,22 +125,22 @@ def match(
     if len(signal["polarizations"]) != 1:
         channels = ", ".join(signal["polarizations"])
         raise Alos2TutError(f"the segmenter reads {channels} at once, a map is made of one", where="segmenter")
-    trained = signal["polarizations"][0]
-    quantity = signal["quantity"] if convert and product.is_converted(signal["quantity"]) else product.quantity
+    trained, polarization = signal["polarizations"][0], config.polarization
+    quantity = signal["quantity"] if config.convert and product.is_converted(signal["quantity"]) else product.quantity
     if polarization is None:
-        is_other = allow_other_signal and trained not in product.polarizations
+        is_other = config.allow_other_signal and trained not in product.polarizations
         polarization = product.choose_polarization(None if is_other else trained)
     problems = []
     if quantity != signal["quantity"]:
         problems.append(f"is {quantity}, the segmenter was trained on {signal['quantity']}")
     if polarization != trained:
         problems.append(f"polarisation {polarization} is asked for, the segmenter was trained on {trained}")
-    if problems and not allow_other_signal:
+    if problems and not config.allow_other_signal:
         remedy = "Train on data like these; or convert a quantity (convert); or take it as it is (allow_other_signal)."
         raise Alos2TutError("; ".join(problems), where=product.path, remedy=remedy)
     for problem in problems:
         warn(f"{product.path}: {problem}.")
-    pixels = _matching_pixels(product, signal["spacing_m"], convert)
+    pixels = _matching_pixels(product, signal["spacing_m"], config.convert)
     return MatchedProduct(product, product.choose_polarization(polarization), quantity, pixels)
 
 

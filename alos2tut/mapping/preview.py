@@ -33,14 +33,13 @@ TRANSPARENT = (0.0, 0.0, 0.0, 0.0)
 
 
 def preview(map_path: str | Path, *, max_px: int = 1600) -> Figure:
-    """A picture of a map that stands alone: classes, legend, scale, north and where it is from; in little memory.
+    """A picture of a map that stands alone: classes, legend, scale, north and where it is from.
 
-    All of it is taken from the file: its tags, colour table and scale. So the rasters of probability, entropy and
-    differences can be drawn, too. The figure is not one of pyplot: a notebook shows it only where it is asked for, and
-    threads may draw.
+    All of it is taken from the file: its tags, colour table and scale. The figure is not one of pyplot: a notebook
+    shows it only where it is asked for, and threads may draw.
 
     Args:
-        map_path: a raster that :func:`alos2tut.map_scene` or :func:`alos2tut.mapping.agreement.map_agreement` wrote.
+        map_path: any raster that :func:`alos2tut.map_scene` or :func:`alos2tut.mapping.agreement.map_agreement` wrote.
         max_px: pixels of the drawn map along its longer side at most; it is taken from the overviews.
 
     Raises:
@@ -53,14 +52,16 @@ def preview(map_path: str | Path, *, max_px: int = 1600) -> Figure:
     if not source.colors and source.scale == 1:
         raise Alos2TutError("has neither a colour table nor a scale: it is no map of this package", where=map_path)
     pixels = source.band.thumbnail(int(max_px))
-    height, width = source.shape
-    lies, footnote = orientation(source.grid, height / 2, width / 2), _preview_footnote(source)
-    nothing = [no_data_key(source.tags.get("NO_DATA", "no data"))] if (pixels == IGNORE).any() else []
+    handles, footnote = [], _preview_footnote(source)
     if source.colors:
-        fig = _preview_figure(source, pixels, lies, [*color_keys(_named_colors(source, pixels)), *nothing])
-    else:
-        fig = _preview_figure(source, pixels, lies, [])
-        footnote += "".join(f"  ·  hatched: {key.get_label()}" for key in nothing)
+        values = [value for value in np.unique(pixels).tolist() if value != IGNORE and value in source.colors]
+        names = source.names
+        handles = color_keys((names.get(v, f"value {v}"), np.array(source.colors[v]) / 255) for v in values)
+    if (pixels == IGNORE).any():
+        nothing = source.tags.get("NO_DATA", "no data")
+        handles += [no_data_key(nothing)] if source.colors else []
+        footnote += "" if source.colors else f"  ·  hatched: {nothing}"
+    fig = _preview_figure(source, pixels, handles)
     inches = fig.get_figwidth()
     # the layout gives titles their height, but no width
     title = "\n".join(textwrap.fill(line, int(inches * 10)) for line in _preview_title(source))
@@ -70,10 +71,11 @@ def preview(map_path: str | Path, *, max_px: int = 1600) -> Figure:
     return fig
 
 
-def _preview_figure(source: MapFile, pixels: NDArray[np.uint8], lies: Orientation, handles: Sequence[Artist]) -> Figure:
+def _preview_figure(source: MapFile, pixels: NDArray[np.uint8], handles: Sequence[Artist]) -> Figure:
     """The map with its key, or, where there is none, with a colour bar, in a figure that has room for both."""
     height, width = source.shape
-    inches = np.array((height * lies.spacing_m[0], width * lies.spacing_m[1]))
+    lies = orientation(source.grid, height / 2, width / 2)
+    inches = np.array(source.shape) * lies.spacing_m
     tall, wide = np.maximum(inches * _PREVIEW_INCHES / inches.max(), (2.6, 3.6)).tolist()
     columns = math.ceil(len(handles) * _KEY_INCHES / tall)
     key = columns * (0.65 + 0.078 * max([len(str(handle.get_label())) for handle in handles], default=0))
@@ -88,12 +90,6 @@ def _preview_figure(source: MapFile, pixels: NDArray[np.uint8], lies: Orientatio
         ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, frameon=False,
                   fontsize=9, ncols=columns)  # fmt: skip
     return fig
-
-
-def _named_colors(source: MapFile, pixels: NDArray[np.uint8]) -> list[tuple[str, Any]]:
-    """The values that occur, by what they mean, and their colours."""
-    values = [value for value in np.unique(pixels).tolist() if value != IGNORE and value in source.colors]
-    return [(source.names.get(value, f"value {value}"), np.array(source.colors[value]) / 255) for value in values]
 
 
 def _draw_raster(ax: Axes, source: MapFile, pixels: NDArray[np.uint8]) -> None:
@@ -136,11 +132,7 @@ def _preview_footnote(source: MapFile) -> str:
 
 
 def round_length_m(width_m: float) -> float:
-    """The longest of 1, 2, 5, 10, 20, … metres (or their decimal parts) that a scale bar may have on so wide a map.
-
-    Args:
-        width_m: of the map on the ground, more than 0.
-    """
+    """The longest of 1, 2, 5, 10, 20, … metres (or their decimal parts) that a scale bar may have on so wide a map."""
     most = _BAR_SHARE * width_m
     decade = 10.0 ** math.floor(math.log10(most))
     # rounding must not make a whole number miss itself
@@ -158,15 +150,12 @@ def draw_frame(ax: Axes, window: PixelWindow, lies: Orientation, *, with_scale: 
     if not with_scale:
         return
     length_m = round_length_m(width * lies.spacing_m[1])
-    _draw_bar(ax, col, length_m / lies.spacing_m[1], _length_text(length_m))
+    text = f"{length_m / 1000:,.10g} km" if length_m >= 1000 else f"{length_m:.10g} m"
+    _draw_bar(ax, col, length_m / lies.spacing_m[1], text)
     if lies.north_deg is not None:
         # below a narrow map there is no room beside the bar
         is_narrow = height * lies.spacing_m[0] > _NARROW * width * lies.spacing_m[1]
         _draw_north(ax, lies.north_deg, below_points=40 if is_narrow else 22)
-
-
-def _length_text(length_m: float) -> str:
-    return f"{length_m / 1000:,.10g} km" if length_m >= 1000 else f"{length_m:.10g} m"
 
 
 def _points_from(ax: Axes, corner: tuple[float, float]) -> Transform:

@@ -43,11 +43,9 @@ if TYPE_CHECKING:
 
 #: probability and entropy are stored in steps of 1/250
 STEPS = 250
-#: rows of tiles that a worker is given at once, if there are as many: each run costs the row above it once more; fewer
-#: where nobody knows how many workers there are
+#: rows of tiles that a worker is given at once, at most, since each run costs the row above it once more; fewer where
+#: nobody knows how many workers there are
 _MOST_ROWS, _FEW_ROWS = 16, 4
-
-Layers = dict[str, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -74,15 +72,11 @@ def weights_hash(model: Segmenter) -> str:
     return digest.hexdigest()
 
 
-# --- rows of tiles ----------------------------------------------------------------------------------------------------
-
-
 @torch.inference_mode()
-def _mapped_rows(plan: MapPlan, model: Any, rows: tuple[int, int]) -> Iterator[tuple[int, Layers]]:
-    """A run of rows of tiles (first, last exclusive), and what the image rows that each finishes show.
-
-    ``model`` is in evaluation mode; nothing of it is changed.
-    """
+def _mapped_rows(
+    plan: MapPlan, model: Any, rows: tuple[int, int]
+) -> Iterator[tuple[int, dict[str, NDArray[np.uint8]]]]:
+    """A run of rows of tiles (first, last exclusive), and what the image rows that each finishes show."""
 
     def predict(tiles: Tensor) -> Tensor:
         x, _ = standardize(tiles, model.statistics)
@@ -106,7 +100,7 @@ def _mapped_rows(plan: MapPlan, model: Any, rows: tuple[int, int]) -> Iterator[t
 
 def _probabilities(model: Any, x: Tensor, classes: int) -> Tensor:
     try:
-        logits = model(x)
+        logits: Tensor = model(x)
     except RuntimeError as error:
         problem = f"cannot work on tiles {tuple(x.shape)} on {x.device} ({str(error).splitlines()[0]})"
         remedy = "If memory is short, take a smaller batch_size."
@@ -114,8 +108,7 @@ def _probabilities(model: Any, x: Tensor, classes: int) -> Tensor:
     if logits.shape != (len(x), classes, *x.shape[2:]):
         problem = f"makes {tuple(logits.shape)} of {tuple(x.shape)}, not logits of {classes} classes for every pixel"
         raise Alos2TutError(problem, where="segmenter")
-    probabilities: Tensor = logits.float().softmax(dim=1)
-    return probabilities
+    return logits.float().softmax(dim=1)
 
 
 def _stored_rows(plan: MapPlan, first: int) -> Iterator[NDArray[np.int16]]:
@@ -129,7 +122,7 @@ def _stored_rows(plan: MapPlan, first: int) -> Iterator[NDArray[np.int16]]:
         yield stored
 
 
-def _layers(plan: MapPlan, probability: Tensor, valid: NDArray[np.bool_]) -> Layers:
+def _layers(plan: MapPlan, probability: Tensor, valid: NDArray[np.bool_]) -> dict[str, NDArray[np.uint8]]:
     """Class, confidence and entropy (rows, columns) uint8 of probabilities (classes, rows, columns)."""
     most, classes = probability.max(dim=0)
     if not bool(torch.isfinite(most).all()):
@@ -143,9 +136,6 @@ def _layers(plan: MapPlan, probability: Tensor, valid: NDArray[np.bool_]) -> Lay
         layers["entropy"] = (share * STEPS).round().clamp(0, STEPS)
     found = {name: values.to(torch.uint8).cpu().numpy() for name, values in layers.items()}
     return {name: np.where(valid, values, np.uint8(IGNORE)) for name, values in found.items()}
-
-
-# --- who does it ------------------------------------------------------------------------------------------------------
 
 
 class DeviceExecutor(ThreadPoolExecutor):
@@ -197,14 +187,13 @@ def _on_own_device(model: Any) -> Any:
 
 
 def map_missing(kept: KeptRows, segmenter: Any, model: Any, executor: Executor | None, progress: bool | None) -> None:
-    """Map the rows of tiles that are not there yet.
+    """Map the rows of tiles that are not kept yet, on an executor or (None) in this thread.
 
     Args:
         kept: where they are kept.
         segmenter: what was given: a path, which other processes load for themselves, or ``model``.
         model: what it is, in evaluation mode.
-        executor: who does the work; None: this thread.
-        progress: show a bar; None: only where someone watches.
+        executor, progress: as for :func:`alos2tut.map_scene`.
 
     Raises:
         Alos2TutError: the segmenter does not work, or the executor does not.
@@ -233,7 +222,7 @@ def _finished(
     # threads of this process need nothing to be loaded, processes of this machine share its cores
     by_file = isinstance(segmenter, (str, Path)) and not isinstance(executor, ThreadPoolExecutor)
     threads = max(1, cores() // size) if size is not None and isinstance(executor, ProcessPoolExecutor) else None
-    job = _Job(kept, None if by_file else model, str(Path(segmenter).absolute()) if by_file else "", threads)
+    job = _Job(kept, Path(segmenter).absolute() if by_file else model, threads)
     try:
         for _, done in as_completed(executor, job, parts):
             yield from done
@@ -262,11 +251,10 @@ def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class _Job:
-    """A run of rows by a worker, which is given a segmenter, or its file and what it was when we read it."""
+    """A run of rows by a worker, which is given a segmenter, or the path of one that is as it was when we read it."""
 
     kept: KeptRows
     segmenter: Any
-    path: str
     #: of torch; None: as it is
     threads: int | None
 
@@ -274,21 +262,17 @@ class _Job:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         model = self.segmenter
-        if self.path:
-            assert self.kept.made_from is not None
-            model = _loaded(self.path, self.kept.made_from["segmenter"])
+        if isinstance(model, Path) and self.kept.made_from:
+            model = _loaded(model, self.kept.made_from["segmenter"])
         return list(_keep(self.kept, _on_own_device(model), rows))
 
 
 @lru_cache(maxsize=1)
-def _loaded(path: str, wanted: str) -> Any:
+def _loaded(path: Path, wanted: str) -> Any:
     model = load_on_best_device(path)
     if weights_hash(model) != wanted:
         raise Alos2TutError("has changed since mapping began", where=path, remedy="Map again.")
     return model
-
-
-# --- what is kept until all is done -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -299,8 +283,7 @@ class KeptRows:
     plan: MapPlan
     made_from: dict[str, Any] | None
 
-    def path(self, row: int) -> Path:
-        """The file of a row of tiles."""
+    def _path(self, row: int) -> Path:
         return self.folder / f"row-{row:05d}.npz"
 
     def missing(self) -> list[int]:
@@ -308,31 +291,28 @@ class KeptRows:
         return [row for row in range(len(self.plan.grid.tops)) if not self._is_whole(row)]
 
     def _is_whole(self, row: int) -> bool:
+        first, last = self.plan.grid.finished(row)
+        shape = last - first, self.plan.grid.shape[1]
         try:
-            return all(self.read(row, name).shape == self._shape(row) for name in self.plan.names)
+            return all(self._read(row, name).shape == shape for name in self.plan.names)
         except Exception:
             # zip, zlib and NumPy complain of damaged bytes in a dozen ways
             return False
 
-    def _shape(self, row: int) -> tuple[int, int]:
-        first, last = self.plan.grid.finished(row)
-        return last - first, self.plan.grid.shape[1]
-
-    def read(self, row: int, name: str) -> NDArray[np.uint8]:
-        """A layer of what a row of tiles finished."""
-        with np.load(self.path(row), allow_pickle=False) as layers:
+    def _read(self, row: int, name: str) -> NDArray[np.uint8]:
+        with np.load(self._path(row), allow_pickle=False) as layers:
             layer: NDArray[np.uint8] = layers[name]
         return layer
 
-    def write(self, row: int, layers: Layers) -> None:
+    def write(self, row: int, layers: dict[str, NDArray[np.uint8]]) -> None:
         """Keep what a row of tiles finished."""
-        with atomic_path(self.path(row)) as temporary, open(temporary, "wb") as file:
+        with atomic_path(self._path(row)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **layers)
 
     def layer(self, name: str) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
         """A whole layer from top to bottom."""
         for row, top in enumerate(self.plan.grid.tops):
-            values = self.read(row, name)
+            values = self._read(row, name)
             yield Window(0, top, values.shape[1], values.shape[0]), values
 
 

@@ -64,13 +64,11 @@ def map_scene(
         segmenter: a loaded segmenter, which stays on its device, or its file or folder, which goes to a GPU if there is
             one. Anything will do that maps standardised dB (B, 1, H, W) to logits (B, classes, H, W) and has
             ``image_px``, ``statistics``, ``legend`` and ``signal``; but only what :func:`alos2tut.load_segmenter` gives
-            is known again, maps by others always begin anew. A module in training mode is copied, and the copy put into
-            evaluation mode.
-        out_path: the GeoTIFF to write (whole or not at all); it has the legend's colour table, 255 for no data, the
-            class names and what it was made from as tags, and overviews. Other files are named like it:
+            is known again. Of a module in training mode a copy is used, in evaluation mode.
+        out_path: the GeoTIFF to write (whole or not at all), with colour table, 255 for no data, overviews, and tags of
+            class names and of what it was made from. Other files are named like it, by
             :func:`alos2tut.mapping.files.map_file`.
-        config: all else: see :class:`alos2tut.mapping.config.MapConfig`. The agreement with its labels goes to
-            ``<stem>_agreement.json`` and ``<stem>_difference.tif`` (:func:`alos2tut.mapping.agreement.map_agreement`).
+        config: all else; the agreement with its labels is :func:`alos2tut.mapping.agreement.map_agreement`'s.
         executor: who does the work, on machines that see the same files: processes of
             :func:`alos2tut.core.parallel.process_pool`, devices of :class:`alos2tut.mapping.rows.DeviceExecutor`, or
             any other, as Dask's or MPI's. Other processes load the segmenter for themselves, if it is given by its
@@ -86,8 +84,11 @@ def map_scene(
             something else, or whose folder is missing, labels that do not lie there, damaged pixels, a full disk, or a
             segmenter that gives no numbers.
     """
+    if not isinstance(config, MapConfig):
+        remedy = 'Give what load_config("map") gives.'
+        raise Alos2TutError(f"a {type(config).__name__} is no MapConfig", where="config", remedy=remedy)
     product = product if isinstance(product, Product) else open_product(product)
-    out_path = check_out_path(out_path, product)
+    out_path = _checked_out_path(out_path, product)
     if config.preview and find_spec("matplotlib") is None:
         remedy = 'Install it (pip install "alos2tut[notebooks]"), or do without (preview).'
         raise Alos2TutError("a preview needs matplotlib, which is not installed", where="preview", remedy=remedy)
@@ -117,7 +118,7 @@ def map_scene(
     return out_path
 
 
-def check_out_path(out_path: str | Path, product: Product) -> Path:
+def _checked_out_path(out_path: str | Path, product: Product) -> Path:
     """The path of a map, unless the map cannot or must not go there, which is refused before any work."""
     if not isinstance(out_path, (str, Path)):
         raise Alos2TutError(f"{out_path!r} is no path", where="out_path", remedy="Name the file to write.")
@@ -139,27 +140,17 @@ def check_out_path(out_path: str | Path, product: Product) -> Path:
 def _ready(segmenter: Any) -> Any:
     """A segmenter in evaluation mode; what is given stays as it is, since others may be using it."""
     model = load_on_best_device(segmenter) if isinstance(segmenter, (str, Path)) else segmenter
-    lacking = [name for name in ("image_px", "statistics", "legend", "signal") if not hasattr(model, name)]
-    if lacking or not callable(model):
-        problem = f"a {type(model).__name__} is no segmenter" + (f": it has no {', '.join(lacking)}" if lacking else "")
-        raise Alos2TutError(problem, where="segmenter", remedy="Give its file, or what load_segmenter gives.")
+    wanted = ("image_px", "statistics", "legend", "signal", "__call__")
+    if lacking := ", ".join(name for name in wanted if not hasattr(model, name)):
+        problem, remedy = f"is no segmenter: it has no {lacking}", "Give its file, or what load_segmenter gives."
+        raise Alos2TutError(f"a {type(model).__name__} {problem}", where="segmenter", remedy=remedy)
     if isinstance(model, nn.Module) and any(part.training for part in model.modules()):
         model = copy.deepcopy(model).eval()
     return model
 
 
-# --- what is to be done -----------------------------------------------------------------------------------------------
-
-
 def _planned(product: Product, model: Any, config: MapConfig) -> MapPlan:
-    tile = model.image_px
-    source = match(
-        product,
-        model,
-        polarization=config.polarization,
-        convert=config.convert,
-        allow_other_signal=config.allow_other_signal,
-    )
+    source, tile = match(product, model, config), model.image_px
     overlap_px = min(tile) // 4 if config.overlap_px is None else config.overlap_px
     if overlap_px >= min(tile):
         raise Alos2TutError(f"overlap_px={overlap_px} is not in 0…{min(tile) - 1}", where="overlap_px")
@@ -177,9 +168,8 @@ def _touching_labels(given: Sequence[str], plan: MapPlan, model: Any, out_path: 
         raise Alos2TutError("is a label raster; the map would replace it", where=clash, remedy="Name another map.")
     # an earlier map may lie in the folder of the labels
     paths = [path for path in label_files(given) if Path(path).resolve() not in own]
-    source = plan.source
     with LabelMap(paths, model.legend) as label_map:
-        touching = label_map.touching(source.product.crs, source.transform, source.shape)
+        touching = label_map.touching(plan.source.product.crs, plan.source.transform, plan.source.shape)
     if not touching:
         raise Alos2TutError("no label raster touches the product", where=", ".join(paths))
     return touching
@@ -221,22 +211,16 @@ def _check_nothing_is_lost(
     out_path: Path, names: Sequence[str], made_from: dict[str, Any] | None, segmenter: Any, *, overwrite: bool
 ) -> None:
     """Refuse to replace the segmenter, or, unless told to, what does not belong to a map made from the same."""
-    is_ours = _is_made_from(out_path, "classes", made_from)
+    own = [weights_path(segmenter, "segmenter").resolve()] if isinstance(segmenter, (str, Path)) else []
     for name in names:
         path = map_file(out_path, name)
-        if isinstance(segmenter, (str, Path)) and path.resolve() in (
-            Path(segmenter).resolve(),
-            weights_path(segmenter, "segmenter").resolve(),
-        ):
+        if path.resolve() in own:
             raise Alos2TutError("is the segmenter; the map would replace it", where=path, remedy="Name another map.")
-        if overwrite or not path.exists():
-            continue
-        if not (_is_made_from(out_path, name, made_from) if name in _BANDS else is_ours):
+        # what lies beside a map is of that map
+        band = name if name in _BANDS else "classes"
+        if not overwrite and path.exists() and not _is_made_from(out_path, band, made_from):
             problem = "exists, and was not made of this product and segmenter in this way"
             raise Alos2TutError(problem, where=path, remedy="Name another file, or replace it (overwrite).")
-
-
-# --- what is written -------------------------------------------------------------------------------------------------
 
 
 def _assemble(kept: KeptRows, out_path: Path, model: Any, made_from: dict[str, Any] | None) -> None:
@@ -244,10 +228,9 @@ def _assemble(kept: KeptRows, out_path: Path, model: Any, made_from: dict[str, A
     source = kept.plan.source
     if all((layer == IGNORE).all() for _, layer in kept.layer("classes")):
         warn(f"{source.product.path}: holds no data, and so does the map.")
+    of_shares: dict[str, Any] = {"scale": 1 / STEPS, "resampling": "average"}
+    of_classes: dict[str, Any] = {"colormap": model.legend.colormap(), "resampling": "mode"}
     for name in reversed(kept.plan.names):
-        own: dict[str, Any] = {"scale": 1 / STEPS, "resampling": "average"}
-        if name == "classes":
-            own = {"colormap": model.legend.colormap(), "resampling": "mode"}
         write_cog(
             map_file(out_path, name),
             kept.layer(name),
@@ -258,7 +241,7 @@ def _assemble(kept: KeptRows, out_path: Path, model: Any, made_from: dict[str, A
             no_data=IGNORE,
             tags=_tags(source, model, made_from),
             description=_BANDS[name],
-            **own,
+            **of_classes if name == "classes" else of_shares,
         )
 
 

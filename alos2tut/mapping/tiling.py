@@ -28,11 +28,7 @@ def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
 
 
 def tile_weights(size: int, tile: int, overlap: int) -> NDArray[np.float32]:
-    """Weights of tiles along one axis: ramps over the overlap, normalised to sum to one at every pixel.
-
-    Returns:
-        float32 (tiles, tile), in the order of :func:`tile_starts`.
-    """
+    """Weights (tiles, tile) along one axis: ramps over the overlap, normalised to sum to one at every pixel."""
     starts = tile_starts(size, tile, overlap)
     position = np.arange(tile)
     ramp = np.minimum(np.minimum(position, position[::-1]) + 1, overlap + 1).astype(np.float64)
@@ -44,16 +40,13 @@ def tile_weights(size: int, tile: int, overlap: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Where tiles lie on an image.
+    """Where tiles lie on an image."""
 
-    Attributes:
-        shape: rows and columns of the image.
-        tile_px: rows and columns of a tile.
-        overlap_px: pixels that neighbours share, at least.
-    """
-
+    #: rows and columns of the image
     shape: tuple[int, int]
+    #: rows and columns of a tile
     tile_px: tuple[int, int]
+    #: pixels that neighbours share, at least
     overlap_px: int
 
     @cached_property
@@ -97,8 +90,7 @@ def blended_rows(
 ) -> Iterator[tuple[int, Tensor, NDArray[np.bool_]]]:
     """Class probabilities of whole image rows, as they are finished from top to bottom.
 
-    Memory holds one row of tiles. Every forward pass has the same shape (another one may change the last bits); tiles
-    without any data are left out.
+    Every forward pass has the same shape (another one may change the last bits); tiles without any data are left out.
 
     Args:
         predict: from tiles (batch, 1, height, width) int16, :data:`.NO_DATA` where there is none, to

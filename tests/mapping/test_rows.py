@@ -209,7 +209,7 @@ def test_a_run_that_fails_gives_up_what_has_not_begun(to_map, tmp_path, monkeypa
 
 def test_weights_that_change_meanwhile_are_noticed(to_map):
     with pytest.raises(Alos2TutError, match="has changed since mapping began"):
-        map_rows._loaded(str(to_map[1]), "another hash")
+        map_rows._loaded(to_map[1], "another hash")
 
 
 def test_runs_of_rows_for_workers():

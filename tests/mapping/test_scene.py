@@ -34,7 +34,7 @@ from support.products import TIFF_NAME, complex_numbers, write_ceos, write_geoti
 from support.properties import examples
 
 import alos2tut
-from alos2tut import Alos2TutError, Alos2TutWarning, open_product
+from alos2tut import Alos2TutError, Alos2TutWarning, load_config, open_product
 from alos2tut.dataset.legend import Legend, load_legend
 from alos2tut.mapping import rows as map_rows
 from alos2tut.mapping.files import map_file
@@ -236,6 +236,8 @@ def test_another_signal_may_be_allowed(tmp_path, signal, message):
 def test_what_is_no_segmenter_is_refused(to_map, tmp_path, segmenter):
     with pytest.raises(Alos2TutError, match="is no segmenter"):
         map_scene(to_map[0], segmenter, tmp_path / "map.tif")
+    with pytest.raises(Alos2TutError, match=r"config: a dict is no MapConfig\. .*load_config"):
+        alos2tut.map_scene(*to_map[:2], tmp_path / "map.tif", {"flips": True})
 
 
 def test_a_segmenter_that_gives_no_numbers_or_others_is_refused(tmp_path):
@@ -398,7 +400,7 @@ def test_other_pixel_sizes_are_averaged_over_areas_when_asked(tmp_path, spacing_
     expected = by_hand(open_product(product).read_power().astype(float), spacing_m / 2.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Alos2TutWarning)
-        found = match(open_product(product), model, polarization=None, convert=True, allow_other_signal=False)
+        found = match(open_product(product), model, load_config("map", convert=True))
     db = np.concatenate(list(found.db_from(0, 10)))
     np.testing.assert_allclose(10 ** (db / 10), expected, rtol=1e-5)
     # wherever reading begins, to the bit
