@@ -9,13 +9,12 @@
 ``linear``
     one linear map of all four maps side by side: what the encoder's features tell without further thought.
 
-All read four maps, finest first; :class:`Maps` says where from.
+All read four maps, finest first; :meth:`Decoder.maps` says where from.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +26,11 @@ from .encoders import Encoder, SwinEncoder, VisionTransformerEncoder
 _POOL_BINS = (1, 2, 3, 6)
 
 
-def build_decoder(kind: str, encoder: Encoder, classes: int, width: int, dropout: float) -> Decoder:
-    """A decoder for an encoder, with random weights.
+class Decoder(nn.Module):
+    """Four maps of an encoder, and the image, to logits of the image's size.
 
     Args:
-        kind: ``paper``, ``refined`` or ``linear``.
-        encoder: whose maps are read.
+        encoder: whose maps are read; it is not part of the decoder.
         classes: of the legend.
         width: channels throughout (``linear`` has none).
         dropout: rate in the fusing blocks.
@@ -40,27 +38,24 @@ def build_decoder(kind: str, encoder: Encoder, classes: int, width: int, dropout
     Raises:
         Alos2TutError: an encoder whose maps make no pyramid.
     """
-    return DECODERS[kind](encoder, classes, width, dropout)
-
-
-class Decoder(nn.Module):
-    """Four maps of an encoder, and the image, to logits of the image's size.
-
-    Args:
-        encoder: whose maps are read; it is not part of the decoder.
-        classes, width, dropout: see :func:`build_decoder`.
-    """
 
     #: whether maps are read after patch merging (strides 2, 4, 8, 8 × patch) or before (1, 2, 4, 8 × patch)
     merged: bool = False
     #: whether a ViT's maps, all of one size, have to become a pyramid first
     needs_pyramid: bool = True
+    #: two convolutions before the last one
+    head: nn.ModuleList
 
     def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float) -> None:
         super().__init__()
         self.width, self.dropout = width, dropout
         is_flat = isinstance(encoder, VisionTransformerEncoder)
         self.pyramid = ViTPyramid(encoder, self.merged) if is_flat and self.needs_pyramid else None
+        factors = (1,) * 4 if is_flat else (2, 4, 8, 8) if self.merged else (1, 2, 4, 8)
+        #: of the four maps
+        self.channels = [encoder.config.embed_dim * factor for factor in factors]
+        #: enlargement by each of the head's two convolutions: ×2 while the patch is not undone
+        self.factors = [2 if encoder.config.patch_size // (4 if is_flat else 1) >= size else 1 for size in (2, 4)]
 
     def maps(self, encoder: Encoder, x: Tensor) -> list[Tensor]:
         """The four maps of an image (B, C, H, W) that this decoder reads, finest first."""
@@ -70,17 +65,15 @@ class Decoder(nn.Module):
         levels: list[Tensor] = encoder.features(x)
         return levels if self.pyramid is None else self.pyramid(levels)
 
+    def _enlarged(self, level: Tensor) -> Tensor:
+        """A fused map through the head's convolutions."""
+        for factor, convolution in zip(self.factors, self.head, strict=True):
+            level = convolution(_twice(level) if factor == 2 else level)
+        return level
+
     def forward(self, maps: list[Tensor], x: Tensor) -> Tensor:
         """Four maps, finest first, and the image (B, C, H, W) → (B, classes, H, W) logits."""
         raise NotImplementedError
-
-
-def map_channels(encoder: Encoder, merged: bool) -> tuple[int, ...]:
-    """Channels of the four maps."""
-    if isinstance(encoder, VisionTransformerEncoder):
-        return (encoder.dim,) * 4
-    factors = (2, 4, 8, 8) if merged else (1, 2, 4, 8)
-    return tuple(encoder.config.embed_dim * factor for factor in factors)
 
 
 class ViTPyramid(nn.Module):
@@ -136,18 +129,12 @@ def _block(channels: int, width: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, width, kernel_size=1), *_norm(width), nn.Dropout(dropout))
 
 
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
     return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
 def _twice(x: Tensor) -> Tensor:
     return _resize(x, (2 * x.shape[-2], 2 * x.shape[-1]))
-
-
-def _factors(encoder: Encoder) -> tuple[int, int]:
-    """Enlargement of each of the head's two convolutions: ×2 while the patch is not undone."""
-    patch = encoder.config.patch_size // (4 if isinstance(encoder, VisionTransformerEncoder) else 1)
-    return tuple(2 if patch >= size else 1 for size in (2, 4))  # type: ignore[return-value]
 
 
 class PyramidPooling(nn.Module):
@@ -163,8 +150,8 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, h, w) → (B, width, h, w)."""
-        size = (x.shape[-2], x.shape[-1])
-        fused: Tensor = self.fuse(torch.cat([x, *(_resize(branch(x), size) for branch in self.branches)], dim=1))
+        pooled = [_resize(branch(x), x.shape[-2:]) for branch in self.branches]
+        fused: Tensor = self.fuse(torch.cat([x, *pooled], dim=1))
         return fused
 
 
@@ -175,13 +162,11 @@ class PaperDecoder(Decoder):
 
     def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float) -> None:
         super().__init__(encoder, classes, width, dropout)
-        channels = map_channels(encoder, self.merged)
-        self.context = PyramidPooling(channels[3], width, dropout)
+        self.context = PyramidPooling(self.channels[3], width, dropout)
         self.widen = nn.Conv2d(width, width, kernel_size=1)
-        self.laterals = nn.ModuleList(_block(channels[level], width, dropout) for level in (2, 1, 0))
+        self.laterals = nn.ModuleList(_block(self.channels[level], width, dropout) for level in (2, 1, 0))
         self.merges = nn.ModuleList(_block(width, width, dropout) for _ in range(3))
         self.fuse = _block(4 * width, width, dropout)
-        self.factors = _factors(encoder)
         self.head = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, width, kernel_size=3, padding=1), *_norm(width)) for _ in self.factors
         )
@@ -197,12 +182,9 @@ class PaperDecoder(Decoder):
                 level = self.widen(level)
             level = merge(level + _twice(lateral(maps[2 - index])))
             levels.append(level)
-        finest = (level.shape[-2], level.shape[-1])
-        level = self.fuse(torch.cat([_resize(each, finest) for each in levels], dim=1))
-        for factor, convolution in zip(self.factors, self.head, strict=True):
-            level = convolution(_twice(level) if factor == 2 else level)
+        level = self._enlarged(self.fuse(torch.cat([_resize(each, level.shape[-2:]) for each in levels], dim=1)))
         # a patch of 4 px or less is undone by now; other sizes by one last step
-        return _resize(self.classify(level), (x.shape[-2], x.shape[-1]))
+        return _resize(self.classify(level), x.shape[-2:])
 
 
 # --- ours ------------------------------------------------------------------------------------------------------------
@@ -220,14 +202,12 @@ class RefinedDecoder(Decoder):
 
     def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float) -> None:
         super().__init__(encoder, classes, width, dropout)
-        channels = map_channels(encoder, self.merged)
         # the encoder's maps leave their blocks unnormalised, and each at a scale of its own
-        self.norms = nn.ModuleList(nn.GroupNorm(1, n) for n in channels)
-        self.context = PyramidPooling(channels[3], width, dropout)
-        self.laterals = nn.ModuleList(nn.Conv2d(n, width, kernel_size=1) for n in channels[:3])
-        self.joins = nn.ModuleList(_join(width, width) for _ in channels[:3])
+        self.norms = nn.ModuleList(nn.GroupNorm(1, n) for n in self.channels)
+        self.context = PyramidPooling(self.channels[3], width, dropout)
+        self.laterals = nn.ModuleList(nn.Conv2d(n, width, kernel_size=1) for n in self.channels[:3])
+        self.joins = nn.ModuleList(_join(width, width) for _ in self.channels[:3])
         self.fuse = nn.Sequential(_join(4 * width, width), nn.Dropout2d(dropout / 5))
-        self.factors = _factors(encoder)
         detail = max(8, width // 8)
         self.detail = nn.Sequential(_join(encoder.in_channels, detail), _join(detail, detail))
         self.head = nn.ModuleList(_join(width, width) for _ in self.factors)
@@ -239,13 +219,10 @@ class RefinedDecoder(Decoder):
         level = self.context(maps[3])
         levels = [level]
         for lateral, join, each in zip(reversed(self.laterals), self.joins, reversed(maps[:3]), strict=True):
-            level = join(_resize(level, (each.shape[-2], each.shape[-1])) + lateral(each))
+            level = join(_resize(level, each.shape[-2:]) + lateral(each))
             levels.append(level)
-        finest = (level.shape[-2], level.shape[-1])
-        level = self.fuse(torch.cat([_resize(each, finest) for each in levels], dim=1))
-        for factor, convolution in zip(self.factors, self.head, strict=True):
-            level = convolution(_twice(level) if factor == 2 else level)
-        level = _resize(level, (x.shape[-2], x.shape[-1]))
+        level = self._enlarged(self.fuse(torch.cat([_resize(each, level.shape[-2:]) for each in levels], dim=1)))
+        level = _resize(level, x.shape[-2:])
         logits: Tensor = self.classify(torch.cat([level, self.detail(x)], dim=1))
         return logits
 
@@ -258,14 +235,14 @@ class LinearDecoder(Decoder):
 
     def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float) -> None:
         super().__init__(encoder, classes, width, dropout)
-        self.norms = nn.ModuleList(nn.GroupNorm(1, n, affine=False) for n in map_channels(encoder, self.merged))
-        self.classify = nn.Conv2d(sum(map_channels(encoder, self.merged)), classes, kernel_size=1)
+        self.norms = nn.ModuleList(nn.GroupNorm(1, n, affine=False) for n in self.channels)
+        self.classify = nn.Conv2d(sum(self.channels), classes, kernel_size=1)
 
     def forward(self, maps: list[Tensor], x: Tensor) -> Tensor:
         """See :meth:`Decoder.forward`; the image is only asked for its size."""
-        finest = (maps[0].shape[-2], maps[0].shape[-1])
-        normed: list[Any] = [_resize(norm(each), finest) for norm, each in zip(self.norms, maps, strict=True)]
-        return _resize(self.classify(torch.cat(normed, dim=1)), (x.shape[-2], x.shape[-1]))
+        finest = maps[0].shape[-2:]
+        normed = [_resize(norm(each), finest) for norm, each in zip(self.norms, maps, strict=True)]
+        return _resize(self.classify(torch.cat(normed, dim=1)), x.shape[-2:])
 
 
 #: the decoders by name

@@ -1,7 +1,6 @@
 """The encoders: timm's Swin transformer and plain ViT, with what masked pretraining adds to them.
 
-Also here: the masks, the way from stored integers to network input, and the groups of parameters that an optimiser
-treats alike.
+Also here: the way from stored integers to network input, and the groups of parameters that an optimiser treats alike.
 """
 
 from __future__ import annotations
@@ -49,7 +48,17 @@ class Encoder(nn.Module):
         self.statistics: Statistics | None = None
         self.signal: dict[str, Any] | None = None
         self.header: dict[str, Any] = {}
-        _check_architecture(config, self.image_px, stride)
+        if any(side < stride or side % stride for side in self.image_px):
+            made_of = "eight patches" if config.kind == "swin" else "one patch"
+            raise Alos2TutError(
+                f"images of {self.image_px[0]} × {self.image_px[1]} px do not divide into {stride} px, {made_of}",
+                where="encoder.patch_size",
+                remedy=f"patch_size={config.patch_size} wants sides that are multiples of {stride}.",
+            )
+        for stage, heads in enumerate(config.num_heads):
+            if (width := config.embed_dim * 2**stage) % heads:
+                problem = f"{heads} heads do not divide the {width} channels of stage {stage}"
+                raise Alos2TutError(problem, where="encoder.num_heads")
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(config.embed_dim), std=0.02))
 
     @property
@@ -75,11 +84,17 @@ class Encoder(nn.Module):
     @property
     def last_norm(self) -> nn.Module:
         """The norm of the final features, which the maps for segmentation do without."""
-        raise NotImplementedError
+        norm: nn.Module = getattr(self, self.config.kind).norm
+        return norm
 
     def depth_of(self, name: str) -> int:
         """Blocks up to and including this parameter: 0 for the embedding, one more than all for what comes after."""
-        raise NotImplementedError
+        depths = self.config.depths
+        if block := re.match(r"\w+\.(?:layers\.(\d+)\.)?blocks\.(\d+)\.", name):
+            return sum(depths[: int(block[1] or 0)]) + int(block[2]) + 1
+        if merging := re.match(r"swin\.layers\.(\d+)\.downsample\.", name):
+            return sum(depths[: int(merging[1])])
+        return sum(depths) + 1 if re.match(r"\w+\.norm\.", name) else 0
 
     def _check_input(self, x: Tensor, mask: Tensor | None) -> None:
         if x.shape[1:] != (self.in_channels, *self.image_px):
@@ -105,16 +120,13 @@ class Encoder(nn.Module):
 class SwinEncoder(Encoder):
     """A Swin v1 transformer (arXiv 2103.14030) with a mask token and, by choice, a position embedding.
 
-    The embedding is learned, as SimMIM's, or fixed (:func:`sincos_positions`), as MixMAE's, whose windows are not
-    shifted either.
+    The embedding is learned, as SimMIM's, or fixed (:func:`sincos_positions`), as MixMAE's.
 
     Maps smaller than a window are one window. Maps that windows do not tile are padded as timm does it, after the
     shift (Microsoft's code for detection pads before it): none of the published sizes is.
 
     Args:
-        config: the architecture.
-        image_px: (height, width) of its input.
-        in_channels: polarisations.
+        config, image_px, in_channels: see :class:`Encoder`.
         drop_path: rate of stochastic depth in the last block; it rises linearly from 0 in the first.
 
     Raises:
@@ -195,21 +207,6 @@ class SwinEncoder(Encoder):
             tokens = after
         return maps
 
-    @property
-    def last_norm(self) -> nn.Module:
-        """See :attr:`Encoder.last_norm`."""
-        norm: nn.Module = self.swin.norm
-        return norm
-
-    def depth_of(self, name: str) -> int:
-        """See :meth:`Encoder.depth_of`."""
-        depths = self.config.depths
-        if block := re.match(r"swin\.layers\.(\d+)\.blocks\.(\d+)\.", name):
-            return sum(depths[: int(block[1])]) + int(block[2]) + 1
-        if merging := re.match(r"swin\.layers\.(\d+)\.downsample\.", name):
-            return sum(depths[: int(merging[1])])
-        return sum(depths) + 1 if name.startswith("swin.norm.") else 0
-
     def _blocks(self, stage: Any, tokens: Tensor) -> Tensor:
         for block in stage.blocks:
             tokens = self.run_block(block, tokens)
@@ -223,10 +220,7 @@ class VisionTransformerEncoder(Encoder):
     end.
 
     Args:
-        config: the architecture, of the kind ``vit``.
-        image_px: (height, width) of its input.
-        in_channels: polarisations.
-        drop_path: rate of stochastic depth in the last block; it rises linearly from 0 in the first.
+        config, image_px, in_channels, drop_path: see :class:`SwinEncoder`.
 
     Raises:
         Alos2TutError: a size that the patches do not divide, or a width that the attention heads do not divide.
@@ -260,11 +254,7 @@ class VisionTransformerEncoder(Encoder):
     def features(self, x: Tensor) -> list[Tensor]:
         """What segmentation reads: the tokens after each quarter of the blocks, without the final norm.
 
-        Args:
-            x: (B, C, H, W) standardised dB.
-
-        Returns:
-            Four maps (B, dim, H/patch, W/patch), from shallow to deep.
+        Standardised dB (B, C, H, W) become four maps (B, dim, H/patch, W/patch), from shallow to deep.
         """
         after, depth = self._tokens_after_blocks(x, None), self.config.depths[0]
         return [self._map_of(after[math.ceil(depth * quarter / 4) - 1]) for quarter in (1, 2, 3, 4)]
@@ -289,18 +279,6 @@ class VisionTransformerEncoder(Encoder):
     def _map_of(self, tokens: Tensor) -> Tensor:
         """Tokens as a map (B, dim, H/patch, W/patch), without the class token."""
         return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), self.dim, *self.grid)
-
-    @property
-    def last_norm(self) -> nn.Module:
-        """See :attr:`Encoder.last_norm`."""
-        norm: nn.Module = self.vit.norm
-        return norm
-
-    def depth_of(self, name: str) -> int:
-        """See :meth:`Encoder.depth_of`."""
-        if block := re.match(r"vit\.blocks\.(\d+)\.", name):
-            return int(block[1]) + 1
-        return self.config.depths[0] + 1 if name.startswith("vit.norm.") else 0
 
 
 def sincos_positions(grid: tuple[int, int], width: int) -> Tensor:
@@ -330,22 +308,6 @@ def build_encoder(
     """An encoder of the kind that its settings name, with random weights; see :class:`SwinEncoder` for the rest."""
     kinds = {"swin": SwinEncoder, "vit": VisionTransformerEncoder}
     return kinds[config.kind](config, image_px, in_channels, drop_path)
-
-
-def _check_architecture(config: EncoderConfig, image_px: tuple[int, int], stride: int) -> None:
-    if any(side < stride or side % stride for side in image_px):
-        made_of = "eight patches" if config.kind == "swin" else "one patch"
-        raise Alos2TutError(
-            f"images of {image_px[0]} × {image_px[1]} px do not divide into {stride} px, {made_of}",
-            where="encoder.patch_size",
-            remedy=f"patch_size={config.patch_size} wants sides that are multiples of {stride}.",
-        )
-    for stage, heads in enumerate(config.num_heads):
-        if config.embed_dim * 2**stage % heads:
-            raise Alos2TutError(
-                f"{heads} heads do not divide the {config.embed_dim * 2**stage} channels of stage {stage}",
-                where="encoder.num_heads",
-            )
 
 
 def standardize(rows: Tensor, statistics: Statistics) -> tuple[Tensor, Tensor]:
@@ -413,13 +375,6 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
             continue
         depth = encoder.depth_of(name.removeprefix(prefix)) if name.startswith(prefix) else blocks + 1
         decays = parameter.ndim > 1 and not name.endswith(_UNDECAYED)
-        group = groups.setdefault(
-            (depth, decays),
-            {
-                "params": [],
-                "weight_decay": weight_decay if decays else 0.0,
-                "lr_scale": layer_decay ** (blocks + 1 - depth),
-            },
-        )
-        group["params"].append(parameter)
+        kept = {"weight_decay": weight_decay if decays else 0.0, "lr_scale": layer_decay ** (blocks + 1 - depth)}
+        groups.setdefault((depth, decays), {"params": [], **kept})["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]

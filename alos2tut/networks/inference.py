@@ -88,18 +88,14 @@ def scored_batches(
         for start in range(rank * batch_size, len(split), world * batch_size):
             positions = np.arange(start, min(start + batch_size, len(split)))
             rows, labels = split.gather(positions)
-            _check_labels(labels, len(segmenter.legend), split.name)
+            highest = int(np.where(labels == IGNORE, 0, labels).max(initial=0))
+            if highest >= len(segmenter.legend):
+                problem = f"has the label {highest}, which is no class: the legend has {len(segmenter.legend)}, from 0"
+                remedy = "See what alos2tut verify says of it."
+                raise Alos2TutError(problem, where=f"the list '{split.name}'", remedy=remedy)
             stored = torch.from_numpy(rows if change is None else change(rows, positions))
             x, _ = standardize(stored.to(device), segmenter.statistics)
             yield positions, torch.from_numpy(labels).to(device, torch.int64), segmenter(x).to(torch.float32)
-
-
-def _check_labels(labels: NDArray[np.uint8], classes: int, where: str) -> None:
-    """Refuse labels that would be counted for a class that does not exist."""
-    highest = int(np.where(labels == IGNORE, 0, labels).max(initial=0))
-    if highest >= classes:
-        problem = f"has the label {highest}, which is no class: the legend has {classes}, from 0"
-        raise Alos2TutError(problem, where=f"the list '{where}'", remedy="See what alos2tut verify says of it.")
 
 
 def confusion_counts(labels: Tensor, predicted: Tensor, groups: NDArray[np.int64], size: tuple[int, int]) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..dataset.encoding import Statistics
 from ..dataset.legend import Legend
-from .decoders import build_decoder
+from .decoders import DECODERS
 from .encoders import Encoder
 
 
@@ -40,7 +40,7 @@ class Segmenter(nn.Module):
         self.encoder, self.legend, self.statistics, self.signal = encoder, legend, statistics, signal
         self.header: dict[str, Any] = {}
         self.decoder_kind = decoder
-        self.decoder = build_decoder(decoder, encoder, len(legend), width, dropout)
+        self.decoder = DECODERS[decoder](encoder, len(legend), width, dropout)
 
     @property
     def image_px(self) -> tuple[int, int]:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..core.artifacts import atomic_path
-from ..core.config import CHECKED, from_dict
+from ..core.config import from_dict
 from ..core.errors import Alos2TutError, warn
 from ..core.version import __version__
 from ..dataset.encoding import Statistics, same_spacing
@@ -43,7 +43,11 @@ _REMEDY = "Make the file anew, or copy it again."
 Metres = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
+#: fields that are not known here were written for others
+_HEADER = ConfigDict(extra="ignore")
+
+
+@dataclass(frozen=True, kw_only=True, config=_HEADER)
 class _Signal:
     quantity: str
     polarizations: Annotated[list[str], Field(min_length=1)]
@@ -52,33 +56,31 @@ class _Signal:
     ]
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
+@dataclass(frozen=True, kw_only=True, config=_HEADER)
 class _EncoderHeader:
     """What a header says of an encoder, as far as it is needed to build it."""
 
     encoder: EncoderConfig
     image_px: tuple[int, int]
     in_channels: int = Field(ge=1)
-    statistics: Any
+    statistics: Statistics
     signal: _Signal
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
+@dataclass(frozen=True, kw_only=True, config=_HEADER)
 class _Decoder:
     kind: Literal["paper", "refined", "linear"]
     width: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
-class _SegmenterHeader:
-    """What a header says of a segmenter beyond its encoder."""
-
+@dataclass(frozen=True, kw_only=True, config=_HEADER)
+class _SegmenterHeader(_EncoderHeader):
     legend: Any
     decoder: _Decoder
 
 
-_Header = TypeVar("_Header", _EncoderHeader, _SegmenterHeader)
+_Header = TypeVar("_Header", bound=_EncoderHeader)
 
 
 def save_encoder(
@@ -91,9 +93,7 @@ def save_encoder(
     provenance: Mapping[str, Any],
     simulated: bool,
 ) -> None:
-    """Write an encoder.
-
-    It counts as simulated, too, if the encoder that it started from does.
+    """Write an encoder; its header says, too, who is to be named for the data.
 
     Args:
         path: the file to write, whole or not at all.
@@ -103,7 +103,8 @@ def save_encoder(
         objective: what it was trained to do, by plain values.
         provenance: what it was made from, by plain values: no times, host names or absolute paths, so that equal
             training gives equal files.
-        simulated: whether it was trained on simulated data. The header says so, and who is to be named for the data.
+        simulated: whether it was trained on simulated data; it counts as such, too, if the encoder that it started
+            from does.
     """
     header = describe_encoder(encoder, statistics, signal, provenance) | _origin(simulated, encoder.header)
     save_weights(path, encoder, "encoder", {**header, "objective": dict(objective)})
@@ -125,16 +126,13 @@ def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> Encoder:
         Alos2TutError: a missing, cut or foreign file, another kind of weights, a header or weights that do not fit.
     """
     header, tensors = read_weights(path, "encoder")
-    encoder = _encoder_from(header, path, drop_path)
+    encoder = _encoder_from(_checked(_EncoderHeader, header, path), header, drop_path)
     _load_state(encoder, tensors, path)
     return encoder.eval()
 
 
 def save_segmenter(path: str | Path, segmenter: Segmenter, *, provenance: Mapping[str, Any], simulated: bool) -> None:
-    """Write a segmenter, with its statistics, signal, legend and decoder settings; see :func:`save_encoder`.
-
-    It counts as simulated, too, if the encoder that it started from does.
-    """
+    """Write a segmenter, with its statistics, signal, legend and decoder settings; see :func:`save_encoder`."""
     header = describe_segmenter(segmenter, provenance) | _origin(simulated, segmenter.encoder.header)
     save_weights(path, segmenter, "segmenter", header)
 
@@ -153,19 +151,11 @@ def load_segmenter(path: str | Path) -> Segmenter:
         Alos2TutError: as :func:`load_encoder`.
     """
     header, tensors = read_weights(path, "segmenter")
-    encoder = _encoder_from(header, path, 0.0)
-    assert encoder.statistics is not None and encoder.signal is not None
     checked = _checked(_SegmenterHeader, header, path)
-    legend, decoder = Legend.from_dict(checked.legend, where=path), checked.decoder
-    segmenter = Segmenter(
-        encoder,
-        legend,
-        encoder.statistics,
-        encoder.signal,
-        decoder=decoder.kind,
-        width=decoder.width,
-        dropout=decoder.dropout,
-    )
+    encoder = _encoder_from(checked, header)
+    legend, kept = Legend.from_dict(checked.legend, where=path), checked.decoder
+    decoder: dict[str, Any] = {"decoder": kept.kind, "width": kept.width, "dropout": kept.dropout}
+    segmenter = Segmenter(encoder, legend, checked.statistics, encoder.signal or {}, **decoder)
     segmenter.header = header
     _load_state(segmenter, tensors, path)
     return segmenter.eval()
@@ -179,11 +169,9 @@ def save_weights(path: str | Path, module: nn.Module, kind: str, header: Mapping
         save_file(tensors, temporary, metadata={_KEY: json.dumps(content, sort_keys=True)})
 
 
-def load_weights(path: str | Path, module: nn.Module, kind: str) -> dict[str, Any]:
-    """Read weights of that kind into a module; returns the header. Raises as :func:`load_encoder`."""
-    header, tensors = read_weights(path, kind)
-    _load_state(module, tensors, path)
-    return header
+def load_weights(path: str | Path, module: nn.Module, kind: str) -> None:
+    """Read weights of that kind into a module. Raises as :func:`load_encoder`."""
+    _load_state(module, read_weights(path, kind)[1], path)
 
 
 def check_signal(
@@ -220,10 +208,13 @@ def check_signal(
 def report_statistics(own: Statistics, dataset: Statistics, where: str | Path) -> None:
     """Warn when a dataset's statistics are not those that the weights standardise by (which are the ones used)."""
     if own != dataset:
+        mean, std, other_mean, other_std = (
+            ", ".join(f"{value:.2f}" for value in values)
+            for values in (own.mean_db, own.std_db, dataset.mean_db, dataset.std_db)
+        )
         warn(
-            f"{where}: input is standardised by the weights' own mean {_rounded(own.mean_db)} and spread "
-            f"{_rounded(own.std_db)} dB; the dataset's are {_rounded(dataset.mean_db)} and "
-            f"{_rounded(dataset.std_db)} dB."
+            f"{where}: input is standardised by the weights' own mean {mean} and spread {std} dB; the dataset's are "
+            f"{other_mean} and {other_std} dB."
         )
 
 
@@ -313,20 +304,17 @@ def _origin(simulated: bool, start: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _encoder_from(header: dict[str, Any], path: str | Path, drop_path: float) -> Encoder:
-    checked = _checked(_EncoderHeader, header, path)
+def _encoder_from(checked: _EncoderHeader, header: dict[str, Any], drop_path: float = 0.0) -> Encoder:
     encoder = build_encoder(checked.encoder, checked.image_px, checked.in_channels, drop_path)
-    encoder.statistics = Statistics.from_dict(checked.statistics, where=path)
+    encoder.statistics, encoder.header = checked.statistics, header
     encoder.signal = {field: header["signal"][field] for field in _SIGNAL}
-    encoder.header = header
     return encoder
 
 
 def _checked(cls: type[_Header], header: Mapping[str, Any], path: str | Path) -> _Header:
-    """The fields of a header that a class names; what is missing or wrong is named with the file."""
-    known = {field.name: header[field.name] for field in dataclasses.fields(cls) if field.name in header}
+    """What a header says, as far as the class names it; what is missing or wrong is named with the file."""
     try:
-        return from_dict(cls, known, where=path)
+        return from_dict(cls, header, where=path)
     except Alos2TutError as error:
         raise Alos2TutError(f"the header's {error.problem}", where=path, remedy=error.remedy or _REMEDY) from None
 
@@ -355,7 +343,3 @@ def _load_state(module: nn.Module, tensors: dict[str, Tensor], path: str | Path)
 def _plain(value: Any) -> Any:
     """Tuples and NumPy values as JSON would give them back."""
     return json.loads(json.dumps(value, default=lambda v: v.tolist()))
-
-
-def _rounded(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:.2f}" for value in values)

@@ -6,7 +6,7 @@ import torch
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.legend import Legend
 from alos2tut.networks.config import EncoderConfig
-from alos2tut.networks.decoders import DECODERS, build_decoder
+from alos2tut.networks.decoders import DECODERS
 from alos2tut.networks.encoders import build_encoder, parameter_groups
 from alos2tut.networks.segmenter import Segmenter
 
@@ -90,12 +90,12 @@ def test_maps_of_a_vit_are_those_after_each_quarter():
 def test_a_vit_of_an_odd_number_of_tokens_makes_no_pyramid():
     encoder = build_encoder(EncoderConfig(**VIT, patch_size=8), (24, 32))
     with pytest.raises(Alos2TutError, match=r"encoder\.patch_size: 3 × 4 tokens of a ViT cannot be halved"):
-        build_decoder("paper", encoder, 3, width=16, dropout=0.0)
+        DECODERS["paper"](encoder, 3, width=16, dropout=0.0)
 
 
 def test_a_linear_decoder_of_a_vit_is_no_more_than_that():
     encoder = build_encoder(EncoderConfig(**VIT, patch_size=8), (24, 32))
-    decoder = build_decoder("linear", encoder, 5, width=16, dropout=0.5)
+    decoder = DECODERS["linear"](encoder, 5, width=16, dropout=0.5)
     assert [name for name, _ in decoder.named_parameters()] == ["classify.weight", "classify.bias"]
     x = torch.randn(1, 1, 24, 32)
     assert decoder(decoder.maps(encoder, x), x).shape == (1, 5, 24, 32)
@@ -103,5 +103,5 @@ def test_a_linear_decoder_of_a_vit_is_no_more_than_that():
 
 def test_a_linear_decoder_is_one_linear_map():
     encoder = build_encoder(EncoderConfig(**SWIN, patch_size=2), (16, 16))
-    decoder = build_decoder("linear", encoder, 5, width=16, dropout=0.5)
+    decoder = DECODERS["linear"](encoder, 5, width=16, dropout=0.5)
     assert sum(p.numel() for p in decoder.parameters()) == (16 + 32 + 64 + 128) * 5 + 5

@@ -118,6 +118,12 @@ def test_a_decoder_that_cannot_be_is_named(tmp_path, packed_dataset, change):
         load_segmenter(path)
 
 
+def test_fields_that_are_not_known_are_passed_over(encoder_file):
+    """Another version may have written more."""
+    _rewrite(encoder_file, header={"signal": SIGNAL | {"looks": 2}, "more": 1})
+    assert load_encoder(encoder_file).signal == SIGNAL
+
+
 def test_equal_weights_make_equal_files(encoder_file, tmp_path):
     again = tmp_path / "again.safetensors"
     encoder = load_encoder(encoder_file)

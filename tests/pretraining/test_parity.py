@@ -8,10 +8,12 @@ import torch
 from support import plain_models as plain
 from support.plain_models import TOLERANCE, randomised
 
+from alos2tut.dataset.encoding import NO_DATA, Statistics
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder, build_encoder
 from alos2tut.pretraining.masks import draw_masks, token_to_pixel_mask
-from alos2tut.pretraining.simmim import SimMIM, masked_loss
+from alos2tut.pretraining.simmim import Loss, SimMIM, masked_loss
+from alos2tut.pretraining.stage import losses
 from alos2tut.pretraining.weighting import sar_weights
 
 #: largest difference of float64 results; features are of the order of 1
@@ -134,6 +136,23 @@ def test_loss_and_gradients_are_those_of_the_plain_network(config, image_px, cha
     for name, parameter in theirs.named_parameters():
         assert parameter.grad.abs().max() > 0, name
         torch.testing.assert_close(gradients[name].reshape(parameter.shape), parameter.grad, **TOLERANCE)
+
+
+def test_a_whole_batch_from_stored_integers():
+    """In float32, as training runs: decoding, standardising, weight and loss together."""
+    encoder, network = pair(SWIN, (64, 64), 1)
+    rows = torch.from_numpy(np.random.default_rng(0).integers(-2500, 500, (2, 1, 64, 64)).astype(np.int16))
+    rows[0, 0, :9, :7] = NO_DATA
+    mask = draw_masks(2, (64, 64), 16, 2, 0.6, torch.Generator().manual_seed(1))
+    ours = randomised(SimMIM(encoder), seed=1).float()
+    theirs = plain.PlainSimMIM(copied(encoder, network).float(), encoder.stride, 1).float()
+    theirs.decoder.load_state_dict(ours.decoder.state_dict())
+    loss, _ = losses(ours, rows, mask, Loss(), Statistics((-10.0,), (5.8,)))
+    valid, db = rows != NO_DATA, rows.float() / 100
+    target = torch.where(valid, (db + 10.0) / 5.8, 0.0)
+    weights = plain.sar_weight(torch.where(valid, 10 ** (db / 10), 0.0), valid)
+    expected = plain.simmim_loss(theirs(target, mask), target, plain.to_pixels(mask, 2), weights, valid)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
 
 
 def test_masks_hide_the_same_number_of_units():

@@ -15,7 +15,7 @@ from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.store import open_dataset
 from alos2tut.metrics import scores_from_confusion
 from alos2tut.networks.config import EncoderConfig
-from alos2tut.networks.decoders import build_decoder
+from alos2tut.networks.decoders import DECODERS
 from alos2tut.networks.encoders import SwinEncoder, parameter_groups, standardize
 from alos2tut.networks.inference import confusion_matrix
 from alos2tut.networks.weights import load_segmenter
@@ -44,9 +44,9 @@ def _settings(dataset, work, **values):
 def test_groups_of_a_narrow_decoder_keep_eight_channels(width, groups):
     with torch.device("meta"):
         encoder = SwinEncoder(EncoderConfig(embed_dim=16, depths=(1, 1, 1, 1)), (256, 256))
-        decoder = build_decoder("paper", encoder, 2, width=width, dropout=0.0)
+        decoder = DECODERS["paper"](encoder, 2, width=width, dropout=0.0)
     norms = [module.num_groups for module in decoder.modules() if isinstance(module, torch.nn.GroupNorm)]
-    assert set(norms) == groups and len(norms) == 14 and decoder.factors == (2, 2)
+    assert set(norms) == groups and len(norms) == 14 and decoder.factors == [2, 2]
 
 
 # --- loss
