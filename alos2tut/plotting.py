@@ -6,11 +6,11 @@ its legend's own colours, splits and models in Okabe and Ito's palette.
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import product as combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,32 +27,33 @@ from .products.product import Product
 
 #: Okabe and Ito's colours, told apart by colour-blind readers
 BLUE, ORANGE, GREEN, VERMILION, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#999999"
-_SYMBOLS = {"sigma0": "σ⁰", "gamma0": "γ⁰"}
 #: pixels without data, and without a label
 NO_DATA_COLOR, NO_LABEL_COLOR = "#f2e6d0", "#d9d9d9"
+_STYLE: dict[Any, Any] = {
+    "figure.dpi": 90,
+    "savefig.dpi": 140,
+    "savefig.bbox": "tight",
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+    "figure.constrained_layout.use": True,
+}
+
+#: row, column, height and width in pixels
+Window: TypeAlias = tuple[int, int, int, int]
 
 
 def use_style() -> None:
     """Sizes and colours shared by all figures."""
-    plt.rcParams.update(
-        {
-            "figure.dpi": 90,
-            "savefig.dpi": 140,
-            "savefig.bbox": "tight",
-            "font.size": 10,
-            "axes.titlesize": 10.5,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "legend.frameon": False,
-            "image.interpolation": "nearest",
-            "figure.constrained_layout.use": True,
-        }
-    )
+    plt.rcParams.update(_STYLE)
 
 
 def symbol(quantity: str) -> str:
     """How a quantity is written: σ⁰ or γ⁰."""
-    return _SYMBOLS[quantity]
+    return {"sigma0": "σ⁰", "gamma0": "γ⁰"}[quantity]
 
 
 def db_label(quantity: str) -> str:
@@ -60,12 +61,9 @@ def db_label(quantity: str) -> str:
     return f"{symbol(quantity)} (dB)"
 
 
-# --- products ---------------------------------------------------------------------------------------------------------
-
-
-def quicklook(product: Product, *, max_px: int = 900, boxes: Mapping[str, tuple[int, int, int, int]] = {}) -> Figure:
-    """The whole product in dB, multilooked in power to at most ``max_px`` pixels, with boxes (pixel windows) on it."""
-    looks = max(1, math.ceil(max(product.shape) / max_px))
+def quicklook(product: Product, boxes: Mapping[str, Window]) -> Figure:
+    """The whole product in dB, multilooked in power to at most 900 pixels a side, with boxes (pixel windows) on it."""
+    looks = max(1, math.ceil(max(product.shape) / 900))
     fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.4))
     draw_backscatter(fig, ax, product.read_db(looks=looks), product, extent_of(product))
     for name, window in boxes.items():
@@ -76,14 +74,9 @@ def quicklook(product: Product, *, max_px: int = 900, boxes: Mapping[str, tuple[
     return fig
 
 
-# --- shared -----------------------------------------------------------------------------------------------------------
-
-
-def read_metrics(folder: str | Path) -> dict[str, NDArray[np.float64]]:
-    """``metrics.csv`` of a training as columns; empty cells are NaN."""
-    with open(Path(folder) / "metrics.csv", newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
-    return {key: np.array([float(row[key]) if row[key] else np.nan for row in rows]) for key in rows[0]}
+def read_metrics(folder: str | Path) -> NDArray[Any]:
+    """``metrics.csv`` of a training as a structured array (n,) of columns by name; empty cells are NaN."""
+    return np.atleast_1d(np.genfromtxt(Path(folder) / "metrics.csv", delimiter=",", names=True))
 
 
 def draw_backscatter(
@@ -114,15 +107,12 @@ def draw_land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent
 
 def class_key(fig: Figure, legend: Legend) -> None:
     """The colours of the classes, below a figure."""
-    keys = [
-        Patch(facecolor=c / 255, edgecolor="grey", linewidth=0.5, label=name)
-        for name, c in zip(legend.names, legend.colors.astype(float), strict=True)
-    ]
-    keys.append(Patch(facecolor=NO_LABEL_COLOR, edgecolor="grey", linewidth=0.5, label="no data or label"))
+    entries = [*zip(legend.names, legend.colors / 255, strict=True), ("no data or label", NO_LABEL_COLOR)]
+    keys = [Patch(facecolor=color, edgecolor="grey", linewidth=0.5, label=name) for name, color in entries]
     fig.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 5))
 
 
-def extent_of(product: Product, window: tuple[int, int, int, int] | None = None) -> tuple[float, float, float, float]:
+def extent_of(product: Product, window: Window | None = None) -> tuple[float, float, float, float]:
     """Left, right, bottom, top in the units of :func:`map_axes`."""
     row, col, height, width = (0, 0, *product.shape) if window is None else window
     if product.grid is None:
@@ -186,6 +176,13 @@ def grey_limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:
 def grey_range(quantity: str, limits: dict[str, Any]) -> str:
     """The grey scale in words, for panels without a colour bar."""
     return f"{symbol(quantity)}, {limits['vmin']:.0f} to {limits['vmax']:.0f} dB".replace("-", "−")
+
+
+def best_window(image: NDArray[Any], shape: tuple[int, int], score: Callable[[NDArray[Any]], Any]) -> Window:
+    """The window of this shape, on a lattice of half of it, whose part of the image (H, W) has the highest score."""
+    starts = [range(0, size - side + 1, max(side // 2, 1)) for size, side in zip(image.shape, shape, strict=True)]
+    windows = [(row, col, *shape) for row, col in combinations(*starts)]
+    return max(windows, key=lambda w: score(image[w[0] : w[0] + w[2], w[1] : w[1] + w[3]]))
 
 
 def smooth(values: NDArray[np.float64], width: int = 15) -> NDArray[np.float64]:

@@ -19,7 +19,6 @@ from ..dataset.legend import IGNORE, Legend
 from ..mapping.files import MapFile, PixelWindow, map_file
 from ..metrics import classes_named, water_classes
 from ..products.metadata import MapGrid
-from ..products.opening import open_product
 from ..products.product import Product
 
 #: left, right, bottom, top in columns and rows of a map, as matplotlib has it
@@ -66,7 +65,7 @@ class MapView:
     def open(
         cls,
         map_path: str | Path,
-        product: Product | str | Path,
+        product: Product,
         label_paths: str | Path | Sequence[str | Path],
         legend: Legend,
     ) -> Self:
@@ -75,7 +74,7 @@ class MapView:
         Args:
             map_path: a map as :func:`alos2tut.map_scene` writes it; its confidence is read from
                 ``<stem>_probability.tif`` beside it, if that is there.
-            product: what was mapped, or the path of it.
+            product: what was mapped.
             label_paths: label rasters in any coordinate system; none of them, ``()``: a view without labels.
             legend: the map's, which makes classes of the labels' codes.
 
@@ -84,7 +83,7 @@ class MapView:
                 grid than the product, a probability that belongs to another map, labels that
                 :class:`alos2tut.dataset.labels.LabelMap` refuses.
         """
-        source, product = MapFile.open(map_path), product if isinstance(product, Product) else open_product(product)
+        source = MapFile.open(map_path)
         source.check_legend(legend)
         _check_grid(source, product)
         classes = np.concatenate([strip for _, strip in source.class_strips(len(legend))])
@@ -106,11 +105,6 @@ class MapView:
         return height, width
 
     @property
-    def whole(self) -> PixelWindow:
-        """The window of the whole map."""
-        return (0, 0, *self.shape)
-
-    @property
     def mapped_labels(self) -> NDArray[np.uint8]:
         """The labels where the map has a class, uint8 (H, W), to choose :func:`places` by; without labels the map."""
         if self.labels is None:
@@ -130,7 +124,7 @@ class MapView:
             Alos2TutError: one that is empty or reaches outside.
         """
         if window is None:
-            return self.whole
+            return (0, 0, *self.shape)
         row, col, height, width = (int(part) for part in window)
         if min(row, col) < 0 or min(height, width) < 1 or row + height > self.shape[0] or col + width > self.shape[1]:
             problem = f"(row {row}, column {col}, {height} × {width}) does not lie in the map of {self.shape} pixels"
@@ -245,17 +239,21 @@ def agreement_by_confidence(
         Alos2TutError: a view without confidence or labels.
     """
     if view.confidence is None or view.labels is None:
-        missing = "confidence" if view.confidence is None else "labels"
-        raise Alos2TutError(f"the view has no {missing}", where="view", remedy=_REMEDIES[missing])
+        missing, remedy = ("labels", "Give the label rasters.")
+        if view.confidence is None:
+            missing, remedy = ("confidence", "Map with the probability (probability=True).")
+        raise Alos2TutError(f"the view has no {missing}", where="view", remedy=remedy)
+    in_test = np.zeros(view.shape, dtype=np.bool_)
+    for row, col, height, width in tested:
+        in_test[max(row, 0) : max(row + height, 0), max(col, 0) : max(col + width, 0)] = True
     sums = np.zeros((3, 2 * BINS))
     for first in range(0, view.shape[0], _ROWS):
         rows = slice(first, first + _ROWS)
         mapped, label, sure = view.classes[rows], view.labels[rows], view.confidence[rows]
-        in_test = _inside(tested, first, mapped.shape)
         there = (mapped != IGNORE) & (label != IGNORE) & np.isfinite(sure)
         # 1 belongs to the last bin
         bins = np.minimum((sure[there] * BINS).astype(np.intp), BINS - 1)
-        key = bins + BINS * ~in_test[there]
+        key = bins + BINS * ~in_test[rows][there]
         for total, weights in zip(sums, (None, mapped[there] == label[there], sure[there]), strict=True):
             total += np.bincount(key, weights, minlength=2 * BINS)
     parts = []
@@ -266,27 +264,14 @@ def agreement_by_confidence(
     return parts[0], parts[1]
 
 
-_REMEDIES = {"confidence": "Map with the probability (probability=True).", "labels": "Give the label rasters."}
-
-
-def _inside(windows: Sequence[PixelWindow], first: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which pixels of some rows lie in windows."""
-    inside = np.zeros(shape, dtype=np.bool_)
-    for row, col, height, width in windows:
-        inside[max(row - first, 0) : max(row + height - first, 0), max(col, 0) : max(col + width, 0)] = True
-    return inside
-
-
 # --- where to look ----------------------------------------------------------------------------------------------------
 
 #: words in the names of classes
 _TOWN = {"built", "urban", "town", "towns", "city", "settlement", "settlements", "residential", "buildings"}
 _CROPS = {"cropland", "croplands", "crop", "crops", "paddy", "field", "fields", "farmland", "agriculture"}
-#: a place is named after what has at least this share of it; data it has at least
+#: shares of a window that are called something at least, and that have data
 _LEAST_SHARE, _LEAST_DATA = 0.1, 0.9
-#: windows that overlap by more than this share of their area are the same place
-_SAME_PLACE = 0.25
-#: that many places are sought; blocks along a side of a window, and pixels that are looked at
+#: places that are sought; blocks along a side of a window, and pixels that are looked at
 _PLACES, _BLOCKS, _SAMPLES = 3, 8, 64
 
 
@@ -306,67 +291,46 @@ def places(labels: NDArray[np.uint8], legend: Legend, side_px: int) -> dict[str,
         Windows by name, none twice, each with labels on nine tenths of it; empty where nothing is labelled.
 
     Raises:
-        Alos2TutError: a side that is no whole number of at least 1; labels that are no image.
+        Alos2TutError: a side that is no whole number of at least 1.
     """
     if not is_count(side_px):
         raise Alos2TutError(f"side_px={side_px!r} is not a whole number of at least 1", where="places")
-    if labels.ndim != 2 or not labels.size:
-        raise Alos2TutError(f"labels of shape {labels.shape} are no image", where="places")
-    search = _Search(labels, min(int(side_px), *labels.shape))
+    side = min(int(side_px), *labels.shape)
+    # shares of some thousand pixels of a window are exact enough
+    every = max(1, side // _SAMPLES)
+    block = max(1, side // every // _BLOCKS)
+    step, along = block * every, side // every // block
+    sampled = labels[every // 2 :: every, every // 2 :: every]
+    rows, cols = (size // block for size in sampled.shape)
+    sampled = sampled[: rows * block, : cols * block]
+
+    def share(classes: Iterable[int]) -> NDArray[np.float64]:
+        """Share of some classes in the windows that begin at the corners of blocks."""
+        is_wanted = np.isin(np.arange(256), list(classes))[sampled]
+        # rows first: whole rows are added up fastest
+        sums = is_wanted.reshape(rows, block, -1).sum(axis=1, dtype=np.int32).reshape(rows, cols, block).sum(axis=2)
+        return np.asarray(sliding_window_view(sums, (along, along)).sum(axis=(2, 3)) / (along * block) ** 2)
+
     names = legend.names
     water, town, crops = water_classes(names), classes_named(names, _TOWN), classes_named(names, _CROPS)
-    known = search.share(range(len(names)))
-    in_water = search.share(water)
-    search.take("coast", np.minimum(in_water, known - in_water))
-    for name, classes in (("town", town), ("plain", crops)):
-        search.take(name, search.share(classes))
-    counts = np.bincount(search.sampled.reshape(-1), minlength=256)
-    others = {"open water": water}
-    others |= {name: [i] for i, name in enumerate(names) if i not in {*water, *town, *crops}}
-    for name in sorted(others, key=lambda name: -counts[others[name]].sum()):
-        if len(search.found) < _PLACES:
-            search.take(name, search.share(others[name]))
-    return search.found
-
-
-class _Search:
-    """A choice of square windows that begin at the corners of blocks, of which sums are taken."""
-
-    def __init__(self, labels: NDArray[np.uint8], side: int):
-        self.side, self.found = side, dict[str, PixelWindow]()
-        self._last = [size - side for size in labels.shape]
-        # shares of some thousand pixels of a window are exact enough
-        self._every = max(1, side // _SAMPLES)
-        sampled = labels[self._every // 2 :: self._every, self._every // 2 :: self._every]
-        self._side = side // self._every
-        self._block = max(1, self._side // _BLOCKS)
-        rows, cols = (size // self._block for size in sampled.shape)
-        self.sampled = sampled[: rows * self._block, : cols * self._block]
-        self._free = self.share(set(range(256)) - {IGNORE}) >= _LEAST_DATA
-
-    def share(self, classes: Iterable[int]) -> NDArray[np.float64]:
-        """Share of some classes in all windows."""
-        is_wanted = np.isin(np.arange(256), list(classes))
-        block, (height, width) = self._block, self.sampled.shape
-        # rows first: whole rows are added up fastest
-        sums = is_wanted[self.sampled].reshape(height // block, block, width).sum(axis=1, dtype=np.int32)
-        sums = sums.reshape(len(sums), width // block, block).sum(axis=2)
-        along = self._side // block
-        inside = sliding_window_view(sums, (along, along)).sum(axis=(2, 3))
-        return np.asarray(inside / (along * block) ** 2)
-
-    def take(self, name: str, score: NDArray[np.float64]) -> None:
-        """Name the window with the highest score, if that is high enough."""
-        score = np.where(self._free, score, -1.0)
+    counts = np.bincount(sampled.reshape(-1), minlength=256)
+    others = {"open water": water} | {name: [i] for i, name in enumerate(names) if i not in {*water, *town, *crops}}
+    wanted = {"coast": water, "town": town, "plain": crops}
+    wanted |= {name: others[name] for name in sorted(others, key=lambda name: -counts[others[name]].sum())}
+    known, found = share(range(len(names))), dict[str, PixelWindow]()
+    is_free = known >= _LEAST_DATA
+    for name, classes in wanted.items():
+        if len(found) == _PLACES:
+            break
+        score = share(classes)
+        if name == "coast":
+            score = np.minimum(score, known - score)
+        score[~is_free] = -1
         row, col = (int(place) for place in np.unravel_index(score.argmax(), score.shape))
-        if score[row, col] < _LEAST_SHARE:
-            return
-        step = self._block * self._every
-        # a side that is no multiple of blocks might reach over the edge
-        first_row, first_col = (min(n * step, last) for n, last in zip((row, col), self._last, strict=True))
-        self.found[name] = (first_row, first_col, self.side, self.side)
-        down, across = (
-            np.clip(self.side - step * np.abs(np.arange(size) - place), 0, None)
-            for size, place in zip(score.shape, (row, col), strict=True)
-        )
-        self._free &= np.outer(down, across) <= _SAME_PLACE * self.side**2
+        if score[row, col] >= _LEAST_SHARE:
+            # a side that is no multiple of blocks might reach over the edge
+            found[name] = (min(row * step, labels.shape[0] - side), min(col * step, labels.shape[1] - side), side, side)
+            # what overlaps by more than a quarter is the same place
+            near = math.ceil(0.75 * side / step)
+            is_free[max(row - near + 1, 0) : row + near, max(col - near + 1, 0) : col + near] = False
+    return found

@@ -28,8 +28,9 @@ from matplotlib.patches import Patch, Polygon
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
-from rasterio.windows import Window
+from rasterio.windows import Window as RasterWindow
 from scipy.sparse.csgraph import connected_components
+from scipy.special import entr
 
 from ... import plotting
 from ...dataset import splits
@@ -39,7 +40,7 @@ from ...dataset.labels import LabelMap
 from ...dataset.legend import IGNORE, Legend
 from ...dataset.selection import STATUSES, Choice
 from ...dataset.store import PatchDataset, Split
-from ...plotting import BLUE, GREEN, GREY, NO_DATA_COLOR, NO_LABEL_COLOR, ORANGE, SKY, VERMILION
+from ...plotting import BLUE, GREEN, GREY, NO_DATA_COLOR, NO_LABEL_COLOR, ORANGE, SKY, VERMILION, Window
 from ...products.product import Product
 from ...products.rasters import LONLAT, reprojected
 from ..leakage import SCHEMES, Leakage
@@ -212,32 +213,19 @@ def image_and_labels(product: Product, classes: NDArray[np.uint8], legend: Legen
     return fig
 
 
-def mixed_window(classes: NDArray[np.uint8], side: int = 30) -> tuple[int, int, int, int]:
-    """The square, on a lattice of half its side, in which most classes have a fair share of the pixels.
+def mixed_window(classes: NDArray[np.uint8]) -> Window:
+    """The square of 30 pixels, less where the map is smaller, in which most classes have a fair share of the pixels.
 
     Args:
         classes: (H, W) class indices.
-        side: of the square, in pixels; less where the map is smaller.
-
-    Returns:
-        Row, column, height, width.
     """
-    side = min(side, *classes.shape)
-    best, window = -1.0, (0, 0, side, side)
-    step = max(side // 2, 1)
-    for row in range(0, classes.shape[0] - side + 1, step):
-        for col in range(0, classes.shape[1] - side + 1, step):
-            part = classes[row : row + side, col : col + side]
-            share = np.bincount(part[part != IGNORE], minlength=1) / part.size
-            entropy = -float((share[share > 0] * np.log(share[share > 0])).sum())
-            if entropy > best:
-                best, window = entropy, (row, col, side, side)
-    return window
+    side = min(30, *classes.shape)
+    return plotting.best_window(
+        classes, (side, side), lambda part: entr(np.bincount(part[part != IGNORE]) / part.size).sum()
+    )
 
 
-def warp_close_up(
-    product: Product, labels: Sequence[str | Path], legend: Legend, window: tuple[int, int, int, int], looks: int = 2
-) -> Figure:
+def warp_close_up(product: Product, labels: Sequence[str | Path], legend: Legend, window: Window, looks: int) -> Figure:
     """How labels come to pixels: each takes the class of the label pixel in which its centre lies.
 
     Args:
@@ -295,7 +283,7 @@ def _label_pixels(
         size = last - first
         if (size <= 0).any():
             return np.empty((0, 4, 2)), np.empty(0, np.uint8)
-        codes = raster.read(1, window=Window(first[1], first[0], size[1], size[0]))
+        codes = raster.read(1, window=RasterWindow(first[1], first[0], size[1], size[0]))
         places = np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1]), indexing="ij"), axis=-1).reshape(-1, 1, 2)
         corners = (places + first + np.array([(0, 0), (0, 1), (1, 1), (1, 0)])).reshape(-1, 2)
         x, y = raster.transform * (corners[:, 1].astype(float), corners[:, 0].astype(float))

@@ -52,33 +52,18 @@ def layers(view: MapView) -> tuple[str, ...]:
     return (plotting.symbol(view.product.quantity), *(name for name, has in there.items() if has))
 
 
-def map_and_labels(view: MapView, window: PixelWindow | None = None, *, outlined: Sequence[PixelWindow] = ()) -> Figure:
-    """Backscatter, labels and map of the same ground side by side.
+def map_and_labels(view: MapView, outlined: Sequence[PixelWindow]) -> Figure:
+    """Backscatter, labels (where there are any) and map of the same ground side by side.
 
     Args:
-        view: the map; without labels, two panels are drawn.
-        window: what is shown, in pixels of the map; None: all of it.
+        view: the map.
         outlined: patches of the test list.
-
-    Raises:
-        Alos2TutError: a window that is empty or reaches outside the map.
     """
-    part = view.window(window)
     shown = [name for name in layers(view) if name != _CONFIDENCE]
-    lies = _orientation(view, part)
-    size = _panels_size(part, lies, (1, len(shown)), 4.4)
-    fig, axes = plt.subplots(1, len(shown), figsize=size, layout="constrained", squeeze=False)
-    drawn = [_Panel.draw(ax, view, name, part, _PANEL_PX) for ax, name in zip(axes[0], shown, strict=True)]
-    for panel in drawn:
-        panel.ax.set_title(panel.title())
-        draw_frame(panel.ax, part, lies, with_scale=panel is drawn[0])
-        _outline(panel.ax, outlined)
-    fig.suptitle(plotting.product_title(view.product), fontsize="medium")
-    _key(fig, view.legend, drawn, outlined)
-    return fig
+    return _rows(view, {"": view.window(None)}, shown, outlined, most_px=_PANEL_PX, width=4.4)
 
 
-def zooms(view: MapView, windows: Mapping[str, PixelWindow], outlined: Sequence[PixelWindow] = ()) -> Figure:
+def zooms(view: MapView, windows: Mapping[str, PixelWindow], outlined: Sequence[PixelWindow]) -> Figure:
     """Some places closer: a row for each, with backscatter, labels, map and confidence, those that the view has.
 
     All rows have one grey scale, so that their brightness can be compared.
@@ -93,25 +78,36 @@ def zooms(view: MapView, windows: Mapping[str, PixelWindow], outlined: Sequence[
     """
     if not windows:
         raise Alos2TutError("there is no place to show", where="windows")
-    parts, shown = {name: view.window(window) for name, window in windows.items()}, layers(view)
-    every_db = [view.backscatter_db(part, _SMALL_PANEL_PX)[0].ravel() for part in parts.values()]
-    limits = plotting.grey_limits(np.concatenate(every_db))
+    parts = {name: view.window(window) for name, window in windows.items()}
+    return _rows(view, parts, layers(view), outlined, most_px=_SMALL_PANEL_PX, width=3.0)
+
+
+def _rows(
+    view: MapView,
+    parts: Mapping[str, PixelWindow],
+    shown: Sequence[str],
+    outlined: Sequence[PixelWindow],
+    *,
+    most_px: int,
+    width: float,
+) -> Figure:
+    """Windows of a map, a row for each with a panel for each layer, of so many pixels and inches at most."""
+    limits = plotting.grey_limits(np.concatenate([view.backscatter_db(p, most_px)[0].ravel() for p in parts.values()]))
     widest = max(parts.values(), key=lambda part: part[2] / part[3])
-    width, height = _panels_size(widest, _orientation(view, widest), (len(parts), len(shown)), 3.0)
-    size = (width + 0.4 + _BAR_INCHES * (_CONFIDENCE in shown), height)
+    width, height = _panels_size(widest, _orientation(view, widest), (len(parts), len(shown)), width)
+    size = (width + 0.4 * any(parts) + _BAR_INCHES * (_CONFIDENCE in shown), height)
     fig, axes = plt.subplots(len(parts), len(shown), figsize=size, layout="constrained", squeeze=False)
     drawn = []
     for row, (name, part) in zip(axes, parts.items(), strict=True):
-        lies = _orientation(view, part)
         for ax, layer in zip(row, shown, strict=True):
-            drawn.append(_Panel.draw(ax, view, layer, part, _SMALL_PANEL_PX, limits))
-            draw_frame(ax, part, lies, with_scale=ax is row[0])
+            drawn.append(_Panel.draw(ax, view, layer, part, most_px, limits))
+            draw_frame(ax, part, _orientation(view, part), with_scale=ax is row[0])
             _outline(ax, outlined)
         row[0].set_ylabel(name, fontsize="large")
     for panel in drawn[: len(shown)]:
-        panel.ax.set_title(panel.title())
+        panel.ax.set_title(panel.title)
     fig.suptitle(plotting.product_title(view.product), fontsize="medium")
-    if drawn[-1].layer == _CONFIDENCE:
+    if _CONFIDENCE in shown:
         fig.colorbar(drawn[-1].image, ax=axes[:, -1].tolist(), label=_CONFIDENCE_LABEL, shrink=0.8, aspect=30)
     _key(fig, view.legend, drawn, outlined)
     return fig
@@ -150,8 +146,8 @@ def swipe(view: MapView, left: str, right: str, position: float, window: PixelWi
     draw_frame(ax, part, lies)
     ax.axvline(line, color="black", linewidth=3.2)
     ax.axvline(line, color="white", linewidth=1.4)
-    ax.set_title(f"◂ {drawn[0].title()}", loc="left")
-    ax.set_title(f"{drawn[1].title()} ▸", loc="right")
+    ax.set_title(f"◂ {drawn[0].title}", loc="left")
+    ax.set_title(f"{drawn[1].title} ▸", loc="right")
     for panel in [panel for panel in drawn if panel.layer == _CONFIDENCE][:1]:
         fig.colorbar(panel.image, ax=ax, label=_CONFIDENCE_LABEL, shrink=0.8)
     _key(fig, view.legend, drawn, ())
@@ -175,14 +171,15 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
         Alos2TutError: a view without confidence or labels.
     """
     by_place = agreement_by_confidence(view, tested)
-    part, lies = view.whole, _orientation(view, view.whole)
+    part = view.window(None)
+    lies = _orientation(view, part)
     width, height = _panels_size(part, lies, (1, 3), 4.4)
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(width + 0.6, max(height, 4.6)), layout="constrained",
                                               gridspec_kw={"wspace": 0.05})  # fmt: skip
     sure = _Panel.draw(left, view, _CONFIDENCE, part, _PANEL_PX)
     fig.colorbar(sure.image, ax=left, label=_CONFIDENCE_LABEL, location="bottom", shrink=0.8, aspect=30)
     left.set_title("confidence")
-    differs = _draw_differences(middle, view)
+    differs = _draw_differences(middle, view, part)
     middle.set_title("map and labels")
     for ax in (left, middle):
         draw_frame(ax, part, lies, with_scale=ax is left)
@@ -207,11 +204,11 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
     return fig
 
 
-def _draw_differences(ax: Axes, view: MapView) -> bool:
+def _draw_differences(ax: Axes, view: MapView, whole: PixelWindow) -> bool:
     """Where map and labels differ; whether there is ground on which they cannot be compared."""
-    step = _step(view.whole, _PANEL_PX)
+    step = _step(whole, _PANEL_PX)
     assert view.labels is not None  # or there were no curves to draw
-    (mapped, extent), (label, _) = (_sampled(layer, view.whole, step) for layer in (view.classes, view.labels))
+    (mapped, extent), (label, _) = (_sampled(layer, whole, step) for layer in (view.classes, view.labels))
     colors = np.array([to_rgba(_AGREES_COLOR), to_rgba(VERMILION), TRANSPARENT])
     unknown = (mapped == IGNORE) | (label == IGNORE)
     ax.imshow(colors[np.where(unknown, 2, mapped != label)], extent=extent, interpolation="nearest")
@@ -230,8 +227,7 @@ class _Panel:
     image: AxesImage
     #: the class indices that are drawn; None: the layer has no classes
     classes: NDArray[np.uint8] | None
-    #: the grey scale in words, of backscatter
-    grey: str = ""
+    title: str
 
     @classmethod
     def draw(cls, ax: Axes, view: MapView, layer: str, window: PixelWindow, most_px: int, limits: Any = None) -> _Panel:
@@ -245,12 +241,12 @@ class _Panel:
             shown = ListedColormap([*map(tuple, view.legend.colors / 255), TRANSPARENT])
             limits = {"vmin": -0.5, "vmax": n + 0.5}
             image = ax.imshow(np.minimum(classes, n), shown, extent=extent, interpolation="nearest", **limits)
-            return cls(ax, layer, image, classes)
+            return cls(ax, layer, image, classes, layer)
         if layer == _CONFIDENCE:
             assert view.confidence is not None  # or it were no layer of the view
             sure, extent = _sampled(view.confidence, window, step)
             image = ax.imshow(sure, cmap=cividis(), vmin=0, vmax=1, extent=extent, interpolation="nearest")
-            return cls(ax, layer, image, None)
+            return cls(ax, layer, image, None, layer)
         db, extent = view.backscatter_db(window, most_px)
         limits = limits or plotting.grey_limits(db)
         grey = colormaps["gray"].with_extremes(bad=TRANSPARENT)
@@ -265,10 +261,6 @@ class _Panel:
         left, right, *_ = self.image.get_extent()
         edges = np.linspace(left, right, self.classes.shape[1] + 1)
         return replace(self, classes=self.classes[:, (edges[1:] > start) & (edges[:-1] < stop)])
-
-    def title(self) -> str:
-        """The layer in a title."""
-        return self.grey or self.layer
 
 
 def _step(window: PixelWindow, most_px: int) -> int:

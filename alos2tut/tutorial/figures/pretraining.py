@@ -326,7 +326,7 @@ def training_curves(runs: Mapping[str, str | Path], clip_norm: float) -> Figure:
     return fig
 
 
-def _curve(ax: Axes, table: Mapping[str, NDArray[np.float64]], column: str, color: str, name: str) -> None:
+def _curve(ax: Axes, table: NDArray[Any], column: str, color: str, name: str) -> None:
     ax.plot(table["step"], table[column], color=color, linewidth=0.5, alpha=0.4)
     ax.plot(table["step"], plotting.smooth(table[column]), color=color, label=name)
 

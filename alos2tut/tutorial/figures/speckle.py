@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from scipy import special
 
 from ... import plotting, radiometry
-from ...plotting import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
+from ...plotting import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, Window
 from ...products.product import Product
 from ...speckle import despeckling, laws
 from ...speckle import statistics as speckle
 from ...speckle.areas import Area, areas_by_variation, homogeneous_areas
 
 FloatArray = NDArray[np.floating[Any]]
-Window = tuple[int, int, int, int]
 
 #: side of the windows in which texture is measured
 _TEXTURE_PX = 16
@@ -40,40 +39,35 @@ _LINES = ((-20.0, 3.0, 153.6, 0.35), (-4.0, 1.0, 192.0, -0.2), (-18.0, 1.0, 243.
 _EVEN_FIELD = (176, 136, 72, 112)
 
 
-def most_varied_window(product: Product, parts: int = 6) -> Window:
-    """The window, a ``parts``-th of the product's height and width, in which averaged backscatter varies most in dB.
+def most_varied_window(product: Product) -> Window:
+    """The window, a sixth of the product's height and width, in which averaged backscatter varies most in dB.
 
     It counts how much it varies over the window, times how much it does from pixel to pixel of a small picture.
     Windows with missing pixels are passed over unless all have some.
     """
+
+    def variety(part: FloatArray) -> tuple[int, float]:
+        steps = np.abs(np.diff(part, axis=1))
+        known, steps = part[np.isfinite(part)], steps[np.isfinite(steps)]
+        return known.size, float(known.std() * steps.mean()) if steps.size else 0.0
+
     looks = max(1, math.ceil(max(product.shape) / 400))
-    db = radiometry.to_db(product.read_power(looks=looks))
-    height, width = (max(n // parts, 1) for n in db.shape)
-    best, place = (-1.0, -1.0), (0, 0)
-    for row in range(0, db.shape[0] - height + 1, max(height // 2, 1)):
-        for col in range(0, db.shape[1] - width + 1, max(width // 2, 1)):
-            part = db[row : row + height, col : col + width]
-            known = np.isfinite(part)
-            steps = np.abs(np.diff(part, axis=1))
-            steps = steps[np.isfinite(steps)]
-            score = (float(known.mean()), float(part[known].std() * steps.mean()) if steps.size else 0.0)
-            if score > best:
-                best, place = score, (row, col)
+    db = product.read_db(looks=looks)
+    row, col, *_ = plotting.best_window(db, (max(db.shape[0] // 6, 1), max(db.shape[1] // 6, 1)), variety)
     # full-resolution pixels, on a lattice of eight, so that looks up to that start at the same pixel
-    start = [n * looks // 8 * 8 for n in place]
-    return start[0], start[1], product.shape[0] // parts, product.shape[1] // parts
+    return row * looks // 8 * 8, col * looks // 8 * 8, product.shape[0] // 6, product.shape[1] // 6
 
 
-def widened(window: Window, shape: tuple[int, int], size: int = 3072) -> Window:
-    """At most ``size`` × ``size`` pixels of an image of that shape, around a window, or as near as the edges allow."""
-    sides = [min(size, n) for n in shape]
+def widened(window: Window, shape: tuple[int, int]) -> Window:
+    """At most 3072 × 3072 pixels of an image of that shape, around a window, or as near as the edges allow."""
+    sides = [min(3072, n) for n in shape]
     starts = [min(max(window[i] + window[i + 2] // 2 - sides[i] // 2, 0), shape[i] - sides[i]) // 8 * 8 for i in (0, 1)]
     return starts[0], starts[1], sides[0], sides[1]
 
 
-def middle_of(window: Window, size: int = 256) -> Window:
-    """The square in the middle of a window, of at most ``size`` pixels a side."""
-    side = min(size, *window[2:])
+def middle_of(window: Window) -> Window:
+    """The square in the middle of a window, of at most 256 pixels a side."""
+    side = min(256, *window[2:])
     return window[0] + (window[2] - side) // 2, window[1] + (window[3] - side) // 2, side, side
 
 
@@ -450,11 +444,11 @@ def target_chart() -> FloatArray:
     return radiometry.to_power(chart)
 
 
-def judged_on_chart(looks: float, window: int = 7, seed: int = 0) -> Figure:
+def judged_on_chart(looks: float) -> Figure:
     """Filters on a drawn chart, whose truth is known: the pictures, then structure left, edges kept and looks won."""
     truth = target_chart()
-    power = truth * laws.draw_speckle(truth.shape, looks, seed)
-    results = {"unfiltered": power} | {name: f(power, looks, window) for name, f in despeckling.FILTERS.items()}
+    power = truth * laws.draw_speckle(truth.shape, looks, 0)
+    results = {"unfiltered": power} | {name: f(power, looks, 7) for name, f in despeckling.FILTERS.items()}
     judged = {
         name: despeckling.assess(power, im, looks, reference=truth, area=_EVEN_FIELD) for name, im in results.items()
     }
@@ -464,9 +458,8 @@ def judged_on_chart(looks: float, window: int = 7, seed: int = 0) -> Figure:
     shown = {"truth (drawn)": truth} | results
     limits = plotting.grey_limits(radiometry.to_db(truth))
     for ax, (name, image) in zip(pictures.subplots(2, 4).flat, shown.items(), strict=True):
-        ax.imshow(radiometry.to_db(image), cmap="gray", **limits)
-        ax.set(xticks=[], yticks=[])
-        ax.set_title(name)
+        plotting.draw_grey(ax, radiometry.to_db(image), limits=limits)
+        ax.set(xticks=[], yticks=[], title=name)
     columns = {
         "edges kept (best: 1)": "edge_preservation",
         "structure in the ratio (best: 1)": "structure",
@@ -497,7 +490,7 @@ def _dots(ax: Axes, values: Mapping[str, float]) -> None:
 # --- towards a loss ---------------------------------------------------------------------------------------------------
 
 
-def loss_in_db(power: FloatArray, patch_px: int, looks: Collection[float] = (1.0, 2.5)) -> Figure:
+def loss_in_db(power: FloatArray, patch_px: int, looks: Collection[float]) -> Figure:
     """What a reconstruction loss meets: speckle that nobody can predict, bright targets, and the dark tail of dB.
 
     Left: the absolute error in dB that the best constant guess is left with on even ground. Middle: how much of the
@@ -530,20 +523,12 @@ def _shares_of_brightest(patches: FloatArray) -> dict[str, float]:
     """The share of several losses that falls on the brightest hundredth of all pixels."""
     flat = patches.reshape(len(patches), -1)
     db = radiometry.to_db(np.where(flat > 0, flat, np.nan))
+    errors = {}
+    for unit, values in (("dB", db), ("power", flat)):
+        errors[f"|{unit}|"] = np.abs(values - np.nanmedian(values, axis=1, keepdims=True))
+        errors[f"{unit}²"] = (values - np.nanmean(values, axis=1, keepdims=True)) ** 2
     brightest = flat >= np.nanpercentile(flat, 99)
-
-    def share(errors: FloatArray) -> float:
-        return float(np.nansum(errors[brightest]) / np.nansum(errors))
-
-    def about(values: FloatArray, centre: Any) -> FloatArray:
-        return np.asarray(np.abs(values - centre(values, axis=1, keepdims=True)))
-
-    return {
-        "|dB|": share(about(db, np.nanmedian)),
-        "dB²": share(about(db, np.nanmean) ** 2),
-        "|power|": share(about(flat, np.nanmedian)),
-        "power²": share(about(flat, np.nanmean) ** 2),
-    }
+    return {name: float(np.nansum(error[brightest]) / np.nansum(error)) for name, error in errors.items()}
 
 
 def _draw_dark_shares(ax: Axes, looks: Sequence[float]) -> None:
@@ -572,62 +557,6 @@ def _least_l1_db(looks: float) -> float:
     """Mean absolute deviation of speckle from its median, in dB: what the best constant guess is left with."""
     quantiles = special.gammaincinv(looks, (np.arange(20_000) + 0.5) / 20_000)
     return float(np.abs(radiometry.to_db(quantiles / np.median(quantiles))).mean())
-
-
-def weight_emphasis(power: FloatArray, patch_px: int) -> Figure:
-    """The SAR weight exp(1 − x̃) in the patches of an image: what one bright target does to all other pixels.
-
-    Left: weight against brightness in the patches whose brightest pixel stands out least and most. Middle: how the
-    weight of the median pixel climbs to e as a target is put into pure speckle. Right: that weight in every patch.
-    """
-    from ...pretraining.weighting import sar_weights_db
-
-    patches = _patches(power, patch_px)
-    weights = sar_weights_db(radiometry.to_db(patches))
-    weights = np.where(np.isfinite(patches), weights, np.nan)
-    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(12.4, 3.6))
-    _draw_extreme_patches(left, patches, weights)
-    _draw_growing_target(middle, patches.shape[-1])
-    for ax in (left, middle):
-        ax.axhline(math.e, color="k", linewidth=0.8, linestyle="--")
-        ax.set(ylabel="weight", ylim=(0.95, 2.95))
-        ax.set_yticks([1, 1.5, 2, 2.5, math.e], ["1", "1.5", "2", "2.5", "e"])
-    of_median = np.nanmedian(weights, axis=(1, 2))
-    right.hist(of_median, bins=np.linspace(1, math.e, 40), color=SKY)
-    right.axvline(0.95 * math.e, color=VERMILION)
-    right.set(xlabel="weight of the patch's median pixel", ylabel="patches", xlim=(1, math.e))
-    right.set_title(f"above 0.95 e in {(of_median > 0.95 * math.e).mean():.0%} of {len(patches)} patches")
-    return fig
-
-
-def _draw_extreme_patches(ax: Axes, patches: FloatArray, weights: FloatArray) -> None:
-    """Weight against brightness where the brightest pixel stands out least, and where it does most."""
-    peaks_db = radiometry.to_db(np.nanmax(patches, axis=(1, 2)) / np.nanmedian(patches, axis=(1, 2)))
-    for index, color in ((peaks_db.argmin(), BLUE), (peaks_db.argmax(), ORANGE)):
-        order = np.argsort(patches[index].ravel())
-        db, weight = radiometry.to_db(patches[index].ravel()[order]), weights[index].ravel()[order]
-        ax.plot(db, weight, color=color, linewidth=1.5, label=f"peak {peaks_db[index]:.0f} dB above the median")
-    ax.set(xlabel="backscatter (dB)", title=f"two patches of {patches.shape[-1]} × {patches.shape[-1]} pixels")
-    ax.legend(loc="lower left", fontsize=9)
-
-
-def _draw_growing_target(ax: Axes, patch_px: int) -> None:
-    """The weights in drawn speckle of 2.5 looks, one of whose pixels grows brighter than all others."""
-    from ...pretraining.weighting import sar_weights_db
-
-    scene = laws.draw_speckle((patch_px, patch_px), 2.5, 0)
-    lowest = float(radiometry.to_db(scene.max()))
-    targets_db = np.linspace(lowest, lowest + 30, 25)
-    medians, spreads = [], []
-    for target in targets_db:
-        scene[0, 0] = radiometry.to_power(target)
-        weights = sar_weights_db(radiometry.to_db(scene)[None])
-        medians.append(np.median(weights))
-        spreads.append(np.percentile(weights, [5, 95]))
-    ax.fill_between(targets_db, *np.transpose(spreads), color=SKY, alpha=0.5, label="5 to 95 % of pixels")
-    ax.plot(targets_db, medians, color=BLUE, label="median pixel")
-    ax.set(xlabel="brightest pixel above the mean (dB)", title="a target put into speckle (drawn, L = 2.5)")
-    ax.legend(loc="lower right", fontsize=9)
 
 
 def _patches(power: FloatArray, size: int) -> FloatArray:

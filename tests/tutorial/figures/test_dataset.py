@@ -192,7 +192,7 @@ def test_a_close_up_shows_that_labels_are_those_of_the_pixels_under_the_centres(
     labels = labels_in_degrees(product, tmp_path / "codes.tif")
     labels_again = shutil.copy(labels, tmp_path / "again.tif")
     elsewhere = write_raster(tmp_path / "elsewhere.tif", rasterio.Affine(0.01, 0, 0, 0, -0.01, 0), (9, 9))
-    figure = dataset_figures.warp_close_up(product, [elsewhere, labels, labels_again], LEGEND, (100, 120, 20, 25))
+    figure = dataset_figures.warp_close_up(product, [elsewhere, labels, labels_again], LEGEND, (100, 120, 20, 25), 2)
     left, right = figure.axes[:2]
     fill, outline = left.collections
     shown = np.asarray(right.images[0].get_array())
@@ -211,8 +211,8 @@ def test_the_most_mixed_square_is_found():
     classes = np.zeros((90, 120), np.uint8)
     classes[45:75, 60:75] = 1
     classes[60:70, 60:90] = 2
-    assert dataset_figures.mixed_window(classes, 30) == (45, 60, 30, 30)
-    assert dataset_figures.mixed_window(classes[:12, :20], 30) == (0, 0, 12, 12)
+    assert dataset_figures.mixed_window(classes) == (45, 60, 30, 30)
+    assert dataset_figures.mixed_window(classes[:12, :20]) == (0, 0, 12, 12)
 
 
 HISTOGRAMS = {

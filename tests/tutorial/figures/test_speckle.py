@@ -11,7 +11,7 @@ import pytest
 from affine import Affine
 from support.products import write_ceos, write_geotiff
 
-from alos2tut import open_product, radiometry, speckle
+from alos2tut import Product, open_product, radiometry, speckle
 from alos2tut.tutorial import widgets
 from alos2tut.tutorial.figures import speckle as speckle_figures
 from alos2tut.tutorial.session import Tutorial
@@ -23,59 +23,50 @@ def write_product(folder: Path, dn: np.ndarray) -> Path:
     return write_geotiff(path, dn.round().clip(0, 65535), grid)
 
 
+def patchy(shape: tuple[int, int], rough: tuple[slice, slice]) -> np.ndarray:
+    """Amplitudes of even ground with a rough patch."""
+    dn = 1000 * np.sqrt(speckle.draw_speckle(shape, 4, seed=1))
+    dn[rough] *= np.where(np.indices(dn[rough].shape).sum(axis=0) // 10 % 2, 8, 1)
+    return dn
+
+
 @pytest.fixture
-def patchy(tmp_path: Path) -> Path:
-    """Even ground of 300 × 240 pixels with a rough patch around row 220, column 60."""
-    dn = 1000 * np.sqrt(speckle.draw_speckle((300, 240), 4, seed=1))
-    dn[200:240, 40:80] *= np.where(np.indices((40, 40)).sum(axis=0) // 10 % 2, 8, 1)
-    return write_product(tmp_path, dn)
+def product(tmp_path: Path) -> Product:
+    return open_product(write_product(tmp_path, patchy((300, 240), np.s_[200:240, 40:80])))
 
 
-def test_the_most_varied_window_holds_what_varies(patchy):
-    row, col, height, width = speckle_figures.most_varied_window(open_product(patchy))
+def test_the_most_varied_window_holds_what_varies(product):
+    row, col, height, width = speckle_figures.most_varied_window(product)
     assert (height, width) == (50, 40)
     assert row <= 200 + 20 <= row + height and col <= 40 + 20 <= col + width
 
 
 def test_the_most_varied_window_passes_over_missing_pixels(tmp_path):
-    dn = 1000 * np.sqrt(speckle.draw_speckle((300, 240), 4, seed=1))
-    dn[:150, :120] *= np.where(np.indices((150, 120)).sum(axis=0) // 10 % 2, 8, 1)
+    dn = patchy((300, 240), np.s_[:150, :120])
     dn[40:140, :] = 0
     product = open_product(write_product(tmp_path, dn))
-    window = speckle_figures.most_varied_window(product)
-    assert np.isfinite(product.read_db(window)).all()
-
-
-def test_a_product_without_data_still_has_a_window(tmp_path):
+    assert np.isfinite(product.read_db(speckle_figures.most_varied_window(product))).all()
+    # without any data there is still one
     product = open_product(write_product(tmp_path, np.zeros((60, 48))))
     assert speckle_figures.most_varied_window(product)[2:] == (10, 8)
 
 
-@pytest.mark.parametrize(
-    ("window", "middle"),
-    [
-        pytest.param((8, 16, 600, 800), (180, 288, 256, 256), id="large"),
-        pytest.param((8, 16, 50, 41), (12, 16, 41, 41), id="small"),
-    ],
-)
-def test_the_middle_of_a_window_is_a_square_in_it(window, middle):
-    assert speckle_figures.middle_of(window) == middle
+def test_the_middle_of_a_window_is_a_square_in_it():
+    assert speckle_figures.middle_of((8, 16, 600, 800)) == (180, 288, 256, 256)
+    assert speckle_figures.middle_of((8, 16, 50, 41)) == (12, 16, 41, 41)
 
 
 def test_bright_targets_carry_a_loss_in_power_and_not_in_db():
     power = speckle.draw_speckle((128, 128), 2, seed=0)
     power.ravel()[:: 128 * 4] *= 1000
-    shares = speckle_figures._shares_of_brightest(power.reshape(4, 64, 64))
-    assert shares["power²"] > 0.99
-    assert shares["|dB|"] < 0.06
-    flat = power.ravel()
-    plain = np.abs(radiometry.to_db(flat) - np.median(radiometry.to_db(flat)))
-    brightest = flat >= np.percentile(flat, 99)
-    whole = speckle_figures._shares_of_brightest(power[None])
-    assert whole["|dB|"] == pytest.approx(plain[brightest].sum() / plain.sum())
+    assert speckle_figures._shares_of_brightest(power.reshape(4, 64, 64))["power²"] > 0.99
+    db = radiometry.to_db(power)
+    plain, brightest = np.abs(db - np.median(db)), power >= np.percentile(power, 99)
+    share = speckle_figures._shares_of_brightest(power[None])["|dB|"]
+    assert share == pytest.approx(plain[brightest].sum() / plain.sum()) and share < 0.06
 
 
-@pytest.mark.parametrize(("looks", "error_db"), [pytest.param(1, 4.20, id="1 look"), pytest.param(2.5, 2.37, id="2.5")])
+@pytest.mark.parametrize(("looks", "error_db"), [(1, 4.20), (2.5, 2.37)])
 def test_the_least_error_is_that_of_drawn_speckle(looks, error_db):
     db = radiometry.to_db(speckle.draw_speckle((1024, 1024), looks, seed=3))
     assert speckle_figures._least_l1_db(looks) == pytest.approx(np.abs(db - np.median(db)).mean(), rel=0.005)
@@ -126,35 +117,22 @@ def test_the_notebook_runs_where_the_upper_left_is_empty(tmp_path):
     assert names["looks"] == pytest.approx(4, abs=0.4)
 
 
-def test_the_notebook_runs_on_a_product_smaller_than_a_patch(tmp_path):
-    names = run_notebook(write_product(tmp_path, scene((200, 200))), tmp_path / "work")
-    assert names["side"] == 64
-
-
-def test_the_notebook_runs_on_complex_numbers(tmp_path):
-    phase = np.random.default_rng(2).uniform(0, 2 * np.pi, (600, 400))
-    image = (scene((600, 400)) * np.exp(1j * phase)).astype(np.complex64)
-    folder = write_ceos(tmp_path / "slc", {"HH": image}, "UBSR1.1__D")
-    names = run_notebook(folder, tmp_path / "work")
-    assert names["product"].grid is None
+def test_the_notebook_runs_on_complex_numbers_smaller_than_a_patch(tmp_path):
+    phase = np.random.default_rng(2).uniform(0, 2 * np.pi, (200, 200))
+    image = (scene((200, 200)) * np.exp(1j * phase)).astype(np.complex64)
+    names = run_notebook(write_ceos(tmp_path / "slc", {"HH": image}, "UBSR1.1__D"), tmp_path / "work")
+    assert names["product"].grid is None and names["side"] == 64
     # no line marks a saturation that complex numbers do not have
     with plt.rc_context():
         figure = speckle_figures.value_range(names["product"], names["window"], names["darkest_db"])
     assert not [text for text in figure.axes[0].texts if "saturation" in text.get_text()]
 
 
-def test_the_notebook_runs_on_a_real_mosaic(mosaic, tmp_path):
-    names = run_notebook(mosaic, tmp_path / "work", "dataset.looks=1; dataset.patch_px=32")
-    # land is bright and textured; the even ground is ocean
-    assert names["enl"].value == pytest.approx(6.8, abs=0.7)
-    assert radiometry.to_db(names["area"].mean()) == pytest.approx(-18, abs=2.5)
-
-
 # --- sliders
 
 
-def test_nobody_watching_gets_a_line_of_text(patchy, capsys):
-    assert widgets.explore_filters(open_product(patchy), (0, 0, 128, 96), 1.0) is None
+def test_nobody_watching_gets_a_line_of_text(product, capsys):
+    assert widgets.explore_filters(product, (0, 0, 128, 96), 1.0) is None
     assert "live notebook" in capsys.readouterr().out
 
 
@@ -173,23 +151,27 @@ def drawn(slider, **values) -> plt.Figure:
     return plt.gcf()
 
 
-@pytest.mark.parametrize("looks", [2, 16])
-def test_looks_are_explored(watched, patchy, looks):
-    figure = drawn(widgets.explore_looks(open_product(patchy), (0, 0, 128, 96)), looks=looks)
-    assert [ax.get_title() for ax in figure.axes[:2]] == ["as delivered", f"{looks} × {looks} looks"]
+def test_looks_are_explored(watched, product):
+    figure = drawn(widgets.explore_looks(product, (0, 0, 128, 96)), looks=16)
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["as delivered", "16 × 16 looks"]
 
 
-@pytest.mark.parametrize("place", [0.0, 1.0])
-@pytest.mark.parametrize("filter_px", [5, 11])
-@pytest.mark.parametrize("name", ["refined Lee", "Gamma-MAP", "Frost"])
-def test_filters_are_explored(watched, patchy, name, filter_px, place):
-    slider = widgets.explore_filters(open_product(patchy), (10, 20, 150, 130), 4.0)
+@pytest.mark.parametrize(
+    ("name", "filter_px", "place", "window"),
+    [
+        ("refined Lee", 5, 0.0, (10, 20, 150, 130)),
+        ("Gamma-MAP", 11, 1.0, (10, 20, 150, 130)),
+        ("Frost", 7, 0.5, (10, 20, 40, 30)),
+    ],
+)
+def test_filters_are_explored(watched, product, name, filter_px, place, window):
+    slider = widgets.explore_filters(product, window, 4.0)
     figure = drawn(slider, filter_name=name, filter_px=filter_px, down=place, right=place)
     assert figure.axes[1].get_title() == f"{name}, {filter_px} × {filter_px}"
-
-
-def test_a_small_window_is_explored_whole(watched, patchy):
-    drawn(widgets.explore_filters(open_product(patchy), (10, 20, 40, 30), 4.0))
+    size = 128 if min(window[2:]) >= 128 else 30
+    row, col = (round(start + place * (side - size)) for start, side in zip(window[:2], window[2:], strict=True))
+    shown, expected = figure.axes[0].images[0].get_array(), product.read_db((row, col, size, size))
+    np.testing.assert_allclose(shown, expected, atol=1e-4)
 
 
 def test_the_chart_holds_what_it_says():
