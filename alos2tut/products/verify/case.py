@@ -41,13 +41,7 @@ def tried(
 
 
 class Lines(NamedTuple):
-    """Some lines of a CEOS image.
-
-    Attributes:
-        file: what is there of it; a truncated image has fewer lines than it states.
-        rows: numbers of the lines that were read.
-        headers: what stands before their pixels.
-    """
+    """Some lines of a CEOS image: the file as far as it is there, their numbers, what stands before their pixels."""
 
     file: ceos.ImageFile
     rows: NDArray[np.int64]
@@ -102,17 +96,9 @@ def common(values: NDArray[Any]) -> Any:
 
 @dataclass(frozen=True)
 class Case:
-    """All that could be read of a product.
+    """All that could be read of a product: rasters by polarisation or layer, CEOS images and records, the texts beside.
 
-    Attributes:
-        found: its files.
-        bands: rasters by polarisation or layer.
-        summary: ``summary.txt``.
-        xml: the XML beside rasters.
-        product: as it opens, if it does.
-        crs: the coordinate system that the user named.
-        images: of CEOS.
-        records: of leader, volume directory and trailer.
+    ``product`` is how it opens, if it does, and ``crs`` the coordinate system that the user named.
     """
 
     found: Found
@@ -150,7 +136,7 @@ class Case:
         return next(iter(self.bands.values()), None)
 
     def file(self, kind: str) -> FileSource | None:
-        """Leader, volume directory or trailer: LED, VOL or TRL."""
+        """Leader or trailer: LED or TRL."""
         return self.found.folder.get(f"{kind}-{self.found.identity}")
 
     def pointers(self, file_class: str) -> list[Mapping[str, Any]]:
@@ -172,10 +158,9 @@ def read_bands(
     found: Found, files: Mapping[str, str], types: tuple[str, ...], problems: list[Check]
 ) -> dict[str, RasterBand]:
     """The rasters in these files, by label; one that cannot be read is added to the problems."""
-    bands = {
-        label: tried(found.folder, name, lambda file: RasterBand.open(file, types), problems)
-        for label, name in files.items()
-    }
+    bands = {}
+    for label, name in files.items():
+        bands[label] = tried(found.folder, name, lambda file: RasterBand.open(file, types), problems)
     return {label: band for label, band in bands.items() if band is not None}
 
 

@@ -1,7 +1,4 @@
-"""What the files of Levels 1.1, 1.5, 2.1 and 3.1 say of each other, as CEOS or as GeoTIFF.
-
-A group of checks is a function of what could be read; what is not there it leaves out or calls absent.
-"""
+"""What the files of Levels 1.1, 1.5, 2.1 and 3.1 say of each other, as CEOS or as GeoTIFF: a function per subject."""
 
 from __future__ import annotations
 
@@ -27,27 +24,17 @@ from ..rasters import LONLAT, RasterBand, reprojected
 from .case import Case, Image, Lines, common, read_bands, run, tried
 from .checks import Check, alike, all_there, compared, corner_centres, judged, numbers, six_numbers, table, time_of
 
-_SLANT_RANGES_M = (500_000.0, 1_500_000.0)
-#: the middle of the band: 1236.5, 1257.5 and 1278.5 MHz
-_WAVELENGTH_M = 0.2385
 #: classes of files in a volume directory, and how these files are named
 _FILE_CLASSES = {"SARL": "LED", "IMOP": "IMG", "SART": "TRL"}
 #: what reads the files beside images, and the record that says of each by which software it was made
 _READERS = {"LED": ceos.read_leader, "VOL": ceos.read_volume, "TRL": ceos.read_trailer}
 _DESCRIPTORS = {"LED": "leader_descriptor", "VOL": "volume_descriptor", "TRL": "trailer_descriptor"}
-_CHANNELS = {"S": 1, "D": 2, "Q": 4}
 _SUMMARY_CORNERS = ("LeftTop", "RightTop", "RightBottom", "LeftBottom")
 _SAMPLES = ("uint16", "complex64", "complex_int16", "complex128")
 
 
 def checks_of(found: Found, product: Product | None, crs: CRS | None) -> tuple[str, list[Check]]:
-    """What kind of product it is, and all checks of it.
-
-    Args:
-        found: its files.
-        product: as it opens, if it does.
-        crs: the coordinate system that the user named.
-    """
+    """What kind of product it is, and all checks of it; the product as it opens, if it does, and the user's system."""
     problems: list[Check] = []
     images = [match for match in found.matches.values() if match["kind"] == "IMG" and match["pol"]]
     is_tiff = bool(images) and all(match["suffix"] for match in images)
@@ -86,7 +73,7 @@ def _files(case: Case) -> Iterator[Check]:
 
 
 def _identity(case: Case) -> Iterator[Check]:
-    name, told, scene, summary = case.found.any_match, case.product_id, case.scene, case.summary
+    name, parts, scene, summary = case.found.any_match, case.product_id, case.scene, case.summary
     text = {key: str(value or "").rpartition(":")[2] or None for key, value in case.record("text").items()}
     image = next((image for image in case.images if image.lines is not None), None)
     channels = image.common("channel") if image else None
@@ -98,11 +85,11 @@ def _identity(case: Case) -> Iterator[Check]:
     rows: dict[str, tuple[Any, ...]] = {
         "scene": (name["scene"], scene.get("scene_id"), summary.get("Scs_SceneID"), text.get("scene")),
         "product id": (name["product"], None, summary.get("Pds_ProductID"), text.get("product")),
-        "level": (told.get("level"), scene.get("level"), summary.get("Lbi_ProcessLevel")),
+        "level": (parts.get("level"), scene.get("level"), summary.get("Lbi_ProcessLevel")),
         "orbit number": (int(name["orbit_number"]), scene.get("orbit")),
-        "orbit direction": (ORBITS.get(told.get("orbit", "")), direction),
-        "look side": (LOOK_SIDES.get(told.get("look", "")), side),
-        "mode's polarisations": (_CHANNELS.get(told.get("mode", "")[-1:]), None, None, None, channels),
+        "orbit direction": (ORBITS.get(parts.get("orbit", "")), direction),
+        "look side": (LOOK_SIDES.get(parts.get("look", "")), side),
+        "mode's polarisations": ({"S": 1, "D": 2, "Q": 4}.get(parts.get("mode", "")[-1:]), None, None, None, channels),
         "frame": (int(name["frame"]), None, None, None, frame),
     }
     yield from table("identity", sources, rows)
@@ -111,12 +98,11 @@ def _identity(case: Case) -> Iterator[Check]:
 def _times(case: Case) -> Iterator[Check]:
     start, center, end = (time_of(case.summary.get(f"Img_Scene{name}DateTime")) for name in ("Start", "Center", "End"))
     leader, observed = time_of(case.scene.get("center_time")), time_of(case.summary.get("Lbi_ObservationDate"))
-    days = {"name": time_of(f"20{case.found.any_match['date']}"), "leader": leader, "summary.txt": center}
-    days["summary.txt, observation"] = observed
+    both = {"leader": leader, "summary.txt": center}
+    days = {"name": time_of(f"20{case.found.any_match['date']}"), **both, "summary.txt, observation": observed}
     yield compared("time", "day", {source: time and time.date() for source, time in days.items()})
     apart = abs((leader - center).total_seconds()) if leader and center else None
     note = "" if apart is None else f"{apart:.3f} s apart, 0.002 s allowed"
-    both = {"leader": leader, "summary.txt": center}
     yield judged("time", "centre", None if apart is None else apart <= 0.002, both, note)
     known = [time for time in (start, center, end) if time]
     in_order = known == sorted(known) if len(known) > 1 else None
@@ -239,17 +225,19 @@ def _place(case: Case) -> Iterator[Check]:
     metres = _corners(record, "easting_km", "northing_km")
     corners = corner_centres(raster) if raster is not None else None if metres is None else 1000 * metres
     shape = (record.get("lines") or 0, record.get("pixels") or 0) if raster is None else raster.shape
-    by_map = None if crs is None or corners is None else _lonlat(crs, corners)
-    middle = None if crs is None or corners is None else _lonlat(crs, corners.mean(axis=0, keepdims=True))
+    by_map, middle = None, None
+    if crs is not None and corners is not None:
+        # NaN where the projection has no such points
+        points = np.round(reprojected(np.vstack([corners, corners.mean(axis=0)]), crs, LONLAT), 7)
+        by_map, middle = points[:4], points[4:]
     by_record = _corners(record, "longitude_deg", "latitude_deg")
     frame = [_summary_place(summary, f"FrameScene{corner}") for corner in _SUMMARY_CORNERS]
     by_summary = np.array(frame) if all(frame) else None
     if raster is None:
         yield compared("place", "map corners", {"metres": by_map, "degrees": by_record}, within=1e-5, unit="°")
         yield _coefficients(record, by_record)
-    by_tiff = None if raster is None else by_map
-    places = {"leader": by_record, "GeoTIFF": by_tiff, "summary.txt": by_summary, "lines": _lines_corners(case)}
-    yield compared("place", "corners", places, within=1e-3, unit="°")
+    places = {"leader": by_record, "GeoTIFF": None if raster is None else by_map, "summary.txt": by_summary}
+    yield compared("place", "corners", places | {"lines": _lines_corners(case)}, within=1e-3, unit="°")
     by_leader = _all_of(case.scene, "center_longitude_deg", "center_latitude_deg")
     centers = {"leader": by_leader, "corners": middle, "summary.txt": _summary_place(summary, "FrameSceneCenter")}
     yield compared("place", "centre", centers, within=1e-3, unit="°")
@@ -274,8 +262,8 @@ def _zones(case: Case, raster: RasterBand | None) -> Iterator[Check]:
         "lines": None if latitudes is None else latitudes[len(latitudes) // 2, 1],
         "GeoTIFF": {326: 1, 327: -1}.get(epsg // 100),
     }
-    told = {name: None if value is None else "south" if value < 0 else "north" for name, value in signs.items()}
-    yield compared("place", "hemisphere", told)
+    sides = {name: None if value is None else "south" if value < 0 else "north" for name, value in signs.items()}
+    yield compared("place", "hemisphere", sides)
 
 
 def _system(case: Case, raster: RasterBand | None) -> CRS | None:
@@ -287,11 +275,6 @@ def _system(case: Case, raster: RasterBand | None) -> CRS | None:
         return utm(case.projection, leader)
     except Alos2TutError:
         return None
-
-
-def _lonlat(crs: CRS, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Longitude and latitude of points (n, 2); NaN where the projection has no such points."""
-    return np.round(reprojected(points, crs, LONLAT), 7)
 
 
 def _corners(record: Mapping[str, Any], x: str, y: str) -> NDArray[np.float64] | None:
@@ -329,8 +312,8 @@ def _spacings(case: Case, corners: NDArray[np.float64] | None, shape: tuple[int,
         sides = np.linalg.norm(corners[[3, 1]] - corners[0], axis=1) / (np.array(shape) - 1)
         values |= {"corners": tuple(sides.tolist())}
         misfit, limit = float(np.linalg.norm(corners[0] - corners[1] + corners[2] - corners[3])), float(sides.max())
-        told = {"corners": f"misfit {misfit:.3g} m", "a pixel": f"{limit:.3g} m"}
-        yield judged("place", "parallelogram", misfit <= limit, told, "to within a pixel")
+        texts = {"corners": f"misfit {misfit:.3g} m", "a pixel": f"{limit:.3g} m"}
+        yield judged("place", "parallelogram", misfit <= limit, texts, "to within a pixel")
     yield compared("place", "spacing of lines, pixels", values, within=0.005, unit=" m")
 
 
@@ -357,11 +340,10 @@ def _ranges(case: Case, image: Image, incidence: float | None) -> Iterator[Check
     if ranges is None:
         yield judged("view", name, None, {})
         return
-    steps, middle, (near, far) = np.diff(ranges, axis=1), ranges[len(ranges) // 2], _SLANT_RANGES_M
-    is_good = bool((steps > 0).all() or (steps < 0).all()) and near < ranges.min() and ranges.max() < far
+    steps, middle = np.diff(ranges, axis=1), ranges[len(ranges) // 2]
+    is_good = bool((steps > 0).all() or (steps < 0).all()) and ranges.min() > 500_000 and ranges.max() < 1_500_000
     yield judged("view", name, is_good, {"lines": middle}, "500…1500 km, all rising or all falling, in m")
-    stated_m = case.projection.get("platform_altitude_m") or 0.0
-    nominal_m = geometry.ORBIT_HEIGHT_M
+    stated_m, nominal_m = case.projection.get("platform_altitude_m") or 0.0, geometry.ORBIT_HEIGHT_M
     height_m = stated_m if nominal_m / 2 < stated_m < 2 * nominal_m else nominal_m
     by_range = float(geometry.incidence_by_slant_range_deg(middle[1], geometry.EARTH_RADIUS_M + height_m))
     polynomial = case.scene.get("incidence_polynomial") or (0.0,)
@@ -390,7 +372,8 @@ def _radiometry(case: Case) -> Iterator[Check]:
     versions = {kind: case.record(name).get("software") for kind, name in _DESCRIPTORS.items()}
     versions |= {f"IMG {image.label}": image.fields.get("software") for image in case.images}
     yield compared("radiometry", "software version", versions)
-    wavelength = {"leader": case.scene.get("wavelength_m"), "PALSAR-2": _WAVELENGTH_M}
+    # the middle of the band: 1236.5, 1257.5 and 1278.5 MHz
+    wavelength = {"leader": case.scene.get("wavelength_m"), "PALSAR-2": 0.2385}
     yield compared("radiometry", "wavelength", wavelength, within=0.005, unit=" m")
     looks, is_slc = _all_of(case.scene, "azimuth_looks", "range_looks"), case.product_id.get("level") == "1.1"
     is_good = None if looks is None else looks == (1, 1) if is_slc else min(looks) >= 1
@@ -404,9 +387,8 @@ def _factor(case: Case) -> Check:
     mode, processed = case.product_id.get("mode", ""), product.processed if product else None
     # where no file says when it was processed, it may be an old one
     is_old = is_w2_before_correction(mode, case.scene.get("beam"), processed or "0000")
-    usual = radiometry.CALIBRATION_FACTOR_DB
+    usual, used, note = radiometry.CALIBRATION_FACTOR_DB, None, ""
     right = radiometry.OLD_W2_FACTOR_DB if is_old else usual
-    used, note = None, ""
     if product is not None:
         used = product.calibration_factor_db - (radiometry.SLC_OFFSET_DB if product.level == "1.1" else 0.0)
         note = f"open_product: {product.calibration_source}"
@@ -421,13 +403,13 @@ def _records(case: Case) -> Iterator[Check]:
     source, descriptor = case.file("LED"), case.record("leader_descriptor")
     if source is not None and descriptor:
         met = [(name, len(record)) for name, record in ceos.walk_records(source, "leader_descriptor")]
-        wrong = []
+        wrong, total = [], 0
         for kind in ceos_layout.COUNTED:
             count, length = descriptor[f"{kind}_count"] or 0, descriptor[f"{kind}_bytes"]
             lengths = [n for name, n in met if name == kind]
+            total += count
             if lengths != [length] * count:
                 wrong.append(f"{kind}: {count} of {length} bytes stated, {lengths or 'none'} met")
-        total = sum(descriptor[f"{kind}_count"] or 0 for kind in ceos_layout.COUNTED)
         both = {"descriptor": total, "met": len(met) - 1}
         yield judged("records", "records of the leader", not wrong, both, "; ".join(wrong))
         stated = next((_all_of(pointer, "records", "longest_bytes") for pointer in case.pointers("SARL")), None)

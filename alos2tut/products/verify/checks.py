@@ -17,8 +17,6 @@ from ..names import number
 from ..rasters import RasterBand
 
 Verdict: TypeAlias = Literal["agrees", "differs", "stated once", "absent", "unreadable"]
-#: so that a second may be added to a time
-_YEARS = (1900, 2200)
 
 
 @dataclass(frozen=True)
@@ -109,12 +107,12 @@ def numbers(*texts: str | None) -> tuple[float, ...] | None:
 def time_of(text: str | None) -> datetime | None:
     """``20140909 04:33:47.052``, ``2014-09-09T04:33:47.052Z``, ``20140909043347052`` or the day alone."""
     digits = re.sub(r"[^0-9]", "", text or "")
-    if len(digits) < 8 or not _YEARS[0] <= int(digits[:4]) <= _YEARS[1]:
-        return None
     try:
-        return datetime.strptime(f"{digits[:20]:0<20}", "%Y%m%d%H%M%S%f")
+        time = datetime.strptime(f"{digits[:20]:0<20}", "%Y%m%d%H%M%S%f")
     except ValueError:
         return None
+    # so that a second may be added to it
+    return time if len(digits) >= 8 and 1900 <= time.year <= 2200 else None
 
 
 def six_numbers(band: RasterBand) -> tuple[float, ...] | None:

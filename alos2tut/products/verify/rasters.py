@@ -64,12 +64,11 @@ def _conversion(case: Case) -> Iterator[Check]:
 
 
 def _identity(case: Case) -> Iterator[Check]:
-    name, say = case.found.any_match, case.texts.get
-    told = case.product_id
+    name, say, parts = case.found.any_match, case.texts.get, case.product_id
     rows = {
-        "mode": (told.get("mode"), say("ObservationMode")),
-        "orbit direction": (ORBITS.get(told.get("orbit", "")), say("PassDirection", "").lower() or None),
-        "look side": (LOOK_SIDES.get(told.get("look", "")), say("AntennaPointing", "").lower() or None),
+        "mode": (parts.get("mode"), say("ObservationMode")),
+        "orbit direction": (ORBITS.get(parts.get("orbit", "")), say("PassDirection", "").lower() or None),
+        "look side": (LOOK_SIDES.get(parts.get("look", "")), say("AntennaPointing", "").lower() or None),
         "frame": (int(name["frame"]), number(say("RSP_Frame_Number"))),
         "day": (_day(f"20{name['date']}"), _day(say("StartTime"))),
     }
@@ -86,9 +85,8 @@ def _place(case: Case) -> Iterator[Check]:
     if band is None or case.xml is None:
         return
     counts = numbers(say("NumberLines"), say("NumPixelsPerLine"))
-    is_swapped = counts == band.shape[::-1]
-    note = "swapped, as JAXA writes them" if is_swapped else ""
-    is_good = None if counts is None else is_swapped or counts == band.shape
+    note = "swapped, as JAXA writes them" if counts == band.shape[::-1] else ""
+    is_good = None if counts is None else bool(note) or counts == band.shape
     yield judged("place", "lines, pixels", is_good, {"XML": counts, "GeoTIFF": band.shape}, note)
     epsg = number(case.at(".//CoordinateReferenceSystem[@type='EPSG']"))
     yield compared("place", "EPSG code", {"XML": epsg, "GeoTIFF": band.crs and band.crs.to_epsg()})
@@ -138,13 +136,10 @@ def _tile(case: Case) -> Iterator[Check]:
 
 def _layers(case: Case) -> Iterator[Check]:
     year, say = 2000 + int(case.found.any_match["year"]), case.texts.get
+    rule = int(year >= MOSAIC_NO_DATA_ONE_SINCE)
     for label, band in case.bands.items():
         if label not in ("mask", "C"):
-            yield compared(
-                "rasters",
-                f"no data of {label}",
-                {"tag": band.no_data, "rule of its year": int(year >= MOSAIC_NO_DATA_ONE_SINCE)},
-            )
+            yield compared("rasters", f"no data of {label}", {"tag": band.no_data, "rule of its year": rule})
     if "date" in case.bands:
         # as JAXA spells them, and as they are spelt
         first = _day(say("FirstAcquistionDate") or say("FirstAcquisitionDate"))

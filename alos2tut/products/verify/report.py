@@ -1,8 +1,7 @@
 """What the files of a delivered product say of each other, side by side: a report for users to read and to send.
 
-Leader, lines, volume directory, trailer, ``summary.txt``, XML, names and sizes state many things twice. The reader was
-made from a description and a real product of another level, so that agreement is worth a look, and so is damage: what
-cannot be read is a line of the report. Tolerances stand at each comparison and in the report.
+Leader, lines, volume directory, trailer, ``summary.txt``, XML, names and sizes state many things twice. What cannot be
+read is a line of the report, too. Tolerances stand at each comparison and in the report.
 """
 
 from __future__ import annotations
@@ -79,9 +78,9 @@ class Report:
                 sources: dict[str, list[str]] = {}
                 for source, text in check.values.items():
                     sources.setdefault(text, []).append(source)
-                told = [f"{text} ({', '.join(names)})" for text, names in sources.items()]
-                told += [check.note] if check.note else []
-                lines.append(f"  {check.verdict:<{_VERDICT_WIDTH}}  {check.name:<{width}}  {'; '.join(told)}".rstrip())
+                texts = [f"{text} ({', '.join(names)})" for text, names in sources.items()]
+                texts += [check.note] if check.note else []
+                lines.append(f"  {check.verdict:<{_VERDICT_WIDTH}}  {check.name:<{width}}  {'; '.join(texts)}".rstrip())
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -90,15 +89,15 @@ class Report:
         for subject, checks in self._by_subject().items():
             rows = "".join(_html_row(check) for check in checks)
             counts = Counter(check.verdict for check in checks)
-            told = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+            text = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
             is_open = " open" if counts["differs"] or counts["unreadable"] else ""
-            parts.append(f"<details{is_open}><summary>{html.escape(subject)}: {told}</summary><table>{rows}</table>")
+            parts.append(f"<details{is_open}><summary>{html.escape(subject)}: {text}</summary><table>{rows}</table>")
         return f"<b>{html.escape(self.identity)} ({html.escape(self.kind)})</b>{'</details>'.join(parts)}</details>"
 
 
 def _html_row(check: Check) -> str:
-    told = "; ".join(f"{source}: {text}" for source, text in check.values.items())
-    cells = (check.verdict, check.name, told, check.note)
+    values = "; ".join(f"{source}: {text}" for source, text in check.values.items())
+    cells = (check.verdict, check.name, values, check.note)
     return "<tr>" + "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
@@ -128,7 +127,7 @@ def verify_product(path: str | Path, *, crs: str | CRS | None = None) -> Report:
 
 
 def _opened(found: Found, crs: CRS | None) -> tuple[Product | None, list[Check]]:
-    """The product as it opens, and what is told then."""
+    """The product as it opens, and what is said then."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", Alos2TutWarning)
@@ -136,9 +135,9 @@ def _opened(found: Found, crs: CRS | None) -> tuple[Product | None, list[Check]]
             product = open_found(found, crs=crs)
         except Exception as error:
             return None, [unreadable("reading", "open_product", error)]
-    told = "; ".join(dict.fromkeys([*(str(warning.message) for warning in caught), *product.notes]))
+    note = "; ".join(dict.fromkeys([*(str(warning.message) for warning in caught), *product.notes]))
     gaps = [Check("reading", "not stated", "absent", {"open_product": gap}) for gap in product.gaps]
-    return product, [Check("reading", "open_product", "agrees", {"opened": repr(product).strip("<>")}, told), *gaps]
+    return product, [Check("reading", "open_product", "agrees", {"opened": repr(product).strip("<>")}, note), *gaps]
 
 
 def _shareable(check: Check, delivery: Delivery) -> Check:
