@@ -41,6 +41,11 @@ def parsed_crs(crs: str | CRS, where: str | Path) -> CRS:
     return system
 
 
+def utm_crs(zone: int, south: bool) -> CRS:
+    """UTM on WGS 84."""
+    return CRS.from_epsg((32700 if south else 32600) + zone)
+
+
 def lies_on_earth(grid: MapGrid, shape: tuple[int, int]) -> bool:
     """Whether the corners of an image of that shape have a latitude and longitude."""
     points = [grid.transform * place for place in geometry.corner_places(shape).values()]
@@ -95,8 +100,7 @@ def utm(projection: Mapping[str, Any], leader: FileSource) -> CRS:
             where=leader.where,
             remedy="Give the coordinate system: open_product(path, crs='EPSG:…'), or --crs on the command line.",
         )
-    south = (projection.get("false_northing_m") or 0) > 0
-    return CRS.from_epsg((32700 if south else 32600) + int(zone))
+    return utm_crs(int(zone), (projection.get("false_northing_m") or 0) > 0)
 
 
 def _utm_by_summary(summary: Mapping[str, str], image: ImageFile, leader: FileSource) -> CRS:
@@ -108,7 +112,7 @@ def _utm_by_summary(summary: Mapping[str, str], image: ImageFile, leader: FileSo
             where=leader.where,
             remedy="Give the coordinate system: open_product(path, crs='EPSG:…'), or --crs on the command line.",
         )
-    return CRS.from_epsg((32700 if places["top_left"][1] < 0 else 32600) + int(zone))
+    return utm_crs(int(zone), places["top_left"][1] < 0)
 
 
 def _checked_affine(

@@ -8,21 +8,21 @@ real orbit.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
-from rasterio.crs import CRS
 from rasterio.warp import transform as reproject_points
 
 from .. import geometry
 from ..products import ceos_layout
+from ..products.georeference import utm_crs
 from ..products.rasters import LONLAT
-from ..radiometry import CALIBRATION_FACTOR_DB
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -31,32 +31,24 @@ _GRAVITATION_M3_S2 = 3.986005e14
 
 @dataclass(frozen=True)
 class ProductDescription:
-    """What a CEOS product says about itself; its pixels come separately.
+    """What a CEOS product of amplitudes on a map says about itself; its pixels come separately.
 
     Attributes:
         scene_id: ``ALOS2014555550-140830``.
         product_id: ``UBSR2.1GUD``; level, look side, option and orbit direction are read from it.
         shape: lines and pixels.
-        spacing_m: between lines and between pixels; of Level 1.1 along the flight on the ground, and in slant range.
+        spacing_m: between lines and between pixels.
         center_time: when the scene's centre was seen, UTC.
         incidence_deg: incidence angle at the scene's centre.
         heading_deg: direction of flight there, clockwise from north.
         off_nadir_deg: nominal off-nadir angle.
-        looks, resolution_m: in azimuth and in range; range is slant range for Level 1.1, ground range otherwise.
-        transform: from (column, row), pixel corners, to UTM metres; None: Level 1.1.
+        transform: from (column, row), pixel corners, to UTM metres.
         utm_zone, south: of the map; southern maps have a false northing of 10,000 km.
-        center: latitude and longitude of the scene's centre in degrees; Level 1.1 only, otherwise that of the map.
         center_range_m: slant range of the scene's centre.
-        calibration_factor_db: as in the radiometric record, also of Level 1.1 (whose σ0 has another −32 dB).
-        software, facility: version and centre of processing; "SIMULATED" if simulated.
+        software, facility: version and centre of processing, written where nothing is simulated.
         processed: when it was processed, UTC; None: when it was seen.
         simulated: whether the product must say that no satellite saw this.
-        beam: antenna beam number.
-        noise_db: noise-equivalent σ0.
-        scan: ("F" full aperture or "B" SPECAN, number of the scan) of a ScanSAR of Level 1.1.
-        bursts: bursts, lines per burst and lines of overlap (SPECAN).
-        incidence_polynomial: six coefficients of incidence in radians by slant range in km; None: fitted for Level 1.1,
-            zeros otherwise, as in the real product.
+        fields: by record (or ``summary``) and field, values that stand in the place of those that follow from the rest.
     """
 
     scene_id: str
@@ -67,28 +59,15 @@ class ProductDescription:
     incidence_deg: float
     heading_deg: float
     off_nadir_deg: float
-    looks: tuple[float, float] = (1.0, 1.0)
-    resolution_m: tuple[float, float] = (3.0, 3.0)
-    transform: Affine | None = None
-    utm_zone: int | None = None
+    transform: Affine
+    utm_zone: int
     south: bool = False
-    center: tuple[float, float] | None = None
     center_range_m: float = 760_000.0
-    calibration_factor_db: float = CALIBRATION_FACTOR_DB
     software: str = "002.012"
     facility: str = "EICS"
     processed: datetime | None = None
     simulated: bool = False
-    beam: int = 7
-    noise_db: float = -30.0
-    scan: tuple[str, int] | None = None
-    bursts: tuple[int, int, int] | None = None
-    incidence_polynomial: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        is_map = self.transform is not None and self.utm_zone is not None
-        if self.is_slc == is_map or self.is_slc == (self.center is None):
-            raise ValueError(f"level {self.level}: a product of Level 1.1 has a centre, others a transform and a zone")
+    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -97,134 +76,127 @@ class ProductDescription:
 
     @property
     def level(self) -> str:
-        """``1.1``, ``1.5`` or ``2.1``."""
+        """``1.5`` or ``2.1``."""
         return self.product_id[4:7]
 
     @property
-    def is_slc(self) -> bool:
-        """Whether pixels are complex numbers in slant range."""
-        return self.level == "1.1"
+    def sample_code(self) -> str:
+        """How pixels are stored."""
+        return "IU2"
 
     @property
-    def sample_code(self) -> str:
-        """How pixels are stored: ``IU2`` or ``C*8``."""
-        return "C*8" if self.is_slc else "IU2"
+    def leader_records(self) -> tuple[str, ...]:
+        """The records of the leader after its descriptor."""
+        return tuple(ceos_layout.COUNTED)
 
     @property
     def record_bytes(self) -> int:
         """Bytes of a line with its prefix."""
-        return (
-            ceos_layout.PREFIX_BYTES[self.sample_code]
-            + ceos_layout.SAMPLE_DTYPES[self.sample_code].itemsize * self.shape[1]
-        )
+        sample_bytes = ceos_layout.SAMPLE_DTYPES[self.sample_code].itemsize
+        return ceos_layout.PREFIX_BYTES[self.sample_code] + sample_bytes * self.shape[1]
 
     @property
     def maker(self) -> tuple[str, str]:
         """Software version and facility as they are written."""
         return ("SIMULATED", "SIMULATED") if self.simulated else (self.software, self.facility)
 
+    def image_name(self, polarization: str) -> str:
+        """Name of an image file."""
+        return f"IMG-{polarization}-{self.identity}"
+
+    # --- where pixels lie
+
     @cached_property
-    def scene(self) -> Geometry:
-        """Where the pixels lie."""
-        return Geometry(self)
+    def center(self) -> tuple[float, float]:
+        """Latitude and longitude of the scene's centre in degrees."""
+        latitude, longitude = self.places(*((n - 1) / 2 for n in self.shape))
+        return float(latitude), float(longitude)
 
+    @cached_property
+    def radius_m(self) -> float:
+        """Radius of the orbit."""
+        return geometry.satellite_radius_m(self.center_range_m, self.incidence_deg)
 
-class Geometry:
-    """Where the pixels of a product lie, seen from a circular orbit over a spherical Earth.
+    @cached_property
+    def _center_angle(self) -> float:
+        """From the satellite to the scene's centre, seen from the Earth's."""
+        return math.asin(self.center_range_m * math.sin(math.radians(self.incidence_deg)) / self.radius_m)
 
-    At the time when the scene's centre is seen, the satellite is above ``nadir``, flies to ``ahead`` and looks to
-    ``aside`` (unit vectors, Earth-fixed); it turns about ``aside``.
-    """
+    @cached_property
+    def angular_speed(self) -> float:
+        """Of the satellite, in radians per second."""
+        return math.sqrt(_GRAVITATION_M3_S2 / self.radius_m**3)
 
-    def __init__(self, description: ProductDescription):
-        self._description = description
-        self.radius_m = geometry.satellite_radius_m(description.center_range_m, description.incidence_deg)
-        lines, pixels = description.shape
-        self._middle = ((lines - 1) / 2, (pixels - 1) / 2)
-        if description.center is None:
-            latitude, longitude = (float(angle) for angle in self._by_map(*self._middle))
-        else:
-            latitude, longitude = description.center
-        self.center = latitude, longitude
-        here, north, east = _local_axes(latitude, longitude)
-        heading = math.radians(description.heading_deg)
-        self.ahead = math.cos(heading) * north + math.sin(heading) * east
+    @property
+    def ground_speed_m_s(self) -> float:
+        """How fast the point of view moves over the ground."""
+        return geometry.EARTH_RADIUS_M * math.cos(self._center_angle) * self.angular_speed
+
+    @cached_property
+    def axes(self) -> tuple[Floats, Floats, Floats]:
+        """Where the satellite is when it sees the scene's centre, flies to, and looks to: Earth-fixed unit vectors.
+
+        It turns about the last one.
+        """
+        phi, lam, heading = map(math.radians, (*self.center, self.heading_deg))
+        here = np.array([math.cos(phi) * math.cos(lam), math.cos(phi) * math.sin(lam), math.sin(phi)])
+        north = np.array([-math.sin(phi) * math.cos(lam), -math.sin(phi) * math.sin(lam), math.cos(phi)])
+        east = np.array([-math.sin(lam), math.cos(lam), 0.0])
         sideways = -math.sin(heading) * north + math.cos(heading) * east
-        if description.product_id[3] == "L":
-            sideways = -sideways
-        incidence = math.radians(description.incidence_deg)
-        self._center_angle = math.asin(description.center_range_m * math.sin(incidence) / self.radius_m)
+        sideways = -sideways if self.product_id[3] == "L" else sideways
         cos, sin = math.cos(self._center_angle), math.sin(self._center_angle)
-        self.nadir, self.aside = cos * here - sin * sideways, sin * here + cos * sideways
-        self.angular_speed = math.sqrt(_GRAVITATION_M3_S2 / self.radius_m**3)
-        self.ground_speed_m_s = geometry.EARTH_RADIUS_M * cos * self.angular_speed
+        ahead = math.cos(heading) * north + math.sin(heading) * east
+        return cos * here - sin * sideways, ahead, sin * here + cos * sideways
+
+    def map_points(self, rows: ArrayLike, cols: ArrayLike) -> tuple[Floats, Floats]:
+        """Easting and northing in metres of pixels' centres; rows and columns broadcast."""
+        rows, cols = np.broadcast_arrays(np.asarray(rows, dtype=np.float64), np.asarray(cols, dtype=np.float64))
+        x, y = self.transform * (cols + 0.5, rows + 0.5)
+        return np.asarray(x), np.asarray(y)
 
     def places(self, rows: ArrayLike, cols: ArrayLike) -> tuple[Floats, Floats]:
         """Latitude and longitude in degrees of pixels' centres; rows and columns broadcast."""
-        return (self._by_range if self._description.is_slc else self._by_map)(rows, cols)
+        x, y = self.map_points(rows, cols)
+        longitude, latitude = reproject_points(utm_crs(self.utm_zone, self.south), LONLAT, x.ravel(), y.ravel())
+        return np.reshape(latitude, x.shape), np.reshape(longitude, x.shape)
 
     def slant_ranges(self, rows: ArrayLike, cols: ArrayLike) -> Floats:
         """Metres from the satellite to pixels' centres when it passes them by; rows and columns broadcast."""
-        if self._description.is_slc:
-            ranges = self._description.center_range_m + self._description.spacing_m[1] * (
-                np.asarray(cols) - self._middle[1]
-            )
-            return np.broadcast_to(ranges, np.broadcast_shapes(np.shape(rows), np.shape(cols))).astype(np.float64)
-        points = _unit_vectors(*self.places(rows, cols))
+        phi, lam = map(np.radians, self.places(rows, cols))
+        points = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
         # at closest approach point, satellite and the axis it turns about lie in one plane
-        cos = np.sqrt(1 - (points @ self.aside) ** 2)
+        cos = np.sqrt(1 - (points @ self.axes[2]) ** 2)
         earth = geometry.EARTH_RADIUS_M
-        ranges_m: Floats = np.sqrt(self.radius_m**2 + earth**2 - 2 * self.radius_m * earth * cos)
-        return ranges_m
+        return np.asarray(np.sqrt(self.radius_m**2 + earth**2 - 2 * self.radius_m * earth * cos))
 
     def seconds(self, rows: ArrayLike) -> Floats:
         """When lines were seen, from the time of the scene's centre; the first line of a map counts as the earliest."""
-        spacing = self._description.spacing_m[0]
-        return (np.asarray(rows, dtype=np.float64) - self._middle[0]) * spacing / self.ground_speed_m_s
+        middle = (self.shape[0] - 1) / 2
+        return (np.asarray(rows, dtype=np.float64) - middle) * self.spacing_m[0] / self.ground_speed_m_s
 
     def satellite(self, seconds: ArrayLike) -> tuple[Floats, Floats]:
         """Positions in m and velocities in m/s at times from the scene's centre, (…, 3)."""
         angle = self.angular_speed * np.asarray(seconds, dtype=np.float64)[..., None]
-        outward = np.cos(angle) * self.nadir + np.sin(angle) * self.ahead
-        onward = -np.sin(angle) * self.nadir + np.cos(angle) * self.ahead
+        nadir, ahead, _ = self.axes
+        outward = np.cos(angle) * nadir + np.sin(angle) * ahead
+        onward = -np.sin(angle) * nadir + np.cos(angle) * ahead
         return self.radius_m * outward, self.radius_m * self.angular_speed * onward
 
     def corners(self) -> dict[str, tuple[int, int]]:
         """Row and column of the corner pixels, in JAXA's order."""
-        last_row, last_col = (n - 1 for n in self._description.shape)
+        last_row, last_col = (n - 1 for n in self.shape)
         return dict(zip(geometry.CORNERS, ((0, 0), (0, last_col), (last_row, last_col), (last_row, 0)), strict=True))
 
-    def map_points(self, rows: ArrayLike, cols: ArrayLike) -> tuple[Floats, Floats]:
-        """Easting and northing in metres of pixels' centres; not of Level 1.1."""
-        assert self._description.transform is not None
-        rows, cols = np.broadcast_arrays(np.asarray(rows, dtype=np.float64), np.asarray(cols, dtype=np.float64))
-        x, y = self._description.transform * (cols + 0.5, rows + 0.5)
-        return np.asarray(x), np.asarray(y)
-
-    def _by_map(self, rows: ArrayLike, cols: ArrayLike) -> tuple[Floats, Floats]:
-        x, y = self.map_points(rows, cols)
-        assert self._description.utm_zone is not None
-        utm = CRS.from_epsg((32700 if self._description.south else 32600) + self._description.utm_zone)
-        longitude, latitude = reproject_points(utm, LONLAT, x.ravel(), y.ravel())
-        return np.reshape(latitude, x.shape), np.reshape(longitude, x.shape)
-
-    def _by_range(self, rows: ArrayLike, cols: ArrayLike) -> tuple[Floats, Floats]:
-        ranges, seconds = np.broadcast_arrays(self.slant_ranges(rows, cols), self.seconds(rows))
-        earth = geometry.EARTH_RADIUS_M
-        cos = (self.radius_m**2 + earth**2 - ranges**2) / (2 * self.radius_m * earth)
-        below = self.satellite(seconds)[0] / self.radius_m
-        points = cos[..., None] * below + np.sqrt(1 - cos**2)[..., None] * self.aside
-        return np.degrees(np.arcsin(points[..., 2])), np.degrees(np.arctan2(points[..., 1], points[..., 0]))
-
-
-def _local_axes(latitude_deg: float, longitude_deg: float) -> tuple[Floats, Floats, Floats]:
-    """Unit vectors up, north and east, Earth-fixed."""
-    phi, lam = math.radians(latitude_deg), math.radians(longitude_deg)
-    up = np.array([math.cos(phi) * math.cos(lam), math.cos(phi) * math.sin(lam), math.sin(phi)])
-    north = np.array([-math.sin(phi) * math.cos(lam), -math.sin(phi) * math.sin(lam), math.cos(phi)])
-    return up, north, np.array([-math.sin(lam), math.cos(lam), 0.0])
-
-
-def _unit_vectors(latitude_deg: Floats, longitude_deg: Floats) -> Floats:
-    phi, lam = np.radians(latitude_deg), np.radians(longitude_deg)
-    return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
+    def line_values(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        """What the lines say that lines of other pixels say otherwise or not at all."""
+        last = self.shape[1] - 1
+        eastings, northings = self.map_points(rows[:, None], [0, last])
+        return {
+            "slant_range_m": np.rint(self.slant_ranges(rows[:, None], [0, last / 2, last])),
+            "look_angle": round(1e6 * self.off_nadir_deg),
+            "northing_first_m": np.rint(northings[:, 0]),
+            "northing_last_m": np.rint(northings[:, 1]),
+            "easting_first_m": np.rint(eastings[:, 0]),
+            "easting_last_m": np.rint(eastings[:, 1]),
+            "heading": round(1e6 * self.heading_deg),
+        }

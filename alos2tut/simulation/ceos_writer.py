@@ -6,7 +6,7 @@ The layout is that of :mod:`alos2tut.products.ceos_layout`, and ``ceos_records.y
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from importlib import resources
@@ -20,12 +20,15 @@ from .. import geometry
 from ..core.artifacts import read_yaml
 from ..products import ceos, ceos_layout
 from ..products.sources import FileSource
+from ..radiometry import CALIBRATION_FACTOR_DB
 from .ceos_description import Floats, ProductDescription
 
 #: lines that are put together at once
 _CHUNK_LINES = 256
 _WAVELENGTH_M = 0.2424525
 _LIGHT_M_S = 299_792_458
+#: in azimuth, and on the ground in range
+_RESOLUTION_M = 3.0
 _STATES, _STATE_INTERVAL_S = 28, 60.0
 _ATTITUDE_POINTS = 22
 #: how VOL calls the kinds of files, and their code
@@ -42,14 +45,12 @@ def write_ceos_product(
 ) -> list[Path]:
     """Write VOL, LED, IMG, TRL and ``summary.txt`` of a product.
 
-    The scans of a ScanSAR product are written by one call each into the same folder: each call lists all images that
-    are there by then in VOL and ``summary.txt``, and the leader is that of the last call.
+    VOL and ``summary.txt`` list all images that are there by then; the leader is that of the last call.
 
     Args:
         folder: made where it is missing; files of the same name are replaced.
         description: what the product says about itself.
-        images: by polarisation, its pixels in strips of whole lines from the top: uint16, of Level 1.1 complex64.
-            They are written as they come, one after the other.
+        images: by polarisation, its pixels (uint16) in strips of whole lines from the top, written as they come.
 
     Returns:
         The files: VOL, LED, all IMG, TRL, ``summary.txt``.
@@ -60,9 +61,8 @@ def write_ceos_product(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    suffix = f"-{description.scan[0]}{description.scan[1]}" if description.scan else ""
     for polarization, strips in images.items():
-        _write_image(folder / f"IMG-{polarization}-{description.identity}{suffix}", description, polarization, strips)
+        _write_image(folder / description.image_name(polarization), description, polarization, strips)
     written = sorted(folder.glob(f"IMG-??-{description.identity}*"))
     paths = {kind: folder / f"{kind}-{description.identity}" for kind in ("VOL", "LED", "TRL")}
     leader = _leader(description, len(images))
@@ -163,14 +163,11 @@ def _record_dtype(description: ProductDescription) -> np.dtype[Any]:
 def _fill_prefixes(
     records: NDArray[Any], description: ProductDescription, polarization: str, rows: NDArray[np.int64]
 ) -> None:
-    scene = description.scene
     pixels = description.shape[1]
     # the centre may lie between two pixels
-    ends = np.array([0, (pixels - 1) / 2, pixels - 1])
-    latitudes, longitudes = scene.places(rows[:, None], ends)
-    ranges = scene.slant_ranges(rows[:, None], ends)
+    latitudes, longitudes = description.places(rows[:, None], [0, (pixels - 1) / 2, pixels - 1])
     midnight = datetime.combine(description.center_time.date(), datetime.min.time())
-    of_day = np.rint(1e6 * ((description.center_time - midnight).total_seconds() + scene.seconds(rows)))
+    of_day = np.rint(1e6 * ((description.center_time - midnight).total_seconds() + description.seconds(rows)))
     values: dict[str, Any] = {
         # the descriptor is record 1
         "sequence": rows + 2,
@@ -184,193 +181,149 @@ def _fill_prefixes(
         "channel": {"S": 1, "D": 2, "Q": 4}.get(description.product_id[2], 1),
         "transmitted": "HV".index(polarization[0]),
         "received": "HV".index(polarization[1]),
-        "scan": description.scan[1] if description.scan else 0,
         "latitudes": np.rint(1e6 * latitudes),
         "longitudes": np.rint(1e6 * longitudes),
+        **_constants(f"line {description.sample_code}"),
+        **description.line_values(rows),
     }
-    more = _complex_fields if description.is_slc else _amplitude_fields
-    values |= _constants(f"line {description.sample_code}") | more(description, rows, ranges, of_day)
     for name, value in values.items():
         records[name] = value
-
-
-def _amplitude_fields(
-    description: ProductDescription, rows: NDArray[np.int64], ranges: Floats, of_day: Floats
-) -> dict[str, Any]:
-    scene, last = description.scene, description.shape[1] - 1
-    eastings, northings = scene.map_points(rows[:, None], [0, last])
-    return {
-        "slant_range_m": np.rint(ranges),
-        "look_angle": round(1e6 * description.off_nadir_deg),
-        "northing_first_m": np.rint(northings[:, 0]),
-        "northing_last_m": np.rint(northings[:, 1]),
-        "easting_first_m": np.rint(eastings[:, 0]),
-        "easting_last_m": np.rint(eastings[:, 1]),
-        "heading": round(1e6 * description.heading_deg),
-    }
-
-
-def _complex_fields(
-    description: ProductDescription, rows: NDArray[np.int64], ranges: Floats, of_day: Floats
-) -> dict[str, Any]:
-    scene = description.scene
-    positions, velocities = scene.satellite(scene.seconds(rows))
-    below = positions / scene.radius_m
-    lines_per_burst = description.bursts[1] if description.bursts else 0
-    return {
-        "microsecond": of_day,
-        "slant_range_m": np.rint(ranges[:, 0]),
-        "window_ns": np.rint(2e9 * ranges[:, 0] / _LIGHT_M_S),
-        "platform_latitude": np.rint(1e6 * np.degrees(np.arcsin(below[:, 2]))),
-        "platform_longitude": np.rint(1e6 * np.degrees(np.arctan2(below[:, 1], below[:, 0]))),
-        "platform_altitude_m": round(scene.radius_m - geometry.EARTH_RADIUS_M),
-        "ground_speed_cm_s": round(100 * scene.ground_speed_m_s),
-        "velocity_cm_s": np.rint(100 * velocities),
-        "true_track_angle": round(1e6 * description.heading_deg),
-        "burst": rows // lines_per_burst + 1 if lines_per_burst else 0,
-        "line_in_burst": rows % lines_per_burst + 1 if lines_per_burst else 0,
-        "frame": int(description.scene_id[10:14]),
-    }
 
 
 def _image_descriptor(description: ProductDescription) -> bytes:
     lines, pixels = description.shape
     sample_bytes = ceos_layout.SAMPLE_DTYPES[description.sample_code].itemsize
-    bursts = description.bursts or (None, None, None)
     values = {
-        **_described(description, "IMG"),
         "line_records": lines,
         "record_bytes": description.record_bytes,
-        "bits_per_sample": 32 if description.is_slc else 16,
-        "samples_per_group": 2 if description.is_slc else 1,
+        "bits_per_sample": 16,
+        "samples_per_group": 1,
         "bytes_per_group": sample_bytes,
         "lines": lines,
         "pixels": pixels,
         "prefix_bytes": ceos_layout.PREFIX_BYTES[description.sample_code],
         "data_bytes": sample_bytes * pixels,
         "suffix_bytes": 0,
-        "sample_format": "COMPLEX*8" if description.is_slc else "UNSIGNED INTEGER*2",
+        "sample_format": "UNSIGNED INTEGER*2",
         "sample_code": description.sample_code,
-        "maximum": None if description.is_slc else 65535,
-        **dict(zip(("bursts", "lines_per_burst", "burst_overlap_lines"), bursts, strict=True)),
+        "maximum": 65535,
     }
-    return pack("image_descriptor", 1, values)
+    return _descriptor(description, "IMG", values)
+
+
+def _descriptor(description: ProductDescription, file: str, values: Mapping[str, Any]) -> bytes:
+    """The first record of LED, IMG or TRL."""
+    kind = {"LED": "leader_descriptor", "IMG": "image_descriptor", "TRL": "trailer_descriptor"}[file]
+    own = {"software": description.maker[0], "file_name": _file_name(description, file)}
+    return _packed(description, kind, 1, own | dict(values))
+
+
+def _packed(description: ProductDescription, kind: str, number: int, values: Mapping[str, Any]) -> bytes:
+    """A record in which the description's own fields stand over derived ones."""
+    return pack(kind, number, {**values, **description.fields.get(kind, {})})
 
 
 def _file_name(description: ProductDescription, kind: str) -> str:
     """What LED, IMG and TRL call themselves: B stands for Level 1.1, C for amplitudes."""
-    return f"AL2 SAR{'B' if description.is_slc else 'C'}{_FILE_KINDS[kind][1]}"
-
-
-def _described(description: ProductDescription, kind: str) -> dict[str, Any]:
-    """What the descriptors of LED, IMG and TRL say alike."""
-    return {"software": description.maker[0], "file_name": _file_name(description, kind)}
+    return f"AL2 SAR{'B' if description.level == '1.1' else 'C'}{_FILE_KINDS[kind][1]}"
 
 
 # --- leader, trailer, volume directory
 
 
 def _leader(description: ProductDescription, channels: int) -> list[bytes]:
-    """The leader's records in JAXA's order, of its lengths; Level 1.1 has no map projection."""
-    fields: dict[str, dict[str, Any]] = {
-        "dataset_summary": _dataset_summary(description, channels),
-        "map_projection": {} if description.is_slc else _map_projection(description),
-        "platform": _platform(description),
-        "attitude": _attitude(description),
-        "radiometric": {"calibration_factor_db": description.calibration_factor_db},
-        "quality": _quality(description, channels),
-        **{f"facility_{n}": {"sequence": n} for n in range(1, 5)},
-        "facility_5": _facility_5(description),
+    """The leader's records in JAXA's order, of its lengths."""
+    makers: dict[str, Callable[[], dict[str, Any]]] = {
+        "dataset_summary": lambda: _dataset_summary(description, channels),
+        "map_projection": lambda: _map_projection(description),
+        "platform": lambda: _platform(description),
+        "attitude": lambda: _attitude(description),
+        "radiometric": lambda: {"calibration_factor_db": CALIBRATION_FACTOR_DB},
+        "quality": lambda: _quality(description, channels),
+        "facility_5": lambda: _facility_5(description),
     }
-    names = [name for name in ceos_layout.COUNTED if not (description.is_slc and name == "map_projection")]
-    counts = _described(description, "LED")
+    records: list[bytes] = []
+    counts: dict[str, int] = {}
     for name in ceos_layout.COUNTED:
-        counts[f"{name}_count"] = int(name in names)
-        counts[f"{name}_bytes"] = ceos_layout.RECORDS[name].length if name in names else 0
-    body = [pack(name, number, fields[name]) for number, name in enumerate(names, start=2)]
-    return [pack("leader_descriptor", 1, counts), *body]
+        count = int(name in description.leader_records)
+        counts |= {f"{name}_count": count, f"{name}_bytes": count * ceos_layout.RECORDS[name].length}
+        if count:
+            values = makers[name]() if name in makers else {"sequence": int(name[-1])}
+            records.append(_packed(description, name, len(records) + 2, values))
+    return [_descriptor(description, "LED", counts), *records]
 
 
 def _dataset_summary(description: ProductDescription, channels: int) -> dict[str, Any]:
-    scene = description.scene
     bandwidth_mhz = _LIGHT_M_S / 2e6 / _slant_resolution_m(description)
-    line_bandwidth_hz = scene.ground_speed_m_s / description.resolution_m[0]
-    is_left = description.product_id[3] == "L"
-    option = {"G": "GEOCODED IMAGE", "R": "GEOREFERENCE IMAGE"}.get(description.product_id[7], "COMPLEX IMAGE")
+    line_bandwidth_hz = description.ground_speed_m_s / _RESOLUTION_M
     software, facility = description.maker
+    nadir = description.axes[0]
     return {
         "scene_id": description.scene_id,
         "center_time": f"{description.center_time:%Y%m%d%H%M%S}{description.center_time.microsecond // 1000:03d}",
-        "center_latitude_deg": scene.center[0],
-        "center_longitude_deg": scene.center[1],
+        "center_latitude_deg": description.center[0],
+        "center_longitude_deg": description.center[1],
         "heading_deg": description.heading_deg,
         "center_line": description.shape[0] // 2,
         "center_pixel": description.shape[1] // 2,
         "channels": channels,
         "orbit": int(description.scene_id[5:10]),
-        "nadir_latitude_deg": math.degrees(math.asin(scene.nadir[2])),
-        "nadir_longitude_deg": math.degrees(math.atan2(scene.nadir[1], scene.nadir[0])),
+        "nadir_latitude_deg": math.degrees(math.asin(nadir[2])),
+        "nadir_longitude_deg": math.degrees(math.atan2(nadir[1], nadir[0])),
         "platform_heading_deg": description.heading_deg,
-        "clock_angle_deg": -90.0 if is_left else 90.0,
+        "clock_angle_deg": -90.0 if description.product_id[3] == "L" else 90.0,
         "incidence_deg": description.incidence_deg,
         "wavelength_m": _WAVELENGTH_M,
-        # of Level 1.1 a pixel is a sample
-        "sampling_mhz": _LIGHT_M_S / 2e6 / description.spacing_m[1] if description.is_slc else 1.2 * bandwidth_mhz,
+        "sampling_mhz": 1.2 * bandwidth_mhz,
         "facility": facility,
         "processing_system": facility[:8],
         "processing_version": software[:8],
         "level": description.level,
-        "product_type": f"{'SIMULATED' if description.simulated else 'STANDARD'} {option}",
-        "azimuth_looks": description.looks[0],
-        "range_looks": description.looks[1],
+        "product_type": f"{'SIMULATED' if description.simulated else 'STANDARD'} {_option(description)} IMAGE",
+        "azimuth_looks": 1.0,
+        "range_looks": 1.0,
         "azimuth_look_bandwidth_hz": line_bandwidth_hz,
         "range_look_bandwidth_khz": 1e3 * bandwidth_mhz,
         "azimuth_bandwidth_hz": line_bandwidth_hz,
         "range_bandwidth_khz": 1e3 * bandwidth_mhz,
-        "range_resolution_m": description.resolution_m[1],
-        "azimuth_resolution_m": description.resolution_m[0],
+        "range_resolution_m": _RESOLUTION_M,
+        "azimuth_resolution_m": _RESOLUTION_M,
         "orbit_direction": "ASCEND" if description.product_id[9] == "A" else "DESCEND",
         "line_spacing_m": description.spacing_m[0],
         "pixel_spacing_m": description.spacing_m[1],
         "off_nadir_deg": description.off_nadir_deg,
-        "beam": description.beam,
-        "incidence_polynomial": _incidence_polynomial(description),
+        "beam": 7,
+        # as in the real product
+        "incidence_polynomial": (0.0,) * 6,
     }
 
 
-def _incidence_polynomial(description: ProductDescription) -> tuple[float, ...]:
-    if description.incidence_polynomial is not None or not description.is_slc:
-        return description.incidence_polynomial or (0.0,) * 6
-    scene, cols = description.scene, np.linspace(-1000, description.shape[1] + 1000, 50)
-    ranges_m = scene.slant_ranges(0, cols)
-    angles = np.radians(geometry.incidence_by_slant_range_deg(ranges_m, scene.radius_m))
-    fitted = np.polynomial.Polynomial.fit(ranges_m / 1000, angles, 3).convert().coef
-    return (*fitted.tolist(), 0.0, 0.0)
+def _option(description: ProductDescription) -> str:
+    return "GEOREFERENCE" if description.product_id[7] == "R" else "GEOCODED"
 
 
 def _map_projection(description: ProductDescription) -> dict[str, Any]:
     lines, pixels = description.shape
-    scene = description.scene
     values: dict[str, Any] = {
-        "descriptor": "GEOREFERENCE" if description.product_id[7] == "R" else "GEOCODED",
+        "descriptor": _option(description),
         "pixels": pixels,
         "lines": lines,
         "line_spacing_m": description.spacing_m[0],
         "pixel_spacing_m": description.spacing_m[1],
         "center_radius_m": geometry.EARTH_RADIUS_M,
-        "platform_altitude_m": scene.radius_m - geometry.EARTH_RADIUS_M,
-        "ground_speed_m_s": scene.ground_speed_m_s,
+        "platform_altitude_m": description.radius_m - geometry.EARTH_RADIUS_M,
+        "ground_speed_m_s": description.ground_speed_m_s,
         "platform_heading_deg": description.heading_deg,
         "projection": "UTM-PROJECTION",
         "utm_zone": f"{description.utm_zone:>4}",
         "false_northing_m": 10_000_000.0 if description.south else 0.0,
-        "projection_longitude_deg": scene.center[1],
-        "projection_latitude_deg": scene.center[0],
+        "projection_longitude_deg": description.center[1],
+        "projection_latitude_deg": description.center[0],
     }
-    corners = scene.corners()
+    corners = description.corners()
     rows, cols = np.array(list(corners.values())).T
-    latitudes, longitudes = scene.places(rows, cols)
-    eastings, northings = scene.map_points(rows, cols)
+    latitudes, longitudes = description.places(rows, cols)
+    eastings, northings = description.map_points(rows, cols)
     for i, corner in enumerate(corners):
         values[f"{corner}_northing_km"], values[f"{corner}_easting_km"] = northings[i] / 1000, eastings[i] / 1000
         values[f"{corner}_latitude_deg"], values[f"{corner}_longitude_deg"] = latitudes[i], longitudes[i]
@@ -394,12 +347,12 @@ def _bilinear(u: Floats, v: Floats, values: Floats) -> tuple[float, ...]:
 
 
 def _platform(description: ProductDescription) -> dict[str, Any]:
-    scene, center = description.scene, description.center_time
+    center = description.center_time
     # whole minutes, with the scene in the middle
     start = (center - timedelta(seconds=_STATES / 2 * _STATE_INTERVAL_S)).replace(second=0, microsecond=0)
     seconds = (start - center).total_seconds() + _STATE_INTERVAL_S * np.arange(_STATES)
-    positions, velocities = scene.satellite(seconds)
-    position, velocity = scene.satellite(0.0)
+    positions, velocities = description.satellite(seconds)
+    position, velocity = description.satellite(0.0)
     return {
         "position_m": tuple(position.tolist()),
         "velocity_m_s": tuple(velocity.tolist()),
@@ -429,24 +382,23 @@ def _attitude(description: ProductDescription) -> dict[str, Any]:
 def _quality(description: ProductDescription, channels: int) -> dict[str, Any]:
     return {
         "channels": channels,
-        "noise_db": description.noise_db,
+        "noise_db": -30.0,
         "slant_range_resolution_m": _slant_resolution_m(description),
-        "azimuth_resolution_m": description.resolution_m[0],
+        "azimuth_resolution_m": _RESOLUTION_M,
     }
 
 
 def _slant_resolution_m(description: ProductDescription) -> float:
-    ground = description.resolution_m[1]
-    return ground if description.is_slc else ground * math.sin(math.radians(description.incidence_deg))
+    return _RESOLUTION_M * math.sin(math.radians(description.incidence_deg))
 
 
 def _facility_5(description: ProductDescription) -> dict[str, Any]:
     """Polynomials between pixels, counted from 0, and latitude and longitude."""
     lines, pixels = description.shape
     rows, cols = (grid.ravel() for grid in np.meshgrid(*(np.linspace(0, n - 1, 9) for n in (lines, pixels))))
-    latitudes, longitudes = description.scene.places(rows, cols)
+    latitudes, longitudes = description.places(rows, cols)
     origin = (pixels // 2, lines // 2)
-    center = tuple(float(angle) for angle in description.scene.places(origin[1], origin[0]))
+    center = tuple(float(angle) for angle in description.places(origin[1], origin[0]))
     p, l_ = cols - origin[0], rows - origin[1]
     phi, lam = latitudes - center[0], longitudes - center[1]
     return {
@@ -476,7 +428,7 @@ def _quartic(u: Floats, v: Floats, values: Floats) -> tuple[float, ...]:
 
 def _trailer(description: ProductDescription) -> bytes:
     """A trailer without a quick-look."""
-    return pack("trailer_descriptor", 1, {**_described(description, "TRL"), "images": 0})
+    return _descriptor(description, "TRL", {"images": 0})
 
 
 def _volume(description: ProductDescription, leader: list[bytes], images: list[Path]) -> bytes:
@@ -510,7 +462,7 @@ def _volume(description: ProductDescription, leader: list[bytes], images: list[P
             "last_record": count,
         }
         records.append(pack("file_pointer", number, pointer))
-    latitude, longitude = description.scene.center
+    latitude, longitude = description.center
     text = {
         "product": f"PRODUCT:{description.product_id}",
         "process": _process_text(description),
@@ -532,8 +484,8 @@ def _source(path: Path) -> FileSource:
 
 def _summary_text(description: ProductDescription, files: list[Path], images: list[Path]) -> str:
     """``summary.txt`` in JAXA's order; of a simulated product it names no facility of JAXA."""
-    scene, level = description.scene, description.level.replace(".", "")
-    seconds = scene.seconds(np.array([0, description.shape[0] - 1]))
+    level = description.level.replace(".", "")
+    seconds = description.seconds(np.array([0, description.shape[0] - 1]))
     times = [description.center_time + timedelta(seconds=s) for s in (0.0, *seconds.tolist())]
     entries: dict[str, Any] = {
         "Odi_SceneId": "SIMULATED" if description.simulated else "SARD000000000000-00000-000-000",
@@ -541,27 +493,28 @@ def _summary_text(description: ProductDescription, files: list[Path], images: li
         "Scs_SceneID": description.scene_id,
         "Scs_SceneShift": 0,
         "Pds_ProductID": description.product_id,
+        "Pds_ResamplingMethod": "NN",
+        "Pds_UTM_ZoneNo": description.utm_zone,
+        "Pds_MapDirection": "MapNorth" if description.product_id[7] == "G" else "OrbitNorth",
+        "Pds_PixelSpacing": f"{description.spacing_m[1]:.6f}",
+        "Pds_OrbitDataPrecision": "Precision",
+        "Pds_AttitudeDataPrecision": "Onboard",
     }
-    if not description.is_slc:
-        entries |= {"Pds_ResamplingMethod": "NN", "Pds_UTM_ZoneNo": description.utm_zone}
-        entries |= {"Pds_MapDirection": "MapNorth" if description.product_id[7] == "G" else "OrbitNorth"}
-        entries |= {"Pds_PixelSpacing": f"{description.spacing_m[1]:.6f}"}
-    entries |= {"Pds_OrbitDataPrecision": "Precision", "Pds_AttitudeDataPrecision": "Onboard"}
     for name, time in zip(("Center", "Start", "End"), times, strict=True):
         entries[f"Img_Scene{name}DateTime"] = f"{time:%Y%m%d %H:%M:%S}.{time.microsecond // 1000:03d}"
     points = {"Center": ((description.shape[0] - 1) / 2, (description.shape[1] - 1) / 2)}
-    points |= {_CORNER_NAMES[corner]: place for corner, place in scene.corners().items()}
+    points |= {_CORNER_NAMES[corner]: place for corner, place in description.corners().items()}
     order = ("Center", "LeftTop", "RightTop", "LeftBottom", "RightBottom")
     for kind in ("Image", "Frame"):
         for name in order:
-            latitude, longitude = (float(angle) for angle in scene.places(*points[name]))
+            latitude, longitude = (float(angle) for angle in description.places(*points[name]))
             entries[f"Img_{kind}Scene{name}Latitude"] = f"{latitude:.3f}"
             entries[f"Img_{kind}Scene{name}Longitude"] = f"{longitude:.3f}"
     entries["Img_OffNadirAngle"] = f"{description.off_nadir_deg:.1f}"
     entries["Pdi_ProductDataSize"] = f"{sum(path.stat().st_size for path in files) / 2**20:.1f}"
     entries[f"Pdi_CntOfL{level}ProductFileName"] = len(files)
     entries |= {f"Pdi_L{level}ProductFileName{i:02d}": path.name for i, path in enumerate(files, start=1)}
-    entries["Pdi_BitPixel"] = 32 if description.is_slc else 16
+    entries["Pdi_BitPixel"] = 16
     # scans differ in size, polarisations do not
     shapes = {
         path.name.partition(description.identity)[2]: ceos.read_image_descriptor(_source(path)) for path in images
@@ -573,4 +526,5 @@ def _summary_text(description: ProductDescription, files: list[Path], images: li
     if not description.simulated:
         entries["Lbi_ProcessFacility"] = description.facility
     entries["Lbi_ObservationDate"] = f"{description.center_time:%Y%m%d}"
-    return "".join(f'{key}="{value}"\n' for key, value in entries.items())
+    entries |= description.fields.get("summary", {})
+    return "".join(f'{key}="{value}"\n' for key, value in entries.items() if value is not None)

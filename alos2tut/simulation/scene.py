@@ -40,6 +40,7 @@ from ..core.parallel import map_in_order
 from ..core.progress import progress_bar
 from ..core.validation import is_count
 from ..dataset.legend import load_legend
+from ..products.georeference import utm_crs
 from ..products.rasters import LONLAT
 from .backscatter import HEADING_DEG, INCIDENCE_DEG, OFF_NADIR_DEG, SPACING_M, Noise, from_db, mean_db
 from .ceos_description import ProductDescription
@@ -164,7 +165,7 @@ class Place:
     @property
     def utm(self) -> CRS:
         """The map."""
-        return CRS.from_epsg((32700 if self.south else 32600) + self.utm_zone)
+        return utm_crs(self.utm_zone, self.south)
 
     def lonlat(self, x_m: Any, y_m: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Longitude and latitude in degrees of eastings and northings; they broadcast."""
@@ -248,8 +249,8 @@ class Scene:
             transform=self.transform,
             utm_zone=self.place.utm_zone,
             south=self.place.south,
-            noise_db=self.priors.noise_floor_db,
             simulated=True,
+            fields={"quality": {"noise_db": self.priors.noise_floor_db}},
         )
 
     def has_data(self, rows: slice, cols: slice) -> NDArray[np.bool_]:
@@ -358,7 +359,7 @@ def _make_strip(scene: Scene, first: int) -> tuple[NDArray[np.uint16], NDArray[n
 def _incidence_polynomial(scene: Scene) -> tuple[float, ...]:
     """Incidence in radians as c₀ + c₁x + c₂y + c₃x² + c₄xy + c₅y², x and y from 0 to 1 across columns and rows."""
     y, x = (part.ravel() for part in np.mgrid[0:1:9j, 0:1:9j])
-    place = scene.description.scene
+    place = scene.description
     ranges = place.slant_ranges(y * (scene.height - 1), x * (scene.width - 1))
     incidence = np.radians(geometry.incidence_by_slant_range_deg(ranges, place.radius_m))
     terms = np.column_stack([np.ones_like(x), x, y, x * x, x * y, y * y])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from affine import Affine
+from support.descriptions import described
 
 from alos2tut.products import ceos, ceos_layout
 from alos2tut.products.sources import FileSource, find_files
@@ -99,7 +100,6 @@ ROTATED = Affine.translation(510_000, 8_819_000) * Affine.rotation(12) * Affine.
 def describe(product_id: str = "UBSR1.5GUA", shape: tuple[int, int] = (40, 30), **changes) -> ProductDescription:
     values = {
         "scene_id": SCENE,
-        "product_id": product_id,
         "shape": shape,
         "spacing_m": (2.5, 2.5),
         "center_time": dt.datetime(2014, 9, 9, 4, 33, 47, 52_000),
@@ -111,11 +111,11 @@ def describe(product_id: str = "UBSR1.5GUA", shape: tuple[int, int] = (40, 30), 
         values |= {"center": (-11.05, -62.53)}
     else:
         values |= {"transform": NORTH_UP, "utm_zone": 20, "south": True}
-    return ProductDescription(**values | changes)
+    return described(product_id, **values | changes)
 
 
 def pixels_for(description: ProductDescription) -> np.ndarray:
-    if description.is_slc:
+    if description.sample_code == "C*8":
         parts = RANDOM.standard_normal((2, *description.shape))
         return (parts[0] + 1j * parts[1]).astype(np.complex64)
     return RANDOM.integers(0, 65536, description.shape).astype(np.uint16)

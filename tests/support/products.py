@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
+from support.descriptions import described
 
-from alos2tut.simulation.ceos_description import ProductDescription
 from alos2tut.simulation.ceos_writer import write_ceos_product
 
 #: real files, which are not part of the repository
@@ -71,10 +71,9 @@ def complex_numbers(shape: tuple[int, int] = (48, 40), seed: int = 0) -> np.ndar
 
 
 def write_ceos(folder: Path, images: Mapping[str, np.ndarray], product_id: str = "UBSR2.1GUD", **changes: Any) -> Path:
-    """A CEOS product of these pixels, by polarisation; see ``ProductDescription`` for what can be changed."""
-    described: dict[str, Any] = {
+    """A CEOS product of these pixels, by polarisation; see ``described`` for what can be changed."""
+    values: dict[str, Any] = {
         "scene_id": SCENE_ID,
-        "product_id": product_id,
         "shape": next(iter(images.values())).shape,
         "center_time": datetime(2018, 10, 18, 3, 4, 5),
         "incidence_deg": 36.3,
@@ -82,13 +81,14 @@ def write_ceos(folder: Path, images: Mapping[str, np.ndarray], product_id: str =
         "off_nadir_deg": 32.4,
     }
     if "1.1" in product_id:
-        described |= {"spacing_m": (2.1, 1.43), "center": (35.2, 139.3)}
+        values |= {"spacing_m": (2.1, 1.43), "center": (35.2, 139.3)}
     else:
         transform = changes.get("transform", UTM54)
-        described |= {"spacing_m": (math.hypot(transform.b, transform.e), math.hypot(transform.a, transform.d))}
-        described |= {"transform": transform, "utm_zone": 54}
-    description = ProductDescription(**(described | changes))
-    write_ceos_product(folder, description, {pol: [pixels] for pol, pixels in images.items()})
+        values |= {"spacing_m": (math.hypot(transform.b, transform.e), math.hypot(transform.a, transform.d))}
+        values |= {"transform": transform, "utm_zone": 54}
+    write_ceos_product(
+        folder, described(product_id, **values | changes), {pol: [pixels] for pol, pixels in images.items()}
+    )
     return folder
 
 

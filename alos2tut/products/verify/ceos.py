@@ -413,8 +413,8 @@ def _records(case: Case) -> Iterator[Check]:
         both = {"descriptor": total, "met": len(met) - 1}
         yield judged("records", "records of the leader", not wrong, both, "; ".join(wrong))
         stated = next((_all_of(pointer, "records", "longest_bytes") for pointer in case.pointers("SARL")), None)
-        both = {"volume directory": stated, "met": (len(met), max(length for _, length in met))}
-        yield compared("records", "number and longest of the leader", both)
+        pairs = {"volume directory": stated, "met": (len(met), max(length for _, length in met))}
+        yield compared("records", "number and longest of the leader", pairs)
     source, fields = case.file("TRL"), case.record("trailer_descriptor")
     if source is not None and fields.get("images") == 1:
         parts = _all_of(fields, "image_columns", "image_rows", "image_sample_bytes")
