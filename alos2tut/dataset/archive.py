@@ -70,9 +70,7 @@ class Entry:
         return open_product(self.path, crs=self.crs)
 
 
-@cache
-def _parsed(crs: str) -> CRS:
-    return CRS.from_string(crs)
+_parsed = cache(CRS.from_string)
 
 
 @dataclass(frozen=True)
@@ -370,70 +368,49 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
     if not config.products:
         raise Alos2TutError("no products given", where="dataset settings", remedy="Set products=[…].")
     _check_filters(config)
-    places = product_paths(config.products)
-    gathered = _Gathered(config)
-    for path, crs in progress_bar(places, "opening products", "product", show=progress):
-        gathered.add(path, crs or config.crs)
-    return gathered.archive()
-
-
-class _Gathered:
-    """What was opened so far; all that is used is like the first."""
-
-    def __init__(self, config: DatasetConfig) -> None:
-        self.config = config
-        self.entries: dict[str, Entry] = {}
-        self.excluded: list[Excluded] = []
-        self.first: Product | None = None
-        self.polarization = ""
-
-    def add(self, path: str, crs: str | None) -> None:
-        """Open a product and note its facts, or why it is left out."""
+    entries: dict[str, Entry] = {}
+    excluded: list[Excluded] = []
+    first, polarization = None, ""
+    for path, crs in progress_bar(product_paths(config.products), "opening products", "product", show=progress):
+        crs = crs or config.crs
         try:
             product = open_product(path, crs=crs)
-            excluded = self._filtered(path, product)
-            if excluded is not None:
-                self.excluded.append(excluded)
-                return
-            _check_usable(product, self.config)
+            left_out = _filtered(path, product, config)
+            if left_out is not None:
+                excluded.append(left_out)
+                continue
+            _check_usable(product, config)
             made_of = product.fingerprint
         except Alos2TutError as error:
-            if self.config.on_error == "raise":
+            if config.on_error == "raise":
                 raise
-            self.excluded.append(Excluded.of(path, error))
-            return
-        if self.first is None:
-            self.first, self.polarization = product, product.choose_polarization(self.config.polarization)
-        _check_alike(product, self.first, self.polarization)
-        if made_of in self.entries:
-            raise _given_twice(self.entries[made_of].path, path)
+            excluded.append(Excluded.of(path, error))
+            continue
+        if first is None:
+            first, polarization = product, product.choose_polarization(config.polarization)
+        _check_alike(product, first, polarization)
+        if made_of in entries:
+            raise _given_twice(entries[made_of].path, path)
         info = {key: value for key, value in product.to_dict().items() if key != "path"}
-        name = product.image_name(self.polarization)
-        self.entries[made_of] = Entry(str(Path(path).absolute()), crs, info, name, _placed(made_of, info))
-
-    def _filtered(self, path: str, product: Product) -> Excluded | None:
-        for setting, reason_of in _FILTERS.items():
-            asked = getattr(self.config, setting)
-            reason = None if asked is None else reason_of(product, asked)
-            if reason is not None:
-                return Excluded(path, "filter", reason, setting)
-        return None
-
-    def archive(self) -> Archive:
-        """All of it; an error if nothing is left."""
-        if not self.entries:
-            first = self.excluded[0]
-            raise Alos2TutError(
-                f"no product is left of {len(self.excluded):,}: {count_reasons(self.excluded)}",
-                where="dataset settings",
-                remedy=f"The first, {first.path}: {first.reason}",
-            )
-        return Archive(tuple(self.entries.values()), tuple(self.excluded), self.polarization)
+        placed = hashlib.sha256(json.dumps([made_of, info["crs"], info["transform"]]).encode()).hexdigest()
+        name = product.image_name(polarization)
+        entries[made_of] = Entry(str(Path(path).absolute()), crs, info, name, placed)
+    if not entries:
+        raise Alos2TutError(
+            f"no product is left of {len(excluded):,}: {count_reasons(excluded)}",
+            where="dataset settings",
+            remedy=f"The first, {excluded[0].path}: {excluded[0].reason}",
+        )
+    return Archive(tuple(entries.values()), tuple(excluded), polarization)
 
 
-def _placed(made_of: str, info: dict[str, Any]) -> str:
-    """The fingerprint of a product that is made of these files and lies there."""
-    return hashlib.sha256(json.dumps([made_of, info["crs"], info["transform"]]).encode()).hexdigest()
+def _filtered(path: str, product: Product, config: DatasetConfig) -> Excluded | None:
+    for setting, reason_of in _FILTERS.items():
+        asked = getattr(config, setting)
+        reason = None if asked is None else reason_of(product, asked)
+        if reason is not None:
+            return Excluded(path, "filter", reason, setting)
+    return None
 
 
 def _check_usable(product: Product, config: DatasetConfig) -> None:

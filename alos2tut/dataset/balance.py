@@ -13,9 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import Alos2TutError, closest
 
-#: of a patch in which no sampled point lies
-NO_POINT = -1
-
 
 def class_chances(class_pixels: ArrayLike, temperature: float) -> NDArray[np.float64]:
     """Chance of each class for a sampled point: its share to the power 1/temperature.
@@ -32,8 +29,7 @@ def class_chances(class_pixels: ArrayLike, temperature: float) -> NDArray[np.flo
     """
     share = _shares(class_pixels)
     chances = np.where(share > 0, share ** (1 / temperature), 0.0)
-    result: NDArray[np.float64] = chances / chances.sum()
-    return result
+    return np.asarray(chances / chances.sum())
 
 
 def _shares(class_pixels: ArrayLike) -> NDArray[np.float64]:
@@ -44,8 +40,7 @@ def _shares(class_pixels: ArrayLike) -> NDArray[np.float64]:
             where="labels",
             remedy="Check that the legend does not ignore all codes, and that the labels lie on the products' ground.",
         )
-    share: NDArray[np.float64] = pixels / pixels.sum()
-    return share
+    return np.asarray(pixels / pixels.sum())
 
 
 def points_per_class(class_pixels: ArrayLike, points: int, temperature: float) -> NDArray[np.int64]:
@@ -81,7 +76,7 @@ def sample_patches(counts: NDArray[np.integer[Any]], points: int, temperature: f
         seed: equal seeds give equal results.
 
     Returns:
-        (N,) the class of the point in each patch, :data:`NO_POINT` without one; of several the class that is rarest
+        (N,) the class of the point in each patch, −1 without one; of several the class that is rarest
         over all patches, of equally rare ones the last.
 
     Raises:
@@ -89,7 +84,7 @@ def sample_patches(counts: NDArray[np.integer[Any]], points: int, temperature: f
     """
     class_pixels = counts.sum(axis=0, dtype=np.int64)
     dealt = points_per_class(class_pixels, points, temperature)
-    chosen = np.full(len(counts), NO_POINT, dtype=np.int16)
+    chosen = np.full(len(counts), -1, dtype=np.int16)
     # from the commonest to the rarest, which is written last and stays
     for index in np.argsort(-class_pixels, kind="stable"):
         if dealt[index]:
@@ -162,8 +157,7 @@ def class_weights(class_pixels: ArrayLike) -> NDArray[np.float64]:
         Alos2TutError: no labelled pixel.
     """
     share = _shares(class_pixels)
-    weights: NDArray[np.float64] = (1 - share) / max(len(share) - 1, 1)
-    return weights
+    return np.asarray((1 - share) / max(len(share) - 1, 1))
 
 
 def tempered_weights(class_pixels: ArrayLike, temper: float) -> NDArray[np.float64]:
@@ -181,5 +175,4 @@ def tempered_weights(class_pixels: ArrayLike, temper: float) -> NDArray[np.float
     """
     share = _shares(class_pixels)
     weights = np.maximum(share, share[share > 0].min()) ** -temper
-    result: NDArray[np.float64] = weights / weights.sum()
-    return result
+    return np.asarray(weights / weights.sum())

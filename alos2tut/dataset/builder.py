@@ -289,24 +289,18 @@ def _cut_row(
     for i, pick in enumerate(picks):
         left = int(table.col[pick]) - cols.start * n
         part = (slice(None), slice(left, left + n))
-        _check_unchanged(job, pick, classes[part])
+        if (np.bincount(classes[part].ravel(), minlength=256)[: table.counts.shape[1]] != table.counts[pick]).any():
+            raise Alos2TutError(
+                "or a label raster of its ground was changed after it was looked at",
+                where=job.product.entry.path,
+                remedy="Let nobody write to the inputs, and build anew.",
+            )
         steps = encode_db(db[part])
         write(pick, steps, classes[part])
         if job.patches.ground[pick] == splits.PRETRAIN:
             sums += step_sums(steps)
         points[i] = np.add(_point(job, pick, classes[part]), (table.row[pick], table.col[pick]))
     return _records(job, grid, labels, picks, points)
-
-
-def _check_unchanged(job: _CutJob, pick: int, classes: NDArray[np.uint8]) -> None:
-    """What was chosen by its classes must still have them."""
-    expected = job.patches.table.counts[pick]
-    if (np.bincount(classes.ravel(), minlength=IGNORE + 1)[: len(expected)] != expected).any():
-        raise Alos2TutError(
-            "or a label raster of its ground was changed after it was looked at",
-            where=job.product.entry.path,
-            remedy="Let nobody write to the inputs, and build anew.",
-        )
 
 
 def _point(job: _CutJob, pick: int, classes: NDArray[np.uint8]) -> tuple[int, int]:
@@ -328,7 +322,7 @@ def _records(
     east, north = grid.transform * (points[:, 1] + 0.5, points[:, 0] + 0.5)
     codes = labels.codes_at(product.crs, east, north)
     longitude, latitude = reproject_points(product.crs, LONLAT, east, north)
-    corners = grid.corners_deg(int(table.row[picks[0]]) // n, slice(0, grid.shape[1]))[table.col[picks] // n]
+    corners = grid.corners_deg(int(table.row[picks[0]]) // n)[table.col[picks] // n]
     boxes = splits.enclosing_boxes(corners)
     blocks = splits.ground_blocks(boxes, config.block_m)
     image_name = product.image_name(config.polarization)

@@ -34,8 +34,7 @@ def encode_db(backscatter_db: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
     np.rint(steps, out=steps)
     np.clip(steps, NO_DATA + 1, -(NO_DATA + 1), out=steps)
     np.copyto(steps, np.float32(NO_DATA), where=np.isnan(steps))
-    stored: NDArray[np.int16] = steps.astype(np.int16)
-    return stored
+    return np.asarray(steps.astype(np.int16))
 
 
 def decode_db(rows: NDArray[np.int16]) -> NDArray[np.float32]:

@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import rasterio
 from affine import Affine, TransformNotInvertibleError
 from numpy.polynomial.chebyshev import chebvander
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
@@ -37,7 +36,7 @@ Floats = NDArray[np.floating[Any]]
 #: whole rows and columns of a raster, (2, …)
 Cells = NDArray[np.int32]
 
-#: code of pixels on which no raster lies
+#: code of points on which no raster lies
 NO_LABEL = -1
 _DTYPES = ("uint8", "int8", "uint16", "int16")
 #: rows and columns of a piece: its arrays stay in the processor's cache
@@ -78,30 +77,20 @@ def label_files(paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     Raises:
         Alos2TutError: a folder without any, a pattern that nothing matches, an empty path.
     """
-    given = [paths] if isinstance(paths, (str, Path)) else paths
-    return tuple(file for text in given for path in matches(text) for file in _files_of(Path(path).absolute()))
-
-
-def _files_of(path: Path) -> list[str]:
-    """The label rasters of a folder, or the path itself if it is none."""
-    found = sorted(path.glob("*.tif")) if path.is_dir() else [path]
-    if not found:
-        raise Alos2TutError("the folder holds no label raster (*.tif)", where=path)
-    return [str(file) for file in found]
+    files: list[Path] = []
+    for text in [paths] if isinstance(paths, (str, Path)) else paths:
+        for path in (Path(match).absolute() for match in matches(text)):
+            found = sorted(path.glob("*.tif")) if path.is_dir() else [path]
+            if not found:
+                raise Alos2TutError("the folder holds no label raster (*.tif)", where=path)
+            files += found
+    return tuple(map(str, files))
 
 
 def label_fingerprint(path: str | Path) -> str:
     """A hash that changes when a label raster does; what is none is refused, as in :class:`LabelMap`."""
     _header(str(path))
     return fingerprint(path)
-
-
-def warp_labels(
-    labels: Sequence[str | Path], crs: CRS, transform: Affine, shape: tuple[int, int], legend: Legend | None = None
-) -> NDArray[np.int32]:
-    """Raw label codes on a grid: see :meth:`LabelMap.codes_on`."""
-    with LabelMap(labels, legend) as label_map:
-        return label_map.codes_on(crs, transform, shape)
 
 
 def label_classes(product: Product, labels: Sequence[str | Path], legend: Legend, looks: int = 1) -> NDArray[np.uint8]:
@@ -119,16 +108,16 @@ class LabelMap:
 
     Args:
         paths: single-band rasters of small integers, in any CRS, turned in any way; where several lie, the first one
-            counts that has a class there (without a legend: anything but its "no data").
-        legend: what makes classes of codes; codes that it does not know are refused. None: any code will do.
+            counts that has a class there.
+        legend: what makes classes of codes; codes that it does not know are refused.
 
     Raises:
         Alos2TutError: when it is used: a raster that cannot be opened or read, without CRS, of several bands, not of
             small integers, with a georeference that is none, or with codes outside the legend where the grid lies.
     """
 
-    def __init__(self, paths: Sequence[str | Path], legend: Legend | None = None):
-        self.paths = tuple(dict.fromkeys(str(path) for path in paths))
+    def __init__(self, paths: Sequence[str | Path], legend: Legend):
+        self.paths = tuple(dict.fromkeys(map(str, paths)))
         self.legend = legend
         self._rasters: list[_Raster] | None = None
         self._open: dict[str, Any] = {}
@@ -136,9 +125,7 @@ class LabelMap:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for source in self._open.values():
             source.close()
         self._open.clear()
@@ -168,26 +155,18 @@ class LabelMap:
 
         Returns:
             uint8 of that shape: 0…classes−1, or :data:`alos2tut.dataset.legend.IGNORE`.
-
-        Raises:
-            Alos2TutError: see the class; or it has no legend.
         """
-        if self.legend is None:
-            raise Alos2TutError("without a legend codes make no classes", where=", ".join(self.paths))
         classes = np.full(shape, IGNORE, dtype=np.uint8)
-        self._fill(classes, _Grid(crs, transform, shape, offset))
+        grid = _Grid(crs, transform, shape, offset)
+        rasters = [raster for raster in self._headers() if grid.may_touch(raster)]
+        # within one environment rasterio need not make one for each call
+        with rasterio.Env():
+            for rows, cols in _pieces(shape) if rasters else ():
+                self._fill(classes[rows, cols], partial(_cells, grid, rows, cols), rasters)
         return classes
 
-    def codes_on(
-        self, crs: CRS, transform: Affine, shape: tuple[int, int], *, offset: tuple[int, int] = (0, 0)
-    ) -> NDArray[np.int32]:
-        """Raw codes on a grid, int32, :data:`NO_LABEL` where no raster lies; otherwise as :meth:`classes_on`."""
-        codes = np.full(shape, NO_LABEL, dtype=np.int32)
-        self._fill(codes, _Grid(crs, transform, shape, offset))
-        return codes
-
     def codes_at(self, crs: CRS, x: ArrayLike, y: ArrayLike) -> NDArray[np.int32]:
-        """Raw codes at points of the ground, int32 (n,); otherwise as :meth:`codes_on`.
+        """Raw codes at points of the ground, int32 (n,); :data:`NO_LABEL` where no raster lies.
 
         At ``transform * (column + 0.5, row + 0.5)`` they are those of the pixels of that grid, to the last border.
 
@@ -199,17 +178,10 @@ class LabelMap:
         points = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         codes = np.full(points[0].shape, NO_LABEL, dtype=np.int32)
         if codes.size:
-            self._fill_piece(codes, lambda raster: raster.cells(*_ground(*points, crs, raster.crs)), self._headers())
+            self._fill(codes, lambda raster: raster.cells(*_ground(*points, crs, raster.crs)), self._headers())
         return codes
 
-    def _fill(self, labels: NDArray[Any], grid: _Grid) -> None:
-        rasters = [raster for raster in self._headers() if grid.may_touch(raster)]
-        # within one environment rasterio need not make one for each call
-        with rasterio.Env():
-            for rows, cols in _pieces(grid.shape) if rasters else ():
-                self._fill_piece(labels[rows, cols], partial(_cells, grid, rows, cols), rasters)
-
-    def _fill_piece(self, part: NDArray[Any], cells: Callable[[_Raster], Cells | None], rasters: list[_Raster]) -> None:
+    def _fill(self, part: NDArray[Any], cells: Callable[[_Raster], Cells | None], rasters: list[_Raster]) -> None:
         """Fill a piece with classes where it is uint8, else with codes; ``cells`` tells where it lies in a raster."""
         missing = np.ones(part.shape, np.bool_)
         for raster in rasters:
@@ -222,22 +194,16 @@ class LabelMap:
             if use.all():  # a view of all is quicker than a choice of all
                 use = ...
             codes = self._codes(raster, *found[:, use])
-            if self.legend is None:
-                taken, labelled = codes, codes != raster.no_data
-            else:
-                classes = self._classes(codes, raster.path)
-                taken, labelled = classes if part.dtype == np.uint8 else codes, classes != IGNORE
+            classes = _table(self.legend, codes.dtype).take(codes.view(f"u{codes.itemsize}"))
+            if (classes == UNKNOWN).any():
+                # says which
+                self.legend.to_classes(codes, where=raster.path)
+            taken, labelled = classes if part.dtype == np.uint8 else codes, classes != IGNORE
             # where there is no label, the next raster may know more; of codes that are none the first one stays
             part[use] = taken if labelled.all() else np.where(labelled | (part[use] == NO_LABEL), taken, part[use])
             missing[use] = ~labelled
             if not missing.any():
                 return
-
-    def _classes(self, codes: NDArray[np.integer[Any]], path: str) -> NDArray[np.uint8]:
-        """Classes of codes, all of which the legend must know."""
-        assert self.legend is not None
-        classes = _table(self.legend, codes.dtype).take(codes.view(f"u{codes.itemsize}"))
-        return self.legend.to_classes(codes, where=path) if (classes == UNKNOWN).any() else classes
 
     def _codes(self, raster: _Raster, rows: Cells, cols: Cells) -> NDArray[np.integer[Any]]:
         """The codes of label pixels that are given by their rows and columns in a raster."""
@@ -251,8 +217,7 @@ class LabelMap:
         index *= width
         index += cols
         index -= left
-        taken: NDArray[np.integer[Any]] = codes.take(index)
-        return taken
+        return np.asarray(codes.take(index))
 
     def _read(self, raster: _Raster, window: Window) -> NDArray[np.integer[Any]]:
         if raster.path not in self._open:
@@ -264,9 +229,7 @@ class LabelMap:
         return codes
 
 
-@cache
-def _table(legend: Legend, dtype: DTypeLike) -> NDArray[np.uint8]:
-    return legend.table(dtype)
+_table = cache(Legend.table)
 
 
 # --- label rasters
@@ -281,7 +244,6 @@ class _Raster:
     #: from the ground to columns and rows
     to_pixels: Affine
     shape: tuple[int, int]
-    no_data: float | None
 
     def places(self, x: Floats, y: Floats) -> Floats:
         """Rows and columns, (2, n), of points in its coordinate system."""
@@ -313,7 +275,7 @@ def _header(path: str) -> _Raster:
         if source.dtypes[0] not in _DTYPES:
             raise Alos2TutError(f"the label raster holds {source.dtypes[0]}, not small integer codes", where=path)
         try:
-            return _Raster(path, source.crs, ~source.transform, source.shape, source.nodata)
+            return _Raster(path, source.crs, ~source.transform, source.shape)
         except TransformNotInvertibleError:
             raise Alos2TutError("the label raster's pixels have no extent on the ground", where=path) from None
 

@@ -128,25 +128,13 @@ def planned(
 
 
 def _plan(config: DatasetConfig, progress: bool | None) -> Plan:
-    for name in ("products", "labels"):
-        if not getattr(config, name):
-            raise Alos2TutError(f"no {name} given", where="dataset settings", remedy=f"Set {name}=[…].")
+    if not config.labels:
+        raise Alos2TutError("no labels given", where="dataset settings", remedy="Set labels=[…].")
     legend = load_legend(config.legend)
     # a name that is no class is refused before an archive is looked at
     none = np.zeros((0, len(legend)), np.int64)
     balance.exceeds_share(none, config.max_class_share, legend.names, config.patch_px)
     archive = open_archive(config, progress=progress)
-    _check_names(archive)
-    files = label_files(config.labels)
-    archive, labels = _with_labels(archive, files, config)
-    touched = set(itertools.chain(*labels))
-    hashes = {file: label_fingerprint(file) for file in files if file in touched}
-    config = replace(config, labels=tuple(hashes), polarization=archive.polarization)
-    return Plan(config, legend, archive, labels, hashes, progress)
-
-
-def _check_names(archive: Archive) -> None:
-    """Patches are named by their product: no two may have one name."""
     seen: dict[str, str] = {}
     for entry in archive.entries:
         if entry.name in seen:
@@ -156,14 +144,20 @@ def _check_names(archive: Archive) -> None:
                 remedy="Leave one of the two out.",
             )
         seen[entry.name] = entry.path
+    files = label_files(config.labels)
+    archive, labels = _with_labels(archive, files, config, legend)
+    touched = set(itertools.chain(*labels))
+    hashes = {file: label_fingerprint(file) for file in files if file in touched}
+    config = replace(config, labels=tuple(hashes), polarization=archive.polarization)
+    return Plan(config, legend, archive, labels, hashes, progress)
 
 
 def _with_labels(
-    archive: Archive, files: tuple[str, ...], config: DatasetConfig
+    archive: Archive, files: tuple[str, ...], config: DatasetConfig, legend: Legend
 ) -> tuple[Archive, tuple[tuple[str, ...], ...]]:
     """The products on whose ground some label raster may lie, and for each of them these rasters."""
     entries, labels, without = [], [], []
-    label_map = LabelMap(files)
+    label_map = LabelMap(files, legend)
     for entry in archive.entries:
         found = label_map.touching(*entry.grid)
         if found:
@@ -209,17 +203,14 @@ def surveyed(plan: Plan, workers: Executor | None, step: int | None = None) -> t
     entries = tuple(plan.archive.entries[number] for number in read)
     archive = replace(plan.archive, entries=entries, excluded=plan.archive.excluded + unreadable)
     plan = replace(plan, archive=archive, labels=tuple(plan.labels[number] for number in read))
-    table = PatchTable.concatenate([table.of_product(number) for number, table in enumerate(tables)])
-    _report_unlabelled(plan, table)
-    return plan, table
-
-
-def _report_unlabelled(plan: Plan, table: PatchTable) -> None:
-    """Name products that lie within the bounds of label rasters, and have no label."""
+    table = PatchTable.concatenate(tables)
+    table = replace(table, product=np.repeat(np.arange(len(tables), dtype=np.int32), list(map(len, tables))))
+    # these lie within the bounds of label rasters
     labelled = np.unique(table.product[table.counts.any(axis=1)])
-    names = [entry.name for number, entry in enumerate(plan.archive.entries) if number not in labelled]
+    names = [entry.name for number, entry in enumerate(entries) if number not in labelled]
     if names:
         warn(f"no pixel of {few(tuple(names))} has a label; they can only be pretrained on")
+    return plan, table
 
 
 def _survey_one(task: tuple[ProductJob, Path | None]) -> PatchTable | Excluded:

@@ -30,6 +30,7 @@ from pydantic import BaseModel, Field
 from ..core.artifacts import read_json, sha256_file
 from ..core.config import from_dict
 from ..core.errors import Alos2TutError, closest, quoted
+from ..core.tables import table
 from . import splits
 from .balance import class_weights
 from .encoding import Statistics, decode_db
@@ -268,19 +269,16 @@ class PatchDataset:
             "products": f"{len(content.get('products', []))} used, {len(content.get('left_out', []))} left out",
             "size": f"{size / 1e6:.0f} MB in {len(self.files)} files, version {content.get('version', '?')}",
         }
-        text = "\n".join(f"{name:<9} {line}" for name, line in lines.items())
-        return f"{text}\n\n{self._class_table()}"
+        return f"{table(lines.items())}\n\n{self._class_table()}"
 
     def _class_table(self) -> str:
         """Shares of the classes in each labelled list."""
-        lines = [
-            f"{'class':<26}" + "".join(f"{name:>10}" for name in ("train", "val", "test")) + "  % of labelled pixels"
-        ]
         counts = {name: self.content["splits"][name]["class_pixels"] for name in ("train", "val", "test")}
-        for name in self.legend.names:
-            shares = (100 * counts[split][name] / max(sum(counts[split].values()), 1) for split in counts)
-            lines.append(f"{name:<26}" + "".join(f"{share:10.2f}" for share in shares))
-        return "\n".join(lines)
+        shares = (
+            (name, *(f"{100 * of[name] / max(sum(of.values()), 1):.2f}" for of in counts.values()))
+            for name in self.legend.names
+        )
+        return table(shares, ("% of labelled pixels", *counts), "<>")
 
     def _check_sizes(self) -> None:
         """Stores that are there have the bytes that were built; one that is missing is named by :meth:`split`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,6 @@ class PatchTable:
         """Where the patches of a product begin and end."""
         first, last = np.searchsorted(self.product, (number, number + 1))
         return int(first), int(last)
-
-    def of_product(self, number: int) -> PatchTable:
-        """The same patches, as those of the product in this place of an archive."""
-        return replace(self, product=np.full(len(self), number, np.int32))
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "patch_px"}
@@ -183,18 +179,13 @@ class PatchGrid:
         shape, offset = (n, (cols.stop - cols.start) * n), (row * n, cols.start * n)
         return labels.classes_on(self.product.crs, self.transform * Affine.scale(step), shape, offset=offset)
 
-    def corners_deg(self, row: int, cols: slice) -> NDArray[np.float64]:
-        """Longitude and latitude of the corners, (n, 4, 2): upper left, upper right, lower left, lower right."""
-        count = cols.stop - cols.start + 1
-        x, y = np.meshgrid(np.arange(cols.start, cols.stop + 1.0), [row, row + 1.0])
+    def corners_deg(self, row: int) -> NDArray[np.float64]:
+        """Longitude and latitude of the corners of a row of patches, (n, 4, 2): upper left and right, then lower."""
+        count = self.shape[1] + 1
+        x, y = np.meshgrid(np.arange(float(count)), [row, row + 1.0])
         east, north = self.transform * (x.ravel() * self.patch_px, y.ravel() * self.patch_px)
         points = np.transpose(reproject_points(self.product.crs, LONLAT, east, north)).reshape(2, count, 2)
         return np.stack([points[0, :-1], points[0, 1:], points[1, :-1], points[1, 1:]], axis=1)
-
-    def boxes_deg(self, row: int, cols: slice) -> NDArray[np.float64]:
-        """The boxes in longitude and latitude around the patches, (n, 4): west, south, east, north."""
-        corners = self.corners_deg(row, cols)
-        return splits.enclosing_boxes(corners)
 
 
 def survey_product(job: ProductJob) -> PatchTable:
@@ -211,12 +202,8 @@ def survey_product(job: ProductJob) -> PatchTable:
     """
     grid = PatchGrid.of(job.entry.open(), job.config)
     with LabelMap(job.labels, job.legend) as labels:
-        rows = [_survey_row(job, grid, labels, row) for row in _watched(range(grid.shape[0]), job)]
-    return PatchTable.concatenate(rows)
-
-
-def _watched(rows: Iterable[int], job: ProductJob) -> Iterable[int]:
-    return progress_bar(rows, f"looking at {job.entry.name}", "row", show=job.progress)
+        rows = progress_bar(range(grid.shape[0]), f"looking at {job.entry.name}", "row", show=job.progress)
+        return PatchTable.concatenate([_survey_row(job, grid, labels, row) for row in rows])
 
 
 def _survey_row(job: ProductJob, grid: PatchGrid, labels: LabelMap, row: int) -> PatchTable:
@@ -232,7 +219,7 @@ def _survey_row(job: ProductJob, grid: PatchGrid, labels: LabelMap, row: int) ->
         product=np.full(cols, job.number, np.int32),
         row=np.full(cols, row * n, np.int32),
         col=np.arange(cols, dtype=np.int32) * np.int32(n),
-        box_deg=grid.boxes_deg(row, slice(0, cols)),
+        box_deg=splits.enclosing_boxes(grid.corners_deg(row)),
         valid=valid.astype(np.float32),
         counts=counts,
         patch_px=n,

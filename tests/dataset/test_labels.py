@@ -18,7 +18,7 @@ from support.properties import examples
 
 from alos2tut import Alos2TutError, load_legend, open_product
 from alos2tut.dataset import labels
-from alos2tut.dataset.labels import LabelMap, label_classes, label_files, label_fingerprint, warp_labels
+from alos2tut.dataset.labels import LabelMap, label_classes, label_files, label_fingerprint
 from alos2tut.dataset.legend import IGNORE, LandClass, Legend
 
 UTM54 = CRS.from_epsg(32654)
@@ -28,7 +28,7 @@ LAMBERT = CRS.from_proj4("+proj=lcc +lat_1=34 +lat_2=40 +lat_0=36 +lon_0=137.5 +
 STEP_DEG = 1 / 12000
 GRID = Affine(5, 0, 352_000, 0, -5, 3_990_000)
 #: each code is the class of its number
-ANY_CODE = Legend("all", "", tuple(LandClass(str(code), (0, 0, 0), (code,)) for code in range(120)), ())
+ANY_CODE = Legend("all", "", tuple(LandClass(str(code), (0, 0, 0), (code,)) for code in range(200)), ())
 
 
 def random_codes(shape: tuple[int, int], seed: int = 0, dtype: str = "uint8") -> np.ndarray:
@@ -63,6 +63,14 @@ def nearest_codes(paths: list[Path], crs: CRS, transform: Affine, shape: tuple[i
         found[use] = codes[rows[use].astype(int), cols[use].astype(int)]
         missing &= ~use
     return found
+
+
+def warped(paths: list[Path], crs: CRS, transform: Affine, shape: tuple[int, int]) -> np.ndarray:
+    """What is found: codes, which are classes of their numbers, and −1 without any."""
+    with LabelMap(paths, ANY_CODE) as label_map:
+        classes = label_map.classes_on(crs, transform, shape)
+    assert classes.dtype == np.uint8
+    return np.where(classes == IGNORE, -1, classes.astype(int))
 
 
 def raster_around(
@@ -110,7 +118,7 @@ def test_labels_of_japans_tiles_are_exact_across_a_seam_and_a_zone_border(tmp_pa
     ]
     expected = nearest_codes(tiles, UTM54, transform, shape)
     assert (expected >= 0).all()
-    np.testing.assert_array_equal(warp_labels(tiles, UTM54, transform, shape), expected)
+    np.testing.assert_array_equal(warped(tiles, UTM54, transform, shape), expected)
 
 
 SYSTEMS = {
@@ -130,7 +138,7 @@ def test_labels_in_any_system_and_turned_in_any_way_are_exact(tmp_path, system, 
     path = raster_around(tmp_path / "l.tif", UTM54, GRID, shape, target, pixel=pixel, turn_deg=turn_deg, shear_deg=5)
     expected = nearest_codes([path], UTM54, GRID, shape)
     assert (expected >= 0).mean() > 0.5
-    np.testing.assert_array_equal(warp_labels([path], UTM54, GRID, shape), expected)
+    np.testing.assert_array_equal(warped([path], UTM54, GRID, shape), expected)
 
 
 @examples(40)
@@ -162,7 +170,7 @@ def test_labels_are_those_of_every_pixels_own_coordinates(
         for i, offset in enumerate(offsets)
     ]
     expected = nearest_codes(paths, crs, transform, shape)
-    np.testing.assert_array_equal(warp_labels(paths, crs, transform, shape), expected)
+    np.testing.assert_array_equal(warped(paths, crs, transform, shape), expected)
 
 
 @pytest.mark.parametrize("spacing_m", [500, 1000, 2000, 4000])
@@ -171,7 +179,7 @@ def test_labels_on_grids_so_wide_that_the_earth_curves_are_exact(tmp_path, spaci
     options = {"pixel": spacing_m / 80_000, "turn_deg": 20, "size": (700, 700)}
     path = raster_around(tmp_path / "l.tif", UTM54, transform, shape, LONLAT, **options)
     expected = nearest_codes([path], UTM54, transform, shape)
-    np.testing.assert_array_equal(warp_labels([path], UTM54, transform, shape), expected)
+    np.testing.assert_array_equal(warped([path], UTM54, transform, shape), expected)
 
 
 @pytest.mark.parametrize("shift_px", [0.0, 1e-12, -1e-12, 1e-7, -1e-7, 1e-5])
@@ -180,7 +188,7 @@ def test_centres_on_the_edges_of_label_pixels_belong_to_the_one_that_begins_ther
     placed = GRID * Affine.translation(0.5, 0.5) * Affine.scale(2) * Affine.translation(shift_px, shift_px)
     path = write_geotiff(tmp_path / "l.tif", random_codes((200, 200)), placed, dtype="uint8")
     shape = (300, 300)
-    np.testing.assert_array_equal(warp_labels([path], UTM54, GRID, shape), nearest_codes([path], UTM54, GRID, shape))
+    np.testing.assert_array_equal(warped([path], UTM54, GRID, shape), nearest_codes([path], UTM54, GRID, shape))
 
 
 #: the grid of a mosaic in degrees after two looks, and one in metres that no binary number tells exactly
@@ -211,13 +219,12 @@ def test_labels_on_windows_are_those_of_the_whole_where_centres_lie_on_borders(
     part = (rows.stop - rows.start, cols.stop - cols.start)
     expected = nearest_codes([path], crs, transform, shape)
     with LabelMap([path], ANY_CODE) as label_map:
-        np.testing.assert_array_equal(label_map.codes_on(crs, transform, shape), expected)
-        codes = label_map.codes_on(crs, transform, part, offset=(rows.start, cols.start))
-        np.testing.assert_array_equal(codes, expected[rows, cols])
+        whole = label_map.classes_on(crs, transform, shape)
+        np.testing.assert_array_equal(whole, np.where(expected < 0, IGNORE, expected))
         classes = label_map.classes_on(crs, transform, part, offset=(rows.start, cols.start))
-        np.testing.assert_array_equal(classes, np.where(codes < 0, IGNORE, codes))
+        np.testing.assert_array_equal(classes, whole[rows, cols])
         points = transform * (np.arange(cols.start, cols.stop) + 0.5, np.full(part[1], rows.start + 0.5))
-        np.testing.assert_array_equal(label_map.codes_at(crs, *points), codes[0])
+        np.testing.assert_array_equal(label_map.codes_at(crs, *points), expected[rows.start, cols])
 
 
 def test_labels_across_the_antimeridian_are_exact(tmp_path):
@@ -232,7 +239,7 @@ def test_labels_across_the_antimeridian_are_exact(tmp_path):
     ]
     expected = nearest_codes(paths, crs, transform, shape)
     assert (expected >= 0).all()
-    np.testing.assert_array_equal(warp_labels(paths, crs, transform, shape), expected)
+    np.testing.assert_array_equal(warped(paths, crs, transform, shape), expected)
 
 
 @pytest.mark.parametrize("beyond_m", [-1e-4, 0, 1e-9, 1e-4])
@@ -244,7 +251,7 @@ def test_centres_on_the_antimeridian_lie_where_proj_says(tmp_path, beyond_m):
     placed = Affine(STEP_DEG, 0, 180 - 150 * STEP_DEG, 0, -STEP_DEG, 150 * STEP_DEG)
     path = write_geotiff(tmp_path / "l.tif", random_codes((300, 300)), placed, "EPSG:4326", dtype="uint8")
     expected = nearest_codes([path], crs, transform, shape)
-    np.testing.assert_array_equal(warp_labels([path], crs, transform, shape), expected)
+    np.testing.assert_array_equal(warped([path], crs, transform, shape), expected)
 
 
 @pytest.mark.parametrize("most_px", [1, 50, 5000])
@@ -255,8 +262,8 @@ def test_labels_much_finer_than_the_grid_are_read_in_parts(tmp_path, monkeypatch
     )
     monkeypatch.setattr(labels, "_WINDOW_PX", most_px)
     expected = nearest_codes([path], UTM54, transform, shape)
-    np.testing.assert_array_equal(warp_labels([path], UTM54, transform, shape), expected)
-    with LabelMap([path]) as label_map:
+    np.testing.assert_array_equal(warped([path], UTM54, transform, shape), expected)
+    with LabelMap([path], ANY_CODE) as label_map:
         np.testing.assert_array_equal(label_map.codes_at(UTM54, *centres(transform, shape)), expected.ravel())
 
 
@@ -264,7 +271,7 @@ def test_where_the_polynomials_are_no_good_pixels_are_looked_up_one_by_one(tmp_p
     shape = (120, 130)
     path = raster_around(tmp_path / "l.tif", UTM54, GRID, shape, LONLAT, pixel=STEP_DEG)
     monkeypatch.setattr(labels, "_TIGHT", 0.0)
-    np.testing.assert_array_equal(warp_labels([path], UTM54, GRID, shape), nearest_codes([path], UTM54, GRID, shape))
+    np.testing.assert_array_equal(warped([path], UTM54, GRID, shape), nearest_codes([path], UTM54, GRID, shape))
 
 
 def test_ground_without_a_place_has_no_label(tmp_path):
@@ -274,7 +281,7 @@ def test_ground_without_a_place_has_no_label(tmp_path):
     path = write_geotiff(
         tmp_path / "l.tif", 1 + random_codes((130, 130)), Affine(1e5, 0, -6.5e6, 0, -1e5, 6.5e6), globe, dtype="uint8"
     )
-    found = warp_labels([path], LONLAT, transform, shape)
+    found = warped([path], LONLAT, transform, shape)
     longitude, latitude = (np.radians(values.reshape(shape)) for values in centres(transform, shape))
     height = np.sin(latitude) * math.sin(math.radians(36))
     height += np.cos(latitude) * math.cos(math.radians(36)) * np.cos(longitude - math.radians(139))
@@ -287,7 +294,7 @@ def test_a_point_without_a_place_leaves_the_others_theirs(tmp_path):
     expected = nearest_codes([path], UTM54, GRID, (1, 2)).ravel().tolist()
     (left, right), (top, _) = centres(GRID, (1, 2))
     x, y = [1e12, left, np.inf, right, 1e12, np.nan], [top, top, top, top, 1e12, top]
-    with LabelMap([path]) as label_map:
+    with LabelMap([path], ANY_CODE) as label_map:
         assert label_map.codes_at(UTM54, x, y).tolist() == [-1, expected[0], -1, expected[1], -1, -1]
 
 
@@ -299,7 +306,7 @@ def test_few_pixels_are_reprojected(tmp_path, monkeypatch):
     path = raster_around(tmp_path / "l.tif", UTM54, GRID, shape, LONLAT, pixel=STEP_DEG, size=(600, 2000))
     once = labels.reprojected
     monkeypatch.setattr(labels, "reprojected", lambda points, *given: asked.append(len(points)) or once(points, *given))
-    assert (warp_labels([path], UTM54, GRID, shape) >= 0).all()
+    assert (warped([path], UTM54, GRID, shape) >= 0).all()
     assert 0 < sum(asked) < 2e-3 * math.prod(shape)
 
 
@@ -309,7 +316,7 @@ def test_strips_give_what_the_whole_gives_and_files_are_opened_once(tmp_path, mo
         raster_around(tmp_path / f"{i}.tif", UTM54, GRID, shape, LONLAT, pixel=STEP_DEG, offset=(200 * i - 100, 0))
         for i in range(2)
     ]
-    whole = warp_labels(paths, UTM54, GRID, shape)
+    whole = warped(paths, UTM54, GRID, shape)
     opened, once = [], rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda path, *given: opened.append(path) or once(path, *given))
     with LabelMap(paths, ANY_CODE) as label_map:
@@ -320,7 +327,6 @@ def test_strips_give_what_the_whole_gives_and_files_are_opened_once(tmp_path, mo
         # once for its header and once for its pixels
         assert len(opened) == 4
     classes = np.concatenate(strips)
-    assert classes.dtype == np.uint8 and whole.dtype == np.int32
     np.testing.assert_array_equal(classes, np.where(whole < 0, IGNORE, whole))
 
 
@@ -331,7 +337,7 @@ def test_codes_at_points_are_those_of_the_pixels_around_them(tmp_path):
     ]
     paths.append(raster_around(tmp_path / "1.tif", UTM54, GRID, shape, LAMBERT, pixel=7.0, size=(40, 90), turn_deg=9))
     x, y = centres(GRID, shape)
-    with LabelMap(paths) as label_map:
+    with LabelMap(paths, ANY_CODE) as label_map:
         codes = label_map.codes_at(UTM54, x, y)
         assert label_map.codes_at(UTM54, [], []).shape == (0,)
     assert codes.dtype == np.int32 and (codes == -1).any()
@@ -352,14 +358,6 @@ def test_the_classes_of_a_large_grid_take_little_more_than_their_own_memory(tmp_
             tracemalloc.stop()
 
 
-def test_the_first_raster_that_tells_something_counts(tmp_path):
-    first = write_geotiff(tmp_path / "a.tif", np.array([[0, 5]]), GRID, dtype="uint8", nodata=0)
-    second = write_geotiff(tmp_path / "b.tif", np.array([[7, 7, 7]]), GRID, dtype="uint8")
-    assert warp_labels([first, second], UTM54, GRID, (1, 4)).tolist() == [[7, 5, 7, -1]]
-    assert warp_labels([second, first], UTM54, GRID, (1, 4)).tolist() == [[7, 7, 7, -1]]
-    assert warp_labels([first], UTM54, GRID, (1, 4)).tolist() == [[0, 5, -1, -1]]
-
-
 def test_codes_that_a_legend_ignores_leave_the_next_raster_to_tell(tmp_path):
     rows = ([255, 0, 4, 255, 0], [255, 5, 5, 255, 255], [0, 6, 6, 6, 0])
     files = [
@@ -369,7 +367,6 @@ def test_codes_that_a_legend_ignores_leave_the_next_raster_to_tell(tmp_path):
     with LabelMap(files, load_legend("japan_14")) as label_map:
         assert label_map.classes_on(UTM54, GRID, (1, 6)).tolist() == [[IGNORE, 4, 3, 5, IGNORE, IGNORE]]
         # of codes that tell nothing the first one is named
-        assert label_map.codes_on(UTM54, GRID, (1, 6)).tolist() == [[255, 5, 4, 6, 0, -1]]
         x, y = GRID * (np.arange(6) + 0.5, np.full(6, 0.5))
         assert label_map.codes_at(UTM54, x, y).tolist() == [255, 5, 4, 6, 0, -1]
 
@@ -446,7 +443,7 @@ def test_only_the_tiles_that_a_product_touches_are_used_and_each_is_opened_once(
     opened, once = [], rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda path, *given: opened.append(path) or once(path, *given))
     files = label_files(tmp_path)
-    touched = LabelMap(files).touching(product.crs, product.transform, product.shape)
+    touched = LabelMap(files, ANY_CODE).touching(product.crs, product.transform, product.shape)
     assert [Path(path).stem for path in touched] == ["-1_-1", "-1_0", "0_-1", "0_0"]
     assert sorted(opened) == sorted(files)  # once each
     legend = load_legend("japan_9")
@@ -455,7 +452,7 @@ def test_only_the_tiles_that_a_product_touches_are_used_and_each_is_opened_once(
 
 def test_a_map_covers_what_it_may_lie_on(tmp_path):
     path = raster_around(tmp_path / "l.tif", UTM54, GRID, (100, 100), LONLAT, pixel=STEP_DEG, size=(100, 100))
-    with LabelMap([path]) as label_map:
+    with LabelMap([path], ANY_CODE) as label_map:
         assert label_map.touching(UTM54, GRID, (100, 100))
         # around the raster, or within it
         assert label_map.touching(UTM54, GRID * Affine.translation(-1000, -1000), (2100, 2100))
@@ -526,44 +523,28 @@ def test_a_code_outside_the_legend_names_the_raster(tmp_path, code, dtype):
     message = refusal(path)
     assert f"codes [{code}]" in message and "japan_9" in message
     with LabelMap([path], load_legend("japan_9")) as label_map:
-        for ask in (lambda: label_map.codes_on(UTM54, GRID, (40, 40)), lambda: label_map.codes_at(*odd_point())):
-            with pytest.raises(Alos2TutError, match=rf"\[{code}\]"):
-                ask()
+        with pytest.raises(Alos2TutError, match=rf"\[{code}\]"):
+            label_map.codes_at(UTM54, *np.reshape(GRID * (20.5, 30.5), (2, 1)))
         # what is not asked for is not judged
         assert (label_map.classes_on(UTM54, GRID, (30, 40)) == 0).all()
         x, y = GRID * (20.5, 31.5)
         assert label_map.codes_at(UTM54, [x], [y]).tolist() == [1]
     # nor is what another raster hides
     above = write_geotiff(tmp_path / "above.tif", ONES[:35], GRID, dtype="uint8")
-    assert (warp_labels([above, path], UTM54, GRID, (40, 40), load_legend("japan_9")) == 1).all()
-    assert warp_labels([path], UTM54, GRID, (40, 40)).max() == code
+    with LabelMap([above, path], load_legend("japan_9")) as label_map:
+        assert (label_map.classes_on(UTM54, GRID, (40, 40)) == 0).all()
 
 
 def test_codes_in_which_no_centre_lies_are_not_judged(tmp_path):
     codes = np.ones((50, 50))
     codes[0, 0] = 77
     path = write_geotiff(tmp_path / "fine.tif", codes, GRID * Affine.scale(0.2), dtype="uint8")
-    classes = label_map_classes(path, GRID * Affine.translation(-20, -20), (60, 60))
-    assert (classes[20:30, 20:30] == 0).all() and (classes != IGNORE).sum() == 100
-
-
-def label_map_classes(path: Path, transform: Affine, shape: tuple[int, int]) -> np.ndarray:
     with LabelMap([path], load_legend("japan_9")) as label_map:
-        return label_map.classes_on(UTM54, transform, shape)
-
-
-def odd_point() -> tuple[CRS, list[float], list[float]]:
-    x, y = GRID * (20.5, 30.5)
-    return UTM54, [x], [y]
+        classes = label_map.classes_on(UTM54, GRID * Affine.translation(-20, -20), (60, 60))
+    assert (classes[20:30, 20:30] == 0).all() and (classes != IGNORE).sum() == 100
 
 
 def test_a_raster_whose_pixels_cannot_be_read_is_refused(tmp_path):
     path = write_geotiff(tmp_path / "cut.tif", random_codes((400, 400)) % 14, GRID, dtype="uint8", compress="deflate")
     path.write_bytes(path.read_bytes()[:20_000])
     assert "cannot be read" in refusal(path, (400, 400))
-
-
-def test_classes_need_a_legend(tmp_path):
-    path = write_geotiff(tmp_path / "l.tif", ONES, GRID, dtype="uint8")
-    with LabelMap([path]) as label_map, pytest.raises(Alos2TutError, match="legend"):
-        label_map.classes_on(UTM54, GRID, (40, 40))

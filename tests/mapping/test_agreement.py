@@ -12,7 +12,7 @@ from support.maps import read
 from support.products import write_geotiff
 
 from alos2tut import Alos2TutError
-from alos2tut.dataset.labels import label_files, warp_labels
+from alos2tut.dataset.labels import LabelMap, label_files
 from alos2tut.dataset.legend import LandClass, Legend
 from alos2tut.mapping import agreement
 from alos2tut.mapping import files as map_files
@@ -150,8 +150,8 @@ def test_labels_in_degrees(tmp_path):
     assert 0.1 < is_field.mean() < 0.9 and len(set(is_field.sum(axis=1))) > 5
     np.testing.assert_array_equal(read(tmp_path / "difference.tif"), np.where(is_field, 1, AGREES))
     assert found["pixels"]["agreeing"] == (~is_field).sum()
-    told = LEGEND.to_classes(warp_labels([tmp_path / "labels.tif"], rasterio.CRS.from_epsg(32654), GRID, shape))
-    np.testing.assert_array_equal(told == 1, is_field)
+    with LabelMap([tmp_path / "labels.tif"], LEGEND) as label_map:
+        np.testing.assert_array_equal(label_map.classes_on(rasterio.CRS.from_epsg(32654), GRID, shape) == 1, is_field)
 
 
 def test_several_labels_of_which_one_lies_there(tmp_path):
