@@ -36,26 +36,22 @@ _MOST_SUMMED_IN_FLOAT32 = 16
 LEAST_POWER, LARGEST_POWER = 1e-18, 1e18
 
 
-def to_db(power: ArrayLike) -> NDArray[np.floating[Any]]:
+def to_db(power: ArrayLike) -> FloatArray:
     """10·log10(power); zero becomes −inf, negative, masked and missing power NaN, silently.
 
     Raises:
         Alos2TutError: complex power, or no numbers.
     """
-    values = as_real(power, "power")
     with np.errstate(divide="ignore", invalid="ignore"):
-        result: NDArray[np.floating[Any]] = 10 * np.log10(values)
-    return result
+        return np.multiply(10, np.log10(as_real(power, "power")))
 
 
-def to_power(db: ArrayLike) -> NDArray[np.floating[Any]]:
-    """10^(dB / 10)."""
-    exponent = as_real(db, "db").astype(np.float64) / 10
-    power: NDArray[np.float64] = np.power(10.0, exponent)
-    return power
+def to_power(db: ArrayLike) -> FloatArray:
+    """10^(dB / 10), float64."""
+    return np.power(10.0, as_real(db, "db").astype(np.float64) / 10)
 
 
-def dn_to_power(dn: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> NDArray[np.floating[Any]]:
+def dn_to_power(dn: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> FloatArray:
     """Calibrated backscatter (linear) of digital numbers: |DN|² · 10^(CF/10) (JAXA product format description).
 
     Args:
@@ -69,25 +65,20 @@ def dn_to_power(dn: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR
         Alos2TutError: no numbers.
     """
     numbers = as_numbers(dn, "dn")
-    parts = (numbers.real, numbers.imag) if np.iscomplexobj(numbers) else (numbers,)
-    power: NDArray[np.float64] = sum(np.square(part, dtype=np.float64) for part in parts) * np.float64(
-        10 ** (calibration_factor_db / 10)
-    )
-    return power
+    power: FloatArray = np.square(numbers.real, dtype=np.float64)
+    if np.iscomplexobj(numbers):
+        power = power + np.square(numbers.imag, dtype=np.float64)
+    return np.multiply(power, 10 ** (calibration_factor_db / 10))
 
 
-def power_to_dn(power: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> NDArray[np.floating[Any]]:
+def power_to_dn(power: ArrayLike, calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> FloatArray:
     """The inverse of :func:`dn_to_power`, float64, not rounded; negative power becomes NaN, silently."""
     with np.errstate(invalid="ignore"):
         return np.sqrt(as_real(power, "power").astype(np.float64) * 10 ** (-calibration_factor_db / 10))
 
 
 def dn_range_db(calibration_factor_db: float = CALIBRATION_FACTOR_DB) -> tuple[float, float]:
-    """The lowest and the highest backscatter that 16-bit amplitudes can hold, DN 1 and 65535: −83.0 and +13.33 dB.
-
-    Args:
-        calibration_factor_db: CF in σ0 [dB] = 10·log10(DN²) + CF.
-    """
+    """The lowest and the highest backscatter that 16-bit amplitudes can hold, DN 1 and 65535: −83.0 and +13.33 dB."""
     return calibration_factor_db, calibration_factor_db + 20 * math.log10(SATURATED_DN)
 
 
@@ -112,28 +103,25 @@ def saturated_share(dn: ArrayLike, *, no_data: Sequence[int] = (0,)) -> float:
     return np.count_nonzero((numbers == SATURATED_DN) & with_data) / pixels if pixels else math.nan
 
 
-def sigma0_to_gamma0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+def sigma0_to_gamma0(power: ArrayLike, incidence_deg: ArrayLike) -> FloatArray:
     """γ0 = σ0 / cos θ, in linear power (Small 2011).
 
     Args:
         power: σ0, linear.
-        incidence_deg: incidence angle θ on the ellipsoid. From 0 on and below 90 there is backscatter; elsewhere the
-            result is NaN.
+        incidence_deg: incidence angle θ on the ellipsoid, from 0 on and below 90; elsewhere the result is NaN.
 
     Returns:
         float64; float32 where both are float32 arrays. So it is for all conversions between σ0, γ0 and β0.
     """
-    gamma0: NDArray[np.floating[Any]] = as_real(power, "power") / np.cos(_radians(incidence_deg))
-    return gamma0
+    return np.divide(as_real(power, "power"), np.cos(_radians(incidence_deg)))
 
 
-def gamma0_to_sigma0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+def gamma0_to_sigma0(power: ArrayLike, incidence_deg: ArrayLike) -> FloatArray:
     """σ0 = γ0 · cos θ, in linear power; arguments as for :func:`sigma0_to_gamma0`."""
-    sigma0: NDArray[np.floating[Any]] = as_real(power, "power") * np.cos(_radians(incidence_deg))
-    return sigma0
+    return np.multiply(as_real(power, "power"), np.cos(_radians(incidence_deg)))
 
 
-def sigma0_to_beta0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+def sigma0_to_beta0(power: ArrayLike, incidence_deg: ArrayLike) -> FloatArray:
     """β0 = σ0 / sin θ, in linear power: radar brightness, per area in the slant-range plane (Raney et al. 1994).
 
     σ0 and γ0 refer to the ellipsoid, as in products that were calibrated without a terrain model (Small 2011). β0 needs
@@ -141,32 +129,28 @@ def sigma0_to_beta0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.fl
 
     Args:
         power: σ0, linear.
-        incidence_deg: incidence angle θ on the ellipsoid, above 0 and below 90; elsewhere the result is NaN. (Straight
-            below, a step in slant range spans no definite stretch of ground.)
+        incidence_deg: incidence angle θ on the ellipsoid, above 0 and below 90; elsewhere the result is NaN.
     """
-    beta0: NDArray[np.floating[Any]] = as_real(power, "power") / _sine(incidence_deg)
-    return beta0
+    return np.divide(as_real(power, "power"), _sine(incidence_deg))
 
 
-def beta0_to_sigma0(power: ArrayLike, incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+def beta0_to_sigma0(power: ArrayLike, incidence_deg: ArrayLike) -> FloatArray:
     """σ0 = β0 · sin θ, in linear power; arguments as for :func:`sigma0_to_beta0`."""
-    sigma0: NDArray[np.floating[Any]] = as_real(power, "power") * _sine(incidence_deg)
-    return sigma0
+    return np.multiply(as_real(power, "power"), _sine(incidence_deg))
 
 
-def _sine(incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+def _sine(incidence_deg: ArrayLike) -> FloatArray:
     sine = np.sin(_radians(incidence_deg))
     return np.asarray(np.where(sine > 0, sine, sine.dtype.type(np.nan)))
 
 
-def _radians(incidence_deg: ArrayLike) -> NDArray[np.floating[Any]]:
+def _radians(incidence_deg: ArrayLike) -> FloatArray:
     """An incidence angle in radians; NaN where it is not in [0, 90) degrees, from where no echo returns."""
     degrees = as_real(incidence_deg, "incidence_deg")
-    possible = (degrees >= 0) & (degrees < 90)
-    return np.asarray(np.where(possible, np.deg2rad(degrees), degrees.dtype.type(np.nan)))
+    return np.asarray(np.where((degrees >= 0) & (degrees < 90), np.deg2rad(degrees), degrees.dtype.type(np.nan)))
 
 
-def noise_bias_db(sigma0_db: ArrayLike, noise_floor_db: ArrayLike) -> NDArray[np.floating[Any]]:
+def noise_bias_db(sigma0_db: ArrayLike, noise_floor_db: ArrayLike) -> FloatArray:
     """How many dB too bright ground reads, because the radar's thermal noise adds to its echo: in power, σ0 + NESZ.
 
     Ground of −24 dB over a floor of −26 dB reads 2.1 dB too bright (derived here).
@@ -179,7 +163,7 @@ def noise_bias_db(sigma0_db: ArrayLike, noise_floor_db: ArrayLike) -> NDArray[np
     return to_db(1 + to_power(excess))
 
 
-def subtract_noise(power: ArrayLike, noise_floor_db: ArrayLike) -> NDArray[np.floating[Any]]:
+def subtract_noise(power: ArrayLike, noise_floor_db: ArrayLike) -> FloatArray:
     """Power without the mean power of thermal noise: unbiased on average, as noisy as before.
 
     Speckle takes single pixels of dark ground below the floor: they become negative and stay so, for cutting them off
@@ -192,8 +176,7 @@ def subtract_noise(power: ArrayLike, noise_floor_db: ArrayLike) -> NDArray[np.fl
     Returns:
         float64.
     """
-    without_noise: NDArray[np.floating[Any]] = as_real(power, "power") - to_power(noise_floor_db)
-    return without_noise
+    return np.subtract(as_real(power, "power"), to_power(noise_floor_db))
 
 
 def multilook(power: ArrayLike, looks: int | Sequence[int]) -> NDArray[np.float32]:
@@ -215,12 +198,10 @@ def multilook(power: ArrayLike, looks: int | Sequence[int]) -> NDArray[np.float3
     pair = look_pair(looks)
     values = _image(as_real(power, "power"), "power")
     valid = np.isfinite(values)
-    return block_means(np.where(valid, values, 0.0), valid, pair)
+    return _block_means(np.where(valid, values, 0.0), valid, pair)
 
 
-def area_means(
-    power: NDArray[np.floating[Any]], rows: NDArray[np.float64], cols: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def area_means(power: FloatArray, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.float32]:
     """Average power over rectangles whose edges may cut pixels, each of which counts by the area that is covered.
 
     This is what :func:`multilook` is to a pixel size that is no multiple of the product's. Where rectangles are
@@ -228,8 +209,7 @@ def area_means(
 
     Args:
         power: linear power (H, W), not finite where there is no data.
-        rows: edges of the rectangles (n + 1,), rising, in pixels from the first row's outer edge, at most H.
-        cols: alike (m + 1,), at most W.
+        rows, cols: edges of the rectangles (n + 1,) and (m + 1,), rising, in pixels from the image's first edge.
 
     Returns:
         float32 (n, m), NaN where less than half of a rectangle's area has data.
@@ -278,12 +258,14 @@ def mean_square(
         Alos2TutError: as of :func:`multilook`.
     """
     pair, numbers = look_pair(looks), _image(as_numbers(dn, "dn"), "dn")
-    is_complex = np.iscomplexobj(numbers)
     square = np.empty(numbers.shape, dtype=np.float32) if scratch is None else scratch
-    square[...] = _squared_moduli(numbers) if is_complex else numbers
-    valid = np.isfinite(square) & (square != 0) if is_complex else _with_data(numbers, no_data)
-    if not is_complex:
+    if np.iscomplexobj(numbers):
+        square[...] = _squared_moduli(numbers)
+        valid: NDArray[np.bool_] | None = np.isfinite(square) & (square != 0)
+    else:
+        square[...] = numbers
         np.multiply(square, square, out=square)
+        valid = _with_data(numbers, no_data)
     if weight is not None:
         square *= weight
         known = np.isfinite(weight)
@@ -291,15 +273,14 @@ def mean_square(
             valid = known if valid is None else valid & known
     if valid is not None:
         square[~valid] = 0
-    return block_means(square, valid, pair)
+    return _block_means(square, valid, pair)
 
 
 def _squared_moduli(z: NDArray[Any]) -> NDArray[np.float32]:
     parts = z.astype(np.complex64, order="C").view(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         np.multiply(parts, parts, out=parts)
-        moduli: NDArray[np.float32] = parts[:, 0::2] + parts[:, 1::2]
-    return moduli
+        return np.asarray(parts[:, 0::2] + parts[:, 1::2])
 
 
 def _with_data(dn: NDArray[Any], no_data: Sequence[int]) -> NDArray[np.bool_] | None:
@@ -307,27 +288,19 @@ def _with_data(dn: NDArray[Any], no_data: Sequence[int]) -> NDArray[np.bool_] | 
     # zero is zero in any byte order, and a minimum in the machine's own is several times faster than comparing
     if tuple(no_data) == (0,) and dn.dtype.kind == "u" and dn.view(dn.dtype.newbyteorder("=")).min() > 0:
         return None
-    valid: NDArray[np.bool_] = np.isfinite(dn) if dn.dtype.kind == "f" else np.ones(dn.shape, dtype=np.bool_)
+    valid: NDArray[np.bool_] = np.isfinite(dn)
     for value in no_data:
         valid &= dn != value
     return valid
 
 
-def block_means(values: NDArray[Any], valid: NDArray[np.bool_] | None, looks: tuple[int, int]) -> NDArray[np.float32]:
-    """What :func:`multilook` does, for numbers that come with a mask.
+def _block_means(values: NDArray[Any], valid: NDArray[np.bool_] | None, looks: tuple[int, int]) -> NDArray[np.float32]:
+    """What :func:`multilook` does, for numbers that are 0 where not valid (None: they are so everywhere).
 
     The result does not depend on how an image is cut into strips of whole blocks, to the last bit.
-
-    Args:
-        values: (H, W), 0 where not valid.
-        valid: (H, W), where there is data; None: everywhere.
-        looks: (rows, columns) per block.
-
-    Returns:
-        As for :func:`multilook`.
     """
     # a block larger than the image averages all of it; its size is no reason to work more
-    rows, cols = (min(n, max(size, 1)) for n, size in zip(looks, values.shape, strict=True))
+    rows, cols = map(min, looks, values.shape)
     if (rows, cols) == (1, 1):
         same = values.astype(np.float32, copy=False)
         return same if valid is None else np.where(valid, same, np.float32(np.nan))
@@ -335,9 +308,7 @@ def block_means(values: NDArray[Any], valid: NDArray[np.bool_] | None, looks: tu
     sums = _block_sums(values, rows, cols, dtype)
     sizes = _block_sizes(values.shape, (rows, cols)).astype(dtype)
     if valid is None:
-        np.divide(sums, sizes, out=sums)
-        means: NDArray[np.float32] = sums.astype(np.float32, copy=False)
-        return means
+        return np.asarray(np.divide(sums, sizes, out=sums).astype(np.float32, copy=False))
     counts = _block_sums(valid, rows, cols, dtype)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(2 * counts >= sizes, sums / counts, np.nan).astype(np.float32)
@@ -345,7 +316,7 @@ def block_means(values: NDArray[Any], valid: NDArray[np.bool_] | None, looks: tu
 
 def _block_sizes(shape: tuple[int, ...], looks: tuple[int, int]) -> NDArray[np.int64]:
     """Pixels of each block: one number, unless the last ones of a row or column are cut."""
-    if all(size % n == 0 for size, n in zip(shape, looks, strict=True)):
+    if shape[0] % looks[0] == shape[1] % looks[1] == 0:
         return np.array(looks[0] * looks[1])
     lengths = [np.minimum(n, size - np.arange(0, size, n)) for size, n in zip(shape, looks, strict=True)]
     return np.asarray(np.outer(*lengths))
@@ -353,8 +324,7 @@ def _block_sizes(shape: tuple[int, ...], looks: tuple[int, int]) -> NDArray[np.i
 
 def _block_sums(values: NDArray[Any], rows: int, cols: int, dtype: Any) -> NDArray[Any]:
     """Sums over blocks, rows first: in strips of an image that stay in a core's cache, passes are cheap."""
-    by_rows = _sums_of_neighbours(values, rows, dtype)
-    return _sums_of_neighbours(by_rows.T, cols, dtype).T
+    return _sums_of_neighbours(_sums_of_neighbours(values, rows, dtype).T, cols, dtype).T
 
 
 def _sums_of_neighbours(values: NDArray[Any], n: int, dtype: Any) -> NDArray[Any]:
@@ -408,7 +378,6 @@ def power_image(power: ArrayLike) -> FloatArray:
 
 def _image(values: NDArray[Any], where: str) -> NDArray[Any]:
     if values.ndim != 2 or not values.size:
-        raise Alos2TutError(
-            f"is of shape {values.shape}, not (rows, columns)", where=where, remedy="Give one image with pixels."
-        )
+        problem = f"is of shape {values.shape}, not (rows, columns)"
+        raise Alos2TutError(problem, where=where, remedy="Give one image with pixels.")
     return values

@@ -9,14 +9,13 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-import math
 import os
 import shutil
 import tempfile
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -38,9 +37,8 @@ _STALE_SECONDS = 24 * 3600
 def atomic_path(target: str | Path) -> Iterator[Path]:
     """A temporary path beside ``target`` that takes its name only if the block succeeds.
 
-    The block may create a file or a folder there. A file replaces an older one; a folder only an empty one. Whatever
-    an interrupted block leaves is removed, and an older ``target`` stays as it was. What a killed process left for the
-    same ``target`` goes when it is a day old.
+    A file replaces an older one; a folder only an empty one. What an interrupted block leaves is removed, and an older
+    ``target`` stays as it was. What a killed process left for the same ``target`` goes when it is a day old.
 
     Raises:
         Alos2TutError: the folder that should hold ``target`` is missing, or nothing can be written to it.
@@ -56,7 +54,11 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     try:
         temporary = holder / target.name
         yield temporary
-        _flush(temporary)
+        # what is on the disk cannot be overtaken by the rename
+        for file in (temporary, *temporary.rglob("*")):
+            if file.is_file():
+                with open(file, "rb") as handle:
+                    os.fsync(handle.fileno())
         os.replace(temporary, target)
     except OSError as error:
         raise Alos2TutError(
@@ -72,30 +74,19 @@ def remove_stale_holders(target: Path) -> None:
     """Remove temporary folders of a target that nobody has written to for a day: their processes were killed."""
     oldest = time.time() - _STALE_SECONDS
     for holder in target.parent.glob(f".{glob.escape(target.name)}.????????{_HOLDER_SUFFIX}"):
-        if _last_change(holder) < oldest:
-            shutil.rmtree(holder, ignore_errors=True)
-
-
-def _last_change(folder: Path) -> float:
-    """When anything in a folder was last written to; one that vanishes meanwhile is being worked on."""
-    try:
-        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
-    except OSError:
-        return math.inf
+        # one in which something vanishes meanwhile is being worked on
+        with suppress(OSError):
+            if max(path.stat().st_mtime for path in (holder, *holder.rglob("*"))) < oldest:
+                shutil.rmtree(holder, ignore_errors=True)
 
 
 def make_folder(path: str | Path) -> None:
-    """Make a folder and those above it, where they are missing.
-
-    Raises:
-        Alos2TutError: a file is in the way, or nothing can be written there.
-    """
+    """Make a folder and those above it, where they are missing; one that cannot be made is named."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Alos2TutError(
-            f"the folder cannot be made ({error.strerror})", where=path, remedy="Name another folder."
-        ) from None
+        problem = f"the folder cannot be made ({error.strerror})"
+        raise Alos2TutError(problem, where=path, remedy="Name another folder.") from None
 
 
 def matches(pattern: str | Path) -> list[str]:
@@ -120,13 +111,6 @@ def matches(pattern: str | Path) -> list[str]:
     return found
 
 
-def _flush(path: Path) -> None:
-    """Push a file, or every file below a folder, to the disk, so that the rename cannot overtake the data."""
-    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
-        with open(file, "rb") as handle:
-            os.fsync(handle.fileno())
-
-
 def write_json(path: str | Path, content: Any) -> None:
     """Write readable JSON with sorted keys, whole or not at all."""
     with atomic_path(path) as temporary:
@@ -146,11 +130,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_yaml(file: str | Path | Traversable) -> Any:
-    """Read a YAML file.
-
-    Raises:
-        Alos2TutError: it cannot be read, or is not valid YAML; a key that is given twice is not, either.
-    """
+    """Read a YAML file; one that cannot be read or is not valid, as by a key that is given twice, is named."""
     try:
         text = (Path(file) if isinstance(file, str) else file).read_text(encoding="utf-8")
     except OSError as error:
@@ -161,7 +141,7 @@ def read_yaml(file: str | Path | Traversable) -> Any:
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
-    """The content of a text in YAML; ``where`` names it in the error, as in :func:`read_yaml`."""
+    """Read a text in YAML, which ``where`` names in an error, as :func:`read_yaml` does."""
     try:
         return yaml.load(text, _UniqueKeyLoader)
     # what the safe loader lets through for values that are not of their tag, and for very deep nesting
@@ -190,10 +170,9 @@ def sha256_file(path: str | Path) -> str:
 
 
 def fingerprint(*paths: str | Path) -> str:
-    """A hash that changes when any of these files does; quick also for files of many gigabytes.
+    """A hash of names and content that changes when any of these files does, quick also for many gigabytes.
 
-    Small files count whole. Of a large one the size and 64 evenly spread samples of 256 KiB count, which tells
-    products apart but is no proof against tampering.
+    Of files above 64 MiB the size and 64 evenly spread samples of 256 KiB count: no proof against tampering.
     """
     digest = hashlib.sha256()
     for path in sorted(Path(p) for p in paths):

@@ -23,24 +23,19 @@ def cache_folder() -> Path:
     Raises:
         Alos2TutError: none of these can be written to.
     """
-    own = os.environ.get(_VARIABLE)
-    if own:
-        places = [Path(own).absolute()]
-    else:
-        places = [Path(tempfile.gettempdir()) / f"alos2tut-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"]
-        base = os.environ.get("XDG_CACHE_HOME", "")
-        if Path(base).is_absolute():
-            places.insert(0, Path(base) / "alos2tut")
-        elif (home := os.path.expanduser("~")) != "~":  # noqa: PTH111 (Path.home raises where there is none)
-            places.insert(0, Path(home, ".cache", "alos2tut"))
+    user = os.getuid() if hasattr(os, "getuid") else None
+    own, base = os.environ.get(_VARIABLE), Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        base = Path(os.path.expanduser("~"), ".cache")  # noqa: PTH111 (Path.home raises where there is none)
+    usual = [base / "alos2tut"] if base.is_absolute() else []
+    shared = Path(tempfile.gettempdir(), f"alos2tut-{'cache' if user is None else user}")
+    places = [Path(own).absolute()] if own else [*usual, shared]
     for place in places:
-        try:
+        with suppress(OSError):
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError:
-            continue
-        # in a folder for all users another one may have taken the name
-        if os.access(place, os.W_OK) and (own or not hasattr(os, "getuid") or place.stat().st_uid == os.getuid()):
-            return place
+            # in a folder for all users another one may have taken the name
+            if os.access(place, os.W_OK) and (own or user in (None, place.stat().st_uid)):
+                return place
     raise Alos2TutError(
         "the cache cannot be written to", where=places[-1], remedy=f"Set {_VARIABLE} to a folder that can."
     )

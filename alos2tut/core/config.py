@@ -56,7 +56,7 @@ def settings_for_key(config: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A setting as JSON can hold it: days as texts, and infinity, for which JSON has no number."""
+    """A setting as JSON can hold it: days and infinity as texts."""
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
     return str(value) if isinstance(value, date) or value == math.inf else value

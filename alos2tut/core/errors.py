@@ -13,7 +13,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 class Alos2TutError(Exception):
-    """Bad input or an impossible request: what was wrong, where, and the remedy.
+    """Bad input or an impossible request.
 
     Args:
         problem: what was found, and what was expected.
@@ -36,11 +36,7 @@ class Alos2TutWarning(UserWarning):
 
 
 def warn(message: str) -> None:
-    """Give an :class:`Alos2TutWarning` that names the line by which the package was called, however deep it arose.
-
-    Args:
-        message: what the user should know.
-    """
+    """Give an :class:`Alos2TutWarning` that names the line by which the package was called, however deep it arose."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith(f"{_PACKAGE}."):
         level, frame = level + 1, frame.f_back

@@ -78,31 +78,31 @@ def as_completed(
             yield job, function(job)
         return
     running: dict[Future[Result], Job] = {}
+
+    def done() -> Iterator[tuple[Job, Result]]:
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(future), future.result()
+
     try:
         for job in jobs:
             running[executor.submit(function, job)] = job
             while len(running) >= _WAITING:
-                yield from _done(running)
+                yield from done()
         while running:
-            yield from _done(running)
+            yield from done()
     finally:
         for future in running:
             future.cancel()
-
-
-def _done(running: dict[Future[Result], Job]) -> Iterator[tuple[Job, Result]]:
-    for future in wait(running, return_when=FIRST_COMPLETED).done:
-        yield running.pop(future), future.result()
 
 
 @contextmanager
 def process_pool(workers: int) -> Iterator[Executor | None]:
     """Processes of our own that end with the block, or with this process however it ends.
 
-    They are started afresh rather than forked: readers work with threads, which do not survive a fork.
+    They are started afresh: readers work with threads, which do not survive a fork.
 
     Args:
-        workers: how many; 1: none, and None is given, which means this thread.
+        workers: how many; 1: None is given, which means this thread.
 
     Raises:
         Alos2TutError: a process ended before its work did.
@@ -126,15 +126,14 @@ def process_pool(workers: int) -> Iterator[Executor | None]:
 
 def _end_with_parent() -> None:
     """Leave interrupting to the parent, and do not outlive it: it may have been killed without a word to us."""
+
+    def wait_for_its_end() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_wait_for_parents_end, daemon=True).start()
-
-
-def _wait_for_parents_end() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    threading.Thread(target=wait_for_its_end, daemon=True).start()
 
 
 def cores() -> int:
@@ -178,23 +177,22 @@ def partial_path(target: Path) -> Path:
 def resumable_folder(target: Path, made_from: Any, kept: Sequence[str]) -> Iterator[Path]:
     """The folder ``<target>.partial``, locked, in which stopped work goes on; it is removed when the block succeeds.
 
-    What lies there stays if it is of the same work, else it is removed first. A block that fails leaves the folder if
-    there is anything in it to go on with.
+    A block that fails leaves the folder if there is anything in it to go on with.
 
     Args:
         target: file or folder that is worked on.
-        made_from: JSON content that tells this work from any other; None: begin anew in any case.
+        made_from: JSON content that tells this work from any other, of which nothing stays; None: begin anew.
         kept: patterns of what the work keeps in the folder. Nothing else is removed.
-
-    Yields:
-        The folder.
 
     Raises:
         Alos2TutError: another process is working in it, or nothing can be written there.
     """
     folder = partial_path(target)
     with folder_lock(folder):
-        if made_from is None or not _is_marked(folder, made_from):
+        mark = None
+        with suppress(Alos2TutError):  # damaged or missing: other work
+            mark = read_json(folder / _MARK)
+        if made_from is None or mark != made_from:
             _empty(folder, kept)
             write_json(folder / _MARK, made_from)
         is_done = False
@@ -208,13 +206,6 @@ def resumable_folder(target: Path, made_from: Any, kept: Sequence[str]) -> Itera
                 with suppress(OSError):
                     (folder / "lock").unlink()
                     folder.rmdir()
-
-
-def _is_marked(folder: Path, made_from: Any) -> bool:
-    """Whether what lies there is of the same work; a mark that is damaged or missing says no."""
-    with suppress(Alos2TutError):
-        return bool(read_json(folder / _MARK) == made_from)
-    return False
 
 
 def _found(folder: Path, patterns: Sequence[str]) -> list[Path]:

@@ -20,13 +20,7 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Interval:
-    """A number with its confidence interval, as ``0.495 [0.482, 0.512]``.
-
-    Attributes:
-        value: the number; None: there is none.
-        low: lower end; None: no interval.
-        high: upper end.
-    """
+    """A number, or None, with the ends of its confidence interval, or without: ``0.495 [0.482, 0.512]``."""
 
     value: float | None
     low: float | None = None
@@ -87,8 +81,7 @@ def read_table(
         largest_bytes: a file that is larger is no such table.
 
     Returns:
-        Of each row its number, counted from the header, which is the first, and its texts by column, without blanks
-        around them. Blank rows are left out.
+        Of each row that is not blank its number, the header being the first, and its stripped texts by column.
 
     Raises:
         Alos2TutError: no such file, no text, no CSV; a column that is missing or there twice; a row of another length.
@@ -125,10 +118,9 @@ def _text_of(path: Path, largest_bytes: int) -> str:
         if size > largest_bytes:
             raise Alos2TutError(f"of {size / 2**20:.0f} MB is no such table", where=path)
         content = path.read_bytes()
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
-    try:
-        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise Alos2TutError(f"row {line} is no UTF-8 text", where=path, remedy="Save the table as UTF-8.") from None

@@ -21,11 +21,7 @@ def is_count(value: Any, least: int = 1) -> bool:
 
 
 def look_pair(looks: int | Sequence[int], *, most: int | None = None) -> tuple[int, int]:
-    """Looks as (rows, columns).
-
-    Args:
-        looks: one number for both, or a pair.
-        most: the largest number that is taken.
+    """Looks as (rows, columns), of one number for both or a pair.
 
     Raises:
         Alos2TutError: anything but one or two whole numbers of at least 1, or one above ``most``.
@@ -43,11 +39,7 @@ def look_pair(looks: int | Sequence[int], *, most: int | None = None) -> tuple[i
 
 
 def as_numbers(values: ArrayLike, where: str) -> NDArray[Any]:
-    """An array of real or complex numbers, NaN where they are masked.
-
-    Raises:
-        Alos2TutError: text, or rows of unequal lengths; it names ``where``.
-    """
+    """An array of real or complex numbers, NaN where they are masked; text and uneven rows raise an error."""
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -60,11 +52,7 @@ def as_numbers(values: ArrayLike, where: str) -> NDArray[Any]:
 
 
 def as_real(values: ArrayLike, where: str) -> FloatArray:
-    """An array of floats, at least float32, NaN where they are masked.
-
-    Raises:
-        Alos2TutError: complex numbers, and what :func:`as_numbers` refuses.
-    """
+    """What :func:`as_numbers` does, as floats of at least float32; complex numbers raise an error, too."""
     array = as_numbers(values, where)
     if np.iscomplexobj(array):
         raise Alos2TutError("is complex", where=where, remedy="Give its squared magnitude.")
@@ -72,39 +60,24 @@ def as_real(values: ArrayLike, where: str) -> FloatArray:
 
 
 def check_positive(value: float, where: str = "looks") -> float:
-    """A number that is right above zero only, such as a number of looks; ``where`` names the argument.
-
-    Raises:
-        Alos2TutError: not a finite number above zero.
-    """
+    """A number, such as of looks; raises an error that names ``where`` if it is not finite and above zero."""
     if not (is_number(value) and 0 < value < math.inf):
         raise Alos2TutError(f"{where}={value!r} is not a finite number above 0", where=where)
     return float(value)
 
 
 def check_window(window: int, shape: tuple[int, ...]) -> None:
-    """Whether a window has a centre and fits into an image.
-
-    Raises:
-        Alos2TutError: not an odd whole number of at least 3, or larger than the image in either direction.
-    """
+    """Raise an error unless a window is an odd whole number of at least 3 and fits into an image of this shape."""
     if not is_count(window) or window < 3 or window % 2 == 0:
         raise Alos2TutError(f"window={window!r} is not an odd whole number of at least 3", where="window")
     check_fits(window, shape, where="window")
 
 
 def check_fits(size: int, shape: tuple[int, ...], where: str) -> None:
-    """Whether a window of ``size`` × ``size`` pixels fits into an image; ``where`` names the argument.
-
-    Raises:
-        Alos2TutError: it is larger than the image in either direction.
-    """
+    """Raise an error that names ``where`` unless a window of ``size`` × ``size`` pixels fits into an image."""
     if size > min(shape):
-        raise Alos2TutError(
-            f"a window of {size} pixels is larger than the image of {shape[0]} × {shape[1]}",
-            where=where,
-            remedy="Take a smaller one.",
-        )
+        problem = f"a window of {size} pixels is larger than the image of {shape[0]} × {shape[1]}"
+        raise Alos2TutError(problem, where=where, remedy="Take a smaller one.")
 
 
 def is_number(value: Any) -> bool:

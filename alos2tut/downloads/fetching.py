@@ -14,7 +14,6 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -44,8 +43,8 @@ from .manifest import (
     is_safe_url,
 )
 
-#: waits before another try at a transfer that broke off: short enough to sit through, three tries in all
-_WAITS_S: tuple[float, ...] = (1.0, 5.0)
+#: waits before another try at a transfer that broke off; after the last there is none
+_WAITS_S: tuple[float | None, ...] = (1.0, 5.0, None)
 #: to connect, and between two pieces of the answer
 _TIMEOUT_S = (15.0, 60.0)
 _PIECE_BYTES = 2**16
@@ -57,7 +56,7 @@ _WEB_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+)?html", re.IGNORECASE)
 
 
 class ManualDownload(Alos2TutError):
-    """A data set that a program cannot fetch. Its text lists what a person can do, on lines of their own."""
+    """A data set that a program cannot fetch; its text lists what a person can do, line by line."""
 
     def __init__(self, problem: str, entry: Entry):
         facts = describe_facts(entry, "page", "terms", "attribution", "notes", "next")
@@ -70,13 +69,10 @@ def fetch(
 ) -> Path:
     """Download the files of a data set into ``<folder>/<name>``, and check them.
 
-    What lies there already and has the right checksum is not downloaded again, so a second call takes up what the
-    first left, file by file: nothing is resumed in the middle of a file. A file put there by hand counts as downloaded.
-    Checksums that the manifest does not state are recorded in ``checksums.json`` on first use. A product that comes as
-    one archive opens by the archive's path.
-
-    Two calls for one data set at the same time are not synchronised: both download, every file is whole, and
-    ``checksums.json`` may lack what only one of them recorded, until the next call.
+    A file that lies there with the right checksum, also one put there by hand, is not downloaded again; nothing is
+    resumed in the middle of a file. Checksums that the manifest does not state are recorded in ``checksums.json`` on
+    first use. Two calls at the same time both download: every file is whole, and ``checksums.json`` may lack what only
+    one of them recorded, until the next call.
 
     Args:
         name: the data set's word, as ``alos2tut fetch --list`` shows it.
@@ -115,7 +111,7 @@ def fetch_entry(entry: Entry, folder: str | Path = "data", *, progress: bool | N
 
 
 def describe_receipt(entry: Entry, place: Path) -> str:
-    """What to know of a data set that was fetched: where it lies, whose it is, and the next command, in lines."""
+    """Where a data set that was fetched lies, whose it is, and the next command, in lines."""
     path = str(place / entry.files[0].name if len(entry.files) == 1 else place)
     keys = ("page", "licence", "terms", "attribution", "notes", "next")
     return "\n".join([str(place), *describe_facts(entry, *keys, path=path)])
@@ -132,7 +128,7 @@ class _Source(NamedTuple):
 
 
 class _Expected(NamedTuple):
-    """A file's size and checksum, and who says so; None: not known."""
+    """A file's size and checksum, None where not known, and who says so."""
 
     size_bytes: int | None
     size_source: _Source
@@ -159,8 +155,9 @@ class _Records:
             self._records = TypeAdapter(dict[str, _Record]).validate_python(content)
         except (Alos2TutError, ValidationError) as error:
             problem = error.problem if isinstance(error, Alos2TutError) else "is no list of checksums"
-            remedy = "Delete it: the checksums are then recorded anew."
-            raise Alos2TutError(problem, where=self._path, remedy=remedy) from None
+            raise Alos2TutError(
+                problem, where=self._path, remedy="Delete it: the checksums are then recorded anew."
+            ) from None
 
     def expect(self, file: DataFile) -> _Expected:
         """What the manifest says of a file, else what was recorded."""
@@ -223,56 +220,46 @@ def _require_space(place: Path, needed_bytes: int) -> None:
 
 
 def _download(file: DataFile, place: Path, entry: Entry, records: _Records, show: bool) -> None:
+    """Download a file, if need be by several tries, and give it its name if it is as expected."""
     path, expected = place / file.name, records.expect(file)
     with atomic_path(path) as temporary:
-        transfer = _receive(file, temporary, entry, expected, show)
-        if expected.sha256 not in (None, transfer.sha256):
+        for wait_s in _WAITS_S:
+            transfer = _Transfer(file, temporary, entry, expected, show)
+            try:
+                transfer.run()
+                break
+            except requests.RequestException as error:
+                if wait_s is None or not _may_pass(error):
+                    raise _explain(error, transfer, entry) from None
+                if show:
+                    tqdm.write(f"{_describe_failure(error, transfer)}; next try in {wait_s:g} s", file=sys.stderr)
+                time.sleep(wait_s)
+        sha256 = transfer.digest.hexdigest()
+        if expected.sha256 not in (None, sha256):
             source = expected.sha256_source
             raise Alos2TutError(
-                f"what the server sent has the SHA-256 {transfer.sha256}, but {source.name} says {expected.sha256}: "
+                f"what the server sent has the SHA-256 {sha256}, but {source.name} says {expected.sha256}: "
                 "the file was changed there, or damaged on its way. Nothing was written",
-                where=f"{entry.name}: {file.url}",
+                where=transfer.where,
                 remedy=f"Fetch again, or, if you trust the file, {source.remedy}.",
             )
     if expected.sha256 is None:
-        records.add(file, transfer.sha256, transfer.received_bytes)
-
-
-def _receive(file: DataFile, path: Path, entry: Entry, expected: _Expected, show: bool) -> _Transfer:
-    """Download a file to ``path``, if need be by several tries."""
-    for wait_s in (*_WAITS_S, None):
-        transfer = _Transfer(file, path, entry, expected, show)
-        try:
-            transfer.run()
-            return transfer
-        except requests.RequestException as error:
-            if wait_s is None or not _may_pass(error):
-                raise _explain(error, transfer, file, entry) from None
-            if show:
-                tqdm.write(f"{_describe_failure(error, transfer, file)}; next try in {wait_s:g} s", file=sys.stderr)
-            time.sleep(wait_s)
-    raise AssertionError("the last try returns or raises")
+        records.add(file, sha256, transfer.received_bytes)
 
 
 class _Transfer:
     """One try at a file: what arrives is written, counted and hashed, and refused as soon as it cannot be right.
 
-    It stands for the output file that pooch writes into, so that gigabytes are read once only. (``pooch.retrieve``
-    hashes them afterwards, leaves files that only their owner can read, and a part of one where it was killed.)
+    It stands for the output file that pooch writes into, so that gigabytes are read once only.
     """
 
     def __init__(self, file: DataFile, path: Path, entry: Entry, expected: _Expected, show: bool):
-        self._file, self._path, self._expected, self._show = file, path, expected, show
-        self._where = f"{entry.name}: {file.url}"
-        self._may_be_page = file.name.lower().endswith((".html", ".htm"))
-        self._digest = hashlib.sha256()
+        self.file, self._path, self._expected, self._show = file, path, expected, show
+        self.where = f"{entry.name}: {file.url}"
+        self.digest = hashlib.sha256()
         self.size_bytes = expected.size_bytes
         self.received_bytes = 0
         self.answered = False
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
 
     def run(self) -> None:
         """Download the file.
@@ -290,31 +277,30 @@ class _Transfer:
             proxies={"http": ""},
             hooks={"response": self._check},
         )
-        name = self._file.name
+        name = self.file.name
         label = name if len(name) <= _LABEL_CHARACTERS else f"...{name[3 - _LABEL_CHARACTERS :]}"
         with (
             ExitStack() as self._answers,
             open(self._path, "wb") as self._output,
             tqdm(desc=label, unit="B", unit_scale=True, disable=not self._show, dynamic_ncols=True) as self._bar,
         ):
-            download(self._file.url, self, None)
+            download(self.file.url, self, None)
         if self.received_bytes < (self.size_bytes or 0):
             raise requests.ConnectionError("the transfer ended early")
         self._check_begin()
 
     def write(self, piece: bytes) -> None:
-        """Take the next piece of the file."""
         self.received_bytes += len(piece)
         if self.size_bytes is not None and self.received_bytes > self.size_bytes:
-            raise Alos2TutError(f"the server sends more than the {self.size_bytes} bytes expected", where=self._where)
+            raise Alos2TutError(f"the server sends more than the {self.size_bytes} bytes expected", where=self.where)
         if self.size_bytes is None:
             _require_space(self._path.parent, len(piece))
         self._output.write(piece)
-        self._digest.update(piece)
+        self.digest.update(piece)
         self._bar.update(len(piece))
 
     def flush(self) -> None:
-        """Asked for after each piece; the file is flushed once, when it is whole."""
+        """Do nothing after each piece: the file is flushed once, when it is whole."""
 
     def _check(self, response: requests.Response, **_: Any) -> None:
         """Look at the server's answer before its content is read."""
@@ -334,63 +320,61 @@ class _Transfer:
             target = location
         leaves_https = origin.startswith("https:") and not target.lower().startswith("https:")
         if not location or leaves_https or not is_safe_url(target):
-            raise Alos2TutError(
-                f"the server leads on to {quoted(location)}, which is no https address", where=self._where
-            )
+            problem = f"the server leads on to {quoted(location)}, which is no https address"
+            raise Alos2TutError(problem, where=self.where)
 
     def _check_head(self, response: requests.Response) -> None:
         headers = response.headers
         if response.status_code != requests.codes.ok:
-            raise Alos2TutError(f"the server answered {response.status_code}, without the file", where=self._where)
+            raise Alos2TutError(f"the server answered {response.status_code}, without the file", where=self.where)
         if "html" in headers.get("content-type", "").lower():
             self._refuse_page()
         encoding = headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             raise Alos2TutError(
                 f"the server sends the file encoded ({quoted(encoding)}), though it was asked not to",
-                where=self._where,
+                where=self.where,
                 remedy="Download it by hand, and put it into the data set's folder.",
             )
-        self._check_size(headers)
+        self._take_size(headers.get("content-length"), headers.get("transfer-encoding", "").lower() == "chunked")
         self.answered = True
         self._bar.reset(self.size_bytes)
         _require_space(self._path.parent, self.size_bytes or 0)
 
-    def _check_size(self, headers: Mapping[str, str]) -> None:
-        stated = headers.get("content-length")
-        if stated is not None and not re.fullmatch(r"[0-9]{1,18}", stated):
-            raise Alos2TutError(f"the server states no proper length of the file: {quoted(stated)}", where=self._where)
-        if stated is not None:
-            if self.size_bytes not in (None, int(stated)):
-                source = self._expected.size_source
+    def _take_size(self, stated: str | None, is_chunked: bool) -> None:
+        """Expect as many bytes as the server states; chunks say themselves where they end."""
+        if stated is None:
+            if not (is_chunked or self.size_bytes or self._expected.sha256):
                 raise Alos2TutError(
-                    f"the server's file has {stated} bytes, {source.name} says {self.size_bytes}",
-                    where=self._where,
-                    remedy=f"It was changed there: look at its page, and, if you trust it, {source.remedy}.",
+                    "the server does not say how long the file is, so that a part of it would pass for the whole",
+                    where=self.where,
+                    remedy="State its size or SHA-256 in a manifest of your own (--manifest), "
+                    "or download it by hand into the data set's folder.",
                 )
-            self.size_bytes = int(stated)
-        elif headers.get("transfer-encoding", "").lower() != "chunked" and not (
-            self.size_bytes or self._expected.sha256
-        ):
+            return
+        if not re.fullmatch(r"[0-9]{1,18}", stated):
+            raise Alos2TutError(f"the server states no proper length of the file: {quoted(stated)}", where=self.where)
+        if self.size_bytes not in (None, int(stated)):
+            source = self._expected.size_source
             raise Alos2TutError(
-                "the server does not say how long the file is, so that a part of it would pass for the whole",
-                where=self._where,
-                remedy="State its size or SHA-256 in a manifest of your own (--manifest), "
-                "or download it by hand into the data set's folder.",
+                f"the server's file has {stated} bytes, {source.name} says {self.size_bytes}",
+                where=self.where,
+                remedy=f"It was changed there: look at its page, and, if you trust it, {source.remedy}.",
             )
+        self.size_bytes = int(stated)
 
     def _check_begin(self) -> None:
         if self.received_bytes == 0:
-            raise Alos2TutError("the server sent an empty file", where=self._where, remedy="Try again later.")
+            raise Alos2TutError("the server sent an empty file", where=self.where, remedy="Try again later.")
         with open(self._path, "rb") as file:
             if _WEB_PAGE.match(file.read(1024)):
                 self._refuse_page()
 
     def _refuse_page(self) -> None:
-        if not self._may_be_page:
+        if not self.file.name.lower().endswith((".html", ".htm")):
             raise Alos2TutError(
                 "the server sent a web page in place of the file",
-                where=self._where,
+                where=self.where,
                 remedy="Open the address in a browser: an account, or the consent to its terms, may be needed.",
             )
 
@@ -406,14 +390,17 @@ def _may_pass(error: requests.RequestException) -> bool:
     return isinstance(error, broken) and not isinstance(error, requests.exceptions.SSLError)
 
 
-def _explain(error: requests.RequestException, transfer: _Transfer, file: DataFile, entry: Entry) -> Alos2TutError:
+def _explain(error: requests.RequestException, transfer: _Transfer, entry: Entry) -> Alos2TutError:
     """What a failed transfer means for the user."""
+    file = transfer.file
     status = None if error.response is None else error.response.status_code
     if status in (401, 403):
         reasons = "an account is needed, or the address is old"
         if status == 403 and entry.login is False:
             reasons = "the address is old or derived, or an account is needed"
         return ManualDownload(f"the server refuses {file.url} ({status}): {reasons}", entry)
+    problem = _describe_failure(error, transfer)
+    remedy = "Try again later: the same command starts this file anew, and keeps those that are whole."
     if status in (404, 410):
         problem = f"there is no such file on the server ({status})"
         look = f"Look at {entry.page}" if entry.page else "Look for the new one"
@@ -421,15 +408,12 @@ def _explain(error: requests.RequestException, transfer: _Transfer, file: DataFi
             f"The address is {ORIGINS[file.url_is]}, {entry.as_published or 'not verified'}. {look}, and give a "
             "manifest of your own (--manifest)."
         )
-    else:
-        problem = _describe_failure(error, transfer, file)
-        remedy = "Try again later: the same command starts this file anew, and keeps those that are whole."
-    return Alos2TutError(problem, where=f"{entry.name}: {file.url}", remedy=remedy)
+    return Alos2TutError(problem, where=transfer.where, remedy=remedy)
 
 
-def _describe_failure(error: requests.RequestException, transfer: _Transfer, file: DataFile) -> str:
+def _describe_failure(error: requests.RequestException, transfer: _Transfer) -> str:
     """Where between here and the server it failed."""
-    host = urlsplit(file.url).hostname
+    host = urlsplit(transfer.file.url).hostname
     if isinstance(error, requests.TooManyRedirects):
         return f"{host} leads on from address to address without an end"
     if error.response is not None:

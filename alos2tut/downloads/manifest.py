@@ -49,11 +49,8 @@ def is_safe_url(url: str) -> bool:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         return False
-    if parts.scheme == "http":
-        known_place = host in _THIS_MACHINE
-    else:
-        known_place = parts.scheme == "https" and _HOST.fullmatch(host) is not None
-    return known_place and "@" not in parts.netloc and re.fullmatch(r"[!-~]+", url) is not None
+    is_there = host in _THIS_MACHINE if parts.scheme == "http" else parts.scheme == "https" and _HOST.fullmatch(host)
+    return bool(is_there and "@" not in parts.netloc and re.fullmatch(r"[!-~]+", url))
 
 
 def _is_state(text: str) -> bool:
@@ -72,20 +69,21 @@ def _must(hold: Callable[[str], object], problem: LiteralString) -> AfterValidat
     return AfterValidator(check)
 
 
+def _match(pattern: str, problem: LiteralString) -> AfterValidator:
+    return _must(re.compile(pattern).fullmatch, problem)
+
+
 # names become paths: nothing in them may lead out of the folder, on any system, or be too long beside a suffix
 _ON_EVERY_SYSTEM = _must(lambda name: not _DEVICE.fullmatch(name), "is a device's name on Windows")
 _EntryName = Annotated[
     str,
-    _must(
-        re.compile(r"[a-z0-9][a-z0-9_-]{0,199}").fullmatch,
-        "must be of lower-case letters, digits, _ and -, at most 200",
-    ),
+    _match(r"[a-z0-9][a-z0-9_-]{0,199}", "must be of lower-case letters, digits, _ and -, at most 200"),
     _ON_EVERY_SYSTEM,
 ]
 _FileName = Annotated[
     str,
-    _must(
-        re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,198}[A-Za-z0-9_])?").fullmatch,
+    _match(
+        r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,198}[A-Za-z0-9_])?",
         "must be a plain file name of letters, digits, dots, _ and -, at most 200",
     ),
     _must(lambda name: name.lower() != CHECKSUMS, "is the name of the list of checksums"),
@@ -93,7 +91,7 @@ _FileName = Annotated[
 ]
 _Url = Annotated[str, _must(is_safe_url, "must be an https address without a password")]
 #: a checksum as hexadecimal text
-Sha256 = Annotated[str, _must(re.compile(r"[0-9a-f]{64}").fullmatch, "must be 64 lower-case hexadecimal digits")]
+Sha256 = Annotated[str, _match(r"[0-9a-f]{64}", "must be 64 lower-case hexadecimal digits")]
 _State = Annotated[str, _must(_is_state, "must be 'not verified' or 'verified YYYY-MM-DD'")]
 _Text = Annotated[
     str, _must(str.strip, "must say something"), _must(str.isprintable, "must be one line without control characters")
@@ -173,11 +171,8 @@ def load_manifest(file: str | Path | None = None) -> dict[str, Entry]:
     if file is not None and not isinstance(file, (str, Path)):
         raise Alos2TutError(f"is no path: {quoted(file)}", where="manifest")
     if "://" in str(file):
-        raise Alos2TutError(
-            "is an address",
-            where="manifest",
-            remedy="Download it, read it, and give the file: it names what is downloaded.",
-        )
+        remedy = "Download it, read it, and give the file: it names what is downloaded."
+        raise Alos2TutError("is an address", where="manifest", remedy=remedy)
     path = _own_manifest() if file is None else Path(file)
     content = read_yaml(path)
     if not isinstance(content, dict) or content.keys() != {"version", "datasets"} or content["version"] != _VERSION:
@@ -249,14 +244,7 @@ def list_entries(entries: Iterable[Entry], width: int = 116) -> str:
     """
     entries = list(entries)
     facts = [
-        (
-            entry.name,
-            _format_size(entry),
-            "fetch" if entry.files else "hand",
-            _format_login(entry),
-            entry.licence or "?",
-        )
-        for entry in entries
+        (e.name, _format_size(e), "fetch" if e.files else "hand", _format_login(e), e.licence or "?") for e in entries
     ]
     texts = [f"{entry.title}: {entry.used_for}" for entry in entries]
     columns = table(facts, ("name", "size", "got by", "account", "licence")).splitlines()
@@ -299,13 +287,7 @@ def describe_steps(entry: Entry) -> list[str]:
 
 
 def describe_facts(entry: Entry, *keys: str, path: str = "PATH") -> list[str]:
-    """Lines ``key: value`` of a data set; what is not known is left out, or said where it matters.
-
-    Args:
-        entry: the data set.
-        keys: which, in this order; none: all.
-        path: where it lies, for the command that comes next.
-    """
+    """Lines ``key: value`` of a data set in ``path``, of these keys or of all; what is not known is left out."""
     facts = {
         "used for": entry.used_for,
         "kind": entry.kind,

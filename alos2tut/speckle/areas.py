@@ -26,12 +26,10 @@ _LARGEST_FLAT_SHARE = 0.1
 _LARGEST_SHARE_AT_TOP = 0.01
 #: Up to this CV², power cannot be told from a constant: ENL is not sought either.
 _LEAST_SQUARED_CV = 1e-8
-#: Standard deviations that CV² of pure speckle spans: of some thousand windows, the smallest lies 3.5 below their mean,
-#: so that from there 7 hold them all.
+#: Standard deviations that CV² of pure speckle spans: 3.5 on either side of its mean, of some thousand windows.
 _CV_TOLERANCE = 7.0
-#: Blocks whose CV² is below that of the calmest tenth of all windows by this factor were smoothed or filled in; a
-#: window may hold so many. Of blocks of 16 pixels of speckle 2 in 100,000 are as calm, 4 in 10,000 where
-#: neighbours correlate by 0.44 (simulated).
+#: Blocks whose CV² is below that of the calmest tenth of all windows by this factor were smoothed or filled in, and a
+#: window may hold so many; of 16 pixels of speckle, 2 blocks in 100,000 are as calm (simulated).
 _CALMER_THAN_SPECKLE, _LARGEST_FILLED_SHARE = 8.0, 0.05
 #: A grid with more windows is not worth ranking.
 _MOST_WINDOWS = 100_000
@@ -41,16 +39,7 @@ _STRIP_ROWS = 256
 
 @dataclass(frozen=True)
 class Area:
-    """A window of an image.
-
-    Attributes:
-        row: first row.
-        col: first column.
-        height: rows.
-        width: columns.
-        mean_power: mean linear power of its pixels.
-        cv: coefficient of variation of their power.
-    """
+    """A window of an image, from its first row and column on; mean and CV are of its pixels' linear power."""
 
     row: int
     col: int
@@ -75,17 +64,15 @@ def homogeneous_areas(power: ArrayLike, size: int, count: int = 1) -> list[Area]
     To take the lowest CV would be to choose by speckle: of 1024 × 1024 pixels of pure speckle, the calmest window of
     64 × 64 has an ENL by moments that is 11 % too high at one look. So CV only sorts out: windows stay whose CV²
     exceeds the smallest by no more than chance explains, seven standard deviations. Of these, the most even are those
-    whose 8 × 8 blocks differ least in their means, in proportion to the variance of their pixels. Slopes, edges and
-    coarse texture raise that proportion; how strong the speckle of a window happens to be does not enter. ENL by
-    moments there is off by −0.1 ± 0.3 %, and by 2.5 ± 0.4 % where neighbours correlate by 0.44 (the first window of
-    100 simulated fields each, of one look).
+    whose 8 × 8 blocks differ least in their means, in proportion to the variance of their pixels, which slopes, edges
+    and coarse texture raise and speckle does not. ENL by moments there is off by −0.1 ± 0.3 %, and by 2.5 ± 0.4 % where
+    neighbours correlate by 0.44 (the first window of 100 simulated fields each, of one look).
 
     An image without even ground gives its least uneven windows, with no sign of it: compare their ENL with what is
-    known of the product. Ground that was smoothed a little, or much of the image, may be taken for even.
-
-    Windows in which anything is missing are not chosen, nor those where more than 1 % of the pixels equal the largest,
-    as in saturated ground, more than a tenth their right and lower neighbours, as in padding, or more than 5 % of the
-    blocks are eight times calmer in CV² than the calmest tenth of all windows, as in ground that was interpolated.
+    known of the product. Windows in which anything is missing are not chosen, nor those where more than 1 % of the
+    pixels equal the largest, as in saturated ground, more than a tenth their right and lower neighbours, as in padding,
+    or more than 5 % of the blocks are eight times calmer in CV² than the calmest tenth of all windows, as in ground
+    that was interpolated.
 
     Args:
         power: linear power (H, W).
@@ -166,9 +153,8 @@ def areas_by_variation(power: ArrayLike, size: int) -> list[Area]:
         if not np.isnan(values[row : row + size, col : col + size]).any()
     ]
     if not areas:
-        raise Alos2TutError(
-            f"no window of {size} × {size} pixels has data everywhere", where="size", remedy="Take a smaller size."
-        )
+        problem = f"no window of {size} × {size} pixels has data everywhere"
+        raise Alos2TutError(problem, where="size", remedy="Take a smaller size.")
     return sorted(areas, key=lambda area: area.cv)
 
 
@@ -206,10 +192,7 @@ def _evenness_of_windows(values: FloatArray, block: int) -> tuple[NDArray[np.flo
 
 
 def _averages_of_blocks(values: FloatArray, block: int) -> NDArray[np.float64]:
-    """Of blocks of ``block`` × ``block`` pixels: mean, mean square, flat share, largest and share equal to the largest.
-
-    (5, rows, cols); NaN where anything is missing. What is left over at the far edges is dropped.
-    """
+    """Of blocks, (5, rows, cols): mean, mean square, flat share, largest, share of that; NaN where any is missing."""
     rows, cols = (n // block for n in values.shape)
     strip = max(_STRIP_ROWS // block, 1)
     found = np.empty((5, rows, cols))
@@ -217,7 +200,10 @@ def _averages_of_blocks(values: FloatArray, block: int) -> NDArray[np.float64]:
         some = min(strip, rows - first)
         # one row more, for the lower neighbours
         pixels = values[first * block : (first + some) * block + 1].astype(np.float64)
-        flat = _equal_to_neighbours(pixels)
+        # equal to their right and lower neighbours, as in padding, saturation and ground that was filled
+        flat = np.zeros(pixels.shape, dtype=np.bool_)
+        corner = pixels[:-1, :-1]
+        flat[:-1, :-1] = (corner == pixels[:-1, 1:]) & (corner == pixels[1:, :-1])
 
         def blocks(image: NDArray[Any], some: int = some) -> NDArray[Any]:
             return image[: some * block, : cols * block].reshape(some, block, cols, block)
@@ -227,14 +213,6 @@ def _averages_of_blocks(values: FloatArray, block: int) -> NDArray[np.float64]:
         of_pixels = [blocks(image).mean(axis=(1, 3)) for image in (pixels, pixels**2, flat)]
         found[:, first : first + some] = [*of_pixels, top, at_top.mean(axis=(1, 3))]
     return found
-
-
-def _equal_to_neighbours(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where a pixel equals its right and its lower neighbour, as in padding, saturation and ground that was filled."""
-    equal = np.zeros(values.shape, dtype=np.bool_)
-    corner = values[:-1, :-1]
-    equal[:-1, :-1] = (corner == values[:-1, 1:]) & (corner == values[1:, :-1])
-    return equal
 
 
 def _window_averages(blocks: NDArray[np.float64]) -> NDArray[np.float64]:

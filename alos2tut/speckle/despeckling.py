@@ -47,16 +47,14 @@ from ..core.validation import FloatArray, check_positive, check_window, is_count
 from ..radiometry import multilook, power_image, to_db
 from .statistics import enl_moments, local_moments
 
-#: K of the Frost filter: weights fall to 1/e within 1/(K·Ci²) pixels, so within one pixel in speckle of one look, of
-#: which even ground then keeps about 14 looks of 49 (measured on simulated speckle); 1 to 2 is usual (assumption)
+#: K of the Frost filter: weights fall to 1/e within 1/(K·Ci²) pixels, within one in speckle of one look; 1 to 2 is
+#: usual (assumption)
 FROST_DAMPING = 1.0
 #: Images are filtered in tiles of about so many pixels a side, so that what is worked on fits into a core's cache
 TILE_PX = 128
-#: Ways, as (down, right), in which power may change across an edge; of equals the first counts: what only touches a
-#: corner of the window lies across a diagonal
+#: Ways, as (down, right), in which power may change across an edge; of equals the first counts
 DIRECTIONS = ((1, 1), (1, -1), (0, 1), (1, 0))
-#: Fewer differences of blocks say little: the standard error of their median is then 16 %, that of its square a third
-#: (derived here)
+#: Of fewer differences of blocks the median has a standard error above 16 % (derived here)
 LEAST_DIFFERENCES = 50
 #: Median of the absolute difference of two standard normal numbers: √2 · 0.6745
 MEDIAN_NORMAL_DIFFERENCE = 0.9539
@@ -70,12 +68,9 @@ class Filter(Protocol):
 
 
 def _in_tiles(filter_tile: Filter) -> Filter:
-    """Make a filter that checks its input and goes through an image in tiles, in float64.
+    """Make a filter that checks its input and goes through an image in tiles, float64 and NaN where missing.
 
     Tiles overlap by half a window, so that the result is the same to the last bit however an image is cut.
-
-    Args:
-        filter_tile: may take for granted that its input is right: float64, NaN where missing.
     """
 
     @wraps(filter_tile)
@@ -83,21 +78,16 @@ def _in_tiles(filter_tile: Filter) -> Filter:
         image, looks = power_image(power), check_positive(looks)
         check_window(window, image.shape)
         filtered = np.empty_like(image)
-        for tile, with_margin, without in _tiles(image.shape, window):
+        for pieces in product(*(_pieces(side, window) for side in image.shape)):
+            tile, with_margin, without = zip(*pieces, strict=True)
             filtered[tile] = filter_tile(image[with_margin].astype(np.float64), looks, window)[without]
         return filtered
 
     return filter_image
 
 
-def _tiles(shape: tuple[int, ...], window: int) -> Iterator[tuple[tuple[slice, ...], ...]]:
-    """Cut an image into tiles, none smaller than a window: (tile, tile with margin, where the tile lies in that)."""
-    for pieces in product(*(_pieces(side, window) for side in shape)):
-        yield tuple(zip(*pieces, strict=True))
-
-
 def _pieces(side: int, window: int) -> Iterator[tuple[slice, slice, slice]]:
-    """What :func:`_tiles` does, along one side."""
+    """Cut a side into pieces, none smaller than a window: (piece, piece with margin, where the piece is in that)."""
     count, margin = max(side // max(TILE_PX, window), 1), window // 2
     for first, end in pairwise(side * k // count for k in range(count + 1)):
         start = max(first - margin, 0)
@@ -153,19 +143,14 @@ def frost(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
     reach, damping = window // 2, FROST_DAMPING * _local_statistics(power, window)[1]
     known, values = _with_margin(power, reach)
     weights, total = np.zeros_like(power), np.zeros_like(power)
-    for distance, places in _rings(reach):
-        weight = np.exp(-distance * damping)
-        weights += weight * reduce(np.add, (_shifted(known, *place, reach) for place in places))
-        total += weight * reduce(np.add, (_shifted(values, *place, reach) for place in places))
-    return np.divide(total, weights, out=np.full_like(power, np.nan), where=np.isfinite(power))
-
-
-def _rings(reach: int) -> Iterator[tuple[float, list[tuple[int, int]]]]:
-    """The pixels of a window by their distance from the middle: (distance, [(down, right), …]), nearest first."""
     steps = range(-reach, reach + 1)
-    places = sorted((math.hypot(down, right), (down, right)) for down in steps for right in steps)
-    for distance, ring in groupby(places, key=itemgetter(0)):
-        yield distance, [place for _, place in ring]
+    by_distance = sorted((math.hypot(down, right), (down, right)) for down, right in product(steps, repeat=2))
+    # pixels of one distance share their weight
+    for distance, ring in groupby(by_distance, itemgetter(0)):
+        weight, places = np.exp(-distance * damping), [place for _, place in ring]
+        weights += weight * reduce(np.add, (_shifted(known, down, right, reach) for down, right in places))
+        total += weight * reduce(np.add, (_shifted(values, down, right, reach) for down, right in places))
+    return np.divide(total, weights, out=np.full_like(power, np.nan), where=np.isfinite(power))
 
 
 @_in_tiles
@@ -196,9 +181,8 @@ def refined_lee(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
     divided in the same proportion: ⌊(window − 1) / 3⌋ pixels apart (derived here). Where neither side is nearer, the
     whole window counts.
 
-    At the image's edge and beside missing data, one of two sub-windows that face each other may have none: the pair
-    then shows no change of power, and its direction is not chosen. Where all four pairs are like that, the whole window
-    counts (our choice).
+    Where one of two sub-windows that face each other has no data, as at the image's edge, the pair shows no change of
+    power and its direction is not chosen; where all four pairs are like that, the whole window counts (our choice).
 
     Arguments, result and errors as for :func:`boxcar`, but the window is at least 5.
     """
@@ -237,7 +221,7 @@ class Quality:
         ratio_mean: of the ratio image; 1 is best, other values mean that the filter shifts brightness.
         ratio_variance: of the ratio image; ``1 / looks`` is best, less means that speckle was left in.
         structure: what :func:`structure` finds in the ratio image; 1 is best, more means that ground was taken out.
-        enl: equivalent number of looks of the filtered image in the even area, by moments; the more, the smoother.
+        enl: equivalent number of looks of the filtered image in the even area, by moments.
         edge_preservation: as of :func:`edge_preservation`, against the reference; 1 is best.
         mean_kept: mean of the filtered image over mean of the unfiltered one; 1 is best.
         ideal_variance: what ``ratio_variance`` would be best.
@@ -270,9 +254,8 @@ def assess(
 ) -> Quality:
     """Judge a filter by what it took out, and by what it left.
 
-    A perfect filter takes out speckle and nothing else: the ratio image is then pure speckle, of mean 1, of variance
-    1/L and without a trace of the ground (Oliver and Quegan 2004). Judge by all figures together: an image that was
-    not filtered at all also keeps every edge.
+    The ratio image of a perfect filter is pure speckle, of mean 1, of variance 1/L and without a trace of the ground
+    (Oliver and Quegan 2004). Judge by all figures together: an image that was not filtered keeps every edge, too.
 
     Args:
         power: linear power before filtering (H, W).
@@ -317,20 +300,17 @@ def ratio_image(power: ArrayLike, filtered: ArrayLike) -> FloatArray:
     Raises:
         Alos2TutError: images of unequal shapes or as the filters refuse them.
     """
-    before, after = _images_of_one_shape(power=power, filtered=filtered)
-    ratio: FloatArray = before / after
-    return ratio
+    return np.divide(*_images_of_one_shape(power=power, filtered=filtered))
 
 
 def structure(ratio: ArrayLike, window: int = 7) -> float:
     """How much more the local means of a ratio image vary than its speckle explains; 1: no trace of the ground.
 
     The variance of the logarithm of the means of small blocks, over the variance that the typical (median) difference
-    of two of them shows (derived here). Speckle, correlated or not, makes both alike, for it is the same everywhere.
-    Smeared edges and whole fields are only somewhere: they add to the variance and hardly to the median. Blocks are as
-    wide as the band that a smeared edge leaves on either side, half a window. The two blocks of a difference have one
-    between them, so that they share no speckle. The logarithm makes means of few pixels nearly normal. A filter that
-    smooths in some places only raises the figure a little, too.
+    of two of them shows (derived here). Speckle, correlated or not, is the same everywhere and makes both alike.
+    Smeared edges and whole fields are only somewhere: they add to the variance and hardly to the median, as does a
+    filter that smooths in some places only. Blocks are half a window wide, as the band that a smeared edge leaves on
+    either side; the two of a difference have one between them, so that they share no speckle.
 
     Args:
         ratio: (H, W), NaN where missing; a block counts if at least half of its pixels have data.
@@ -383,14 +363,13 @@ def edge_preservation(filtered: ArrayLike, reference: ArrayLike) -> float:
 def _local_statistics(power: FloatArray, window: int) -> tuple[FloatArray, FloatArray]:
     """m and Ci² around every pixel."""
     mean, variance = local_moments(power, window)
-    ci2: FloatArray = variance / mean**2
-    return mean, ci2
+    return mean, np.divide(variance, mean**2)
 
 
 def _share_of_ground(ci2: FloatArray, looks: float) -> FloatArray:
     """1 − Cu²/Ci², at least 0: how much of the variance is more than speckle."""
-    cu2 = 1 / looks
-    share: FloatArray = np.divide(ci2 - cu2, ci2, out=np.zeros_like(ci2), where=ci2 > cu2)
+    share = np.zeros_like(ci2)
+    np.divide(ci2 - 1 / looks, ci2, out=share, where=ci2 > 1 / looks)
     return share
 
 
@@ -426,7 +405,7 @@ def _nearer_side(known: FloatArray, values: FloatArray, window: int) -> NDArray[
         for down, right in product((-1, 0, 1), repeat=2)
     }
     rise = {(down, right): change[down, right] - change[-down, -right] for down, right in DIRECTIONS}
-    seen = {direction: np.nan_to_num(rise[direction]) for direction in DIRECTIONS}
+    seen = {direction: np.nan_to_num(by) for direction, by in rise.items()}
     side, steepest = np.zeros(middle.shape, dtype=np.int8), np.zeros(middle.shape)
     for down, right in DIRECTIONS:
         slope = np.abs(sum(np.sign(down * y + right * x) * seen[y, x] for y, x in DIRECTIONS))
@@ -464,12 +443,11 @@ def _sums_of_side(padded: FloatArray, side: NDArray[np.int8], window: int) -> Fl
 
 
 def _images_of_one_shape(**images: ArrayLike) -> list[FloatArray]:
-    """Images of power by their names; those of unequal shapes are refused."""
-    checked = [power_image(image) for image in images.values()]
-    shapes = [image.shape for image in checked]
-    if len(set(shapes)) > 1:
-        raise Alos2TutError(f"unequal shapes {shapes[0]} and {shapes[1]}", where=" and ".join(images))
-    return checked
+    """Two images of power by their names; those of unequal shapes are refused."""
+    one, other = map(power_image, images.values())
+    if one.shape != other.shape:
+        raise Alos2TutError(f"unequal shapes {one.shape} and {other.shape}", where=" and ".join(images))
+    return [one, other]
 
 
 def _mean(values: FloatArray) -> float:

@@ -54,10 +54,7 @@ def _checked_order(order: float) -> float:
 def db_bias(looks: float) -> float:
     """What averaging dB instead of power loses, in dB: 10·log10(e)·(ψ(L) − ln L); −2.51 dB at one look.
 
-    It is the mean of the logarithm of a gamma variable (Oliver and Quegan 2004).
-
-    Raises:
-        Alos2TutError: looks that are not a finite number above zero.
+    It is the mean of the logarithm of a gamma variable (Oliver and Quegan 2004). Looks must be finite and above zero.
     """
     looks = check_positive(looks)
     return float(_DB_PER_NEPER * (special.digamma(looks) - math.log(looks)))
@@ -66,10 +63,7 @@ def db_bias(looks: float) -> float:
 def db_spread(looks: float) -> float:
     """Standard deviation of speckle in dB: 10·log10(e)·√ψ'(L); 5.57 dB at one look, whatever the brightness.
 
-    It is that of the logarithm of a gamma variable (Oliver and Quegan 2004).
-
-    Raises:
-        Alos2TutError: looks that are not a finite number above zero.
+    It is that of the logarithm of a gamma variable (Oliver and Quegan 2004). Looks must be finite and above zero.
     """
     return float(_DB_PER_NEPER * math.sqrt(special.polygamma(1, check_positive(looks))))
 
@@ -131,10 +125,10 @@ def k_density(power: ArrayLike, looks: float, order: float, mean: float = 1.0) -
 
 
 def _log_bessel_k(order: float, z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ln K of real order for z > 0, also where K itself is too large for a float.
+    """ln K of real order for z > 0.
 
-    There it is the leading term for small z (DLMF 10.30.2), times what Debye's expansion to first order says of the way
-    from there to z (10.41.4): right in the limit of either, and to 1e-7 between.
+    Where K is too large for a float, it is the leading term for small z (DLMF 10.30.2), times what Debye's expansion to
+    first order says of the way from there to z (10.41.4): right in the limit of either, and to 1e-7 between.
     """
     order = max(abs(order), np.finfo(np.float64).tiny)
     radius = np.hypot(order, z)
@@ -149,11 +143,10 @@ def _log_bessel_k(order: float, z: NDArray[np.float64]) -> NDArray[np.float64]:
 def draw_speckle(shape: tuple[int, int], looks: float, seed: int, *, correlation: float = 0.0) -> NDArray[np.float64]:
     """Simulated speckle: gamma-distributed power of mean 1 and variance 1/looks.
 
-    Independent speckle is drawn from its law. Correlated speckle of L whole looks is made as nature does it: the mean
-    of L intensities |z|² of complex Gaussian fields, each smoothed by the kernel (a, 1, a) along both axes. The
-    correlation of intensity is the squared one of the field (Goodman 2007), so that lag 1 has
-    (2a / (1 + 2a²))² = ``correlation``, lag 2 has (a² / (1 + 2a²))² (0.027 where lag 1 has 0.44; at most 0.0625), the
-    diagonal neighbour has ``correlation``², and nothing is shared further away (derived here).
+    Correlated speckle of L whole looks is made as nature does it: the mean of L intensities |z|² of complex Gaussian
+    fields, each smoothed by the kernel (a, 1, a) along both axes. The correlation of intensity is the squared one of
+    the field (Goodman 2007): (2a / (1 + 2a²))² = ``correlation`` at lag 1, (a² / (1 + 2a²))² at lag 2, ``correlation``²
+    at the diagonal neighbour, and nothing further away (derived here).
 
     Args:
         shape: (rows, columns).

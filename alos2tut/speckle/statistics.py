@@ -43,10 +43,9 @@ class Estimate:
 
     Attributes:
         value: the number.
-        low: lower end of the interval.
-        high: upper end.
+        low, high: ends of the interval.
         confidence: probability that such an interval holds the true number, for example 0.95.
-        samples: what it was estimated from: pixels with data.
+        samples: pixels with data that it was estimated from.
         effective_samples: the number of independent samples that these are worth.
     """
 
@@ -132,7 +131,7 @@ def _solve_for_looks(law: Callable[[float], float], measured: float) -> float:
 
 
 class _EnlEstimator(NamedTuple):
-    """An estimator of ENL, and what decides its error in many pixels of speckle.
+    """An estimator of ENL, and what decides its error in many pixels of speckle of L looks.
 
     Attributes:
         estimate: the estimator.
@@ -173,8 +172,7 @@ _ENL_ESTIMATORS: Mapping[str, _EnlEstimator] = {
 def _shared_error(estimator: _EnlEstimator, looks: float, correlation: NDArray[np.float64]) -> NDArray[np.float64]:
     """Correlation of the errors that two pixels contribute to an ENL, from the correlation of their power.
 
-    In fully developed speckle the k-th Laguerre polynomials of two pixels correlate as the k-th power of that of their
-    power (the bivariate gamma law of Kibble 1941).
+    The k-th Laguerre polynomials of two pixels correlate as the k-th power of their power does (Kibble 1941).
     """
     k = np.arange(2.0, _LAGUERRE_TERMS + 1)
     norms = np.exp(special.gammaln(looks + k) - special.gammaln(looks) - special.gammaln(k + 1))
@@ -195,10 +193,9 @@ def enl(
     The interval is that of ln L by Student's t with N − 1 degrees of freedom, so it stays positive. The variance of L
     is that of N independent pixels (moments 2L(L + 1)/N; maximum likelihood 1/(N (ψ'(L) − 1/L)); log-moments
     (ψ‴ + 2ψ'²)/(ψ″² N)), with the effective number of samples for N, the method's own (that of moments is the "spread"
-    of :func:`effective_samples`). The interval tells how far chance may have led, not what uneven ground has added.
+    of :func:`effective_samples`). It tells how far chance may have led, not what uneven ground has added.
 
-    These are laws of many samples: give areas worth 50 or more. Fewer make L itself too high, 4 by a third to six
-    tenths, 9 by a tenth to a quarter; intervals hold there, too, if the few pixels are independent.
+    Give areas worth 50 samples or more: 4 make L itself too high by a third to six tenths, 9 by a tenth to a quarter.
 
     Args:
         power: linear power of homogeneous ground, (H, W) or any shape; missing pixels are left out.
@@ -212,7 +209,7 @@ def enl(
     """
     if method not in list(_ENL_ESTIMATORS):
         raise Alos2TutError(f"unknown method {method!r}", where="method", remedy=closest(str(method), _ENL_ESTIMATORS))
-    probability = (1 + _checked_confidence(confidence)) / 2
+    probability = _upper_quantile(confidence)
     estimator = _ENL_ESTIMATORS[method]
     looks, pixels = estimator.estimate(power), int(np.isfinite(real_power(power)).sum())
     samples = effective_samples
@@ -232,8 +229,7 @@ def enl(
 def autocorrelation(power: ArrayLike, max_lag: int = 5) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Correlation of power between neighbours, along columns (x) and along rows (y), at lags 0…``max_lag``.
 
-    It is about the mean of the image, so that slants and fields of the ground count, too; :func:`effective_samples`,
-    which asks for speckle alone, takes a plane off.
+    It is about the mean of the image, so that slants and fields of the ground count, too.
 
     Args:
         power: linear power (H, W); pairs in which either pixel is missing are left out.
@@ -279,12 +275,11 @@ def effective_samples(power: ArrayLike, of: Literal["mean", "spread"] = "mean") 
     gamma law of Kibble 1941). Hence the variance of ENL by moments and of CV grows by Σ n(h) ρ(h)² / n, and that of
     other estimators by a little less (derived here).
 
-    ρ is measured in two dimensions, about the plane that fits the image best, so that a slant of the ground does not
-    count as correlation. The sums run over the lags that hang together with lag 0 and whose correlation exceeds twice
-    1/√n(h), its noise between independent pixels; the rest, and what lies more than 64 pixels away, counts as nothing.
-    In 32 × 32 pixels drawn by :func:`~alos2tut.speckle.laws.draw_speckle` this makes the number 5 to 7 % too large for
-    means, 0 to 2 % for the spread; where correlation has longer tails, more (15 % for means under a Gaussian of 0.7
-    pixels).
+    ρ is measured in two dimensions, about the plane that fits the image best. The sums run over the lags that hang
+    together with lag 0 and whose correlation exceeds twice 1/√n(h), its noise between independent pixels; the rest, and
+    what lies more than 64 pixels away, counts as nothing. In 32 × 32 pixels drawn by
+    :func:`~alos2tut.speckle.laws.draw_speckle` this makes the number 5 to 7 % too large for means, 0 to 2 % for the
+    spread.
 
     Args:
         power: linear power (H, W) of homogeneous ground; missing pixels are left out. Numbers of any other shape have
@@ -374,18 +369,16 @@ def texture_order(power: ArrayLike, looks: float, *, window: int, confidence: fl
     Solves 1 + CV² = (1 + 1/L)(1 + 1/ν) (Oliver and Quegan 2004) for 1 + CV² = ⟨I²⟩ / ⟨I⟩². The squared level ⟨I⟩² of
     each window is the mean product of pixels that lie more than a quarter of it apart: the square of a window's mean
     would contain the window's own chance, and more of it the more neighbours share (derived here). So ν belongs to
-    scales from one pixel to the window, and nothing larger counts. Take windows at least four times as wide as what
-    neighbours share, whether speckle or texture; else the order found is too large. Averaging pixels beforehand raises
-    the lower scale and, where texture is shorter, hides it; ``looks`` must be the ENL of the power *as given here*.
+    scales from one pixel to the window. Take windows at least four times as wide as what neighbours share, whether
+    speckle or texture; else the order found is too large. Averaging pixels beforehand hides shorter texture.
 
     Both means are taken over all windows, each in proportion to the level around it. The interval follows from their
-    scatter (of a ratio of means, with Student's t), so it knows of correlated speckle and texture, but not of an error
-    in ``looks``.
+    scatter (of a ratio of means, with Student's t): it knows of correlated speckle, not of an error in ``looks``.
 
     Args:
         power: linear power (H, W) of one kind of ground; missing pixels are left out, and with them windows of which
             less than half is left. Windows start at the first pixel; what remains at the far edges is not used.
-        looks: equivalent number of looks of this power.
+        looks: equivalent number of looks of this power, as given here.
         window: side of the windows in pixels, at least 4.
         confidence: of the interval, between 0 and 1.
 
@@ -396,7 +389,7 @@ def texture_order(power: ArrayLike, looks: float, *, window: int, confidence: fl
         Alos2TutError: fewer than two windows with data, and power, looks, a window or a confidence that cannot be.
     """
     speckle, values = 1 + 1 / check_positive(looks), power_image(power)
-    probability = (1 + _checked_confidence(confidence)) / 2
+    probability = _upper_quantile(confidence)
     if not is_count(window, 4):
         raise Alos2TutError(f"window={window!r} is not a whole number of at least 4", where="window")
     mean_square, squared_level, pixels = _moments_of_windows(values, window)
@@ -420,8 +413,7 @@ def texture_order(power: ArrayLike, looks: float, *, window: int, confidence: fl
 def _moments_of_windows(values: FloatArray, window: int) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
     """Mean square and squared level of windows of which half has data, and the number of pixels in these windows.
 
-    Both are in units of the squared mean of the window and its neighbours. That of the window alone would be large just
-    where its mean square is.
+    Both are in units of the squared mean of a window and its neighbours: its own is large where its mean square is.
     """
     rows, cols = (n // window for n in values.shape)
     if rows * cols == 0:
@@ -439,25 +431,21 @@ def _moments_of_windows(values: FloatArray, window: int) -> tuple[NDArray[np.flo
 
     places = np.divmod(np.arange(16), 4)
     apart = np.maximum(*(np.abs(np.subtract.outer(place, place)) for place in places)) > 1
-
-    def over_pairs(blocks: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.einsum("ni,ij,nj->n", blocks, apart, blocks))
-
     counts, sums = by_block(usable), by_block(known)
     pixels, total = counts.sum(axis=2), sums.sum(axis=2)
     enough = 2 * pixels >= window * window
     level = _sums_in_windows(total * enough, 3)[enough] / _sums_in_windows(pixels * enough, 3)[enough]
     mean_square = by_block(np.square(known, dtype=np.float64)).sum(axis=2)[enough] / pixels[enough]
-    squared_level = over_pairs(sums[enough]) / over_pairs(counts[enough])
+    over_pairs = (np.einsum("ni,ij,nj->n", of[enough], apart, of[enough]) for of in (sums, counts))
+    squared_level: NDArray[np.float64] = np.divide(*over_pairs)
     return mean_square / level**2, squared_level / level**2, int(pixels[enough].sum())
 
 
 def local_moments(power: ArrayLike, window: int) -> tuple[FloatArray, FloatArray]:
     """Mean and variance of power around every pixel.
 
-    Windows are cut at the image's edge and leave missing pixels out: they average what they have. A pixel that is
-    itself missing stays so. Sums are made in float64 and of each window alone, so that one very bright target does no
-    harm beyond its own windows. A variance within the rounding error of its window counts as zero.
+    Windows are cut at the image's edge and leave missing pixels out. Each is summed alone, in float64, so that a bright
+    target does no harm beyond its own windows. A variance within the rounding error of its window counts as zero.
 
     Args:
         power: linear power (H, W).
@@ -497,9 +485,9 @@ def _moments_around(values: FloatArray, window: int) -> tuple[NDArray[np.float64
 def _sums_in_windows(values: NDArray[Any], window: int) -> NDArray[np.float64]:
     """float64 sums around every pixel; beyond the edge there is nothing."""
     # not a running sum: after a bright target it would drag the rounding error of that target along
-    ones = np.ones(window)
-    by_rows = ndimage.correlate1d(values, ones, axis=0, output=np.float64, mode="constant")
-    sums: NDArray[np.float64] = ndimage.correlate1d(by_rows, ones, axis=1, output=by_rows, mode="constant")
+    ones, sums = np.ones(window), np.empty(values.shape)
+    ndimage.correlate1d(values, ones, axis=0, output=sums, mode="constant")
+    ndimage.correlate1d(sums, ones, axis=1, output=sums, mode="constant")
     return sums
 
 
@@ -509,10 +497,8 @@ def _sums_in_windows(values: NDArray[Any], window: int) -> NDArray[np.float64]:
 def error_share_below_median(power: ArrayLike, weights: ArrayLike | None = None) -> float:
     """The share of the absolute dB error around the best constant guess that falls on pixels darker than that guess.
 
-    The guess that makes the sum of absolute errors least is the median. Half of the pixels lie below it, but speckle in
-    dB has its long tail on the dark side: below lie 61 % of the error at one look and 57 % at 2.5 (by integration;
-    60.9 and 57.1). Weights that grow with darkness add to that. The guess stays the unweighted median, so that the
-    same pixels are compared with and without weights.
+    That guess is the median, with or without weights. Half of the pixels lie below it, but speckle in dB has its long
+    tail on the dark side: below lie 61 % of the error at one look and 57 % at 2.5 (by integration; 60.9 and 57.1).
 
     Args:
         power: linear power of any shape; missing pixels are left out.
@@ -543,10 +529,11 @@ def error_share_below_median(power: ArrayLike, weights: ArrayLike | None = None)
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
-def _checked_confidence(confidence: float) -> float:
+def _upper_quantile(confidence: float) -> float:
+    """The probability below the upper end of an interval."""
     if not (is_number(confidence) and 0 < confidence < 1):
         raise Alos2TutError(f"confidence={confidence!r} is not between 0 and 1", where="confidence")
-    return float(confidence)
+    return (1 + float(confidence)) / 2
 
 
 def _known(values: FloatArray) -> NDArray[np.float64]:
@@ -571,6 +558,5 @@ def _relative_to_mean(power: ArrayLike) -> NDArray[np.float64]:
 
 
 def _does_not_vary() -> Alos2TutError:
-    return Alos2TutError(
-        "does not vary", where="power", remedy="Give pixels with speckle, not an area that was filled with one value."
-    )
+    remedy = "Give pixels with speckle, not an area that was filled with one value."
+    return Alos2TutError("does not vary", where="power", remedy=remedy)

@@ -21,7 +21,7 @@ def stay_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(host, *rest, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(fetching, "_WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(fetching, "_WAITS_S", (0.0, 0.0, None))
     monkeypatch.setenv("COLUMNS", "116")
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
