@@ -141,7 +141,7 @@ print(json.dumps({"seconds": time.perf_counter() - begun, "before_mb": before, "
 STREAM = """
 import json, sys
 from alos2tut import open_product
-open_product(sys.argv[1]).to_cog(sys.argv[2], looks=2, compress=None, overviews=False, progress=False)
+open_product(sys.argv[1]).to_cog(sys.argv[2], looks=2, compress=False, overviews=False, progress=False)
 print(json.dumps({"peak_mb": peak_mb()}))
 """
 
@@ -164,7 +164,7 @@ def measure_reading(folder: Path) -> None:
     ratio("the same / SAR_CEOS, read in windows of 512 rows",
           lambda: stream_to_geotiff(product, out), lambda: read_with_rasterio(image, 512), rounds=5)  # fmt: skip
     ratio("to_cog of it, flushed and read back / SAR_CEOS, read at once",
-          lambda: product.to_cog(out, looks=2, compress=None, overviews=False, progress=False),
+          lambda: product.to_cog(out, looks=2, compress=False, overviews=False, progress=False),
           lambda: read_with_rasterio(image), rounds=3)  # fmt: skip
     ratio("read_db of 1024² px at 2 × 2 looks / SAR_CEOS, the same window",
           lambda: product.read_db((9000, 9000, 1024, 1024), looks=2),

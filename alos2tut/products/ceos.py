@@ -166,8 +166,7 @@ def _check_length(source: FileSource, expected: int, needed_by: str) -> None:
 class ImageFile:
     """A CEOS image file whose sizes were checked; pixels stay on disk until they are asked for.
 
-    ``sample_code`` is ``IU2`` (16-bit amplitudes: Levels 1.5, 2.1) or ``C*8`` (complex numbers: Level 1.1). ``bursts``
-    is (number of bursts, lines per burst, lines of overlap) of a ScanSAR image by SPECAN, where stated.
+    ``sample_code`` is ``IU2`` (16-bit amplitudes: Levels 1.5, 2.1) or ``C*8`` (complex numbers: Level 1.1).
     """
 
     source: FileSource
@@ -178,7 +177,6 @@ class ImageFile:
     suffix_bytes: int
     sample_code: str
     software: str | None
-    bursts: tuple[int, int, int] | None = None
 
     @classmethod
     def open(cls, source: FileSource) -> ImageFile:
@@ -199,14 +197,12 @@ class ImageFile:
         missing = [name for name, value in sizes.items() if not value or value < 0]
         if missing:
             raise Alos2TutError(f"the descriptor's {missing[0]} is missing or not positive", where=source.where)
-        bursts = (fields["bursts"], fields["lines_per_burst"], fields["burst_overlap_lines"])
         image = cls(
             source,
             **sizes,
             suffix_bytes=fields["suffix_bytes"] or 0,
             sample_code=fields["sample_code"],
             software=fields["software"],
-            bursts=None if None in bursts or bursts[0] < 1 else bursts,
         )
         image._check_sizes(fields["data_bytes"])
         return image
@@ -257,13 +253,7 @@ class ImageFile:
 
         Raises:
             Alos2TutError: the file cannot be read, or it ends early.
-            ValueError: a window that is empty or reaches outside, or a step below 1.
         """
-        for part, size in ((rows, self.lines), (cols, self.pixels)):
-            if part.step not in (None, 1) or not 0 <= part.start < part.stop <= size:
-                raise ValueError(f"{part} is no part of 0…{size}")
-        if step < 1:
-            raise ValueError(f"step={step} is less than 1")
         is_wide = 2 * (cols.stop - cols.start) * self.dtype.itemsize >= self.record_bytes
         return (self._whole_lines if is_wide else self._parts_of_lines)(rows, cols, min(step, rows.stop - rows.start))
 
@@ -291,7 +281,7 @@ class ImageFile:
         """What stands before the pixels of these lines.
 
         Args:
-            rows: line numbers from 0 on, in any order.
+            rows: numbers of lines in the image, from 0 on, in any order.
 
         Returns:
             A structured array, one element per line, in native byte order. Its fields are those of
@@ -299,17 +289,11 @@ class ImageFile:
 
         Raises:
             Alos2TutError: the file cannot be read, or it ends early.
-            ValueError: a line outside the image.
         """
         wanted, places = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
-        if wanted.size and (wanted[0] < 0 or wanted[-1] >= self.lines):
-            raise ValueError(f"lines {wanted[0]}…{wanted[-1]} reach outside 0…{self.lines - 1}")
         dtype = prefix_dtype(self.sample_code)
         raw = np.empty((len(wanted), dtype.itemsize), dtype=np.uint8)
         with self.source.opened() as file:
             file.read_rows(raw, DESCRIPTOR_BYTES + wanted * self.record_bytes)
         found = raw[places].reshape(-1).view(dtype)
-        native = np.empty(found.shape, [(name, dtype[name].newbyteorder("=")) for name in dtype.names or ()])
-        for name in dtype.names or ():
-            native[name] = found[name]
-        return native
+        return found.astype([(name, dtype[name].newbyteorder("=")) for name in dtype.names or ()])

@@ -14,7 +14,7 @@ from rasterio.crs import CRS
 from .. import geometry
 from ..core.errors import Alos2TutError, closest
 from .rasters import LONLAT, reprojected
-from .reading import Band, Layer, SlantRangeIncidence, error_of_one_angle_db
+from .reading import Band, Layer, SlantRangeIncidence
 
 POLARIZATIONS = ("HH", "HV", "VH", "VV")
 
@@ -262,10 +262,15 @@ class Metadata:
         return f"{text} {self.incidence_deg:.2f}°, off by {'an unknown amount' if math.isnan(error_db) else size}"
 
     def _error_of_one_angle_db(self) -> float:
-        """See :func:`.error_of_one_angle_db`; NaN for a single scan of ScanSAR, which is not at the scene's centre."""
+        """How much cos θ changes from the scene's centre to its edges on flat ground, in dB, to first order.
+
+        Half the width w is seen under an angle of w · cos θ / R, R the slant range. NaN for a single scan of ScanSAR,
+        which is not at the scene's centre.
+        """
         if self.scan is not None or self.incidence_deg is None:
             return math.nan
-        half_m = self.shape[1] * self.spacing_m[1] / 2
+        theta, half_m = math.radians(self.incidence_deg), self.shape[1] * self.spacing_m[1] / 2
         if self.grid is None:
-            half_m /= math.sin(math.radians(self.incidence_deg))
-        return error_of_one_angle_db(self.incidence_deg, half_m)
+            half_m /= math.sin(theta)
+        slant_range_m = geometry.ORBIT_HEIGHT_M / math.cos(theta)
+        return 10 / math.log(10) * math.tan(theta) * half_m * math.cos(theta) / slant_range_m

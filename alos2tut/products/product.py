@@ -235,8 +235,6 @@ class Product(Metadata):
         """
         if rows is not None and not validation.is_count(rows):
             raise Alos2TutError(f"rows={rows!r} is not a whole number of at least 1", where="blocks")
-        if scale == "dn" and quantity not in (None, self.quantity):
-            raise Alos2TutError("digital numbers are not converted", where="quantity", remedy="Use db or power.")
         reader = self._reader(scale, window, polarization, looks, quantity)
         self.warn_of_conversion(quantity)
         return reader.blocks(rows)
@@ -296,6 +294,8 @@ class Product(Metadata):
         quantity: str | None,
     ) -> PixelReader:
         """What the public readers give; warnings of conversion are theirs."""
+        if scale == "dn" and quantity not in (None, self.quantity):
+            raise Alos2TutError("digital numbers are not converted", where="quantity", remedy="Use db or power.")
         pair = validation.look_pair(looks, most=MOST_LOOKS)
         rows, cols = self._area(window, pair)
         return PixelReader(
@@ -342,7 +342,7 @@ class Product(Metadata):
         polarization: str | None = None,
         looks: int | tuple[int, int] = 1,
         quantity: str | None = None,
-        compress: str | None = "deflate",
+        compress: bool = True,
         overviews: bool = True,
         progress: bool | None = None,
     ) -> Path:
@@ -352,7 +352,7 @@ class Product(Metadata):
             path: the file to write, whole or not at all.
             scale: "db", "power" or "dn".
             window: as for :meth:`read_dn`, like ``polarization``, ``looks`` and ``quantity``.
-            compress: "deflate", "lzw", "zstd" or None.
+            compress: whether by deflate.
             overviews: False: a plain tiled GeoTIFF, which is written once instead of twice. Overviews are averaged
                 in the scale that is written; for exact ones write power.
             progress: show a bar; None: only where someone watches.
@@ -366,9 +366,8 @@ class Product(Metadata):
         """
         self.check_target(path)
         reader = self._reader(scale, window, polarization, looks, quantity)
-        blocks = self.blocks(
-            scale, window=window, polarization=polarization, looks=looks, quantity=quantity, rows=_COG_ROWS
-        )
+        self.warn_of_conversion(quantity)
+        blocks = reader.blocks(_COG_ROWS)
         corner = Affine.translation(reader.cols.start, reader.rows.start)
         return write_cog(
             path,

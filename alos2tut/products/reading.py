@@ -5,7 +5,6 @@ A band gives strips of lines, whatever the packaging; a :class:`PixelReader` mak
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -288,17 +287,3 @@ def window_slices(
         for start, length, n, size in zip((row, col), (height, width), looks, shape, strict=True)
     )
     return rows, cols
-
-
-def error_of_one_angle_db(incidence_deg: float, half_width_m: float) -> float:
-    """How much the cosine of the incidence changes from the scene's centre to its edges, in dB.
-
-    On flat ground, to first order: half the width w is seen under an angle of w · cos θ / R, R the slant range.
-
-    Args:
-        incidence_deg: at the centre.
-        half_width_m: half of the swath on the ground.
-    """
-    theta = math.radians(incidence_deg)
-    slant_range_m = geometry.ORBIT_HEIGHT_M / math.cos(theta)
-    return 10 / math.log(10) * math.tan(theta) * half_width_m * math.cos(theta) / slant_range_m

@@ -1,16 +1,13 @@
 """The records of CEOS files: every field against real headers."""
 
 import json
-import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from rasterio.crs import CRS
 from rasterio.warp import transform as reproject_points
-from scipy.interpolate import CubicHermiteSpline
-from support.ceos import LENGTHS, SCENE, all_fields, bilinear, layout_of, quartic, real, walked
+from support.ceos import LENGTHS, SCENE, all_fields, bilinear, layout_of, real, walked
 
 from alos2tut import Alos2TutError, open_product
 from alos2tut.products import ceos, ceos_layout
@@ -87,67 +84,6 @@ def test_real_bilinear_coefficients_reproduce_the_corners(level15, corner):
     place = (found[f"{corner}_longitude_deg"], found[f"{corner}_latitude_deg"])
     assert bilinear(found["coefficients_a"], *CORNER_PIXELS[corner]) == pytest.approx(place, abs=1e-6)
     assert bilinear(found["coefficients_b"], *place) == pytest.approx(CORNER_PIXELS[corner], abs=5e-3)
-
-
-@pytest.mark.parametrize("corner", CORNER_PIXELS)
-def test_real_facility_polynomials_reproduce_the_corners(level15, corner):
-    """In the fifth facility record pixels are counted from 0, but from 1 in its ten terms."""
-    leader = all_fields(real(level15, "LED"))
-    found, projection = leader["facility_5"], leader["map_projection"]
-    latitude, longitude = projection[f"{corner}_latitude_deg"], projection[f"{corner}_longitude_deg"]
-    line, pixel = (n - 1 for n in CORNER_PIXELS[corner])
-    from_origin = (pixel - found["origin_pixel"], line - found["origin_line"])
-    assert quartic(found["latitude_coefficients"], *from_origin) == pytest.approx(latitude, abs=1e-6)
-    assert quartic(found["longitude_coefficients"], *from_origin) == pytest.approx(longitude, abs=1e-6)
-    from_origin = (latitude - found["origin_latitude_deg"], longitude - found["origin_longitude_deg"])
-    assert quartic(found["pixel_coefficients"], *from_origin) == pytest.approx(pixel, abs=2e-3)
-    assert quartic(found["line_coefficients"], *from_origin) == pytest.approx(line, abs=2e-3)
-    phi, lam = latitude, longitude
-    terms = [1, phi, lam, phi * lam, phi**2, lam**2, phi**2 * lam, phi * lam**2, phi**3, lam**3]
-    assert np.dot(terms, found["pixel_terms"]) == pytest.approx(pixel + 1, abs=0.02)
-    assert np.dot(terms, found["line_terms"]) == pytest.approx(line + 1, abs=0.02)
-    assert (found["origin_pixel"], found["origin_line"], found["lost_lines"]) == (6435, 6580, (0, 0))
-
-
-def test_real_resolutions_and_counts_agree(level15):
-    leader = all_fields(real(level15, "LED"))
-    scene = leader["dataset_summary"]
-    slant = scene["range_resolution_m"] * math.sin(math.radians(scene["incidence_deg"]))
-    assert leader["quality"]["slant_range_resolution_m"] == pytest.approx(slant, abs=1e-3)
-    assert leader["attitude"]["points"] == 22
-    assert [leader[f"facility_{n}"]["sequence"] for n in range(1, 6)] == [1, 2, 3, 4, 5]
-
-
-def test_real_orbit_agrees_with_the_other_records(level15):
-    """State vectors, times, places and angles are in three records; physics ties them together."""
-    leader = all_fields(real(level15, "LED"))
-    orbit, scene, projection = leader["platform"], leader["dataset_summary"], leader["map_projection"]
-    assert (orbit["year"], orbit["month"], orbit["day"], orbit["day_of_year"]) == (2014, 9, 9, 252)
-    assert (orbit["points"], orbit["second_of_day"], orbit["interval_s"]) == (28, 15600.0, 60.0)
-    assert (orbit["orbit_quality"], orbit["reference"], orbit["leap_second"]) == ("2", "ECR", 0)
-    assert (orbit["position_error_m"], orbit["velocity_error_m_s"]) == ((100.0,) * 3, (0.3,) * 3)
-    states = np.reshape(orbit["states"], (28, 6))
-    times = orbit["second_of_day"] + orbit["interval_s"] * np.arange(28)
-    path = CubicHermiteSpline(times, states[:, :3], states[:, 3:])
-    at, velocity = path(4 * 3600 + 33 * 60 + 47.052), path.derivative()(4 * 3600 + 33 * 60 + 47.052)
-    assert at == pytest.approx(orbit["position_m"], abs=5)
-    assert velocity == pytest.approx(orbit["velocity_m_s"], abs=0.1)
-    phi, lam = math.radians(scene["center_latitude_deg"]), math.radians(scene["center_longitude_deg"])
-    up = np.array([math.cos(phi) * math.cos(lam), math.cos(phi) * math.sin(lam), math.sin(phi)])
-    flattening = 1 - (scene["semi_minor_km"] / scene["semi_major_km"]) ** 2
-    center = 1e3 * scene["semi_major_km"] / math.sqrt(1 - flattening * math.sin(phi) ** 2) * up
-    center *= [1, 1, 1 - flattening]
-    assert np.linalg.norm(center) == pytest.approx(projection["center_radius_m"], abs=1)
-    sight = at - center
-    distance = np.linalg.norm(sight)
-    # the scene's centre is seen at right angles to the flight, at its incidence angle
-    assert abs(sight @ velocity) / distance < 1
-    assert np.degrees(np.arccos(sight @ up / distance)) == pytest.approx(scene["incidence_deg"], abs=0.1)
-    assert np.degrees(np.arctan2(at[1], at[0])) == pytest.approx(scene["nadir_longitude_deg"], abs=1e-3)
-    # the vertical below the satellite: the ellipsoid flattens the less the higher one is
-    flattening *= projection["semi_major_m"] / (projection["semi_major_m"] + projection["platform_altitude_m"])
-    geodetic = np.degrees(np.arctan2(at[2], (1 - flattening) * np.hypot(at[0], at[1])))
-    assert geodetic == pytest.approx(scene["nadir_latitude_deg"], abs=1e-3)
 
 
 def test_real_volume_directory(level15):

@@ -6,7 +6,6 @@ import pickle
 import re
 import shutil
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from support.products import (
     write_geotiff,
 )
 
-from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product, verify_product
+from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product
 
 
 def told(product: Product) -> dict:
@@ -373,18 +372,3 @@ def test_an_archive_in_an_archive_is_to_be_unpacked(packaged, tmp_path):
     outer = archived(inner.parent, tmp_path / "plain.tar")
     with pytest.raises(Alos2TutError, match=r"Unpack plain\.tar: archives in archives are not read"):
         open_product(outer / "stored.zip")
-
-
-def test_damage_in_a_compressed_archive_shows_when_it_is_opened(tmp_path):
-    """Also that of an image which would not be looked at."""
-    folder = write_ceos(tmp_path / "product", {"HH": amplitudes(), "HV": amplitudes(seed=1)}, "UBDR2.1GUD")
-    name = image_of(folder, "HV").name
-    path = archived(folder, tmp_path / "deflated.zip")
-    with zipfile.ZipFile(path) as archive:
-        place = archive.getinfo(name).header_offset
-    data = bytearray(path.read_bytes())
-    data[place + 2000] ^= 1
-    path.write_bytes(data)
-    for use in (open_product, verify_product):
-        with pytest.raises(Alos2TutError, match=rf"deflated\.zip/{re.escape(name)}: is damaged"):
-            use(path)
