@@ -82,7 +82,7 @@ class Conversion:
     """Channels of the encoder's input."""
     classes: int | None
     """Classes of the segmenter; None: an encoder alone."""
-    loaded: tuple[str, ...]
+    loaded: list[str]
     """The file's entries whose numbers are in the new file."""
     changed: dict[str, str]
     """Those of them whose numbers are not the file's, bit for bit, and what was done."""
@@ -90,11 +90,11 @@ class Conversion:
     """The file's other entries, and why they are left out."""
     missing: dict[str, str]
     """Entries that the file lacks, and what stands for them."""
-    assumed: tuple[str, ...]
+    assumed: list[str]
     """What no checkpoint tells and nobody gave."""
 
     def to_text(self) -> str:
-        """The report in lines, entries grouped by what became of them."""
+        """The report in lines, entries grouped by what became of them: how many, the first by name, and why."""
         config = self.encoder
         shape = f"patch {config.patch_size}, width {config.embed_dim}, depths {'-'.join(map(str, config.depths))}, "
         shape += f"heads {'-'.join(map(str, config.num_heads))}, MLP {config.mlp_ratio:g}, position {config.position}"
@@ -106,20 +106,13 @@ class Conversion:
             lines.append(f"segmenter: {self.classes} classes")
         lines.append(f"loaded: {len(self.loaded)} entries")
         for title in ("changed", "dropped", "missing"):
-            lines += [f"{title}: {line}" for line in _grouped(getattr(self, title))]
+            names: dict[str, list[str]] = {}
+            for name, reason in getattr(self, title).items():
+                names.setdefault(reason, []).append(name)
+            for reason, group in names.items():
+                first = ", ".join(group[:3]) + (", …" if len(group) > 3 else "")
+                lines.append(f"{title}: {len(group)} {'entry' if len(group) == 1 else 'entries'} ({first}): {reason}")
         return "\n".join([*lines, *(f"assumed: {line}" for line in self.assumed)])
-
-
-def _grouped(entries: Mapping[str, str]) -> list[str]:
-    """A line for each reason: how many entries have it, the first by name."""
-    names: dict[str, list[str]] = {}
-    for name, reason in entries.items():
-        names.setdefault(reason, []).append(name)
-    return [
-        f"{len(group)} {'entry' if len(group) == 1 else 'entries'} ({', '.join(group[:3])}"
-        f"{', …' if len(group) > 3 else ''}): {reason}"
-        for reason, group in names.items()
-    ]
 
 
 def convert_checkpoint(
@@ -170,30 +163,38 @@ def convert_checkpoint(
     checkpoint = _Checkpoint(source)
     check_apart(source, target)
     size = (image_px, image_px) if isinstance(image_px, int) else image_px
-    config, image, channels = _architecture(checkpoint, size, window_size, num_heads)
-    statistics = _statistics(checkpoint, statistics, channels)
-    own_signal = _signal(checkpoint, signal or {}, channels)
-
     # without memory of its own, until the file's tensors take their places
     with torch.device("meta"):
-        encoder = _encoder(checkpoint, config, image, channels)
-        network: Encoder | Segmenter = encoder
+        encoder = _encoder(checkpoint, size, window_size, num_heads)
+        statistics = _statistics(checkpoint, statistics, encoder.in_channels)
+        own_signal = _signal(checkpoint, signal or {}, encoder.in_channels)
+        segmenter = None
         if checkpoint.is_segmenter:
-            network = _segmenter(checkpoint, encoder, legend, statistics, own_signal)
-    checkpoint.fill(network, resize=window_size is not None or (size is not None and config.position == "none"))
+            segmenter = _segmenter(checkpoint, encoder, legend, statistics, own_signal)
+    resize = window_size is not None or (size is not None and encoder.config.position == "none")
+    checkpoint.fill(segmenter or encoder, resize=resize)
     checkpoint.drop_the_rest(strict)
 
     digest = sha256_file(source)
     # the role that a training gives to the weights it starts from
     provenance = {"stage": "convert", "file": source.name, "made_from": {"init": digest}}
     whose = {"simulated": simulated, "attribution": attribution or _attribution(checkpoint, encoder, simulated)}
-    if isinstance(network, Segmenter):
-        save_weights(target, network, "segmenter", describe_segmenter(network, provenance) | whose)
+    if segmenter is not None:
+        save_weights(target, segmenter, "segmenter", describe_segmenter(segmenter, provenance) | whose)
     else:
         header = describe_encoder(encoder, statistics, own_signal, provenance) | whose
         save_weights(target, encoder, "encoder", {**header, "objective": {"name": checkpoint.objective}})
-    classes = len(network.legend) if isinstance(network, Segmenter) else None
-    return checkpoint.report(digest, encoder, classes)
+    fates = ("loaded", "changed", "dropped", "missing", "assumed")
+    return Conversion(
+        source=source.name,
+        sha256=digest,
+        kind=checkpoint.kind,
+        encoder=encoder.config,
+        image_px=encoder.image_px,
+        in_channels=encoder.in_channels,
+        classes=len(segmenter.legend) if segmenter else None,
+        **{name: getattr(checkpoint, name) for name in fates},
+    )
 
 
 # --- the entries of a checkpoint -------------------------------------------------------------------------------------
@@ -202,13 +203,9 @@ def convert_checkpoint(
 class _Checkpoint:
     """The entries of a file, and what becomes of each.
 
-    Args:
-        path: the file.
-
     Attributes:
         entries: those without a fate yet, by the file's names.
-        encoder: what stands before the names of the encoder's entries, as in ``module.encoder.``
-        decoder: alike.
+        encoder, decoder: what stands before the names of their entries, as in ``module.encoder.``
         loaded, changed, dropped, missing, assumed: as :class:`Conversion` has them.
     """
 
@@ -234,11 +231,10 @@ class _Checkpoint:
         while wrapper := next((name for name in _WRAPPERS if isinstance(content.get(name), dict)), None):
             entries |= {key: value for key, value in content.items() if key != wrapper}
             content = {str(key): value for key, value in content[wrapper].items()}
-        entries = {**entries, **content}
-        for key in list(entries):
-            if not _holds_tensors(entries[key]) or key in _TRAINING:
-                self.dropped[key] = "state of the training" if key in _TRAINING else "no weights"
-                del entries[key]
+        entries |= content
+        for key in [key for key, value in entries.items() if key in _TRAINING or not _holds_tensors(value)]:
+            self.dropped[key] = "state of the training" if key in _TRAINING else "no weights"
+            del entries[key]
         return entries
 
     @property
@@ -263,23 +259,6 @@ class _Checkpoint:
             return f"{network} with SimMIM's decoder"
         return f"{network} with a classification head" if self.has("head.weight") else f"{network} encoder alone"
 
-    def report(self, sha256: str, encoder: Encoder, classes: int | None) -> Conversion:
-        """What became of everything."""
-        return Conversion(
-            source=self.path.name,
-            sha256=sha256,
-            kind=self.kind,
-            encoder=encoder.config,
-            image_px=encoder.image_px,
-            in_channels=encoder.in_channels,
-            classes=classes,
-            loaded=tuple(self.loaded),
-            changed=self.changed,
-            dropped=self.dropped,
-            missing=self.missing,
-            assumed=tuple(self.assumed),
-        )
-
     def error(self, problem: str, remedy: str | None = None) -> Alos2TutError:
         """An error that names the file."""
         return Alos2TutError(problem, where=self.path, remedy=remedy)
@@ -299,11 +278,7 @@ class _Checkpoint:
         return tuple(tensor.shape)
 
     def depths(self, pattern: str) -> tuple[int, ...]:
-        """How many blocks each stage has, as the names of their entries count them.
-
-        Args:
-            pattern: of such a name; the last group is the block, one before it the stage.
-        """
+        """Blocks of each stage, by entries' names: the pattern's last group is the block, one before it the stage."""
         blocks: dict[int, set[int]] = {}
         for key in self.entries:
             if match := re.match(re.escape(self.encoder) + pattern, key):
@@ -315,12 +290,7 @@ class _Checkpoint:
         return tuple(len(blocks[stage]) for stage in sorted(blocks))
 
     def fill(self, network: Encoder | Segmenter, *, resize: bool) -> None:
-        """Give a network without memory the file's numbers.
-
-        Args:
-            network: on torch's device ``meta``.
-            resize: whether tables of biases may be interpolated for other windows.
-        """
+        """Give a network on torch's device ``meta`` the file's numbers; ``resize`` fits tables to other windows."""
         own: dict[str, Tensor] = network.state_dict()
         keys = {name: self._key(name) for name in own}
         lacking = [key for name, key in keys.items() if key not in self.entries and not name.endswith("mask_token")]
@@ -420,26 +390,30 @@ def _holds_tensors(value: Any) -> bool:
 _Size = tuple[int, int]
 
 
-def _architecture(
+def _encoder(
     checkpoint: _Checkpoint, image_px: _Size | None, window_size: int | None, num_heads: int | None
-) -> tuple[EncoderConfig, _Size, int]:
-    """The encoder's architecture, the size of its images, and their channels."""
+) -> Encoder:
+    """An encoder of the file's architecture."""
     width, channels, patch, other = checkpoint.shape(_PATCHES, 4)
     if patch != other:
         raise checkpoint.error(f"'{checkpoint.encoder}{_PATCHES}' has patches of {patch} × {other} px, no squares")
-    settings: dict[str, Any] = {"patch_size": patch, "embed_dim": width}
     if stages := checkpoint.depths(r"layers\.(\d{1,4})\.blocks\.(\d{1,4})\."):
         if num_heads is not None:
             raise checkpoint.error("is a Swin, whose tables tell the heads: --num-heads (num_heads) is for a ViT")
-        more, grid = _swin(checkpoint, stages, patch, image_px, window_size)
+        settings, grid = _swin(checkpoint, stages, patch, image_px, window_size)
     elif blocks := checkpoint.depths(r"blocks\.(\d{1,4})\."):
         if window_size is not None:
             raise checkpoint.error("is a ViT, which has no windows: --window-size (window_size) is for a Swin")
-        more, grid = _vit(checkpoint, blocks, patch, image_px, num_heads)
+        settings, grid = _vit(checkpoint, blocks, patch, image_px, num_heads)
     else:
         raise checkpoint.error(f"has no blocks, neither '{checkpoint.encoder}layers.0.blocks.0.…' nor '….blocks.0.…'")
-    config = from_dict(EncoderConfig, settings | more, where=checkpoint.path)
-    return config, image_px or (grid[0] * patch, grid[1] * patch), channels
+    hidden, inner = checkpoint.shape(("layers.0." if stages else "") + "blocks.0.mlp.fc1.weight", 2)
+    settings |= {"patch_size": patch, "embed_dim": width, "mlp_ratio": hidden / inner}
+    config = from_dict(EncoderConfig, settings, where=checkpoint.path)
+    try:
+        return build_encoder(config, image_px or (grid[0] * patch, grid[1] * patch), channels)
+    except Alos2TutError as error:
+        raise checkpoint.error(error.problem, error.remedy) from None
 
 
 def _swin(
@@ -453,7 +427,13 @@ def _swin(
     found = _window_of(rows, grid)
     if found is None:
         if window_size is None and (image_px is None or positions is not None):
-            raise _no_window(checkpoint, rows, grid, patch)
+            # the first stage whose table does not go with those before it
+            stage = next((n for n in range(len(rows)) if _window_of(rows[: n + 1], grid) is None), len(rows) - 1)
+            raise checkpoint.error(
+                f"'{checkpoint.encoder}layers.{stage}.blocks.0.attn.{_TABLE}' has {rows[stage]} rows, which no window "
+                f"explains in images of {grid[0] * patch} × {grid[1] * patch} px",
+                "Give --image-px HEIGHT WIDTH (image_px) if they are no squares.",
+            )
         found = max(math.isqrt(count) // 2 + 1 for count in rows)
     with_buffers = checkpoint.has("layers.0.blocks.0.attn.relative_position_index")
     masked = any(checkpoint.has(f"layers.{i}.blocks.1.attn_mask") for i in range(len(depths)))
@@ -465,7 +445,6 @@ def _swin(
         "depths": depths,
         "num_heads": [table[1] for table in tables],
         "window_size": found if window_size is None else window_size,
-        "mlp_ratio": _mlp_ratio(checkpoint, "layers.0.blocks.0."),
         "position": "none" if positions is None else "learned",
         # Microsoft's code keeps a mask in every block that shifts; a file with its other buffers has them all
         "shifted": masked or not (with_buffers and to_shift),
@@ -491,26 +470,19 @@ def _window_of(rows: Sequence[int], grid: _Size) -> int | None:
     return None
 
 
-def _no_window(checkpoint: _Checkpoint, rows: Sequence[int], grid: _Size, patch: int) -> Alos2TutError:
-    """Name the first stage whose table does not go with those before it."""
-    stage = next((n for n in range(1, len(rows) + 1) if _window_of(rows[:n], grid) is None), len(rows)) - 1
-    return checkpoint.error(
-        f"'{checkpoint.encoder}layers.{stage}.blocks.0.attn.{_TABLE}' has {rows[stage]} rows, which no window "
-        f"explains in images of {grid[0] * patch} × {grid[1] * patch} px",
-        "Give --image-px HEIGHT WIDTH (image_px) if they are no squares.",
-    )
-
-
 def _vit(
     checkpoint: _Checkpoint, depths: tuple[int, ...], patch: int, image_px: _Size | None, num_heads: int | None
 ) -> tuple[dict[str, Any], _Size]:
     shared, positions = checkpoint.has(f"rel_pos_bias.{_TABLE}"), checkpoint.has("pos_embed")
     tokens, named = None, "pos_embed" if positions else f"rel_pos_bias.{_TABLE}"
+    rows, heads = checkpoint.shape(f"rel_pos_bias.{_TABLE}", 2) if shared else (0, num_heads)
+    if heads is None:
+        raise checkpoint.error("does not tell its attention heads", "Give --num-heads (num_heads): 12 for a ViT-B.")
     if positions:
         tokens = checkpoint.shape("pos_embed", 3)[1] - 1
     elif shared:
         # (2h − 1) · (2w − 1) offsets and three of the class token
-        offsets = checkpoint.shape(f"rel_pos_bias.{_TABLE}", 2)[0] - 3
+        offsets = rows - 3
         side = math.isqrt(max(offsets, 0)) // 2 + 1
         if image_px is None and (2 * side - 1) ** 2 != offsets:
             raise checkpoint.error(
@@ -518,14 +490,10 @@ def _vit(
                 "Give --image-px HEIGHT WIDTH (image_px).",
             )
         tokens = side**2 if image_px is None else None
-    heads = checkpoint.shape(f"rel_pos_bias.{_TABLE}", 2)[1] if shared else num_heads
-    if heads is None:
-        raise checkpoint.error("does not tell its attention heads", "Give --num-heads (num_heads): 12 for a ViT-B.")
     settings = {
         "kind": "vit",
         "depths": depths,
         "num_heads": [heads],
-        "mlp_ratio": _mlp_ratio(checkpoint, "blocks.0."),
         "position": "learned" if positions else "none",
         "shared_relative_position": shared,
         # where it began; where it has come to is in the weights
@@ -553,18 +521,6 @@ def _grid(checkpoint: _Checkpoint, patch: int, image_px: _Size | None, tokens: i
             f"has {tokens} patches per image, which are no square", "Give --image-px HEIGHT WIDTH (image_px)."
         )
     return side, side
-
-
-def _mlp_ratio(checkpoint: _Checkpoint, block: str) -> float:
-    hidden, width = checkpoint.shape(block + "mlp.fc1.weight", 2)
-    return hidden / width
-
-
-def _encoder(checkpoint: _Checkpoint, config: EncoderConfig, image_px: _Size, channels: int) -> Encoder:
-    try:
-        return build_encoder(config, image_px, channels)
-    except Alos2TutError as error:
-        raise checkpoint.error(error.problem, error.remedy) from None
 
 
 def _segmenter(

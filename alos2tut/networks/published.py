@@ -57,17 +57,16 @@ def export_checkpoint(source: str | Path, target: str | Path, layout: str = "mic
     if target.suffix not in (".pth", ".pt", ".safetensors"):
         raise Alos2TutError("the file to write is not named *.pth, *.pt or *.safetensors", where=target)
     if source.is_dir():
-        files = [source / f"{kind}.safetensors" for kind in ("segmenter", "encoder")]
-        source = next((file for file in files if file.is_file()), files[-1])
+        segmenter = source / "segmenter.safetensors"
+        source = segmenter if segmenter.is_file() else source / "encoder.safetensors"
     header = read_header(source)
     check_apart(source, target)
     kind = header.get("kind")
     if kind not in ("encoder", "segmenter"):
         raise Alos2TutError(f"holds weights of the kind '{kind}', not an encoder or a segmenter", where=source)
     if kind == "segmenter" and layout == "microsoft":
-        raise Alos2TutError(
-            "Microsoft's names know no segmentation decoder", where=source, remedy="Use the layout 'authors'."
-        )
+        problem = "Microsoft's names know no segmentation decoder"
+        raise Alos2TutError(problem, where=source, remedy="Use the layout 'authors'.")
     network = load_encoder(source) if kind == "encoder" else load_segmenter(source)
     _check_exportable(network, source)
     tensors = published_tensors(network)

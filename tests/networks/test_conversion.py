@@ -425,7 +425,7 @@ def test_what_is_assumed_is_said_and_can_be_given(tmp_path, out):
         "signal": {"quantity": "gamma0", "polarizations": ("HV",), "spacing_m": (25.0, 25.0)},
         "simulated": True,
     }
-    assert convert_checkpoint(path, out, **given).assumed == ()
+    assert convert_checkpoint(path, out, **given).assumed == []
     header = read_header(out)
     assert (header["simulated"], header["attribution"]) == (True, "simulated")
     assert header["signal"] == {"quantity": "gamma0", "polarizations": ["HV"], "spacing_m": [25.0, 25.0]}
