@@ -43,8 +43,7 @@ def draw_masks(
             where="mask_ratio",
             remedy="Lower it, or make the units smaller.",
         )
-    order = torch.rand(n, rows * cols, generator=generator).argsort(dim=1)
-    hidden = order[:, :count]
+    hidden = torch.rand(n, rows * cols, generator=generator).argsort(dim=1)[:, :count]
     units = torch.zeros(n, rows * cols, dtype=torch.bool).scatter_(1, hidden, True).view(n, rows, cols)
     tokens = unit_px // patch_size
     return units.repeat_interleave(tokens, dim=1).repeat_interleave(tokens, dim=2)

@@ -7,9 +7,8 @@ each pixel's error by how dark it is (arXiv 2503.01181, 2603.15119; see :mod:`al
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,26 +20,19 @@ from .config import WEIGHT_PERCENTILES, PretrainConfig
 from .masks import draw_masks, token_to_pixel_mask
 from .weighting import Weighting, sar_weights
 
-#: errors by pixel, by name
-PIXEL_ERRORS: dict[str, Callable[..., Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
-
 #: numerator and denominator of a loss, to be summed over processes before dividing
 Parts = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Loss:
-    """How a guess is judged, pixel by pixel.
+    """How a guess is judged, pixel by pixel."""
 
-    Attributes:
-        kind: the error of a pixel.
-        normaliser: divide by the ``count`` of pixels and channels, so that weights of 1 change nothing, or by the sum
-            of their ``weights``.
-        weighting, scale, percentiles: see :func:`.sar_weights`; ``none`` weighs all alike.
-    """
-
+    #: the error of a pixel
     kind: Literal["l1", "mse", "huber"] = "l1"
+    #: divide by the count of pixels and channels, so that weights of 1 change nothing, or by the sum of their weights
     normaliser: Literal["count", "weights"] = "count"
+    #: this and the next two: see :func:`.sar_weights`; ``none`` weighs all alike
     weighting: Weighting | Literal["none"] = "sar"
     scale: float = 1.0
     percentiles: tuple[float, float] = WEIGHT_PERCENTILES
@@ -65,7 +57,8 @@ class Loss:
             weights: of that shape; None weighs all alike.
         """
         # half precision ends here
-        error = PIXEL_ERRORS[self.kind](prediction.to(target.dtype), target, reduction="none")
+        by_pixel: Any = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}[self.kind]
+        error = by_pixel(prediction.to(target.dtype), target, reduction="none")
         weighted = error if weights is None else error * weights
         if self.normaliser == "weights" and weights is not None:
             amount = torch.where(counted, weights, 0.0).sum()
@@ -76,15 +69,9 @@ class Loss:
 
 
 class Objective(nn.Module):
-    """An encoder with the head that reconstructs, and the loss that compares; subclasses say how.
+    """An encoder with the head that reconstructs, and the loss that compares; subclasses say how."""
 
-    Args:
-        encoder: what is to be trained.
-
-    Attributes:
-        decoder: the head, whose weights are kept beside the encoder's.
-    """
-
+    #: the head, whose weights are kept beside the encoder's
     decoder: nn.Module
 
     def __init__(self, encoder: Encoder) -> None:
@@ -129,11 +116,7 @@ class Objective(nn.Module):
 
 
 class SimMIM(Objective):
-    """SimMIM: a linear head on the encoder predicts pixels; a 1×1 convolution, then pixel shuffle.
-
-    Args:
-        encoder: its stride is the factor of the shuffle.
-    """
+    """SimMIM: a linear head on the encoder predicts pixels: a 1×1 convolution, then a pixel shuffle by its stride."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)

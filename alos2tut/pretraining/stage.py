@@ -19,7 +19,6 @@ from ..core.artifacts import make_folder, read_json
 from ..core.config import from_dict
 from ..core.errors import Alos2TutError
 from ..dataset.encoding import Statistics
-from ..dataset.store import PatchDataset
 from ..networks.distributed import rank_and_world, ratios_over_processes, wait_for_all
 from ..networks.encoders import Encoder
 from ..networks.weights import load_encoder, load_weights, save_encoder, save_weights
@@ -102,8 +101,7 @@ def pretrain(config: PretrainConfig) -> Path:
     if run.is_complete():
         return folder
     check_processes(config)
-    network = _network(config, run.encoder)
-    steps = _number_of_steps(config, run.dataset)
+    network, steps = _prepared(run)
     make_folder(folder)
     history = History(folder / "metrics.csv", every=max(1, steps // 2000), reported=Pretraining.reported)
     snapshots = Snapshots(run.dataset.split("val"), config, steps)
@@ -114,23 +112,18 @@ def pretrain(config: PretrainConfig) -> Path:
     return folder
 
 
-def _number_of_steps(config: PretrainConfig, dataset: PatchDataset) -> int:
-    n = len(dataset.split("pretrain"))
-    if n < 1:
-        raise Alos2TutError(
-            "the list of patches is empty", where=dataset.path / "pretrain.csv", remedy="Build it of more ground."
-        )
-    return number_of_steps(config, n)
-
-
-def _network(config: PretrainConfig, encoder: Encoder) -> Objective:
+def _prepared(run: Run[PretrainConfig]) -> tuple[Objective, int]:
+    """The network to train and its optimiser steps; what does not fit is refused before anything is written."""
+    config, patches = run.config, len(run.dataset.split("pretrain"))
     with torch.random.fork_rng(devices=[]):
         # the head's own seed: it starts equal whatever the encoder starts from
         torch.manual_seed(derived_seed(config.seed, "init", 1))
-        network = build_objective(config, encoder)
-    # units or batches that do not fit: say so before anything is written
+        network = build_objective(config, run.encoder)
     network.draw_masks(config.batch_size, config.mask_unit_px, config.mask_ratio, torch.Generator())
-    return network.train()
+    if patches < 1:
+        where = run.dataset.path / "pretrain.csv"
+        raise Alos2TutError("the list of patches is empty", where=where, remedy="Build it of more ground.")
+    return network.train(), number_of_steps(config, patches)
 
 
 def _write_results(run: Run[PretrainConfig], network: Objective, history: History, snapshots: Snapshots) -> None:
@@ -148,13 +141,9 @@ def _write_results(run: Run[PretrainConfig], network: Objective, history: Histor
     decoder = {"objective": objective, "provenance": run.provenance}
     save_weights(folder / "decoder.safetensors", network.decoder, f"{objective['name']}-decoder", decoder)
     snapshots.save(folder / "reconstructions.npz", network)
-    content = {
-        "objective": objective,
-        "final_loss": history.last("loss"),
-        "final_mae_db": history.last("mae_db"),
-    }
+    final = {"final_loss": history.last("loss"), "final_mae_db": history.last("mae_db")}
     files = ("encoder.safetensors", "decoder.safetensors", "reconstructions.npz", "metrics.csv")
-    run.finish(network, content, files)
+    run.finish(network, {"objective": objective, **final}, files)
 
 
 def objective_of(config: PretrainConfig) -> dict[str, Any]:
@@ -235,8 +224,7 @@ def plan_pretraining(config: PretrainConfig) -> PretrainPlan:
     """
     run = Run.of("pretrain", config)
     check_processes(config)
-    network = _network(config, run.encoder)
-    steps = _number_of_steps(config, run.dataset)
+    network, steps = _prepared(run)
     return PretrainPlan(
         folder=run.folder,
         state=_state_of(run.folder, steps),

@@ -20,18 +20,14 @@ def dice_focal_sums(
     the images that have a label. Focal: −α·(1 − p)^γ·log p of the true class, averaged over labelled pixels, with
     α = class weight × ``alpha_scale``.
     """
-    logits = logits.to(torch.float32)
-    labelled = labels != IGNORE
-    index = torch.where(labelled, labels, 0).to(torch.int64)
-    log_p = F.log_softmax(logits, dim=1)
-    log_p_true = log_p.gather(1, index.unsqueeze(1)).squeeze(1)
+    labelled, index, log_p, log_p_true = _log_probabilities(logits, labels)
     p_true = log_p_true.exp()
-    alpha = class_weights.to(logits)[index] * config.alpha_scale
+    alpha = class_weights.to(log_p)[index] * config.alpha_scale
     focal = -alpha * (1 - p_true).clamp(min=0) ** config.focal_gamma * log_p_true
 
     def by_class(pixels: Tensor) -> Tensor:
         """Sums (B, classes) of pixels (B, H, W) by their label."""
-        zeros = torch.zeros(logits.shape[:2], device=logits.device)
+        zeros = torch.zeros(log_p.shape[:2], device=log_p.device)
         return zeros.scatter_add(1, index.flatten(1), torch.where(labelled, pixels, 0.0).flatten(1))
 
     reference = by_class(torch.ones_like(p_true))
@@ -47,11 +43,17 @@ def dice_focal_sums(
 
 def cross_entropy_sums(logits: Tensor, labels: Tensor, class_weights: Tensor) -> tuple[Tensor, Tensor]:
     """Numerator and denominator of the cross-entropy: −w·log p of the true class over labelled pixels; Σ w."""
+    labelled, index, _, log_p_true = _log_probabilities(logits, labels)
+    weight = torch.where(labelled, class_weights.to(log_p_true)[index], 0.0)
+    return -(weight * log_p_true).sum(), weight.sum()
+
+
+def _log_probabilities(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where there are labels, their classes (elsewhere 0), and in float32 log p of all classes and of the true one."""
     labelled = labels != IGNORE
     index = torch.where(labelled, labels, 0).to(torch.int64)
-    log_p = F.log_softmax(logits.to(torch.float32), dim=1).gather(1, index.unsqueeze(1)).squeeze(1)
-    weight = torch.where(labelled, class_weights.to(log_p)[index], 0.0)
-    return -(weight * log_p).sum(), weight.sum()
+    log_p = F.log_softmax(logits.to(torch.float32), dim=1)
+    return labelled, index, log_p, log_p.gather(1, index.unsqueeze(1)).squeeze(1)
 
 
 def segmentation_losses(

@@ -57,16 +57,13 @@ class Validation(StepCallback):
     Args:
         split: the validation list.
         history: gets the scores as ``val_miou``.
-        every: optimiser steps between validations.
-        batch_size: patches per forward pass, of each process.
-        patience: validations in a row without better weights that end the training; None: none do.
+        config: ``validate_every`` steps there is a validation; ``patience`` of them in a row without better weights
+            end the training.
     """
 
-    def __init__(
-        self, split: Split, history: History, every: int, batch_size: int, patience: int | None = None
-    ) -> None:
-        self.split, self.history, self.every, self.batch_size = split, history, every, batch_size
-        self.patience = patience
+    def __init__(self, split: Split, history: History, config: FinetuneConfig) -> None:
+        self.split, self.history, self.every, self.patience = split, history, config.validate_every, config.patience
+        self.batch_size = -(-config.batch_size // rank_and_world()[1])
         self.best: dict[str, Any] = {"step": 0, "miou": -1.0, "weights": {}, "confusion": []}
 
     def on_step(self, trainer: Any, module: Training, step: int) -> None:
@@ -126,18 +123,12 @@ def finetune(config: FinetuneConfig) -> Path:
     steps = number_of_steps(config, len(chosen))
     make_folder(folder)
     history = History(folder / "metrics.csv", every=max(1, steps // 2000), extra=("val_miou",))
-    rank, world = rank_and_world()
-    batch_size = -(-config.batch_size // world)
-    validation = Validation(validation_split, history, config.validate_every, batch_size, config.patience)
+    validation = Validation(validation_split, history, config)
     training = _Finetuning(network, config, torch.from_numpy(weights), steps, chosen)
     fit(training, folder, "finetune", callbacks=(validation, history))
-    if rank == 0:
-        facts = {
-            "patches": len(chosen),
-            "class_weights": [round(float(weight), 8) for weight in weights],
-            "last_step": int(history.last("step")),
-            "final_loss": history.last("loss"),
-        }
+    if rank_and_world()[0] == 0:
+        facts = {"patches": len(chosen), "class_weights": [round(float(weight), 8) for weight in weights]}
+        facts |= {"last_step": int(history.last("step")), "final_loss": history.last("loss")}
         _write_results(run, network, validation.best, facts)
     wait_for_all()
     return folder
@@ -195,15 +186,8 @@ def _initial_segmenter(config: FinetuneConfig, dataset: PatchDataset, encoder: E
     with torch.random.fork_rng(devices=[]):
         # the decoder's own seed: it starts equal whether the encoder is pretrained or random
         torch.manual_seed(derived_seed(config.seed, "init", 1))
-        network = Segmenter(
-            encoder,
-            dataset.legend,
-            encoder.statistics,
-            dataset.signal,
-            decoder=config.decoder,
-            width=config.decoder_width,
-            dropout=config.dropout,
-        )
+        decoder: dict[str, Any] = {"decoder": config.decoder, "width": config.decoder_width, "dropout": config.dropout}
+        network = Segmenter(encoder, dataset.legend, encoder.statistics, dataset.signal, **decoder)
     if config.mode != "full":
         network.freeze()
     return network.train()

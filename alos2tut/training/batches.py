@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ..core.errors import Alos2TutError
 from ..dataset.store import Split, batch_indices, open_dataset
 
 #: One sample of the endless stream: micro-batch, position in it, index in the list.
@@ -69,8 +68,8 @@ class EndlessBatches(Sampler[list[Sample]]):
     """The micro-batches of one process, without end.
 
     Args:
-        n: samples in the list.
-        batch_size: samples per micro-batch, over all processes.
+        n: samples in the list, one at least.
+        batch_size: samples per micro-batch, over all processes: for each of them one at least, or a pair.
         seed: decides the order.
         first: gives the number of the micro-batch to start at, asked when iteration starts (only then does a resumed
             run know it).
@@ -88,10 +87,6 @@ class EndlessBatches(Sampler[list[Sample]]):
         world: int = 1,
         paired: bool = False,
     ) -> None:
-        if n < 1:
-            raise Alos2TutError("the list of patches to train on is empty", remedy="Build the dataset of more ground.")
-        if ((batch_size + 1) // 2 if paired else batch_size) < world:
-            raise Alos2TutError(f"a batch of {batch_size} cannot be shared by {world} processes", where="batch_size")
         self.n, self.batch_size, self.seed, self.first = n, batch_size, seed, first
         if paired:
             half = np.array_split(np.arange((batch_size + 1) // 2), world)[rank]

@@ -10,7 +10,7 @@ import threading
 import time
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning.pytorch as lightning
 import torch
@@ -129,8 +129,9 @@ class Checkpoints(StepCallback):
     def __init__(self, stage: Path, every: int, minutes: float | None = None) -> None:
         self.stage, self.folder, self.every, self.minutes = stage, stage / "checkpoints", every, minutes
         self._deadline = math.inf
-        self._current = _Step(0, [], [], [], torch.zeros(()))
-        self._unseen: list[_Step] = []
+        #: what the micro-batches of this step gave; and of steps not looked at: number, the same, norm of the gradient
+        self._outputs: list[dict[str, Any]] = []
+        self._unseen: list[tuple[int, list[dict[str, Any]], Tensor]] = []
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Listen to signals (Lightning puts back what was there before) and start the clock."""
@@ -146,49 +147,54 @@ class Checkpoints(StepCallback):
         """Keep what is to be looked at."""
         if time.monotonic() > self._deadline:
             module.stop_reason = f"stop_after_minutes={self.minutes:g}"
-        self._current.micro_batches.append(int(outputs["micro_batch"]))
-        self._current.losses.append(outputs["reported"]["loss"])
-        self._current.stops.append(outputs["stop"])
+        self._outputs.append(outputs)
 
     def on_step(self, trainer: lightning.Trainer, module: Training, step: int) -> None:
         """Look; then write a checkpoint if one is due, or stop."""
         # with float16 a gradient may overflow, which its scaler mends by leaving out the step
         norm = torch.zeros(()) if trainer.precision == "16-mixed" else module.grad_norm
-        self._unseen.append(self._current._replace(number=step, grad_norm=norm))
-        self._current = _Step(0, [], [], [], torch.zeros(()))
+        self._unseen.append((step, self._outputs, norm))
+        self._outputs = []
         due = step % self.every == 0
         # one that just found its end early is not to go on from here, and gets no checkpoint either
         ends = step == module.steps or trainer.should_stop
         if module.device.type == "cpu" or due or step % _STEPS_BETWEEN_LOOKS == 0 or ends:
             # alone, there is nobody to agree with
             asked_to_stop = self._look(module) or (trainer.world_size == 1 and module.stop_reason is not None)
-            if not ends and (due or asked_to_stop):
-                self._save(trainer, step)
-                if asked_to_stop:
-                    self._stop(trainer, module, step)
+            if ends or not (due or asked_to_stop):
+                return
+            self._save(trainer, step)
+            if asked_to_stop:
+                reason = module.stop_reason or "another process was told to stop"
+                if trainer.is_global_zero:
+                    write_json(self.stage / STOPPED, {"step": step, "steps": module.steps, "reason": reason})
+                wait_for_all()  # torchrun ends everybody when the first one leaves
+                raise Stopped(
+                    f"{self.stage}: stopped after step {step} of {module.steps} ({reason}); run again to go on"
+                )
 
     def _look(self, module: Training) -> bool:
         """Whether somebody asked to stop; raises if a loss or a gradient is no number."""
         unseen, self._unseen = self._unseen, []
-        for step in unseen:
-            for name, values in {"loss": step.losses, "gradient": [step.grad_norm]}.items():
-                for value in map(float, values):
-                    if not math.isfinite(value):
-                        self._fail(module, name, value, step)
-        return any(float(stop) > 0 for step in unseen for stop in step.stops)
+        for step, outputs, norm in unseen:
+            found = [("loss", output["reported"]["loss"]) for output in outputs] + [("gradient", norm)]
+            for name, value in found:
+                if not math.isfinite(float(value)):
+                    self._fail(module, name, float(value), step, [int(output["micro_batch"]) for output in outputs])
+        return any(float(output["stop"]) > 0 for _, outputs, _ in unseen for output in outputs)
 
-    def _fail(self, module: Training, name: str, value: float, step: _Step) -> None:
+    def _fail(self, module: Training, name: str, value: float, step: int, micro_batches: list[int]) -> None:
         rows, config = module.rows, module.config
-        batches = (rows.places(batch_indices(len(rows), config.batch_size, config.seed, m)) for m in step.micro_batches)
+        batches = (rows.places(batch_indices(len(rows), config.batch_size, config.seed, m)) for m in micro_batches)
         patches = [rows.split.table[int(i)].get("FileName", f"row {i}") for batch in batches for i in batch]
         kept = checkpoints_in(self.folder)
         checkpoint = kept[-1].name if kept else "none"
-        facts = {"step": step.number, name: repr(value), "patches": patches, "last_checkpoint": checkpoint}
+        facts = {"step": step, name: repr(value), "patches": patches, "last_checkpoint": checkpoint}
         if rank_and_world()[0] == 0:
             write_json(self.stage / "failed.json", facts)
         more = f" and {len(patches) - _NAMED_PATCHES} more" if len(patches) > _NAMED_PATCHES else ""
         raise Alos2TutError(
-            f"the {name} became {value} at step {step.number}, of the patches {', '.join(patches[:_NAMED_PATCHES])}"
+            f"the {name} became {value} at step {step}, of the patches {', '.join(patches[:_NAMED_PATCHES])}"
             f"{more} (all are in failed.json); the last good checkpoint: {checkpoint}",
             where=self.stage,
             remedy="Lower the learning rate, or look at these patches; running again goes on from that checkpoint.",
@@ -205,23 +211,6 @@ class Checkpoints(StepCallback):
             trainer.save_checkpoint(temporary)
         for old in checkpoints_in(self.folder)[:-_KEPT_CHECKPOINTS]:
             old.unlink()
-
-    def _stop(self, trainer: lightning.Trainer, module: Training, step: int) -> None:
-        reason = module.stop_reason or "another process was told to stop"
-        if trainer.is_global_zero:
-            write_json(self.stage / STOPPED, {"step": step, "steps": module.steps, "reason": reason})
-        wait_for_all()  # torchrun ends everybody when the first one leaves
-        raise Stopped(f"{self.stage}: stopped after step {step} of {module.steps} ({reason}); run again to go on")
-
-
-class _Step(NamedTuple):
-    """What is to be looked at of one optimiser step."""
-
-    number: int
-    micro_batches: list[int]
-    losses: list[Tensor]
-    stops: list[Tensor]
-    grad_norm: Tensor
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

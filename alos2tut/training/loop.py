@@ -1,4 +1,4 @@
-"""What both trainings share: the stream of batches, randomness, the learning rate, resuming, progress.
+"""The loop that both trainings run in.
 
 Everything random in a training step is a function of the seed, the micro-batch's number and the sample's place in it,
 drawn for the whole batch and sliced by process. So a run that was killed anywhere continues to the same bits (on a
@@ -10,7 +10,6 @@ micro-batches make one optimiser *step*.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import signal
@@ -46,8 +45,7 @@ def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightni
         callbacks: what else happens at each step, in this order, before a checkpoint is written.
 
     Raises:
-        Alos2TutError: a loss or gradient that is no number; a checkpoint of another network; processes or devices that
-            are not there.
+        Alos2TutError: a loss or gradient that is no number; a checkpoint of another network.
         Stopped: it was told to stop before the last step, and wrote a checkpoint.
         KeyboardInterrupt: the user stopped it; running again continues.
     """
@@ -72,7 +70,7 @@ def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightni
                 Checkpoints(stage, config.checkpoint_every, config.stop_after_minutes),
                 Progress(label, training.steps),
             ],
-            logger=_tensorboard(stage),
+            logger=TensorBoardLogger(stage, name="", version="tensorboard"),
             limit_val_batches=0,
             use_distributed_sampler=False,
             enable_checkpointing=False,
@@ -126,7 +124,6 @@ def _local_processes() -> int:
 
 def _processes(config: TrainingConfig) -> dict[str, Any]:
     """Lightning's words for the processes that ``torchrun`` started, or for this one."""
-    check_processes(config)
     _, world = rank_and_world()
     local = _local_processes()
     words: dict[str, Any] = {"accelerator": _accelerator(config), "devices": local, "num_nodes": world // local}
@@ -156,12 +153,6 @@ def _check_checkpoint(path: Path, training: Training) -> None:
             where=path,
             remedy="Remove the folder of checkpoints to start anew.",
         )
-
-
-def _tensorboard(stage: Path) -> TensorBoardLogger | bool:
-    if importlib.util.find_spec("tensorboard") is None:
-        return False
-    return TensorBoardLogger(stage, name="", version="tensorboard")
 
 
 @contextmanager

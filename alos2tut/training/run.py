@@ -27,22 +27,16 @@ Config = TypeVar("Config", bound=TrainingConfig)
 
 @dataclass(frozen=True)
 class Run(Generic[Config]):
-    """A training that is settled and not yet begun.
-
-    Attributes:
-        stage: the stage's word.
-        config: the settings as they were given.
-        dataset: what to train on.
-        encoder: what to start from, with the statistics that its input is standardised by.
-        settings: the part of the settings that decides the result; its architecture is the encoder's.
-        made_from: fingerprints of the inputs, by role.
-    """
+    """A training that is settled and not yet begun."""
 
     stage: str
     config: Config
     dataset: PatchDataset
+    #: what to start from, with the statistics that its input is standardised by
     encoder: Encoder
+    #: what decides the result; its architecture is the encoder's
     settings: dict[str, Any]
+    #: fingerprints of the inputs, by role
     made_from: dict[str, str]
 
     @classmethod
@@ -79,9 +73,8 @@ class Run(Generic[Config]):
             return False
         missing = [name for name in read_json(folder / "run.json").get("files", {}) if not (folder / name).is_file()]
         if missing:
-            raise Alos2TutError(
-                f"lacks {', '.join(missing)}", where=folder, remedy="Remove the folder to make it anew."
-            )
+            problem = f"lacks {', '.join(missing)}"
+            raise Alos2TutError(problem, where=folder, remedy="Remove the folder to make it anew.")
         if rank_and_world()[0] == 0:
             print(f"reusing {folder}", flush=True)
         return True

@@ -71,13 +71,6 @@ def test_first_is_asked_when_iteration_starts():
     assert next(iter(sampler))[0][0] == 7
 
 
-def test_impossible_batches():
-    with pytest.raises(Alos2TutError, match="empty"):
-        EndlessBatches(0, 4, 0, lambda: 0)
-    with pytest.raises(Alos2TutError, match="cannot be shared by 3"):
-        EndlessBatches(10, 2, 0, lambda: 0, rank=0, world=3)
-
-
 def test_rows_are_gathered_and_not_pickled(packed_dataset):
     rows = PatchRows(packed_dataset, "train")
     batch = rows.__getitems__([(7, 0, 3), (7, 1, 0)])
