@@ -1,8 +1,4 @@
-"""Backscatter of the simulated scene: the mean σ0 of a surface at its angles, gamma texture, and one-look speckle.
-
-Random fields are cut from fields that cover the plane, drawn tile by tile of the pixel grid from counters, so no pixel
-depends on how the work was cut.
-"""
+"""Backscatter of the simulated scene: the mean σ0 of a surface at its angles, gamma texture, and one-look speckle."""
 
 from __future__ import annotations
 
@@ -39,13 +35,7 @@ FloatArray: TypeAlias = NDArray[np.floating[Any]]
 def mean_db(ground: Ground, incidence_rad: Floats, priors: Priors) -> Floats:
     """Mean σ0 in dB of a surface at its place: level of its parcel, incidence, slope, rows and walls.
 
-    Args:
-        ground: what lies there.
-        incidence_rad: incidence angle on level ground, in the shape of the ground's fields.
-        priors: the table.
-
-    Returns:
-        dB, in the shape of the ground's fields.
+    Incidence is that on level ground; all arrays have the shape of the ground's fields.
     """
     surface = ground.surface
     db = priors.sigma0_db[surface] + priors.parcel_db[surface] * ground.level - _parcel_bias_db(priors)[surface]
@@ -133,7 +123,10 @@ def from_db(db: Any) -> Any:
 
 
 class Noise:
-    """Random fields of a block of pixels, cut from fields that cover the plane."""
+    """Random fields of a block of pixels, cut from fields that cover the plane: no pixel depends on the block.
+
+    They are drawn tile by tile of the pixel grid, from counters.
+    """
 
     def __init__(self, seed: int, rows: slice, cols: slice):
         self._seed, self._rows, self._cols = seed, rows, cols
@@ -160,7 +153,8 @@ class Noise:
             # a filter of width s leaves a correlation of exp(−(d/2s)²)
             sigma = float(length) / 2 / SPACING_M
             normal = self._core(ndimage.gaussian_filter(white, sigma)) / _gaussian_gain(sigma)
-            level = np.where(length_m == length, _quantised(normal), level)
+            step = np.rint((np.clip(normal, -_LARGEST, _LARGEST) + np.float32(_LARGEST)) * _STEPS_PER_UNIT)
+            level = np.where(length_m == length, step.astype(np.uint16), level)
         return _texture_table(priors.texture_order.tobytes())[surface, level]
 
     def _core(self, padded: Floats) -> Floats:
@@ -195,13 +189,9 @@ def _gaussian_gain(sigma: float) -> np.float32:
     return np.float32(np.sum(ndimage.gaussian_filter1d(impulse, sigma) ** 2))
 
 
+#: steps of standard normal numbers, and the largest of these
 _LEVELS, _LARGEST = 4096, 5.5
-
-
-def _quantised(normal: Floats) -> NDArray[np.uint16]:
-    """Standard normal numbers as steps of the texture's table."""
-    step = np.float32((_LEVELS - 1) / (2 * _LARGEST))
-    return np.asarray(np.rint((np.clip(normal, -_LARGEST, _LARGEST) + np.float32(_LARGEST)) * step), dtype=np.uint16)
+_STEPS_PER_UNIT = np.float32((_LEVELS - 1) / (2 * _LARGEST))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Writing CEOS products in JAXA's form, strip by strip: simulated scenes, and files that other readers can be tried on.
+"""Writing CEOS products in JAXA's form, strip by strip.
 
 The layout is that of :mod:`alos2tut.products.ceos_layout`, and ``ceos_records.yaml`` for what only is written.
 """
@@ -29,8 +29,7 @@ _WAVELENGTH_M = 0.2424525
 _LIGHT_M_S = 299_792_458
 #: in azimuth, and on the ground in range
 _RESOLUTION_M = 3.0
-_STATES, _STATE_INTERVAL_S = 28, 60.0
-_ATTITUDE_POINTS = 22
+_STATES, _STATE_INTERVAL_S, _ATTITUDE_POINTS = 28, 60.0, 22
 #: how VOL calls the kinds of files, and their code
 _FILE_KINDS = {
     "LED": ("SARLEADER FILE", "SARL"),
@@ -45,10 +44,9 @@ def write_ceos_product(
 ) -> list[Path]:
     """Write VOL, LED, IMG, TRL and ``summary.txt`` of a product.
 
-    VOL and ``summary.txt`` list all images that are there by then; the leader is that of the last call.
-
     Args:
-        folder: made where it is missing; files of the same name are replaced.
+        folder: made where it is missing; files of the same name are replaced. VOL and ``summary.txt`` list all images
+            of the product that are there by then.
         description: what the product says about itself.
         images: by polarisation, its pixels (uint16) in strips of whole lines from the top, written as they come.
 
@@ -67,7 +65,7 @@ def write_ceos_product(
     paths = {kind: folder / f"{kind}-{description.identity}" for kind in ("VOL", "LED", "TRL")}
     leader = _leader(description, len(images))
     paths["LED"].write_bytes(b"".join(leader))
-    paths["TRL"].write_bytes(_trailer(description))
+    paths["TRL"].write_bytes(_descriptor(description, "TRL", {"images": 0}))
     paths["VOL"].write_bytes(_volume(description, leader, written))
     ordered = [paths["VOL"], paths["LED"], *written, paths["TRL"]]
     summary = folder / "summary.txt"
@@ -239,7 +237,12 @@ def _leader(description: ProductDescription, channels: int) -> list[bytes]:
         "platform": lambda: _platform(description),
         "attitude": lambda: _attitude(description),
         "radiometric": lambda: {"calibration_factor_db": CALIBRATION_FACTOR_DB},
-        "quality": lambda: _quality(description, channels),
+        "quality": lambda: {
+            "channels": channels,
+            "noise_db": -30.0,
+            "slant_range_resolution_m": _slant_resolution_m(description),
+            "azimuth_resolution_m": _RESOLUTION_M,
+        },
         "facility_5": lambda: _facility_5(description),
     }
     records: list[bytes] = []
@@ -379,15 +382,6 @@ def _attitude(description: ProductDescription) -> dict[str, Any]:
     return {"points": _ATTITUDE_POINTS, "angles": "".join(points)}
 
 
-def _quality(description: ProductDescription, channels: int) -> dict[str, Any]:
-    return {
-        "channels": channels,
-        "noise_db": -30.0,
-        "slant_range_resolution_m": _slant_resolution_m(description),
-        "azimuth_resolution_m": _RESOLUTION_M,
-    }
-
-
 def _slant_resolution_m(description: ProductDescription) -> float:
     return _RESOLUTION_M * math.sin(math.radians(description.incidence_deg))
 
@@ -426,17 +420,12 @@ def _quartic(u: Floats, v: Floats, values: Floats) -> tuple[float, ...]:
     return tuple(c / (scales[0] ** i * scales[1] ** j) for c, (i, j) in zip(solution.tolist(), powers, strict=True))
 
 
-def _trailer(description: ProductDescription) -> bytes:
-    """A trailer without a quick-look."""
-    return _descriptor(description, "TRL", {"images": 0})
-
-
 def _volume(description: ProductDescription, leader: list[bytes], images: list[Path]) -> bytes:
     software, facility = description.maker
     processed = description.processed or description.center_time
     files = [(1, "LED", len(leader), max(map(len, leader)))]
     for path in images:
-        fields = ceos.read_image_descriptor(_source(path))
+        fields = _read_descriptor(path)
         files.append((2, "IMG", fields["lines"] + 1, max(fields["record_bytes"], ceos_layout.DESCRIPTOR_BYTES)))
     files.append((3, "TRL", 1, ceos_layout.DESCRIPTOR_BYTES))
     volume = {
@@ -478,8 +467,8 @@ def _process_text(description: ProductDescription) -> str:
     return f"PROCESS:{maker}  {processed:%Y%m%d %H%M%S}"
 
 
-def _source(path: Path) -> FileSource:
-    return FileSource(path.name, path, path.stat().st_size)
+def _read_descriptor(path: Path) -> dict[str, Any]:
+    return ceos.read_image_descriptor(FileSource(path.name, path, path.stat().st_size))
 
 
 def _summary_text(description: ProductDescription, files: list[Path], images: list[Path]) -> str:
@@ -516,10 +505,8 @@ def _summary_text(description: ProductDescription, files: list[Path], images: li
     entries |= {f"Pdi_L{level}ProductFileName{i:02d}": path.name for i, path in enumerate(files, start=1)}
     entries["Pdi_BitPixel"] = 16
     # scans differ in size, polarisations do not
-    shapes = {
-        path.name.partition(description.identity)[2]: ceos.read_image_descriptor(_source(path)) for path in images
-    }
-    for i, fields in enumerate(shapes.values()):
+    scans = {path.name.partition(description.identity)[2]: _read_descriptor(path) for path in images}
+    for i, fields in enumerate(scans.values()):
         entries |= {f"Pdi_NoOfPixels_{i}": fields["pixels"], f"Pdi_NoOfLines_{i}": fields["lines"]}
     entries |= {"Pdi_ProductFormat": "CEOS", "Lbi_Satellite": "ALOS2", "Lbi_Sensor": "SAR"}
     entries["Lbi_ProcessLevel"] = description.level

@@ -1,12 +1,9 @@
 """The ground of the simulated scene: a plausible piece of Japanese coast, as a function of ground position.
 
-Geography comes first, on a grid: a fractal relief that falls to the sea, valleys and rivers where water would run,
-reservoirs behind dams, smooth fields that say where towns, paddies or forests prefer to be. Detail is laid over it
-point by point: parcels, streets, houses, stands and panels are cells of rotated lattices, and what a cell holds is a
-hash of its number. Nothing depends on the order or the size of the pieces in which the ground is asked for.
-
-Sizes, shares and chances are in ``surfaces.yaml``, marked with their sources. The rest of the recipe (how fields and
-lattices combine) is this project's own and an assumption throughout.
+Over the terrain, smooth fields say where towns, paddies or forests prefer to be. Parcels, streets, houses, stands and
+panels are cells of rotated lattices, and what a cell holds is a hash of its number: nothing depends on the order or the
+size of the pieces in which the ground is asked for. Sizes, shares and chances are in ``surfaces.yaml`` with their
+sources; how fields and lattices combine is this project's own and an assumption throughout.
 """
 
 from __future__ import annotations
@@ -68,19 +65,9 @@ class Ground:
         self.level[where] = other.level
         self.direction_rad[where] = other.direction_rad
 
-    def reshaped(self, shape: tuple[int, ...]) -> Ground:
-        """The same points in another shape."""
-        return Ground(*(getattr(self, field.name).reshape(shape) for field in fields(self)))
-
 
 class LandCover:
-    """Surfaces as a function of ground position, from a seed and the size of the scene.
-
-    Args:
-        seed: equal seeds and sizes give equal ground.
-        height_m: from south to north.
-        width_m: from west to east.
-    """
+    """Surfaces as a function of ground position, from a seed and the scene's height and width in metres."""
 
     def __init__(self, seed: int, height_m: float, width_m: float):
         self._seed = seed
@@ -107,7 +94,7 @@ class LandCover:
             here = self._chunk(x[part], y[part])
             for field in fields(Ground):
                 getattr(ground, field.name)[part] = getattr(here, field.name)
-        return ground.reshaped(np.shape(x_m))
+        return Ground(*(getattr(ground, field.name).reshape(np.shape(x_m)) for field in fields(Ground)))
 
     # --- shares
 
@@ -144,13 +131,12 @@ class LandCover:
         sea = terrain["shore_m"] < 0
         inland = ~sea & ((terrain["river_m"] < 0) | (terrain["reservoir_m"] > 0))
         upland = terrain["upland"] - self._cut("upland")
-        for zone, fill in (((upland < 0), self._lowland), ((upland >= 0), self._hills)):
+        for zone, fill in ((upland < 0, self._lowland), (upland >= 0, self._hills)):
             here = np.flatnonzero(zone & ~sea & ~inland)
             if here.size:
                 nearby = {name: values[here] for name, values in terrain.items()} | {"above_foot": upland[here]}
                 ground.put(here, fill(x[here], y[here], nearby))
-        for water, name in ((sea, "sea"), (inland, "inland water")):
-            ground.surface[water] = _number(name)
+        ground.surface[sea], ground.surface[inland] = _number("sea"), _number("inland water")
         # water lies flat, whatever is below it
         ground.rise_east[:] = np.where(sea | inland, 0, terrain["rise_east"])
         ground.rise_north[:] = np.where(sea | inland, 0, terrain["rise_north"])
@@ -254,7 +240,11 @@ class LandCover:
         foot = smooth["bamboo"] - _preference("bamboo_climbs") * terrain["above_foot"]
         _cover(ground, foot > self._cut("bamboo"), "bamboo", mottle)
         self._clear(ground, district, smooth)
-        _cover(ground, self._slides(terrain, smooth), "bare", mottle)
+        # slopes come down where they are steep rather than elsewhere
+        gain, steepest = _preference("slide_steep")
+        steep = np.minimum(np.hypot(terrain["rise_east"], terrain["rise_north"]), steepest)
+        slides = smooth["slide"] + gain * steep > self._cut("slide") + _preference("slide_rare")
+        _cover(ground, slides, "bare", mottle)
         self._solar_farms(ground, district)
         return ground
 
@@ -266,12 +256,6 @@ class LandCover:
         fairway = (np.mod(bend, distance) < width) & (np.mod(district.v, length) > trees)
         golf = smooth["golf"] >= _preference("golf")
         _cover(ground, clearing & (fairway | ~golf), "grassland", smooth["mottle"])
-
-    def _slides(self, terrain: Mapping[str, Floats], smooth: Mapping[str, Floats]) -> Mask:
-        """Where slopes came down: steep ones rather than others."""
-        gain, steepest = _preference("slide_steep")
-        steep = np.minimum(np.hypot(terrain["rise_east"], terrain["rise_north"]), steepest)
-        return np.asarray(smooth["slide"] + gain * steep > self._cut("slide") + _preference("slide_rare"))
 
 
 def _number(name: str) -> np.uint8:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.artifacts import read_yaml
-from ..core.errors import Alos2TutError
 
 Floats: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -94,19 +93,9 @@ class Priors:
         return self.names.index(name)
 
 
-def load_priors(season: str = "autumn") -> Priors:
-    """The simulator's assumptions, from ``surfaces.yaml``.
-
-    Raises:
-        Alos2TutError: an unknown season.
-    """
-    if season not in SEASONS:
-        raise Alos2TutError(f"season={season!r} is none of {', '.join(SEASONS)}", where="season")
-    return _priors(season)
-
-
 @cache
-def _priors(season: str) -> Priors:
+def load_priors(season: str = "autumn") -> Priors:
+    """The simulator's assumptions for one of the seasons, from ``surfaces.yaml``."""
     table = load_table()
     rows, at_season = table["surfaces"], table["seasons"][season]
 

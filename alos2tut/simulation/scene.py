@@ -1,17 +1,11 @@
 """A simulated Japan-like scene, delivered as JAXA would: a Level 2.1 CEOS product and a land-cover label tile.
 
-Everything is seeded. Land cover is a function of ground position (:mod:`.landcover`), evaluated at each grid's
-own pixel centres, so image and labels agree. Backscatter is σ0 · T · S plus noise: the mean σ0 of a surface at its
-angles, gamma texture T, and one-look speckle S whose correlation follows from resolution, spacing and spectral window.
-Random fields are drawn tile by tile of the pixel grid from counters, so no pixel depends on how the work was cut. The
-priors are in ``surfaces.yaml``; most are assumptions, and so is everything that is learned from this scene.
+Land cover is a function of ground position (:mod:`.landcover`), evaluated at each grid's own pixel centres, so image
+and labels agree. Backscatter is σ0 · T · S plus noise: the mean σ0 of a surface at its angles, gamma texture T, and
+one-look speckle S. The priors are in ``surfaces.yaml``; most are assumptions.
 
 The recipe is frozen as :data:`RECIPE`: whatever changes a pixel or a label, in the code or in the table, needs a new
-version, since results were measured on this one. It is never tuned to flatter a method.
-
-One machine with one set of libraries makes equal bytes of equal arguments. Elsewhere a few pixels may differ by one DN,
-and hardly any by its surface: exponentials and transforms are rounded differently. What comes out of a fit is rounded
-to fixed digits, so that no variant of a linear algebra library reaches the pixels.
+version, since results were measured on this one. On another machine a few pixels may differ by one DN.
 """
 
 from __future__ import annotations
@@ -46,13 +40,12 @@ from .backscatter import HEADING_DEG, INCIDENCE_DEG, OFF_NADIR_DEG, SPACING_M, N
 from .ceos_description import ProductDescription
 from .ceos_writer import write_ceos_product
 from .landcover import Ground, LandCover
-from .priors import Priors, asked_shares, load_priors, prior
+from .priors import SEASONS, Priors, asked_shares, load_priors, prior
 from .terrain import in_swath
 
 #: names the priors and the recipe together
 RECIPE = "japansim-v1"
-#: label tiles: 1° × 1° of 12000² pixels, as JAXA's HRLULC
-LABEL_PIXELS_PER_DEGREE = 12000
+#: a little beyond the scene, whose outermost pixels lie in label pixels centred outside
 _LABEL_MARGIN_M = 50.0
 #: lines that are written at once, columns that are worked on at once
 _STRIP, _BLOCK = 256, 1024
@@ -118,7 +111,8 @@ def _checked_scene(seed: Any, size_px: Any, season: str, corner: Any) -> Scene:
         raise Alos2TutError(f"size_px={size_px!r} is not one or two whole numbers in 64…40000", where="size_px")
     if not is_count(seed, 0) or seed >= 2**32:
         raise Alos2TutError(f"seed={seed!r} is not a whole number in 0…2³² − 1", where="seed")
-    load_priors(season)
+    if season not in SEASONS:
+        raise Alos2TutError(f"season={season!r} is none of {', '.join(SEASONS)}", where="season")
     height, width = map(int, sides)
     scene = Scene(int(seed), height, width, season, _checked_place(corner))
     if np.ptp(scene.frame_deg(0)[0]) > 180:
@@ -150,12 +144,7 @@ def _checked_place(corner: Any) -> Place:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a scene lies; by default the table's place.
-
-    Attributes:
-        utm_zone, south: of its map.
-        west_m, south_m: easting and northing of its south-west corner.
-    """
+    """Where a scene lies, by default the table's place: its UTM zone, and its south-west corner in metres there."""
 
     utm_zone: int = prior("scene", "utm_zone")
     south: bool = False
@@ -181,14 +170,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Scene:
-    """One simulated product: its frame and identity.
-
-    Attributes:
-        seed: of everything random.
-        height, width: pixels of 2.5 m.
-        season: see :func:`simulate_product`.
-        place: where it lies.
-    """
+    """One simulated product: seed, pixels of 2.5 m, season and place, and what follows from them."""
 
     seed: int
     height: int
@@ -274,11 +256,7 @@ class Scene:
     def digital_numbers(
         self, rows: slice, cols: slice
     ) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.int64]]:
-        """Pixels of a block, the surfaces under them, and how many were too low and too high for 16 bits.
-
-        Args:
-            rows, cols: any block of the scene; its pixels do not depend on how blocks are cut.
-        """
+        """Pixels of any block, the surfaces under them, and how many were too low and too high for 16 bits."""
         ground = self.ground(rows, cols)
         noise = Noise(self.seed, rows, cols)
         floor = from_db(np.float32(self.priors.noise_floor_db))
@@ -293,21 +271,18 @@ class Scene:
         numbers = np.where(valid, np.clip(dn, 1, radiometry.SATURATED_DN), 0).astype(np.uint16)
         return numbers, np.where(valid, ground.surface, 255).astype(np.uint8), clipped
 
-    def _corner_deg(self) -> list[float]:
-        longitude, latitude = self.place.lonlat(self.place.west_m, self.place.south_m)
-        return [round(float(longitude), 9), round(float(latitude), 9)]
-
     def describe(self, strips: _Strips) -> dict[str, Any]:
         """What ``simulation.json`` says."""
         shares = strips.surfaces / max(strips.surfaces.sum(), 1)
         obtained = np.bincount(self.priors.codes, weights=shares, minlength=15)
+        corner = self.place.lonlat(self.place.west_m, self.place.south_m)
         return {
             "simulated": True,
             "recipe": RECIPE,
             "seed": self.seed,
             "season": self.season,
             "size_px": [self.height, self.width],
-            "place": {**asdict(self.place), "corner_deg": self._corner_deg()},
+            "place": {**asdict(self.place), "corner_deg": [round(float(angle), 9) for angle in corner]},
             "noise_floor_db": self.priors.noise_floor_db,
             "clipped_pixels": dict(zip(("low", "high"), strips.clipped.tolist(), strict=True)),
             "surface_shares": dict(zip(self.priors.names, np.round(shares, 5).tolist(), strict=True)),
@@ -380,36 +355,28 @@ def _incidence_rad(scene: Scene, rows: slice, cols: slice) -> Floats:
 def _write_labels(folder: Path, scene: Scene) -> list[str]:
     """Label tiles in JAXA's form (1°, 1/12000°, named by the south-west corner); no data beyond the scene."""
     longitude, latitude = scene.frame_deg(0)
-    west, east = math.floor(longitude.min()), math.ceil(longitude.max())
-    south, north = math.floor(latitude.min()), math.ceil(latitude.max())
-    land = scene.land_cover
     names = []
-    for tile_south in range(south, north):
-        for tile_west in range(west, east):
-            names.append(f"labels/{label_tile_name(tile_south, tile_west)}")
-            _write_label_tile(folder.parent / names[-1], tile_south, tile_west, scene, land)
+    for south in range(math.floor(latitude.min()), math.ceil(latitude.max())):
+        for west in range(math.floor(longitude.min()), math.ceil(longitude.max())):
+            name = f"LC_{'S' if south < 0 else 'N'}{abs(south):02d}{'W' if west < 0 else 'E'}{abs(west):03d}.tif"
+            _write_label_tile(folder / name, south, west, scene)
+            names.append(f"labels/{name}")
     return names
 
 
-def label_tile_name(south: int, west: int) -> str:
-    """JAXA's name of the tile whose south-west corner lies at these degrees: ``LC_N35E139.tif``."""
-    return f"LC_{'S' if south < 0 else 'N'}{abs(south):02d}{'W' if west < 0 else 'E'}{abs(west):03d}.tif"
-
-
-def _write_label_tile(path: Path, south: int, west: int, scene: Scene, land: LandCover) -> None:
-    n = LABEL_PIXELS_PER_DEGREE
+def _write_label_tile(path: Path, south: int, west: int, scene: Scene) -> None:
+    n = 12_000
     transform = Affine(1 / n, 0, west, 0, -1 / n, south + 1)
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": n, "width": n, "nodata": 255}
     profile |= {"crs": LONLAT, "transform": transform, "compress": "deflate", "sparse_ok": True}
     with rasterio.open(path, "w", **profile, tiled=True, blockxsize=512, blockysize=512) as tile:
-        tile.write_colormap(1, _label_colors())
+        tile.write_colormap(1, {code: (*c.color, 255) for c in load_legend("japan_14").classes for code in c.codes})
         tile.update_tags(SIMULATED="yes", RECIPE=RECIPE, SEED=scene.seed)
         for window in _label_windows(scene, transform, n):
             cols = np.arange(window.col_off, window.col_off + window.width) + 0.5
             rows = np.arange(window.row_off, window.row_off + window.height)[:, None] + 0.5
             x_m, y_m = scene.place.on_ground(*np.broadcast_arrays(*(transform * (cols[None, :], rows))))
-            codes = scene.priors.codes[land.surfaces(x_m, y_m).surface]
-            # a little beyond the scene, whose outermost pixels lie in label pixels centred outside
+            codes = scene.priors.codes[scene.land_cover.surfaces(x_m, y_m).surface]
             low, high_x, high_y = -_LABEL_MARGIN_M, scene.width * SPACING_M, scene.height * SPACING_M
             outside = (x_m < low) | (y_m < low) | (x_m > high_x - low) | (y_m > high_y - low)
             tile.write(np.where(outside, 255, codes).astype(np.uint8), 1, window=window)
@@ -421,7 +388,3 @@ def _label_windows(scene: Scene, transform: Affine, n: int) -> Iterator[Window]:
     for row in range(max(0, int(rows.min()) // 512 * 512), min(n, int(rows.max()) + 1), 512):
         for col in range(max(0, int(cols.min()) // 512 * 512), min(n, int(cols.max()) + 1), 512):
             yield Window(col, row, min(512, n - col), min(512, n - row))
-
-
-def _label_colors() -> dict[int, tuple[int, int, int, int]]:
-    return {code: (*c.color, 255) for c in load_legend("japan_14").classes for code in c.codes}

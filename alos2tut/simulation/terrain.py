@@ -32,15 +32,9 @@ _DRY_M = np.float32(-1e4)
 
 
 def generator(seed: int, stream: int, tile: tuple[int, int] = (0, 0)) -> np.random.Generator:
-    """Random numbers of one stream on one tile: Philox, whose counter starts at the tile's place.
+    """Random numbers of one stream on one tile (row and column from −2³¹): Philox, whose counter starts at its place.
 
-    Args:
-        seed: the scene's.
-        stream: what the numbers are for.
-        tile: row and column, from −2³¹.
-
-    Returns:
-        A generator; equal arguments give equal numbers, whoever asks and whenever (Salmon et al. 2011).
+    Equal arguments give equal numbers, whoever asks and whenever (Salmon et al. 2011).
     """
     key = np.array([seed % 2**64, stream], dtype=np.uint64)
     row, col = (n + 2**31 for n in tile)
@@ -50,9 +44,7 @@ def generator(seed: int, stream: int, tile: tuple[int, int] = (0, 0)) -> np.rand
 def in_swath(down: NDArray[Any], across: NDArray[Any]) -> Mask:
     """Where the scene has data: the swath is slanted against the map grid, and two thin corners lie outside.
 
-    Args:
-        down: share of the scene's height above a place, 0…1.
-        across: share of its width west of it; broadcast against ``down``.
+    Places are shares of the scene's height from the north and of its width from the west; they broadcast.
     """
     slant = np.float32(prior("scene", "swath_slant")) * (1 - 2 * np.asarray(down))
     return np.asarray((across > slant) & (across < 1 + slant))
@@ -109,11 +101,6 @@ def _filtered_noise(rng: np.random.Generator, shape: tuple[int, int], gain: Any)
     return np.asarray((field - field.mean()) / max(float(field.std()), 1e-12), dtype=np.float32)
 
 
-def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], length: float) -> Floats:
-    """Gaussian-filtered noise; ``length`` is the filter's width in nodes."""
-    return _filtered_noise(rng, shape, lambda squared: np.exp(-2 * (math.pi * length) ** 2 * squared))
-
-
 def fractal_noise(rng: np.random.Generator, shape: tuple[int, int], longest: float, roughness: float) -> Floats:
     """Self-affine noise up to a longest wave in nodes; ``roughness``: the slope of its amplitude spectrum."""
     return _filtered_noise(rng, shape, lambda squared: (squared + longest**-2) ** (-roughness / 2))
@@ -150,9 +137,8 @@ def _with_water(seed: int, height: Floats, shore_m: Floats, lakes: float) -> dic
     shape = height.shape
     height = _beside_coast(height, shore_m)
     coarse = _blocks(height)
-    bends = fractal_noise(
-        generator(seed, _BENDS), coarse.shape, prior("water", "bend_m") / _ROUTING_M, prior("water", "bend_roughness")
-    )
+    wave, roughness = prior("water", "bend_m") / _ROUTING_M, prior("water", "bend_roughness")
+    bends = fractal_noise(generator(seed, _BENDS), coarse.shape, wave, roughness)
     receiver, order = route_water(coarse, _RESISTANCE_M * np.exp(prior("water", "bend_strength") * bends))
     catchment = _catchments(receiver, order)
     height = _beside_coast(height - _spread_out(_valleys(coarse, catchment), shape), shore_m)
@@ -182,9 +168,8 @@ def _relief(seed: int, shape: tuple[int, int], side_m: float) -> tuple[Floats, F
     rising = sum(prior("relief", name) * part for name, part in
                  (("rise_north", north), ("rise_west", west), ("fractal", fractal)))  # fmt: skip
     # what rivers and reservoirs leave of the water
-    level, sea = _flood_from_outside(
-        rising, asked_shares()[1] - float(prior("water", "river_share") + prior("water", "reservoir_share"))
-    )
+    fresh = float(prior("water", "river_share") + prior("water", "reservoir_share"))
+    level, sea = _flood_from_outside(rising, asked_shares()[1] - fresh)
     # basins on land that lie lower than the sea are filled to just above it
     rising = np.where(sea, np.minimum(rising, level), np.maximum(rising, level + 0.02))
     rank = _ranks(rising)
@@ -200,7 +185,8 @@ def _height(seed: int, rank: Floats, shore: float, side_m: float) -> Floats:
     height = np.where(rank < shore, prior("relief", "sea_m") * (rank - shore), plain + 1)
     size = math.sqrt(max(side_m, prior("relief", "smallest_m")) / 10_000)
     height += prior("relief", "hills_m") * size * hilly ** prior("relief", "hills_power")
-    bumps = _smooth_noise(generator(seed, _RIDGES), rank.shape, prior("relief", "ridge_distance_m") / _TERRAIN_M)
+    width = prior("relief", "ridge_distance_m") / _TERRAIN_M
+    bumps = _filtered_noise(generator(seed, _RIDGES), rank.shape, lambda f: np.exp(-2 * (math.pi * width) ** 2 * f))
     # no valley between ridges is cut below the land it lies in: what is below zero is the sea's
     height += prior("relief", "ridge_m") * np.minimum(4 * hilly, 1) * np.maximum(1.5 - np.abs(bumps), 0)
     return np.asarray(height, dtype=np.float32)
@@ -368,12 +354,11 @@ def _river_points(
     seed: int, height: Floats, receiver: NDArray[np.int64], catchment: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points every few metres along all rivers, in metres on the grid, and half the river's width there."""
-    pace = _ROUTING_M
     width = _river_widths(height, receiver, catchment)
     rivers = np.flatnonzero((width >= prior("water", "narrowest_m")) & (receiver >= 0))
     # within its cell a river may run anywhere; a mean with the nodes before and after it takes the corners off
     place = np.column_stack(np.divmod(np.arange(receiver.size), height.shape[1])[::-1]).astype(np.float64)
-    place = pace * (place + 0.5 + 0.6 * (generator(seed, _RELIEF, (1, 0)).random(place.shape) - 0.5))
+    place = _ROUTING_M * (place + 0.5 + 0.6 * (generator(seed, _RELIEF, (1, 0)).random(place.shape) - 0.5))
     upstream = np.arange(receiver.size)
     by_size = rivers[np.argsort(catchment[rivers], kind="stable")]
     upstream[receiver[by_size]] = by_size
@@ -413,9 +398,8 @@ def _reservoir_levels(
     level = np.full(height.size, _DRY_M, np.float32)
     flat = height.ravel()
     (smallest, largest), (lowest, highest) = prior("water", "dam_catchment_km2"), prior("water", "dam_m")
-    valley = np.flatnonzero(
-        (catchment > smallest) & (catchment < largest) & (flat > prior("water", "reservoir_above_m"))
-    )
+    high = flat > prior("water", "reservoir_above_m")
+    valley = np.flatnonzero((catchment > smallest) & (catchment < largest) & high)
     donors: dict[int, list[int]] = {}
     for place in order:
         donors.setdefault(int(receiver[place]), []).append(place)

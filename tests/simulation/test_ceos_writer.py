@@ -47,7 +47,7 @@ def test_written_descriptors_are_jaxas_byte_for_byte(level15):
     assert leader[0] == real(level15, "LED").read(0, 720)
     trailer = bytearray(real(level15, "TRL").read(0, 720))
     trailer[490:522] = b"     0".ljust(32)
-    assert ceos_writer._trailer(description) == trailer
+    assert ceos_writer._descriptor(description, "TRL", {"images": 0}) == trailer
 
 
 def test_written_leader_has_jaxas_records(level15, tmp_path):
