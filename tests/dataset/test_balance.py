@@ -89,10 +89,6 @@ def test_the_type_of_the_counts_makes_no_difference(dtype):
     assert histogram(counts.astype(dtype), "abcd") == histogram(counts, "abcd")
 
 
-def test_seeds_differ():
-    assert (sample_patches(some_counts(), 50, 1, 0) != sample_patches(some_counts(), 50, 1, 1)).any()
-
-
 def test_patches_are_hit_in_proportion_to_their_pixels_of_the_class():
     counts = some_counts()
     points, draws = 30, 600
@@ -101,6 +97,7 @@ def test_patches_are_hit_in_proportion_to_their_pixels_of_the_class():
     expected = 1 - (1 - share) ** points
     spread = np.sqrt(expected * (1 - expected) / draws)
     assert np.abs((hit - expected) / spread).max() < 4.5
+    # seeds differ, else all were hit always or never
     assert hit.sum() == pytest.approx(expected.sum(), rel=0.01)
     # larger patches more often: not all alike
     assert np.corrcoef(hit, share)[0, 1] > 0.5
@@ -115,23 +112,9 @@ def test_of_several_points_a_patch_bears_the_rarest_class():
     assert sample_patches(np.array([[7, 7]]), 100, 1, 0).tolist() == [1]
 
 
-def test_a_high_temperature_evens_out_the_classes_of_the_patches():
-    counts = some_counts()
-    before = histogram(counts, "abcd")["pixels"]
-    kept = sample_patches(counts, 60, math.inf, 0) >= 0
-    after = histogram(counts[kept], "abcd")["pixels"]
-    share = [pixels["b"] / sum(pixels.values()) for pixels in (before, after)]
-    assert share[1] > 2 * share[0]
-
-
 def test_more_points_than_pixels_take_every_patch():
     counts = np.array([[2, 0], [1, 1], [0, 3]])
     assert sample_patches(counts, 10**9, 1, 0).tolist() == [0, 0, 1]
-
-
-def test_a_class_that_is_nowhere_gets_no_point():
-    chosen = sample_patches(some_counts(), 1000, math.inf, 3)
-    assert set(np.unique(chosen)) <= {-1, 0, 1, 2} and (chosen == 2).any()
 
 
 @pytest.mark.parametrize("call", [lambda c: sample_patches(c, 5, 1, 0), lambda c: class_weights(c.sum(axis=0))])
@@ -146,12 +129,8 @@ def test_without_labels_there_is_nothing_to_go_by(call):
 def test_patches_with_too_much_of_a_class_are_told():
     counts = np.array([[51, 49], [50, 50], [0, 100], [0, 0]])
     assert exceeds_share(counts, {"forest": 0.5}, ["forest", "water"], 10).tolist() == [True, False, False, False]
-    assert exceeds_share(counts, {"forest": 0.5, "water": 0.9}, ["forest", "water"], 10).tolist() == [
-        True,
-        False,
-        True,
-        False,
-    ]
+    both = exceeds_share(counts, {"forest": 0.5, "water": 0.9}, ["forest", "water"], 10)
+    assert both.tolist() == [True, False, True, False]
     assert not exceeds_share(counts, {}, ["forest", "water"], 10).any()
     # of all pixels, not of the labelled ones
     assert exceeds_share(np.array([[40, 0]]), {"forest": 0.5}, ["forest", "water"], 10).tolist() == [False]

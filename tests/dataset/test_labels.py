@@ -121,26 +121,6 @@ def test_labels_of_japans_tiles_are_exact_across_a_seam_and_a_zone_border(tmp_pa
     np.testing.assert_array_equal(warped(tiles, UTM54, transform, shape), expected)
 
 
-SYSTEMS = {
-    "degrees": (LONLAT, STEP_DEG),
-    "own": (UTM54, 10.0),
-    "another zone": (CRS.from_epsg(32653), 10.0),
-    "Mercator": (CRS.from_epsg(3857), 10.0),
-    "Lambert": (LAMBERT, 10.0),
-    "Japan's plane": (CRS.from_epsg(6677), 10.0),
-}
-
-
-@pytest.mark.parametrize("turn_deg", [0, 33, 180], ids=["upright", "turned", "upside down"])
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_labels_in_any_system_and_turned_in_any_way_are_exact(tmp_path, system, turn_deg):
-    (target, pixel), shape = SYSTEMS[system], (400, 450)
-    path = raster_around(tmp_path / "l.tif", UTM54, GRID, shape, target, pixel=pixel, turn_deg=turn_deg, shear_deg=5)
-    expected = nearest_codes([path], UTM54, GRID, shape)
-    assert (expected >= 0).mean() > 0.5
-    np.testing.assert_array_equal(warped([path], UTM54, GRID, shape), expected)
-
-
 @examples(40)
 @given(
     zone=st.sampled_from([1, 31, 53, 54, 60]),
@@ -152,19 +132,33 @@ def test_labels_in_any_system_and_turned_in_any_way_are_exact(tmp_path, system, 
     target=st.sampled_from([LONLAT, CRS.from_epsg(3857), CRS.from_epsg(32654), CRS.from_epsg(6668), LAMBERT]),
     coarser=st.sampled_from([0.4, 1.0, 1.7, 12.0]),
     turn_deg=st.sampled_from([0.0, 180.0]) | st.floats(0, 360),
+    shear_deg=st.sampled_from([0.0, 5.0]),
     flip=st.sampled_from([-1, 1]),
     offsets=st.lists(st.tuples(st.floats(-200, 200), st.floats(-200, 200)), min_size=1, max_size=3),
     dtype=st.sampled_from(["uint8", "int8", "uint16", "int16"]),
 )
 def test_labels_are_those_of_every_pixels_own_coordinates(
-    tmp_path, zone, off_deg, latitude, spacing, shape, grid_turn_deg, target, coarser, turn_deg, flip, offsets, dtype
+    tmp_path,
+    zone,
+    off_deg,
+    latitude,
+    spacing,
+    shape,
+    grid_turn_deg,
+    target,
+    coarser,
+    turn_deg,
+    shear_deg,
+    flip,
+    offsets,
+    dtype,
 ):
     crs = CRS.from_epsg(32600 + zone)
     [x], [y] = reproject_points(LONLAT, crs, [6 * zone - 183 + off_deg], [latitude])
     turned = Affine.translation(x, y) * Affine.rotation(grid_turn_deg) * Affine.scale(spacing, -spacing)
     transform = turned * Affine.translation(-shape[1] / 2, -shape[0] / 2)
     pixel = spacing * coarser / (111_320 if target.is_geographic else 1)
-    shared = {"pixel": pixel, "turn_deg": turn_deg, "flip": flip, "dtype": dtype}
+    shared = {"pixel": pixel, "turn_deg": turn_deg, "shear_deg": shear_deg, "flip": flip, "dtype": dtype}
     paths = [
         raster_around(tmp_path / f"{i}.tif", crs, transform, shape, target, offset=offset, **shared)
         for i, offset in enumerate(offsets)
@@ -296,6 +290,7 @@ def test_a_point_without_a_place_leaves_the_others_theirs(tmp_path):
     x, y = [1e12, left, np.inf, right, 1e12, np.nan], [top, top, top, top, 1e12, top]
     with LabelMap([path], ANY_CODE) as label_map:
         assert label_map.codes_at(UTM54, x, y).tolist() == [-1, expected[0], -1, expected[1], -1, -1]
+        assert label_map.codes_at(UTM54, [], []).shape == (0,)
 
 
 # --- how it is done
@@ -310,38 +305,15 @@ def test_few_pixels_are_reprojected(tmp_path, monkeypatch):
     assert 0 < sum(asked) < 2e-3 * math.prod(shape)
 
 
-def test_strips_give_what_the_whole_gives_and_files_are_opened_once(tmp_path, monkeypatch):
-    shape = (700, 600)
-    paths = [
-        raster_around(tmp_path / f"{i}.tif", UTM54, GRID, shape, LONLAT, pixel=STEP_DEG, offset=(200 * i - 100, 0))
-        for i in range(2)
-    ]
-    whole = warped(paths, UTM54, GRID, shape)
+def test_files_are_opened_once_for_their_header_and_once_for_their_pixels(tmp_path, monkeypatch):
+    around = {"pixel": STEP_DEG, "size": (90, 90)}
+    paths = [raster_around(tmp_path / n, UTM54, GRID, (90, 80), LONLAT, **around) for n in ("0.tif", "1.tif")]
     opened, once = [], rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda path, *given: opened.append(path) or once(path, *given))
     with LabelMap(paths, ANY_CODE) as label_map:
-        strips = [
-            label_map.classes_on(UTM54, GRID, (min(256, 700 - first), 600), offset=(first, 0))
-            for first in range(0, 700, 256)
-        ]
-        # once for its header and once for its pixels
-        assert len(opened) == 4
-    classes = np.concatenate(strips)
-    np.testing.assert_array_equal(classes, np.where(whole < 0, IGNORE, whole))
-
-
-def test_codes_at_points_are_those_of_the_pixels_around_them(tmp_path):
-    shape = (60, 70)
-    paths = [
-        raster_around(tmp_path / "0.tif", UTM54, GRID, shape, LONLAT, pixel=STEP_DEG, size=(20, 30), dtype="int16")
-    ]
-    paths.append(raster_around(tmp_path / "1.tif", UTM54, GRID, shape, LAMBERT, pixel=7.0, size=(40, 90), turn_deg=9))
-    x, y = centres(GRID, shape)
-    with LabelMap(paths, ANY_CODE) as label_map:
-        codes = label_map.codes_at(UTM54, x, y)
-        assert label_map.codes_at(UTM54, [], []).shape == (0,)
-    assert codes.dtype == np.int32 and (codes == -1).any()
-    np.testing.assert_array_equal(codes.reshape(shape), nearest_codes(paths, UTM54, GRID, shape))
+        for first in (0, 30, 60):
+            label_map.classes_on(UTM54, GRID, (30, 80), offset=(first, 0))
+        assert len(opened) <= 4 and len(set(opened)) == 2
 
 
 def test_the_classes_of_a_large_grid_take_little_more_than_their_own_memory(tmp_path):
@@ -371,16 +343,6 @@ def test_codes_that_a_legend_ignores_leave_the_next_raster_to_tell(tmp_path):
         assert label_map.codes_at(UTM54, x, y).tolist() == [255, 5, 4, 6, 0, -1]
 
 
-def test_two_rasters_that_are_half_empty_make_one_map(tmp_path):
-    left, right = np.full((2, 300, 400), 255, np.uint8)
-    left[:, :240], right[:, 160:] = 1, 2
-    files = [write_geotiff(tmp_path / f"{i}.tif", codes, GRID, dtype="uint8", nodata=255)
-             for i, codes in enumerate((left, right))]  # fmt: skip
-    with LabelMap(files, load_legend("japan_9")) as label_map:
-        classes = label_map.classes_on(UTM54, GRID, (300, 400))
-    np.testing.assert_array_equal(classes, np.where(np.arange(400) < 240, 0, 1) * np.ones((300, 1), int))
-
-
 def test_negative_codes_are_no_label(tmp_path):
     first = write_geotiff(tmp_path / "a.tif", np.array([[-1, -9, 1]]), GRID, dtype="int16")
     second = write_geotiff(tmp_path / "b.tif", np.array([[2, 2, 2, 2]]), GRID, dtype="int8")
@@ -402,14 +364,10 @@ def test_a_folder_and_a_pattern_stand_for_their_rasters(tmp_path):
     assert label_files(tmp_path) == label_files([str(tmp_path)]) == tuple(inside)
     assert label_files(tmp_path / "LC_*.tif") == (str(tmp_path / names[1]), str(tmp_path / names[0]))
     assert label_files(tmp_path / "LC_N35E13[8].tif") == (str(tmp_path / names[1]),)
-    assert (
-        label_files(tmp_path / "mor?")
-        == label_files(tmp_path / "**" / "*N36*")
-        == (str(tmp_path / "more/LC_N36E139.tif"),)
-    )
+    for pattern in ("mor?", "**/*N36*"):
+        assert label_files(tmp_path / pattern) == (str(tmp_path / "more/LC_N36E139.tif"),)
     # a file is what it is, not what its name would match
     assert label_files(tmp_path / "[1].tif") == (str(tmp_path / "[1].tif"),)
-    assert label_files([tmp_path / "b", tmp_path / "a"]) == (str(tmp_path / "b"), str(tmp_path / "a"))
 
 
 def test_rasters_by_relative_names_hold_in_another_working_directory(tmp_path, monkeypatch):
@@ -417,8 +375,7 @@ def test_rasters_by_relative_names_hold_in_another_working_directory(tmp_path, m
     (tmp_path / "maps" / "l.tif").touch()
     monkeypatch.chdir(tmp_path)
     for name in ("maps", "maps/l.tif", "ma*", "*/*.tif", Path("maps")):
-        assert label_files(name) == (str(tmp_path / "maps" / "l.tif"),)
-    assert label_files(["b", "maps"]) == (str(tmp_path / "b"), str(tmp_path / "maps" / "l.tif"))
+        assert label_files(["b", name]) == (str(tmp_path / "b"), str(tmp_path / "maps" / "l.tif"))
 
 
 @pytest.mark.parametrize(

@@ -128,31 +128,23 @@ def one(**changes: object) -> dict[str, object]:
     [
         pytest.param({"classes": []}, "classes=.*at least 1 item", id="no class"),
         pytest.param({"classes": 255 * [{}]}, "classes=.*at most 254", id="too many classes"),
-        pytest.param({"classes": None}, "classes=None: Input should be a valid list", id="nothing"),
-        pytest.param({"classes": {"a": [1]}}, "classes={'a': .*}: Input should be a valid list", id="classes by name"),
         pytest.param({"classes": ["a"]}, "classes.0='a': Input should be a valid dictionary", id="a name for a class"),
         pytest.param({"name": 9}, "name=9: Input should be a valid string", id="a number for a name"),
         pytest.param({"name": ""}, "name='': String should have at least 1", id="no name"),
         pytest.param({"source": ["x"]}, "source=.*: Input should be a valid string", id="a list for a source"),
-        pytest.param({"ignored": 0}, "ignored=0: Input should be a valid list", id="a number for a list"),
         pytest.param({"legend": 1}, "unknown key 'legend'.*Known: .*merges", id="a field too many"),
         pytest.param(one(colour=[1, 2, 3]), "class 'b': unknown key 'colour'. Did you mean 'color'", id="colour"),
         pytest.param(one(codes=...), "class 'b' needs 'codes'", id="no codes"),
         pytest.param(one(codes=[]), "class 'b': codes=.*at least 1 item", id="a class without codes"),
-        pytest.param(one(codes=["x"]), "class 'b': codes.0='x': Input should be a valid integer", id="text"),
-        pytest.param(one(codes=[3.0]), "class 'b': codes.0=3.0: Input should be a valid integer", id="a fraction"),
         pytest.param(one(codes=[True]), "class 'b': codes.0=True: Input should be a valid integer", id="yes"),
         pytest.param(one(codes=[256]), "class 'b': codes.0=256: .*less than or equal to 255", id="a code too large"),
         pytest.param(one(codes=[-1]), "class 'b': codes.0=-1: .*greater than or equal to 0", id="a code too small"),
-        pytest.param(one(codes=3), "class 'b': codes=3: Input should be a valid list", id="one code"),
         pytest.param(one(codes=[3, 3]), r"codes named twice: \[3\]", id="twice in a class"),
         pytest.param(one(codes=[2, 3]), r"codes named twice: \[2\]", id="twice in classes"),
         pytest.param({"ignored": [1]}, r"codes named twice: \[1\]", id="ignored and not"),
         pytest.param({"ignored": [256]}, "'ignored' must be whole numbers in 0–255, not 256", id="ignored too large"),
         pytest.param({"ignored": ["a"]}, "'ignored' must be whole numbers", id="ignored by name"),
         pytest.param(one(color=[1, 2]), r"class 'b': color=\[1, 2\]: .*red, green and blue", id="two colours"),
-        pytest.param(one(color=[1, 2, 256]), "class 'b': color.2=256: .*less than or equal to 255", id="no colour"),
-        pytest.param(one(color="red"), "class 'b': color='red': Input should be a valid list", id="a colour's name"),
         pytest.param(one(name="a"), "class name used twice: 'a'", id="a name twice"),
         pytest.param(one(name=["b"]), r"class \['b'\]: name=.*: .* valid string", id="a list for a class's name"),
         pytest.param(one(of=["a"]), "class 'b' needs 'codes' and no 'of'", id="of nothing"),
@@ -165,23 +157,14 @@ def test_what_is_no_legend_is_refused(tmp_path, changes, message):
     assert "my.yaml" in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["- 1", "a: [", "", "7"], ids=["a list", "broken", "empty", "a number"])
-def test_a_file_without_a_legend_is_refused(tmp_path, text):
-    (tmp_path / "my.yaml").write_text(text)
-    with pytest.raises(Alos2TutError, match=r"my\.yaml"):
-        load_legend(tmp_path / "my.yaml")
-
-
-def test_a_file_that_is_no_utf_8_is_refused(tmp_path):
-    (tmp_path / "my.yaml").write_bytes("name: Wälder".encode("latin-1"))
-    with pytest.raises(Alos2TutError, match=r"my\.yaml.*UTF-8"):
-        load_legend(tmp_path / "my.yaml")
-
-
-def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "my.yaml").touch()
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "denied")))
-    with pytest.raises(Alos2TutError, match=r"my\.yaml.*denied"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"- 1", "name"), (b"a: [", ""), (b"", ""), (b"7", ""), ("name: Wälder".encode("latin-1"), "UTF-8")],
+    ids=["a list", "broken", "empty", "a number", "Latin"],
+)
+def test_a_file_without_a_legend_is_refused(tmp_path, content, message):
+    (tmp_path / "my.yaml").write_bytes(content)
+    with pytest.raises(Alos2TutError, match=rf"my\.yaml.*{message}"):
         load_legend(tmp_path / "my.yaml")
 
 

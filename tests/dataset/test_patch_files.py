@@ -491,16 +491,6 @@ def test_the_files_that_a_dataset_was_made_from_are_hashed(folder, exported, tmp
     assert {key for key in made[0] if made[0][key] != made[1][key]} == {"patches"}
 
 
-def test_a_description_that_does_not_fit_is_refused(folder, tmp_path):
-    told = json.loads((folder / "patches.json").read_text())
-    (folder / "patches.json").write_text(json.dumps(told | {"spacing_m": [10.0, 10.0]}))
-    with pytest.raises(Alos2TutError, match=r"patches\.json: says pixels of \[10.0, 10.0\] m"):
-        import_patches(folder, tmp_path / "out")
-    (folder / "patches.json").write_text(json.dumps(told | {"schema": "another"}))
-    with pytest.raises(Alos2TutError, match="not of the schema alos2tut-patches-1"):
-        import_patches(folder, tmp_path / "out")
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -542,13 +532,14 @@ def test_a_polarisation_that_names_do_not_tell_is_asked_for(authors, tmp_path):
         ({"spacing_m": [0, 5]}, "spacing_m"),
         ({"polarizations": "HH"}, "polarizations"),
         ({"polarizations": []}, "polarizations"),
+        ({"spacing_m": [10.0, 10.0]}, r"says pixels of \[10.0, 10.0\] m"),
+        ({"schema": "another"}, "not of the schema alos2tut-patches-1"),
     ],
     ids=str,
 )
 def test_descriptions_that_say_nonsense_are_refused_by_field(folder, tmp_path, changes, field):
-    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    told = json.loads((copy / "patches.json").read_text()) | changes
-    (copy / "patches.json").write_text(json.dumps(told))
+    told = json.loads((folder / "patches.json").read_text()) | changes
+    (folder / "patches.json").write_text(json.dumps(told))
     with pytest.raises(Alos2TutError, match=rf"patches\.json: .*{field}"):
-        import_patches(copy, tmp_path / "out")
+        import_patches(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()

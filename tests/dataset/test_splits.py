@@ -167,12 +167,6 @@ def moved(box: np.ndarray, east: float, north: float) -> np.ndarray:
     return box + np.array([east, north, east, north])
 
 
-def test_boxes_that_touch_share_no_ground():
-    box = np.array([[139.0, 35.0, 139.01, 35.01]])
-    assert away_from(box, moved(box, 0.01, 0), 0).all()
-    assert not away_from(box, moved(box, 0.01 - 1e-7, 0), 0).any()
-
-
 def test_the_buffer_is_metres_on_the_ground():
     box = np.array([[139.0, 60.0, 139.01, 60.01]])
     for gap_m, is_away in ((990, False), (1010, True)):
@@ -225,11 +219,13 @@ def lists() -> dict[str, np.ndarray]:
     return {"pretrain": pretrain, "train": pretrain[1:], "val": boxes[role == VAL], "test": boxes[role == TEST]}
 
 
-def test_lists_apart_pass_also_without_some(lists):
+def test_lists_apart_pass_also_without_some_and_a_larger_buffer_than_was_kept_is_noticed(lists):
     check_ground(lists, 700, where="here")
     check_ground({"train": lists["train"], "test": lists["test"]}, 700, where="here")
     check_ground({"train": lists["train"], "val": lists["val"][:0]}, 700, where="here")
     check_ground({}, 700, where="here")
+    with pytest.raises(Alos2TutError, match="less than 5000 m from"):
+        check_ground(lists, 5000, where="here")
 
 
 @pytest.mark.parametrize(("name", "other"), [("pretrain", "val"), ("train", "test"), ("val", "test"), ("mine", "val")])
@@ -249,11 +245,6 @@ def test_what_rounding_to_seven_decimals_does_is_no_overlap():
     check_ground({"train": box, "val": moved(box, 0.01 - 1e-7, 0)}, 0, where="here")
     with pytest.raises(Alos2TutError, match="overlaps that of row 1 of 'val'"):
         check_ground({"train": box, "val": moved(box, 0.01 - 1e-5, 0)}, 0, where="here")
-
-
-def test_a_larger_buffer_than_was_kept_is_noticed(lists):
-    with pytest.raises(Alos2TutError, match="less than 5000 m from"):
-        check_ground(lists, 5000, where="here")
 
 
 @pytest.mark.parametrize(

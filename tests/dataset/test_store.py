@@ -47,11 +47,10 @@ def change(folder: Path, **changes: object) -> None:
 def change_at(folder: Path, place: str, value: object) -> None:
     """One field of ``dataset.json``, as in ``splits/val/patches``; Ellipsis takes it away."""
     content = json.loads((folder / "dataset.json").read_text())
-    *parents, last = place.split("/")
     inner = content
+    *parents, last = (int(key) if key.isdigit() else key for key in place.split("/"))
     for key in parents:
-        inner = inner[int(key) if isinstance(inner, list) else key]
-    last = int(last) if isinstance(inner, list) else last
+        inner = inner[key]
     if value is ...:
         del inner[last]
     else:
@@ -76,26 +75,23 @@ def rewrite(folder: Path, name: str, **columns: object) -> None:
         writer.writerows(rows)
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_an_edited_list_is_refused_by_name(packed, split):
-    rewrite(packed, split, Year=2021)
-    with pytest.raises(Alos2TutError, match=rf"{split}\.csv: was cut or edited"):
+def test_a_list_that_was_edited_or_lost_is_refused_by_name(packed):
+    rewrite(packed, "val", Year=2021)
+    with pytest.raises(Alos2TutError, match=r"val\.csv: was cut or edited"):
         open_dataset(packed)
-
-
-@pytest.mark.parametrize("name", ["val_db.npy", "val_labels.npy"])
-def test_a_cut_or_longer_store_is_refused_by_name(packed, name):
-    content = (packed / name).read_bytes()
-    for other in (content[:-1], content + b"\0", b""):
-        (packed / name).write_bytes(other)
-        with pytest.raises(Alos2TutError, match=rf"{name}: has {len(other)} bytes"):
-            open_dataset(packed)
-
-
-def test_a_missing_list_is_refused_by_name(packed):
     (packed / "val.csv").unlink()
     with pytest.raises(Alos2TutError, match=r"val\.csv: the list cannot be read"):
         open_dataset(packed)
+
+
+def test_a_cut_or_longer_store_is_refused_by_name(packed):
+    for name in ("val_db.npy", "val_labels.npy"):
+        content = (packed / name).read_bytes()
+        for other in (content[:-1], content + b"\0", b""):
+            (packed / name).write_bytes(other)
+            with pytest.raises(Alos2TutError, match=rf"{name}: has {len(other)} bytes"):
+                open_dataset(packed)
+        (packed / name).write_bytes(content)
 
 
 def test_a_missing_store_is_told_when_it_is_asked_for(packed):
@@ -175,10 +171,8 @@ def test_ground_beyond_the_buffer_is_no_leak(packed):
         ({"West": "nan"}, "no box"),
         ({"Row": 99}, "names row 99 of 4"),
         ({"Row": -1}, "names row -1 of 4"),
-        ({"Row": "x"}, "missing or broken"),
         ({"Row": 1.5}, "missing or broken"),
         ({"Row": "nan"}, "missing or broken"),
-        ({"Row": "inf"}, "missing or broken"),
         ({"Row": "1e300"}, "missing or broken"),
     ],
     ids=str,
@@ -198,38 +192,24 @@ BROKEN = [
     ("statistics", 5, "statistics=5"),
     ("statistics/mean_db", "-11", "mean_db"),
     ("statistics/mean_db", [10**400], "statistics"),
-    ("statistics/std_db", [float("nan")], "statistics"),
     ("statistics/std_db", [0.0], "std_db"),
     ("quantity", "beta0", "quantity"),
     ("polarizations", "HH", "polarizations"),
-    ("polarizations", [], "polarizations"),
-    ("polarizations", [1], "polarizations"),
     ("polarizations", ["HX"], "polarizations"),
     ("polarizations", ["HH", "HV"], "polarizations"),
-    ("spacing_m", 5, "spacing_m"),
     ("spacing_m", ["5", "5"], "spacing_m"),
     ("spacing_m", [5.0], "spacing_m"),
     ("spacing_m", [5, 0], "spacing_m"),
-    ("spacing_m", [5, 10**400], "spacing_m"),
     ("patch_px", ..., "patch_px"),
     ("patch_px", 0, "patch_px"),
-    ("patch_px", 16.7, "patch_px"),
     ("patch_px", True, "patch_px"),
-    ("patch_px", float("inf"), "patch_px"),
-    ("class_weights", "x", "class_weights"),
     ("class_weights", [0.5, 0.5], "class_weights"),
     ("class_weights/0", -0.1, "class_weights"),
-    ("class_weights/0", float("nan"), "class_weights"),
     ("class_weights/0", 1e39, "class_weights"),
-    ("settings", [], "settings"),
     ("settings", {}, "buffer_m"),
     ("settings/buffer_m", -1e9, "buffer_m"),
     ("settings/buffer_m", float("nan"), "buffer_m"),
-    ("settings/buffer_m", float("inf"), "buffer_m"),
     ("settings/buffer_m", 1e300, "buffer_m"),
-    ("settings/buffer_m", "1000", "buffer_m"),
-    ("splits", ..., "splits"),
-    ("splits", [], "splits"),
     ("splits", 5, "splits"),
     ("splits/pretrain", ..., "pretrain"),
     ("splits/other", {"patches": 1, "class_pixels": {}}, "other"),
@@ -239,16 +219,12 @@ BROKEN = [
     ("splits/val/class_pixels/class 1", 1.5, "class 1"),
     ("splits/val/class_pixels/class 9", 1, "class 9"),
     ("files", {}, "files"),
-    ("files", [1], "files"),
     ("files/val.csv", ..., r"val\.csv"),
     ("files/test_db.npy", ..., r"test_db\.npy"),
     ("files/test_db.npy", 3, "test_db"),
-    ("files/val.csv/bytes", float("inf"), "bytes"),
     ("files/val.csv/bytes", 10**400, "bytes"),
-    ("files/val.csv/sha256", 5, "sha256"),
     ("files/val.csv/sha256", "0" * 63, "sha256"),
     ("files/a\0b", {"bytes": 1, "sha256": "0" * 64}, "files"),
-    ("files/..\\val.csv", {"bytes": 1, "sha256": "0" * 64}, "files"),
     ("simulated", "no", "simulated"),
     ("products", None, "products"),
     ("products", [5], "products"),
@@ -359,18 +335,17 @@ def test_a_lost_file_is_named(packed):
     assert report.unreadable == 2 and any(check.name == "test_db.npy" for check in report.checks)
 
 
-@pytest.mark.parametrize("what", ["class_pixels", "patches", "statistics", "class_weights"])
-def test_counts_that_are_not_those_of_the_stores_differ(packed, what):
-    content = json.loads((packed / "dataset.json").read_text())
-    if what == "class_pixels":
-        content["splits"]["val"]["class_pixels"]["class 1"] += 1
-    elif what == "patches":
-        content["splits"]["test"]["patches"] = 5
-    elif what == "statistics":
-        content["statistics"]["mean_db"][0] += 0.01
-    else:
-        content["class_weights"][0] += 1e-4
-    change(packed, **content)
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("splits/val/class_pixels/class 1", 1),
+        ("splits/test/patches", 5),
+        ("statistics/mean_db", [-11.0]),
+        ("class_weights/0", 0.4),
+    ],
+)
+def test_counts_that_are_not_those_of_the_stores_differ(packed, place, value):
+    change_at(packed, place, value)
     assert verify_dataset(packed).differ == 1
 
 
