@@ -65,7 +65,7 @@ def quicklook(product: Product, boxes: Mapping[str, Window]) -> Figure:
     """The whole product in dB, multilooked in power to at most 900 pixels a side, with boxes (pixel windows) on it."""
     looks = max(1, math.ceil(max(product.shape) / 900))
     fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.4))
-    draw_backscatter(fig, ax, product.read_db(looks=looks), product, extent_of(product))
+    draw_backscatter(fig, ax, product, looks)
     for name, window in boxes.items():
         left, _, _, top = extent_of(product, window)
         outline(ax, extent_of(product, window), edgecolor=ORANGE, linewidth=2)
@@ -79,11 +79,10 @@ def read_metrics(folder: str | Path) -> NDArray[Any]:
     return np.atleast_1d(np.genfromtxt(Path(folder) / "metrics.csv", delimiter=",", names=True))
 
 
-def draw_backscatter(
-    fig: Figure, ax: Axes, db: NDArray[np.floating[Any]], product: Product, extent: Any, shrink: float = 0.9
-) -> None:
-    """An image (H, W) in dB on a map, with its colour bar; ``extent`` as :func:`extent_of` gives it."""
-    fig.colorbar(draw_grey(ax, db, extent), ax=ax, label=db_label(product.quantity), shrink=shrink)
+def draw_backscatter(fig: Figure, ax: Axes, product: Product, looks: int, shrink: float = 0.9) -> None:
+    """A whole product in dB on a map, with its colour bar."""
+    image = draw_grey(ax, product.read_db(looks=looks), extent_of(product))
+    fig.colorbar(image, ax=ax, label=db_label(product.quantity), shrink=shrink)
     map_axes(ax, product)
 
 

@@ -32,9 +32,6 @@ _SLACK_PX = 0.01
 _ROWS = 1024
 
 
-# --- a map and what belongs to it -------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, eq=False)
 class MapView:
     """A land-cover map beside its product and labels, all on the map's grid.
@@ -157,12 +154,7 @@ class MapView:
 def _whole_blocks(start: int, size: int, ratio: float, most: int, step: int) -> tuple[slice, int]:
     """Rows or columns of a product that a window of its map needs, in whole blocks from its corner; looks of a block.
 
-    Args:
-        start: of the window, in pixels of the map.
-        size: of the window.
-        ratio: pixels of the product along a side of one of the map.
-        most: pixels of the product.
-        step: pixels of the map that make one of the picture.
+    ``ratio`` is pixels of the product, which has ``most``, to one of the map; ``step`` of the latter make a block.
     """
     looks = max(1, round(step * ratio))
     first = math.floor(start * ratio + _SLACK_PX) // looks
@@ -206,9 +198,6 @@ def _confidence(source: MapFile) -> NDArray[np.float32] | None:
     for number, strip in enumerate(found.band.strips(rows, cols, _ROWS)):
         values.take(strip, out=confidence[number * _ROWS : number * _ROWS + len(strip)])
     return confidence
-
-
-# --- confidence -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -263,8 +252,6 @@ def agreement_by_confidence(
         parts.append(AgreementByConfidence(pixels.astype(np.int64), agreeing.astype(np.int64), mean))
     return parts[0], parts[1]
 
-
-# --- where to look ----------------------------------------------------------------------------------------------------
 
 #: words in the names of classes
 _TOWN = {"built", "urban", "town", "towns", "city", "settlement", "settlements", "residential", "buildings"}

@@ -164,10 +164,7 @@ class Tutorial:
 
     @property
     def published_weights(self) -> Path | None:
-        """The authors' encoder file, where ``alos2tut fetch sar_w_simmim_weights`` puts it; None: it is not there.
-
-        That is the folder ``data`` beside the folder of results.
-        """
+        """The authors' encoder, fetched (``sar_w_simmim_weights``) to ``data`` beside the results; None: not there."""
         fetched = self.folder.parent / "data" / "sar_w_simmim_weights" / "sar_w_simim_encoder.pth"
         return fetched if fetched.is_file() else None
 
@@ -323,10 +320,5 @@ def tutorial_from(parameters: Mapping[str, Any]) -> Tutorial:
 
 def _assigned(source: str) -> list[str]:
     """Names that a cell's statements assign."""
-    targets: list[ast.expr] = []
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign):
-            targets += node.targets
-        elif isinstance(node, ast.AnnAssign):
-            targets.append(node.target)
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+    nodes = ast.walk(ast.parse(source))
+    return [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]

@@ -8,29 +8,22 @@ import pytest
 from alos2tut import Alos2TutError
 from alos2tut.dataset.encoding import encode_db
 from alos2tut.dataset.store import Split
+from alos2tut.tutorial import leakage
 from alos2tut.tutorial.leakage import _HELD_OUT, SCALES_PX, SCHEMES, Leakage, _Ground, measure_leakage, pixel_features
 
 SIDE, GRID = 16, 12
 
 
 def dataset_of(db: np.ndarray, labels: np.ndarray, *, block: int = 3, buffer_m: float = 100.0) -> SimpleNamespace:
-    """Patches of one square of ground, of which each lies 0.01 degrees from the next; all in the list train or val."""
-    rows, cols = np.divmod(np.arange(len(db)), GRID)
-    table = [
-        {
-            "West": f"{139 + 0.01 * col:.7f}",
-            "South": f"{35 - 0.01 * (row + 1):.7f}",
-            "East": f"{139 + 0.01 * (col + 1):.7f}",
-            "North": f"{35 - 0.01 * row:.7f}",
-            "Block": f"{row // block}_{col // block}",
-        }
-        for row, col in zip(rows, cols, strict=True)
-    ]
-    lists = np.array_split(np.arange(len(db)), 3)
-    steps = encode_db(db)[:, None]
+    """Patches of one square of ground, of which each lies 0.01 degrees from the next; a third in each list."""
+    table = []
+    for row, col in zip(*np.divmod(np.arange(len(db)), GRID), strict=True):
+        west, south = 139 + 0.01 * col, 35 - 0.01 * (row + 1)
+        sides = {"West": west, "South": south, "East": west + 0.01, "North": south + 0.01}
+        table.append({k: f"{v:.7f}" for k, v in sides.items()} | {"Block": f"{row // block}_{col // block}"})
     parts = {
-        name: Split(name, steps, labels.astype(np.uint8), members, [table[i] for i in members])
-        for name, members in zip(("train", "val", "test"), lists, strict=True)
+        name: Split(name, encode_db(db)[:, None], labels.astype(np.uint8), members, [table[i] for i in members])
+        for name, members in zip(("train", "val", "test"), np.array_split(np.arange(len(db)), 3), strict=True)
     }
     content = {"settings": {"buffer_m": buffer_m}}
     return SimpleNamespace(split=parts.__getitem__, legend=range(3), content=content, path="somewhere")
@@ -43,29 +36,25 @@ def noise() -> np.ndarray:
 
 def test_where_values_tell_the_class_memory_gains_nothing(noise):
     labels = np.random.default_rng(1).integers(0, 3, (GRID * GRID, 4, 4)).repeat(4, axis=1).repeat(4, axis=2)
-    result = measure_leakage(dataset_of(-20.0 + 8 * labels + 0.3 * noise, labels), repeats=4)
+    result = measure_leakage(dataset_of(-20.0 + 8 * labels + 0.3 * noise, labels))
     assert min(result.miou["ground"]) > 0.6
     for scheme in ("patches", "pixels"):
         mean, low, high = result.gain(scheme)
         assert low - 0.02 <= 0 <= high + 0.02 and abs(mean) < 0.03
 
 
-@pytest.fixture(scope="module")
-def remembered(noise) -> Leakage:
-    """Pairs of neighbours have one brightness, one roughness and one class; other pairs tell nothing of it."""
+def test_where_only_the_place_tells_the_class_careless_splits_gain_much(noise):
+    # pairs of neighbours have one brightness, one roughness and one class; other pairs tell nothing of it
     random = np.random.default_rng(2)
     pairs = np.arange(GRID * GRID) // 2
     brightness, roughness = (random.permutation(GRID * GRID // 2)[pairs][:, None, None] for _ in range(2))
     labels = random.integers(0, 3, GRID * GRID // 2)[pairs][:, None, None] * np.ones((1, SIDE, SIDE), int)
     db = 0.5 * brightness - 40 + 0.05 * 1.05**roughness * noise
-    return measure_leakage(dataset_of(db, labels), repeats=6)
-
-
-def test_where_only_the_place_tells_the_class_careless_splits_gain_much(remembered):
-    assert np.mean(remembered.accuracy["ground"]) < 1 / 3 + 0.1
+    result = measure_leakage(dataset_of(db, labels))
+    assert np.mean(result.accuracy["ground"]) < 1 / 3 + 0.1
     # random pixels meet their own patch, and random patches about every second time their twin
-    assert np.mean(remembered.accuracy["pixels"]) > 0.9
-    patches, pixels = remembered.gain("patches", "accuracy"), remembered.gain("pixels", "accuracy")
+    assert np.mean(result.accuracy["pixels"]) > 0.9
+    patches, pixels = result.gain("patches", "accuracy"), result.gain("pixels", "accuracy")
     assert 0.05 < patches[0] < pixels[0] and patches[1] > 0 and pixels[1] > 0.4
 
 
@@ -73,16 +62,15 @@ def test_gains_are_means_of_paired_differences_with_students_interval():
     scores = {"ground": (0.4, 0.5, 0.3), "patches": (0.5, 0.7, 0.6), "pixels": (0.4, 0.5, 0.3)}
     result = Leakage(scores, scores)
     # differences 0.1, 0.2, 0.3: spread 0.1, t of 2 degrees of freedom 4.303
-    assert result.gain("patches") == pytest.approx(
-        (0.2, 0.2 - 4.3027 * 0.1 / 3**0.5, 0.2 + 4.3027 * 0.1 / 3**0.5), abs=1e-4
-    )
+    half = 4.3027 * 0.1 / 3**0.5
+    assert result.gain("patches") == pytest.approx((0.2, 0.2 - half, 0.2 + half), abs=1e-4)
     assert result.gain("pixels") == pytest.approx((0, 0, 0))
 
 
-def test_every_scheme_is_scored_in_every_repeat_and_seeds_repeat(noise):
-    labels = np.random.default_rng(3).integers(0, 3, noise.shape)
-    dataset = dataset_of(noise - 10, labels)
-    one, again, other = (measure_leakage(dataset, repeats=2, seed=seed) for seed in (5, 5, 6))
+def test_every_scheme_is_scored_in_every_repeat_and_seeds_repeat(noise, monkeypatch):
+    monkeypatch.setattr(leakage, "REPEATS", 2)
+    dataset = dataset_of(noise - 10, np.random.default_rng(3).integers(0, 3, noise.shape))
+    one, again, other = (measure_leakage(dataset, seed=seed) for seed in (5, 5, 6))
     assert one == again != other
     assert set(one.miou) == set(one.accuracy) == set(SCHEMES) and {len(v) for v in one.miou.values()} == {2}
 
@@ -131,5 +119,3 @@ def test_features_are_means_and_variation_over_growing_squares():
 def test_too_little_ground_is_refused(noise):
     with pytest.raises(Alos2TutError, match=r"1 blocks of ground.*smaller block_m"):
         measure_leakage(dataset_of(noise, np.zeros(noise.shape, int), block=100))
-    with pytest.raises(Alos2TutError, match="repeats=1"):
-        measure_leakage(dataset_of(noise, np.zeros(noise.shape, int)), repeats=1)

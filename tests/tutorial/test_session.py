@@ -30,8 +30,8 @@ figure_width = 8
 def run_cells(monkeypatch):
     """Run cells as a kernel would, and then the guard."""
 
-    def run(*cells: str) -> Tutorial:
-        names: dict[str, object] = {"In": ["", *cells]}
+    def run(*cells: str, history: bool = True) -> Tutorial:
+        names: dict[str, object] = {"In": ["", *cells] if history else [""]}
         for cell in cells:
             exec(cell, names)
         shell = types.SimpleNamespace(user_ns=names)
@@ -41,49 +41,34 @@ def run_cells(monkeypatch):
     return run
 
 
-def test_parameters_of_the_notebook_make_a_tutorial(run_cells):
-    assert run_cells(PARAMETERS) == Tutorial()
+SEED_4 = PARAMETERS.replace("seed: int = 0", "seed: int = 4")
 
 
-def test_papermills_values_replace_them(run_cells, tmp_path):
-    injected = f"# Parameters\nseed = 5\nwork_dir = {str(tmp_path)!r}\noverrides = 'pretrain.steps=7'\n"
-    tutorial = run_cells(PARAMETERS, injected)
-    assert tutorial.folder == tmp_path
-    assert tutorial.config("pretrain").steps == 7 and tutorial.config("pretrain").seed == 5
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        pytest.param([PARAMETERS], {}, id="the notebook's"),
+        pytest.param(
+            [PARAMETERS, "# Parameters\nseed = 5\nwork_dir = 'w'\n"], {"seed": 5, "work_dir": "w"}, id="papermill's"
+        ),
+        pytest.param([PARAMETERS, "# Parameters\nfigure_width = 4\n"], {}, id="of this notebook alone"),
+        pytest.param([PARAMETERS, "sede = 5\n# Parameters\n"], {}, id="a cell of the reader's own"),
+        pytest.param([PARAMETERS, "# Parameters\nsede = 5\n", SEED_4], {"seed": 4}, id="the last run counts"),
+    ],
+)
+def test_parameters_make_a_tutorial(run_cells, cells, expected):
+    assert run_cells(*cells) == Tutorial(**expected)
 
 
-def test_a_parameter_of_this_notebook_alone_may_be_set(run_cells):
-    assert run_cells(PARAMETERS, "# Parameters\nfigure_width = 4\n") == Tutorial()
+def test_a_runner_without_history_is_served(run_cells):
+    assert run_cells(SEED_4, history=False) == Tutorial(seed=4)
 
 
-def test_an_unknown_parameter_is_refused_with_the_nearest(run_cells):
+def test_what_is_no_parameter_is_refused(run_cells, monkeypatch):
     with pytest.raises(Alos2TutError, match=r"unknown parameter 'sede'.*'seed'.*overrides"):
         run_cells(PARAMETERS, "# Parameters\nsede = 5\n")
-
-
-def test_cells_of_the_readers_own_are_no_parameters(run_cells):
-    assert run_cells(PARAMETERS, "sede = 5\n# Parameters\n") == Tutorial()
-
-
-def test_the_last_run_of_the_parameters_counts(run_cells):
-    again = PARAMETERS.replace("seed: int = 0", "seed: int = 3")
-    assert run_cells(PARAMETERS, "# Parameters\nsede = 5\n", again).seed == 3
-
-
-def test_a_notebook_without_its_parameters_is_refused(run_cells):
     with pytest.raises(Alos2TutError, match=r"no parameters cell.*in order"):
         run_cells("x = 1")
-
-
-def test_a_runner_without_history_is_served(monkeypatch):
-    names: dict[str, object] = {"In": [""]}
-    exec(PARAMETERS.replace("seed: int = 0", "seed: int = 4"), names)
-    shell = types.SimpleNamespace(user_ns=names)
-    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
-    assert start() == Tutorial(seed=4)
-
-
-def test_outside_a_notebook_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: None))
     with pytest.raises(Alos2TutError, match="no parameters cell"):
         start()
@@ -117,11 +102,6 @@ def test_given_paths_and_choices_reach_their_stages():
     assert tutorial.config("finetune").devices == 2 and tutorial.config("map").work_dir == "w"
 
 
-def test_an_override_wins_over_the_profile_and_none_leaves_it():
-    assert Tutorial(overrides="finetune.lr=1e-5").config("finetune").lr == 1e-5
-    assert Tutorial(devices=None).config("pretrain").devices == 1
-
-
 def test_results_lie_beside_the_notebooks_unless_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = Path(notebook.__file__).resolve().parents[2]
@@ -140,11 +120,13 @@ def test_the_simulated_product_is_made_once(tmp_path, capsys):
     assert dataclasses.replace(tutorial, seed=1).product_path != tutorial.product_path
 
 
-def test_an_override_goes_before_a_shared_parameter():
-    tutorial = Tutorial(seed=3, devices=2, overrides="pretrain.seed=5; finetune.devices=1; dataset.legend=japan_14")
+def test_an_override_goes_before_a_shared_parameter_and_the_profile():
+    overrides = "pretrain.seed=5; finetune.devices=1; dataset.legend=japan_14; finetune.lr=1e-5"
+    tutorial = Tutorial(seed=3, devices=2, overrides=overrides)
     assert [tutorial.config(stage).seed for stage in ("simulate", "dataset", "pretrain")] == [3, 3, 5]
     assert [tutorial.config(stage).devices for stage in ("pretrain", "finetune")] == [2, 1]
-    assert tutorial.config("dataset").legend == "japan_14"
+    assert tutorial.config("dataset").legend == "japan_14" and tutorial.config("finetune").lr == 1e-5
+    assert Tutorial(devices=None).config("pretrain").devices == 1
 
 
 def test_several_devices_train_under_torchrun(packed_dataset, tmp_path, capsys):

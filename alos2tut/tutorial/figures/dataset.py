@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -55,40 +54,32 @@ _SERIES = ((GREY, "o"), (BLUE, "s"), (ORANGE, "^"), (VERMILION, "D"), (GREEN, "v
 _HELD_OUT = {"val": ("validation", ORANGE), "test": ("test", BLUE)}
 #: more names than that hide the map; days that a colour bar names
 _MOST_NAMES, _MOST_DAYS = 20, 5
-#: how much wider than a product the map is that needs close-ups of an archive's ground
-_SMALL = 5
 _DASHED = (0, (2, 1.5))
-#: products whose ground is shown side by side
-_MOST_MAPS = 3
 
 Box = tuple[float, float, float, float]
 
 
-# --- the archive ------------------------------------------------------------------------------------------------------
+def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path]) -> Figure:
+    """Where products lie in longitude and latitude, with close-ups where they are small; and outlines of label rasters.
 
-
-def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path] = ()) -> Figure:
-    """Where products lie, on a map in longitude and latitude; with close-ups where they are small on it.
-
-    Colours tell the day; grey is unknown.
-
-    Args:
-        archive: all products.
-        used: those of them that a filter leaves; the others are dashed.
-        labels: label rasters, of which the outlines are drawn.
+    Colours tell the day; grey is unknown. Dashed are those that a filter has not left in ``used``.
     """
     entries = [entry for entry in archive.entries if entry.info["footprint_lonlat"]]
     kept = {entry.path for entry in used.entries}
     corners = [np.array(entry.info["footprint_lonlat"]) for entry in entries]
-    groups = _neighbours([_box_of(outline) for outline in corners])
-    boxes = np.array([_box_of(outline) for outline in corners] + [_lonlat_box(path) for path in labels])
-    side_deg = (boxes[:, 2:].max(axis=0) - boxes[:, :2].min(axis=0)).max()
-    is_small = side_deg > _SMALL * max(np.ptp(outline, axis=0).max() for outline in corners)
+    boxes = [(*outline.min(axis=0), *outline.max(axis=0)) for outline in corners]
+    tiles = {_lonlat_box(path): Path(path).stem for path in labels}
+    groups, all_boxes = _neighbours(boxes), np.array([*boxes, *tiles])
+    side_deg = (all_boxes[:, 2:].max(axis=0) - all_boxes[:, :2].min(axis=0)).max()
+    is_small = side_deg > 5 * max(np.ptp(outline, axis=0).max() for outline in corners)
     letters = "AB"[: len(groups)] if is_small else ""
     size, widths = ((11.2, 6.2), (1.6, 1)) if letters else ((7.6, 5.6), None)
     panels = ";".join(f"0{letter}" for letter in letters) or "0"
     fig, axes = plt.subplot_mosaic(panels, figsize=size, width_ratios=widths)
     overview, close_ups = axes["0"], [axes[letter] for letter in letters]
+    for (west, south, east, north), name in tiles.items():
+        plotting.outline(overview, (west, east, south, north), edgecolor="0.5", linewidth=1.2, zorder=0.5)
+        plotting.note(overview, name, (west, north), (3, -3), va="top", fontsize=8, color="0.4")
     outlines = _footprint_colors(fig, overview, [entry.info["acquired"] or "" for entry in entries])
     is_used = [entry.path in kept for entry in entries]
     for ax, members in ((overview, range(len(entries))), *zip(close_ups, groups, strict=False)):
@@ -108,7 +99,6 @@ def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path] = (
         place = corners[members[0]].mean(axis=0)
         overview.plot(*place, "o", markersize=13, markerfacecolor="none", color="black")
         plotting.note(overview, letter, place, (8, 6), weight="bold")
-    _label_tiles(overview, labels)
     for ax in (overview, *close_ups):
         _zone_borders(ax)
     keys: list[Artist] = [Patch(facecolor="none", edgecolor="0.5", label="label raster")] if labels else []
@@ -117,11 +107,6 @@ def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path] = (
     if keys:
         fig.legend(handles=keys, loc="outside lower center", ncols=len(keys))
     return fig
-
-
-def _box_of(outline: NDArray[np.float64]) -> Box:
-    west, south, east, north = np.concatenate([outline.min(axis=0), outline.max(axis=0)]).tolist()
-    return west, south, east, north
 
 
 def _lonlat_box(raster: str | Path) -> Box:
@@ -164,14 +149,6 @@ def _name_footprints(ax: Axes, names: Sequence[str], corners: Sequence[NDArray[n
         ax.annotate("\n".join(stack), place, ha="center", va="center", fontsize=7, path_effects=plotting.halo("white"))
 
 
-def _label_tiles(ax: Axes, labels: Sequence[str | Path]) -> None:
-    tiles = {_lonlat_box(path): Path(path).stem for path in labels}
-    for (west, south, east, north), name in tiles.items():
-        plotting.outline(ax, (west, east, south, north), edgecolor="0.5", linewidth=1.2, zorder=0.5)
-        plotting.note(ax, name, (west, north), (3, -3), va="top", fontsize=8, color="0.4")
-    lonlat_axes(ax)
-
-
 def _zone_borders(ax: Axes) -> None:
     """The meridians at which one UTM zone ends and the next begins."""
     low, high = ax.get_xlim()
@@ -194,19 +171,15 @@ def lonlat_axes(ax: Axes) -> None:
     ax.set(xlabel="longitude (°)", ylabel="latitude (°)")
 
 
-# --- image and labels -------------------------------------------------------------------------------------------------
-
-
 def image_and_labels(product: Product, classes: NDArray[np.uint8], legend: Legend) -> Figure:
     """The product beside its label map; ``classes`` covers the whole product on any coarser grid."""
     looks = max(1, round(product.shape[0] / classes.shape[0]))
     # no screen shows more
     looks *= max(1, math.ceil(max(classes.shape) / 900))
     fig, axes = plt.subplots(1, 2, figsize=(11.6, 11.6 / 2 * product.shape[0] / product.shape[1] + 0.9), sharey=True)
-    extent = plotting.extent_of(product)
-    plotting.draw_backscatter(fig, axes[0], product.read_db(looks=looks), product, extent, shrink=0.8)
+    plotting.draw_backscatter(fig, axes[0], product, looks, shrink=0.8)
     axes[0].set_title(plotting.product_title(product))
-    plotting.draw_land_cover(axes[1], classes, legend, extent)
+    plotting.draw_land_cover(axes[1], classes, legend, plotting.extent_of(product))
     plotting.map_axes(axes[1], product, label_y=False)
     axes[1].set_title(f"labels: legend '{legend.name}'")
     plotting.class_key(fig, legend)
@@ -292,20 +265,11 @@ def _label_pixels(
     return np.stack([x, y], axis=1).reshape(-1, 4, 2), legend.to_classes(codes.astype(np.int32), where=path).ravel()
 
 
-# --- patches of a product ---------------------------------------------------------------------------------------------
-
-
 def patch_grid(product: Product, choice: Choice, looks: int) -> Figure:
-    """The patches of an archive's first product, by what becomes of them.
-
-    Args:
-        product: the product.
-        choice: what becomes of the patches of the archive.
-        looks: pixels of the product along a side of one pixel of a patch.
-    """
+    """The patches of an archive's first product, of so many looks, by what becomes of them."""
     shrink = max(1, math.ceil(max(product.shape) / 800))
     fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.6))
-    plotting.draw_backscatter(fig, ax, product.read_db(looks=shrink), product, plotting.extent_of(product))
+    plotting.draw_backscatter(fig, ax, product, shrink)
     table, keys = choice.table, []
     for status, ((color, hatch), name) in enumerate(zip(((GREEN, None), *_DROPPED), STATUSES, strict=True)):
         here = np.flatnonzero((table.product == 0) & (choice.status == status))
@@ -322,14 +286,10 @@ def patch_grid(product: Product, choice: Choice, looks: int) -> Figure:
     return fig
 
 
-# --- balance, statistics, patches -------------------------------------------------------------------------------------
-
-
 def class_balance(histograms: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Figure:
     """Shares of the classes under several choices of patches: of the pixels, and of the patches by commonest class.
 
-    Args:
-        histograms: by choice, as :func:`.histogram` makes them; the first one orders the classes.
+    Choices are named, and as :func:`.histogram` makes them; the first one orders the classes.
     """
     names = list(next(iter(histograms.values()))["pixels"])
     panels = {"pixels": "labelled pixels", "majority": "patches, by their commonest class"}
@@ -473,18 +433,9 @@ def patch_and_labels(dataset: PatchDataset, split: str, index: int) -> Figure:
     return fig
 
 
-# --- splits -----------------------------------------------------------------------------------------------------------
-
-
-def split_map(choice: Choice, block_m: float, names: Sequence[str] = ()) -> Figure:
-    """Whose ground it is: the patches by list, the ground blocks outlined; the first products of an archive.
-
-    Args:
-        choice: what becomes of the patches of an archive.
-        block_m: side of the ground blocks in metres.
-        names: of the products, for titles.
-    """
-    numbers = np.unique(choice.table.product)[:_MOST_MAPS]
+def split_map(choice: Choice, block_m: float, names: Sequence[str]) -> Figure:
+    """Whose ground it is: patches by list, blocks of ``block_m`` metres outlined; of the first three named products."""
+    numbers = np.unique(choice.table.product)[:3]
     fig, axes = plt.subplots(1, len(numbers), figsize=(6.8 if len(numbers) == 1 else 3.9 * len(numbers), 5.0),
                              squeeze=False)  # fmt: skip
     in_buffer = STATUSES.index("in the buffer")
@@ -496,16 +447,15 @@ def split_map(choice: Choice, block_m: float, names: Sequence[str] = ()) -> Figu
     kinds["in the buffer"] = (np.flatnonzero(choice.status == in_buffer), hatched)
     others = (choice.status != STATUSES.index("kept")) & (choice.status != in_buffer)
     kinds["dropped"] = (np.flatnonzero(others), {"facecolor": NO_DATA_COLOR, "edgecolor": "white"})
-    for ax, number, place in zip(axes[0], numbers, count(), strict=False):
+    for ax, number in zip(axes[0], numbers.tolist(), strict=True):
         for members, style in kinds.values():
             boxes = choice.table.box_deg[members[choice.table.product[members] == number]]
             corners = [_corners(west, east, south, north) for west, south, east, north in boxes.tolist()]
             ax.add_collection(PolyCollection(corners, **style, linewidth=0.5))
-        ax.add_collection(LineCollection(_block_borders(choice, int(number), block_m), color="black", linewidth=1.3))
+        ax.add_collection(LineCollection(_block_borders(choice, number, block_m), color="black", linewidth=1.3))
         lonlat_axes(ax)
-        if place < len(names):
-            ax.set_title(names[place], fontsize=8.5)
-        if place:
+        ax.set_title(names[number], fontsize=8.5)
+        if ax is not axes[0, 0]:
             ax.set_ylabel("")
     keys: list[Artist] = [Patch(**style | {"edgecolor": "0.6"}, label=f"{what}: {len(members)}")
                           for what, (members, style) in kinds.items() if len(members)]  # fmt: skip

@@ -19,19 +19,12 @@ from ...dataset.store import PatchDataset
 from ...evaluation.robustness import Robustness
 from ...plotting import BLUE, ORANGE, SKY, VERMILION
 from ...pretraining.reconstruction import local_mean_db
+from .pretraining import darkest_first
 
 _COLORS = (BLUE, ORANGE)
 _MARKS = ("o", "s")
 
 Image = NDArray[np.floating[Any]]
-
-
-# --- scores ----------------------------------------------------------------------------------------------------------
-
-
-def _models(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The scored models, the one of interest first."""
-    return {role: report["models"][role] for role in ("segmenter", "baseline") if role in report["models"]}
 
 
 def _told(value: float | None) -> str:
@@ -42,8 +35,8 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
     """IoU of every class for each model with its interval over ground; absent classes stay empty and are named."""
     names = report["classes"]
     fig, ax = plt.subplots(figsize=(9.6, 3.6))
-    models = _models(report)
-    for offset, (scores, color) in enumerate(zip(models.values(), _COLORS, strict=False)):
+    models = [report["models"][role] for role in ("segmenter", "baseline") if role in report["models"]]
+    for offset, (scores, color) in enumerate(zip(models, _COLORS, strict=False)):
         iou = np.array([scores["per_class"][name]["iou"] for name in names], dtype=float)
         bounds = [scores["intervals"]["per_class"][name] for name in names]
         x = np.arange(len(names)) + 0.38 * (offset - (len(models) - 1) / 2)
@@ -52,7 +45,7 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
         plotting.error_bars(ax, x, iou, bounds, "none", ecolor="0.25", linewidth=1)
         for place in x[iou < 0.01]:
             plotting.note(ax, "0", (place, 0), color=color, ha="center")
-    absent = next(iter(models.values()))["absent"]
+    absent = models[0]["absent"]
     ticks = [f"{name}\n(absent)" if name in absent else name for name in names]
     ax.set_xticks(np.arange(len(names)), ticks, rotation=25, ha="right")
     ax.set(ylabel=f"IoU on the list {report['split']}", ylim=(0, 1))
@@ -94,9 +87,6 @@ def largest_confusions(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) or "nothing was confused"
 
 
-# --- how sure --------------------------------------------------------------------------------------------------------
-
-
 def reliability_curves(report: Mapping[str, Any]) -> Figure:
     """How often the segmenter is right against how sure it is, as it is and with its temperature; and the pixels.
 
@@ -136,11 +126,11 @@ def class_threshold(
     Args:
         probability: (n, H, W) of the class.
         labels: (n, H, W) class indices.
-        db: (H, W) of the first patch.
+        db: (H, W) of the first patch, of this ``quantity``.
         name: of the class.
         index: of the class.
         threshold: in 0…1.
-        quantity: of the patch.
+        quantity: ``sigma0`` or ``gamma0``.
     """
     known = labels != IGNORE
     truth, given = (labels == index)[known], probability[known]
@@ -170,9 +160,6 @@ def _precision_recall(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tupl
     return (right / said.sum() if said.any() else np.nan), (right / truth.sum() if truth.any() else np.nan)
 
 
-# --- how robust ------------------------------------------------------------------------------------------------------
-
-
 def robustness_curves(found: Mapping[str, Robustness]) -> Figure:
     """mIoU of several models on patches that were changed: more speckle, coarser pixels, another gain."""
     panels = {
@@ -195,9 +182,6 @@ def robustness_curves(found: Mapping[str, Robustness]) -> Figure:
     return fig
 
 
-# --- what one channel tells ------------------------------------------------------------------------------------------
-
-
 def class_overlap(dataset: PatchDataset) -> Figure:
     """What single-polarisation SAR has to tell classes by: brightness, and unevenness.
 
@@ -209,14 +193,12 @@ def class_overlap(dataset: PatchDataset) -> Figure:
     db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
     around = np.stack([local_mean_db(patch) for patch in db])
     there = np.isfinite(db) & (labels != IGNORE)
-    levels = {i: around[there & (labels == i)] for i in range(len(names)) if (there & (labels == i)).any()}
-    order = sorted(levels, key=lambda i: float(np.median(levels[i])))
+    order = darkest_first(around[there], labels[there], len(names))
     fig, (left, right) = plt.subplots(1, 2, figsize=(11.4, 0.36 * len(order) + 1.3), sharey=True)
-    contrast = db - around
-    for ax, values in ((left, around), (right, contrast)):
+    for ax, values in ((left, around), (right, db - around)):
         for place, i in enumerate(order):
             low, first, middle, third, high = np.percentile(values[there & (labels == i)], [5, 25, 50, 75, 95])
-            color = np.array(dataset.legend.colors[i]) / 255
+            color = dataset.legend.colors[i] / 255
             ax.plot([low, high], [place, place], color="0.4", linewidth=1)
             ax.barh(place, third - first, left=first, height=0.62, color=color, edgecolor="0.3", linewidth=0.6)
             ax.plot([middle, middle], [place - 0.31, place + 0.31], color="k", linewidth=1.4)

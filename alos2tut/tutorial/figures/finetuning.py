@@ -129,9 +129,7 @@ def errors_shown(
 def learning_rates(segmenter: Any, config: Any) -> Figure:
     """Which share of the learning rate each layer gets, from the image to the classes; and how many parameters it has.
 
-    Args:
-        segmenter: an :class:`alos2tut.networks.segmenter.Segmenter`.
-        config: its :class:`alos2tut.segmentation.config.FinetuneConfig`.
+    Of a :class:`alos2tut.networks.segmenter.Segmenter`, by :class:`alos2tut.segmentation.config.FinetuneConfig`.
     """
     from ...networks.encoders import parameter_groups
 

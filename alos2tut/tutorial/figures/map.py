@@ -43,9 +43,6 @@ _AGREES_COLOR = "#e1e1e1"
 _NO_DATA_LABEL = "no data or label"
 
 
-# --- a map beside what it was made from -------------------------------------------------------------------------------
-
-
 def layers(view: MapView) -> tuple[str, ...]:
     """What a view can show, in the order of reading: "σ⁰" (or "γ⁰"), "labels", "map" and "confidence"."""
     there = {_LABELS: view.labels is not None, _MAP: True, _CONFIDENCE: view.confidence is not None}
@@ -154,9 +151,6 @@ def swipe(view: MapView, left: str, right: str, position: float, window: PixelWi
     return fig
 
 
-# --- how sure ---------------------------------------------------------------------------------------------------------
-
-
 def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
     """How sure the map is, where it differs from the labels, and how often it agrees with them by how sure it is.
 
@@ -206,16 +200,11 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
 
 def _draw_differences(ax: Axes, view: MapView, whole: PixelWindow) -> bool:
     """Where map and labels differ; whether there is ground on which they cannot be compared."""
-    step = _step(whole, _PANEL_PX)
-    assert view.labels is not None  # or there were no curves to draw
-    (mapped, extent), (label, _) = (_sampled(layer, whole, step) for layer in (view.classes, view.labels))
+    (mapped, extent), (label, _) = (_sampled(layer, whole, _PANEL_PX) for layer in (view.classes, view.labels))
     colors = np.array([to_rgba(_AGREES_COLOR), to_rgba(VERMILION), TRANSPARENT])
     unknown = (mapped == IGNORE) | (label == IGNORE)
     ax.imshow(colors[np.where(unknown, 2, mapped != label)], extent=extent, interpolation="nearest")
     return bool(unknown.any())
-
-
-# --- panels -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -232,27 +221,21 @@ class _Panel:
     @classmethod
     def draw(cls, ax: Axes, view: MapView, layer: str, window: PixelWindow, most_px: int, limits: Any = None) -> _Panel:
         """Draw a layer of a window, in some ``most_px`` pixels a side; ``limits`` are those of the grey scale."""
-        step = _step(window, most_px)
+        title, classes, n = layer, None, len(view.legend)
         if layer in (_LABELS, _MAP):
-            of_map = view.classes if layer == _MAP else view.labels
-            assert of_map is not None  # or it were no layer of the view
-            classes, extent = _sampled(of_map, window, step)
-            n = len(view.legend)
-            shown = ListedColormap([*map(tuple, view.legend.colors / 255), TRANSPARENT])
-            limits = {"vmin": -0.5, "vmax": n + 0.5}
-            image = ax.imshow(np.minimum(classes, n), shown, extent=extent, interpolation="nearest", **limits)
-            return cls(ax, layer, image, classes, layer)
-        if layer == _CONFIDENCE:
-            assert view.confidence is not None  # or it were no layer of the view
-            sure, extent = _sampled(view.confidence, window, step)
-            image = ax.imshow(sure, cmap=cividis(), vmin=0, vmax=1, extent=extent, interpolation="nearest")
-            return cls(ax, layer, image, None, layer)
-        db, extent = view.backscatter_db(window, most_px)
-        limits = limits or plotting.grey_limits(db)
-        grey = colormaps["gray"].with_extremes(bad=TRANSPARENT)
-        image = ax.imshow(db, cmap=grey, extent=extent, interpolation="nearest", **limits)
-        which = f"{view.polarization} " if len(view.product.polarizations) > 1 else ""
-        return cls(ax, layer, image, None, which + plotting.grey_range(view.product.quantity, limits))
+            classes, extent = _sampled(view.classes if layer == _MAP else view.labels, window, most_px)
+            values, limits = np.minimum(classes, n), {"vmin": -0.5, "vmax": n + 0.5}
+            colors: Any = ListedColormap([*map(tuple, view.legend.colors / 255), TRANSPARENT])
+        elif layer == _CONFIDENCE:
+            values, extent = _sampled(view.confidence, window, most_px)
+            colors, limits = cividis(), {"vmin": 0, "vmax": 1}
+        else:
+            values, extent = view.backscatter_db(window, most_px)
+            colors, limits = colormaps["gray"].with_extremes(bad=TRANSPARENT), limits or plotting.grey_limits(values)
+            which = f"{view.polarization} " if len(view.product.polarizations) > 1 else ""
+            title = which + plotting.grey_range(view.product.quantity, limits)
+        image = ax.imshow(values, colors, extent=extent, interpolation="nearest", **limits)
+        return cls(ax, layer, image, classes, title)
 
     def between(self, start: float, stop: float) -> _Panel:
         """The panel, as if only the classes between two columns of the map were drawn."""
@@ -263,13 +246,11 @@ class _Panel:
         return replace(self, classes=self.classes[:, (edges[1:] > start) & (edges[:-1] < stop)])
 
 
-def _step(window: PixelWindow, most_px: int) -> int:
-    return math.ceil(max(window[2:]) / most_px)
-
-
-def _sampled(layer: NDArray[Any], window: PixelWindow, step: int) -> tuple[NDArray[Any], Any]:
-    """The middle one of every ``step`` × ``step`` pixels of a window, and where these squares lie."""
+def _sampled(layer: NDArray[Any] | None, window: PixelWindow, most_px: int) -> tuple[NDArray[Any], Any]:
+    """The middle ones of squares of pixels, as many as make ``most_px`` of a window, and where the squares lie."""
+    assert layer is not None  # or it were no layer of the view
     row, col, height, width = window
+    step = math.ceil(max(height, width) / most_px)
     rows, cols = (np.arange(-(-size // step)) * step for size in (height, width))
     # the last square may be cut by the window's edge
     middle = np.ix_(*(row_or_col + np.minimum(starts + step // 2, size - 1)
@@ -287,9 +268,6 @@ def _panels_size(window: PixelWindow, lies: Orientation, panels: tuple[int, int]
     ratio = window[2] * lies.spacing_m[0] / (window[3] * lies.spacing_m[1])
     width = max(width * min(1, 1.6 / ratio), width / 2)
     return panels[1] * width, panels[0] * (min(width * ratio, 1.6 * width) + 0.5) + 1.1
-
-
-# --- scale, north and keys --------------------------------------------------------------------------------------------
 
 
 def _outline(ax: Axes, windows: Sequence[PixelWindow]) -> None:

@@ -43,9 +43,6 @@ _LOOKED_AT = 64
 Image = NDArray[np.floating[Any]]
 
 
-# --- what masking asks -----------------------------------------------------------------------------------------------
-
-
 def calmest_and_brightest(split: Split) -> list[int]:
     """Of 64 of a list's patches, evenly taken, those whose brightest pixel stands out least and most."""
     index = split.evenly(_LOOKED_AT)
@@ -56,28 +53,20 @@ def calmest_and_brightest(split: Split) -> list[int]:
 def random_mask(side: int, unit_px: int, ratio: float, seed: int = 0) -> NDArray[np.bool_]:
     """A mask by pixel, (side, side), True where hidden."""
     generator = torch.Generator().manual_seed(seed)
-    mask: NDArray[np.bool_] = draw_masks(1, (side, side), unit_px, 1, ratio, generator)[0].numpy()
-    return mask
+    return np.asarray(draw_masks(1, (side, side), unit_px, 1, ratio, generator)[0])
 
 
 def copied_from_neighbours(patch_db: Image, mask: NDArray[np.bool_]) -> Image:
     """What needs no learning: every hidden pixel takes the value of the nearest visible one; then a 7 × 7 median."""
     unknown = mask | np.isnan(patch_db)
     nearest = distance_transform_edt(unknown, return_distances=False, return_indices=True)
-    copied: Image = median_filter(patch_db[tuple(nearest)], 7)
-    return copied
+    return np.asarray(median_filter(patch_db[tuple(nearest)], 7))
 
 
-def mask_explorer(patches_db: Image, quantity: str, units_px: Sequence[int] = (8, 16, 32)) -> Figure:
-    """One patch under masks of several units and ratios, and how far copying the neighbours goes, over all patches.
-
-    Args:
-        patches_db: (n, H, W), of which the first is shown.
-        quantity: of the patches.
-        units_px: sides of the masked units; those that do not tile the patch are left out.
-    """
+def mask_explorer(patches_db: Image, quantity: str) -> Figure:
+    """The first of patches (n, H, W) under masks of several units and ratios, and how far copying goes, over all."""
     patch, side, ratios = patches_db[0], patches_db.shape[-1], (0.3, 0.6, 0.9)
-    units_px = [unit for unit in units_px if side % unit == 0 and (side // unit) ** 2 >= 16]
+    units_px = [unit for unit in (8, 16, 32) if side % unit == 0 and (side // unit) ** 2 >= 16]
     rows, cols = len(units_px), len(ratios)
     fig = plt.figure(figsize=(12.6, 1.1 + 2.05 * rows))
     grid = fig.add_gridspec(1, 2, width_ratios=(2.15 * cols, 5.6))
@@ -130,9 +119,6 @@ def one_mask(patch_db: Image, mask: NDArray[np.bool_], quantity: str) -> Figure:
     return fig
 
 
-# --- the weight ------------------------------------------------------------------------------------------------------
-
-
 def _draw_weight(ax: Axes, weight: Image, patch_db: Image, scale: float) -> AxesImage:
     """Weights (H, W) of a patch, nothing where it has no data."""
     weight = np.where(np.isnan(patch_db), np.nan, weight)
@@ -174,12 +160,7 @@ def one_weight(patch_db: Image, weighting: Weighting, scale: float, quantity: st
 
 
 def growing_target(patch_db: Image, scale: float = 1.0) -> Figure:
-    """What one bright pixel does to the weights of all others, by each way of scaling power.
-
-    Args:
-        patch_db: (H, W) dB, best one without strong scatterers.
-        scale: the exponent's factor.
-    """
+    """What one bright pixel in a patch (H, W), best a calm one, does to the weights of all others, by each scaling."""
     middle = patch_db.shape[0] // 2, patch_db.shape[1] // 2
     lowest = float(np.nanmax(patch_db))
     peaks = np.linspace(lowest, lowest + 30, 16)
@@ -213,8 +194,7 @@ def weight_by_class(dataset: PatchDataset, scale: float = 1.0) -> Figure:
     db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
     patch = np.broadcast_to(np.arange(len(index))[:, None, None], db.shape)
     there = np.isfinite(db) & (labels != IGNORE)
-    present = [i for i in range(len(names)) if (labels[there] == i).any()]
-    order = sorted(present, key=lambda i: float(np.median(db[there & (labels == i)])))
+    order = darkest_first(db[there], labels[there], len(names))
     fig, ax = plt.subplots(figsize=(10.6, 3.6))
     for shift, (weighting, (name, color, mark)) in zip((-0.2, 0.0, 0.2), WEIGHTINGS.items(), strict=True):
         weight = sar_weights_db(db, scale, weighting)
@@ -235,19 +215,8 @@ def _dots(ax: Axes, x: NDArray[Any], means: NDArray[np.float64], color: str, mar
     plotting.error_bars(ax, x, means[:, 0], means[:, 1:], mark, color=color, markersize=5, linewidth=1.2, label=label)
 
 
-# --- training --------------------------------------------------------------------------------------------------------
-
-
 def one_step(target_db: Image, mask: NDArray[np.bool_], guess_db: Image, weight: Image, quantity: str) -> Figure:
-    """A patch (H, W) in one training step: seen, guessed, the error that counts, and that error weighted.
-
-    Args:
-        target_db: the patch.
-        mask: True where hidden.
-        guess_db: what the network says.
-        weight: of each pixel.
-        quantity: of the patch.
-    """
+    """A training step of a patch (H, W): seen (``mask`` is True where hidden), guessed, the error, and it weighted."""
     error = np.where(mask, np.abs(guess_db - target_db), np.nan)
     limits = plotting.grey_limits(target_db)
     top = float(np.nanpercentile(error * weight, 99))
@@ -331,11 +300,11 @@ def _curve(ax: Axes, table: NDArray[Any], column: str, color: str, name: str) ->
     ax.plot(table["step"], plotting.smooth(table[column]), color=color, label=name)
 
 
-def reconstructions(folder: str | Path, quantity: str, count: int = 3) -> Figure:
+def reconstructions(folder: str | Path, quantity: str) -> Figure:
     """Patches that pretraining never saw: given, seen, and what the network made of the hidden part as it learned."""
     with np.load(Path(folder) / "reconstructions.npz") as file:
         kept = dict(file)
-    given, mask = kept["input_db"][:count, 0], kept["mask"][:count]
+    given, mask = kept["input_db"][:3, 0], kept["mask"][:3]
     steps, guessed, errors = (kept[name][-5:] for name in ("step", "reconstruction_db", "error_db"))
     columns = 2 + len(steps)
     fig, axes = plt.subplots(len(given), columns, figsize=(1.95 * columns, 2.15 * len(given) + 0.5), squeeze=False)
@@ -359,9 +328,6 @@ def _error_of_copying(patch_db: Image, mask: NDArray[np.bool_]) -> float:
     return float(np.nanmean(np.abs(copied_from_neighbours(patch_db, mask) - patch_db)[mask]))
 
 
-# --- what was learned ------------------------------------------------------------------------------------------------
-
-
 def errors_compared(runs: Mapping[str, HiddenPixels], names: Sequence[str]) -> Figure:
     """Errors at the same hidden pixels of two runs: by class, and by how a pixel stands out from its surroundings.
 
@@ -370,14 +336,15 @@ def errors_compared(runs: Mapping[str, HiddenPixels], names: Sequence[str]) -> F
     over patches, of one pair of runs: other seeds would add to them.
     """
     first, second = runs.values()
+    order = darkest_first(first.truth_db, first.label, len(names))
     fig, ((top, right), (bottom, low)) = plt.subplots(2, 2, figsize=(12.6, 6.6), width_ratios=(1.25, 1))
     for (name, run), (color, mark), shift in zip(runs.items(), _RUN_STYLES, (-0.12, 0.12), strict=False):
-        _errors_by_class(top, run, np.abs(run.error_db), len(names), shift, (color, mark, name))
-        _errors_by_class(bottom, run, run.error_db, len(names), shift, (color, mark, name))
+        for ax, values in ((top, np.abs(run.error_db)), (bottom, run.error_db)):
+            means = means_by_group(values, run.label.astype(int), len(names), run.patch)
+            _dots(ax, np.arange(len(order)) + shift, means[order], color, mark, name)
         _errors_by_contrast(right, run, np.abs(run.error_db), shift, (color, mark, name))
     difference = np.abs(first.error_db) - np.abs(second.error_db)
     _errors_by_contrast(low, first, difference, 0, (VERMILION, "D", ""))
-    order = _classes_by_brightness(first, len(names))
     for ax, text in [(top, "mean |error| (dB)"), (bottom, "mean error: guess − truth (dB)")]:
         ax.set_xticks(range(len(order)), [names[i] for i in order], rotation=20, ha="right")
         ax.set_ylabel(text)
@@ -393,29 +360,19 @@ def errors_compared(runs: Mapping[str, HiddenPixels], names: Sequence[str]) -> F
     return fig
 
 
-def _classes_by_brightness(run: HiddenPixels, classes: int) -> list[int]:
-    """Classes that have hidden pixels, the darkest first."""
-    medians = {i: float(np.median(run.truth_db[run.label == i])) for i in range(classes) if (run.label == i).any()}
+def darkest_first(db: Image, label: NDArray[np.uint8], classes: int) -> list[int]:
+    """Classes that pixels (n,) have, by the medians of their dB."""
+    medians = {i: float(np.median(db[label == i])) for i in range(classes) if (label == i).any()}
     return sorted(medians, key=medians.__getitem__)
 
 
-def _errors_by_class(
-    ax: Axes, run: HiddenPixels, values: Image, classes: int, shift: float, style: tuple[str, str, str]
-) -> None:
-    order = _classes_by_brightness(run, classes)
-    means = means_by_group(values, run.label.astype(int), classes, run.patch)
-    _dots(ax, np.arange(len(order)) + shift, means[order], *style)
-
-
-def _errors_by_contrast(
-    ax: Axes, run: HiddenPixels, values: Image, shift: float, style: tuple[str, str, str], least: int = 100
-) -> None:
-    """Means in steps of 2 dB of contrast, where there are enough pixels."""
+def _errors_by_contrast(ax: Axes, run: HiddenPixels, values: Image, shift: float, style: tuple[str, str, str]) -> None:
+    """Means in steps of 2 dB of contrast, where there are a hundred pixels."""
     edges = np.arange(-17.0, 12.0, 2.0)
     step = np.digitize(run.truth_db - run.around_db, edges) - 1
     centres = edges[:-1] + 1
     counts = np.bincount(step[(step >= 0) & (step < len(centres))], minlength=len(centres))
-    enough = np.flatnonzero(counts >= least)
+    enough = np.flatnonzero(counts >= 100)
     means = means_by_group(values, step, len(centres), run.patch)
     _dots(ax, centres[enough] + 2 * shift, means[enough], *style)
 
@@ -461,8 +418,6 @@ def probe_scores(probe: Probe) -> Figure:
         fig.suptitle("simulated data", fontsize=9, color=GREY)
     return fig
 
-
-# --- settings --------------------------------------------------------------------------------------------------------
 
 #: settings, what is published of them (arXiv 2603.15119 and its authors' code), and why ours differ where they do
 _PUBLISHED: tuple[tuple[str, str, str], ...] = (

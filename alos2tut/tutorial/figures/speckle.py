@@ -33,10 +33,6 @@ _AVERAGED_PX = (1, 2, 4)
 _FIELDS_DB = np.array(
     [[-20.0, -4.0, -14.0, -8.0], [-10.0, -16.0, -6.0, -18.0], [-5.0, -12.0, -20.0, -7.0], [-15.0, -9.0, -11.0, -4.0]]
 )
-#: lines below left in the chart: (level in dB, width in pixels, row at the left edge, slope)
-_LINES = ((-20.0, 3.0, 153.6, 0.35), (-4.0, 1.0, 192.0, -0.2), (-18.0, 1.0, 243.2, 0.0))
-#: part of the chart that holds one field without lines or points: (row, col, height, width)
-_EVEN_FIELD = (176, 136, 72, 112)
 
 
 def most_varied_window(product: Product) -> Window:
@@ -76,9 +72,6 @@ def kinds_of_ground(power: FloatArray, size: int) -> dict[str, Area]:
     ranked = areas_by_variation(power, size)
     even = homogeneous_areas(power, size)[0]
     return {"most even": even, "typical": ranked[len(ranked) // 2], "mixed": ranked[len(ranked) * 19 // 20]}
-
-
-# --- what a pixel means -----------------------------------------------------------------------------------------------
 
 
 def amplitude_power_db(product: Product, window: Window) -> Figure:
@@ -196,9 +189,6 @@ def _signed(db: float, digits: int = 1) -> str:
     return f"{db:+.{digits}f}".replace("-", "−")
 
 
-# --- speckle ----------------------------------------------------------------------------------------------------------
-
-
 def looks_ladder(product: Product, window: Window, looks: Sequence[int] = (1, 2, 4, 8)) -> Figure:
     """The same ground at several numbers of looks: speckle falls, detail is lost. At most 512 pixels a side."""
     side = max(min(512, *window[2:]) // max(looks) * max(looks), 1)
@@ -313,9 +303,6 @@ def correlation(power: FloatArray) -> Figure:
     return fig
 
 
-# --- texture ----------------------------------------------------------------------------------------------------------
-
-
 def variation(product: Product, window: Window, looks: float, areas: Mapping[str, Window]) -> Figure:
     """A window in dB beside the coefficient of variation in its blocks; ``areas`` (pixel windows) are outlined."""
     power, side = product.read_power(window), 15
@@ -387,9 +374,6 @@ def texture_by_scale(areas: Mapping[str, FloatArray], even: FloatArray, spacing_
     return fig
 
 
-# --- filters ----------------------------------------------------------------------------------------------------------
-
-
 def despeckled(
     power: FloatArray,
     looks: float,
@@ -436,7 +420,8 @@ def target_chart() -> FloatArray:
     chart[:128, :128] = _FIELDS_DB.repeat(32, axis=0).repeat(32, axis=1)
     sector = np.floor(np.arctan2(y - 63.5, x - 191.5) / np.deg2rad(22.5) + 0.5) % 2
     chart[:128, 128:] = np.where(sector == 0, -14.0, -7.0)[:128, 128:]
-    for level_db, width, row, slope in _LINES:
+    # level, width in pixels, row at the left edge, slope
+    for level_db, width, row, slope in ((-20, 3, 153.6, 0.35), (-4, 1, 192, -0.2), (-18, 1, 243.2, 0)):
         away = np.abs(y - row - slope * x) / math.hypot(1, slope)
         chart[128:, :128][(away <= width / 2)[128:, :128]] = level_db
     chart[128:, 128:] = -10.0
@@ -449,9 +434,8 @@ def judged_on_chart(looks: float) -> Figure:
     truth = target_chart()
     power = truth * laws.draw_speckle(truth.shape, looks, 0)
     results = {"unfiltered": power} | {name: f(power, looks, 7) for name, f in despeckling.FILTERS.items()}
-    judged = {
-        name: despeckling.assess(power, im, looks, reference=truth, area=_EVEN_FIELD) for name, im in results.items()
-    }
+    even = (176, 136, 72, 112)  # one field without lines or points
+    judged = {name: despeckling.assess(power, im, looks, reference=truth, area=even) for name, im in results.items()}
     fig = plt.figure(figsize=(12.4, 9.0))
     parts: Any = fig.subfigures(2, 1, height_ratios=(2.2, 1))
     pictures, measures = parts
@@ -485,9 +469,6 @@ def _dots(ax: Axes, values: Mapping[str, float]) -> None:
     ax.set_yticks(range(len(values)), list(values))
     ax.set_ylim(len(values) - 0.5, -0.8)
     ax.margins(x=0.15)
-
-
-# --- towards a loss ---------------------------------------------------------------------------------------------------
 
 
 def loss_in_db(power: FloatArray, patch_px: int, looks: Collection[float]) -> Figure:

@@ -2,6 +2,7 @@
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from support.figures import texts
@@ -41,7 +42,7 @@ def test_copying_fills_from_what_is_visible(patches):
 
 
 def test_mask_explorer_leaves_out_units_that_do_not_fit(patches):
-    figure = pretraining_figures.mask_explorer(patches, "sigma0", units_px=(8, 12, 16, 32))
+    figure = pretraining_figures.mask_explorer(patches, "sigma0")
     assert [t for t in texts(figure) if t.startswith("unit")] == ["unit 8 px", "unit 16 px"] * 2
     curves = [line for line in figure.axes[-1].lines if len(line.get_xdata()) == 9]
     small, large = (line.get_ydata() for line in curves)
@@ -64,14 +65,14 @@ def test_weight_by_class_orders_classes_by_brightness(packed_dataset):
     assert labels == ["class 2", "class 1", "class 0"]
 
 
-def test_one_step_one_mask_one_weight(patches):
+def test_one_step_shows_the_error_where_it_is_hidden(patches):
     mask = pretraining_figures.random_mask(64, 16, 0.5)
     guess = np.full((64, 64), -9.0)
     figure = pretraining_figures.one_step(patches[1], mask, guess, np.full((64, 64), 2.0), "sigma0")
-    error = figure.axes[2].images[0].get_array()
+    error, weighted = (figure.axes[i].images[0].get_array() for i in (2, 3))
     assert (np.ma.getmaskarray(error) == ~mask).all()
-    pretraining_figures.one_mask(patches[0], mask, "sigma0")
-    pretraining_figures.one_weight(patches[0], "sar_ecdf", 2.0, "gamma0")
+    np.testing.assert_allclose(error[mask], np.abs(patches[1] + 9)[mask])
+    np.testing.assert_allclose(weighted[mask], 2 * error[mask])
 
 
 def test_training_curves_and_reconstructions(packed_dataset, tmp_path):
@@ -82,10 +83,10 @@ def test_training_curves_and_reconstructions(packed_dataset, tmp_path):
     }
     figure = pretraining_figures.training_curves(runs, 5.0)
     assert {"SAR weight", "no weight"} <= set(texts(figure))
-    pictures = pretraining_figures.reconstructions(runs["SAR weight"], "sigma0", count=2)
+    pictures = pretraining_figures.reconstructions(runs["SAR weight"], "sigma0")
     assert {"after step 1", "after step 4", "after step 8"} <= set(texts(pictures))
-    assert sum(text.startswith("error ") for text in texts(pictures)) == 2 * 4
-    assert "reconstruction" not in pretraining_figures.training_curves({"one": runs["no weight"]}, 5.0).get_label()
+    assert sum(text.startswith("error ") for text in texts(pictures)) == 3 * 4
+    pretraining_figures.training_curves({"one": runs["no weight"]}, 5.0)
 
 
 def test_errors_are_compared_pixel_by_pixel():
@@ -123,15 +124,12 @@ def test_settings_table_holds_what_is_published_and_used():
 
 
 def test_sliders_show_masks_and_weights(patches, monkeypatch):
-    shown = []
     monkeypatch.setattr(widgets, "is_interactive", lambda: True)
-    monkeypatch.setattr(pretraining_figures, "one_mask", lambda patch, mask, quantity: shown.append(mask.mean()))
-    monkeypatch.setattr(pretraining_figures, "one_weight", lambda patch, *choice: shown.append(choice))
-    masks = widgets.explore_masks(patches, "sigma0")
-    masks.f(unit_px=8, ratio=0.25, seed=1)
-    weights = widgets.explore_weights(patches, "sigma0")
-    weights.f(weighting="sar_ecdf", scale=2.0, patch=2)
-    assert shown[-1] == ("sar_ecdf", 2.0, "sigma0") and 0.25 in shown
+    widgets.explore_masks(patches, "sigma0").f(unit_px=8, ratio=0.25, seed=1)
+    assert {"seen: 25% hidden"} <= set(texts(plt.gcf()))
+    widgets.explore_weights(patches, "gamma0").f(weighting="sar_ecdf", scale=2.0, patch=2)
+    np.testing.assert_array_equal(plt.gcf().axes[0].images[0].get_array(), patches[1])
+    assert {"weight: ranks", "γ⁰ (dB)"} <= set(texts(plt.gcf()))
 
 
 def test_two_objectives_show_what_each_asks(patches):
