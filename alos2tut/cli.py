@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .core.errors import Alos2TutError, Alos2TutWarning, Stopped, closest
+from .core.tables import facts
 from .core.version import __version__
 
 #: exit status for bad input or an impossible request
@@ -29,8 +30,7 @@ _REFUSED = 2
 #: exit status of a training that was told to stop before its end (EX_TEMPFAIL: try again)
 _STOPPED = 75
 #: what a command may miss when only the core is installed, and the extra that brings it
-_EXTRA_OF = dict.fromkeys(("torch", "timm", "lightning", "safetensors", "tensorboard"), "train")
-_EXTRA_OF |= dict.fromkeys(("sklearn", "threadpoolctl"), "train")
+_EXTRA_OF = dict.fromkeys(("torch", "timm", "lightning", "safetensors", "tensorboard", "sklearn"), "train")
 _EXTRA_OF |= dict.fromkeys(("matplotlib", "papermill", "ipywidgets", "IPython", "nbformat"), "notebooks")
 #: what an interrupted command does when it is given again
 _AGAIN = dict.fromkeys(("pretrain", "finetune", "compare"), "continues from its last checkpoint")
@@ -40,7 +40,10 @@ _AGAIN |= {"fetch": "starts this file anew, and keeps those that are whole"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (2: refused, with one line that says why)."""
-    _print_what_can_be_shown()
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal or pipe of few characters gets escapes for the others
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     options = parse(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = _print_warning
     try:
@@ -70,19 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _print_what_can_be_shown() -> None:
-    """Let a terminal or pipe of few characters get escapes for the others, rather than fail."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _to_json(content: Any) -> str:
-    """Readable JSON; where the output has no Unicode, with the escapes of JSON."""
-    has_unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
-    return json.dumps(content, indent=2, ensure_ascii=not has_unicode)
-
-
 def _say(text: object) -> None:
     """Print a result: once, where ``torchrun`` started several processes."""
     if os.environ.get("RANK", "0") == "0":
@@ -96,8 +86,6 @@ def _print_warning(message: Warning | str, category: type[Warning], *place: Any,
     else:
         sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
 
-
-# --- commands and their options ---------------------------------------------------------------------------------------
 
 _Argument = tuple[tuple[str, ...], dict[str, Any]]
 _Run = Callable[[argparse.Namespace], int | None]
@@ -236,12 +224,19 @@ def _with_flags(message: str, flags: dict[str, str]) -> str:
     def as_flags(words: re.Match[str]) -> str:
         return f"({', '.join(flags.get(word, word) for word in words[1].split(', '))})"
 
+    # of several values pydantic names the one by its number, and what it was taken for
     names = "|".join(map(re.escape, flags))
-    message = re.sub(rf"^({names})(?=: )|(?<![\w.'-])({names})(?==)", lambda name: flags[name[0]], message)
+    place = rf"^({names})(?=: )|(?<![\w.'-])({names})(?:\.\d+\S*?)?(?==)"
+    message = re.sub(place, lambda name: flags[name[1] or name[2]], message)
     return re.sub(r"\(([a-z_]+(?:, [a-z_]+)*)\)", as_flags, message)
 
 
-# --- the commands -----------------------------------------------------------------------------------------------------
+def _pair(values: Sequence[int] | None, flag: str) -> tuple[int, int] | None:
+    """Rows and columns of one number or two."""
+    if values and len(values) > 2:
+        raise Alos2TutError("takes one number or two", where=flag)
+    return (values[0], values[-1]) if values else None
+
 
 _CRS = _arg("--crs", help="coordinate system that the product lacks or states wrongly, as in EPSG:32654")
 _JSON = _arg("--json", action="store_true", help="all of it as JSON")
@@ -257,15 +252,13 @@ _DATASET = _arg("dataset", metavar="DATASET", help="a dataset's folder")
 def _info(options: argparse.Namespace) -> None:
     """What a product, a dataset or a weights file is."""
     path = Path(options.path)
+    to_text: Callable[[Any], str] = facts
     if (path / "dataset.json").is_file():
         from .dataset.store import open_dataset
 
         dataset = open_dataset(path)
-        print(_to_json(dataset.content) if options.json else dataset.describe())
-        return
-    from .core.tables import facts
-
-    if path.suffix == ".safetensors":
+        content, to_text = dataset.content, lambda _: dataset.describe()
+    elif path.suffix == ".safetensors":
         from .networks.weights import read_header
 
         content = read_header(path)
@@ -273,7 +266,7 @@ def _info(options: argparse.Namespace) -> None:
         from .products.opening import open_product
 
         content = open_product(path, crs=options.crs, scan=options.scan).to_dict()
-    print(_to_json(content) if options.json else facts(content))
+    print(json.dumps(content, indent=2) if options.json else to_text(content))
 
 
 @_command(
@@ -295,7 +288,7 @@ def _verify(options: argparse.Namespace) -> int:
         from .products.verify.report import verify_product
 
         report = verify_product(options.path, crs=options.crs)
-    print(_to_json(report.to_dict()) if options.json else report.to_text())
+    print(json.dumps(report.to_dict(), indent=2) if options.json else report.to_text())
     return 1 if report.differ or report.unreadable else 0
 
 
@@ -313,37 +306,30 @@ def _fetch(options: argparse.Namespace) -> int | None:
     kept in DIR/NAME/checksums.json. What is there already is checked and not downloaded again. Exit status: 2
     if files are missing in the end, also where it takes steps by hand, which are then listed.
     """
-    from .downloads.manifest import find_entry
-
-    if options.list:
-        _list_data(options)
-        return None
-    if options.json:
-        raise Alos2TutError("goes with --list only", where="--json", remedy="A download has no JSON to show.")
-    if options.name is None:
-        raise Alos2TutError("needs the NAME of a data set", where="fetch", remedy="alos2tut fetch --list shows them.")
     from .downloads.fetching import ManualDownload, describe_receipt, fetch_entry
+    from .downloads.manifest import describe_entry, find_entry, list_entries, load_manifest
 
-    entry = find_entry(options.name, options.manifest)
+    name, manifest = options.name, options.manifest
+    if options.json and not options.list:
+        raise Alos2TutError("goes with --list only", where="--json", remedy="A download has no JSON to show.")
+    if options.list:
+        known = list(load_manifest(manifest).values()) if name is None else [find_entry(name, manifest)]
+        if options.json:
+            print(json.dumps([asdict(entry) for entry in known], indent=2))
+        elif name is None:
+            print(list_entries(known, shutil.get_terminal_size((116, 24)).columns))
+        else:
+            print(describe_entry(known[0]))
+        return None
+    if name is None:
+        raise Alos2TutError("needs the NAME of a data set", where="fetch", remedy="alos2tut fetch --list shows them.")
+    entry = find_entry(name, manifest)
     try:
         _say(describe_receipt(entry, fetch_entry(entry, options.folder)))
     except ManualDownload as error:
         print(f"alos2tut: {error}", file=sys.stderr)  # with its lines: they are a list
         return _REFUSED
     return None
-
-
-def _list_data(options: argparse.Namespace) -> None:
-    from .downloads.manifest import describe_entry, find_entry, list_entries, load_manifest
-
-    name, manifest = options.name, options.manifest
-    known = list(load_manifest(manifest).values()) if name is None else [find_entry(name, manifest)]
-    if options.json:
-        print(_to_json([asdict(entry) for entry in known]))
-    elif name is None:
-        print(list_entries(known, shutil.get_terminal_size((116, 24)).columns))
-    else:
-        print(describe_entry(known[0]))
 
 
 @_command(_arg("--clear", action="store_true", help="remove what is there; it is unpacked anew when needed"))
@@ -364,10 +350,7 @@ def _simulate(options: argparse.Namespace) -> None:
     """
     from .simulation.scene import simulate_product
 
-    size_px = options.size_px or []
-    if len(size_px) > 2:
-        raise Alos2TutError("takes one number or two", where="--size-px")
-    options.size_px = size_px * (2 // max(1, len(size_px)))
+    options.size_px = _pair(options.size_px, "--size-px")
     config = _config(options)
     _say(simulate_product(options.out_dir, config.seed, config.size_px, season=config.season, corner=config.corner))
 
@@ -463,7 +446,7 @@ def _probe(options: argparse.Namespace) -> None:
 
     named = _named(options, "seeds", "patches", "batch_size", "allow_other_signal")
     found = probe(options.dataset, options.encoders, **named)
-    _say(_to_json(found.to_dict()) if options.json else found.to_text())
+    _say(json.dumps(found.to_dict(), indent=2) if options.json else found.to_text())
 
 
 @_command(_DATASET, stages=["finetune"])
@@ -552,7 +535,7 @@ def _map(options: argparse.Namespace) -> None:
         raise Alos2TutError("is a number of at least 1, and excludes --devices", where="--workers")
     config, product = _config(options), open_product(options.product, crs=options.crs)
     pool = DeviceExecutor(options.devices) if options.devices else process_pool(options.workers)
-    # the output is the agreement, if it is asked for, and the map's path, also where it is found again
+    # the output is the agreement and the map's path, also where it is found again
     with contextlib.redirect_stdout(sys.stderr), pool as executor:
         path = map_scene(product, options.segmenter, options.out, config, executor=executor)
     if config.labels:
@@ -588,18 +571,16 @@ def _convert(options: argparse.Namespace) -> None:
 
     if (options.mean_db is None) != (options.std_db is None):
         raise Alos2TutError("need each other", where="--mean-db and --std-db")
-    if options.image_px and len(options.image_px) > 2:
-        raise Alos2TutError("takes one number or two", where="--image-px")
     given = None
     if options.mean_db is not None:
-        given = Statistics.from_dict({"mean_db": options.mean_db, "std_db": options.std_db}, where="--mean-db")
+        given = Statistics.from_dict(_named(options, "mean_db", "std_db"), where="--mean-db")
     signal = {name: value for name, value in _named(options, "quantity", "polarizations").items() if value}
     if options.spacing_m is not None:
         signal["spacing_m"] = [options.spacing_m] * 2
     report = convert_checkpoint(
         options.source,
         options.target,
-        image_px=None if options.image_px is None else (options.image_px[0], options.image_px[-1]),
+        image_px=_pair(options.image_px, "--image-px"),
         statistics=given,
         signal=signal,
         strict=not options.drop_unknown,

@@ -23,7 +23,7 @@ from .pretraining.config import PretrainConfig
 from .segmentation.config import FinetuneConfig
 from .simulation.config import SimulateConfig
 
-#: The stages by their one word, as used in profiles, overrides and artifact folders.
+#: the stages by their one word, as used in profiles, overrides and artifact folders
 STAGES: dict[str, type] = {
     "simulate": SimulateConfig,
     "dataset": DatasetConfig,
@@ -36,9 +36,8 @@ STAGES: dict[str, type] = {
 
 
 @cache
-def _profiles() -> dict[str, dict[str, dict[str, Any]]]:
-    profiles: dict[str, dict[str, dict[str, Any]]] = read_yaml(files("alos2tut").joinpath("profiles.yaml"))
-    return profiles
+def _profiles() -> Any:
+    return read_yaml(files("alos2tut").joinpath("profiles.yaml"))
 
 
 def profile_names() -> list[str]:
@@ -76,7 +75,10 @@ def load_config(
         raise Alos2TutError(f"unknown profile '{profile}'", where="profile", remedy=closest(str(profile), _profiles()))
     settings = _merged({}, _profiles()[profile].get(stage) or {})
     if file is not None:
-        settings = _merged(settings, _read_settings(file))
+        content = read_yaml(file)
+        if not isinstance(content, dict):
+            raise Alos2TutError("holds no 'key: value' lines", where=file)
+        settings = _merged(settings, content)
     for text in overrides:
         settings = _merged(settings, parse_override(text))
     settings = _merged(settings, {key: value for key, value in values.items() if value is not None})
@@ -91,7 +93,7 @@ def split_overrides(text: str) -> dict[str, list[str]]:
         Alos2TutError: an entry that does not begin with a stage's word.
     """
     by_stage: dict[str, list[str]] = {stage: [] for stage in STAGES}
-    for entry in filter(None, (part.strip() for part in str(text).replace("\n", ";").split(";"))):
+    for entry in filter(None, map(str.strip, str(text).replace("\n", ";").split(";"))):
         stage, dot, rest = entry.partition(".")
         if not dot or stage not in STAGES:
             raise Alos2TutError(
@@ -110,23 +112,21 @@ def describe_settings(stage: str, profile: str = "quick") -> list[tuple[str, Any
 
 def _described(config: Any, prefix: str) -> list[tuple[str, Any, str, Any]]:
     lines = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
+    owners = [vars(cls).get("__pydantic_fields__", {}) for cls in type(config).__mro__]
+    for name, field in owners[0].items():
+        value = getattr(config, name)
         if dataclasses.is_dataclass(value):
-            lines += _described(value, f"{prefix}{field.name}.")
+            lines += _described(value, f"{prefix}{name}.")
         else:
-            owners = (vars(cls).get("__pydantic_fields__", {}) for cls in type(config).__mro__)
-            texts = (owner[field.name].description for owner in owners if field.name in owner)
-            kind = type(config).__pydantic_fields__[field.name].annotation
-            lines.append((prefix + field.name, value, next(filter(None, texts), ""), kind))
+            texts = (owner[name].description for owner in owners if name in owner)
+            lines.append((prefix + name, value, next(filter(None, texts), ""), field.annotation))
     return lines
 
 
 @cache
 def encoder_presets() -> dict[str, dict[str, Any]]:
     """Encoders by name, for ``encoder=NAME``: what each changes of :class:`EncoderConfig`'s defaults."""
-    presets: dict[str, dict[str, Any]] = read_yaml(files("alos2tut").joinpath("networks/encoders.yaml"))
-    return presets
+    return dict(read_yaml(files("alos2tut").joinpath("networks/encoders.yaml")))
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -147,22 +147,12 @@ def _merged(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in new.items():
         if key == "encoder" and isinstance(value, str):
-            value = _encoder_preset(value)
+            if value not in encoder_presets():
+                remedy = closest(value, encoder_presets())
+                raise Alos2TutError(f"unknown encoder '{value}'", where="encoder", remedy=remedy)
+            value = encoder_presets()[value]
         elif key == "encoder" and isinstance(value, Mapping):
             # a nested config is refined key by key; any other value replaces the old one
             value = {**(merged.get(key) or {}), **value}
         merged[key] = value
     return merged
-
-
-def _encoder_preset(name: str) -> dict[str, Any]:
-    if name not in encoder_presets():
-        raise Alos2TutError(f"unknown encoder '{name}'", where="encoder", remedy=closest(name, encoder_presets()))
-    return encoder_presets()[name]
-
-
-def _read_settings(path: str | Path) -> dict[str, Any]:
-    content = read_yaml(path)
-    if not isinstance(content, dict):
-        raise Alos2TutError("holds no 'key: value' lines", where=path)
-    return content

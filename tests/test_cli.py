@@ -136,56 +136,19 @@ def test_a_seed_given_in_any_way_is_used(monkeypatch, tmp_path):
     ("words", "function", "expected"),
     [
         pytest.param(
-            [
-                "pretrain",
-                "d",
-                "--batch-size",
-                "4",
-                "--betas",
-                "0.9",
-                "0.95",
-                "--compile",
-                "--set",
-                "encoder.depths=[1,1,1,1]",
-            ],
+            "pretrain d --batch-size 4 --betas 0.9 0.95 --compile --set encoder.depths=[1,1,1,1]",
             "pretraining.stage.pretrain",
             ("dataset=d", "batch_size=4", "betas=[0.9, 0.95]", "compile=true", "encoder.depths=[1,1,1,1]"),
             id="numbers, several and switches",
         ),
         pytest.param(
-            [
-                "finetune",
-                "d",
-                "--init",
-                "1e5",
-                "--no-compile",
-                "--patience",
-                "3",
-                "--set",
-                "patience=null",
-                "--lr",
-                "1e-4",
-            ],
+            "finetune d --init 1e5 --no-compile --patience 3 --set patience=null --lr 1e-4",
             "segmentation.stage.finetune",
             ("dataset=d", "init='1e5'", "patience=3", "lr=1.0e-4"),
             id="texts, and options before --set",
         ),
         pytest.param(
-            [
-                "build-dataset",
-                "a",
-                "b",
-                "--labels",
-                "l",
-                "--area",
-                "139",
-                "35",
-                "140.5",
-                "36",
-                "--dates",
-                "2022-10-01",
-                "2022-11-30",
-            ],
+            "build-dataset a b --labels l --area 139 35 140.5 36 --dates 2022-10-01 2022-11-30",
             "dataset.builder.build_dataset",
             ("products=[a, b]", "labels=[l]", "area=[139, 35, 140.5, 36]", "dates=[2022-10-01, 2022-11-30]"),
             id="places and days",
@@ -195,9 +158,8 @@ def test_a_seed_given_in_any_way_is_used(monkeypatch, tmp_path):
 def test_options_say_what_set_says(monkeypatch, words, function, expected):
     seen = []
     monkeypatch.setattr(f"alos2tut.{function}", seen.append)
-    main(words)
-    stage = STAGES[words[0]][0][0]
-    assert seen == [load_config(stage, overrides=expected)]
+    main(words.split())
+    assert seen == [load_config(STAGES[words.split()[0]][0][0], overrides=expected)]
 
 
 def test_bad_input_is_refused_in_one_line(capsys, tmp_path, small_scene):
@@ -273,9 +235,7 @@ def test_an_output_of_few_characters_gets_escapes(encoding, small_scene, tmp_pat
 
     sign = "©" if encoding == "utf-8" else r"\xa9"
     assert f"attribution: {sign} JAXA" in run_there("fetch", "--list", "jaxa_l15_fuji")
-    (entry,) = json.loads(run_there("fetch", "--list", "--json", "jaxa_l15_fuji"))
-    assert entry["attribution"] == "© JAXA"
-    assert json.loads(run_there("info", "--json", str(tmp_path / "scène")))["shape"] == [512, 640]
+    assert json.loads(run_there("fetch", "--list", "--json", "jaxa_l15_fuji"))[0]["attribution"] == "© JAXA"
     run_there("pretrain", "--help")
     run_there("verify", str(tmp_path / "scène"))
 
@@ -286,10 +246,9 @@ def test_an_interrupt_is_no_traceback(capsys, monkeypatch, tmp_path):
 
     monkeypatch.setattr("alos2tut.simulation.scene.simulate_product", stop)
     monkeypatch.setattr("alos2tut.pretraining.stage.pretrain", stop)
-    status, _, err = run(capsys, "simulate", tmp_path / "out")
-    assert status == 130 and err.count("\n") == 1 and "starts anew" in err
-    status, _, err = run(capsys, "pretrain", tmp_path)
-    assert status == 130 and err.count("\n") == 1 and "continues from its last checkpoint" in err
+    for command, again in {"simulate": "starts anew", "pretrain": "continues from its last checkpoint"}.items():
+        status, _, err = run(capsys, command, tmp_path / "out")
+        assert status == 130 and err.count("\n") == 1 and again in err
 
 
 #: Commands, each without one package; what was loaded for one is there for the next, so torch is missing first.
@@ -305,17 +264,12 @@ for missing, *command in json.loads(sys.argv[1]):
 
 def test_what_is_not_installed_is_named_with_its_extra():
     commands = [
-        ["torch", "pretrain", "d"],
-        ["torch", "map", "p", "s", "o"],
-        ["sklearn", "probe", "d", "e"],
-        ["lightning", "finetune", "d"],
+        line.split() for line in ("torch pretrain d", "torch map p s o", "sklearn probe d e", "lightning finetune d")
     ]
     done = subprocess.run([sys.executable, "-c", WITHOUT, json.dumps(commands)], capture_output=True, text=True)
-    expected = [
-        f'alos2tut: this command needs {missing}, which is not installed: pip install "alos2tut[train]"'
-        for missing, *_ in commands
-    ]
-    assert (done.stdout.splitlines(), done.stderr.splitlines()) == (["2"] * 4, expected)
+    expected = 'alos2tut: this command needs {}, which is not installed: pip install "alos2tut[train]"'
+    assert done.stdout.split() == ["2"] * 4
+    assert done.stderr.splitlines() == [expected.format(missing) for missing, *_ in commands]
 
 
 def test_a_missing_module_of_another_kind_is_a_bug(monkeypatch, tmp_path):
@@ -337,10 +291,8 @@ def test_of_several_processes_the_first_prints(capsys, monkeypatch, tmp_path):
 def test_info_prints_the_header_of_weights(capsys, tmp_path):
     path = tmp_path / "some.safetensors"
     save_weights(path, torch.nn.Linear(1, 1), "simmim-decoder", {"simulated": True})
-    status, out, _ = run(capsys, "info", path)
-    assert (
-        status == 0 and re.search(r"^kind +simmim-decoder$", out, re.M) and re.search(r"^simulated +true$", out, re.M)
-    )
+    out = run(capsys, "info", path)[1]
+    assert re.search(r"^kind +simmim-decoder$", out, re.M) and re.search(r"^simulated +true$", out, re.M)
     path.write_bytes(b"cut")
     assert "no safetensors file" in refused(capsys, "info", path)
 
@@ -364,9 +316,8 @@ def test_map_says_how_far_map_and_labels_agree(capsys, monkeypatch, small_scene,
 
     def mapped(product, segmenter, out, config, executor):
         seen.append((config, type(executor).__name__, getattr(executor, "_max_workers", None)))
-        (tmp_path / "m_agreement.json").write_text(
-            json.dumps({"pixel_accuracy": 0.75, "pixels": {"compared": 12_345}, "reading": "No test score."})
-        )
+        found = {"pixel_accuracy": 0.75, "pixels": {"compared": 12_345}, "reading": "No test score."}
+        (tmp_path / "m_agreement.json").write_text(json.dumps(found))
         return Path(out)
 
     monkeypatch.setattr("alos2tut.mapping.scene.map_scene", mapped)
@@ -374,11 +325,8 @@ def test_map_says_how_far_map_and_labels_agree(capsys, monkeypatch, small_scene,
     status, out, _ = run(capsys, *command, "--labels", "a.tif", "b.tif", "--probability", "--no-preview")
     lines = ["agrees with the labels on 75.0% of 12,345 pixels", "No test score."]
     assert status == 0 and out.splitlines()[:2] == lines
-    config = load_config("map", labels=["a.tif", "b.tif"], probability=True, preview=False)
     run(capsys, *command, "--workers", "3")
     run(capsys, *command, "--devices", "cpu", "cpu")
-    assert seen == [
-        (config, "NoneType", None),
-        (load_config("map"), "ProcessPoolExecutor", 3),
-        (load_config("map"), "DeviceExecutor", 2),
-    ]
+    given, plain = {"labels": ["a.tif", "b.tif"], "probability": True, "preview": False}, load_config("map")
+    shared = [(plain, "ProcessPoolExecutor", 3), (plain, "DeviceExecutor", 2)]
+    assert seen == [(load_config("map", **given), "NoneType", None), *shared]

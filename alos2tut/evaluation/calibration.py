@@ -22,20 +22,14 @@ from ..dataset.store import Split
 from ..networks.inference import device_of, scored_batches, summed
 from ..networks.segmenter import Segmenter
 
-#: Equal-width bins of confidence.
+#: equal-width bins of confidence
 BINS = 15
-
-#: Labelled pixels, at most, that a temperature is fitted to.
+#: labelled pixels, at most, that a temperature is fitted to
 PIXELS = 200_000
-
-#: Between these the temperature is sought: beyond them a network is as good as sure, or as undecided.
+#: between these the temperature is sought: beyond them a network is as good as sure, or as undecided
 LOWEST, HIGHEST = 0.05, 20.0
-
-#: Confidence is summed in whole steps, which add up to the same in any order.
+#: confidence is summed in whole steps, which add up to the same in any order
 _STEPS = 2**24
-
-
-# --- reliability ------------------------------------------------------------------------------------------------------
 
 
 def reliability_counts(logits: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
@@ -85,9 +79,6 @@ def reliability(counts: NDArray[np.int64]) -> dict[str, Any]:
     return {"ece": float(np.abs(right - confidence).sum() / total) if total else None, "bins": bins}
 
 
-# --- temperature ------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Temperature:
     """What logits are divided by, and what it was fitted to."""
@@ -100,7 +91,7 @@ class Temperature:
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> Temperature | None:
-    """The temperature of least negative log-likelihood.
+    """The temperature of least negative log-likelihood; None without pixels.
 
     With z the logits and β = 1/T, the likelihood's slope along β is the mean of Σ p(β)·z − z_true, which rises with β:
     it has one zero, which is sought in log T between the ends of the range.
@@ -108,9 +99,6 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]
     Args:
         logits: (n, classes).
         labels: (n,) class indices.
-
-    Returns:
-        The temperature; None without pixels.
     """
     if not len(labels):
         return None
@@ -131,9 +119,7 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]
 def labelled_logits(
     segmenter: Segmenter, split: Split, batch_size: int, *, most: int = PIXELS, seed: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Logits and labels of some labelled pixels, evenly from a whole list; of all processes together.
-
-    The labelled pixels, in the order of the list, are cut into equal parts, and one is drawn from each.
+    """Logits and labels of some labelled pixels, one of each of equal parts of a list; of all processes together.
 
     Args:
         segmenter, split, batch_size: as for :func:`alos2tut.networks.inference.scored_batches`.

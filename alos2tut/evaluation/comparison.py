@@ -7,8 +7,8 @@ So starts are compared pair by pair, seed by seed; a seed changes all of these a
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +56,12 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
         raise Alos2TutError(f"a budget is given twice: {budgets}", where="compare")
     if max(budgets) > patches:
         raise Alos2TutError(f"a budget of {max(budgets)} patches, of which there are {patches}", where="compare")
-    files = [path for path in config.starts.values() if path is not None]
-    if files:
-        finetuning = dataclasses.replace(finetuning, encoder=load_encoder(files[0]).config)
-    runs = [
-        _run(
-            dataclasses.replace(finetuning, init=path, budget=None if budget == "all" else budget, seed=seed),
-            name,
-            config.score_batch_size,
-        )
-        for seed in seeds
-        for budget in config.budgets
-        for name, path in config.starts.items()
-    ]
+    if file := next(filter(None, config.starts.values()), None):
+        finetuning = dataclasses.replace(finetuning, encoder=load_encoder(file).config)
+    runs = []
+    for seed, budget, (name, path) in itertools.product(seeds, config.budgets, config.starts.items()):
+        own: dict[str, Any] = {"init": path, "budget": None if budget == "all" else budget, "seed": seed}
+        runs.append(_run(dataclasses.replace(finetuning, **own), name, config.score_batch_size))
     names = list(config.starts)
     content = {
         "schema": COMPARISON_SCHEMA,
@@ -126,9 +119,8 @@ def compared(runs: Sequence[Mapping[str, Any]], names: Sequence[str], budgets: S
         budgets: numbers of patches.
     """
     by_place = {
-        (name, budget): [run for run in runs if (run["start"], run["budget"]) == (name, budget)]
-        for name in names
-        for budget in budgets
+        place: [run for run in runs if (run["start"], run["budget"]) == place]
+        for place in itertools.product(names, budgets)
     }
     curve = [(budget, mean_of_known(run["miou"] for run in by_place[names[0], budget])) for budget in sorted(budgets)]
     entries = []
@@ -136,6 +128,10 @@ def compared(runs: Sequence[Mapping[str, Any]], names: Sequence[str], budgets: S
         first = {run["seed"]: run for run in by_place[names[0], budget]}
         pairs = [(run, first[run["seed"]]) for run in mine]
         mean = {score: mean_of_known(run[score] for run in mine) for score in SCORES}
+        of_classes = {
+            land_class: [(a["iou"][land_class], b["iou"][land_class]) for a, b in pairs]
+            for land_class in mine[0]["iou"]
+        }
         entries.append(
             {
                 "start": name,
@@ -143,13 +139,8 @@ def compared(runs: Sequence[Mapping[str, Any]], names: Sequence[str], budgets: S
                 "runs": [{key: run[key] for key in ("seed", *SCORES, "iou", "report")} for run in mine],
                 "mean": mean,
                 "interval": {score: t_interval([run[score] for run in mine]) for score in SCORES},
-                "difference": {
-                    score: _difference((one[score], other[score]) for one, other in pairs) for score in SCORES
-                },
-                "iou_difference": {
-                    land_class: _difference((one["iou"][land_class], other["iou"][land_class]) for one, other in pairs)
-                    for land_class in mine[0]["iou"]
-                },
+                "difference": {score: _difference((a[score], b[score]) for a, b in pairs) for score in SCORES},
+                "iou_difference": {land_class: _difference(of) for land_class, of in of_classes.items()},
                 "same_as": None if mean["miou"] is None else labels_for(mean["miou"], curve),
             }
         )
@@ -157,13 +148,12 @@ def compared(runs: Sequence[Mapping[str, Any]], names: Sequence[str], budgets: S
 
 
 def labels_for(score: float, curve: Sequence[tuple[int, float | None]]) -> float | None:
-    """How many labels reach a score: along a curve of (labels, score), straight in the logarithm of the labels.
+    """How many labels reach a score along a curve of (labels, score), straight in the logarithm of the labels.
 
-    Returns:
-        The number; null where the curve does not reach the score, or is above it from the beginning.
+    None where the curve does not reach the score, or is above it from the beginning.
     """
     known = [(budget, value) for budget, value in curve if value is not None]
-    for (few, low), (many, high) in pairwise(known):
+    for (few, low), (many, high) in itertools.pairwise(known):
         if low <= score <= high:
             part = (score - low) / (high - low) if high > low else 0.0
             return float(few * (many / few) ** part)

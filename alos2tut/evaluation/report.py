@@ -47,15 +47,13 @@ REPORT_SCHEMA = "alos2tut-report-2"
 def evaluate(config: EvaluateConfig) -> Path:
     """Score a segmenter, and a baseline beside it, on one split of a dataset.
 
-    All scores come from counts of pixels: one confusion matrix for each block of ground, boundary pixels by class,
-    pixels by confidence. Processes that ``torchrun`` started share the patches and sum their counts, so the report is
-    the same for any number of them (on a CPU, with the same number of threads). It holds, for each model:
+    All scores come from counts of pixels. Processes that ``torchrun`` started share the patches and sum their counts,
+    so the report is the same for any number of them (on a CPU, with the same number of threads). It holds, for each
+    model:
 
-    - mIoU, mAcc, pixel accuracy and the scores of every class, from the sum of the confusion matrices, which is in
-      there, too. Classes without a reference pixel are named under ``absent`` and count for nothing; without any
-      labelled pixel every score is null (:func:`alos2tut.metrics.scores_from_confusion`);
-    - 95 % intervals over blocks of ground, null where fewer than two blocks are labelled
-      (:func:`alos2tut.metrics.bootstrap_intervals`);
+    - the confusion matrix, mIoU, mAcc, pixel accuracy and the scores of every class; null where no pixel is labelled
+      (:func:`alos2tut.metrics.scores_from_confusion`);
+    - 95 % intervals over blocks of ground (:func:`alos2tut.metrics.bootstrap_intervals`);
     - how well boundaries lie, at a tolerance of 2 pixels (:func:`alos2tut.metrics.boundary_scores`);
     - water against the rest, where the legend has water (:func:`alos2tut.metrics.water_classes`);
     - the reliability curve and its error, as it is and with a temperature that is fitted on the list ``val``
@@ -150,8 +148,7 @@ def _described(config: EvaluateConfig, dataset: PatchDataset) -> dict[str, Any]:
 
 def ground_blocks(split: Split) -> NDArray[np.int64]:
     """The block of ground that each patch of a list lies in, (n,) from 0; a list that names none is one block."""
-    names = [record.get("Block", "") for record in split.table]
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return np.unique([record.get("Block", "") for record in split.table], return_inverse=True)[1].astype(np.int64)
 
 
 def _scored(segmenter: Segmenter, dataset: PatchDataset, config: EvaluateConfig) -> dict[str, Any]:
@@ -224,15 +221,10 @@ def check_fit(segmenter: Segmenter, dataset: PatchDataset, where: str | Path, al
         Alos2TutError: naming ``where`` the segmenter comes from.
     """
     check_signal(segmenter.signal, dataset.signal, where, allow_other=allow_other_signal)
-    _check_legend(segmenter.legend, dataset.legend, where)
-    if segmenter.image_px != (dataset.patch_px, dataset.patch_px):
-        raise Alos2TutError(f"reads {segmenter.image_px} px, the patches have {dataset.patch_px} px", where=where)
-
-
-def _check_legend(known: Legend, legend: Legend, where: str | Path) -> None:
-    """Refuse classes that merge other codes; names and colours are only what classes are called and shown in."""
+    # names and colours are only what classes are called and shown in
+    known, legend = segmenter.legend, dataset.legend
     for index in range(max(len(known), len(legend))):
-        own, asked = (" + ".join(map(str, codes)) for codes in (_codes(known, index), _codes(legend, index)))
+        own, asked = (" + ".join(map(str, _codes(classes, index))) for classes in (known, legend))
         if own != asked:
             raise Alos2TutError(
                 f"knows class {index} as the codes {own or 'of nothing'}, the dataset as {asked or 'nothing'}",
@@ -241,29 +233,29 @@ def _check_legend(known: Legend, legend: Legend, where: str | Path) -> None:
             )
     if known.names != legend.names:
         warn(f"{where}: calls the classes {known.names}, the dataset {legend.names}; their codes are the same.")
+    if segmenter.image_px != (dataset.patch_px, dataset.patch_px):
+        raise Alos2TutError(f"reads {segmenter.image_px} px, the patches have {dataset.patch_px} px", where=where)
 
 
 def _codes(legend: Legend, index: int) -> list[int]:
-    """The raw codes of a class; none if there is no such class."""
     return sorted(legend.classes[index].codes) if index < len(legend) else []
 
 
-@torch.inference_mode()
 def predict_patches(segmenter: Segmenter, split: Split, indices: Sequence[int]) -> NDArray[np.uint8]:
     """Class indices (n, H, W) that a segmenter, on whatever device it is, gives a few patches of a list."""
-    rows, _ = split.gather(list(indices))
-    x, _ = standardize(torch.from_numpy(rows).to(device_of(segmenter)), segmenter.statistics)
-    with evaluating(segmenter):
-        classes: NDArray[np.uint8] = segmenter(x).argmax(dim=1).cpu().numpy().astype(np.uint8)
-    return classes
+    return _logits(segmenter, split, indices).argmax(dim=1).cpu().numpy().astype(np.uint8)
+
+
+def class_probabilities(segmenter: Segmenter, split: Split, indices: Sequence[int]) -> NDArray[np.float32]:
+    """Class probabilities (n, classes, H, W), alike."""
+    probabilities: NDArray[np.float32] = _logits(segmenter, split, indices).float().softmax(dim=1).cpu().numpy()
+    return probabilities
 
 
 @torch.inference_mode()
-def class_probabilities(segmenter: Segmenter, split: Split, indices: Sequence[int]) -> NDArray[np.float32]:
-    """Class probabilities (n, classes, H, W) that a segmenter gives a few patches of a list."""
-    x, _ = standardize(
-        torch.from_numpy(split.gather_rows(list(indices))).to(device_of(segmenter)), segmenter.statistics
-    )
+def _logits(segmenter: Segmenter, split: Split, indices: Sequence[int]) -> torch.Tensor:
+    rows = torch.from_numpy(split.gather_rows(list(indices)))
+    x, _ = standardize(rows.to(device_of(segmenter)), segmenter.statistics)
     with evaluating(segmenter):
-        probabilities: NDArray[np.float32] = segmenter(x).float().softmax(dim=1).cpu().numpy()
-    return probabilities
+        logits: torch.Tensor = segmenter(x)
+    return logits

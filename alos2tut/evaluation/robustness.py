@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from ..networks.weights import weights_path
 from ..radiometry import to_db, to_power
 from .report import check_fit, fitting_segmenter, ground_blocks
 
-#: The ways of changing patches, each with the value at which it changes nothing.
+#: the ways of changing patches, each with the value at which it changes nothing
 KINDS: dict[str, float | None] = {"added_looks": None, "multilook": 1, "gain_db": 0}
 
 _Power = NDArray[np.float64]
@@ -71,7 +71,7 @@ class Robustness:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
-        return asdict(self) | {"trials": [asdict(trial) for trial in self.trials]}
+        return dataclasses.asdict(self)
 
 
 def robustness(
@@ -91,8 +91,8 @@ def robustness(
     """Score a segmenter on patches that are changed in one way at a time.
 
     - ``added_looks``: power is multiplied by gamma noise of mean 1 and L looks, drawn for each pixel alone (None: by
-      none). Ground of L₀ looks has L' then: 1/L' = 1/L₀ + 1/L + 1/(L₀·L) (:func:`looks_with`). Speckle of a product is
-      correlated between neighbours, this is not.
+      none). Ground of L₀ looks has L' then, by its variance: 1/L' = 1/L₀ + 1/L + 1/(L₀·L), since the relative variances
+      of independent factors join to (1 + 1/L₀)(1 + 1/L) − 1. Speckle of a product is correlated, this is not.
     - ``multilook``: power is averaged over n × n pixels and each mean written back to all of them: what pixels n times
       as large show, enlarged.
     - ``gain_db``: all dB are shifted, as by another calibration.
@@ -122,7 +122,11 @@ def robustness(
         check_fit(segmenter, dataset, "the segmenter", allow_other_signal)
     else:
         segmenter = fitting_segmenter(weights_path(segmenter, "segmenter"), dataset, allow_other_signal)
-    scored = _some_of(dataset.split(split), patches)
+    scored = dataset.split(split)
+    if not len(scored):
+        raise Alos2TutError("holds no patch to score", where=f"the list '{split}'")
+    chosen = scored.evenly(patches)
+    scored = dataclasses.replace(scored, rows=scored.rows[chosen], table=[scored.table[int(row)] for row in chosen])
     blocks = ground_blocks(scored)
     found: dict[tuple[str, float] | None, tuple[float | None, list[float] | None]] = {}
     trials, labelled = [], 0
@@ -139,19 +143,9 @@ def robustness(
     return Robustness(*facts, tuple(trials))
 
 
-def looks_with(own: float, added: float) -> float:
-    """Looks of ground of ``own`` looks whose power is multiplied by independent speckle of ``added`` looks.
-
-    The relative variances 1/L₀ and 1/L of independent factors join to (1 + 1/L₀)(1 + 1/L) − 1, of which this is the
-    inverse (derived here). The product is no gamma variable; it has so many looks by its mean and variance.
-    """
-    return 1 / (1 / own + 1 / added + 1 / (own * added))
-
-
 def add_speckle(power: _Power, looks: float, random: np.random.Generator) -> _Power:
     """Power of any shape times gamma noise of mean 1 and variance 1/looks, independent from pixel to pixel."""
-    noisy: _Power = power * random.gamma(looks, 1 / looks, power.shape)
-    return noisy
+    return np.multiply(power, random.gamma(looks, 1 / looks, power.shape))
 
 
 def coarsen(power: _Power, factor: int) -> _Power:
@@ -184,16 +178,7 @@ def _changed(
     """Stored patches (B, C, H, W) after a change; random numbers belong to a patch's place in its store."""
     power = to_power(decode_db(rows))
     own = (np.random.default_rng([seed, int(split.rows[position])]) for position in positions)
-    changed = [change(patch, random) for patch, random in zip(power, own, strict=True)]
-    return encode_db(to_db(np.stack(changed)))
-
-
-def _some_of(split: Split, most: int) -> Split:
-    """A list of at most so many patches of another one."""
-    if not len(split):
-        raise Alos2TutError("holds no patch to score", where=f"the list '{split.name}'")
-    chosen = split.evenly(most)
-    return dataclasses.replace(split, rows=split.rows[chosen], table=[split.table[int(place)] for place in chosen])
+    return encode_db(to_db(np.stack([change(patch, random) for patch, random in zip(power, own, strict=True)])))
 
 
 def _check(values: dict[str, Sequence[float | None]], sizes: dict[str, int]) -> None:

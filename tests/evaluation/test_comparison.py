@@ -125,7 +125,7 @@ def test_the_command(start, packed_dataset, tmp_path, capsys):
     assert any(line.startswith("mim ") for line in lines) and "one seed: no intervals" in lines
     assert read_comparison(lines[-1])["seeds"] == [3]
     for wrong, named in [
-        (["--budgets", "some"], "budgets.0"),
+        (["--budgets", "some"], "--budgets='some': "),
         (["--start", "mim"], "--start: a name is given twice"),
         (["--budgets", "99"], "a budget of 99 patches, of which there are 10"),
         (["--seeds", "0"], "--seeds='0'"),
