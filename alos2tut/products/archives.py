@@ -116,7 +116,7 @@ def checked_entries(archive: Path, container: str) -> Iterator[tuple[str, Entry]
     claimed, seen, problem = 0, set(), None
     with errors_named(archive):
         for count, entry in enumerate(_zip_entries(archive) if container == "zip" else _tar_entries(archive), start=1):
-            name = _plain_name(entry.name)
+            name = entry.name.removeprefix("./")  # which GDAL leaves out, too
             claimed += entry.size
             if count > _MOST_MEMBERS:
                 problem = f"it has more than {_MOST_MEMBERS:,} members"
@@ -314,8 +314,3 @@ def is_rubbish(name: str) -> bool:
     """Whether it is what macOS leaves in folders and archives."""
     *folders, base = name.split("/")
     return "__MACOSX" in folders or base == ".DS_Store" or base.startswith("._")
-
-
-def _plain_name(name: str) -> str:
-    """A member's name without the ``./`` that some archives, but not GDAL, put before it."""
-    return name.removeprefix("./")

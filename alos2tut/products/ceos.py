@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import geometry
 from ..core.errors import Alos2TutError
 from .ceos_layout import (
     _FACILITY_CODES,
@@ -40,8 +41,7 @@ _LARGEST_SUMMARY_BYTES = 2**20
 def read_leader(source: FileSource) -> dict[str, dict[str, Any]]:
     """The records of a leader file that we know, by their names in :data:`RECORDS`; absent ones are left out.
 
-    Records are found by walking their headers, never at fixed places: their number varies between levels. Facility
-    records tell by their sequence number which they are. Of several records of one kind the first counts.
+    They are found by walking their headers: their number varies between levels. Of several of a kind the first counts.
 
     Raises:
         Alos2TutError: a file that is no leader, larger than 64 MiB, or with a record that does not fit into it.
@@ -236,6 +236,21 @@ class ImageFile:
     def dtype(self) -> np.dtype[Any]:
         """Of a pixel as it lies in the file: big-endian, ``>u2`` or ``>c8``."""
         return SAMPLE_DTYPES[self.sample_code]
+
+    def slant_range_m(
+        self, rows: slice, cols: NDArray[Any], range_spacing_m: float | None = None
+    ) -> NDArray[np.float64]:
+        """Metres to pixels of consecutive lines as these state them, (rows, columns).
+
+        Args:
+            rows: lines, from 0 on.
+            cols: column numbers.
+            range_spacing_m: of Level 1.1, whose lines state the range of the first pixel only.
+        """
+        stated = self.prefixes(np.arange(rows.start, rows.stop))["slant_range_m"].astype(np.float64)
+        if stated.ndim == 1:
+            return np.asarray(stated[:, None] + cols[None, :] * (range_spacing_m or 0.0))
+        return geometry.along_line(stated, cols, self.pixels)
 
     def strips(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
         """The pixels of a window in consecutive pieces of ``step`` lines; the last one may be shorter.

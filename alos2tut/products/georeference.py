@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from affine import Affine
-from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
@@ -67,7 +65,9 @@ def ceos_grid(
     elif projection:
         system = utm(projection, leader)
     else:
-        system = _utm_by_summary(summary, image, leader)
+        places, problem = line_places(image), "has no map projection record, and summary.txt states no UTM zone"
+        zone = summary.get("Pds_UTM_ZoneNo", "") if places else ""
+        system = _utm_zone(zone, places is not None and places["top_left"][1] < 0, leader, problem)
     corners: Any = {
         corner: (projection.get(f"{corner}_easting_km"), projection.get(f"{corner}_northing_km"))
         for corner in geometry.CORNERS
@@ -93,26 +93,20 @@ def ceos_grid(
 
 def utm(projection: Mapping[str, Any], leader: FileSource) -> CRS:
     """UTM, north or south by the false northing; WGS 84 stands for JAXA's GRS 80 frame."""
-    zone = str(projection.get("utm_zone"))
-    if projection.get("projection") != "UTM-PROJECTION" or not zone.isdigit() or not 1 <= int(zone) <= 60:
+    name, zone = projection.get("projection"), str(projection.get("utm_zone"))
+    problem = f"map projection '{name}' (zone {zone}) is absent or not UTM"
+    is_south = (projection.get("false_northing_m") or 0) > 0
+    return _utm_zone(zone if name == "UTM-PROJECTION" else "", is_south, leader, problem)
+
+
+def _utm_zone(zone: str, is_south: bool, leader: FileSource, problem: str) -> CRS:
+    if not zone.isdigit() or not 1 <= int(zone) <= 60:
         raise Alos2TutError(
-            f"map projection '{projection.get('projection')}' (zone {zone}) is absent or not UTM",
+            problem,
             where=leader.where,
             remedy="Give the coordinate system: open_product(path, crs='EPSG:…'), or --crs on the command line.",
         )
-    return utm_crs(int(zone), (projection.get("false_northing_m") or 0) > 0)
-
-
-def _utm_by_summary(summary: Mapping[str, str], image: ImageFile, leader: FileSource) -> CRS:
-    """UTM by ``summary.txt``'s zone and the sign of the lines' latitudes."""
-    zone, places = summary.get("Pds_UTM_ZoneNo", ""), line_places(image)
-    if not zone.isdigit() or not 1 <= int(zone) <= 60 or places is None:
-        raise Alos2TutError(
-            "has no map projection record, and summary.txt states no UTM zone",
-            where=leader.where,
-            remedy="Give the coordinate system: open_product(path, crs='EPSG:…'), or --crs on the command line.",
-        )
-    return utm_crs(int(zone), places["top_left"][1] < 0)
+    return utm_crs(int(zone), is_south)
 
 
 def _checked_affine(
@@ -177,22 +171,6 @@ def _warn_of_other_place(grid: MapGrid, image: ImageFile) -> None:
         )
 
 
-@dataclass(frozen=True)
-class LineRanges:
-    """Slant ranges as a CEOS image's lines state them."""
-
-    image: ImageFile = field(repr=False)
-    #: of Level 1.1, whose lines state that of the first pixel only
-    range_spacing_m: float | None = None
-
-    def slant_range_m(self, rows: slice, cols: NDArray[Any]) -> NDArray[np.float64]:
-        """Metres at these column numbers of consecutive lines, (rows, columns)."""
-        stated = self.image.prefixes(np.arange(rows.start, rows.stop))["slant_range_m"].astype(np.float64)
-        if stated.ndim == 1:
-            return np.asarray(stated[:, None] + cols[None, :] * (self.range_spacing_m or 0.0))
-        return geometry.along_line(stated, cols, self.image.pixels)
-
-
 def slant_range_incidence(
     image: ImageFile, incidence_deg: float | None, range_spacing_m: float | None, *, is_one_of_scans: bool
 ) -> SlantRangeIncidence | None:
@@ -208,9 +186,8 @@ def slant_range_incidence(
     is_slc = image.sample_code == "C*8"
     if is_slc and not range_spacing_m:
         return None
-    ranges = LineRanges(image, range_spacing_m if is_slc else None)
     middle, ends = image.lines // 2, np.array([0, (image.pixels - 1) / 2, image.pixels - 1])
-    center_m = float(ranges.slant_range_m(slice(middle, middle + 1), ends)[0, 1])
+    center_m = float(image.slant_range_m(slice(middle, middle + 1), ends, range_spacing_m)[0, 1])
     if is_slc and is_one_of_scans:
         radius_m = geometry.EARTH_RADIUS_M + float(image.prefixes([middle])["platform_altitude_m"][0])
     elif incidence_deg and 0 < incidence_deg < 89 and center_m > 0:
@@ -219,6 +196,6 @@ def slant_range_incidence(
         return None
     if not _HEIGHTS_M[0] < radius_m - geometry.EARTH_RADIUS_M < _HEIGHTS_M[1]:
         return None
-    corners = [ranges.slant_range_m(slice(row, row + 1), ends) for row in (0, image.lines - 1)]
+    corners = [image.slant_range_m(slice(row, row + 1), ends, range_spacing_m) for row in (0, image.lines - 1)]
     angles = geometry.incidence_by_slant_range_deg(np.concatenate(corners), radius_m)
-    return SlantRangeIncidence(ranges, radius_m) if ((angles > 5) & (angles < 80)).all() else None
+    return SlantRangeIncidence(image, range_spacing_m, radius_m) if ((angles > 5) & (angles < 80)).all() else None

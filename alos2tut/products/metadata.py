@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,6 @@ class Metadata:
     stated_footprint: tuple[tuple[float, float], ...] = ()
     software: str | None = None
     simulated: bool = False
-    browse_jpeg: Callable[[], bytes] | None = field(default=None, repr=False)
     gaps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -34,7 +34,13 @@ def ceos_fields(
         )
     bands = {pol: ImageFile.open(source) for pol, source in images.items()}
     first = of_one_shape(list(bands.values()))
-    _check_sample_type(first, common["level"])
+    wanted = "C*8" if common["level"] == "1.1" else "IU2"
+    if first.sample_code != wanted:
+        raise Alos2TutError(
+            f"holds samples of type {first.sample_code}; Level {common['level']} has {wanted}",
+            where=first.source.where,
+            remedy="Check that the file's name is the one it was delivered with.",
+        )
     leader = read_leader(leader_source)
     scene, projection = leader.get("dataset_summary", {}), leader.get("map_projection", {})
     _warn_of_other_names(bands, scene, common)
@@ -127,16 +133,6 @@ def of_one_shape(images: Sequence[Any]) -> Any:
                 where=image.source.where,
             )
     return first
-
-
-def _check_sample_type(image: ImageFile, level: str) -> None:
-    wanted = "C*8" if level == "1.1" else "IU2"
-    if image.sample_code != wanted:
-        raise Alos2TutError(
-            f"holds samples of type {image.sample_code}; Level {level} has {wanted}",
-            where=image.source.where,
-            remedy="Check that the file's name is the one it was delivered with.",
-        )
 
 
 def absent(wanted: Mapping[str, Any], where: str) -> list[str]:

@@ -112,7 +112,6 @@ def _open_delivered(found: Found, crs: CRS | None, scan: int | None) -> Product:
         "frame": int(found.any_match["frame"]),
         "scan": int(label[1]) if label else None,
         "scans": scans,
-        "browse_jpeg": _browse(found, next(iter(images))),
         "gaps": gaps,
         "notes": notes,
         **_fields_of_summary(summary),
@@ -207,9 +206,3 @@ def _summary_footprint(summary: Mapping[str, str]) -> tuple[tuple[float, float],
             return ()
         corners.append((pair[0], pair[1]))
     return geometry.on_earth(tuple(corners))
-
-
-def _browse(found: Found, polarization: str) -> Any:
-    """JAXA's own quick-look, if it came along."""
-    source = found.folder.get(f"BRS-{polarization}-{found.identity}.jpg")
-    return None if source is None else source.read_all

@@ -25,7 +25,6 @@ from .metadata import Metadata
 from .quicklook import product_html
 from .rasters import write_cog
 from .reading import (
-    Band,
     FloatArray,
     PixelReader,
     Weigh,
@@ -88,7 +87,6 @@ class Product(Metadata):
         stated_footprint: corners (longitude, latitude) in degrees that the product states, in order around it.
         software: what made the product, with its version.
         simulated: whether the pixels are made up.
-        browse_jpeg: gives the quick-look that is delivered, as JPEG.
         gaps: what the files do not say, in words.
         notes: what was assumed or is out of the ordinary, in words.
     """
@@ -125,16 +123,13 @@ class Product(Metadata):
         files = {place for file in self.files for place in (file.parent.resolve() / file.name, file.resolve())}
         if not places.isdisjoint(files):
             return True
-        sources = (getattr(band, "source", None) for band in self._all_bands())
-        if any(getattr(source, "member", None) for source in sources):
+        bands: list[Any] = [*self.bands.values(), *(layer.band for layer in self.layers.values())]
+        if any(band.source.member for band in bands):
             return False
-        folders = {file.parent for file in files}
-        return any(place.parent in folders and self._is_named_so(place.name) for place in places)
-
-    def _is_named_so(self, name: str) -> bool:
+        folders, scene = {file.parent for file in files}, (self.scene_id or "summary.txt").lower()
         # to some file systems names that differ in case are one
-        name, scene = name.lower(), (self.scene_id or "").lower()
-        return name == "summary.txt" or (bool(scene) and scene in name)
+        names = {place.name.lower() for place in places if place.parent in folders}
+        return any(name == "summary.txt" or scene in name for name in names)
 
     def check_target(self, path: str | Path) -> None:
         """Refuse to write where a file of the product lies, or one of its name could.
@@ -148,9 +143,6 @@ class Product(Metadata):
                 where=path,
                 remedy="Name another file, or one in another folder.",
             )
-
-    def _all_bands(self) -> tuple[Band, ...]:
-        return (*self.bands.values(), *(layer.band for layer in self.layers.values()))
 
     def _repr_html_(self) -> str:
         return product_html(self)

@@ -29,22 +29,15 @@ def product_html(product: Product) -> str:
         if key not in ("path", "files") and value not in (None, [], {})
     )
     table = f"<table><caption>{html.escape(product.name)}</caption>{''.join(lines)}</table>"
+    picture = ""
     try:
-        picture = _picture(product)
+        if product.polarizations:
+            content = base64.b64encode(quicklook_png(product)).decode()
+            title = html.escape(f"Quick-look of {product.name}")
+            picture = f"<img alt='{title}' width='320' src='data:image/png;base64,{content}'>"
     except Alos2TutError as error:  # what is known of a damaged product still shows
         picture = f"<p>{html.escape(str(error))}</p>"
     return f"<div style='display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start'>{picture}{table}</div>"
-
-
-def _picture(product: Product) -> str:
-    if product.polarizations:
-        mime, picture = "image/png", quicklook_png(product)
-    elif product.browse_jpeg is not None:
-        mime, picture = "image/jpeg", product.browse_jpeg()
-    else:
-        return ""
-    title = html.escape(f"Quick-look of {product.name}")
-    return f"<img alt='{title}' width='320' src='data:{mime};base64,{base64.b64encode(picture).decode()}'>"
 
 
 def quicklook_png(product: Product, max_px: int = 320) -> bytes:

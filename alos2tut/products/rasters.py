@@ -124,7 +124,11 @@ class RasterBand:
             if end > source.size:
                 problem = f"is truncated: {end - source.size:,} of {end:,} bytes are missing"
                 raise Alos2TutError(problem, where=source.where, remedy="Download it again.")
-            flip = _flip(source, tags or {})
+            orientation = int((tags or {}).get(_ORIENTATION, [1])[0])
+            if orientation not in _FLIPS:
+                problem = f"its Orientation (TIFF tag {_ORIENTATION}) is {orientation}; 1, 3 and 4 are read"
+                raise Alos2TutError(problem, where=source.where)
+            flip = _FLIPS[orientation]
             transform, crs = _upright(source, raster.transform, shape, flip), raster.crs
             # a local system says nothing of the place on Earth
             crs = crs if crs is not None and (crs.is_geographic or crs.is_projected) else None
@@ -368,15 +372,6 @@ def _check_sizes(
         problem = f"in blocks of {block_bytes:,} bytes, of which each is read whole"
     if problem:
         raise Alos2TutError(f"{part}claims {shape[0]:,} × {shape[1]:,} pixels, {problem}", where=source.where)
-
-
-def _flip(source: FileSource, tags: _Tags) -> tuple[bool, bool]:
-    orientation = int(tags[_ORIENTATION][0]) if _ORIENTATION in tags else 1
-    if orientation not in _FLIPS:
-        raise Alos2TutError(
-            f"its Orientation (TIFF tag {_ORIENTATION}) is {orientation}; 1, 3 and 4 are read", where=source.where
-        )
-    return _FLIPS[orientation]
 
 
 def _first_directory(source: FileSource) -> _Tags | None:

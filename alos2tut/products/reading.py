@@ -17,6 +17,7 @@ from rasterio.windows import Window
 
 from .. import geometry, radiometry
 from ..core.errors import Alos2TutError, closest
+from .ceos import ImageFile
 
 WindowLike: TypeAlias = Window | tuple[int, int, int, int]
 FloatArray: TypeAlias = NDArray[np.float32]
@@ -49,13 +50,6 @@ class Band(Protocol):
 
     def strips(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
         """A window in strips of at most ``step`` rows; each may lie in a buffer that the next one overwrites."""
-
-
-class SlantRanges(Protocol):
-    """Distance from radar to ground, as the lines of an image state it."""
-
-    def slant_range_m(self, rows: slice, cols: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Metres at these column numbers of consecutive lines, (rows, columns)."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +93,16 @@ class Layer:
 class SlantRangeIncidence:
     """Incidence angle on a smooth Earth from the slant ranges that the lines state (no terrain)."""
 
-    ranges: SlantRanges = field(repr=False)
+    image: ImageFile = field(repr=False)
+    range_spacing_m: float | None
     #: the radar's distance from the Earth's centre
     radius_m: float
 
     def degrees(self, rows: slice, cols: slice) -> FloatArray:
         """Degrees, (rows, columns); at every 64th pixel and linear between: off by 4e-5° for pixels of 25 m."""
         nodes = np.append(np.arange(cols.start, cols.stop - 1, _NODE_PX), cols.stop - 1)
-        angles = geometry.incidence_by_slant_range_deg(self.ranges.slant_range_m(rows, nodes), self.radius_m)
+        ranges_m = self.image.slant_range_m(rows, nodes, self.range_spacing_m)
+        angles = geometry.incidence_by_slant_range_deg(ranges_m, self.radius_m)
         if len(nodes) == 1:
             return angles.astype(np.float32)
         position = np.arange(cols.start, cols.stop)

@@ -132,13 +132,11 @@ def test_a_file_of_the_product_is_not_overwritten(tmp_path):
     "name", [f"VOL-{SCENE_ID}-UBSR2.1GUD", "summary.txt", f"IMG-HV-{SCENE_ID}-UBSR2.1GUD", f"{SCENE_ID}.tif".lower()]
 )
 def test_nothing_is_written_that_looks_like_a_file_of_the_delivery(tmp_path, name):
-    from alos2tut.mapping.scene import check_out_path
-
     folder = write_ceos(tmp_path / "product", {"HH": amplitudes()})
     before = {path: path.read_bytes() for path in folder.iterdir()}
     product = open_product(image_of(folder))
     assert product.owns(folder / name) and not product.owns(tmp_path / name)
-    for write in (product.to_cog, lambda path: check_out_path(path, product)):
+    for write in (product.to_cog, product.check_target):
         with pytest.raises(Alos2TutError, match=rf"{re.escape(name)}.*of the product itself.*another folder"):
             write(folder / name)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before

@@ -16,7 +16,7 @@ from rasterio.crs import CRS
 from ... import geometry, radiometry
 from ...core.errors import Alos2TutError
 from .. import ceos, ceos_layout
-from ..georeference import LineRanges, line_places, utm
+from ..georeference import line_places, utm
 from ..names import LOOK_SIDES, ORBITS, Found, number
 from ..open_ceos import is_w2_before_correction
 from ..product import Product
@@ -360,8 +360,10 @@ def _slant_ranges(case: Case, image: Image) -> NDArray[np.float64] | None:
     lines, spacing = image.lines, case.scene.get("pixel_spacing_m")
     if lines is None or image.stated("slant_range_m") is None or (lines.file.sample_code == "C*8" and not spacing):
         return None
-    ranges, places = LineRanges(lines.file, spacing), np.array([0, 0.5, 1]) * (lines.file.pixels - 1)
-    return np.concatenate([ranges.slant_range_m(slice(row, row + 1), places) for row in lines.rows.tolist()])
+    places = np.array([0, 0.5, 1]) * (lines.file.pixels - 1)
+    return np.concatenate(
+        [lines.file.slant_range_m(slice(row, row + 1), places, spacing) for row in lines.rows.tolist()]
+    )
 
 
 # --- radiometry and records
