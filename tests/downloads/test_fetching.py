@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import threading
-import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from alos2tut import Alos2TutError, Alos2TutWarning, fetch, open_product
+from alos2tut import Alos2TutError, Alos2TutWarning, fetch
 from alos2tut.cli import main
 from alos2tut.downloads import fetching as downloads
 from alos2tut.downloads import manifest as manifest_module
@@ -144,20 +143,9 @@ def test_a_file_is_fetched_once_and_its_checksum_recorded(server, one, tmp_path)
     assert json.loads((place / "checksums.json").read_text()) == {"a.bin": record}
     assert fetch("some", tmp_path / "data", manifest=one()) == place
     assert server.asked == ["a.bin"] and names(place) == ["a.bin", "checksums.json"]
-
-
-def test_a_published_checksum_needs_no_record(server, one, tmp_path):
-    server.answers["a.bin"] = sends(CONTENT)
-    place = fetch("some", tmp_path, manifest=one(sha256=sha256(CONTENT), size_bytes=len(CONTENT)))
-    assert names(place) == ["a.bin"]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
-def test_others_may_read_a_fetched_file_as_any_other(server, one, tmp_path):
-    server.answers["a.bin"] = sends(CONTENT)
+    # others may read it as any other file
     (tmp_path / "plain").touch()
-    mode = (fetch("some", tmp_path, manifest=one()) / "a.bin").stat().st_mode
-    assert mode == (tmp_path / "plain").stat().st_mode
+    assert (place / "a.bin").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize(
@@ -194,26 +182,20 @@ def test_what_is_missing_of_several_files_is_fetched(server, write_manifest, tmp
     assert json.loads((place / "checksums.json").read_text()).keys() == {"a.bin", "b.bin", "c.bin"}
 
 
-def test_a_redirect_is_followed(server, one, tmp_path):
-    server.answers["a.bin"] = sends(b"", status=302, Location="/over there.bin")
-    server.answers["over%20there.bin"] = sends(CONTENT)
-    assert (fetch("some", tmp_path, manifest=one()) / "a.bin").read_bytes() == CONTENT
-
-
-def test_what_comes_with_a_redirect_is_not_read(server, one, tmp_path):
+def test_a_redirect_is_followed_and_what_comes_with_it_not_read(server, one, tmp_path):
     sent = 0
 
     def floods(request: BaseHTTPRequestHandler) -> None:
         nonlocal sent
         request.send_response(302)
-        request.send_header("Location", "/there.bin")
+        request.send_header("Location", "/over there.bin")
         request.send_header("Content-Length", str(2**30))
         request.end_headers()
         with contextlib.suppress(OSError):
             while sent < 2**30:
                 sent += request.wfile.write(CONTENT)
 
-    server.answers |= {"a.bin": floods, "there.bin": sends(CONTENT)}
+    server.answers |= {"a.bin": floods, "over%20there.bin": sends(CONTENT)}
     assert (fetch("some", tmp_path, manifest=one()) / "a.bin").read_bytes() == CONTENT
     # what lies in the buffers of the sockets
     assert sent < 2**26
@@ -232,10 +214,10 @@ def test_what_a_killed_fetch_left_is_removed(server, write_manifest, tmp_path):
     server.answers |= {"a.bin": sends(CONTENT), "b.bin": sends(b"b")}
     place = fetch("some", tmp_path, manifest=write_manifest(*parts))
     for name in ("a.bin", "b.bin", "checksums.json"):
-        (place / f".{name}.12345678.tmp").mkdir()
-        (place / f".{name}.12345678.tmp" / name).touch()
-        for left in ([place / f".{name}.12345678.tmp" / name], [place / f".{name}.12345678.tmp"]):
-            os.utime(left[0], (0, 0))
+        (left := place / f".{name}.12345678.tmp").mkdir()
+        (left / name).touch()
+        os.utime(left / name, (0, 0))
+        os.utime(left, (0, 0))
     (place / ".a.bin.87654321.tmp").mkdir()
     fetch("some", tmp_path, manifest=write_manifest(*parts))
     assert names(place) == [".a.bin.87654321.tmp", "a.bin", "b.bin", "checksums.json"]
@@ -274,18 +256,13 @@ def test_two_at_once_do_not_disturb_each_other(server, one, tmp_path):
 @pytest.mark.parametrize(
     ("answer", "tries", "message"),
     [
-        pytest.param(
-            sends(CONTENT[:70_000], stated=len(CONTENT)), 3, "broke off after about 65536 of", id="ends early"
-        ),
+        pytest.param(sends(CONTENT[:70_000], stated=2**20), 3, "broke off after about 65536 of", id="ends early"),
         pytest.param(sends_chunks(CONTENT[:3000], ends=False), 3, "broke off after about", id="chunks without an end"),
         pytest.param(says_nothing, 3, "cannot be reached", id="no answer"),
-        pytest.param(
-            lambda request: request.wfile.write(b"garbage\r\n\r\n"), 3, "gives no proper answer", id="garbage"
-        ),
+        pytest.param(says_nonsense, 3, "gives no proper answer", id="garbage"),
         pytest.param(sends(b"", status=500), 3, "answered 500", id="500"),
         pytest.param(sends(b"", status=404), 1, "no such file", id="404"),
         pytest.param(sends(b"", status=401), 1, "an account is needed", id="401"),
-        pytest.param(sends(b"", status=403), 1, "an account is needed", id="403"),
         pytest.param(sends(b"", status=400), 1, "answered 400", id="400"),
         pytest.param(sends(b"", status=204), 1, "answered 204", id="no content"),
         pytest.param(sends(b"Log in", Content_Type="Text/HTML; charset=utf-8"), 1, "web page", id="web page"),
@@ -337,7 +314,10 @@ def test_another_size_than_published_is_refused(server, one, tmp_path, answer, t
 @pytest.mark.parametrize("facts", [{"size_bytes": len(CONTENT)}, {"sha256": sha256(CONTENT)}], ids=["size", "hash"])
 def test_a_length_that_only_the_manifest_states_will_do(server, one, tmp_path, facts):
     server.answers["a.bin"] = sends(CONTENT, stated=None)
-    assert (fetch("some", tmp_path, manifest=one(**facts)) / "a.bin").read_bytes() == CONTENT
+    place = fetch("some", tmp_path, manifest=one(**facts))
+    assert (place / "a.bin").read_bytes() == CONTENT
+    # a published checksum needs no record
+    assert names(place) == ["a.bin", *["checksums.json"] * ("sha256" not in facts)]
 
 
 def test_a_web_page_may_be_what_is_wanted(server, write_manifest, tmp_path):
@@ -349,7 +329,7 @@ def test_a_web_page_may_be_what_is_wanted(server, write_manifest, tmp_path):
 def test_another_checksum_than_published_is_refused(server, one, tmp_path):
     server.answers["a.bin"] = sends(CONTENT)
     error = refusal(one(sha256=sha256(OTHER)), tmp_path)
-    assert sha256(CONTENT) in error and sha256(OTHER) in error and "the manifest" in error
+    assert f"has the SHA-256 {sha256(CONTENT)}, but the manifest says {sha256(OTHER)}" in error
     assert names(tmp_path / "some") == [] and server.asked == ["a.bin"]
 
 
@@ -389,9 +369,6 @@ def test_a_file_that_was_altered_is_named_and_kept(server, one, tmp_path, publis
         pytest.param("{", id="cut"),
         pytest.param("[]", id="a list"),
         pytest.param('{"a.bin": 1}', id="a number"),
-        pytest.param('{"a.bin": {"sha256": 5}}', id="no text"),
-        pytest.param("[" * 100_000, id="deep"),
-        pytest.param("\xff", id="binary"),
         pytest.param('{"b": {"sha256": "x", "bytes": 1}}', id="no checksum"),
         pytest.param(json.dumps({"b": {"sha256": "0" * 64, "bytes": "1"}}), id="no size"),
     ],
@@ -455,18 +432,13 @@ def test_an_interrupt_leaves_nothing_half_done(server, one, tmp_path, monkeypatc
     assert names(tmp_path / "some") == []
 
 
-def test_a_server_that_is_down_is_named(write_manifest, tmp_path):
+def test_a_server_that_is_down_or_nowhere_is_named(write_manifest, tmp_path):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    manifest = write_manifest({"name": "a.bin", "url": f"http://127.0.0.1:{port}/a.bin"})
-    assert f"http://127.0.0.1:{port}/a.bin: 127.0.0.1 cannot be reached" in refusal(manifest, tmp_path)
-
-
-def test_a_name_that_no_server_has_is_named(write_manifest, tmp_path):
-    manifest = write_manifest({"name": "a.bin", "url": "https://nowhere.invalid/a.bin"})
-    error = refusal(manifest, tmp_path)
-    assert "nowhere.invalid cannot be reached" in error and "offline" in error
+    for url, host in ((f"http://127.0.0.1:{port}/a.bin", "127.0.0.1"), ("https://no.invalid/a.bin", "no.invalid")):
+        error = refusal(write_manifest({"name": "a.bin", "url": url}), tmp_path)
+        assert f"{url}: {host} cannot be reached" in error and "offline" in error
 
 
 def test_a_server_that_hangs_is_left(server, one, tmp_path, monkeypatch):
@@ -482,20 +454,6 @@ def test_a_server_that_hangs_is_left(server, one, tmp_path, monkeypatch):
     done.set()
 
 
-def forbid(path: Path, mode: int, access: int) -> None:
-    """Take a permission away; the test is skipped where it counts for nothing, as for an administrator."""
-    path.chmod(mode)
-    if os.access(path, access):
-        pytest.skip("nothing is forbidden to this user")
-
-
-def test_a_file_that_may_not_be_read_is_named(one, tmp_path):
-    (tmp_path / "some").mkdir()
-    (tmp_path / "some" / "a.bin").touch()
-    forbid(tmp_path / "some" / "a.bin", 0o000, os.R_OK)
-    assert "cannot be read" in refusal(one(), tmp_path)
-
-
 def test_a_file_in_a_folder_that_may_not_be_written_to_is_taken(one, tmp_path, monkeypatch):
     (tmp_path / "some").mkdir()
     (tmp_path / "some" / "a.bin").write_bytes(CONTENT)
@@ -508,54 +466,31 @@ def test_a_file_in_a_folder_that_may_not_be_written_to_is_taken(one, tmp_path, m
         assert fetch("some", tmp_path, manifest=one()) == tmp_path / "some"
 
 
-@pytest.mark.parametrize("method", ["exists", "stat"])
-def test_a_file_that_cannot_be_looked_at_is_named(one, tmp_path, monkeypatch, method):
-    manifest, real = one(), getattr(Path, method)
+@pytest.mark.parametrize(("owner", "function"), [(Path, "exists"), (Path, "stat"), (downloads, "sha256_file")])
+def test_a_file_that_cannot_be_looked_at_is_named(one, tmp_path, monkeypatch, owner, function):
+    manifest, real = one(), getattr(owner, function)
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "a.bin").touch()
 
     def refuse(path: Path, **options: Any) -> Any:
         if path.name == "a.bin":
             raise PermissionError(13, "Permission denied")
         return real(path, **options)
 
-    monkeypatch.setattr(Path, method, refuse)
+    monkeypatch.setattr(owner, function, refuse)
     assert "a.bin: cannot be read (Permission denied)" in refusal(manifest, tmp_path)
 
 
-def test_a_folder_without_permission_is_named(server, one, tmp_path):
-    (tmp_path / "some").mkdir()
-    forbid(tmp_path / "some", 0o500, os.W_OK)
-    assert "cannot write here" in refusal(one(), tmp_path)
-
-
-def test_a_bar_is_shown_only_where_somebody_watches(server, one, tmp_path, capsys):
-    server.answers["a.bin"] = sends(CONTENT)
-    fetch("some", tmp_path / "1", manifest=one())
-    assert capsys.readouterr() == ("", "")
-    server.answers["a.bin"] = in_turn(sends(b"", status=503), sends(CONTENT))
-    fetch("some", tmp_path / "2", manifest=one(), progress=True)
-    err = capsys.readouterr().err
-    assert "a.bin: 100%" in err and "the server answered 503; next try in 0 s\n" in err
-
-
-def test_a_long_name_leaves_room_for_its_bar(capsys, server, write_manifest, tmp_path):
+def test_a_bar_is_shown_only_where_somebody_watches_and_has_room(server, write_manifest, tmp_path, capsys):
     name = f"{'long' * 40}_HH_SLP.tif"
-    server.answers[name] = sends(CONTENT)
-    fetch("some", tmp_path, manifest=write_manifest({"name": name, "url": server.url(name)}), progress=True)
-    assert re.search(r"(^|\r)\.\.\.\w{10}_HH_SLP\.tif: 100%", capsys.readouterr().err)
-
-
-def test_a_fetched_archive_opens_where_it_lies(server, write_manifest, tmp_path, small_scene):
-    archive = tmp_path / "product.zip"
-    with zipfile.ZipFile(archive, "w") as opened:
-        for path in small_scene.glob("*"):
-            if path.is_file():
-                opened.write(path, path.name)
-    server.answers["p.zip"] = sends(archive.read_bytes())
-    place = fetch("some", tmp_path, manifest=write_manifest({"name": "p.zip", "url": server.url("p.zip")}))
-    assert open_product(place / "p.zip").shape == (512, 640)
-
-
-# --- the manifest
+    server.answers[name] = in_turn(sends(CONTENT), sends(b"", status=503), sends(CONTENT))
+    manifest = write_manifest({"name": name, "url": server.url(name)})
+    fetch("some", tmp_path / "1", manifest=manifest)
+    assert capsys.readouterr() == ("", "")
+    fetch("some", tmp_path / "2", manifest=manifest, progress=True)
+    err = capsys.readouterr().err
+    assert re.search(r"(^|\r)\.\.\.\w{10}_HH_SLP\.tif: 100%", err)
+    assert "the server answered 503; next try in 0 s\n" in err
 
 
 @pytest.mark.parametrize("arguments", [(5,), (None,), ([],), ("jaxa_l15_fuji", 5), ("jaxa_l15_fuji", "\0")])
@@ -571,24 +506,13 @@ def test_arguments_of_a_wrong_type_are_named(arguments):
 
 def test_the_command_fetches_and_says_what_comes_next(capsys, server, one, tmp_path):
     server.answers["a.bin"] = sends(CONTENT)
-    facts = {
-        "licence": "open",
-        "terms": "be kind",
-        "attribution": "© somebody",
-        "opens_with": "alos2tut info {path}",
-        "notes": "small",
-    }
-    assert main(["fetch", "some", "--folder", str(tmp_path / "d"), "--manifest", str(one(**facts))]) == 0
+    facts = {"licence": "open", "terms": "be kind", "attribution": "© somebody", "notes": "small"}
+    manifest = one(**facts, opens_with="alos2tut info {path}")
+    assert main(["fetch", "some", "--folder", str(tmp_path / "d"), "--manifest", str(manifest)]) == 0
     place = tmp_path / "d" / "some"
-    expected = [
-        "licence: open",
-        "terms: be kind",
-        "attribution: © somebody",
-        "notes: small",
-        f"next: alos2tut info {place / 'a.bin'}",
-    ]
+    expected = [f"  {key}: {value}" for key, value in facts.items()]
     out, err = capsys.readouterr()
-    assert out.splitlines() == [str(place), *(f"  {line}" for line in expected)] and err == ""
+    assert out.splitlines() == [str(place), *expected, f"  next: alos2tut info {place / 'a.bin'}"] and err == ""
 
 
 def test_what_is_got_by_hand_is_listed_step_by_step(capsys):
@@ -605,12 +529,8 @@ def test_what_is_got_by_hand_is_listed_step_by_step(capsys):
 def test_steps_by_hand_come_with_what_to_know_and_do_next(capsys, write_manifest):
     manifest = write_manifest(steps=["ask"], notes="heavy", opens_with="alos2tut info {path}")
     assert main(["fetch", "some", "--manifest", str(manifest)]) == 2
-    assert capsys.readouterr().err.splitlines()[1:] == [
-        "  1. ask",
-        "  terms: not known: ask the source",
-        "  notes: heavy",
-        "  next: alos2tut info PATH",
-    ]
+    terms, known = "  terms: not known: ask the source", ["  notes: heavy", "  next: alos2tut info PATH"]
+    assert capsys.readouterr().err.splitlines()[1:] == ["  1. ask", terms, *known]
 
 
 @pytest.mark.parametrize(

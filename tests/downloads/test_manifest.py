@@ -56,7 +56,6 @@ GOOD = {"name": "a.bin", "url": "https://example.org/a.bin"}
     [
         pytest.param({"url": "http://example.org/a"}, "url='http://example.org/a': must be an https", id="http"),
         pytest.param({"url": "file:///etc/passwd"}, "must be an https", id="file"),
-        pytest.param({"url": "ftp://example.org/a"}, "must be an https", id="ftp"),
         pytest.param({"url": "https:///a"}, "must be an https", id="no host"),
         pytest.param({"url": "https://me:secret@example.org/a"}, "must be an https", id="password"),
         pytest.param({"url": "https://example.org/a b\n"}, "must be an https", id="white space"),
@@ -66,23 +65,16 @@ GOOD = {"name": "a.bin", "url": "https://example.org/a.bin"}
         pytest.param({"name": "../a"}, "name='../a': must be a plain file name", id="up"),
         pytest.param({"name": "/etc/a"}, "plain file name", id="absolute"),
         pytest.param({"name": "C:\\a"}, "plain file name", id="drive"),
-        pytest.param({"name": ".."}, "plain file name", id="dots"),
         pytest.param({"name": ".profile"}, "plain file name", id="hidden"),
         pytest.param({"name": "a\n"}, "plain file name", id="end of line"),
         pytest.param({"name": "Checksums.json"}, "list of checksums", id="list of checksums"),
         pytest.param({"name": "a" * 201}, "at most 200", id="long name"),
-        pytest.param({"name": "a" * 10**5}, "at most 200", id="very long name"),
         pytest.param({"name": "Nul.tif"}, "name='Nul.tif': is a device's name", id="device"),
-        pytest.param({"name": "lpt1"}, "device", id="another device"),
         pytest.param({"sha256": "abc"}, "sha256='abc': must be 64", id="short checksum"),
-        pytest.param({"sha256": 5}, "sha256=5: Input should be a valid string", id="number as checksum"),
         pytest.param({"size_bytes": 0}, "size_bytes=0", id="no size"),
         pytest.param({"size_bytes": True}, "size_bytes=True", id="true as size"),
-        pytest.param({"size_bytes": "5"}, "size_bytes='5'", id="text as size"),
-        pytest.param({"size_bytes": 5.0}, "size_bytes=5.0", id="fraction as size"),
         pytest.param({"size_bytes": 10**18}, "size_bytes=1000", id="size of nothing on Earth"),
         pytest.param({"md5": "0"}, "unknown key 'md5'", id="unknown key"),
-        pytest.param({"url_is": "guessed"}, "url_is='guessed'", id="unknown word"),
     ],
 )
 def test_a_bad_file_of_a_manifest_is_named(write_manifest, file, message):
@@ -92,19 +84,13 @@ def test_a_bad_file_of_a_manifest_is_named(write_manifest, file, message):
     assert len(str(refused.value)) < 400
 
 
-@pytest.mark.parametrize("field", ["name", "url"])
-def test_what_a_file_lacks_is_named(write_manifest, field):
-    file = {key: value for key, value in GOOD.items() if key != field}
-    with pytest.raises(Alos2TutError, match=rf"entry 1 'some', file 1: '{field}' is missing"):
-        load_manifest(write_manifest(file))
-
-
-@pytest.mark.parametrize("field", ["name", "title", "used_for"])
-def test_what_an_entry_lacks_is_named(tmp_path, field):
-    entry = {"name": "some", "title": "t", "used_for": "u", "steps": ["ask"]}
-    del entry[field]
+@pytest.mark.parametrize("field", ["name", "title", "used_for", "url"])
+def test_what_an_entry_or_its_file_lacks_is_named(tmp_path, field):
+    entry = {"name": "some", "title": "t", "used_for": "u", "files": [{"name": "a.bin"}]}
+    if field != "url":
+        del entry[field], entry["files"]
     (tmp_path / "m.yaml").write_text(yaml.safe_dump({"version": 2, "datasets": [entry]}))
-    with pytest.raises(Alos2TutError, match=rf"entry 1.*: '{field}' is missing"):
+    with pytest.raises(Alos2TutError, match=rf"entry 1.*{'file 1' if field == 'url' else ''}: '{field}' is missing"):
         load_manifest(tmp_path / "m.yaml")
 
 
@@ -116,7 +102,6 @@ def test_what_an_entry_lacks_is_named(tmp_path, field):
         pytest.param({"name": [["a"] * 9] * 9}, "Input should be a valid string", id="list as name"),
         pytest.param({"title": " "}, "title=' ': must say something", id="empty title"),
         pytest.param({"title": "\x1b[2J"}, r"title='\x1b[2J': must be one line", id="control characters"),
-        pytest.param({"title": "\u202e"}, "must be one line", id="text turned round"),
         pytest.param({"licence": "a\nb"}, "must be one line", id="two lines"),
         pytest.param({"login": "yes"}, "login='yes'", id="text as truth"),
         pytest.param({"steps": "register"}, "'steps' is no list", id="steps as text"),
@@ -125,11 +110,8 @@ def test_what_an_entry_lacks_is_named(tmp_path, field):
         pytest.param({"as_published": "verified 20260228"}, "must be 'not verified'", id="another date"),
         pytest.param({"files": False}, "'files' is no list", id="files that are none"),
         pytest.param({"licens": "MIT"}, "Did you mean 'licence'?", id="unknown key"),
-        pytest.param({"kind": "radar"}, "kind='radar'", id="unknown kind"),
         pytest.param({"page": "http://example.org"}, "page='http://example.org'", id="open page"),
-        pytest.param({"as_published": "checked"}, "must be 'not verified'", id="unknown state"),
         pytest.param({"files": []}, "neither 'files' nor 'steps'", id="no way to get it"),
-        pytest.param({"files": "a.bin"}, "'files' is no list", id="files as text"),
         pytest.param({"files": [GOOD, {**GOOD, "name": "A.BIN"}]}, "'a.bin' is given 2 times", id="one name twice"),
     ],
 )
@@ -138,10 +120,6 @@ def test_a_bad_entry_of_a_manifest_is_named(write_manifest, entry, message):
         load_manifest(write_manifest(GOOD, **entry))
     assert "entry 1 " in str(refused.value) and message in str(refused.value)
     assert str(refused.value).isprintable() and len(str(refused.value)) < 900
-
-
-def test_a_date_of_verification_is_read(write_manifest):
-    assert load_manifest(write_manifest(GOOD, as_published="verified 2028-02-29"))["some"].as_published[-2:] == "29"
 
 
 @pytest.mark.parametrize(
