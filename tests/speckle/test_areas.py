@@ -15,21 +15,23 @@ IMAGE = np.random.default_rng(0).gamma(3, 1 / 3, (64, 64))
 
 
 @pytest.mark.parametrize(
-    ("call", "where"),
+    ("find", "arguments", "where"),
     [
-        pytest.param(lambda: homogeneous_areas(IMAGE, 20), "size", id="area no multiple of 8"),
-        pytest.param(lambda: homogeneous_areas(IMAGE, 8), "size", id="area too small"),
-        pytest.param(lambda: homogeneous_areas(IMAGE, 72), "size", id="area larger than the image"),
-        pytest.param(lambda: homogeneous_areas(IMAGE * np.nan, 16), "size", id="area of nothing"),
-        pytest.param(lambda: homogeneous_areas(IMAGE * 0 + 2, 16), "size", id="area of one value"),
-        pytest.param(lambda: homogeneous_areas(1 + 1e-8 * IMAGE, 16), "size", id="area of hardly any variation"),
-        pytest.param(lambda: homogeneous_areas(IMAGE, 16, 0), "count", id="no areas"),
-        pytest.param(lambda: areas_by_variation(np.ones((700, 700)), 2), "size", id="too many windows"),
+        (homogeneous_areas, (IMAGE, 20), "size"),
+        (homogeneous_areas, (IMAGE, 8), "size"),
+        (homogeneous_areas, (IMAGE, 72), "size"),
+        (homogeneous_areas, (IMAGE * np.nan, 16), "size"),
+        (homogeneous_areas, (IMAGE * 0 + 2, 16), "size"),
+        (homogeneous_areas, (1 + 1e-8 * IMAGE, 16), "size"),
+        (homogeneous_areas, (IMAGE, 16, 0), "count"),
+        (areas_by_variation, (np.ones((700, 700)), 2), "size"),
+        (areas_by_variation, (IMAGE * np.nan, 16), "size"),
+        *((areas_by_variation, (IMAGE, size), "size") for size in (0, 1, 65, -4, 2.5, True)),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(call, where):
+def test_what_cannot_be_is_refused_by_name(find, arguments, where):
     with pytest.raises(Alos2TutError) as refusal:
-        call()
+        find(*arguments)
     assert refusal.value.where == where
 
 
@@ -59,8 +61,6 @@ def test_water_is_found_beside_forest_town_and_slopes(looks, correlation):
         for area in areas:
             assert area.row + 64 <= 256 and area.col + 64 <= 256
             assert area.mean_power == pytest.approx(10**-2.4, rel=0.15)
-            assert area.mean_power == pytest.approx(area.of(power).mean())
-            assert area.cv == pytest.approx(speckle.coefficient_of_variation(area.of(power)))
 
 
 def test_areas_are_views_that_do_not_overlap():
@@ -147,8 +147,7 @@ def test_memory_stays_a_few_times_that_of_the_image():
 def test_an_edge_is_not_chosen():
     power = speckle.draw_speckle((256, 256), 4, 6)
     power[:, 128:] *= 2
-    for area in homogeneous_areas(power, 32, 8):
-        assert area.col + 32 <= 128 + 4 or area.col >= 128 - 4
+    assert all(area.col <= 100 or area.col >= 124 for area in homogeneous_areas(power, 32, 8))
 
 
 def test_choosing_even_ground_does_not_choose_its_speckle():
@@ -196,15 +195,3 @@ def test_windows_are_ranked_from_speckle_to_towns():
     for area in areas:
         assert area.cv == pytest.approx(area.of(power).std(ddof=1) / area.of(power).mean())
         assert area.mean_power == pytest.approx(area.of(power).mean())
-
-
-@pytest.mark.parametrize("size", [pytest.param(1, id="one pixel"), pytest.param(33, id="too large"), 0, -4, 2.5, True])
-def test_windows_that_cannot_be_are_refused(size):
-    with pytest.raises(Alos2TutError, match="size"):
-        areas_by_variation(np.ones((32, 40)), size)
-
-
-@pytest.mark.parametrize("value", [pytest.param(np.nan, id="missing"), pytest.param(0.0, id="zero")])
-def test_an_image_without_a_whole_window_is_refused(value):
-    with pytest.raises(Alos2TutError, match="smaller size"):
-        areas_by_variation(np.full((32, 40), value), 16)

@@ -1,6 +1,5 @@
 """Speckle filters against plain loops, known answers and symmetries; their judge against filters of known fault."""
 
-import warnings
 from itertools import product
 
 import numpy as np
@@ -27,17 +26,13 @@ from alos2tut.speckle.laws import draw_speckle
 from alos2tut.speckle.statistics import enl_moments
 from alos2tut.tutorial.figures.speckle import target_chart
 
+pytestmark = [
+    pytest.mark.filterwarnings("error"),
+    # affine 3 would like @ for *
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
+]
 ALL = [pytest.param(despeckle, id=name) for name, despeckle in FILTERS.items()]
 LOOKS = 4.0
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        # affine 3 would like @ for *
-        warnings.simplefilter("ignore", PendingDeprecationWarning)
-        yield
 
 
 def ground(shape: tuple[int, int] = (24, 20), seed: int = 0, holes: float = 0.0) -> np.ndarray:
@@ -64,25 +59,29 @@ def neighbours(image, row, col, reach):
 
 def moments(values):
     """Mean and squared coefficient of variation."""
-    mean = sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / len(values)
-    return mean, variance / mean**2
+    return np.mean(values), np.var(values) / np.mean(values) ** 2
+
+
+def statistics_around(image, row, col, window):
+    return moments([p for _, _, p in neighbours(image, row, col, window // 2)])
+
+
+def share_of_ground(ci2, looks):
+    return max(1 - 1 / looks / ci2, 0) if ci2 > 0 else 0
 
 
 def plain_boxcar(image, row, col, looks, window):
-    return moments([p for _, _, p in neighbours(image, row, col, window // 2)])[0]
+    return statistics_around(image, row, col, window)[0]
 
 
 def plain_lee(image, row, col, looks, window):
-    m, ci2 = moments([p for _, _, p in neighbours(image, row, col, window // 2)])
-    w = max(1 - 1 / looks / ci2, 0) if ci2 > 0 else 0
-    return m + w * (image[row, col] - m)
+    m, ci2 = statistics_around(image, row, col, window)
+    return m + share_of_ground(ci2, looks) * (image[row, col] - m)
 
 
 def plain_kuan(image, row, col, looks, window):
-    m, ci2 = moments([p for _, _, p in neighbours(image, row, col, window // 2)])
-    w = max(1 - 1 / looks / ci2, 0) / (1 + 1 / looks) if ci2 > 0 else 0
-    return m + w * (image[row, col] - m)
+    m, ci2 = statistics_around(image, row, col, window)
+    return m + share_of_ground(ci2, looks) / (1 + 1 / looks) * (image[row, col] - m)
 
 
 def plain_frost(image, row, col, looks, window):
@@ -93,7 +92,7 @@ def plain_frost(image, row, col, looks, window):
 
 
 def plain_gamma_map(image, row, col, looks, window):
-    m, ci2 = moments([p for _, _, p in neighbours(image, row, col, window // 2)])
+    m, ci2 = statistics_around(image, row, col, window)
     cu2, i = 1 / looks, image[row, col]
     if ci2 <= cu2:
         return m
@@ -142,16 +141,10 @@ def side_of_edge(means):
 
 
 def plain_refined_lee(image, row, col, looks, window):
-    side = side_of_edge(means_of_sub_windows(image, row, col, window))
-    near = list(neighbours(image, row, col, window // 2))
-    if side is None:
-        values = [p for _, _, p in near]
-    else:
-        # all that lies not behind the line through the middle
-        values = [p for down, right, p in near if (side[0] - 1) * down + (side[1] - 1) * right >= 0]
-    m, ci2 = moments(values)
-    w = max(1 - 1 / looks / ci2, 0) / (1 + 1 / looks) if ci2 > 0 else 0
-    return m + w * (image[row, col] - m)
+    # the whole window, or all that lies not behind the line through the middle
+    down, right = np.subtract(side_of_edge(means_of_sub_windows(image, row, col, window)) or (1, 1), 1)
+    m, ci2 = moments([p for y, x, p in neighbours(image, row, col, window // 2) if down * y + right * x >= 0])
+    return m + share_of_ground(ci2, looks) / (1 + 1 / looks) * (image[row, col] - m)
 
 
 PLAIN = {
@@ -181,18 +174,10 @@ def test_a_filter_does_what_its_definition_says(name, window, holes):
 
 # What must not matter ---------------------------------------------------------------------------------------------
 
-SYMMETRIES = {
-    "quarter turn": np.rot90,
-    "half turn": lambda image: np.rot90(image, 2),
-    "three quarters": lambda image: np.rot90(image, 3),
-    "upside down": np.flipud,
-    "mirrored": np.fliplr,
-    "transposed": np.transpose,
-}
-
 
 @pytest.mark.parametrize("despeckle", ALL)
-@pytest.mark.parametrize("turn", [pytest.param(turn, id=name) for name, turn in SYMMETRIES.items()])
+# these two make all eight
+@pytest.mark.parametrize("turn", [np.rot90, np.fliplr])
 def test_no_direction_is_preferred(despeckle, turn):
     power = ground((31, 26), holes=0.1)
     np.testing.assert_allclose(despeckle(turn(power), LOOKS), turn(despeckle(power, LOOKS)), rtol=1e-9, atol=1e-14)
@@ -253,15 +238,8 @@ def test_a_missing_pixel_stays_missing_and_does_not_spread(despeckle):
     assert filtered[17, 9] == pytest.approx(0.1)
     for no_data in (0, np.inf, np.nan):
         np.testing.assert_array_equal(despeckle(np.where(missing, no_data, power), LOOKS), filtered)
+        assert np.isnan(despeckle(np.full((9, 12), no_data), LOOKS)).all()
     np.testing.assert_array_equal(despeckle(np.ma.masked_array(np.ones_like(power), missing) * power, LOOKS), filtered)
-
-
-@pytest.mark.parametrize("despeckle", ALL)
-@pytest.mark.parametrize("no_data", [0.0, np.nan, np.inf])
-def test_an_image_without_data_gives_one_without_data(despeckle, no_data):
-    filtered = despeckle(np.full((9, 12), no_data, dtype=np.float32), LOOKS)
-    assert filtered.shape == (9, 12)
-    assert np.isnan(filtered).all()
 
 
 @pytest.mark.parametrize("despeckle", ALL)
@@ -321,13 +299,13 @@ def test_a_constant_stays_so(despeckle, level):
 @pytest.mark.parametrize(
     ("name", "least_enl", "most_bias"),
     [
-        pytest.param("boxcar", 180, 0.002, id="boxcar"),
-        pytest.param("Lee", 90, 0.01, id="Lee"),
-        pytest.param("refined Lee", 50, 0.02, id="refined Lee"),
+        ("boxcar", 180, 0.002),
+        ("Lee", 90, 0.01),
+        ("refined Lee", 50, 0.02),
         # its law of the ground leans to the dark side
-        pytest.param("Gamma-MAP", 90, 0.03, id="Gamma-MAP"),
-        pytest.param("Kuan", 110, 0.01, id="Kuan"),
-        pytest.param("Frost", 150, 0.01, id="Frost"),
+        ("Gamma-MAP", 90, 0.03),
+        ("Kuan", 110, 0.01),
+        ("Frost", 150, 0.01),
     ],
 )
 def test_speckle_of_even_ground_is_smoothed_and_its_mean_kept(name, least_enl, most_bias):
@@ -394,20 +372,14 @@ EVEN = np.ones((12, 10))
     ("power", "looks", "window", "message"),
     [
         pytest.param(-EVEN, 1, 7, "power: is negative", id="negative"),
-        pytest.param(1j * EVEN, 1, 7, "power: is complex", id="complex"),
         pytest.param(EVEN > 0, 1, 7, "power: holds bool", id="mask"),
         pytest.param(EVEN[0], 1, 7, "power", id="1-D"),
-        pytest.param(EVEN[None], 1, 7, "power", id="3-D"),
         pytest.param(EVEN, 0, 7, "looks", id="zero looks"),
-        pytest.param(EVEN, -1, 7, "looks", id="negative looks"),
         pytest.param(EVEN, np.nan, 7, "looks", id="unknown looks"),
         pytest.param(EVEN, np.inf, 7, "looks", id="infinite looks"),
         pytest.param(EVEN, 1, 6, "window", id="even window"),
         pytest.param(EVEN, 1, 1, "window", id="window of one pixel"),
-        pytest.param(EVEN, 1, -7, "window", id="negative window"),
-        pytest.param(EVEN, 1, 7.0, "window", id="window not whole"),
         pytest.param(EVEN, 1, 11, "window", id="window wider than the image"),
-        pytest.param(EVEN[:0], 1, 7, "power", id="empty"),
     ],
 )
 def test_bad_input_is_refused(despeckle, power, looks, window, message):
@@ -457,31 +429,22 @@ def test_an_image_not_filtered_is_seen_to_be_so():
 def test_figures_that_cannot_be_told_are_nan():
     nothing = np.full((40, 40), np.nan)
     quality = assess(nothing, nothing, LOOKS, reference=nothing, area=(0, 0, 9, 9))
-    figures = [quality.ratio_mean, quality.ratio_variance, quality.structure, quality.enl, quality.mean_kept]
-    assert np.isnan([*figures, quality.edge_preservation]).all()
-    assert "nan" in str(quality)
+    assert str(quality).count("nan") == 6
     assert np.isnan(assess(0 * EVEN, 0 * EVEN, LOOKS).mean_kept)
-
-
-def test_a_filter_that_darkens_is_seen_to_do_so():
-    power = draw_speckle((100, 100), LOOKS, seed=8)
-    quality = assess(power, 0.8 * boxcar(power, LOOKS), LOOKS)
-    assert quality.mean_kept == pytest.approx(0.8, rel=0.01)
-    assert quality.ratio_mean == pytest.approx(1.25, rel=0.01)
 
 
 def test_means_are_compared_over_pixels_that_both_have():
     power, filtered = np.ones((40, 40)), np.full((40, 40), 0.5)
     power[:10], filtered[:10] = 100, np.nan
     power[10:20], filtered[10:20] = np.nan, 100
-    assert assess(power, filtered, LOOKS).mean_kept == 0.5
+    quality = assess(power, filtered, LOOKS)
+    assert (quality.mean_kept, quality.ratio_mean) == (0.5, 2)
 
 
 def test_quality_is_said_in_one_line():
     quality = despeckling.Quality(0.98, 0.24, 1.2, 85.0, 0.5, 0.999, 0.25)
-    assert str(quality) == (
-        "ratio mean 0.980, variance 0.240 (best 0.250), structure  1.20; looks   85.0; edges  0.50; mean kept 0.999"
-    )
+    ratio, others = "ratio mean 0.980, variance 0.240 (best 0.250), structure  1.20", "edges  0.50; mean kept 0.999"
+    assert str(quality) == f"{ratio}; looks   85.0; {others}"
 
 
 def plain_structure(ratio, block):
@@ -507,10 +470,11 @@ def test_structure_is_what_its_definition_says(window, block):
     assert structure(ratio, window) == pytest.approx(plain_structure(ratio, block), rel=1e-4)
 
 
-def test_blocks_of_zero_count_as_missing():
+def test_blocks_of_zero_count_as_missing_and_few_blocks_say_nothing():
     ratio = draw_speckle((90, 90), LOOKS, seed=13)
     ratio[30:42, 30:42] = 0
     assert structure(ratio) == structure(np.where(ratio == 0, np.nan, ratio))
+    assert np.isfinite(structure(ratio[:40, :40])) and np.isnan(structure(ratio[:20, :20]))
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.44])
@@ -539,11 +503,6 @@ def test_fields_taken_out_whole_leave_much_structure():
     truth = target_chart()
     power = truth * draw_speckle(truth.shape, LOOKS, seed=11)
     assert structure(ratio_image(power, np.full_like(power, power.mean()))) > 4
-
-
-def test_structure_of_a_small_image_is_not_told():
-    assert np.isnan(structure(draw_speckle((20, 20), 1, seed=0)))
-    assert np.isfinite(structure(draw_speckle((40, 40), 1, seed=0)))
 
 
 def test_edges_are_compared_by_contrast():
@@ -592,20 +551,19 @@ def test_the_chart_tells_filters_apart():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({"filtered": np.ones((9, 9))}, "power and filtered: unequal shapes", id="filtered"),
-        pytest.param({"filtered": -EVEN}, "is negative", id="negative"),
-        pytest.param({"reference": np.ones((9, 9))}, "filtered and reference: unequal", id="reference"),
-        pytest.param({"area": (0, 0, 13, 2)}, "area.*12 × 10", id="area too high"),
-        pytest.param({"area": (-1, 0, 2, 2)}, "area", id="area outside"),
-        pytest.param({"area": (0, 0, 0, 2)}, "area", id="empty area"),
-        pytest.param({"area": (0, 5, 2, 6)}, "area", id="area too wide"),
-        pytest.param({"area": (0, 0, 2)}, "area", id="three numbers"),
-        pytest.param({"area": (0, 0, 2.5, 2)}, "area", id="parts of pixels"),
-        pytest.param({"area": 5}, "area=5 does not lie", id="one number"),
-        pytest.param({"area": (False, False, True, True)}, "area", id="truths"),
-        pytest.param({"area": "0123"}, "area", id="text"),
-        pytest.param({"looks": 0}, "looks", id="looks"),
-        pytest.param({"window": 4}, "window", id="window"),
+        ({"filtered": np.ones((9, 9))}, "power and filtered: unequal shapes"),
+        ({"filtered": -EVEN}, "is negative"),
+        ({"reference": np.ones((9, 9))}, "filtered and reference: unequal"),
+        ({"area": (0, 0, 13, 2)}, "area.*12 × 10"),
+        ({"area": (-1, 0, 2, 2)}, "area"),
+        ({"area": (0, 0, 0, 2)}, "area"),
+        ({"area": (0, 5, 2, 6)}, "area"),
+        ({"area": (0, 0, 2)}, "area"),
+        ({"area": (0, 0, 2.5, 2)}, "area"),
+        ({"area": 5}, "area=5 does not lie"),
+        ({"area": "0123"}, "area"),
+        ({"looks": 0}, "looks"),
+        ({"window": 4}, "window"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(changes, message):
