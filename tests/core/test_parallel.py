@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -155,16 +155,6 @@ def test_work_that_is_done_or_left_nothing_leaves_no_folder(tmp_path):
     with pytest.raises(KeyboardInterrupt), resumable_folder(target, "this", ["part-*"]):
         raise KeyboardInterrupt
     assert not names_in(tmp_path)
-
-
-def test_anything_that_submits_is_an_executor():
-    class Immediate:
-        def submit(self, function, job):
-            future = Future()
-            future.set_result(function(job))
-            return future
-
-    assert list(map_in_order(Immediate(), operator.neg, [1, 2])) == [-1, -2]
 
 
 def test_one_worker_is_this_process_and_several_are_others():
