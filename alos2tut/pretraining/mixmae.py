@@ -58,7 +58,8 @@ class MixMAE(Objective):
         A unit's values are its pixels row by row, channels last, in its own normalised scale. All units of all images
         are told: the masked ones of image i by its own mixture, the others by that of image B − 1 − i.
         """
-        units: Tensor = self.decoder(self._encode(x, mask[0]), self._units_of(mask[0]))
+        step = self.unit_px // self.encoder.config.patch_size
+        units: Tensor = self.decoder(self._encode(x, mask[0]), mask[0, ::step, ::step])
         return units
 
     def draw_masks(self, n: int, unit_px: int, ratio: float, generator: torch.Generator) -> Tensor:
@@ -66,10 +67,8 @@ class MixMAE(Objective):
         rows, cols = (side // self.unit_px for side in self.encoder.image_px)
         masked = int(ratio * rows * cols)
         if unit_px != self.unit_px:
-            raise Alos2TutError(
-                f"MixMAE masks units of the encoder's final stride, {self.unit_px} px, not {unit_px}",
-                where="mask_unit_px",
-            )
+            problem = f"MixMAE masks units of the encoder's final stride, {self.unit_px} px, not {unit_px}"
+            raise Alos2TutError(problem, where="mask_unit_px")
         if not 0 < masked < rows * cols:
             raise Alos2TutError(
                 f"a ratio of {ratio} masks {masked} of {rows * cols} units of {unit_px} px; MixMAE needs both kinds",
@@ -105,11 +104,6 @@ class MixMAE(Objective):
         mean, spread = unit_statistics(to_units(x, self.unit_px), to_units(valid, self.unit_px))
         grid = (x.shape[-2] // self.unit_px, x.shape[-1] // self.unit_px)
         return from_units(self(x, mask) * spread + mean, self.unit_px, grid)
-
-    def _units_of(self, mask: Tensor) -> Tensor:
-        """A mask of tokens (H/patch, W/patch) by unit."""
-        step = self.unit_px // self.encoder.config.patch_size
-        return mask[::step, ::step]
 
     def _encode(self, x: Tensor, mask: Tensor) -> Tensor:
         """Features of the mixtures, (B, rows of units, columns, dim)."""
@@ -155,12 +149,7 @@ def attend_with(block: Any, tokens: Tensor, mask: Tensor) -> Tensor:
 
 
 class Decoder(nn.Module):
-    """From the features of mixtures to the units of both images.
-
-    Args:
-        encoder: whose features are read.
-        width, depth, heads: channels, blocks and attention heads.
-    """
+    """From the features of mixtures to the units of both images; the arguments are those of :class:`MixMAE`."""
 
     position: Tensor
 

@@ -85,6 +85,20 @@ class Task:
         """The best balanced accuracy that guesses can expect which do not look: one over the classes of ``val``."""
         return 1 / len(self.val) if self.val else None
 
+    def to_text(self) -> str:
+        """What is asked, of how many places; or why it is not."""
+        size = " × ".join(f"{side:g}" for side in self.size_m)
+        start = f"{self.name}: the majority class of {size} m ({self.side_px} px)"
+        if self.refused is not None:
+            return f"{start} is not judged: {self.refused}"
+        trained = "–".join(map(str, sorted(set(self.train))))
+        counts = ", ".join(f"{name} {count}" for name, count in self.val.items())
+        shares = ", ".join(f"{share:.0%} of '{name}'" for name, share in self.left_out.items())
+        return (
+            f"{start}; trained on {trained}, scored on {sum(self.val.values())}:\n  {counts};\n"
+            f"  left out for few labels or data: {shares}"
+        )
+
 
 @dataclass(frozen=True)
 class Score:
@@ -160,27 +174,14 @@ class Probe:
     def to_text(self) -> str:
         """A table of the scores, and what they mean."""
         judged = [(task.name, kind) for task, kind in self.judgements]
-        rows = [["", *(f"{task}, {kind}" for task, kind in judged)]]
-        rows += [[name, *(self.score(name, *judgement).to_text() for judgement in judged)] for name in self.methods]
+        rows = [[name, *(self.score(name, *judgement).to_text() for judgement in judged)] for name in self.methods]
         rows += [["chance", *(f"{task.chance:.3f}" for task, _ in self.judgements)]]
         title = f"balanced accuracy on 'val' of {self.dataset}{' (simulated data)' if self.simulated else ''}"
+        tasks = [task.to_text() for task in self.tasks]
         if not judged:
-            return "\n".join([title, "", *map(_described, self.tasks), "Nothing can be judged: label more ground."])
-        return "\n".join([title, "", table(rows), "", *map(_described, self.tasks), self.covers])
-
-
-def _described(task: Task) -> str:
-    size = " × ".join(f"{side:g}" for side in task.size_m)
-    start = f"{task.name}: the majority class of {size} m ({task.side_px} px)"
-    if task.refused is not None:
-        return f"{start} is not judged: {task.refused}"
-    trained = "–".join(map(str, sorted(set(task.train))))
-    counts = ", ".join(f"{name} {count}" for name, count in task.val.items())
-    shares = ", ".join(f"{share:.0%} of '{name}'" for name, share in task.left_out.items())
-    return (
-        f"{start}; trained on {trained}, scored on {sum(task.val.values())}:\n  {counts};\n"
-        f"  left out for few labels or data: {shares}"
-    )
+            return "\n".join([title, "", *tasks, "Nothing can be judged: label more ground."])
+        scores = table(rows, ["", *(f"{task}, {kind}" for task, kind in judged)])
+        return "\n".join([title, "", scores, "", *tasks, self.covers])
 
 
 # --- probing ---------------------------------------------------------------------------------------------------------
@@ -279,21 +280,16 @@ def _fitting_encoders(
             raise Alos2TutError(f"an encoder cannot be called '{name}'", where="encoders", remedy="Name it: NAME=PATH.")
         where = name if isinstance(given, Encoder) else weights_path(given, "encoder")
         encoder = copy.deepcopy(given) if isinstance(given, Encoder) else load_encoder(given)
-        _check_fit(encoder, dataset, where, allow_other_signal)
+        if encoder.statistics is None or encoder.signal is None:
+            problem = "has no statistics to standardise by, or no signal"
+            raise Alos2TutError(problem, where=where, remedy="load_encoder does.")
+        check_signal(encoder.signal, dataset.signal, where, allow_other=allow_other_signal)
+        shape, reads = (dataset.channels, dataset.patch_px, dataset.patch_px), (encoder.in_channels, *encoder.image_px)
+        if reads != shape:
+            raise Alos2TutError(f"reads (channels, rows, columns) {reads}, the patches have {shape}", where=where)
+        report_statistics(encoder.statistics, dataset.statistics, where)
         fitting[name] = encoder.to(best_device()).eval()
     return fitting
-
-
-def _check_fit(encoder: Encoder, dataset: PatchDataset, where: str | Path, allow_other_signal: bool) -> None:
-    if encoder.statistics is None or encoder.signal is None:
-        raise Alos2TutError(
-            "has no statistics to standardise by, or no signal", where=where, remedy="load_encoder does."
-        )
-    check_signal(encoder.signal, dataset.signal, where, allow_other=allow_other_signal)
-    wanted, reads = (dataset.channels, dataset.patch_px, dataset.patch_px), (encoder.in_channels, *encoder.image_px)
-    if reads != wanted:
-        raise Alos2TutError(f"reads (channels, rows, columns) {reads}, the patches have {wanted}", where=where)
-    report_statistics(encoder.statistics, dataset.statistics, where)
 
 
 def _checked(seeds: int | Sequence[int], patches: int, batch_size: int) -> tuple[int, ...]:
@@ -350,10 +346,6 @@ class _Ground:
     def classes_of(self, task: str, places: Whole) -> Whole:
         """Of places as :meth:`draw` numbers them."""
         return self.classes[task].ravel()[places]
-
-    def left_out(self, task: str) -> float:
-        """Share of the places without enough data and labels."""
-        return float((self.classes[task] < 0).mean()) if len(self.index) else 0.0
 
     @torch.inference_mode()
     def compute(self, features: Features, wanted: dict[str, Whole], batch_size: int) -> dict[str, NDArray[np.float32]]:
@@ -455,17 +447,13 @@ def predict(
     *,
     by_angle: bool = True,
 ) -> Whole:
-    """Classes by a probe.
+    """Classes (m,) by a probe.
 
     Args:
         kind: ``linear`` or ``k-NN``.
-        known: (n, D) features to learn from, of two classes at least.
-        labels: (n,) their classes.
+        known, labels: (n, D) features to learn from, and their classes (n,): two at least.
         asked: (m, D) features.
         by_angle: neighbours are near by cosine, else by distance.
-
-    Returns:
-        (m,) classes.
     """
     model: Any = LogisticRegression(C=LINEAR_C / known.shape[1], class_weight="balanced", max_iter=1000)
     if kind == "k-NN":
@@ -484,12 +472,7 @@ def balanced_accuracy(truth: Whole, guess: Whole) -> float:
 
 
 class _Exam:
-    """What every method faces: the same places to learn from, and to be scored on.
-
-    Attributes:
-        tasks: also those that cannot be judged.
-        judgements: tasks that can be, each with a probe.
-    """
+    """What every method faces: the same places to learn from, and to be scored on; and tasks, judged or not."""
 
     def __init__(
         self, dataset: PatchDataset, encoders: dict[str, Encoder], seeds: tuple[int, ...], patches: int, batch_size: int
@@ -522,7 +505,10 @@ class _Exam:
             (side * rows_m, side * cols_m),
             (min(map(len, learned.values())), max(map(len, learned.values()))),
             {names[index]: int(count) for index, count in zip(*np.unique(scored, return_counts=True), strict=True)},
-            {"train": self.training.left_out(name), "val": self.held_out.left_out(name)},
+            {
+                part: float((ground.classes[name] < 0).mean()) if len(ground.index) else 0.0
+                for part, ground in (("train", self.training), ("val", self.held_out))
+            },
             next(filter(None, reasons), None),
         )
 

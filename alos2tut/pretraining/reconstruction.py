@@ -202,8 +202,8 @@ def means_by_group(
     with np.errstate(invalid="ignore"):
         mean, means = total.sum(axis=0) / count.sum(axis=0), drawn @ total / (drawn @ count)
     bounds = np.full((2, groups), np.nan)
-    for index in np.flatnonzero(np.isfinite(means).any(axis=0)):
-        bounds[:, index] = np.nanpercentile(means[:, index], [2.5, 97.5])
+    drawn_once = np.isfinite(means).any(axis=0)
+    bounds[:, drawn_once] = np.nanpercentile(means[:, drawn_once], [2.5, 97.5], axis=0)
     return np.stack([mean, *bounds], axis=1)
 
 

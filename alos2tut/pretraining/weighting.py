@@ -33,10 +33,9 @@ def sar_weights(
     weighting: Weighting = "sar",
     percentiles: tuple[float, float] = WEIGHT_PERCENTILES,
 ) -> Tensor:
-    """The weight of each pixel's error: exp(scale · (1 − x̃)).
+    """The weight of each pixel's error: from 1 at the brightest pixels of an image to e^scale at its darkest.
 
-    It runs from 1 at the brightest pixels of an image to e^scale at its darkest. Where all valid pixels are equal, x̃ is
-    0: nothing there is brighter than anything else.
+    Where all valid pixels are equal, x̃ is 0: nothing there is brighter than anything else.
 
     Args:
         power: (B, C, H, W) linear power; each image and channel is scaled by itself.
