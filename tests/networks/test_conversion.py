@@ -3,7 +3,6 @@
 import argparse
 import io
 import json
-import math
 import pickle
 import re
 import sys
@@ -127,14 +126,8 @@ class PlainSegmenter(nn.Module):
 # --- networks and files ----------------------------------------------------------------------------------------------
 
 
-def randomised(network, seed=0):
-    """All parameters drawn anew, so that no zero or one hides a mistake."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            fan = math.sqrt(parameter[0].numel()) if parameter.ndim > 1 else 2.0
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) / fan)
-    return network.eval()
+def randomised(network):
+    return plain.randomised(network).float()
 
 
 def swin(image_px=(64, 64), channels=1, **changes):

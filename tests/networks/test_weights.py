@@ -158,22 +158,12 @@ def test_a_stage_folder_stands_for_its_file(encoder_file):
         load_segmenter(encoder_file.parent)
 
 
-def test_missing_file(tmp_path):
-    with pytest.raises(Alos2TutError, match=r"nothing\.safetensors: there is no such file"):
-        load_encoder(tmp_path / "nothing.safetensors")
-
-
 @pytest.mark.parametrize("spoil", [lambda b: b[:0], lambda b: b[:5], lambda b: b[:100], lambda b: b[:-1],
                                    lambda b: b"PK\x03\x04" + b"something else" * 100])  # fmt: skip
 def test_a_file_that_is_cut_or_no_safetensors(encoder_file, spoil):
     encoder_file.write_bytes(spoil(encoder_file.read_bytes()))
     with pytest.raises(Alos2TutError, match=r"encoder\.safetensors: is cut off or no safetensors file"):
         load_encoder(encoder_file)
-
-
-def test_encoder_given_as_segmenter(encoder_file):
-    with pytest.raises(Alos2TutError, match="'encoder', not 'segmenter'"):
-        load_segmenter(encoder_file)
 
 
 def test_no_header(encoder_file):

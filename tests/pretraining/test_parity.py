@@ -1,22 +1,15 @@
 """The package's networks and losses against an independent implementation in plain PyTorch, on random weights."""
 
-import re
-
-import numpy as np
 import pytest
 import torch
 from support import plain_models as plain
-from support.plain_models import TOLERANCE, randomised
+from support.plain_models import TOLERANCE, copied, plain_name, randomised
 
-from alos2tut.dataset.encoding import NO_DATA, Statistics
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder, build_encoder
-from alos2tut.pretraining.masks import draw_masks, token_to_pixel_mask
-from alos2tut.pretraining.simmim import Loss, SimMIM, masked_loss
-from alos2tut.pretraining.stage import losses
+from alos2tut.pretraining.masks import token_to_pixel_mask
+from alos2tut.pretraining.simmim import SimMIM, masked_loss
 from alos2tut.pretraining.weighting import sar_weights
-
-#: largest difference of float64 results; features are of the order of 1
 
 SWIN = EncoderConfig(patch_size=2, embed_dim=16, depths=(2, 2, 3, 2), num_heads=(2, 4, 4, 8), window_size=4)
 VIT = EncoderConfig(
@@ -35,25 +28,8 @@ def changed(config, **values):
     return EncoderConfig(**{**config.__dict__, **values})
 
 
-def plain_name(name):
-    """The published name of one of our parameters."""
-    if name in ("mask_token", "position"):
-        return {"mask_token": "mask_token", "position": "absolute_pos_embed"}[name]
-    name = re.sub(r"^(swin|vit)\.", "", name)
-    # timm counts a merging to the stage it leads to, Microsoft to the one it comes from
-    return re.sub(r"^layers\.(\d+)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name)
-
-
-def copied(encoder, network):
-    """The plain network with our encoder's weights: every one has its place, and no place is left."""
-    weights = {plain_name(name): p.detach() for name, p in encoder.named_parameters()}
-    own = dict(network.double().eval().named_parameters())
-    assert weights.keys() == own.keys()
-    with torch.no_grad():
-        for name, parameter in own.items():
-            assert weights[name].numel() == parameter.numel(), name
-            parameter.copy_(weights[name].reshape(parameter.shape))
-    return network
+def weights_of(encoder):
+    return {plain_name(name): p.detach() for name, p in encoder.named_parameters()}
 
 
 def pair(config, image_px, channels):
@@ -70,7 +46,7 @@ def pair(config, image_px, channels):
         }
         width = {"embed_dim": config.embed_dim, "depth": config.depths[0], "num_heads": config.num_heads[0]}
         network = plain.PlainViT(**shape, **width, **options)
-    return encoder, copied(encoder, network)
+    return encoder, copied(weights_of(encoder), network)
 
 
 def images(encoder, n=2):
@@ -115,7 +91,7 @@ def test_loss_and_gradients_are_those_of_the_plain_network(config, image_px, cha
     encoder.gradient_checkpointing = checkpointing
     ours = randomised(SimMIM(encoder.train()), seed=1)
     encoder.train()
-    theirs = plain.PlainSimMIM(copied(encoder, network), encoder.stride, channels).double()
+    theirs = plain.PlainSimMIM(copied(weights_of(encoder), network), encoder.stride, channels).double()
     theirs.decoder.load_state_dict(ours.decoder.state_dict())
     target, mask = images(encoder)
     generator = torch.Generator().manual_seed(7)
@@ -136,26 +112,3 @@ def test_loss_and_gradients_are_those_of_the_plain_network(config, image_px, cha
     for name, parameter in theirs.named_parameters():
         assert parameter.grad.abs().max() > 0, name
         torch.testing.assert_close(gradients[name].reshape(parameter.shape), parameter.grad, **TOLERANCE)
-
-
-def test_a_whole_batch_from_stored_integers():
-    """In float32, as training runs: decoding, standardising, weight and loss together."""
-    encoder, network = pair(SWIN, (64, 64), 1)
-    rows = torch.from_numpy(np.random.default_rng(0).integers(-2500, 500, (2, 1, 64, 64)).astype(np.int16))
-    rows[0, 0, :9, :7] = NO_DATA
-    mask = draw_masks(2, (64, 64), 16, 2, 0.6, torch.Generator().manual_seed(1))
-    ours = randomised(SimMIM(encoder), seed=1).float()
-    theirs = plain.PlainSimMIM(copied(encoder, network).float(), encoder.stride, 1).float()
-    theirs.decoder.load_state_dict(ours.decoder.state_dict())
-    loss, _ = losses(ours, rows, mask, Loss(), Statistics((-10.0,), (5.8,)))
-    valid, db = rows != NO_DATA, rows.float() / 100
-    target = torch.where(valid, (db + 10.0) / 5.8, 0.0)
-    weights = plain.sar_weight(torch.where(valid, 10 ** (db / 10), 0.0), valid)
-    expected = plain.simmim_loss(theirs(target, mask), target, plain.to_pixels(mask, 2), weights, valid)
-    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
-
-
-def test_masks_hide_the_same_number_of_units():
-    ours = draw_masks(3, (64, 96), 16, 4, 0.6, torch.Generator().manual_seed(0))
-    theirs = plain.random_mask(3, (64, 96), 16, 4, 0.6, np.random.default_rng(0))
-    assert ours.shape == theirs.shape and (ours.sum(dim=(1, 2)) == theirs.sum(dim=(1, 2))).all()

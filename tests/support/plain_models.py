@@ -7,9 +7,9 @@ Masks are boolean and true where a token or a pixel is hidden.
 """
 
 import math
+import re
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -228,13 +228,13 @@ def swin_stages(
     embed_dim: int,
     depths: Sequence[int],
     num_heads: Sequence[int],
-    windows: Sequence[int],
+    window: int,
     mlp_ratio: float,
     shift: bool,
 ) -> nn.ModuleList:
     """All stages: each but the first has half the resolution and twice the width of the one before."""
     stages = nn.ModuleList()
-    for i, (depth, heads, window) in enumerate(zip(depths, num_heads, windows, strict=True)):
+    for i, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
         resolution, merge = (grid[0] // 2**i, grid[1] // 2**i), i < len(depths) - 1
         stages.append(PlainStage(embed_dim * 2**i, depth, heads, resolution, window, mlp_ratio, merge, shift))
     return stages
@@ -263,8 +263,7 @@ class PlainSwin(nn.Module):
         self.mask_token = small(1, 1, embed_dim)
         self.absolute_pos_embed = small(1, grid[0] * grid[1], embed_dim) if absolute_position else None
         self.patch_embed = PlainPatchEmbed(in_channels, patch_size, embed_dim, norm=True)
-        windows = [window_size] * len(depths)
-        self.layers = swin_stages(grid, embed_dim, depths, num_heads, windows, mlp_ratio, shift=True)
+        self.layers = swin_stages(grid, embed_dim, depths, num_heads, window_size, mlp_ratio, shift=True)
         self.norm = nn.LayerNorm(self.num_features)
         initialise(self)
 
@@ -279,15 +278,11 @@ class PlainSwin(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, C, H, W) to (B, D, H/stride, W/stride); `mask` (B, H/p, W/p)."""
-        x = self.embed(x, mask)
-        for layer in self.layers:
-            x = layer(x)
-        return self.norm(x).permute(0, 3, 1, 2)
+        return self.norm(self.stage_outputs(x, mask)[-1].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
-    def stage_outputs(self, x: Tensor) -> list[Tensor]:
+    def stage_outputs(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """Every stage's map (B, D, H, W) after its merging; without the last norm."""
-        x = self.embed(x)
-        maps = []
+        x, maps = self.embed(x, mask), []
         for layer in self.layers:
             x = layer(x)
             maps.append(x.permute(0, 3, 1, 2))
@@ -413,19 +408,6 @@ class PlainSimMIM(nn.Module):
         return self.decoder(self.encoder(x, mask))
 
 
-def random_mask(
-    n: int, image_px: Size, unit_px: int, patch_size: int, ratio: float, rng: np.random.Generator
-) -> Tensor:
-    """(n, H/p, W/p): in each image another random choice of ceil(ratio × units) whole units is hidden."""
-    down, across = token_grid(image_px, unit_px)
-    repeat = token_grid((unit_px, unit_px), patch_size)[0]
-    hidden = math.ceil(ratio * down * across)
-    units = torch.zeros(n, down * across, dtype=torch.bool)
-    for image in units:
-        image[torch.from_numpy(rng.permutation(down * across)[:hidden])] = True
-    return to_pixels(units.unflatten(1, (down, across)), repeat)[:, 0]
-
-
 def to_pixels(mask: Tensor, factor: int) -> Tensor:
     """(B, H, W) to (B, 1, factor H, factor W): each token's value for all of its pixels."""
     return mask.repeat_interleave(factor, 1).repeat_interleave(factor, 2)[:, None]
@@ -499,16 +481,15 @@ def from_units(x: Tensor, unit: int, grid: Size) -> Tensor:
     return x.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
 
 
-def normalised_units(units: Tensor, valid: Tensor, unbiased: bool = True, eps: float = 1e-6) -> Tensor:
+def normalised_units(units: Tensor, valid: Tensor, eps: float = 1e-6) -> Tensor:
     """(B, N, values): every unit less its mean, by the root of (its variance + eps); both of the values with data.
 
-    The variance's divisor is the count less one, as in MAE's code, or the count if not `unbiased`. Values without data
-    become 0.
+    The variance's divisor is the count less one, as in MAE's code. Values without data become 0.
     """
     count = valid.sum(-1, keepdim=True)
     mean = torch.where(valid, units, 0).sum(-1, keepdim=True) / count.clamp(min=1)
     departure = torch.where(valid, units - mean, 0)
-    variance = departure.square().sum(-1, keepdim=True) / (count - int(unbiased)).clamp(min=1)
+    variance = departure.square().sum(-1, keepdim=True) / (count - 1).clamp(min=1)
     return departure / (variance + eps).sqrt()
 
 
@@ -528,11 +509,11 @@ class PlainAttention(nn.Module):
 class PlainViTBlock(nn.Module):
     """Attention and MLP, each behind a LayerNorm and added to its input."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, eps: float):
+    def __init__(self, width: int, heads: int, mlp_ratio: float):
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.norm1 = nn.LayerNorm(width)
         self.attn = PlainAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.norm2 = nn.LayerNorm(width)
         self.mlp = PlainMlp(width, mlp_ratio)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -544,8 +525,7 @@ class PlainMixMAE(nn.Module):
     """Two images mixed into one, encoded together but apart, and both reconstructed where the mixture lacks them.
 
     Image i keeps its visible units and gets, at the masked ones, those of image B − 1 − i. All stages have a learned
-    relative position bias, as Swin has, but no shift. The positions are fixed and not in the state dictionary. The
-    layers' norms have an eps of 1e-5, those of the decoder `decoder_eps`.
+    relative position bias, as Swin has, but no shift. The positions are fixed and not in the state dictionary.
     """
 
     def __init__(
@@ -556,30 +536,27 @@ class PlainMixMAE(nn.Module):
         embed_dim: int,
         depths: Sequence[int],
         num_heads: Sequence[int],
-        window_sizes: Sequence[int],
+        window_size: int,
         mlp_ratio: float = 4,
         decoder_width: int = 512,
         decoder_depth: int = 8,
         decoder_heads: int = 16,
-        decoder_eps: float = 1e-5,
-        unbiased: bool = True,
     ):
         super().__init__()
         self.stride = patch_size * 2 ** (len(depths) - 1)
         self.num_features = embed_dim * 2 ** (len(depths) - 1)
-        self.unbiased = unbiased
         self.grid, grid = token_grid(image_px, self.stride), token_grid(image_px, patch_size)
         self.patch_embed = PlainPatchEmbed(in_channels, patch_size, embed_dim, norm=True)
         self.register_buffer("absolute_pos_embed", sincos_positions(grid, embed_dim), persistent=False)
-        self.layers = swin_stages(grid, embed_dim, depths, num_heads, window_sizes, mlp_ratio, shift=False)
+        self.layers = swin_stages(grid, embed_dim, depths, num_heads, window_size, mlp_ratio, shift=False)
         self.norm = nn.LayerNorm(self.num_features)
         self.decoder_embed = nn.Linear(self.num_features, decoder_width)
         self.mask_token = small(1, 1, decoder_width)
         self.register_buffer("decoder_pos_embed", sincos_positions(self.grid, decoder_width), persistent=False)
         self.decoder_blocks = nn.ModuleList(
-            PlainViTBlock(decoder_width, decoder_heads, mlp_ratio, decoder_eps) for _ in range(decoder_depth)
+            PlainViTBlock(decoder_width, decoder_heads, mlp_ratio) for _ in range(decoder_depth)
         )
-        self.decoder_norm = nn.LayerNorm(decoder_width, eps=decoder_eps)
+        self.decoder_norm = nn.LayerNorm(decoder_width)
         self.decoder_pred = nn.Linear(decoder_width, self.stride**2 * in_channels)
         initialise(self)
 
@@ -619,7 +596,7 @@ class PlainMixMAE(nn.Module):
         """
         valid = torch.ones_like(x, dtype=torch.bool) if valid is None else valid.expand_as(x)
         known = to_units(valid, self.stride)
-        target = normalised_units(to_units(x, self.stride), known, self.unbiased)
+        target = normalised_units(to_units(x, self.stride), known)
         units = self.decode(self.encode(x, mask), mask)
         error = torch.where(known, (units - target).square(), 0)
         if weights is not None:
@@ -629,6 +606,26 @@ class PlainMixMAE(nn.Module):
 
 #: of what double precision may differ
 TOLERANCE = {"rtol": 0.0, "atol": 1e-12}
+
+
+def plain_name(name: str) -> str:
+    """The published name of a parameter of the package's encoders."""
+    if name == "position":
+        return "absolute_pos_embed"
+    name = re.sub(r"^(swin|vit)\.", "", name)
+    # timm counts a merging to the stage it leads to, Microsoft to the one it comes from
+    return re.sub(r"^layers\.(\d+)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name)
+
+
+def copied(weights: dict[str, Tensor], network: nn.Module) -> nn.Module:
+    """The plain network with these weights, in float64: every one has its place, and no place is left."""
+    own = dict(network.double().eval().named_parameters())
+    assert weights.keys() == own.keys()
+    with torch.no_grad():
+        for name, parameter in own.items():
+            assert weights[name].numel() == parameter.numel(), name
+            parameter.copy_(weights[name].reshape(parameter.shape))
+    return network
 
 
 def randomised(module, seed=0):
