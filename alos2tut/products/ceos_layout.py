@@ -173,12 +173,7 @@ _COMMON_PREFIX: Layout = {
 
 #: of Levels 1.5 and 2.1, whose three values belong to the first, middle and last pixel, and of Level 1.1
 PREFIXES: dict[str, Layout] = {
-    "IU2": {
-        **_COMMON_PREFIX,
-        "slant_range_m": (65, "3>u4"),
-        "latitudes": (133, "3>i4"),
-        "longitudes": (145, "3>i4"),
-    },
+    "IU2": {**_COMMON_PREFIX, "slant_range_m": (65, "3>u4"), "latitudes": (133, "3>i4"), "longitudes": (145, "3>i4")},
     "C*8": {
         **_COMMON_PREFIX,
         "invalid": (97, ">u4"),

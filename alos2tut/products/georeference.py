@@ -51,11 +51,7 @@ def lies_on_earth(grid: MapGrid, shape: tuple[int, int]) -> bool:
 
 
 def ceos_grid(
-    projection: Mapping[str, Any],
-    image: ImageFile,
-    leader: FileSource,
-    summary: Mapping[str, str],
-    crs: CRS | None,
+    projection: Mapping[str, Any], image: ImageFile, leader: FileSource, summary: Mapping[str, str], crs: CRS | None
 ) -> tuple[MapGrid, list[str]]:
     """The map grid, from the leader's corners; where it lacks them, from the lines' latitudes and longitudes."""
     if crs is not None:

@@ -183,9 +183,7 @@ class Metadata:
             return next((name for name in ("HH", "VV") if name in self.polarizations), self.polarizations[0])
         if wanted not in self.polarizations:
             raise Alos2TutError(
-                f"has no polarisation '{wanted}'",
-                where=self.path,
-                remedy=f"It holds {', '.join(self.polarizations)}.",
+                f"has no polarisation '{wanted}'", where=self.path, remedy=f"It holds {', '.join(self.polarizations)}."
             )
         return wanted
 

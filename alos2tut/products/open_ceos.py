@@ -151,11 +151,7 @@ def _beam(mode: str, number: int | None) -> str | None:
 
 
 def _calibration(
-    leader: Mapping[str, Mapping[str, Any]],
-    mode: str,
-    beam: int | None,
-    processed: str | None,
-    source: FileSource,
+    leader: Mapping[str, Mapping[str, Any]], mode: str, beam: int | None, processed: str | None, source: FileSource
 ) -> tuple[float, str, list[str]]:
     """The factor of amplitudes, where it is from, and what to know of it."""
     factor = leader.get("radiometric", {}).get("calibration_factor_db")

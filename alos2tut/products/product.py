@@ -24,15 +24,7 @@ from ..core.progress import progress_bar
 from .metadata import Metadata
 from .quicklook import product_html
 from .rasters import write_cog
-from .reading import (
-    FloatArray,
-    PixelReader,
-    Weigh,
-    WindowLike,
-    finisher,
-    read_strips,
-    window_slices,
-)
+from .reading import FloatArray, PixelReader, Weigh, WindowLike, finisher, read_strips, window_slices
 
 if TYPE_CHECKING:
     import xarray

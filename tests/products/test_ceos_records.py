@@ -1,13 +1,10 @@
 """The records of CEOS files: every field against real headers."""
 
-import json
 from pathlib import Path
 
 import pytest
 import yaml
-from rasterio.crs import CRS
-from rasterio.warp import transform as reproject_points
-from support.ceos import LENGTHS, SCENE, all_fields, bilinear, layout_of, real, walked
+from support.ceos import LENGTHS, SCENE, all_fields, layout_of, real, walked
 
 from alos2tut import Alos2TutError, open_product
 from alos2tut.products import ceos, ceos_layout
@@ -25,8 +22,11 @@ def test_real_records_say_what_is_known(level15, record):
     else:
         found = [(all_fields(real(level15, "LED")) | all_fields(real(level15, "VOL"), "volume_descriptor"))[record]]
     for fields in found:
-        shown = {name: value for name, value in fields.items() if not name.startswith("coefficients")}
-        assert json.loads(json.dumps(shown)) == FACTS[record]
+        beginnings = {
+            name: list(value[:8]) if isinstance(value, tuple) else value[:80] if isinstance(value, str) else value
+            for name, value in fields.items()
+        }
+        assert beginnings == FACTS[record]
 
 
 def test_real_image_without_lines_is_truncated(level15):
@@ -48,66 +48,12 @@ def test_real_leader_records_in_walking_order(level15):
     assert [record for _, record in met] == [record for _, record in records]
 
 
-def test_real_leader_descriptor_counts(level15):
-    fields = all_fields(real(level15, "LED"))["leader_descriptor"]
-    assert fields["software"] == "002.012" and fields["file_name"] == "AL2 SARCSARL"
-    for name, length in list(LENGTHS.items())[1:]:
-        assert (fields[f"{name}_count"], fields[f"{name}_bytes"]) == (1, length), name
-
-
-#: line and pixel of the corners, from 1 on
-CORNER_PIXELS = {
-    "top_left": (1, 1),
-    "top_right": (1, 12870),
-    "bottom_right": (13161, 12870),
-    "bottom_left": (13161, 1),
-}
-
-
-def test_real_corners_are_pixel_centres(level15):
-    found = all_fields(real(level15, "LED"))["map_projection"]
-    east = found["top_right_easting_km"] - found["top_left_easting_km"]
-    south = found["top_left_northing_km"] - found["bottom_left_northing_km"]
-    assert 1000 * east / found["pixel_spacing_m"] == pytest.approx(found["pixels"] - 1, abs=1e-3)
-    assert 1000 * south / found["line_spacing_m"] == pytest.approx(found["lines"] - 1, abs=1e-3)
-    utm = CRS.from_epsg(32720)
-    for corner in CORNER_PIXELS:
-        x, y = 1000 * found[f"{corner}_easting_km"], 1000 * found[f"{corner}_northing_km"]
-        [longitude], [latitude] = reproject_points(utm, CRS.from_epsg(4326), [x], [y])
-        assert longitude == pytest.approx(found[f"{corner}_longitude_deg"], abs=2e-7)
-        assert latitude == pytest.approx(found[f"{corner}_latitude_deg"], abs=2e-7)
-
-
-@pytest.mark.parametrize("corner", CORNER_PIXELS)
-def test_real_bilinear_coefficients_reproduce_the_corners(level15, corner):
-    found = all_fields(real(level15, "LED"))["map_projection"]
-    place = (found[f"{corner}_longitude_deg"], found[f"{corner}_latitude_deg"])
-    assert bilinear(found["coefficients_a"], *CORNER_PIXELS[corner]) == pytest.approx(place, abs=1e-6)
-    assert bilinear(found["coefficients_b"], *place) == pytest.approx(CORNER_PIXELS[corner], abs=5e-3)
-
-
 def test_real_volume_directory(level15):
     source = real(level15, "VOL")
-    assert [(codes, len(record)) for codes, record in walked(source.path.read_bytes())] == [
-        ((192, 192, 18, 18), 360),
-        *[((219, 192, 18, 18), 360)] * 4,
-        ((18, 192, 18, 18), 360),
-    ]
-    found = all_fields(source, "volume_descriptor")
-    assert (
-        list(found)
-        == list(ceos.read_volume(source))
-        == ["volume_descriptor", *(f"file_pointer_{n}" for n in range(1, 5)), "text"]
-    )
-    volume = found["volume_descriptor"]
-    assert (volume["created_date"], volume["created_time"]) == ("20150320", "08095250")
-    assert (volume["software"], volume["agency"], volume["facility"]) == ("002.012", "JAXA", "EICS")
-    assert (volume["pointers"], volume["texts"], volume["volumes"]) == (4, 1, (1, 1, 1, 1))
-    pointers = [found[f"file_pointer_{n}"] for n in range(1, 5)]
-    assert [p["class_code"] for p in pointers] == ["SARL", "IMOP", "IMOP", "SART"]
-    assert [p["records"] for p in pointers] == [12, 13162, 13162, 2]
-    assert [p["longest_bytes"] for p in pointers] == [728_000, 25_932, 25_932, 1_321_776]
-    assert {(p["first_bytes"], p["data_code"], p["length_code"]) for p in pointers} == {(720, "MBAA", "VARE")}
+    names = ["volume_descriptor", *(f"file_pointer_{n}" for n in range(1, 5)), "text"]
+    assert list(all_fields(source, "volume_descriptor")) == list(ceos.read_volume(source)) == names
+    records = [(ceos_layout.RECORDS[name.rstrip("_1234")].codes, 360) for name in names]
+    assert [(codes, len(record)) for codes, record in walked(source.path.read_bytes())] == records
 
 
 def test_real_trailer(level15):

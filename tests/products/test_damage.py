@@ -17,10 +17,7 @@ from pathlib import Path
 
 import pytest
 from support.packagings import PACKAGINGS, without_records
-from support.products import (
-    ARCHIVES,
-    archived,
-)
+from support.products import ARCHIVES, archived
 
 from alos2tut import Alos2TutError, open_product
 from alos2tut.products import ceos_layout

@@ -11,12 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 from support.packagings import UTM20S, change_summary, image_of, leader_of, without_records, write_field, zero_in_lines
-from support.products import (
-    UTM54,
-    amplitudes,
-    complex_numbers,
-    write_ceos,
-)
+from support.products import UTM54, amplitudes, complex_numbers, write_ceos
 
 from alos2tut import Alos2TutError, Alos2TutWarning, open_product
 from alos2tut.products import ceos, ceos_layout

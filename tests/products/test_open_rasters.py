@@ -19,13 +19,7 @@ from support.packagings import (
     write_forest,
     write_mosaic,
 )
-from support.products import (
-    SCENE_ID,
-    TIFF_NAME,
-    UTM54,
-    amplitudes,
-    write_geotiff,
-)
+from support.products import SCENE_ID, TIFF_NAME, UTM54, amplitudes, write_geotiff
 
 from alos2tut import Alos2TutError, Alos2TutWarning, open_product
 

@@ -59,8 +59,7 @@ def patched(file: FileSource, tags: dict[int, tuple[int, int]], **options) -> Fi
 @pytest.mark.parametrize("endianness", ["LITTLE", "BIG"])
 @pytest.mark.parametrize("bigtiff", ["NO", "YES"])
 @pytest.mark.parametrize(
-    ("orientation", "turned"),
-    [(None, np.s_[:, :]), (1, np.s_[:, :]), (3, np.s_[::-1, ::-1]), (4, np.s_[::-1])],
+    ("orientation", "turned"), [(None, np.s_[:, :]), (1, np.s_[:, :]), (3, np.s_[::-1, ::-1]), (4, np.s_[::-1])]
 )
 def test_pixels_are_upright_and_keep_their_place(tmp_path, orientation, turned, bigtiff, endianness):
     pixels = numbered()

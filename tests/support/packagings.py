@@ -7,15 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from support.products import (
-    SCENE_ID,
-    TIFF_NAME,
-    UTM54,
-    amplitudes,
-    complex_numbers,
-    write_ceos,
-    write_geotiff,
-)
+from support.products import SCENE_ID, TIFF_NAME, UTM54, amplitudes, complex_numbers, write_ceos, write_geotiff
 
 from alos2tut import Alos2TutWarning, Product, open_product
 from alos2tut.products import ceos_layout
