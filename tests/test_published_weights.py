@@ -14,8 +14,8 @@ from support.stand_in import write_stand_in
 
 from alos2tut import load_config, open_dataset
 from alos2tut.cli import parse
-from alos2tut.configs import split_overrides
 from alos2tut.core.artifacts import read_json
+from alos2tut.downloads.manifest import find_entry
 from alos2tut.networks.conversion import AUTHORS_DATA, AUTHORS_STATISTICS
 from alos2tut.networks.weights import read_header
 
@@ -59,28 +59,18 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
 
 
-def commands() -> list[list[str]]:
-    """The words of each command on the page."""
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [shlex.split(line, comments=True) for line in lines if line.strip()]
-
-
-def place(out: str, role: str) -> Path:
+def place(done: tuple[Path, str, str], role: str) -> Path:
     """Where the script says that something lies."""
-    return Path(re.search(rf"^{role} +(.*?)(?:  .*)?$", out, re.M)[1])
+    return done[0].parent / re.search(rf"^{role} +(.*?)(?:  .*)?$", done[1], re.M)[1]
 
 
-def test_a_run_says_what_is_made_up_and_where_everything_lies(done):
+def test_a_run_says_what_is_made_up_and_where_everything_lies(done, width):
     work, out, err = done
     assert "NO PRODUCT GIVEN" in out and "SIMULATED" in out.splitlines()[-1]
     for role in ("encoder", "features", "dataset", "segmenter"):
-        path = work.parent / place(out, role)
-        assert path.exists() and work in path.parents
+        assert place(done, role).exists() and work in place(done, role).parents
     assert "standardised by the weights' own mean -10.43 and spread 5.80 dB" in err
-
-
-def test_features_are_those_of_the_published_encoder(done, width):
-    features = np.load(done[0] / "published" / "features.npy")
+    features = np.load(work / "published" / "features.npy")
     assert features.shape == (8 * width, 8, 8) and features.dtype == np.float32
     # the last norm's, over channels
     assert np.isfinite(features).all() and np.allclose(features.mean(axis=0), 0, atol=1e-3)
@@ -88,9 +78,7 @@ def test_features_are_those_of_the_published_encoder(done, width):
 
 
 def test_headers_tell_the_authors_statistics_and_what_is_simulated(done, width):
-    work, out, _ = done
-    encoder = read_header(work / "published" / "encoder.safetensors")
-    segmenter = read_header(work.parent / place(out, "segmenter"))
+    encoder, segmenter = read_header(place(done, "encoder")), read_header(place(done, "segmenter"))
     for header in (encoder, segmenter):
         assert header["statistics"] == AUTHORS_STATISTICS.to_dict()
         assert header["image_px"] == [256, 256] and header["signal"]["spacing_m"] == [5.0, 5.0]
@@ -101,27 +89,24 @@ def test_headers_tell_the_authors_statistics_and_what_is_simulated(done, width):
 
 
 def test_the_fine_tuning_started_from_them_on_the_dataset(done):
-    work, out, _ = done
-    dataset = open_dataset(work.parent / place(out, "dataset"))
+    dataset = open_dataset(place(done, "dataset"))
     assert dataset.patch_px == 256 and all(len(dataset.split(name)) for name in ("pretrain", "train", "val", "test"))
-    run = read_json((work.parent / place(out, "segmenter")).with_name("run.json"))
+    run = read_json(place(done, "segmenter").with_name("run.json"))
     assert run["init"] == "file" and run["last_step"] == 1 and run["made_from"]["dataset"] == dataset.fingerprint
     assert run["statistics"] == AUTHORS_STATISTICS.to_dict() != dataset.statistics.to_dict()
 
 
 def test_other_data_are_refused(script, done, small_scene):
-    encoder_path = done[0] / "published" / "encoder.safetensors"
-    product = script.open_product(small_scene)
-    encoder = script.load_encoder(encoder_path)
+    path = done[0] / "published" / "encoder.safetensors"
+    product, encoder = script.open_product(small_scene), script.load_encoder(path)
     # 512 × 640 pixels are just enough, in the middle or at a corner
-    assert script.read_patch(product, encoder, None, encoder_path).shape == (256, 256)
-    assert script.read_patch(product, encoder, (0, 128), encoder_path).shape == (256, 256)
-    encoder.signal = {**encoder.signal, "quantity": "gamma0"}
-    with pytest.raises(script.Alos2TutError, match="quantity"):
-        script.read_patch(product, encoder, None, encoder_path)
-    encoder.signal = {**encoder.signal, "quantity": "sigma0", "spacing_m": [3.0, 3.0]}
-    with pytest.raises(script.Alos2TutError, match="spacing_m"):
-        script.read_patch(product, encoder, None, encoder_path)
+    for corner in (None, (0, 128)):
+        assert script.read_patch(product, encoder, corner, path).shape == (256, 256)
+    signal = encoder.signal
+    for key, value in {"quantity": "gamma0", "spacing_m": [3.0, 3.0]}.items():
+        encoder.signal = signal | {key: value}
+        with pytest.raises(script.Alos2TutError, match=key):
+            script.read_patch(product, encoder, None, path)
 
 
 def test_what_cannot_be_is_refused(script, capsys, tmp_path, small_scene):
@@ -134,7 +119,8 @@ def test_what_cannot_be_is_refused(script, capsys, tmp_path, small_scene):
 
 def test_commands_on_the_page_are_real(script):
     seen = set()
-    for program, *words in commands():
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+    for program, *words in (shlex.split(line, comments=True) for line in lines):
         if program == "alos2tut":
             options = parse(words)
             seen.add(words[0])
@@ -149,23 +135,10 @@ def test_commands_on_the_page_are_real(script):
     assert {"fetch", "convert", "info", "build-dataset", "probe", "finetune", "compare", "evaluate", "map"} <= seen
 
 
-def test_settings_of_the_script_are_real(script):
-    by_stage = split_overrides(f"{script.SIMULATED_SETTINGS}; {script.SETTINGS}")
-    given = {stage: texts for stage, texts in by_stage.items() if texts}
-    assert set(given) == {"dataset", "finetune"}
-    for stage, texts in given.items():
-        load_config(stage, "paper", overrides=texts)
-
-
-def test_the_page_names_the_file_that_is_fetched():
-    from alos2tut.downloads.manifest import find_entry
-
-    entry = find_entry("sar_w_simmim_weights")
-    assert f"data/{entry.name}/{entry.files[0].name}" in PAGE.read_text(encoding="utf-8")
-
-
-def test_links_of_the_page_lead_to_files():
-    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", PAGE.read_text(encoding="utf-8"))
+def test_what_the_page_names_is_there():
+    text, entry = PAGE.read_text(encoding="utf-8"), find_entry("sar_w_simmim_weights")
+    assert f"data/{entry.name}/{entry.files[0].name}" in text
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
     assert links and all((DOCS / link).exists() for link in links)
 
 

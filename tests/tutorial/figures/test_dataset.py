@@ -267,17 +267,14 @@ def test_a_patch_lies_beside_its_labels_in_metres(dataset):
     assert right.get_title().startswith(f"class {commonest} {(labels == commonest).mean():.0%}")
 
 
-def test_patches_are_browsed_by_class_most_first(dataset, monkeypatch, capsys):
-    shown = []
-    monkeypatch.setattr(widgets, "is_interactive", lambda: True)
-    monkeypatch.setattr(dataset_figures, "patch_and_labels", lambda *place: shown.append(place))
-    controls = widgets.browse_patches(dataset)
-    amounts = dataset_figures.class_amounts(dataset.split("test"), 3)
-    for place in (1, 2, 100):
+def test_patches_are_browsed_by_class_most_first(dataset, watched, capsys):
+    controls, part = widgets.browse_patches(dataset), dataset.split("test")
+    amounts = dataset_figures.class_amounts(part, 3)[1]
+    order = np.argsort(-amounts, kind="stable")
+    for place, index in {1: order[0], 2: order[1], 100: order[np.count_nonzero(amounts) - 1]}.items():
         controls.f(split="test", land_class="class 1", place=place)
-    found = [index for _, split, index in shown if split == "test"][-3:]
-    order = np.argsort(-amounts[1], kind="stable")
-    assert found == [order[0], order[1], order[np.count_nonzero(amounts[1]) - 1]]
+        shown = np.ma.filled(plt.gcf().axes[0].images[0].get_array(), np.nan)
+        np.testing.assert_array_equal(shown, part.db(index)[0])
     assert "that hold class 1" in capsys.readouterr().out
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -65,24 +66,20 @@ def test_reliability_robustness_and_overlap(report, packed_dataset, segmenter):
     assert [label.get_text() for label in overlap.axes[0].get_yticklabels()] == ["class 2", "class 1", "class 0"]
 
 
-def test_a_class_by_threshold(packed_dataset, segmenter, monkeypatch):
+def test_a_class_by_threshold(packed_dataset, segmenter, watched):
     dataset = open_dataset(packed_dataset)
-    probabilities = class_probabilities(segmenter, dataset.split("val"), [0, 2])
+    split, labels = dataset.split("val"), dataset.split("val").gather([0, 2])[1]
+    probabilities = class_probabilities(segmenter, split, [0, 2])
     assert probabilities.shape == (2, 3, 32, 32) and np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    labels = dataset.split("val").gather([0, 2])[1]
     truth = (labels == 1).astype(float)
-    figure = evaluation_figures.class_threshold(
-        truth, labels, dataset.split("val").db(0)[0], "class 1", 1, 0.5, "sigma0"
-    )
-    point = figure.axes[2].lines[1]
-    assert (point.get_xdata()[0], point.get_ydata()[0]) == (1.0, 1.0)  # of a class that is known
-    shown = []
-    monkeypatch.setattr(widgets, "is_interactive", lambda: True)
-    monkeypatch.setattr(evaluation_figures, "class_threshold", lambda *told: shown.append(told))
-    controls = widgets.explore_threshold(probabilities, dataset, "val", [0, 2])
-    controls.f(land_class="class 1", threshold=0.3, patch=2)
-    np.testing.assert_array_equal(shown[-1][0], probabilities[[1, 0], 1])
-    np.testing.assert_array_equal(shown[-1][1], labels[[1, 0]])
+    figure = evaluation_figures.class_threshold(truth, labels, split.db(0)[0], "class 1", 1, 0.5, "sigma0")
+    assert figure.axes[2].lines[1].get_xydata().tolist() == [[1.0, 1.0]]  # of a class that is known
+    widgets.explore_threshold(probabilities, dataset, "val", [0, 2]).f(land_class="class 1", threshold=0.3, patch=2)
+    backscatter, middle, right = plt.gcf().axes[:3]
+    np.testing.assert_array_equal(backscatter.images[0].get_array(), split.db(2)[0])
+    np.testing.assert_array_equal(middle.images[0].get_array(), probabilities[1, 1])
+    right_said = ((probabilities[:, 1] >= 0.3) & (labels == 1)).sum()
+    assert right.lines[1].get_xdata()[0] == pytest.approx(right_said / (labels == 1).sum())
 
 
 def _runs(start, gain):

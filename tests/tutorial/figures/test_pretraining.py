@@ -123,8 +123,7 @@ def test_settings_table_holds_what_is_published_and_used():
     assert rows["batch_size"][3] == "2048" and rows["epochs"][4] == "300 steps"
 
 
-def test_sliders_show_masks_and_weights(patches, monkeypatch):
-    monkeypatch.setattr(widgets, "is_interactive", lambda: True)
+def test_sliders_show_masks_and_weights(patches, watched):
     widgets.explore_masks(patches, "sigma0").f(unit_px=8, ratio=0.25, seed=1)
     assert {"seen: 25% hidden"} <= set(texts(plt.gcf()))
     widgets.explore_weights(patches, "gamma0").f(weighting="sar_ecdf", scale=2.0, patch=2)

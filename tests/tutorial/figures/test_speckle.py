@@ -81,8 +81,6 @@ def test_patches_with_holes_are_left_out_as_long_as_there_are_others():
     assert speckle_figures._patches(power, 4).shape == (6, 4, 4)
 
 
-# --- the notebook on products of other kinds
-
 NOTEBOOK = Path(__file__).resolve().parents[3] / "notebooks" / "01_read_and_inspect.ipynb"
 
 
@@ -128,18 +126,9 @@ def test_the_notebook_runs_on_complex_numbers_smaller_than_a_patch(tmp_path):
     assert not [text for text in figure.axes[0].texts if "saturation" in text.get_text()]
 
 
-# --- sliders
-
-
 def test_nobody_watching_gets_a_line_of_text(product, capsys):
     assert widgets.explore_filters(product, (0, 0, 128, 96), 1.0) is None
     assert "live notebook" in capsys.readouterr().out
-
-
-@pytest.fixture
-def watched(monkeypatch):
-    monkeypatch.setattr(widgets, "is_interactive", lambda: True)
-    monkeypatch.setattr(plt, "show", lambda: None)
 
 
 def drawn(slider, **values) -> plt.Figure:
