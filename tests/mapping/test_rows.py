@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -35,23 +36,17 @@ def mapped_rows(monkeypatch, *arguments, stop_after=None, **options) -> list[int
             raise KeyboardInterrupt
         return probabilities(*given)
 
-    def noted(plan, model, run):
-        for row, found in mapped(plan, model, run):
+    def noted(*given):
+        for row, found in mapped(*given):
             rows.append(row)
             yield row, found
 
     with monkeypatch.context() as patch:
         patch.setattr(map_rows, "_probabilities", failing)
         patch.setattr(map_rows, "_mapped_rows", noted)
-        if stop_after is None:
+        with nullcontext() if stop_after is None else pytest.raises(KeyboardInterrupt):
             map_scene(*arguments, **OPTIONS | options)
-        else:
-            with pytest.raises(KeyboardInterrupt):
-                map_scene(*arguments, **OPTIONS | options)
     return rows
-
-
-# --- stopped
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 8, 20])
@@ -136,9 +131,6 @@ def test_two_at_one_map_do_not_get_into_each_others_way(to_map, tmp_path):
         map_scene(product, segmenter, tmp_path / "map.tif")
 
 
-# --- shared
-
-
 @pytest.mark.parametrize("shared", ["devices", "threads", "processes"])
 def test_work_that_is_shared_gives_the_same_to_the_bit(to_map, tmp_path, shared):
     product, segmenter, expected = to_map
@@ -159,7 +151,7 @@ def test_work_that_is_shared_gives_the_same_to_the_bit(to_map, tmp_path, shared)
 def test_each_thread_of_devices_has_a_network_of_its_own(to_map, tmp_path, monkeypatch):
     """And of the next map another one."""
     used, rows = [], map_rows._mapped_rows
-    monkeypatch.setattr(map_rows, "_mapped_rows", lambda plan, model, run: used.append(model) or rows(plan, model, run))
+    monkeypatch.setattr(map_rows, "_mapped_rows", lambda *given: used.append(given[1]) or rows(*given))
     monkeypatch.setattr(map_rows, "_MOST_ROWS", 1)
     segmenters = [alos2tut.load_segmenter(write_segmenter(tmp_path / f"{seed}.safetensors", seed)) for seed in (0, 1)]
     with DeviceExecutor(["cpu", "cpu"]) as executor:
@@ -193,9 +185,7 @@ def test_an_executor_that_lives_on_uses_the_weights_of_now(to_map, tmp_path):
 def test_a_run_that_fails_gives_up_what_has_not_begun(to_map, tmp_path, monkeypatch, shared):
     product, segmenter, _ = to_map
     begun, mapped = [], map_rows._mapped_rows
-    monkeypatch.setattr(
-        map_rows, "_mapped_rows", lambda plan, model, run: begun.append(run) or mapped(plan, model, run)
-    )
+    monkeypatch.setattr(map_rows, "_mapped_rows", lambda *given: begun.append(given) or mapped(*given))
     monkeypatch.setattr(map_rows, "_FEW_ROWS", 1)
     monkeypatch.setattr(map_rows, "_MOST_ROWS", 1)
     monkeypatch.setattr(map_rows.KeptRows, "write", lambda *_: (_ for _ in ()).throw(Alos2TutError("full")))
@@ -212,10 +202,6 @@ def test_weights_that_change_meanwhile_are_noticed(to_map):
         map_rows._loaded(to_map[1], "another hash")
 
 
-def test_runs_of_rows_for_workers():
-    assert map_rows._runs([0, 1, 2, 5, 7, 8]) == [(0, 3), (5, 6), (7, 9)] and map_rows._runs([]) == []
-
-
 @pytest.mark.parametrize("name", [None, "cuda:99", "abacus"])
 def test_devices_that_cannot_be_used_are_refused(name):
     with pytest.raises(Alos2TutError, match=f"devices: '{name}' cannot be used"):
@@ -228,9 +214,6 @@ def test_an_executor_that_does_not_work_is_refused(to_map, tmp_path):
     with pytest.raises(Alos2TutError, match="cannot be handed over"):
         map_scene(*to_map[:2], tmp_path / "map.tif", executor=pool)
     assert not list(tmp_path.iterdir())
-
-
-# --- found again
 
 
 def test_a_map_that_is_there_is_found_again(to_map, tmp_path, monkeypatch, capsys):
@@ -270,15 +253,10 @@ def test_only_what_weights_alone_decide_is_known_again(to_map, tmp_path):
         map_scene(shifted, segmenter, out, batch_size=2)
 
 
-def test_a_layer_does_not_pass_for_the_map(to_map, tmp_path):
-    product, segmenter, _ = to_map
-    map_scene(product, segmenter, tmp_path / "map.tif", **OPTIONS)
-    with pytest.raises(Alos2TutError, match=r"map_probability.tif: exists"):
-        map_scene(product, segmenter, tmp_path / "map_probability.tif", batch_size=2)
-
-
-def test_more_layers_are_added_to_a_map_that_is_there(to_map, tmp_path):
+def test_layers_are_added_to_a_map_that_is_there_and_pass_for_none(to_map, tmp_path):
     product, segmenter, expected = to_map
     out = map_scene(product, segmenter, tmp_path / "map.tif", batch_size=2)
     map_scene(product, segmenter, out, **OPTIONS)
     assert layers(out) == expected
+    with pytest.raises(Alos2TutError, match=r"map_probability.tif: exists"):
+        map_scene(product, segmenter, tmp_path / "map_probability.tif", batch_size=2)

@@ -38,17 +38,17 @@ def seen(grid: TileGrid, stored: np.ndarray, rows: tuple[int, int], predict) -> 
     return np.concatenate([probability.numpy().copy() for _, probability, _ in found], axis=1)
 
 
-def of_tiles(logits):
-    return lambda tiles: logits((tiles.float() / 100 + 12) / 5).softmax(dim=1)
-
-
 @examples(40)
 @given(height=st.integers(1, 70), width=st.integers(1, 60), overlap=st.integers(0, 11), seed=st.integers(0, 99))
 def test_any_run_of_rows_is_the_same_as_in_one_go_to_the_bit(height, width, overlap, seed):
     random = np.random.default_rng(seed)
     stored = encode_db(random.normal(-12, 5, (height, width)).astype(np.float32))
-    grid, predict = TileGrid((height, width), (12, 16), overlap), of_tiles(by_place)
+    grid = TileGrid((height, width), (12, 16), overlap)
     count = len(grid.tops)
+
+    def predict(tiles):
+        return by_place((tiles.float() / 100 + 12) / 5).softmax(dim=1)
+
     at_once = seen(grid, stored, (0, count), predict)
     assert at_once.shape == (3, height, width)
     assert at_once.sum(axis=0) == pytest.approx(1, abs=1e-6)
