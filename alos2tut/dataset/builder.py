@@ -123,18 +123,12 @@ def _is_built(target: Path) -> bool:
 
 @dataclass(frozen=True)
 class _CutJob:
-    """The patches to cut from one product, in the order of its grid.
-
-    Attributes:
-        product: the product.
-        folder: that holds the stores.
-        patches: the patches, and what was chosen for them.
-        place: (n,) int64, row in the store of each.
-    """
+    """The patches to cut from one product, in the order of its grid, and what was chosen for them."""
 
     product: ProductJob
     folder: Path
     patches: Choice
+    #: (n,) row in the store of each
     place: NDArray[np.int64]
 
     @property
@@ -146,9 +140,8 @@ class _CutJob:
 def _cut(plan: Plan, choice: Choice, workers: Executor | None) -> None:
     """Cut the pixels of all products that were not cut before into stores that are laid out beforehand."""
     _lay_out(plan, choice)
-    many = plan.progress if len(plan.archive.entries) > 1 else False
     cuts = as_completed(workers, _cut_product, _cut_jobs(plan, choice))
-    for _ in progress_bar(cuts, "cutting", "product", show=many):
+    for _ in progress_bar(cuts, "cutting", "product", show=plan.progress if len(plan.archive.entries) > 1 else False):
         pass
 
 

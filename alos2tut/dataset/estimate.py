@@ -29,13 +29,11 @@ class DatasetEstimate:
     """What :func:`build_dataset` would make, estimated from a part of the pixels.
 
     Attributes:
-        archive: products, and those that are left out.
         patches: by list.
         class_pixels: in all lists, by class.
         balance: as in ``dataset.json``.
         size_bytes: of the stores.
-        hours: of work, with the workers that the settings name.
-        workers: these.
+        hours: of work, with so many ``workers``.
     """
 
     archive: Archive

@@ -396,18 +396,18 @@ def _exact(grid: _Grid, rows: slice, cols: slice, raster: _Raster, flat: NDArray
 
 def _in_quarters(grid: _Grid, rows: slice, cols: slice, raster: _Raster) -> Cells:
     """As :func:`_cells`, for a piece over which no polynomial is good enough."""
-    cells = np.full((2, rows.stop - rows.start, cols.stop - cols.start), -1, np.int32)
-    for down, across in itertools.product(_halves(rows), _halves(cols)):
-        found = _cells(grid, down, across, raster)
+    height, width = rows.stop - rows.start, cols.stop - cols.start
+    cells = np.full((2, height, width), -1, np.int32)
+    for down, across in itertools.product(_halves(height), _halves(width)):
+        part = slice(rows.start + down.start, rows.start + down.stop)
+        found = _cells(grid, part, slice(cols.start + across.start, cols.start + across.stop), raster)
         if found is not None:
-            top, left = down.start - rows.start, across.start - cols.start
-            cells[:, top : top + found.shape[1], left : left + found.shape[2]] = found
+            cells[:, down, across] = found
     return cells
 
 
-def _halves(part: slice) -> list[slice]:
-    middle = (part.start + part.stop) // 2
-    return [half for half in (slice(part.start, middle), slice(middle, part.stop)) if half.stop > half.start]
+def _halves(size: int) -> list[slice]:
+    return [slice(0, size // 2), slice(size // 2, size)] if size > 1 else [slice(0, size)]
 
 
 def _half(size: int) -> float:

@@ -45,21 +45,15 @@ def survey_dataset(
 
 @dataclass(frozen=True)
 class Plan:
-    """One dataset on its way: inputs that were opened and checked, and where it will lie.
+    """One dataset on its way: inputs that were opened and checked, and where it will lie."""
 
-    Attributes:
-        config: settings, with polarisation and label files written out.
-        legend: of the labels.
-        archive: products that were opened.
-        labels: rasters that may cover each of them.
-        label_hashes: fingerprints of all these rasters, in their order.
-        progress: show bars.
-    """
-
+    #: with polarisation and label files written out
     config: DatasetConfig
     legend: Legend
     archive: Archive
+    #: rasters that may cover each product
     labels: tuple[tuple[str, ...], ...]
+    #: fingerprints of all these rasters, in their order
     label_hashes: Mapping[str, str]
     progress: bool | None
 
@@ -191,18 +185,17 @@ def surveyed(plan: Plan, workers: Executor | None, step: int | None = None) -> t
     tasks = ((job, plan.survey_file(job) if step is None else None) for job in plan.jobs(step or 1))
     count = len(plan.archive.entries)
     found = as_completed(workers, _survey_one, tasks)
-    results: list[PatchTable | Excluded | None] = [None] * count
     many = plan.progress if count > 1 else False
-    for (job, _), result in progress_bar(found, "looking at products", "product", total=count, show=many):
-        results[job.number] = result
-    read = [number for number, result in enumerate(results) if isinstance(result, PatchTable)]
-    tables = [result for result in results if isinstance(result, PatchTable)]
-    unreadable = tuple(result for result in results if isinstance(result, Excluded))
-    if not tables:
+    bar = progress_bar(found, "looking at products", "product", total=count, show=many)
+    results = sorted(((job.number, result) for (job, _), result in bar), key=lambda pair: pair[0])
+    read = {number: result for number, result in results if isinstance(result, PatchTable)}
+    unreadable = tuple(result for _, result in results if isinstance(result, Excluded))
+    if not read:
         raise Alos2TutError("no product could be read", where=unreadable[0].path, remedy=unreadable[0].reason)
     entries = tuple(plan.archive.entries[number] for number in read)
     archive = replace(plan.archive, entries=entries, excluded=plan.archive.excluded + unreadable)
     plan = replace(plan, archive=archive, labels=tuple(plan.labels[number] for number in read))
+    tables = list(read.values())
     table = PatchTable.concatenate(tables)
     table = replace(table, product=np.repeat(np.arange(len(tables), dtype=np.int32), list(map(len, tables))))
     # these lie within the bounds of label rasters

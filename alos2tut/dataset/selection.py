@@ -77,11 +77,6 @@ class Choice:
 def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
     """Decide what becomes of every patch: enough data, caps, sampled points, then ground is assigned to lists.
 
-    Args:
-        table: the survey of all products.
-        config: settings.
-        legend: of the classes that were counted.
-
     Raises:
         Alos2TutError: nothing is left, the ground cannot be divided, or a list stays empty.
     """

@@ -102,23 +102,15 @@ class PatchTable:
 
 @dataclass(frozen=True)
 class ProductJob:
-    """One product and all that a worker must know of it; plain data, which travels to other processes.
+    """One product and all that a worker must know of it; plain data, which travels to other processes."""
 
-    Attributes:
-        number: position of the product in its archive.
-        entry: the product.
-        labels: label rasters that may cover it.
-        config: settings, with the polarisation written out.
-        legend: of the labels.
-        step: look at every so many pixels only, a divisor of the patch size; 1: at all.
-        progress: show bars; None: only where someone watches.
-    """
-
+    #: position of the product in its archive
     number: int
     entry: Entry
     labels: tuple[str, ...]
     config: DatasetConfig
     legend: Legend
+    #: look at every so many pixels only, a divisor of the patch size
     step: int = 1
     progress: bool | None = None
 
@@ -127,10 +119,7 @@ class ProductJob:
 class PatchGrid:
     """The non-overlapping patches of a product, from its upper left corner on; partial ones at the edges are left out.
 
-    Attributes:
-        product: whose grid it is.
-        patch_px: side of a patch in pixels after looks.
-        looks: pixels of the product along a side of one pixel.
+    Sizes are in pixels after looks.
     """
 
     product: Product

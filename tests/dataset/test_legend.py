@@ -168,6 +168,13 @@ def test_a_file_without_a_legend_is_refused(tmp_path, content, message):
         load_legend(tmp_path / "my.yaml")
 
 
+def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "my.yaml").touch()
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "denied")))
+    with pytest.raises(Alos2TutError, match=r"my\.yaml.*denied"):
+        load_legend(tmp_path / "my.yaml")
+
+
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(Alos2TutError, match=r"unknown legend 'japan9'.*'japan_9'.*YAML"):
         load_legend("japan9")
