@@ -6,10 +6,7 @@ import rasterio
 from support.datasets import SMALL, build, codes_over, labels_of
 from support.products import TIFF_NAME, write_geotiff
 
-from alos2tut import (
-    open_dataset,
-    open_product,
-)
+from alos2tut import open_dataset, open_product
 from alos2tut.products.product import Product
 
 
@@ -29,17 +26,16 @@ def test_a_folder_of_labels_stands_for_its_rasters(small_scene, tmp_path):
     assert build(labels=folder, **settings) == build(labels=file, **settings)
 
 
-def test_an_unknown_code_names_the_raster_it_came_from(refused, small_scene, tmp_path):
+def test_labels_that_are_none_are_refused_by_their_raster(refused, small_scene, tmp_path):
     good = codes_over(small_scene, np.ones((64, 40), np.uint8), tmp_path / "good.tif", half=True)
     odd = codes_over(small_scene, np.full((64, 80), 77, np.uint8), tmp_path / "odd.tif")
     message = refused(labels=(good, odd))
     assert "odd.tif" in message and "good.tif" not in message and "[77]" in message
-
-
-def test_label_rasters_that_are_none_are_refused(refused, tmp_path):
+    nothing = codes_over(small_scene, np.full((64, 80), 255, np.uint8), tmp_path / "none.tif")
+    message = refused(labels=nothing)
+    assert "is empty" in message and "min_labelled_fraction" in message
     (tmp_path / "text.tif").write_text("hello")
     assert "text.tif" in refused(labels=tmp_path / "text.tif")
-    assert "missing.tif" in refused(labels=tmp_path / "missing.tif")
 
 
 @pytest.mark.parametrize(
@@ -61,12 +57,6 @@ def test_label_rasters_that_are_none_are_refused(refused, tmp_path):
 def test_impossible_datasets_are_refused_with_a_remedy(refused, settings, parts):
     message = refused(**settings)
     assert all(part in message for part in parts)
-
-
-def test_labels_of_nothing_leave_the_lists_empty(refused, small_scene, tmp_path):
-    nothing = codes_over(small_scene, np.full((64, 80), 255, np.uint8), tmp_path / "none.tif")
-    message = refused(labels=nothing)
-    assert "is empty" in message and "min_labelled_fraction" in message
 
 
 def test_two_products_of_one_name_are_refused(refused, small_scene, tmp_path):

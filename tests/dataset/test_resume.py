@@ -14,16 +14,7 @@ import pytest
 import rasterio
 import yaml
 from rasterio.warp import transform as reproject_points
-from support.datasets import (
-    SETTINGS,
-    SMALL,
-    boxes_m,
-    build,
-    codes_over,
-    content_of,
-    labels_of,
-    smallest_gap_m,
-)
+from support.datasets import SETTINGS, SMALL, boxes_m, build, codes_over, content_of, labels_of, smallest_gap_m
 from support.products import TIFF_NAME, write_geotiff
 
 from alos2tut import (
