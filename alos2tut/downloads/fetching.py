@@ -117,9 +117,6 @@ def describe_receipt(entry: Entry, place: Path) -> str:
     return "\n".join([str(place), *describe_facts(entry, *keys, path=path)])
 
 
-# --- what a file must be
-
-
 class _Source(NamedTuple):
     """Who says what a file must be, and what to do if the file is right all the same."""
 
@@ -146,7 +143,7 @@ class _Record:
 
 
 class _Records:
-    """The list of checksums in a data set's folder, read and checked once."""
+    """The list of checksums in a data set's folder, read once."""
 
     def __init__(self, place: Path):
         self._path = place / CHECKSUMS
@@ -208,15 +205,9 @@ def _unexpected(problem: str, path: Path, source: _Source) -> Alos2TutError:
 def _require_space(place: Path, needed_bytes: int) -> None:
     free_bytes = shutil.disk_usage(place).free
     if needed_bytes and needed_bytes + _SPARE_BYTES > free_bytes:
-        raise Alos2TutError(
-            f"{format_bytes(needed_bytes)} are needed, and {format_bytes(free_bytes)} are free on this disk "
-            f"({format_bytes(_SPARE_BYTES)} of them stay free)",
-            where=place,
-            remedy="Make space, or name a folder on another disk.",
-        )
-
-
-# --- one file over the network
+        needed, free, spare = map(format_bytes, (needed_bytes, free_bytes, _SPARE_BYTES))
+        problem = f"{needed} are needed, and {free} are free on this disk ({spare} of them stay free)"
+        raise Alos2TutError(problem, where=place, remedy="Make space, or name a folder on another disk.")
 
 
 def _download(file: DataFile, place: Path, entry: Entry, records: _Records, show: bool) -> None:
@@ -377,9 +368,6 @@ class _Transfer:
                 where=self.where,
                 remedy="Open the address in a browser: an account, or the consent to its terms, may be needed.",
             )
-
-
-# --- what went wrong
 
 
 def _may_pass(error: requests.RequestException) -> bool:

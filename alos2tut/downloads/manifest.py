@@ -39,9 +39,6 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9])(\..*)?", re.IGNORECASE)
 _TEXT_COLUMNS = 30
 
 
-# --- what a manifest may say
-
-
 def is_safe_url(url: str) -> bool:
     """Whether an address is https, without a password in it; plain http serves for this machine only."""
     try:
@@ -99,64 +96,40 @@ _Text = Annotated[
 _Bytes = Annotated[int, Field(ge=1, lt=10**18)]
 
 # strict: true is no size, and "5" is none
-_CHECKED = ConfigDict(extra="forbid", use_attribute_docstrings=True, strict=True)
+_CHECKED = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class DataFile:
-    """One file of a data set, and where it is downloaded from."""
+    """One file of a data set, and where it is downloaded from; None stands for what is not known."""
 
-    name: _FileName
-    """Its name in the data set's folder."""
-    url: _Url
-    """Its address."""
-    url_is: Literal["published", "reported", "derived"] = "published"
-    """Whether its source publishes the address, third parties report it, or it follows from names of its kind."""
-    size_bytes: _Bytes | None = None
-    """Its exact size; None: not known."""
-    sha256: Sha256 | None = None
-    """Its checksum; None: not known."""
+    name: _FileName  #: its name in the data set's folder
+    url: _Url  #: its address
+    url_is: Literal["published", "reported", "derived"] = "published"  #: how the address is known, as in ``ORIGINS``
+    size_bytes: _Bytes | None = None  #: its exact size
+    sha256: Sha256 | None = None  #: its checksum
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class Entry:
-    """One data set of the manifest: what it is, whose it is, and how it is got."""
+    """One data set of the manifest: what it is, whose it is, and how it is got. None: not known."""
 
-    name: _EntryName
-    """The word to fetch it by, and its folder's name."""
-    title: _Text
-    """What it is, in one line."""
-    used_for: _Text
-    """What it serves for."""
-    kind: Literal["simulated", "sar", "labels", "weights"] = "sar"
-    """What it holds."""
-    format: _Text | None = None
-    """File format, grid and calibration."""
-    page: _Url | None = None
-    """Where the source describes it."""
-    files: tuple[DataFile, ...] = ()
-    """What ``fetch`` downloads; none: it is got by hand."""
-    size_bytes: _Bytes | None = None
-    """About how large it is, or one unit of it; None: not known."""
-    as_published: _State | None = None
-    """Whether somebody tried the addresses: ``not verified`` or ``verified 2026-01-31``; None: not said."""
-    licence: _Text | None = None
-    """The licence's name, or who sets the terms."""
-    terms: _Text | None = None
-    """The terms, or where they are; None: not known."""
-    attribution: _Text | None = None
-    """What to write beside results."""
-    login: bool | None = None
-    """Whether an account is needed; None: not known."""
-    steps: tuple[_Text, ...] = ()
-    """What is done by hand."""
-    opens_with: _Text | None = None
-    """The next command; ``{path}`` stands for the file, or the folder of several."""
-    notes: _Text | None = None
-    """What to know before using it."""
-
-
-# --- reading
+    name: _EntryName  #: the word to fetch it by, and its folder's name
+    title: _Text  #: what it is, in one line
+    used_for: _Text  #: what it serves for
+    kind: Literal["simulated", "sar", "labels", "weights"] = "sar"  #: what it holds
+    format: _Text | None = None  #: file format, grid and calibration
+    page: _Url | None = None  #: where the source describes it
+    files: tuple[DataFile, ...] = ()  #: what ``fetch`` downloads; none: it is got by hand
+    size_bytes: _Bytes | None = None  #: about how large it is, or one unit of it
+    as_published: _State | None = None  #: whether the addresses were tried: "not verified" or "verified 2026-01-31"
+    licence: _Text | None = None  #: the licence's name, or who sets the terms
+    terms: _Text | None = None  #: the terms, or where they are
+    attribution: _Text | None = None  #: what to write beside results
+    login: bool | None = None  #: whether an account is needed
+    steps: tuple[_Text, ...] = ()  #: what is done by hand
+    opens_with: _Text | None = None  #: the next command; ``{path}`` stands for the file, or the folder of several
+    notes: _Text | None = None  #: what to know before using it
 
 
 def load_manifest(file: str | Path | None = None) -> dict[str, Entry]:
@@ -232,9 +205,6 @@ def _require_once(names: Iterable[str], where: str | Path) -> None:
     (name, times), *_ = Counter(name.lower() for name in names).most_common(1) or [("", 0)]
     if times > 1:
         raise Alos2TutError(f"the name '{name}' is given {times} times", where=where)
-
-
-# --- showing
 
 
 def list_entries(entries: Iterable[Entry], width: int = 116) -> str:

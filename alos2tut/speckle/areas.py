@@ -95,11 +95,9 @@ def homogeneous_areas(power: ArrayLike, size: int, count: int = 1) -> list[Area]
     block = size // _BLOCKS
     squared_cv, unevenness = _evenness_of_windows(values, block)
     if not np.isfinite(squared_cv).any():
-        raise Alos2TutError(
-            f"no window of {size} × {size} pixels has speckle and nothing missing",
-            where="size",
-            remedy="Take a smaller size, or ground with data that is not saturated.",
-        )
+        problem = f"no window of {size} × {size} pixels has speckle and nothing missing"
+        remedy = "Take a smaller size, or ground with data that is not saturated."
+        raise Alos2TutError(problem, where="size", remedy=remedy)
 
     def area(place: tuple[Any, ...]) -> Area:
         row, col = (int(i) * block * _BLOCKS_PER_STEP for i in place)

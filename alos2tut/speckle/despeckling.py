@@ -35,7 +35,6 @@ from dataclasses import dataclass
 from functools import reduce, wraps
 from itertools import accumulate, groupby, pairwise, product
 from operator import itemgetter
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -187,9 +186,8 @@ def refined_lee(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
     Arguments, result and errors as for :func:`boxcar`, but the window is at least 5.
     """
     if window < 5:
-        raise Alos2TutError(
-            f"a window of {window} pixels has no room for nine sub-windows", where="window", remedy="Take 5 or more."
-        )
+        problem = f"a window of {window} pixels has no room for nine sub-windows"
+        raise Alos2TutError(problem, where="window", remedy="Take 5 or more.")
     reach = window // 2
     known, values = _with_margin(power, reach)
     side = _nearer_side(known, values, window)
@@ -201,16 +199,14 @@ def refined_lee(power: FloatArray, looks: float, window: int = 7) -> FloatArray:
 
 
 #: All filters by the names that figures and tables give them
-FILTERS: Mapping[str, Filter] = MappingProxyType(
-    {
-        "boxcar": boxcar,
-        "Lee": lee,
-        "refined Lee": refined_lee,
-        "Gamma-MAP": gamma_map,
-        "Kuan": kuan,
-        "Frost": frost,
-    }
-)
+FILTERS: Mapping[str, Filter] = {
+    "boxcar": boxcar,
+    "Lee": lee,
+    "refined Lee": refined_lee,
+    "Gamma-MAP": gamma_map,
+    "Kuan": kuan,
+    "Frost": frost,
+}
 
 
 @dataclass(frozen=True)
@@ -218,13 +214,13 @@ class Quality:
     """How well a filter did; its text is one line. NaN stands for what could not be told.
 
     Args:
-        ratio_mean: of the ratio image; 1 is best, other values mean that the filter shifts brightness.
-        ratio_variance: of the ratio image; ``1 / looks`` is best, less means that speckle was left in.
+        ratio_mean: of the ratio image; 1 is best, else the filter shifts brightness.
+        ratio_variance: of the ratio image; ``ideal_variance`` is best, less means that speckle was left in.
         structure: what :func:`structure` finds in the ratio image; 1 is best, more means that ground was taken out.
         enl: equivalent number of looks of the filtered image in the even area, by moments.
         edge_preservation: as of :func:`edge_preservation`, against the reference; 1 is best.
         mean_kept: mean of the filtered image over mean of the unfiltered one; 1 is best.
-        ideal_variance: what ``ratio_variance`` would be best.
+        ideal_variance: 1 / looks.
     """
 
     ratio_mean: float
@@ -288,11 +284,7 @@ def assess(
 
 
 def ratio_image(power: ArrayLike, filtered: ArrayLike) -> FloatArray:
-    """What a filter took out: power before over power after filtering, pure speckle at best.
-
-    Args:
-        power: linear power before filtering (H, W).
-        filtered: the same after it.
+    """What a filter took out: linear power (H, W) before over that after filtering, pure speckle at best.
 
     Returns:
         (H, W) float, NaN where either has no data.
@@ -464,11 +456,8 @@ def _looks_in(image: FloatArray, area: tuple[int, int, int, int]) -> float:
     """Equivalent number of looks in (row, column, height, width) of an image; infinite if nothing varies."""
     is_area = isinstance(area, (tuple, list)) and len(area) == 4 and all(map(is_count, area, (0, 0, 1, 1)))
     if not (is_area and area[0] + area[2] <= image.shape[0] and area[1] + area[3] <= image.shape[1]):
-        raise Alos2TutError(
-            f"area={area!r} does not lie in an image of {image.shape[0]} × {image.shape[1]}",
-            where="area",
-            remedy="Give (row, column, height, width) in whole pixels.",
-        )
+        problem = f"area={area!r} does not lie in an image of {image.shape[0]} × {image.shape[1]}"
+        raise Alos2TutError(problem, where="area", remedy="Give (row, column, height, width) in whole pixels.")
     row, col, height, width = area
     values = image[row : row + height, col : col + width]
     values = values[np.isfinite(values)]

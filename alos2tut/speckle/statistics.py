@@ -60,9 +60,6 @@ class Estimate:
         return f"{self.value:.2f} ({100 * self.confidence:g} %: {self.low:.2f} to {self.high:.2f})"
 
 
-# --- looks ------------------------------------------------------------------------------------------------------------
-
-
 def coefficient_of_variation(power: ArrayLike) -> float:
     """Standard deviation over mean of power; 1/√L for pure speckle of L looks, more where there is texture.
 
@@ -78,14 +75,8 @@ def coefficient_of_variation(power: ArrayLike) -> float:
 def enl_moments(power: ArrayLike) -> float:
     """Equivalent number of looks, mean² / variance of power over homogeneous ground.
 
-    Any real variation of the ground makes it too low.
-
-    Args:
-        power: linear power of any shape; missing pixels are left out.
-
-    Raises:
-        Alos2TutError: fewer than two pixels with data, power that does not vary, or as
-            :func:`~alos2tut.radiometry.real_power` refuses it.
+    Any real variation of the ground makes it too low. Arguments and errors as for :func:`coefficient_of_variation`;
+    power that does not vary is refused, too.
     """
     variance = float(_relative_to_mean(power).var(ddof=1))
     if variance * _MOST_LOOKS < 1:
@@ -96,11 +87,7 @@ def enl_moments(power: ArrayLike) -> float:
 def enl_log_moments(power: ArrayLike) -> float:
     """Equivalent number of looks from the variance of log power: ψ'(L) = var(ln I) (Nicolas 2002).
 
-    Args:
-        power: linear power of any shape; missing pixels are left out.
-
-    Raises:
-        Alos2TutError: as of :func:`enl_moments`.
+    Arguments and errors as for :func:`enl_moments`.
     """
     variance = float(np.log(_relative_to_mean(power)).var(ddof=1))
     return _solve_for_looks(lambda looks: _polygamma(1, looks), variance)
@@ -109,14 +96,8 @@ def enl_log_moments(power: ArrayLike) -> float:
 def enl_maximum_likelihood(power: ArrayLike) -> float:
     """Equivalent number of looks that makes a gamma law most likely: ln L − ψ(L) = ln⟨I⟩ − ⟨ln I⟩.
 
-    It compares the arithmetic with the geometric mean, and of many pixels scatters least of the three estimators
-    (Oliver and Quegan 2004). Of few independent pixels, N, it is too high by about a factor of 1 + 3/N.
-
-    Args:
-        power: linear power of any shape; missing pixels are left out.
-
-    Raises:
-        Alos2TutError: as of :func:`enl_moments`.
+    Of many pixels it scatters least of the three estimators (Oliver and Quegan 2004). Of few independent pixels, N, it
+    is too high by about a factor of 1 + 3/N. Arguments and errors as for :func:`enl_moments`.
     """
     deficit = -float(np.log(_relative_to_mean(power)).mean())
     return _solve_for_looks(lambda looks: math.log(looks) - float(special.digamma(looks)), deficit)
@@ -221,9 +202,6 @@ def enl(
     with np.errstate(over="ignore"):
         factor = float(np.exp(stats.t.ppf(probability, samples - 1) * spread))
     return Estimate(looks, looks / factor, looks * factor, confidence, pixels, float(samples))
-
-
-# --- what neighbours share --------------------------------------------------------------------------------------------
 
 
 def autocorrelation(power: ArrayLike, max_lag: int = 5) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -360,9 +338,6 @@ def _correlation_by_lag(
     return np.minimum(covariance / covariance[down, right], 1), pairs
 
 
-# --- texture ----------------------------------------------------------------------------------------------------------
-
-
 def texture_order(power: ArrayLike, looks: float, *, window: int, confidence: float = 0.95) -> Estimate:
     """Order ν of the texture of ground, from how much more than speckle its power varies.
 
@@ -491,9 +466,6 @@ def _sums_in_windows(values: NDArray[Any], window: int) -> NDArray[np.float64]:
     return sums
 
 
-# --- where an absolute error comes from -------------------------------------------------------------------------------
-
-
 def error_share_below_median(power: ArrayLike, weights: ArrayLike | None = None) -> float:
     """The share of the absolute dB error around the best constant guess that falls on pixels darker than that guess.
 
@@ -524,9 +496,6 @@ def error_share_below_median(power: ArrayLike, weights: ArrayLike | None = None)
     if not error.sum() > 0:
         raise Alos2TutError("leave no error to share", where="weights")
     return float(error[deviation < 0].sum() / error.sum())
-
-
-# --- checks -----------------------------------------------------------------------------------------------------------
 
 
 def _upper_quantile(confidence: float) -> float:
