@@ -273,10 +273,8 @@ def noise_floor(root: ElementTree.Element | None, name: str) -> dict[str, float]
 def wkt_polygon(text: str | None) -> tuple[tuple[float, float], ...]:
     """Corners of ``Polygon ((lon lat, lon lat, …))`` without the repeated last one; none if it is anything else."""
     inside = (text or "").strip().removeprefix("Polygon").strip().removeprefix("((").removesuffix("))")
-    corners = []
-    for part in inside.split(","):
-        pair = [number(value) for value in part.split()]
-        if len(pair) != 2 or pair[0] is None or pair[1] is None:
-            return ()
-        corners.append((pair[0], pair[1]))
+    try:
+        corners = [(float(x), float(y)) for x, y in (part.split() for part in inside.split(","))]
+    except ValueError:
+        return ()
     return tuple(corners[:-1]) if len(corners) > 3 and corners[0] == corners[-1] else tuple(corners)

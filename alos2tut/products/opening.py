@@ -199,10 +199,9 @@ def _fields_of_summary(summary: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _summary_footprint(summary: Mapping[str, str]) -> tuple[tuple[float, float], ...]:
-    corners = []
-    for corner in ("LeftTop", "RightTop", "RightBottom", "LeftBottom"):
-        pair = [number(summary.get(f"Img_ImageScene{corner}{axis}")) for axis in ("Longitude", "Latitude")]
-        if pair[0] is None or pair[1] is None:
-            return ()
-        corners.append((pair[0], pair[1]))
+    names = [f"Img_ImageScene{corner}" for corner in ("LeftTop", "RightTop", "RightBottom", "LeftBottom")]
+    try:
+        corners = [(float(summary[f"{name}Longitude"]), float(summary[f"{name}Latitude"])) for name in names]
+    except (KeyError, ValueError):
+        return ()
     return geometry.on_earth(tuple(corners))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from support.packagings import PACKAGINGS, image_of
+from support.packagings import PACKAGINGS, image_of, zero_in_lines
 from support.products import TIFF_NAME, UTM54, amplitudes, complex_numbers, write_ceos, write_geotiff
 
 from alos2tut import Product, open_product
@@ -80,8 +80,5 @@ def coarse(tmp_path_factory) -> Product:
 def centered(tmp_path_factory) -> Product:
     """The product of known numbers, whose lines state no slant range."""
     folder = write_ceos(tmp_path_factory.mktemp("centered") / "product", {"HH": amplitudes()})
-    data = bytearray(image_of(folder).read_bytes())
-    for line in range(720, len(data), 192 + 2 * 40):
-        data[line + 64 : line + 76] = bytes(12)
-    image_of(folder).write_bytes(data)
+    zero_in_lines(image_of(folder), first_byte=65, count=12)
     return open_product(folder)

@@ -223,22 +223,23 @@ def test_gamma0_of_the_real_mosaic_becomes_sigma0_by_its_local_incidence(mosaic)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def level22(folder: Path, dn: np.ndarray, angle: np.ndarray) -> Product:
+    """γ0 with local incidence in hundredths of a degree."""
+    for layer, values in (("HH_SLP", dn), ("LIN", angle)):
+        write_geotiff(folder / f"{SCENE_ID}_WBDR2.2GUD_{layer}.tif", values, UTM54)
+    return open_product(folder)
+
+
 def test_gamma0_of_level_22_becomes_sigma0_before_averaging(tmp_path):
     draw = np.random.default_rng(5)
     dn, angle = draw.integers(1, 5000, (48, 40)), draw.integers(1500, 7500, (48, 40))
-    name = f"{SCENE_ID}_WBDR2.2GUD"
-    write_geotiff(tmp_path / f"{name}_HH_SLP.tif", dn, UTM54)
-    write_geotiff(tmp_path / f"{name}_LIN.tif", angle, UTM54)
     power = dn**2 * 10**-8.3 * np.cos(np.radians(0.01 * angle))
-    found = open_product(tmp_path).read_power(quantity="sigma0", looks=(6, 5))
+    found = level22(tmp_path, dn, angle).read_power(quantity="sigma0", looks=(6, 5))
     np.testing.assert_allclose(found, power.reshape(8, 6, 8, 5).mean(axis=(1, 3)), rtol=1e-5)
 
 
 def test_slopes_turned_away_from_the_radar_have_no_other_quantity(tmp_path):
-    name = f"{SCENE_ID}_WBDR2.2GUD"
-    write_geotiff(tmp_path / f"{name}_HH_SLP.tif", np.full((1, 4), 100), UTM54)
-    write_geotiff(tmp_path / f"{name}_LIN.tif", np.array([[8999, 9000, 9500, 65535]]), UTM54)
-    product = open_product(tmp_path)
+    product = level22(tmp_path, np.full((1, 4), 100), np.array([[8999, 9000, 9500, 65535]]))
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         found = product.read_db(quantity="sigma0")
@@ -252,10 +253,7 @@ def test_pixels_whose_angle_is_missing_do_not_count(tmp_path):
     dn, angle = np.full((4, 8), 100), np.full((4, 8), 6000)
     # one of four, three of four
     angle[0, 0] = angle[0, 4] = angle[0, 5] = angle[1, 4] = 0
-    name = f"{SCENE_ID}_WBDR2.2GUD"
-    write_geotiff(tmp_path / f"{name}_HH_SLP.tif", dn, UTM54)
-    write_geotiff(tmp_path / f"{name}_LIN.tif", angle, UTM54)
-    product = open_product(tmp_path)
+    product = level22(tmp_path, dn, angle)
     np.testing.assert_array_equal(np.isnan(product.read_power(quantity="sigma0")), angle == 0)
     blocks = product.read_power(quantity="sigma0", looks=2)
     np.testing.assert_array_equal(np.isnan(blocks), [[False, False, True, False], 4 * [False]])

@@ -301,15 +301,6 @@ def test_level_31_is_opened_as_15_and_warned_of(packaged):
     np.testing.assert_array_equal(product.read_db(), opened(packaged("CEOS 2.1")).read_db())
 
 
-def test_metadata_of_a_simulated_product(small_scene):
-    product = open_product(small_scene)
-    assert (product.crs.to_epsg(), product.spacing_m, product.quantity) == (32654, (2.5, 2.5), "sigma0")
-    assert (product.level, product.mode, product.look_side, product.incidence_deg) == ("2.1", "UBS", "right", 36.3)
-    assert product.simulated and product.gaps == ()
-    left, bottom, right, top = product.bounds
-    assert (right - left, top - bottom) == (1600, 1280)
-
-
 # --- bad input
 
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import rasterio
-from support.products import SCENE_ID, TIFF_NAME, UTM54, amplitudes, complex_numbers, write_ceos, write_geotiff
+from support.products import SCENE_ID, UTM54, amplitudes, complex_numbers, write_ceos
 
 from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product
 
@@ -55,13 +55,6 @@ def test_a_conversion_by_one_angle_says_how_far_it_is_off(plain):
     with pytest.warns(Alos2TutWarning, match="scene centre"):
         told = product.to_xarray(quantity="gamma0")["HH"].attrs["conversion"]
     assert told == product.describe_conversion() and "36.30°, off by about ±0.01 dB" in told
-
-
-@pytest.mark.parametrize(("quantity", "message"), [("beta0", "unknown quantity"), ("gamma0", "no incidence angle")])
-def test_a_quantity_that_cannot_be_is_refused_at_once(tmp_path, quantity, message):
-    product = open_product(write_geotiff(tmp_path / TIFF_NAME, amplitudes(), UTM54))
-    with pytest.raises(Alos2TutError, match=message):
-        product.to_xarray(quantity=quantity)
 
 
 def test_attributes_are_all_that_is_known(plain):
@@ -126,10 +119,7 @@ def test_layers_are_variables_that_are_read_when_they_are_used(mosaic, monkeypat
     np.testing.assert_array_equal(dataset["date"][5:9:2, ::-3], original(product, "date")[5:9:2, ::-3])
     assert dataset["local_incidence"].attrs == {"units": "degree", "grid_mapping": "spatial_ref"}
     assert json.loads(mask.attrs["meaning"])["255"] == "land"
-
-
-def test_layers_are_not_averaged(mosaic):
-    assert set(open_product(mosaic).to_xarray(looks=2).data_vars) == {"HH", "HV"}
+    assert set(product.to_xarray(looks=2).data_vars) == {"HH", "HV"}
 
 
 @pytest.mark.parametrize(
@@ -238,30 +228,23 @@ def test_complex_numbers_are_as_delivered(slc):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("kind", "options", "message"),
     [
-        pytest.param({"scale": "decibel"}, "unknown scale 'decibel'", id="scale"),
-        pytest.param({"scale": ["db"]}, "unknown scale", id="a list of scales"),
-        pytest.param({"scale": "slc"}, "holds amplitudes", id="complex numbers of amplitudes"),
-        pytest.param({"looks": 0}, "looks=0", id="looks"),
-        pytest.param({"scale": "dn", "quantity": "gamma0"}, "not converted", id="digital numbers of another quantity"),
+        pytest.param("plain", {"scale": "decibel"}, "unknown scale 'decibel'", id="scale"),
+        pytest.param("plain", {"scale": ["db"]}, "unknown scale", id="a list of scales"),
+        pytest.param("plain", {"scale": "slc"}, "holds amplitudes", id="complex numbers of amplitudes"),
+        pytest.param("plain", {"looks": 0}, "looks=0", id="looks"),
+        pytest.param("plain", {"scale": "dn", "quantity": "gamma0"}, "not converted", id="digital numbers converted"),
+        pytest.param("plain", {"quantity": "beta0"}, "unknown quantity", id="quantity"),
+        pytest.param("no angle", {"quantity": "gamma0"}, "no incidence angle", id="no incidence angle"),
+        pytest.param("slc", {"scale": "slc", "looks": 2}, "not averaged", id="complex numbers averaged"),
+        pytest.param("slc", {"scale": "slc", "quantity": "gamma0"}, "not converted", id="complex numbers converted"),
     ],
 )
-def test_unknown_arguments_are_refused(plain, options, message):
+def test_arguments_that_cannot_be_are_refused_at_once(plain, slc, kind, options, message):
+    no_angle = dataclasses.replace(plain, slant_range_incidence=None, incidence_deg=None)
     with pytest.raises(Alos2TutError, match=message):
-        plain.to_xarray(**options)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        pytest.param({"looks": 2}, "not averaged", id="averaged"),
-        pytest.param({"quantity": "gamma0"}, "not converted", id="converted"),
-    ],
-)
-def test_complex_numbers_are_left_as_they_are(slc, options, message):
-    with pytest.raises(Alos2TutError, match=message):
-        slc.to_xarray(scale="slc", **options)
+        {"plain": plain, "slc": slc, "no angle": no_angle}[kind].to_xarray(**options)
 
 
 def test_without_xarray_an_error_says_what_to_install(plain, monkeypatch):
