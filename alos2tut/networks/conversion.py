@@ -201,13 +201,7 @@ def convert_checkpoint(
 
 
 class _Checkpoint:
-    """The entries of a file, and what becomes of each.
-
-    Attributes:
-        entries: those without a fate yet, by the file's names.
-        encoder, decoder: what stands before the names of their entries, as in ``module.encoder.``
-        loaded, changed, dropped, missing, assumed: as :class:`Conversion` has them.
-    """
+    """The entries of a file without a fate yet, by its names; and of the others what :class:`Conversion` has."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -221,6 +215,7 @@ class _Checkpoint:
         if len(found) != 1:
             problem = f"has {len(found)} encoders ({', '.join(map(repr, found))})" if found else f"lacks '{_PATCHES}'"
             raise self.error(f"{problem}: a checkpoint of one Swin or ViT in Microsoft's names has it once")
+        # what stands before the names of their entries, as in module.encoder.
         self.encoder = found[0]
         self.decoder = re.sub(r"(^|(?<=\.))(encoder|backbone)\.$", "", self.encoder) + "decoder."
         self._had = set(self.entries)

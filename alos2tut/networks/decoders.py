@@ -79,11 +79,8 @@ class Decoder(nn.Module):
 class ViTPyramid(nn.Module):
     """Four maps of a plain ViT, all at its patch size, at the strides of a Swin whose patch is a quarter of it.
 
-    As ViTDet (arXiv 2203.16527) and BEiT do: transposed convolutions enlarge, maxima shrink.
-
-    Args:
-        encoder: whose maps are read.
-        merged: for strides 1/2, 1, 2, 2 × patch; else 1/4, 1/2, 1, 2.
+    As ViTDet (arXiv 2203.16527) and BEiT do: transposed convolutions enlarge, maxima shrink, to strides 1/2, 1, 2, 2 ×
+    patch (``merged``), else 1/4, 1/2, 1, 2.
 
     Raises:
         Alos2TutError: an odd number of tokens along a side, which cannot be halved.

@@ -30,12 +30,6 @@ class Encoder(nn.Module):
         in_channels: polarisations.
         stride: pixels of the input per pixel of the deepest features.
         dim: channels of the deepest features.
-
-    Attributes:
-        mask_token: what a hidden token is replaced by, (embed_dim,).
-        gradient_checkpointing: compute activations twice instead of keeping them.
-        statistics, signal, header: what came with the weights, if they were loaded from a file
-            (:func:`alos2tut.load_encoder`).
     """
 
     def __init__(
@@ -44,7 +38,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.config, self.image_px, self.in_channels = config, (int(image_px[0]), int(image_px[1])), in_channels
         self.stride, self.dim = stride, dim
+        #: compute activations twice instead of keeping them
         self.gradient_checkpointing = False
+        # what came with the weights, if they are a file's (alos2tut.load_encoder)
         self.statistics: Statistics | None = None
         self.signal: dict[str, Any] | None = None
         self.header: dict[str, Any] = {}
@@ -59,6 +55,7 @@ class Encoder(nn.Module):
             if (width := config.embed_dim * 2**stage) % heads:
                 problem = f"{heads} heads do not divide the {width} channels of stage {stage}"
                 raise Alos2TutError(problem, where="encoder.num_heads")
+        #: takes a hidden token's place, (embed_dim,)
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(config.embed_dim), std=0.02))
 
     @property
@@ -193,8 +190,8 @@ class SwinEncoder(Encoder):
             merged: after the stage's patch merging, as published; else before it.
 
         Returns:
-            Four maps, finest first: widths 2, 4, 8, 8 × embed_dim at strides 2, 4, 8, 8 × patch_size; before merging
-            1, 2, 4, 8 of both.
+            Four maps, finest first: (2, 4, 8, 8) times embed_dim wide, at strides alike times patch_size; before
+            merging (1, 2, 4, 8).
         """
         tokens = self.embed(x)
         stages: Any = self.swin.layers
@@ -350,7 +347,7 @@ _UNDECAYED = ("bias", "relative_position_bias_table", "position", "pos_embed", "
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
-    """Parameter groups for an optimiser, by weight decay and learning rate.
+    """Parameter groups for an optimiser, by weight decay and learning rate; frozen parameters are in none.
 
     Vectors, biases, position tables and the mask token do not decay. With ``layer_decay`` the learning rate shrinks
     by that factor with every block towards the input; what is not in the encoder's blocks (its last norm, a decoder)
@@ -358,12 +355,10 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
 
     Args:
         model: the module to train, with its :class:`Encoder` as ``.encoder``, or an encoder itself.
-        weight_decay: for what decays.
-        layer_decay: factor per block; 1 gives every parameter the full rate.
 
     Returns:
         Groups with ``params``, ``weight_decay`` and ``lr_scale``, the factor that
-        :func:`alos2tut.training.module.set_learning_rate` applies at every step. Frozen parameters are in none.
+        :func:`alos2tut.training.module.set_learning_rate` applies at every step.
     """
     encoder = model if isinstance(model, Encoder) else model.encoder
     assert isinstance(encoder, Encoder)

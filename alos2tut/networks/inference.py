@@ -64,15 +64,13 @@ def scored_batches(
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
     """A list through a segmenter in evaluation mode, batch by batch; of several processes, each takes its share.
 
-    Whole batches are shared out and none is filled up: every patch is seen once, and in the same company, and so to
+    Whole batches are shared out and none is filled up: every patch is seen once, in the same company, and so to
     the same last bit, however many processes there are.
 
     Args:
-        segmenter: on any device.
-        split: the list.
+        segmenter, split: any device; any list.
         batch_size: patches per forward pass.
-        change: from stored patches (B, C, H, W) int16 and their positions in the list (B,) to other patches, alike;
-            None: they stay as they are.
+        change: what to do to stored patches before; None: nothing.
 
     Yields:
         Positions in the list (B,), labels (B, H, W) int64 and logits (B, classes, H, W) float32, these two on the
@@ -119,14 +117,11 @@ def confusion_counts(labels: Tensor, predicted: Tensor, groups: NDArray[np.int64
 def confusion_matrices(
     segmenter: Segmenter, split: Split, batch_size: int, groups: NDArray[np.int64], change: Change | None = None
 ) -> NDArray[np.int64]:
-    """Confusion matrices of a whole list, one for each group of patches, counts summed over all processes.
+    """Confusion matrices as of :func:`confusion_counts`, of a whole list and summed over all processes.
 
     Args:
         segmenter, split, batch_size, change: as for :func:`scored_batches`.
         groups: (patches of the list,) the group of each, from 0.
-
-    Returns:
-        As :func:`confusion_counts`.
     """
     size = int(groups.max(initial=0)) + 1, len(segmenter.legend)
     total = torch.zeros((size[0], size[1], size[1]), dtype=torch.int64, device=device_of(segmenter))
@@ -136,11 +131,7 @@ def confusion_matrices(
 
 
 def confusion_matrix(segmenter: Segmenter, split: Split, batch_size: int) -> NDArray[np.int64]:
-    """One confusion matrix of a whole list; with several processes each takes its share, and all counts are summed.
-
-    Returns:
-        (classes, classes) int64 pixels: rows are the reference, columns the prediction.
-    """
+    """One matrix (classes, classes) of a whole list; see :func:`confusion_matrices`."""
     one_group = np.zeros(len(split), dtype=np.int64)
     matrix: NDArray[np.int64] = confusion_matrices(segmenter, split, batch_size, one_group)[0]
     return matrix

@@ -16,8 +16,7 @@ def draw_masks(
     """Masks of random square units, each image its own (SimMIM, arXiv 2111.09886).
 
     Args:
-        n: number of images.
-        image_px: (height, width).
+        n, image_px: number and (height, width) of the images.
         unit_px: side of a unit: hidden whole or not at all.
         patch_size: side of a token's patch.
         ratio: share of units to hide, rounded up.

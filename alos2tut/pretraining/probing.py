@@ -202,19 +202,16 @@ def probe(
     of the encoder with the coarsest stride (finer features are averaged to it, so that all face the same cells). A
     majority is of the pixels with both data and label; a tie goes to the first class, and a place of which less than
     half has both is left out. Beside the encoders stand *random features* (the first encoder's architecture with
-    random weights, others for each seed) and *raw statistics* (mean power in dB, and power's coefficient of variation,
-    of each polarisation in the place itself).
+    random weights, others for each seed) and *raw statistics* (mean power in dB, and power's coefficient of variation).
 
-    Probes learn from ``train``: each seed from at most ``patches``, and at most half, of its patches, so that seeds
-    differ, and at most 16 times as many cells; all methods from the same, so that their scores can be compared seed by
-    seed. They are scored on at most ``patches`` of ``val``, the same for all, by balanced accuracy: the mean recall of
-    the classes that these hold. A class that training lacks counts 0. ``test`` is not read: it scores, once, the
-    network that is chosen in the end (:func:`alos2tut.evaluate`), and would flatter it if it had helped to choose.
+    Probes learn from ``train``: each seed from at most ``patches``, and at most half, of its patches, and at most 16
+    times as many cells; all methods from the same. They are scored on at most ``patches`` of ``val``, the same for
+    all, by balanced accuracy: the mean recall of the classes that these hold. ``test`` is not read: it scores, once,
+    the network that is chosen in the end (:func:`alos2tut.evaluate`), and would flatter it if it had helped to choose.
 
     Features are standardised by their mean and spread in training. *linear* is logistic regression with balanced
-    classes and the penalty |w|²/2 at C = 10 / (number of features): fixed, so chosen on nothing, and as mild for two
-    numbers as for a thousand. *k-NN* asks as many neighbours as the root of the number of training places, at most 20,
-    by cosine; of the few raw numbers, whose length tells as much as their angle, by distance.
+    classes and the penalty |w|²/2 at C = 10 / (number of features), chosen on nothing. *k-NN* asks as many neighbours
+    as the root of the number of training places, at most 20, by cosine; of the few raw numbers by distance.
 
     Args:
         dataset: an open dataset, or its folder.
@@ -227,7 +224,7 @@ def probe(
 
     Returns:
         The scores; nothing is written. Equal arguments give equal scores on one machine. A task that cannot be judged
-        (too few labels, a single class) has none; ``tasks`` and the text say why.
+        (too few labels, a single class) has none, and says why.
 
     Raises:
         Alos2TutError: a file that is missing or none of ours, an encoder without statistics or for other patches,
@@ -373,9 +370,7 @@ def majorities(labels: NDArray[np.uint8], side: int, classes: int) -> Whole:
     """The most frequent class in each square of ``side`` pixels; of several, the first.
 
     Args:
-        labels: (n, H, W) class indices; others, as 255, count for none.
-        side: divides H and W.
-        classes: how many there are.
+        labels: (n, H, W) indices of so many ``classes``; others, as 255, count for none.
 
     Returns:
         (n, H/side · W/side), −1 where less than half of the pixels have a class.

@@ -55,15 +55,12 @@ def mask_pixels(mask: NDArray[np.bool_], patch_size: int) -> NDArray[np.bool_]:
 def reconstruct(
     network: Objective, patches_db: NDArray[np.floating[Any]], mask: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """What the network, on whatever device it is, makes of patches of which a part is hidden.
+    """What the network, on whatever device it is, makes of patches of which a part is hidden, (n, C, H, W) dB.
 
     Args:
         network: its encoder has statistics. MixMAE mixes the patches with each other, the first with the last.
         patches_db: (n, C, H, W) dB, NaN where there is no data.
         mask: (n, H/patch, W/patch), True where hidden.
-
-    Returns:
-        (n, C, H, W) dB, everywhere; see :meth:`.Objective.reconstruct` for what of it counts.
 
     Raises:
         Alos2TutError: an encoder without statistics; patches or masks of another size.
@@ -90,8 +87,7 @@ class Snapshots(StepCallback):
 
     Args:
         split: the list to take the patches from: one that training never sees.
-        config: says how often, and how much is hidden.
-        steps: optimiser steps of the training.
+        config, steps: how often, how much is hidden; optimiser steps.
     """
 
     def __init__(self, split: Split, config: PretrainConfig, steps: int) -> None:

@@ -92,7 +92,7 @@ class Objective(nn.Module):
 
         Args:
             rows: (B, C, H, W) int16 hundredths of dB; this process's share of the batch.
-            mask: (B, H/patch, W/patch) bool of :meth:`draw_masks`.
+            mask: of :meth:`draw_masks`.
             loss: judges.
             statistics: what ``rows`` are standardised by.
 
@@ -103,15 +103,12 @@ class Objective(nn.Module):
 
     @abstractmethod
     def reconstruct(self, x: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
-        """What the network makes of images of which a part is hidden.
+        """What the network makes of images of which a part is hidden, (B, C, H, W) standardised dB.
 
         Args:
-            x: (B, C, H, W) standardised dB, 0 where there is no data.
-            mask: (B, H/patch, W/patch) bool of :meth:`draw_masks`.
+            x: of that shape, 0 where there is no data.
+            mask: of :meth:`draw_masks`.
             valid: (B, C, H, W) bool, True where there is data.
-
-        Returns:
-            (B, C, H, W) standardised dB.
         """
 
 
@@ -169,18 +166,14 @@ def masked_loss(
     kind: Literal["l1", "mse", "huber"] = "l1",
     normaliser: Literal["count", "weights"] = "count",
 ) -> Tensor:
-    """The reconstruction error over pixels that are hidden and have data.
+    """The reconstruction error over pixels that are hidden and have data: a scalar, 0 if there is none.
 
     Args:
-        prediction: (B, C, H, W) standardised dB.
-        target: the same of the image, in the precision to calculate in.
+        prediction, target: (B, C, H, W) standardised dB, the target in the precision to calculate in.
         pixel_mask: (B, 1, H, W) bool, True where hidden.
         weights: (B, C, H, W) of :func:`sar_weights`; None weighs all alike (plain SimMIM).
         valid: (B, C, H, W) bool, True where there is data.
         kind, normaliser: see :class:`Loss`.
-
-    Returns:
-        A scalar; 0 if there is no such pixel.
     """
     loss = Loss(kind, normaliser)
     numerator, denominator = _masked_sums(prediction, target, pixel_mask & valid, weights, loss)

@@ -1,15 +1,9 @@
 """SAR-W: how much each pixel's error counts in pretraining, by how dark the pixel is in its patch.
 
 The weight is exp(s · (1 − x̃)), with x̃ the pixel's linear power scaled to 0…1 within its patch (arXiv 2503.01181 for
-SAR-W-MixMAE; assumed the same for SAR-W-SimMIM of arXiv 2603.15119). What "scaled" means is a choice:
-
-``sar``
-    between the patch's extremes, as published. One strong scatterer takes all of the range: everything else has x̃ ≈ 0,
-    and the weight is nearly e^s everywhere.
-``sar_percentile``
-    between two percentiles; what lies outside counts as at the end. Strong scatterers are cut off.
-``sar_ecdf``
-    by rank: x̃ is the share of the patch that is darker. No value moves another one's weight by more than its rank.
+SAR-W-MixMAE; assumed the same for SAR-W-SimMIM of arXiv 2603.15119): ``sar`` between the patch's extremes, as
+published, where one strong scatterer takes all of the range and all other weights are nearly e^s; ``sar_percentile``
+between two percentiles, what lies outside counting as at the end; ``sar_ecdf`` by rank, as the share that is darker.
 """
 
 from __future__ import annotations

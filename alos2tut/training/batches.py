@@ -103,12 +103,10 @@ class EndlessBatches(Sampler[list[Sample]]):
 
 
 class PatchRows(Dataset[Batch]):
-    """Gathers stored rows and, if asked to, labels; the arithmetic is left to the device.
+    """Gathers stored rows and, if ``labelled``, labels; the arithmetic is left to the device.
 
     Args:
-        dataset: its folder.
-        split: the list.
-        labelled: whether labels are needed.
+        dataset, split: the folder and its list.
         chosen: positions in the list that count; None: all.
     """
 

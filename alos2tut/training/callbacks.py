@@ -121,8 +121,7 @@ class Checkpoints(StepCallback):
     checkpoint, when it is told to: by SIGTERM, by SIGUSR1, or by the clock.
 
     Args:
-        stage: the stage's folder; checkpoints go to ``checkpoints`` in there.
-        every: optimiser steps between them.
+        stage: the stage's folder; checkpoints go to ``checkpoints`` in there, every so many optimiser steps.
         minutes: stop after so long; None: never.
     """
 

@@ -2,10 +2,8 @@
 
 Everything random in a training step is a function of the seed, the micro-batch's number and the sample's place in it,
 drawn for the whole batch and sliced by process. So a run that was killed anywhere continues to the same bits (on a
-CPU, with the same number of threads), whatever the number of loader workers.
-
-Words: a *micro-batch* is what passes through the network at once, over all processes together; ``accumulate``
-micro-batches make one optimiser *step*.
+CPU, with the same number of threads). A *micro-batch* is what passes through the network at once, over all processes
+together; ``accumulate`` of them make one optimiser *step*.
 """
 
 from __future__ import annotations

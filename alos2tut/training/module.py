@@ -24,16 +24,11 @@ def number_of_steps(config: TrainingConfig, n: int) -> int:
 
 
 def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
-    """The learning rate of one optimiser step.
+    """The learning rate of an optimiser step, counted from 0.
 
     A linear warm-up, then for pretraining constant with drops to a tenth, for fine-tuning a cosine. ``base_lr``,
     ``warmup_lr`` and ``min_lr`` are for 512 samples per step and scale with their number (the linear rule of arXiv
     1706.02677); where ``lr`` is given, it and the other two are taken as they are.
-
-    Args:
-        config: the settings.
-        step: from 0.
-        steps: their number.
     """
     warmup = round(config.warmup_fraction * steps)
     if step >= warmup:
@@ -60,10 +55,6 @@ class Training(lightning.LightningModule):
         paired: whether the i-th sample of a batch and the i-th from its end belong together.
         chosen: positions in the list to train on; None: all.
         layer_decay: by which factor each layer further from the output learns slower.
-
-    Attributes:
-        grad_norm: norm of the last step's gradient before it was clipped.
-        stop_reason: set from outside (by a signal, or the clock) to end training after the current step.
     """
 
     #: what :meth:`losses` reports
@@ -85,7 +76,9 @@ class Training(lightning.LightningModule):
         self.network, self.config, self.steps, self.paired = network, config, steps, paired
         self.layer_decay = layer_decay
         self.rows = PatchRows(config.dataset, split, labelled, chosen)
+        #: of the last step, before it was clipped
         self.grad_norm: Tensor = torch.zeros(())
+        #: set by a signal or the clock, to end training after the current step
         self.stop_reason: str | None = None
 
     def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
