@@ -100,9 +100,7 @@ def test_segmenter_comes_back_equal(tmp_path, packed_dataset):
 )
 def test_a_signal_that_no_data_can_have_is_named(encoder_file, change):
     _rewrite(encoder_file, header={"signal": SIGNAL | change})
-    with pytest.raises(
-        Alos2TutError, match=rf"encoder\.safetensors: .* signal\.{next(iter(change))}.*Make the file anew"
-    ):
+    with pytest.raises(Alos2TutError, match=rf"encoder\.safetensors: .* signal\.{next(iter(change))}.*Make the file"):
         load_encoder(encoder_file)
 
 
@@ -112,9 +110,7 @@ def test_a_decoder_that_cannot_be_is_named(tmp_path, packed_dataset, change):
     segmenter = Segmenter(SwinEncoder(TINY, (32, 32)), dataset.legend, STATISTICS, dataset.signal, width=24)
     save_segmenter(path, segmenter, provenance={}, simulated=False)
     _rewrite(path, header={"decoder": {"kind": "paper", "width": 24, "dropout": 0.1} | change})
-    with pytest.raises(
-        Alos2TutError, match=rf"s\.safetensors: the header's decoder\.{next(iter(change))}=.*Make the file anew"
-    ):
+    with pytest.raises(Alos2TutError, match=rf"s\.safetensors: the header's decoder\.{next(iter(change))}=.*Make"):
         load_segmenter(path)
 
 
@@ -125,10 +121,8 @@ def test_fields_that_are_not_known_are_passed_over(encoder_file):
 
 
 def test_equal_weights_make_equal_files(encoder_file, tmp_path):
-    again = tmp_path / "again.safetensors"
-    encoder = load_encoder(encoder_file)
-    _save(again, encoder)
-    assert again.read_bytes() == encoder_file.read_bytes()
+    _save(tmp_path / "again.safetensors", load_encoder(encoder_file))
+    assert (tmp_path / "again.safetensors").read_bytes() == encoder_file.read_bytes()
 
 
 @pytest.mark.parametrize("simulated", [True, False])
@@ -166,12 +160,10 @@ def test_a_file_that_is_cut_or_no_safetensors(encoder_file, spoil):
         load_encoder(encoder_file)
 
 
-def test_no_header(encoder_file):
-    save_file(load_file(encoder_file), encoder_file, metadata={"format": "pt"})
+@pytest.mark.parametrize("metadata", [{"format": "pt"}, {"alos2tut": "{cut"}])
+def test_no_header(encoder_file, metadata):
+    save_file(load_file(encoder_file), encoder_file, metadata=metadata)
     with pytest.raises(Alos2TutError, match="has no header 'alos2tut'"):
-        load_encoder(encoder_file)
-    save_file(load_file(encoder_file), encoder_file, metadata={"alos2tut": "{cut"})
-    with pytest.raises(Alos2TutError, match="has no header"):
         load_encoder(encoder_file)
 
 
@@ -225,12 +217,9 @@ def test_other_signals_are_refused_unless_allowed(field, value):
         check_signal(SIGNAL, other, "encoder", allow_other=True)
 
 
-def test_another_number_of_polarisations_is_never_allowed():
+def test_which_signals_pass():
     with pytest.raises(Alos2TutError, match="polarizations"):
         check_signal(SIGNAL, {**SIGNAL, "polarizations": ["HH", "HV"]}, "encoder", allow_other=True)
-
-
-def test_equal_signals_pass():
     check_signal(SIGNAL, {"quantity": "sigma0", "polarizations": ("HH",), "spacing_m": (5.0, 5.0001)}, "encoder")
     # as far as degrees change with latitude
     check_signal(SIGNAL, {**SIGNAL, "spacing_m": [5.0, 5.0 * (1 + 0.9 * SPACING_TOLERANCE)]}, "encoder")

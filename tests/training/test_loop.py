@@ -31,7 +31,6 @@ from alos2tut.training import loop as training
 from alos2tut.training.batches import EndlessBatches, PatchRows, batch_generator, derived_seed, draw_flips, flip
 from alos2tut.training.callbacks import StepCallback, checkpoints_in, latest_checkpoint
 from alos2tut.training.module import learning_rate, number_of_steps
-from alos2tut.training.run import count_parameters
 
 # --- batches
 
@@ -133,12 +132,6 @@ def test_steps_from_epochs():
     config = PretrainConfig(epochs=3, batch_size=4, accumulate=2)
     assert number_of_steps(config, 17) == 7 and number_of_steps(replace(config, steps=5), 17) == 5
     assert number_of_steps(replace(config, epochs=0.001), 1) == 1
-
-
-def test_frozen_numbers_are_counted():
-    module = torch.nn.Linear(3, 2)
-    module.bias.requires_grad_(False)
-    assert count_parameters(module) == 8
 
 
 def test_ratios_alone_are_plain_ratios():
