@@ -20,8 +20,6 @@ from alos2tut.metrics import (
 IMAGES = arrays(np.uint8, (2, 5, 6), elements=st.sampled_from([0, 1, 2]))
 LABELS = arrays(np.uint8, (2, 5, 6), elements=st.sampled_from([0, 1, 2, 255]))
 
-# --- scores of a confusion matrix
-
 
 def test_scores_by_hand():
     scores = scores_from_confusion(np.array([[6, 2], [1, 1]]))
@@ -38,9 +36,6 @@ def test_absent_class_is_left_out_and_named():
     assert scores["miou"] == pytest.approx((5 / 6 + 1) / 2)
     assert scores["per_class"][1] == {"iou": None, "precision": None, "recall": None, "f1": None, "pixels": 0}
     assert scores["macc"] == pytest.approx((5 / 6 + 1) / 2)
-
-
-def test_nothing_in_the_reference():
     scores = scores_from_confusion(np.zeros((2, 2), dtype=np.int64))
     assert scores["miou"] is None and scores["pixel_accuracy"] is None and scores["absent"] == [0, 1]
 
@@ -49,9 +44,6 @@ def test_nothing_in_the_reference():
 def test_no_confusion_matrix(matrix):
     with pytest.raises(Alos2TutError, match="square"):
         scores_from_confusion(matrix)
-
-
-# --- boundaries
 
 
 def pixels_on_boundary(image, index):
@@ -93,9 +85,6 @@ def test_boundary_scores_by_hand():
     assert scores["f1"] == pytest.approx(0.6 / 2)
 
 
-# --- water
-
-
 def test_water_classes_of_our_legends():
     found = {name: load_legend(name).names for name in legend_names()}
     water = {name: [names[index] for index in water_classes(names)] for name, names in found.items()}
@@ -112,9 +101,6 @@ def test_water_scores_merge_its_classes():
     assert scores["precision"] == right / (right + wrong) and scores["recall"] == right / (right + missed)
     assert scores["f1"] == 2 * right / (2 * right + missed + wrong)
     assert water_scores(np.array([[0, 0], [1, 5]]), [0])["iou"] is None
-
-
-# --- intervals
 
 
 def simulated_blocks(random, blocks):

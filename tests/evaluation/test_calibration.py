@@ -28,10 +28,6 @@ def drawn(temperature, n=60_000, classes=4, seed=0):
     return (z * temperature).astype(np.float32), labels.astype(np.int64)
 
 
-def as_images(logits, labels):
-    return torch.from_numpy(logits).T[None, :, None], torch.from_numpy(labels)[None, None]
-
-
 def test_reliability_by_hand():
     """Two classes; confidences 0.9 (three pixels, two right), 0.55 (one, right), and an ignored pixel."""
     p = torch.tensor([0.9, 0.1, 0.9, 0.55, 0.99])
@@ -45,13 +41,11 @@ def test_reliability_by_hand():
     assert found["ece"] == pytest.approx(3 / 4 * (0.9 - 2 / 3) + 1 / 4 * (1 - 0.55))
 
 
-def test_without_pixels_there_is_no_error():
+def test_without_pixels_and_with_certainty():
     found = reliability(reliability_counts(torch.zeros(1, 2, 1, 1), torch.full((1, 1, 1), 255)).numpy())
     assert found["ece"] is None and {of["accuracy"] for of in found["bins"]} == {None}
     assert fit_temperature(np.zeros((0, 3)), np.zeros(0, np.int64)) is None
-
-
-def test_certainty_falls_into_the_last_bin():
+    # and certainty falls into the last bin
     counts = reliability_counts(torch.tensor([1000.0, 0.0]).view(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64))
     assert counts[:, -1].tolist() == [1, 1, 2**24]
 
@@ -61,9 +55,8 @@ def test_a_known_temperature_is_found_again(temperature):
     logits, labels = drawn(temperature)
     found = fit_temperature(logits, labels)
     assert found.value == pytest.approx(temperature, rel=0.03) and not found.at_limit and found.pixels == 60_000
-    before, after = (
-        reliability(reliability_counts(*as_images(logits, labels), t).numpy())["ece"] for t in (1.0, found.value)
-    )
+    images = torch.from_numpy(logits).T[None, :, None], torch.from_numpy(labels)[None, None]
+    before, after = (reliability(reliability_counts(*images, t).numpy())["ece"] for t in (1.0, found.value))
     assert after < 0.01 and (temperature == 1.0 or before > 0.05)
 
 

@@ -85,9 +85,8 @@ def test_a_comparison_runs_reuses_and_grows(start, packed_dataset, tmp_path):
     two = load_config("compare", seeds=2, **wanted)
     folder = compare(config, two)
     content = read_comparison(folder)
-    assert [(e["start"], e["budget"]) for e in content["starts"]] == [
-        ("random", 4), ("random", 10), ("mim", 4), ("mim", 10)
-    ]  # fmt: skip
+    entries = {(e["start"], e["budget"]): e for e in content["starts"]}
+    assert list(entries) == [("random", 4), ("random", 10), ("mim", 4), ("mim", 10)]
     trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("finetune-*/segmenter.safetensors")}
     assert len(trained) == 8 == len(list(tmp_path.glob("evaluate-*")))
     for path in trained:
@@ -97,9 +96,9 @@ def test_a_comparison_runs_reuses_and_grows(start, packed_dataset, tmp_path):
     larger = compare(config, load_config("compare", seeds=3, **wanted))
     assert larger != folder and len(list(tmp_path.glob("finetune-*"))) == 12
     assert all(path.stat().st_mtime_ns == before for path, before in trained.items())
-    one = {e["start"]: e for e in content["starts"] if e["budget"] == 10}
-    gains = [a["miou"] - b["miou"] for a, b in zip(one["mim"]["runs"], one["random"]["runs"], strict=True)]
-    assert one["mim"]["difference"]["miou"]["mean"] == pytest.approx(np.mean(gains))
+    mim, random = entries["mim", 10], entries["random", 10]
+    gains = [a["miou"] - b["miou"] for a, b in zip(mim["runs"], random["runs"], strict=True)]
+    assert mim["difference"]["miou"]["mean"] == pytest.approx(np.mean(gains))
     assert str(tmp_path) not in (folder / "comparison.json").read_text()
 
 
@@ -134,22 +133,13 @@ def test_the_command(start, packed_dataset, tmp_path, capsys):
         assert named in capsys.readouterr().err
 
 
-def test_nothing_to_compare(packed_dataset, tmp_path):
+def test_nothing_to_compare(start, packed_dataset, tmp_path):
     config = settings(packed_dataset, tmp_path)
-    for changes in [
-        {"seeds": 0},
-        {"budgets": ()},
-        {"starts": {}},
-        *({"budgets": b} for b in ((4, 4), (10, "all"), (4, 11))),
-    ]:
+    for changes in ({"seeds": 0}, {"starts": {}}, *({"budgets": b} for b in ((), (4, 4), (10, "all"), (4, 11)))):
         with pytest.raises(Alos2TutError, match="compare"):
             compare(config, load_config("compare", **changes))
     with pytest.raises(Alos2TutError, match=r"comparison\.json"):
         read_comparison(tmp_path)
+    other = settings(write_packed_dataset(tmp_path / "other", quantity="gamma0"), tmp_path)
     with pytest.raises(Alos2TutError, match="gamma0"):
-        other = write_packed_dataset(tmp_path / "other", quantity="gamma0")
-        weights = pretrain(
-            load_config("pretrain", "quick", dataset=str(packed_dataset), work_dir=str(tmp_path), encoder=TINY, steps=1,
-                        batch_size=2, mask_unit_px=8)
-        )  # fmt: skip
-        compare(settings(other, tmp_path), load_config("compare", starts={"mim": weights}, budgets=("all",)))
+        compare(other, load_config("compare", starts={"mim": start}, budgets=("all",)))

@@ -81,9 +81,10 @@ def test_the_score_falls_as_the_input_gets_worse(dataset, segmenter):
     assert other.trials[0].miou != looks[2]
 
 
-def test_a_file_is_scored_too_and_few_patches(dataset, segmenter, tmp_path):
-    made = tiny_segmenter(dataset)
-    save_segmenter(tmp_path / "segmenter.safetensors", made, provenance={"made_from": {}}, simulated=True)
+def test_a_file_is_scored_too_and_few_patches(dataset, tmp_path):
+    save_segmenter(
+        tmp_path / "segmenter.safetensors", tiny_segmenter(dataset), provenance={"made_from": {}}, simulated=True
+    )
     found = robustness(tmp_path, dataset.path, added_looks=(), multilook=(), gains_db=(0,), patches=2, split="test")
     assert found.patches == 2 and len(found.trials) == 1 and found.trials[0].interval is None
 
@@ -104,7 +105,7 @@ def test_trials_that_cannot_be_are_refused(dataset, segmenter, values, message):
         robustness(segmenter, dataset, **values)
 
 
-def test_a_segmenter_of_other_patches_is_refused(segmenter, tmp_path):
+def test_patches_of_another_size_are_refused(segmenter, tmp_path):
     larger = write_packed_dataset(tmp_path / "dataset", patch_px=64)
     with pytest.raises(Alos2TutError, match=r"the segmenter: reads \(32, 32\) px"):
         robustness(segmenter, larger)
