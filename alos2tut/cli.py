@@ -80,7 +80,7 @@ def _say(text: object) -> None:
 
 
 def _print_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
-    """Our own warnings are meant for the user: without the source line that raised them."""
+    """Show our own warnings without the source line that raised them."""
     if issubclass(category, Alos2TutWarning):
         print(f"alos2tut: note: {message}", file=sys.stderr)
     else:

@@ -80,18 +80,14 @@ def load_config(
             raise Alos2TutError("holds no 'key: value' lines", where=file)
         settings = _merged(settings, content)
     for text in overrides:
-        settings = _merged(settings, parse_override(text))
+        settings = _merged(settings, _parsed(text))
     settings = _merged(settings, {key: value for key, value in values.items() if value is not None})
     where = f"{stage} settings" if file is None else f"{stage} settings with {file}"
     return from_dict(STAGES[stage], settings, where=where)
 
 
 def split_overrides(text: str) -> dict[str, list[str]]:
-    """Texts such as ``'pretrain.steps=20; finetune.lr=1e-3'`` by stage.
-
-    Raises:
-        Alos2TutError: an entry that does not begin with a stage's word.
-    """
+    """Texts such as ``'pretrain.steps=20; finetune.lr=1e-3'`` by stage, with which each must begin."""
     by_stage: dict[str, list[str]] = {stage: [] for stage in STAGES}
     for entry in filter(None, map(str.strip, str(text).replace("\n", ";").split(";"))):
         stage, dot, rest = entry.partition(".")
@@ -129,7 +125,7 @@ def encoder_presets() -> dict[str, dict[str, Any]]:
     return dict(read_yaml(files("alos2tut").joinpath("networks/encoders.yaml")))
 
 
-def parse_override(text: str) -> dict[str, Any]:
+def _parsed(text: str) -> dict[str, Any]:
     """``'encoder.depths=[2,2,6,2]'`` as ``{'encoder': {'depths': [2, 2, 6, 2]}}``."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():

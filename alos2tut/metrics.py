@@ -93,9 +93,8 @@ def water_scores(matrix: NDArray[np.int64], water: Sequence[int]) -> dict[str, A
 def boundary_counts(reference: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
     """Pixels on the boundaries of each class, and how many of them lie where the other image has that boundary, too.
 
-    A pixel is on its class's boundary if one of its four neighbours in the patch is labelled and of another class.
-    Pixels that the reference ignores count as unlabelled in both images: they make no boundary, and neither does a
-    patch's edge. Two boundaries meet where their pixels' centres are at most :data:`BOUNDARY_PX` apart.
+    A pixel is on its class's boundary if one of its four neighbours in the patch is labelled and of another class; what
+    the reference ignores is so in both images. Two boundaries meet where pixels are at most :data:`BOUNDARY_PX` apart.
 
     Args:
         reference: (B, H, W) class indices, 255 where nothing counts.
@@ -103,8 +102,7 @@ def boundary_counts(reference: NDArray[np.uint8], predicted: NDArray[np.uint8], 
         classes: their number.
 
     Returns:
-        (classes, 4) int64: pixels on predicted boundaries, and those of them near the reference's boundary of the same
-        class; pixels on the reference's boundaries, and those of them near the predicted one.
+        (classes, 4): pixels on predicted boundaries, and those of them near the reference's; and the other way round.
     """
     predicted = np.where(reference == IGNORE, np.uint8(IGNORE), predicted)
     edges = _edges(predicted), _edges(reference)

@@ -111,13 +111,7 @@ def _run(config: FinetuneConfig, name: str, batch_size: int) -> dict[str, Any]:
 
 
 def compared(runs: Sequence[Mapping[str, Any]], names: Sequence[str], budgets: Sequence[int]) -> list[dict[str, Any]]:
-    """Runs as one entry for each start and budget: see :func:`compare`.
-
-    Args:
-        runs: with ``start``, ``budget``, ``seed``, the scores and ``iou`` by class.
-        names: of the starts, the one to compare with first.
-        budgets: numbers of patches.
-    """
+    """Runs, as :func:`_run` gives them, as one entry for each start (the one to compare with first) and budget."""
     by_place = {
         place: [run for run in runs if (run["start"], run["budget"]) == place]
         for place in itertools.product(names, budgets)

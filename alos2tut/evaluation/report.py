@@ -183,12 +183,7 @@ def _scored(segmenter: Segmenter, dataset: PatchDataset, config: EvaluateConfig)
 def _counted(
     segmenter: Segmenter, split: Split, batch_size: int, temperatures: Sequence[float]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """One pass over a list, counts of all processes together.
-
-    Returns:
-        Confusion matrices (blocks, classes, classes), boundary pixels (classes, 4), and for each temperature pixels by
-        confidence (temperatures, 3, bins).
-    """
+    """Of a whole list, and of all processes: confusion matrices by block, boundary pixels, pixels by confidence."""
     blocks, device = ground_blocks(split), device_of(segmenter)
     size = int(blocks.max(initial=0)) + 1, len(segmenter.legend)
     matrices = torch.zeros((size[0], size[1], size[1]), dtype=torch.int64, device=device)
@@ -204,22 +199,14 @@ def _counted(
 
 
 def fitting_segmenter(path: Path, dataset: PatchDataset, allow_other_signal: bool) -> Segmenter:
-    """A segmenter from its file, on a GPU if there is one, if it reads this dataset's patches and knows its classes.
-
-    Raises:
-        Alos2TutError: as :func:`alos2tut.load_segmenter`; or another signal, legend or size of patches.
-    """
+    """A segmenter from its file, on a GPU if there is one, if it reads this dataset's patches and knows its classes."""
     segmenter = load_on_best_device(path)
     check_fit(segmenter, dataset, path, allow_other_signal)
     return segmenter
 
 
 def check_fit(segmenter: Segmenter, dataset: PatchDataset, where: str | Path, allow_other_signal: bool) -> None:
-    """Refuse a segmenter that does not read this dataset's patches, or does not know its classes.
-
-    Raises:
-        Alos2TutError: naming ``where`` the segmenter comes from.
-    """
+    """Refuse a segmenter, from ``where``, that does not read this dataset's patches, or does not know its classes."""
     check_signal(segmenter.signal, dataset.signal, where, allow_other=allow_other_signal)
     # names and colours are only what classes are called and shown in
     known, legend = segmenter.legend, dataset.legend

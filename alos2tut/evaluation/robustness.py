@@ -56,7 +56,7 @@ class Robustness:
     dataset: str
     simulated: bool
     split: str
-    #: how many were scored, and the labelled blocks of ground among them, which are resampled for the intervals
+    #: how many were scored, and in how many labelled blocks of ground, which are resampled for the intervals
     patches: int
     blocks: int
     level: float
@@ -149,10 +149,7 @@ def add_speckle(power: _Power, looks: float, random: np.random.Generator) -> _Po
 
 
 def coarsen(power: _Power, factor: int) -> _Power:
-    """Power (C, H, W) averaged over blocks of factor × factor pixels, each mean written to its block's pixels.
-
-    Pixels without data (NaN) count for nothing and stay so; blocks at the far edges may be smaller.
-    """
+    """Power (C, H, W), each pixel with data (not NaN) as the mean of its block of factor × factor."""
     height, width = power.shape[1:]
     rows, cols = np.arange(0, height, factor), np.arange(0, width, factor)
 

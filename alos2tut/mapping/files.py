@@ -30,10 +30,8 @@ STRIP_ROWS = 256
 def map_file(out_path: str | Path, name: str) -> Path:
     """Where a map's other files lie: ``<stem>_<name>`` beside it.
 
-    Args:
-        out_path: the map.
-        name: "probability", "entropy", "difference" (rasters), "agreement" (JSON), "preview" (PNG), or "classes", which
-            is the map itself.
+    The name is "probability", "entropy", "difference" (rasters), "agreement" (JSON), "preview" (PNG), or "classes",
+    which is the map itself.
     """
     path = Path(out_path)
     if name == "classes":
@@ -61,11 +59,7 @@ class MapFile:
 
     @classmethod
     def open(cls, path: str | Path) -> MapFile:
-        """Look at a map without reading its pixels.
-
-        Raises:
-            Alos2TutError: no such file, one that cannot be read, is no raster of one uint8 band, or has no place.
-        """
+        """Look at a map, without reading its pixels; refuse what is no raster of one uint8 band with a place."""
         path = Path(path)
         if not path.is_file():
             raise Alos2TutError("there is no such map", where=path)
@@ -93,11 +87,7 @@ class MapFile:
         return {int(index): found[index] for index in sorted(found, key=int)}
 
     def check_legend(self, legend: Legend) -> None:
-        """Refuse a map whose classes are not those of a legend.
-
-        Raises:
-            Alos2TutError: other names, another order, or none.
-        """
+        """Refuse a map whose classes have other names than those of a legend, another order, or none."""
         # GDAL takes spaces off the ends of tags
         if self.names != {index: name.strip() for index, name in enumerate(legend.names)}:
             stated = ", ".join(self.names.values()) or "not told"
@@ -108,14 +98,7 @@ class MapFile:
             )
 
     def class_strips(self, classes: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Class indices from top to bottom in strips of whole rows.
-
-        Yields:
-            The first row, and uint8 (rows, columns): 0…classes−1, or :data:`alos2tut.dataset.legend.IGNORE`.
-
-        Raises:
-            Alos2TutError: pixels that cannot be read, or another value.
-        """
+        """Indices of so many classes, or 255, in strips (rows, columns) from top to bottom, each with its first row."""
         rows, cols = (slice(0, side) for side in self.shape)
         for number, strip in enumerate(self.band.strips(rows, cols, STRIP_ROWS)):
             strange = strip[(strip >= classes) & (strip != IGNORE)]

@@ -50,17 +50,9 @@ class MatchedProduct:
         return self.product.transform * Affine.scale(self.pixels[1], self.pixels[0])
 
     def db_from(self, first: int, rows: int) -> Iterator[FloatArray]:
-        """dB from a row of ours down to the last one, in blocks, in whichever a pixel comes out the same to the bit.
+        """dB from a row of ours down to the last one, in blocks of about so many rows, NaN where there is no data.
 
-        Args:
-            first: the row to begin at.
-            rows: of a block; there may be more or fewer.
-
-        Yields:
-            float32 (n, columns), NaN where there is no data.
-
-        Raises:
-            Alos2TutError: damaged pixels.
+        A pixel comes out the same to the bit in whatever block it lies.
         """
         if not all(float(n).is_integer() for n in self.pixels):
             yield from self._resampled_from(first)
@@ -92,10 +84,8 @@ class MatchedProduct:
 def sliding(blocks: Iterable[NDArray[Any]], spans: Iterable[tuple[int, int]]) -> Iterator[NDArray[Any]]:
     """Windows of what blocks of rows make up together; only one window and one block are in memory.
 
-    Args:
-        blocks: arrays (n, columns) from top to bottom, taken as they are needed.
-        spans: first and last (exclusive) rows of the windows, counted from the first block's first; neither falls from
-            one window to the next. What lies below the last block is left out.
+    Windows are spans of rows (first, last exclusive), neither of which falls from one to the next; what lies below the
+    last block is left out.
     """
     source, top, kept = iter(blocks), 0, None
     for first, last in spans:

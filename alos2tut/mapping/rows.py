@@ -187,16 +187,9 @@ def _on_own_device(model: Any) -> Any:
 
 
 def map_missing(kept: KeptRows, segmenter: Any, model: Any, executor: Executor | None, progress: bool | None) -> None:
-    """Map the rows of tiles that are not kept yet, on an executor or (None) in this thread.
+    """Map the rows of tiles that are not kept yet; arguments are those of :func:`alos2tut.map_scene`.
 
-    Args:
-        kept: where they are kept.
-        segmenter: what was given: a path, which other processes load for themselves, or ``model``.
-        model: what it is, in evaluation mode.
-        executor, progress: as for :func:`alos2tut.map_scene`.
-
-    Raises:
-        Alos2TutError: the segmenter does not work, or the executor does not.
+    ``model`` is the segmenter in evaluation mode, which other processes load for themselves if a path was given.
     """
     missing, count = kept.missing(), len(kept.plan.grid.tops)
     if 0 < len(missing) < count:
@@ -211,7 +204,10 @@ def _finished(
     kept: KeptRows, segmenter: Any, model: Any, executor: Executor | None, missing: Sequence[int]
 ) -> Generator[int]:
     """Rows of tiles as they are mapped and kept."""
-    runs = _runs(missing)
+    # unbroken runs of rows
+    firsts = [row for row in missing if row - 1 not in missing]
+    lasts = [row + 1 for row in missing if row + 1 not in missing]
+    runs = list(zip(firsts, lasts, strict=True))
     if executor is None:
         for rows in runs:
             yield from _keep(kept, model, rows)
@@ -240,13 +236,6 @@ def _keep(kept: KeptRows, model: Any, rows: tuple[int, int]) -> Iterator[int]:
     for row, layers in _mapped_rows(kept.plan, model, rows):
         kept.write(row, layers)
         yield row
-
-
-def _runs(rows: Sequence[int]) -> list[tuple[int, int]]:
-    """Rising numbers as (first, last exclusive) of each unbroken run."""
-    firsts = [row for i, row in enumerate(rows) if i == 0 or rows[i - 1] != row - 1]
-    lasts = [row + 1 for i, row in enumerate(rows) if i + 1 == len(rows) or rows[i + 1] != row + 1]
-    return list(zip(firsts, lasts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -318,7 +307,7 @@ class KeptRows:
 
 @contextmanager
 def kept_rows(out_path: Path, plan: MapPlan, made_from: dict[str, Any] | None) -> Iterator[KeptRows]:
-    """What is kept in the folder ``<out_path>.partial``, as :func:`alos2tut.core.parallel.resumable_folder` does it."""
+    """What is kept in the folder ``<out_path>.partial``."""
     wanted = made_from and {"made_from": made_from, "names": list(plan.names), "version": __version__}
     with resumable_folder(out_path.absolute(), wanted, ["row-*.npz"]) as folder:
         yield KeptRows(folder, plan, made_from)

@@ -97,11 +97,8 @@ def blended_rows(
             probabilities (batch, classes, height, width) float32, both on ``device``.
         tile_rows: stored dB (tile height, ``grid.padded_width``) of each row of tiles from ``grid.reaching(rows[0])``
             on, NO_DATA outside the image.
-        grid: the tiles.
+        grid, classes, batch_size, device: what there is to do, by how many at most, and where.
         rows: first and last (exclusive) row of tiles whose image rows are wanted.
-        classes: of the probabilities.
-        batch_size: tiles per forward pass at most.
-        device: where ``predict`` works, and blending is done.
 
     Yields:
         The row of tiles; probabilities (classes, image rows, image columns) on ``device``, which the next step
