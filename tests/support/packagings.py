@@ -58,16 +58,22 @@ def without_records(path: Path, *kinds: str) -> None:
     path.write_bytes(b"".join(r for r in records_of(path.read_bytes()) if tuple(r[4:8]) not in codes))
 
 
-def write_field(path: Path, kind: str, name: str, text: str) -> None:
-    """Put a text into a field of a record, right-justified, wherever the record lies in the file."""
+def field_place(data: bytes, kind: str, name: str) -> tuple[int, ceos_layout.Form]:
+    """Where a field of a record lies in a file, wherever the record lies, and its format."""
     codes, layout, _ = ceos_layout.RECORDS[kind]
-    data = bytearray(path.read_bytes())
     position = 0
     while tuple(data[position + 4 : position + 8]) != codes:
         position += struct.unpack_from(">I", data, position + 8)[0]
     start, form = layout[name]
-    width = ceos_layout.parse_form(form).width
-    at = position + start - 1
+    return position + start - 1, ceos_layout.parse_form(form)
+
+
+def write_field(path: Path, kind: str, name: str, text: str) -> None:
+    """Put a text into a field of a record, right-justified in its first value, or in all of it."""
+    data = bytearray(path.read_bytes())
+    at, form = field_place(data, kind, name)
+    width = form.width if len(text) <= form.width else form.total_bytes
+    assert len(text) <= width
     data[at : at + width] = text.rjust(width).encode("ascii")
     path.write_bytes(data)
 

@@ -96,6 +96,7 @@ def test_a_system_that_is_given_is_compared_with_the_geotiffs(tmp_path):
 
 # --- Level 2.2 and the mosaic, made up
 
+DEGREES = rasterio.Affine(1 / 4500, 0, -160.2, 0, -1 / 4500, 22.5)
 CARD4L = "ALOS2437590500-220630_WWDR2.2GUA"
 
 
@@ -157,14 +158,15 @@ def test_level_22_is_compared_with_its_xml(tmp_path, changes, expected):
 
 
 def write_mosaic(
-    folder: Path, year: int = 20, west: float = -160.2, no_data: int = 1, day: int = 2300, dn: str = "DN^2"
+    folder: Path, year: int = 20, east: float = 0, no_data: int = 1, day: int = 2300, dn: str = "DN^2"
 ) -> Path:
-    degrees = rasterio.Affine(1 / 4500, 0, west, 0, -1 / 4500, 22.5)
+    """HH, incidence and date of a part of a tile, so many degrees east of its place, and its XML."""
+    transform = rasterio.Affine.translation(east, 0) * DEGREES
     for name, value, dtype in (("sl_HH", 500, "uint16"), ("linci", 35, "uint8"), ("date", day, "uint16")):
         pixels = np.full((40, 50), value)
         pixels[:5] = no_data
         path = folder / f"N23W161_{year}_{name}_F02DAR.tif"
-        write_geotiff(path, pixels, degrees, "EPSG:4326", dtype=dtype, nodata=no_data)
+        write_geotiff(path, pixels, transform, "EPSG:4326", dtype=dtype, nodata=no_data)
     (folder / f"N23W161_{year}_F02DAR.xml").write_text(
         "<M><FirstAcquistionDate>2020-09-09</FirstAcquistionDate>"
         "<LastAcquistitionDate>2020-09-10</LastAcquistitionDate>"
@@ -178,7 +180,7 @@ def write_mosaic(
     ("changes", "expected"),
     [
         ({}, set()),
-        ({"west": -159.9}, {"place: inside its tile"}),
+        ({"east": 0.3}, {"place: inside its tile"}),
         ({"day": 2290}, {"time: days"}),
         ({"dn": "DN"}, {"radiometry: calibration factor in dB"}),
         ({"no_data": 0}, {f"rasters: no data of {name}" for name in ("HH", "linci", "date")}),
@@ -188,26 +190,21 @@ def write_mosaic(
 def test_a_tile_of_the_mosaic_is_compared_with_its_name_and_xml(tmp_path, changes, expected):
     report = verify_product(write_mosaic(tmp_path, **changes))
     assert wrong(report) == expected and report.kind == "25 m mosaic"
+    no_data = {"tag": str(changes.get("no_data", 1)), "rule of its year": "0" if "year" in changes else "1"}
+    assert check_of(report, "no data of HH").values == no_data
 
 
 @pytest.mark.parametrize(("layer", "kind"), [("mask", "25 m mosaic"), ("C", "forest map")])
 def test_the_forest_map_is_told_by_its_layer(tmp_path, layer, kind):
-    degrees = rasterio.Affine(1 / 4500, 0, -160.2, 0, -1 / 4500, 22.5)
     path = tmp_path / f"N23W161_20_{layer}_F02DAR.tif"
-    write_geotiff(path, np.full((40, 50), 1), degrees, "EPSG:4326", dtype="uint8")
+    write_geotiff(path, np.full((40, 50), 1), DEGREES, "EPSG:4326", dtype="uint8")
     report = verify_product(tmp_path)
     assert report.kind == kind
     assert any(check.subject == "radiometry" for check in report.checks) == (layer == "mask")
 
 
-def test_the_rule_of_the_year_is_a_source(tmp_path):
-    check = check_of(verify_product(write_mosaic(tmp_path)), "no data of HH")
-    assert check.values == {"tag": "1", "rule of its year": "1"}
-
-
 def test_layers_of_different_shape_differ(tmp_path):
     write_mosaic(tmp_path)
-    degrees = rasterio.Affine(1 / 4500, 0, -160.2, 0, -1 / 4500, 22.5)
     path = tmp_path / "N23W161_20_mask_F02DAR.tif"
-    write_geotiff(path, np.full((41, 50), 255), degrees, "EPSG:4326", dtype="uint8")
+    write_geotiff(path, np.full((41, 50), 255), DEGREES, "EPSG:4326", dtype="uint8")
     assert wrong(verify_product(tmp_path)) == {"rasters: rows, columns", OPENING}

@@ -4,7 +4,6 @@ import json
 import random
 import re
 import shutil
-import struct
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from support.archives import with_wrong_byte
+from support.packagings import field_place, write_field
 from support.products import (
     ARCHIVES,
     UTM54,
@@ -43,32 +43,13 @@ def file_of(folder: Path, kind: str) -> Path:
     return next(folder.glob(f"{kind}*"))
 
 
-def field_place(data: bytes, kind: str, name: str) -> tuple[int, int]:
-    """Where a field of a record lies in a file: first byte and number of bytes."""
-    codes, layout, _ = ceos_layout.RECORDS[kind]
-    position = 0
-    while tuple(data[position + 4 : position + 8]) != codes:
-        position += struct.unpack_from(">I", data, position + 8)[0]
-    start, form = layout[name]
-    return position + start - 1, ceos_layout.parse_form(form).total_bytes
-
-
 #: files of the records that are not the leader's
 FILES = {"image_descriptor": "IMG", "volume_descriptor": "VOL", "file_pointer": "VOL"}
 
 
 def field(kind: str, name: str, text: str) -> Callable[[Path], None]:
     """What writes a text into a field of a record, right-justified."""
-
-    def write(folder: Path) -> None:
-        path = file_of(folder, FILES.get(kind, "LED"))
-        data = bytearray(path.read_bytes())
-        at, size = field_place(data, kind, name)
-        assert len(text) <= size
-        data[at : at + size] = text.rjust(size).encode("ascii")
-        path.write_bytes(data)
-
-    return write
+    return lambda folder: write_field(file_of(folder, FILES.get(kind, "LED")), kind, name, text)
 
 
 def lines(name: str, value: object, rows: slice = slice(None)) -> Callable[[Path], None]:
@@ -199,12 +180,16 @@ def test_a_damaged_member_is_unreadable_and_the_others_are_read(capsys, tmp_path
 
 # --- damage, one by one
 
-LATITUDES = {"place: corners", "place: hemisphere"}
-VIEW = {"view: incidence, off-nadir angle", "view: incidence, slant ranges of HH"}
+ZONE, NORTH, MAP, PLACE = "place: UTM zone", "place: hemisphere", "place: map corners", "place: centre"
+CORNERS, POLYNOMIAL, STEPS = "place: corners", "place: A11…A24", "place: spacing of lines, pixels"
+LEFT_OUT, KINDS = "files: named by summary.txt", "files: LED, IMG, TRL"
+BEFORE, PARALLEL = "image HH: bytes before pixels", "place: parallelogram"
+RANGES, BY_RANGES = "view: slant ranges of HH", "view: incidence, slant ranges of HH"
+VIEW = {"view: incidence, off-nadir angle", BY_RANGES}
 DAMAGE: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "fewer lines": (field("image_descriptor", "lines", "511"), {"image HH: file size", "image HH: lines"}),
     "fewer pixels": (field("image_descriptor", "pixels", "639"), {"image HH: pixels", "image HH: bytes of a line"}),
-    "lines of the map": (field("map_projection", "lines", "513"), {"image HH: lines", "place: A11…A24"}),
+    "lines of the map": (field("map_projection", "lines", "513"), {"image HH: lines", POLYNOMIAL}),
     "pixels in summary.txt": (summary("Pdi_NoOfPixels_0", "641"), {"image HH: pixels"}),
     "a line's length": (lines("length", 1473, slice(0, 1)), {"image HH: bytes of a line"}),
     "lines renumbered": (lines("line", lambda n: n + 1, slice(200, 300)), {"image HH: line numbers"}),
@@ -229,48 +214,42 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "end before the centre": (summary("Img_SceneEndDateTime", "20221119 02:42:59.950"), {"time: start, centre, end"}),
     "time of lines": (lines("millisecond", lambda n: n + 7000), {"time: lines of HH"}),
     "no such day": (lines("day_of_year", 400), {"time: lines of HH"}),
-    "zone": (field("map_projection", "utm_zone", "53"), {"place: UTM zone", "place: map corners", "place: centre"}),
-    "zone in summary.txt": (summary("Pds_UTM_ZoneNo", "53"), {"place: UTM zone"}),
-    "false northing": (
-        field("map_projection", "false_northing_m", "10000000.00000"),
-        {"place: hemisphere", "place: map corners", "place: centre"},
-    ),
-    "signs of latitudes": (lines("latitudes", np.negative), LATITUDES),
-    "latitudes beyond the pole": (lines("latitudes", 95_000_000), {"place: corners"}),
+    "zone": (field("map_projection", "utm_zone", "53"), {ZONE, MAP, PLACE}),
+    "zone in summary.txt": (summary("Pds_UTM_ZoneNo", "53"), {ZONE}),
+    "false northing": (field("map_projection", "false_northing_m", "10000000.0"), {NORTH, MAP, PLACE}),
+    "signs of latitudes": (lines("latitudes", np.negative), {CORNERS, NORTH}),
+    "latitudes beyond the pole": (lines("latitudes", 95_000_000), {CORNERS}),
     "a corner in metres": (
         field("map_projection", "top_right_easting_km", "351.6067500"),
-        {"place: map corners", "place: parallelogram", "place: spacing of lines, pixels"},
+        {MAP, PARALLEL, STEPS},
     ),
     "a corner in degrees": (
-        field("map_projection", "top_right_longitude_deg", "139.3700364"),
-        {"place: map corners", "place: A11…A24", "place: corners"},
+        field("map_projection", "top_right_longitude_deg", "139.370"),
+        {MAP, POLYNOMIAL, CORNERS},
     ),
-    "a corner in summary.txt": (summary("Img_FrameSceneLeftTopLatitude", "35.298"), {"place: corners"}),
-    "polynomial": (field("map_projection", "coefficients_a", 8 * f"{0.1:20.10E}"), {"place: A11…A24"}),
-    "centre": (field("dataset_summary", "center_longitude_deg", "139.4000000"), {"place: centre"}),
-    "spacing": (summary("Pds_PixelSpacing", "3.125000"), {"place: spacing of lines, pixels"}),
+    "a corner in summary.txt": (summary("Img_FrameSceneLeftTopLatitude", "35.298"), {CORNERS}),
+    "polynomial": (field("map_projection", "coefficients_a", 8 * f"{0.1:20.10E}"), {POLYNOMIAL}),
+    "centre": (field("dataset_summary", "center_longitude_deg", "139.4000000"), {PLACE}),
+    "spacing": (summary("Pds_PixelSpacing", "3.125000"), {STEPS}),
     "incidence": (field("dataset_summary", "incidence_deg", "20.000"), VIEW),
     "off-nadir angle": (summary("Img_OffNadirAngle", "33.4"), {"view: off-nadir angle"}),
     "polynomial of incidence": (
         field("dataset_summary", "incidence_polynomial", f"{0.5:20.13E}" + 5 * f"{0.0:20.13E}"),
-        {"view: θ(R), slant ranges of HH", "view: incidence, slant ranges of HH"},
+        {"view: θ(R), slant ranges of HH", BY_RANGES},
     ),
-    "slant ranges": (lines("slant_range_m", [760_000, 761_000, 759_000]), {"view: slant ranges of HH"}),
-    "near slant ranges": (
-        lines("slant_range_m", lambda n: n // 2),
-        {"view: slant ranges of HH", "view: incidence, slant ranges of HH"},
-    ),
+    "slant ranges": (lines("slant_range_m", [760_000, 761_000, 759_000]), {RANGES}),
+    "near slant ranges": (lines("slant_range_m", lambda n: n // 2), {RANGES, BY_RANGES}),
     "factor": (field("radiometric", "calibration_factor_db", "-79.0000000"), {"radiometry: calibration factor in dB"}),
     "software": (field("volume_descriptor", "software", "002.013"), {"radiometry: software version"}),
     "wavelength": (field("dataset_summary", "wavelength_m", "0.0555000"), {"radiometry: wavelength"}),
     "looks": (field("dataset_summary", "range_looks", "0.0000000"), {"radiometry: looks in azimuth, range"}),
     "count of records": (field("leader_descriptor", "platform_count", "2"), {"records: records of the leader"}),
     "pointer": (field("file_pointer", "records", "13"), {"records: number and longest of the leader"}),
-    "no trailer": (remover("TRL"), {"files: named by summary.txt", "files: LED, IMG, TRL"}),
-    "no volume directory": (remover("VOL"), {"files: named by summary.txt"}),
-    "no leader": (remover("LED"), {"files: named by summary.txt", "files: LED, IMG, TRL", OPENING}),
+    "no trailer": (remover("TRL"), {LEFT_OUT, KINDS}),
+    "no volume directory": (remover("VOL"), {LEFT_OUT}),
+    "no leader": (remover("LED"), {LEFT_OUT, KINDS, OPENING}),
     "no summary": (remover("summary"), set()),
-    "no image": (remover("IMG"), {"files: named by summary.txt", "files: LED, IMG, TRL", OPENING}),
+    "no image": (remover("IMG"), {LEFT_OUT, KINDS, OPENING}),
     "image cut": (cutter("IMG", 1000), {"image HH: file size", OPENING}),
     "image cut to nothing": (cutter("IMG", 754_384), {f"files: IMG-HH-{SMALL}", OPENING}),
     "image too long": (cutter("IMG", -100), {"image HH: file size"}),
@@ -518,7 +497,8 @@ def mutated(name: str, content: bytes, draw: random.Random) -> bytes:
         data[draw.randrange(min(len(data), 5000))] = draw.randrange(256)
         return bytes(data)
     record = draw.choice(records[name[:3]])
-    at, size = field_place(data, record, draw.choice(list(ceos_layout.RECORDS[record].layout)))
+    at, form = field_place(data, record, draw.choice(list(ceos_layout.RECORDS[record].layout)))
+    size = form.total_bytes
     values = ["", "0", "-1", "1", "9" * size, "nan", "inf", "1e308", "-1e308", "1e-300", "12", "61", "*" * 9]
     data[at : at + size] = draw.choice(values)[:size].rjust(size).encode("ascii")
     return bytes(data)
