@@ -1,7 +1,6 @@
 """The guard at the head of every notebook: parameters it knows, values that mean something."""
 
 import dataclasses
-import json
 import shutil
 import sys
 import types
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from alos2tut import Alos2TutError, load_config, pretrain
+from alos2tut.core.artifacts import read_json
 from alos2tut.tutorial import session as notebook
 from alos2tut.tutorial.session import Tutorial, start, tutorial_from
 
@@ -98,16 +98,14 @@ def test_a_parameter_that_means_nothing_is_refused_at_once(parameters, message):
 def test_given_paths_and_choices_reach_their_stages():
     tutorial = Tutorial(product="p", labels="l", legend="water_land", work_dir="w", devices=2, profile="laptop")
     assert tutorial.product_path == Path("p") and tutorial.label_paths == (str(Path("l").absolute()),)
-    assert tutorial.config("dataset").legend == "water_land"
+    assert tutorial.config("dataset").legend == "water_land" and tutorial.folder == Path("w")
     assert tutorial.config("finetune").devices == 2 and tutorial.config("map").work_dir == "w"
 
 
-def test_results_lie_beside_the_notebooks_unless_told_otherwise(tmp_path, monkeypatch):
+def test_results_lie_beside_the_notebooks_or_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = Path(notebook.__file__).resolve().parents[2]
-    expected = root if (root / "notebooks").is_dir() else tmp_path
-    assert Tutorial().folder == expected / "work"
-    assert Tutorial(work_dir="here").folder == Path("here")
+    assert Tutorial().folder == (root if (root / "notebooks").is_dir() else tmp_path) / "work"
 
 
 def test_the_simulated_product_is_made_once(tmp_path, capsys):
@@ -131,17 +129,20 @@ def test_an_override_goes_before_a_shared_parameter_and_the_profile():
 
 def test_several_devices_train_under_torchrun(packed_dataset, tmp_path, capsys):
     """Two processes from a notebook: the same call, the same folder, about the same losses."""
-    settings = ["steps=3", "batch_size=4", "mask_unit_px=8", "encoder.patch_size=2", "encoder.embed_dim=16"]
-    settings += ["encoder.num_heads=[1,1,2,2]", "encoder.depths=[1,1,1,1]", "encoder.window_size=4", "lr=1e-3"]
-    losses = {}
+    encoder = {"patch_size": 2, "embed_dim": 16, "num_heads": [1, 1, 2, 2], "depths": [1, 1, 1, 1], "window_size": 4}
+    settings = {
+        "dataset": packed_dataset,
+        "steps": 3,
+        "batch_size": 4,
+        "mask_unit_px": 8,
+        "lr": 1e-3,
+        "encoder": encoder,
+    }
+    losses = []
     for devices in (1, 2):
-        config = load_config(
-            "pretrain", "quick", overrides=settings, dataset=packed_dataset, work_dir=tmp_path / str(devices),
-            devices=devices,
-        )  # fmt: skip
-        folder = notebook._trained(pretrain, "pretrain", config)
-        losses[devices] = json.loads((folder / "run.json").read_text())["final_loss"]
-    assert losses[2] == pytest.approx(losses[1], rel=1e-5)
+        config = load_config("pretrain", "quick", work_dir=tmp_path / str(devices), devices=devices, **settings)
+        losses.append(read_json(notebook._trained(pretrain, "pretrain", config) / "run.json")["final_loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert "pretrain: 3 steps" in capsys.readouterr().out
 
 
@@ -156,23 +157,15 @@ def test_a_failing_launch_is_said(tmp_path, monkeypatch):
 def test_a_launch_hands_over_all_settings(stage, profile, tmp_path, monkeypatch):
     """Also those that are None, which no settings file can tell: the defaults have to be the profile paper's."""
     config = load_config(stage, profile, dataset=tmp_path, devices=2)
-    handed = []
 
-    class Process:
-        stdout = ()
+    def launched(words, **_):
+        options = dict(pairwise(words))
+        assert load_config(stage, options["--profile"], file=options["--config"]) == config
+        raise InterruptedError
 
-        def __init__(self, words, **_):
-            options = dict(pairwise(words))
-            handed.append(load_config(stage, options["--profile"], file=options["--config"]))
-
-        def wait(self):
-            return 0
-
-        poll = wait
-
-    monkeypatch.setattr(notebook.subprocess, "Popen", Process)
-    notebook._launch(stage, config)
-    assert handed == [config]
+    monkeypatch.setattr(notebook.subprocess, "Popen", launched)
+    with pytest.raises(InterruptedError):
+        notebook._launch(stage, config)
 
 
 def test_several_products_are_an_archive_of_which_the_first_is_shown(tmp_path):

@@ -102,22 +102,18 @@ def test_maps_of_pixels_that_cut_those_of_the_product(tmp_path, mapped_scene):
 
 def test_what_does_not_belong_together_is_refused(tmp_path, mapped_scene):
     path, product, labels, legend = mapped_scene
-    shape = (256, 320)
     with pytest.raises(Alos2TutError, match="its classes are"):
         MapView.open(path, product, labels, load_legend("japan_9"))
     fitting = product.transform * Affine.scale(2)
-    for change, size in (
-        (Affine.translation(1, 0), shape),
-        (Affine.identity(), (255, 320)),
-        (Affine.rotation(1), shape),
-    ):
-        other = write_raster(tmp_path / "other.tif", np.ones(size), transform=fitting * change, legend=legend)
+    for change, height in ((Affine.translation(1, 0), 256), (Affine.identity(), 255), (Affine.rotation(1), 256)):
+        other = write_raster(tmp_path / "other.tif", np.ones((height, 320)), transform=fitting * change, legend=legend)
         with pytest.raises(Alos2TutError, match="does not lie on the grid of the product"):
             MapView.open(other, product, labels, legend)
     (tmp_path / "map.tif").write_bytes(path.read_bytes())
     own = {"transform": fitting, "legend": legend}
-    for size, made_from in ((shape, '{"overlap_px": 5}'), ((256, 319), '{"overlap_px": 4}')):
-        write_share(tmp_path / "map_probability.tif", np.ones(size), tags={"MADE_FROM": made_from}, **own)
+    for width, overlap_px in ((320, 5), (319, 4)):
+        tags = {"MADE_FROM": f'{{"overlap_px": {overlap_px}}}'}
+        write_share(tmp_path / "map_probability.tif", np.ones((256, width)), tags=tags, **own)
         with pytest.raises(Alos2TutError, match=r"map_probability\.tif: belongs to another map"):
             MapView.open(tmp_path / "map.tif", product, labels, legend)
 

@@ -131,36 +131,26 @@ def test_nobody_watching_gets_a_line_of_text(product, capsys):
     assert "live notebook" in capsys.readouterr().out
 
 
-def drawn(slider, **values) -> plt.Figure:
-    """The figure that a slider draws once its controls are set."""
-    for name, value in values.items():
-        next(c for c in slider.kwargs_widgets if c._kwarg == name).value = value
-    plt.close("all")
-    slider.f(**{control._kwarg: control.value for control in slider.kwargs_widgets})
-    return plt.gcf()
-
-
 def test_looks_are_explored(watched, product):
-    figure = drawn(widgets.explore_looks(product, (0, 0, 128, 96)), looks=16)
-    assert [ax.get_title() for ax in figure.axes[:2]] == ["as delivered", "16 × 16 looks"]
+    widgets.explore_looks(product, (0, 0, 128, 96)).f(looks=16)
+    assert [ax.get_title() for ax in plt.gcf().axes[:2]] == ["as delivered", "16 × 16 looks"]
 
 
 @pytest.mark.parametrize(
-    ("name", "filter_px", "place", "window"),
+    ("window", "place", "shown"),
     [
-        ("refined Lee", 5, 0.0, (10, 20, 150, 130)),
-        ("Gamma-MAP", 11, 1.0, (10, 20, 150, 130)),
-        ("Frost", 7, 0.5, (10, 20, 40, 30)),
+        ((10, 20, 150, 130), 0.0, (10, 20, 128, 128)),
+        ((10, 20, 150, 130), 1.0, (32, 22, 128, 128)),
+        ((10, 20, 40, 30), 0.5, (15, 20, 30, 30)),
     ],
 )
-def test_filters_are_explored(watched, product, name, filter_px, place, window):
+def test_filters_are_explored(watched, product, window, place, shown):
     slider = widgets.explore_filters(product, window, 4.0)
-    figure = drawn(slider, filter_name=name, filter_px=filter_px, down=place, right=place)
-    assert figure.axes[1].get_title() == f"{name}, {filter_px} × {filter_px}"
-    size = 128 if min(window[2:]) >= 128 else 30
-    row, col = (round(start + place * (side - size)) for start, side in zip(window[:2], window[2:], strict=True))
-    shown, expected = figure.axes[0].images[0].get_array(), product.read_db((row, col, size, size))
-    np.testing.assert_allclose(shown, expected, atol=1e-4)
+    size = next(c for c in slider.kwargs_widgets if c._kwarg == "size_px").value
+    slider.f(filter_name="Frost", filter_px=5, down=place, right=place, size_px=size)
+    given, filtered = plt.gcf().axes[:2]
+    assert filtered.get_title() == "Frost, 5 × 5"
+    np.testing.assert_allclose(given.images[0].get_array(), product.read_db(shown), atol=1e-4)
 
 
 def test_the_chart_holds_what_it_says():
