@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..pretraining.weighting import Weighting
     from .map_view import MapView
 
-_LISTS = ("train", "val", "test")
-
 
 def _live(draw: Callable[..., None], **controls: Any) -> Any:
     if is_interactive():
@@ -75,7 +73,8 @@ def explore_filters(product: Product, window: tuple[int, int, int, int], looks: 
 def browse_patches(dataset: PatchDataset) -> Any:
     """Patches of a list beside their labels, those first that have most of a class."""
     names = dataset.legend.names
-    amounts = {split: dataset_figures.class_amounts(dataset.split(split), len(names)) for split in _LISTS}
+    lists = ("train", "val", "test")
+    amounts = {split: dataset_figures.class_amounts(dataset.split(split), len(names)) for split in lists}
 
     def draw(split: str, land_class: str, place: int) -> None:
         of_class = amounts[split][names.index(land_class)]
@@ -90,7 +89,7 @@ def browse_patches(dataset: PatchDataset) -> Any:
 
     return _live(
         draw,
-        split=ipywidgets.Dropdown(options=_LISTS, description="list"),
+        split=ipywidgets.Dropdown(options=lists, description="list"),
         land_class=ipywidgets.Dropdown(options=names, description="class"),
         place=_slider(1, 1, 100, description="most first"),
     )

@@ -93,19 +93,14 @@ def reliability_curves(report: Mapping[str, Any]) -> Figure:
     A calibrated model lies on the diagonal; below it, it is too sure.
     """
     calibration = report["models"]["segmenter"]["calibration"]
-    temperature = calibration["temperature"]
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.9))
-    for name, label, color, mark in (
-        ("as_it_is", "as it is", BLUE, "o"),
-        ("with_temperature", "with a temperature", ORANGE, "s"),
-    ):
-        curve = calibration[name]
-        if curve is None:
-            continue
+    curves = {"as it is": calibration["as_it_is"]}
+    if (temperature := calibration["temperature"]) is not None:
+        name = f"with T = {temperature['value']:.2f} from {temperature['fitted_on']}"
+        curves[name] = calibration["with_temperature"]
+    for (name, curve), color, mark in zip(curves.items(), _COLORS, _MARKS, strict=False):
         bins = [b for b in curve["bins"] if b["pixels"]]
-        text = f"{label}, ECE {_told(curve['ece'])}"
-        if name == "with_temperature" and temperature is not None:
-            text = f"with T = {temperature['value']:.2f} from {temperature['fitted_on']}, ECE {_told(curve['ece'])}"
+        text = f"{name}, ECE {_told(curve['ece'])}"
         sure, right_share = ([b[key] for b in bins] for key in ("confidence", "accuracy"))
         left.plot(sure, right_share, f"{mark}-", color=color, markersize=4, label=text)
         middles = [(b["low"] + b["high"]) / 2 for b in curve["bins"]]

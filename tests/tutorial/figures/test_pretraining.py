@@ -76,11 +76,9 @@ def test_one_step_shows_the_error_where_it_is_hidden(patches):
 
 
 def test_training_curves_and_reconstructions(packed_dataset, tmp_path):
-    settings = {"dataset": str(packed_dataset), "work_dir": str(tmp_path), "encoder": TINY, "mask_unit_px": 8}
-    runs = {
-        name: pretrain(load_config("pretrain", steps=8, batch_size=2, weighting=weighting, **settings))
-        for name, weighting in {"SAR weight": "sar", "no weight": "none"}.items()
-    }
+    settings = {"dataset": packed_dataset, "work_dir": tmp_path, "encoder": TINY, "mask_unit_px": 8, "steps": 8}
+    weightings = {"SAR weight": "sar", "no weight": "none"}
+    runs = {n: pretrain(load_config("pretrain", batch_size=2, weighting=w, **settings)) for n, w in weightings.items()}
     figure = pretraining_figures.training_curves(runs, 5.0)
     assert {"SAR weight", "no weight"} <= set(texts(figure))
     pictures = pretraining_figures.reconstructions(runs["SAR weight"], "sigma0")
@@ -96,10 +94,8 @@ def test_errors_are_compared_pixel_by_pixel():
     label[:100] = 255
     truth = random.normal(-10, 4, n).astype(np.float32)
     around = np.full(n, -10, np.float32)
-    runs = {
-        name: HiddenPixels(patch, label, truth, around, np.full(n, guess, np.float32))
-        for name, guess in {"dark": -10.2, "bright": -9.8}.items()
-    }
+    guesses = {"dark": np.full(n, -10.2, np.float32), "bright": np.full(n, -9.8, np.float32)}
+    runs = {name: HiddenPixels(patch, label, truth, around, guess) for name, guess in guesses.items()}
     figure = pretraining_figures.errors_compared(runs, ["water", "land"])
     low = figure.axes[3].containers[0].lines[0]
     contrast, difference = low.get_xdata(), low.get_ydata()
@@ -114,9 +110,8 @@ def test_errors_are_compared_pixel_by_pixel():
 def test_settings_table_holds_what_is_published_and_used():
     paper = load_config("pretrain", "paper")
     table = pretraining_figures.settings_table(paper, load_config("pretrain", "quick", lr=2e-3))
-    rows = {
-        cells[1].strip("` "): [c.strip() for c in cells] for cells in (r.split("|") for r in table.splitlines()[2:])
-    }
+    cells = [[cell.strip("` ") for cell in row.split("|")] for row in table.splitlines()[2:]]
+    rows = {row[1]: row for row in cells}
     assert all(hasattr(paper, name) for name in rows)
     assert rows["clip_norm"][2:5] == ["5", "5", "5"] and rows["base_lr"][3:5] == ["0.0001", "lr 0.002"]
     assert rows["encoder"][3] == "swin, width 128, depths 2-2-18-2, window 8"
