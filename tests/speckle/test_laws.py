@@ -24,10 +24,6 @@ def test_speckle_varies_by_one_over_the_root_of_its_looks(looks):
     assert speckle.expected_cv(looks, math.inf) == pytest.approx(looks**-0.5)
 
 
-def test_amplitude_of_one_look_varies_by_the_rayleigh_figure():
-    assert speckle.coefficient_of_variation(np.sqrt(gamma_speckle(1))) == pytest.approx(0.5227, abs=0.003)
-
-
 @pytest.mark.parametrize(
     ("looks", "bias", "spread"), [(1, -2.51, 5.57), (2, -1.17, 3.49), (4, -0.57, 2.31), (7, -0.32, 1.70)]
 )
