@@ -182,8 +182,8 @@ def subtract_noise(power: ArrayLike, noise_floor_db: ArrayLike) -> FloatArray:
 def multilook(power: ArrayLike, looks: int | Sequence[int]) -> NDArray[np.float32]:
     """Average power over blocks of pixels; a block counts if at least half of its pixels have data.
 
-    Blocks start at the first pixel; a partial block at the far edge averages what it has. Zero and negative numbers
-    count as they are, so that power without its noise stays unbiased.
+    A partial block at the far edge averages what it has. Zero and negative numbers count as they are, so that power
+    without its noise stays unbiased.
 
     Args:
         power: linear power (H, W), not finite where there is no data.
@@ -204,8 +204,8 @@ def multilook(power: ArrayLike, looks: int | Sequence[int]) -> NDArray[np.float3
 def area_means(power: FloatArray, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.float32]:
     """Average power over rectangles whose edges may cut pixels, each of which counts by the area that is covered.
 
-    This is what :func:`multilook` is to a pixel size that is no multiple of the product's. Where rectangles are
-    smaller than pixels they take the pixels' values: nothing is made sharper.
+    This is :func:`multilook` to a pixel size that is no multiple of the product's. Rectangles smaller than pixels take
+    the pixels' values.
 
     Args:
         power: linear power (H, W), not finite where there is no data.

@@ -36,9 +36,8 @@ def cache_folder() -> Path:
             # in a folder for all users another one may have taken the name
             if os.access(place, os.W_OK) and (own or user in (None, place.stat().st_uid)):
                 return place
-    raise Alos2TutError(
-        "the cache cannot be written to", where=places[-1], remedy=f"Set {_VARIABLE} to a folder that can."
-    )
+    remedy = f"Set {_VARIABLE} to a folder that can."
+    raise Alos2TutError("the cache cannot be written to", where=places[-1], remedy=remedy)
 
 
 def describe_cache() -> str:

@@ -152,17 +152,15 @@ def folder_lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
     try:
         file = open(folder / "lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
     except OSError as error:
-        raise Alos2TutError(
-            f"cannot be worked in ({error.strerror})", where=folder, remedy="Call again; if it stays so, remove it."
-        ) from None
+        problem = f"cannot be worked in ({error.strerror})"
+        raise Alos2TutError(problem, where=folder, remedy="Call again; if it stays so, remove it.") from None
     with file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
-                raise Alos2TutError(
-                    "another process is working here", where=folder, remedy="Wait until it is done, or stop it."
-                ) from None
+                remedy = "Wait until it is done, or stop it."
+                raise Alos2TutError("another process is working here", where=folder, remedy=remedy) from None
             except OSError:
                 pass  # a file system without locks
         yield

@@ -97,11 +97,8 @@ def read_table(
                 header = fields
                 _check_header(header, columns, others, path)
             elif fields and len(fields) != len(header):
-                raise Alos2TutError(
-                    f"row {number} has {len(fields)} fields, the table has {len(header)} columns",
-                    where=path,
-                    remedy="Write fields that contain commas in double quotes.",
-                )
+                problem = f"row {number} has {len(fields)} fields, the table has {len(header)} columns"
+                raise Alos2TutError(problem, where=path, remedy="Write fields that contain commas in double quotes.")
             elif fields:
                 records.append((number, dict(zip(header, fields, strict=True))))
     except csv.Error as error:
@@ -131,11 +128,9 @@ def _check_header(header: Sequence[str], columns: Sequence[str], others: Sequenc
         if header.count(name) > 1:
             raise Alos2TutError(f"has two columns '{name}'", where=path)
         if name in columns and name not in header:
-            raise Alos2TutError(
-                f"has no column '{name}', but {textwrap.shorten(', '.join(header), 200, placeholder=' …')}",
-                where=path,
-                remedy="The first row names the columns; commas separate them.",
-            )
+            problem = f"has no column '{name}', but {textwrap.shorten(', '.join(header), 200, placeholder=' …')}"
+            remedy = "The first row names the columns; commas separate them."
+            raise Alos2TutError(problem, where=path, remedy=remedy)
 
 
 def facts(content: Mapping[str, Any]) -> str:

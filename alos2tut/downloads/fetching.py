@@ -228,11 +228,10 @@ def _download(file: DataFile, place: Path, entry: Entry, records: _Records, show
         sha256 = transfer.digest.hexdigest()
         if expected.sha256 not in (None, sha256):
             source = expected.sha256_source
-            raise Alos2TutError(
+            raise transfer.refused(
                 f"what the server sent has the SHA-256 {sha256}, but {source.name} says {expected.sha256}: "
                 "the file was changed there, or damaged on its way. Nothing was written",
-                where=transfer.where,
-                remedy=f"Fetch again, or, if you trust the file, {source.remedy}.",
+                f"Fetch again, or, if you trust the file, {source.remedy}.",
             )
     if expected.sha256 is None:
         records.add(file, sha256, transfer.received_bytes)
@@ -246,11 +245,14 @@ class _Transfer:
 
     def __init__(self, file: DataFile, path: Path, entry: Entry, expected: _Expected, show: bool):
         self.file, self._path, self._expected, self._show = file, path, expected, show
-        self.where = f"{entry.name}: {file.url}"
+        self._where = f"{entry.name}: {file.url}"
         self.digest = hashlib.sha256()
         self.size_bytes = expected.size_bytes
         self.received_bytes = 0
         self.answered = False
+
+    def refused(self, problem: str, remedy: str | None = None) -> Alos2TutError:
+        return Alos2TutError(problem, where=self._where, remedy=remedy)
 
     def run(self) -> None:
         """Download the file.
@@ -283,7 +285,7 @@ class _Transfer:
     def write(self, piece: bytes) -> None:
         self.received_bytes += len(piece)
         if self.size_bytes is not None and self.received_bytes > self.size_bytes:
-            raise Alos2TutError(f"the server sends more than the {self.size_bytes} bytes expected", where=self.where)
+            raise self.refused(f"the server sends more than the {self.size_bytes} bytes expected")
         if self.size_bytes is None:
             _require_space(self._path.parent, len(piece))
         self._output.write(piece)
@@ -311,22 +313,18 @@ class _Transfer:
             target = location
         leaves_https = origin.startswith("https:") and not target.lower().startswith("https:")
         if not location or leaves_https or not is_safe_url(target):
-            problem = f"the server leads on to {quoted(location)}, which is no https address"
-            raise Alos2TutError(problem, where=self.where)
+            raise self.refused(f"the server leads on to {quoted(location)}, which is no https address")
 
     def _check_head(self, response: requests.Response) -> None:
         headers = response.headers
         if response.status_code != requests.codes.ok:
-            raise Alos2TutError(f"the server answered {response.status_code}, without the file", where=self.where)
+            raise self.refused(f"the server answered {response.status_code}, without the file")
         if "html" in headers.get("content-type", "").lower():
             self._refuse_page()
         encoding = headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
-            raise Alos2TutError(
-                f"the server sends the file encoded ({quoted(encoding)}), though it was asked not to",
-                where=self.where,
-                remedy="Download it by hand, and put it into the data set's folder.",
-            )
+            problem = f"the server sends the file encoded ({quoted(encoding)}), though it was asked not to"
+            raise self.refused(problem, "Download it by hand, and put it into the data set's folder.")
         self._take_size(headers.get("content-length"), headers.get("transfer-encoding", "").lower() == "chunked")
         self.answered = True
         self._bar.reset(self.size_bytes)
@@ -336,38 +334,33 @@ class _Transfer:
         """Expect as many bytes as the server states; chunks say themselves where they end."""
         if stated is None:
             if not (is_chunked or self.size_bytes or self._expected.sha256):
-                raise Alos2TutError(
+                raise self.refused(
                     "the server does not say how long the file is, so that a part of it would pass for the whole",
-                    where=self.where,
-                    remedy="State its size or SHA-256 in a manifest of your own (--manifest), "
-                    "or download it by hand into the data set's folder.",
+                    "State its size or SHA-256 in a manifest of your own (--manifest), or download it by hand into the "
+                    "data set's folder.",
                 )
             return
         if not re.fullmatch(r"[0-9]{1,18}", stated):
-            raise Alos2TutError(f"the server states no proper length of the file: {quoted(stated)}", where=self.where)
+            raise self.refused(f"the server states no proper length of the file: {quoted(stated)}")
         if self.size_bytes not in (None, int(stated)):
             source = self._expected.size_source
-            raise Alos2TutError(
+            raise self.refused(
                 f"the server's file has {stated} bytes, {source.name} says {self.size_bytes}",
-                where=self.where,
-                remedy=f"It was changed there: look at its page, and, if you trust it, {source.remedy}.",
+                f"It was changed there: look at its page, and, if you trust it, {source.remedy}.",
             )
         self.size_bytes = int(stated)
 
     def _check_begin(self) -> None:
         if self.received_bytes == 0:
-            raise Alos2TutError("the server sent an empty file", where=self.where, remedy="Try again later.")
+            raise self.refused("the server sent an empty file", "Try again later.")
         with open(self._path, "rb") as file:
             if _WEB_PAGE.match(file.read(1024)):
                 self._refuse_page()
 
     def _refuse_page(self) -> None:
         if not self.file.name.lower().endswith((".html", ".htm")):
-            raise Alos2TutError(
-                "the server sent a web page in place of the file",
-                where=self.where,
-                remedy="Open the address in a browser: an account, or the consent to its terms, may be needed.",
-            )
+            remedy = "Open the address in a browser: an account, or the consent to its terms, may be needed."
+            raise self.refused("the server sent a web page in place of the file", remedy)
 
 
 def _may_pass(error: requests.RequestException) -> bool:
@@ -396,7 +389,7 @@ def _explain(error: requests.RequestException, transfer: _Transfer, entry: Entry
             f"The address is {ORIGINS[file.url_is]}, {entry.as_published or 'not verified'}. {look}, and give a "
             "manifest of your own (--manifest)."
         )
-    return Alos2TutError(problem, where=transfer.where, remedy=remedy)
+    return transfer.refused(problem, remedy)
 
 
 def _describe_failure(error: requests.RequestException, transfer: _Transfer) -> str:

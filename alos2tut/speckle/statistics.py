@@ -370,11 +370,8 @@ def texture_order(power: ArrayLike, looks: float, *, window: int, confidence: fl
     mean_square, squared_level, pixels = _moments_of_windows(values, window)
     windows = mean_square.size
     if windows < 2:
-        raise Alos2TutError(
-            f"fewer than two windows of {window} × {window} pixels have data",
-            where="window",
-            remedy="Give a larger image or a smaller window.",
-        )
+        problem = f"fewer than two windows of {window} × {window} pixels have data"
+        raise Alos2TutError(problem, where="window", remedy="Give a larger image or a smaller window.")
     ratio = mean_square.mean() / squared_level.mean()
     scatter = (mean_square - ratio * squared_level).std(ddof=1) / squared_level.mean()
     half = stats.t.ppf(probability, windows - 1) * scatter / math.sqrt(windows)
