@@ -15,17 +15,9 @@ from ..core.errors import Alos2TutError, closest
 
 
 def class_chances(class_pixels: ArrayLike, temperature: float) -> NDArray[np.float64]:
-    """Chance of each class for a sampled point: its share to the power 1/temperature.
+    """Chance (C,) of each class for a sampled point: its share of the pixels (C,) to the power 1/temperature.
 
-    Args:
-        class_pixels: (C,) pixels per class.
-        temperature: at least 1, which leaves the shares as they are; infinite: all classes that are there alike.
-
-    Returns:
-        (C,), which sum to one; 0 for classes that are nowhere.
-
-    Raises:
-        Alos2TutError: no labelled pixel.
+    The temperature is at least 1, which leaves the shares as they are; infinite: all classes that are there alike.
     """
     share = _shares(class_pixels)
     chances = np.where(share > 0, share ** (1 / temperature), 0.0)
@@ -44,17 +36,9 @@ def _shares(class_pixels: ArrayLike) -> NDArray[np.float64]:
 
 
 def points_per_class(class_pixels: ArrayLike, points: int, temperature: float) -> NDArray[np.int64]:
-    """So many points dealt to the classes by :func:`class_chances`; rounded so that their sum is kept.
+    """So many points dealt to the classes, (C,), by :func:`class_chances`; rounded so that their sum is kept.
 
     Each class gets the whole part of its due; what is left goes to the largest remainders, one each.
-
-    Args:
-        class_pixels: (C,) pixels per class.
-        points: how many in all.
-        temperature: as for :func:`class_chances`.
-
-    Returns:
-        (C,), which sum to ``points``.
     """
     due = points * class_chances(class_pixels, temperature)
     dealt = np.floor(due).astype(np.int64)
@@ -99,16 +83,7 @@ def sample_patches(counts: NDArray[np.integer[Any]], points: int, temperature: f
 def exceeds_share(
     counts: NDArray[np.integer[Any]], max_class_share: Mapping[str, float], names: Sequence[str], patch_px: int
 ) -> NDArray[np.bool_]:
-    """Patches in which a class has more than its allowed share of the pixels.
-
-    Args:
-        counts: (N, C) pixels per patch and class.
-        max_class_share: largest share of all pixels of a patch, 0 to 1, by class.
-        names: of the classes.
-        patch_px: side of a patch.
-
-    Returns:
-        (N,) True for those.
+    """Patches, (N,), in which a class has more than its allowed share of all pixels, 0 to 1.
 
     Raises:
         Alos2TutError: a name that is no class.
@@ -126,10 +101,6 @@ def exceeds_share(
 def histogram(counts: NDArray[np.integer[Any]], names: Sequence[str]) -> dict[str, dict[str, int]]:
     """How common each class is.
 
-    Args:
-        counts: (N, C) pixels per patch and class.
-        names: of the classes.
-
     Returns:
         By class the ``pixels``, the ``patches`` that hold any, and those of which it is the commonest class, the
         ``majority`` (of equals the first); patches without labels count nowhere.
@@ -145,13 +116,7 @@ def histogram(counts: NDArray[np.integer[Any]], names: Sequence[str]) -> dict[st
 
 
 def class_weights(class_pixels: ArrayLike) -> NDArray[np.float64]:
-    """(1 − f) / (C − 1) for pixel shares f: the rule that the published weights fit.
-
-    Args:
-        class_pixels: (C,) pixels per class.
-
-    Returns:
-        (C,), which sum to one.
+    """(1 − f) / (C − 1), which sum to one, for pixel shares f (C,): the rule that the published weights fit.
 
     Raises:
         Alos2TutError: no labelled pixel.

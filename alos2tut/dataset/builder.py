@@ -13,12 +13,12 @@ import io
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +54,6 @@ from .survey import PatchGrid, ProductJob
 
 #: stream of the random numbers by which points are placed
 _PLACES = 22
-
-#: writes a patch, which is given by its position in the job, and its labels
-_Write: TypeAlias = Callable[[int, NDArray[np.int16], NDArray[np.uint8]], None]
 
 
 def build_dataset(config: DatasetConfig, *, executor: Executor | None = None, progress: bool | None = None) -> Path:
@@ -220,55 +217,42 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _cut_product(job: _CutJob) -> None:
     """Write a product's patches into their places, then what the lists say of them."""
-    grid = PatchGrid.of(job.product.entry.open(), job.product.config)
+    grid = PatchGrid.of(job.product)
     texts = {split: io.StringIO() for split in SPLITS}
     writers = {split: csv.DictWriter(text, AUTHORS_COLUMNS + OUR_COLUMNS, lineterminator="\n")
                for split, text in texts.items()}  # fmt: skip
     sums = np.zeros(3, dtype=object)
     all_rows = job.patches.table.row
     label = f"cutting {job.product.entry.name}"
-    with LabelMap(job.product.labels, job.product.legend) as labels, _writing_patches(job) as write:
+    with LabelMap(job.product.labels, job.product.legend) as labels:
         for row in progress_bar(np.unique(all_rows), label, "row", show=job.product.progress):
             picks = np.flatnonzero(all_rows == row)
-            records = _cut_row(job, grid, labels, picks, write, sums)
+            records = _cut_row(job, grid, labels, picks, sums)
             for pick, record in zip(picks, records, strict=True):
                 for split in job.patches.splits_of(int(pick)):
                     writers[split].writerow(record)
+    for path in (
+        job.folder / f"{STORES[c]}_{kind}.npy" for c in np.unique(job.patches.ground) for kind in ("db", "labels")
+    ):
+        with _writing(path), open(path, "r+b") as file:
+            os.fsync(file.fileno())
     # only now, when the pixels are on the disk
     write_json(job.done, {"sums": sums.tolist(), "lists": {split: text.getvalue() for split, text in texts.items()}})
 
 
-@contextmanager
-def _writing_patches(job: _CutJob) -> Iterator[_Write]:
-    """Writes patches and labels into their places; at the end of the block all are on the disk.
-
-    A mapped file would be shorter, and would crash its writer on a full disk.
-    """
-    ground, kinds = job.patches.ground, ("db", "labels")
-    with ExitStack() as stack:
-        files = {}
-        for code in np.unique(ground):
-            for kind in kinds:
-                path = job.folder / f"{STORES[code]}_{kind}.npy"
-                start = mapped_array(path).offset
-                files[code, kind] = path, stack.enter_context(open(path, "r+b")), start
-
-        def write(pick: int, steps: NDArray[np.int16], classes: NDArray[np.uint8]) -> None:
-            for kind, content in zip(kinds, (steps.tobytes(), classes.tobytes()), strict=True):
-                path, file, start = files[ground[pick], kind]
-                with _writing(path):
-                    file.seek(start + int(job.place[pick]) * len(content))
-                    file.write(content)
-
-        yield write
-        for path, file, _ in files.values():
-            with _writing(path):
-                file.flush()
-                os.fsync(file.fileno())
+def _write_patch(job: _CutJob, pick: int, steps: NDArray[np.int16], classes: NDArray[np.uint8]) -> None:
+    """Write a patch and its labels into their places; a mapped file would crash its writer on a full disk."""
+    store = STORES[job.patches.ground[pick]]
+    for kind, content in ("db", steps.tobytes()), ("labels", classes.tobytes()):
+        path = job.folder / f"{store}_{kind}.npy"
+        start = mapped_array(path).offset
+        with _writing(path), open(path, "r+b") as file:
+            file.seek(start + int(job.place[pick]) * len(content))
+            file.write(content)
 
 
 def _cut_row(
-    job: _CutJob, grid: PatchGrid, labels: LabelMap, picks: NDArray[np.intp], write: _Write, sums: NDArray[Any]
+    job: _CutJob, grid: PatchGrid, labels: LabelMap, picks: NDArray[np.intp], sums: NDArray[Any]
 ) -> list[dict[str, Any]]:
     """Cut some patches of one row of the grid; returns their records and adds to the sums of pretraining's pixels."""
     n, config, table = grid.patch_px, job.product.config, job.patches.table
@@ -289,7 +273,7 @@ def _cut_row(
                 remedy="Let nobody write to the inputs, and build anew.",
             )
         steps = encode_db(db[part])
-        write(pick, steps, classes[part])
+        _write_patch(job, int(pick), steps, classes[part])
         if job.patches.ground[pick] == splits.PRETRAIN:
             sums += step_sums(steps)
         points[i] = np.add(_point(job, pick, classes[part]), (table.row[pick], table.col[pick]))

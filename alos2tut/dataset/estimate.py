@@ -107,7 +107,7 @@ def _rows(table: PatchTable) -> int:
 def _seconds_per_row(plan: Plan, number: int) -> tuple[float, float]:
     """Time to look at, and to cut, the middle row of patches of a product."""
     job = next(job for job in plan.jobs() if job.number == number)
-    grid = PatchGrid.of(job.entry.open(), job.config)
+    grid = PatchGrid.of(job)
     row, cols = grid.shape[0] // 2, slice(0, grid.shape[1])
     window, polarization = grid.window(row, cols), job.config.polarization
     with LabelMap(job.labels, job.legend) as labels:

@@ -212,21 +212,17 @@ class LabelMap:
         if height * width > _WINDOW_PX and rows.size > 1:
             halves = zip(np.array_split(rows.ravel(), 2), np.array_split(cols.ravel(), 2), strict=True)
             return np.concatenate([self._codes(raster, *half) for half in halves]).reshape(rows.shape)
-        codes = self._read(raster, Window(int(left), int(top), width, height))
+        if raster.path not in self._open:
+            self._open[raster.path] = _opened(raster.path)
+        try:
+            codes = self._open[raster.path].read(1, window=Window(int(left), int(top), width, height))
+        except (RasterioError, CPLE_BaseError) as error:
+            raise Alos2TutError(f"the label raster cannot be read ({error})", where=raster.path) from None
         index = rows - top
         index *= width
         index += cols
         index -= left
         return np.asarray(codes.take(index))
-
-    def _read(self, raster: _Raster, window: Window) -> NDArray[np.integer[Any]]:
-        if raster.path not in self._open:
-            self._open[raster.path] = _opened(raster.path)
-        try:
-            codes: NDArray[np.integer[Any]] = self._open[raster.path].read(1, window=window)
-        except (RasterioError, CPLE_BaseError) as error:
-            raise Alos2TutError(f"the label raster cannot be read ({error})", where=raster.path) from None
-        return codes
 
 
 _table = cache(Legend.table)

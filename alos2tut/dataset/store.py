@@ -371,8 +371,7 @@ def our_columns(
     Args:
         row: of the store.
         block: (2,) of ground, see :func:`.splits.ground_blocks`.
-        valid: share of pixels with data.
-        labelled: share of labelled pixels.
+        valid, labelled: shares of the pixels with data, and with a label.
         box_deg: (4,) west, south, east, north.
     """
     sides = {side: f"{value:.7f}" for side, value in zip(BOX_COLUMNS, box_deg, strict=True)}
@@ -414,10 +413,9 @@ def describe_content(
 
 
 def batch_indices(n: int, batch_size: int, seed: int, micro_batch: int) -> NDArray[np.int64]:
-    """The samples of one micro-batch of an endless, shuffled stream.
+    """The samples of one micro-batch of an endless, shuffled stream: a permutation of all, then another, and so on.
 
-    The stream is a permutation of all samples, then another, and so on; the answer depends on nothing but the
-    arguments, so a run can start again at any micro-batch.
+    The answer depends on nothing but the arguments, so a run can start again at any micro-batch.
 
     Args:
         n: number of samples.

@@ -127,9 +127,9 @@ class PatchGrid:
     looks: int
 
     @classmethod
-    def of(cls, product: Product, config: DatasetConfig) -> PatchGrid:
-        """By the settings of a dataset."""
-        return cls(product, config.patch_px, config.looks)
+    def of(cls, job: ProductJob) -> PatchGrid:
+        """The grid of a product by the settings of a dataset."""
+        return cls(job.entry.open(), job.config.patch_px, job.config.looks)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -189,21 +189,27 @@ def survey_product(job: ProductJob) -> PatchTable:
     Raises:
         Alos2TutError: a product or label raster that cannot be read, or codes that the legend does not know.
     """
-    grid = PatchGrid.of(job.entry.open(), job.config)
+    grid = PatchGrid.of(job)
     with LabelMap(job.labels, job.legend) as labels:
         rows = progress_bar(range(grid.shape[0]), f"looking at {job.entry.name}", "row", show=job.progress)
         return PatchTable.concatenate([_survey_row(job, grid, labels, row) for row in rows])
 
 
 def _survey_row(job: ProductJob, grid: PatchGrid, labels: LabelMap, row: int) -> PatchTable:
-    cols, n = grid.shape[1], grid.patch_px
-    seen = _seen(job, grid, row)
-    classes = grid.classes(labels, row, slice(0, cols), job.step)
+    cols, n, step, polarization = grid.shape[1], grid.patch_px, job.step, job.config.polarization
+    top, left, height, width = grid.window(row, slice(0, cols))
+    if step == 1:
+        seen = grid.seen((top, left, height, width), polarization)
+    else:
+        lines = range(top + step // 2 * grid.looks, top + height, step * grid.looks)
+        every = [grid.seen((line, left, grid.looks, width), polarization) for line in lines]
+        seen = np.concatenate(every)[:, step // 2 :: step]
+    classes = grid.classes(labels, row, slice(0, cols), step)
     classes[~seen] = IGNORE
     counts = np.empty((cols, len(job.legend)), np.int32)
     for col, part in enumerate(np.split(classes, cols, axis=1)):
-        counts[col] = np.bincount(part.ravel(), minlength=256)[: len(job.legend)] * job.step**2
-    valid = seen.reshape(len(seen), cols, n // job.step).mean(axis=(0, 2))
+        counts[col] = np.bincount(part.ravel(), minlength=256)[: len(job.legend)] * step**2
+    valid = seen.reshape(len(seen), cols, n // step).mean(axis=(0, 2))
     return PatchTable(
         product=np.full(cols, job.number, np.int32),
         row=np.full(cols, row * n, np.int32),
@@ -213,14 +219,3 @@ def _survey_row(job: ProductJob, grid: PatchGrid, labels: LabelMap, row: int) ->
         counts=counts,
         patch_px=n,
     )
-
-
-def _seen(job: ProductJob, grid: PatchGrid, row: int) -> NDArray[np.bool_]:
-    """Where a row of patches has data that lie where the map has them; of every so many lines and pixels."""
-    polarization, step = job.config.polarization, job.step
-    top, left, height, width = grid.window(row, slice(0, grid.shape[1]))
-    if step == 1:
-        return grid.seen((top, left, height, width), polarization)
-    lines = range(top + step // 2 * grid.looks, top + height, step * grid.looks)
-    seen = [grid.seen((line, left, grid.looks, width), polarization)[:, step // 2 :: step] for line in lines]
-    return np.concatenate(seen)

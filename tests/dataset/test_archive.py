@@ -104,6 +104,10 @@ def test_the_same_files_under_two_paths_are_refused(shelf, tmp_path):
         for on_error in ("raise", "skip"):
             message = refusal(opened, shelf, products=[shelf / "winter", other], on_error=on_error)
             assert message.startswith(str(other)) and "given twice" in message and str(shelf / "winter") in message
+    for name in "ab":
+        write_geotiff(tmp_path / name / "IMG-HH-ALOS2237752900-181018-UBSR2.1GUD.tif", amplitudes(), UTM54, None)
+    table = write_table(tmp_path / "list.csv", "path,crs\na,EPSG:32653\nb,EPSG:32654\n")
+    assert "given twice" in refusal(opened, tmp_path, products=table)
 
 
 # --- tables
@@ -217,13 +221,6 @@ def test_a_fingerprint_follows_the_files_and_the_place_they_are_given(tmp_path):
     changed = [found("EPSG:32653"), found("EPSG:32654", seed=1),
                found("EPSG:32654", transform=UTM54 * Affine.translation(1, 0))]  # fmt: skip
     assert len({first, *changed}) == 4
-
-
-def test_files_given_twice_are_noticed_also_with_other_coordinate_systems(tmp_path):
-    for name in "ab":
-        write_geotiff(tmp_path / name / "IMG-HH-ALOS2237752900-181018-UBSR2.1GUD.tif", amplitudes(), UTM54, None)
-    table = write_table(tmp_path / "list.csv", "path,crs\na,EPSG:32653\nb,EPSG:32654\n")
-    assert "given twice" in refusal(opened, tmp_path, products=table)
 
 
 def test_entries_open_from_any_folder(shelf, tmp_path, monkeypatch):
@@ -478,17 +475,15 @@ def test_the_text_of_thousands_is_short():
     entries = tuple(Entry(f"/a/{i}", None, info, f"IMG-HH-ALOS2{i:09}-200701-WBDR2.1GUA", str(i)) for i in range(5000))
     left_out = [Excluded(f"/b/{i}", "filter", "states no date", "season") for i in range(2000)]
     left_out += [Excluded(f"/c/{i}", "unreadable", "is damaged " * 40) for i in range(1500)]
-    text = Archive(entries, tuple(left_out), "HH").to_text()
-    lines = text.splitlines()
+    lines = Archive(entries, tuple(left_out), "HH").to_text().splitlines()
     assert len(lines) < 90 and max(map(len, lines)) <= 100
     assert "… and 4,980 more" in lines and "… and 3,480 more" in lines
     assert "3,500 products left out: 2,000 by season, 1,500 unreadable" in lines
     assert "left out" not in Archive(entries[:1], (), "HH").to_text()
-    one = Archive(entries[:1], (Excluded.of("/c/1", Alos2TutError("is damaged")),), "HH").to_text()
-    assert one.splitlines()[4:] == ["1 product left out: 1 unreadable", "/c/1", "    is damaged"]
     # what failed comes first, wherever in the work it did
-    many = Archive(entries[:1], (*left_out[:49], Excluded.of("/c/1", Alos2TutError("is damaged"))), "HH").to_text()
-    assert many.splitlines()[4:7] == ["50 products left out: 49 by season, 1 unreadable", "/c/1", "    is damaged"]
-    assert many.endswith("/b/18\n    states no date\n… and 30 more")
-    text = Archive(entries[:1], tuple(left_out[-3:]), "HH").to_text()
-    assert "more" not in text and max(map(len, text.splitlines())) <= 100
+    failed = Excluded.of("/c/1", Alos2TutError("is damaged"))
+    lines = Archive(entries[:1], (*left_out[:49], failed), "HH").to_text().splitlines()
+    assert lines[4:7] == ["50 products left out: 49 by season, 1 unreadable", "/c/1", "    is damaged"]
+    assert lines[-3:] == ["/b/18", "    states no date", "… and 30 more"]
+    lines = Archive(entries[:1], (failed,), "HH").to_text().splitlines()
+    assert lines[4:] == ["1 product left out: 1 unreadable", "/c/1", "    is damaged"]

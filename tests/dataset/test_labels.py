@@ -486,19 +486,14 @@ def test_a_code_outside_the_legend_names_the_raster(tmp_path, code, dtype):
         assert (label_map.classes_on(UTM54, GRID, (30, 40)) == 0).all()
         x, y = GRID * (20.5, 31.5)
         assert label_map.codes_at(UTM54, [x], [y]).tolist() == [1]
+    # nor is a label pixel in which no centre lies
+    fine = write_geotiff(tmp_path / "fine.tif", np.where(np.eye(50), code, 1), GRID * Affine.scale(0.2), dtype=dtype)
+    with LabelMap([fine], load_legend("japan_9")) as label_map:
+        assert (label_map.classes_on(UTM54, GRID * Affine.translation(0, 0.2), (9, 10)) == 0).all()
     # nor is what another raster hides
     above = write_geotiff(tmp_path / "above.tif", ONES[:35], GRID, dtype="uint8")
     with LabelMap([above, path], load_legend("japan_9")) as label_map:
         assert (label_map.classes_on(UTM54, GRID, (40, 40)) == 0).all()
-
-
-def test_codes_in_which_no_centre_lies_are_not_judged(tmp_path):
-    codes = np.ones((50, 50))
-    codes[0, 0] = 77
-    path = write_geotiff(tmp_path / "fine.tif", codes, GRID * Affine.scale(0.2), dtype="uint8")
-    with LabelMap([path], load_legend("japan_9")) as label_map:
-        classes = label_map.classes_on(UTM54, GRID * Affine.translation(-20, -20), (60, 60))
-    assert (classes[20:30, 20:30] == 0).all() and (classes != IGNORE).sum() == 100
 
 
 def test_a_raster_whose_pixels_cannot_be_read_is_refused(tmp_path):
