@@ -95,14 +95,6 @@ def test_the_module_and_the_script_are_the_same_program():
     assert len(outputs) == 1 and outputs.pop().startswith("alos2tut ")
 
 
-def test_info_prints_the_products_metadata(capsys, small_scene):
-    status, out, _ = run(capsys, "info", small_scene, "--json")
-    content = json.loads(out)
-    assert status == 0 and content["shape"] == [512, 640] and content["crs"] == "EPSG:32654"
-    status, out, _ = run(capsys, "info", small_scene)
-    assert status == 0 and re.search(r"^calibration_factor_db +-83\.0$", out, re.M)
-
-
 def test_from_simulation_to_dataset(capsys, tmp_path):
     scene, work = tmp_path / "scene", tmp_path / "work"
     assert run(capsys, "simulate", scene, "--seed", 2, "--size-px", 800, 640)[:2] == (0, f"{scene}\n")
@@ -209,11 +201,8 @@ def test_a_command_that_is_none_shows_the_usage_and_what_may_be_meant(capsys, ar
     ],
 )
 def test_errors_name_flags(capsys, monkeypatch, command, error, expected):
-    def fails(*_, **__):
-        raise Alos2TutError(**error)
-
-    monkeypatch.setattr("alos2tut.products.opening.open_product", fails)
-    monkeypatch.setattr("alos2tut.products.verify.report.verify_product", fails)
+    for function in ("opening.open_product", "verify.report.verify_product"):
+        monkeypatch.setattr(f"alos2tut.products.{function}", raises(Alos2TutError(**error)))
     assert expected in refused(capsys, command, "p", *["s", "o"] * (command == "map"))
 
 
@@ -241,11 +230,8 @@ def test_an_output_of_few_characters_gets_escapes(encoding, small_scene, tmp_pat
 
 
 def test_an_interrupt_is_no_traceback(capsys, monkeypatch, tmp_path):
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("alos2tut.simulation.scene.simulate_product", stop)
-    monkeypatch.setattr("alos2tut.pretraining.stage.pretrain", stop)
+    for function in ("simulation.scene.simulate_product", "pretraining.stage.pretrain"):
+        monkeypatch.setattr(f"alos2tut.{function}", raises(KeyboardInterrupt()))
     for command, again in {"simulate": "starts anew", "pretrain": "continues from its last checkpoint"}.items():
         status, _, err = run(capsys, command, tmp_path / "out")
         assert status == 130 and err.count("\n") == 1 and again in err
@@ -272,13 +258,18 @@ def test_what_is_not_installed_is_named_with_its_extra():
     assert done.stderr.splitlines() == [expected.format(missing) for missing, *_ in commands]
 
 
-def test_a_missing_module_of_another_kind_is_a_bug(monkeypatch, tmp_path):
-    def fails(*_, **__):
-        raise ModuleNotFoundError("no", name="alos2tut.misspelt")
+def raises(error):
+    def function(*_, **__):
+        raise error
 
+    return function
+
+
+def test_a_missing_module_of_another_kind_is_a_bug(monkeypatch):
+    fails = raises(ModuleNotFoundError("no", name="alos2tut.misspelt"))
     monkeypatch.setattr("alos2tut.simulation.scene.simulate_product", fails)
     with pytest.raises(ModuleNotFoundError):
-        main(["simulate", str(tmp_path / "out")])
+        main(["simulate", "out"])
 
 
 def test_of_several_processes_the_first_prints(capsys, monkeypatch, tmp_path):
@@ -288,7 +279,10 @@ def test_of_several_processes_the_first_prints(capsys, monkeypatch, tmp_path):
         assert run(capsys, "pretrain", tmp_path)[:2] == (0, out)
 
 
-def test_info_prints_the_header_of_weights(capsys, tmp_path):
+def test_info_prints_the_metadata_of_products_and_weights(capsys, small_scene, tmp_path):
+    status, out, _ = run(capsys, "info", small_scene, "--json")
+    assert status == 0 and json.loads(out)["shape"] == [512, 640] and json.loads(out)["crs"] == "EPSG:32654"
+    assert re.search(r"^calibration_factor_db +-83\.0$", run(capsys, "info", small_scene)[1], re.M)
     path = tmp_path / "some.safetensors"
     save_weights(path, torch.nn.Linear(1, 1), "simmim-decoder", {"simulated": True})
     out = run(capsys, "info", path)[1]

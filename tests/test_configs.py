@@ -76,8 +76,6 @@ def test_every_setting_says_what_it_means(stage):
     ("override", "field", "value"),
     [
         pytest.param("lr=1e-4", "lr", 1e-4, id="a number that YAML reads as text"),
-        pytest.param("lr=0.001", "lr", 0.001, id="a number"),
-        pytest.param("steps=20", "steps", 20, id="a whole number"),
         pytest.param("steps=null", "steps", None, id="none"),
         pytest.param(" steps = 20 ", "steps", 20, id="spaces"),
         pytest.param("betas=[0.9, 0.95]", "betas", (0.9, 0.95), id="a list becomes a tuple"),
@@ -122,7 +120,6 @@ def test_paths_may_be_text_or_pathlibs_one_or_several_and_a_temperature_infinite
         pytest.param("steps=many", r"steps='many'", id="no number"),
         pytest.param("lr=.nan", r"lr=nan", id="not a number"),
         pytest.param("mask_ratio=1.5", r"mask_ratio=1\.5", id="range"),
-        pytest.param("mask_ratio=1", "mask_ratio", id="all masked"),
         pytest.param("mask_ratio=0", "mask_ratio", id="nothing masked"),
         pytest.param("loss=l3", r"loss='l3'.*'l1'", id="choice"),
         pytest.param("weight_percentiles=[99,1]", "weight_percentiles fall", id="percentiles that fall"),
@@ -145,11 +142,11 @@ def test_what_is_not_understood_is_refused_with_advice(override, message):
 @pytest.mark.parametrize(
     ("given", "values", "message"),
     [
-        pytest.param(["pretrian"], {}, r"unknown stage.*'pretrain'", id="stage"),
-        pytest.param(["pretrain", "quik"], {}, r"unknown profile 'quik'.*'quick'", id="profile"),
-        pytest.param(["pretrain", None], {}, r"unknown profile", id="no profile"),
-        pytest.param(["pretrain"], {"mask_raito": 0.5}, r"'mask_ratio'", id="keyword"),
-        pytest.param(["dataset"], {"products": 3}, r"products", id="a number as path"),
+        (["pretrian"], {}, r"unknown stage.*'pretrain'"),
+        (["pretrain", "quik"], {}, r"unknown profile 'quik'.*'quick'"),
+        (["pretrain", None], {}, r"unknown profile"),
+        (["pretrain"], {"mask_raito": 0.5}, r"'mask_ratio'"),
+        (["dataset"], {"products": 3}, r"products"),
     ],
 )
 def test_arguments_that_are_not_understood_are_refused_with_advice(given, values, message):
@@ -160,13 +157,13 @@ def test_arguments_that_are_not_understood_are_refused_with_advice(given, values
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param(None, "cannot be read", id="missing"),
-        pytest.param(b"a: [", "not valid YAML", id="broken"),
-        pytest.param(b"\xff\xfe", "not valid YAML", id="binary"),
-        pytest.param(b"- 1\n- 2\n", "no 'key: value'", id="a list"),
-        pytest.param(b"", "no 'key: value'", id="empty"),
-        pytest.param(b"1: 2\n", "unknown key '1'", id="a number as key"),
-        pytest.param(b"encoder: {1: 2}\n", "encoder", id="a number as nested key"),
+        (None, "cannot be read"),
+        (b"a: [", "not valid YAML"),
+        (b"\xff\xfe", "not valid YAML"),
+        (b"- 1\n- 2\n", "no 'key: value'"),
+        (b"", "no 'key: value'"),
+        (b"1: 2\n", "unknown key '1'"),
+        (b"encoder: {1: 2}\n", "encoder"),
     ],
 )
 def test_a_settings_file_that_is_none_is_named(tmp_path, content, message):
@@ -182,12 +179,9 @@ def test_overrides_are_dealt_to_their_stages():
     by_stage = split_overrides("pretrain.steps=20; finetune.lr=1e-3;\n dataset.patch_px=64;")
     assert by_stage["pretrain"] == ["steps=20"] and by_stage["finetune"] == ["lr=1e-3"]
     assert by_stage["dataset"] == ["patch_px=64"] and by_stage["map"] == []
-
-
-@pytest.mark.parametrize("text", ["steps=20", "pretrian.steps=20", "pretrain"], ids=["no stage", "typo", "no key"])
-def test_an_override_without_its_stage_is_refused(text):
-    with pytest.raises(Alos2TutError, match=r"overrides.*pretrain"):
-        split_overrides(text)
+    for text in ("steps=20", "pretrian.steps=20", "pretrain"):
+        with pytest.raises(Alos2TutError, match=r"overrides.*pretrain"):
+            split_overrides(text)
 
 
 def test_places_and_speed_do_not_decide_the_result():

@@ -205,10 +205,7 @@ def test_where_no_map_can_go_is_refused_before_the_segmenter_is_looked_for(tmp_p
 
 @pytest.mark.parametrize(
     ("signal", "message"),
-    [
-        ({"quantity": "gamma0"}, "sigma0.*trained on gamma0"),
-        ({"polarizations": ["HV"]}, "HH.*trained on HV"),
-    ],
+    [({"quantity": "gamma0"}, "sigma0.*trained on gamma0"), ({"polarizations": ["HV"]}, "HH.*trained on HV")],
 )
 def test_another_signal_may_be_allowed(tmp_path, signal, message):
     product, model = write_product(tmp_path, (64, 64)), Model(constant)
@@ -421,8 +418,8 @@ def test_labels_elsewhere_are_refused_before_the_work(tmp_path, small_scene):
     assert model.batches == []
 
 
-@pytest.mark.parametrize("older", [None, b"an older map"], ids=["nothing there", "an older map"])
-@pytest.mark.parametrize("error", [RuntimeError("no memory"), KeyboardInterrupt()], ids=["failed", "interrupted"])
+@pytest.mark.parametrize("older", [None, b"an older map"])
+@pytest.mark.parametrize("error", [RuntimeError("no memory"), KeyboardInterrupt()])
 def test_a_map_that_fails_half_way_leaves_what_was_there_and_what_was_done(tmp_path, older, error):
     product, out = write_product(tmp_path / "product", (131, 147)), tmp_path / "map.tif"
 
