@@ -44,12 +44,6 @@ def utm_crs(zone: int, south: bool) -> CRS:
     return CRS.from_epsg((32700 if south else 32600) + zone)
 
 
-def lies_on_earth(grid: MapGrid, shape: tuple[int, int]) -> bool:
-    """Whether the corners of an image of that shape have a latitude and longitude."""
-    points = [grid.transform * place for place in geometry.corner_places(shape).values()]
-    return bool(geometry.on_earth(reprojected(points, grid.crs, LONLAT)))
-
-
 def ceos_grid(
     projection: Mapping[str, Any], image: ImageFile, leader: FileSource, summary: Mapping[str, str], crs: CRS | None
 ) -> tuple[MapGrid, list[str]]:

@@ -18,11 +18,12 @@ from rasterio.crs import CRS
 from .. import geometry
 from ..core.errors import Alos2TutError, warn
 from .ceos import read_summary
-from .georeference import lies_on_earth, parsed_crs
+from .georeference import parsed_crs
 from .names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, day_of, find_product, iso_time, number
 from .open_ceos import ceos_fields, says_simulated
 from .open_rasters import geotiff_fields, open_card4l, open_mosaic
 from .product import Product
+from .rasters import LONLAT, reprojected
 from .sources import FileSource
 
 LEVELS = ("1.1", "1.5", "2.1", "3.1")
@@ -60,7 +61,10 @@ def open_found(found: Found, *, crs: str | CRS | None = None, scan: int | None =
         raise Alos2TutError(f"scan={scan} is asked for, but only Level 1.1 has scans", where=found.delivery.path)
     else:
         product = (open_card4l if found.kind == "card4l" else open_mosaic)(found, system)
-    if product.grid is not None and not lies_on_earth(product.grid, product.shape):
+    if product.grid is None:
+        return product
+    corners = [product.transform * place for place in geometry.corner_places(product.shape).values()]
+    if not geometry.on_earth(reprojected(corners, product.crs, LONLAT)):
         raise Alos2TutError(
             f"with the coordinate system {product.crs.to_string()} the product lies nowhere on Earth",
             where=found.delivery.path,

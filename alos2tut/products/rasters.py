@@ -1,10 +1,9 @@
 """Rasters by GDAL: one band of a GeoTIFF or ENVI raster in, Cloud-Optimized GeoTIFFs out.
 
-Files come from anywhere, so that what a raster claims of its size is checked before its pixels are read, and what its
-overviews claim before they are used. GDAL is kept from files that merely lie beside a TIFF (overviews, world files,
-``.aux.xml``): only what was delivered in the TIFF counts. Three things that GDAL passes over are seen to: the
-orientation of a TIFF, pixels that a cut file lacks (GDAL may read zeros for them), and a disk that is full when a file
-is closed, which is why what was written is read back.
+Files come from anywhere: what a raster and its overviews claim of their size is checked before they are read, and what
+merely lies beside a TIFF (overviews, world files, ``.aux.xml``) does not count. GDAL passes over three things: the
+orientation of a TIFF, pixels that a cut file lacks (it may read zeros), and a disk that is full when a file is closed,
+which is why what was written is read back.
 """
 
 from __future__ import annotations

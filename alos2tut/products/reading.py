@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
@@ -146,41 +146,21 @@ class PixelReader:
         return result
 
     def blocks(self, rows: int | None = None) -> Iterator[tuple[Window, FloatArray]]:
-        """So many rows after the other (None: about four million pixels): where they lie in the result, and values.
+        """So many rows after the other (None: about four million pixels): where they lie in the result, and values."""
+        return _one_ahead(self._parts(rows or max(_BLOCK_PX // self.shape[1], 1)))
 
-        A second thread makes the next block while one is worked on.
-        """
+    def _parts(self, rows: int) -> Generator[tuple[Window, FloatArray], None, None]:
         height, width = self.shape
-        rows = min(rows or max(_BLOCK_PX // width, 1), height)
-        return _one_ahead(self._gathered(rows))
+        lines = range(self.rows.start, self.rows.stop)
+        for first in range(0, height, rows):
+            part = lines[first * self.looks[0] : (first + rows) * self.looks[0]]
+            values = replace(self, rows=slice(part.start, part.stop)).whole()
+            yield Window(0, first, width, len(values)), values
 
-    def _gathered(self, rows: int) -> Generator[tuple[Window, FloatArray], None, None]:
-        """Finished strips put together to blocks of so many rows; the last one may be lower."""
-        height, width = self.shape
-        block: FloatArray | None = None
-        filled = first = 0
-        # no strip crosses two blocks
-        for strip in self._mean_squares(rows if rows < height else None):
-            if block is None:
-                block = np.empty((rows, width), dtype=np.float32)
-            self.finish(strip, block[filled : filled + len(strip)])
-            filled += len(strip)
-            if filled == rows:
-                yield Window(0, first, width, filled), block
-                first, filled, block = first + filled, 0, None
-        if block is not None:
-            yield Window(0, first, width, filled), block[:filled]
-
-    def _mean_squares(self, most: int | None = None) -> Iterator[FloatArray]:
-        """⟨DN²⟩, each pixel times its weight, in strips of a few rows of look blocks.
-
-        With ``most`` no strip crosses a multiple of so many rows of the result. How strips are cut changes no bit.
-        """
+    def _mean_squares(self) -> Iterator[FloatArray]:
+        """⟨DN²⟩, each pixel times its weight, in strips of look blocks; how they are cut changes no bit."""
         width = _length(self.cols)
         step = max(_STRIP_PX // (self.looks[0] * width), 1)
-        if most is not None:
-            # the largest divisor of a block's rows that is small enough
-            step = next(n for n in range(min(step, most), 0, -1) if most % n == 0)
         first = self.rows.start
         scratch = np.empty((min(step * self.looks[0], _length(self.rows)), width), dtype=np.float32)
         for strip in self.band.strips(self.rows, self.cols, step * self.looks[0]):

@@ -1,7 +1,6 @@
 """Where the bytes of delivered files lie: in a folder, a zip or a tar.
 
-Archives whose members are stored as they are are read in place, those of compressed ones in the cache
-(:mod:`.archives`).
+Archives whose members are stored as they are are read in place, compressed ones in the cache (:mod:`.archives`).
 """
 
 from __future__ import annotations
@@ -230,15 +229,9 @@ def _archived_files(archive: Path, container: str) -> dict[str, FileSource]:
         paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         return {name: FileSource(path.name, archive, path.stat().st_size, 0, name) for name, path in paths.items()}
     files = dict(checked_entries(archive, container))
-    is_packed = any(file.packed for file in files.values())
+    # if one member is compressed, all are unpacked
+    read_in = None if any(file.packed for file in files.values()) else container
     return {
-        name: FileSource(
-            name.rpartition("/")[2],
-            archive,
-            file.size,
-            0 if is_packed else file.offset,
-            member=name,
-            container=None if is_packed else container,
-        )
+        name: FileSource(name.rpartition("/")[2], archive, file.size, file.offset if read_in else 0, name, read_in)
         for name, file in files.items()
     }
