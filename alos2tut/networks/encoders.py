@@ -358,7 +358,7 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
 
     Returns:
         Groups with ``params``, ``weight_decay`` and ``lr_scale``, the factor that
-        :func:`alos2tut.training.module.set_learning_rate` applies at every step.
+        :class:`alos2tut.training.module.Training` applies at every step.
     """
     encoder = model if isinstance(model, Encoder) else model.encoder
     assert isinstance(encoder, Encoder)

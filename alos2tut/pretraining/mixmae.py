@@ -205,8 +205,8 @@ def from_units(units: Tensor, unit_px: int, grid: tuple[int, int]) -> Tensor:
     return images.reshape(len(units), -1, grid[0] * unit_px, grid[1] * unit_px)
 
 
-def unit_statistics(values: Tensor, known: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
-    """Mean, and root of variance + eps, of each unit's known values, (B, N, 1) each.
+def unit_statistics(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean, and root of variance + 10⁻⁶, of each unit's known values, (B, N, 1) each.
 
     The variance is that of a sample (divided by the count less one), as in MAE's and the authors' code.
     """
@@ -214,4 +214,4 @@ def unit_statistics(values: Tensor, known: Tensor, eps: float = 1e-6) -> tuple[T
     count = known.sum(dim=-1, keepdim=True)
     mean = torch.where(known, values, 0.0).sum(dim=-1, keepdim=True) / count.clamp(min=1)
     squares = torch.where(known, values - mean, 0.0).square().sum(dim=-1, keepdim=True)
-    return mean, (squares / (count - 1).clamp(min=1) + eps).sqrt()
+    return mean, (squares / (count - 1).clamp(min=1) + 1e-6).sqrt()

@@ -173,16 +173,14 @@ def means_by_group(
     group: NDArray[np.integer[Any]],
     groups: int,
     patch: NDArray[np.integer[Any]],
-    draws: int = 500,
 ) -> NDArray[np.float64]:
-    """Means by group with 95 % intervals over patches.
+    """Means by group with 95 % intervals over patches, by 500 bootstrap samples: pixels of a patch share its ground.
 
     Args:
         values: (pixels,) to average.
         group: (pixels,) number of each pixel's group; others than 0…groups−1 are left out.
         groups: how many there are.
         patch: (pixels,) number of each pixel's patch.
-        draws: bootstrap samples of whole patches, since pixels of one patch share its ground.
 
     Returns:
         (groups, 3): mean, lower and upper bound; NaN where there is no pixel.
@@ -194,7 +192,7 @@ def means_by_group(
         np.bincount(cell, weights, patches * groups).reshape(patches, groups)
         for weights in (None, values[inside].astype(np.float64))
     )
-    drawn = np.random.default_rng(0).multinomial(patches, np.full(patches, 1 / patches), size=draws)
+    drawn = np.random.default_rng(0).multinomial(patches, np.full(patches, 1 / patches), size=500)
     with np.errstate(invalid="ignore"):
         mean, means = total.sum(axis=0) / count.sum(axis=0), drawn @ total / (drawn @ count)
     bounds = np.full((2, groups), np.nan)
@@ -207,33 +205,26 @@ def hidden_pixels(
     network: Objective,
     dataset: PatchDataset,
     config: PretrainConfig,
-    *,
-    split: str = "val",
-    patches: int = 64,
-    seed: int = 0,
 ) -> HiddenPixels:
-    """Hide parts of a list's patches, let the network guess, and keep both, pixel by pixel, of the first channel.
+    """Hide parts of 64 patches of ``val``, let the network guess, and keep both, pixel by pixel, of the first channel.
 
     Equal arguments hide equal pixels, so two networks' errors can be compared pixel by pixel.
 
     Args:
         network: guesses.
-        dataset: holds the patches.
+        dataset: holds the patches; of fewer, all are taken.
         config: says how much is hidden.
-        split: the list: one that training never sees.
-        patches: at most so many, evenly from the list.
-        seed: of the masks.
 
     Raises:
         Alos2TutError: an empty list, or patches that do not fit the network.
     """
-    part, encoder = dataset.split(split), network.encoder
+    part, encoder = dataset.split("val"), network.encoder
     if not len(part):
-        raise Alos2TutError("the list is empty", where=dataset.path / f"{split}.csv")
-    index = part.evenly(patches)
+        raise Alos2TutError("the list is empty", where=dataset.path / "val.csv")
+    index = part.evenly(64)
     labels = part.gather(index)[1]
     given = np.stack([part.db(int(i)) for i in index])
-    mask = draw_mask(network, len(index), config.mask_unit_px, config.mask_ratio, seed)
+    mask = draw_mask(network, len(index), config.mask_unit_px, config.mask_ratio)
     guess, truth = reconstruct(network, given, mask)[:, 0], given[:, 0]
     shown = mask_pixels(mask, encoder.config.patch_size) & ~np.isnan(truth)
     number = np.broadcast_to(np.arange(len(index), dtype=np.int32)[:, None, None], truth.shape)

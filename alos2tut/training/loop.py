@@ -54,13 +54,18 @@ def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightni
     training.network.encoder.gradient_checkpointing = config.gradient_checkpointing  # type: ignore[union-attr]
     if config.compile:
         training.network.compile()
+    precision: Any = config.precision
+    if precision == "auto":
+        # where it pays: on GPUs that compute in bfloat16; float16 needs its scaler, which resuming would have to trust
+        has_bfloat16 = _accelerator(config) == "cuda" and torch.cuda.is_bf16_supported()
+        precision = "bf16-mixed" if has_bfloat16 else "32-true"
     checkpoint = latest_checkpoint(stage / "checkpoints")
     if checkpoint is not None:
         _check_checkpoint(checkpoint, training)
     with _quiet():
         trainer = lightning.Trainer(
             **_processes(config),
-            precision=_precision(config),
+            precision=precision,
             max_steps=training.steps,
             accumulate_grad_batches=config.accumulate,
             callbacks=[
@@ -129,13 +134,6 @@ def _processes(config: TrainingConfig) -> dict[str, Any]:
     if world == 1:
         return words | {"plugins": [LightningEnvironment()]}
     return words | {"plugins": [TorchElasticEnvironment()], "strategy": DDPStrategy(gradient_as_bucket_view=True)}
-
-
-def _precision(config: TrainingConfig) -> Any:
-    if config.precision != "auto":
-        return config.precision
-    # where it pays: on GPUs that compute in bfloat16; float16 needs its scaler, which resuming would have to trust
-    return "bf16-mixed" if _accelerator(config) == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
 
 
 def _check_checkpoint(path: Path, training: Training) -> None:

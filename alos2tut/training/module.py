@@ -37,12 +37,6 @@ def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     return start + (config.peak_lr - start) * step / warmup
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group its learning rate: this one times the group's ``lr_scale``."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr * group["lr_scale"]
-
-
 class Training(lightning.LightningModule):
     """What Lightning trains: a network, its batches and its optimiser. Subclasses say what the loss is.
 
@@ -108,15 +102,13 @@ class Training(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW with our parameter groups."""
-        config = self.config
-        groups = parameter_groups(self.network, config.weight_decay, self.layer_decay)
-        optimizer = torch.optim.AdamW(groups, lr=1.0, betas=config.betas, eps=1e-8)
-        set_learning_rate(optimizer, learning_rate(config, 0, self.steps))
-        return optimizer
+        groups = parameter_groups(self.network, self.config.weight_decay, self.layer_decay)
+        return torch.optim.AdamW(groups, betas=self.config.betas, eps=1e-8)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set this step's learning rate, which needs no scheduler's state to be right after resuming."""
-        set_learning_rate(self.trainer.optimizers[0], learning_rate(self.config, self.global_step, self.steps))
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = learning_rate(self.config, self.global_step, self.steps) * group["lr_scale"]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The endless stream, from where a resumed run stopped."""
