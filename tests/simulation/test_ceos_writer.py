@@ -350,7 +350,7 @@ def test_polarisations_and_files_are_named(tmp_path):
 
 def test_simulated_products_say_so_and_name_no_facility_of_jaxa(tmp_path):
     write(tmp_path, describe(simulated=True))
-    told = [
+    texts = [
         ceos.read_image_descriptor(file_in(tmp_path, "IMG"))["software"],
         ceos.read_leader(file_in(tmp_path, "LED"))["leader_descriptor"]["software"],
         all_fields(file_in(tmp_path, "LED"))["dataset_summary"]["product_type"],
@@ -358,7 +358,7 @@ def test_simulated_products_say_so_and_name_no_facility_of_jaxa(tmp_path):
         ceos.read_trailer(file_in(tmp_path, "TRL"))["trailer_descriptor"]["software"],
         ceos.read_summary(file_in(tmp_path, "summary"))["Odi_SiteDateTime"],
     ]
-    assert all("SIMULAT" in text for text in told)
+    assert all("SIMULAT" in text for text in texts)
     for path in tmp_path.iterdir():
         assert b"JAXA" not in path.read_bytes() and b"EICS" not in path.read_bytes(), path.name
 

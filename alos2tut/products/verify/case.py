@@ -149,10 +149,6 @@ class Case:
         """Texts of the XML by the names of its elements."""
         return xml_texts(self.xml)
 
-    def at(self, path: str) -> str | None:
-        """The text of one element of the XML."""
-        return None if self.xml is None else self.xml.findtext(path)
-
 
 def read_bands(
     found: Found, files: Mapping[str, str], types: tuple[str, ...], problems: list[Check]

@@ -88,10 +88,10 @@ def _place(case: Case) -> Iterator[Check]:
     note = "swapped, as JAXA writes them" if counts == band.shape[::-1] else ""
     is_good = None if counts is None else bool(note) or counts == band.shape
     yield judged("place", "lines, pixels", is_good, {"XML": counts, "GeoTIFF": band.shape}, note)
-    epsg = number(case.at(".//CoordinateReferenceSystem[@type='EPSG']"))
+    epsg = number(case.xml.findtext(".//CoordinateReferenceSystem[@type='EPSG']"))
     yield compared("place", "EPSG code", {"XML": epsg, "GeoTIFF": band.crs and band.crs.to_epsg()})
     corners, corner = corner_centres(band), ".//ProductBoundingBox[@Corner='UL']"
-    stated = numbers(case.at(f"{corner}/Easting"), case.at(f"{corner}/Northing"))
+    stated = numbers(case.xml.findtext(f"{corner}/Easting"), case.xml.findtext(f"{corner}/Northing"))
     both = {"XML": stated, "GeoTIFF": None if corners is None else corners[0]}
     yield compared("place", "centre of the first pixel", both, within=0.01, unit=" m")
     t = band.transform

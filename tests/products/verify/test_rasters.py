@@ -37,8 +37,8 @@ def write_tiff_product(folder: Path, crs: str = "EPSG:32654", columns: int = 40,
     text = (folder / "ceos" / "summary.txt").read_text()
     shutil.rmtree(folder / "ceos")
     text = re.sub(r"^Pdi_(L21|CntOf).*\n", "", text, flags=re.M)
-    told = {"Pdi_CntOfL21ProductFileName": 1, "Pdi_L21ProductFileName01": TIFF_NAME, **entries}
-    for key, value in told.items():
+    stated = {"Pdi_CntOfL21ProductFileName": 1, "Pdi_L21ProductFileName01": TIFF_NAME, **entries}
+    for key, value in stated.items():
         text = re.sub(rf"^{key}=.*\n", "", text, flags=re.M) + f'{key}="{value}"\n'
     (folder / "summary.txt").write_text(text)
     write_geotiff(folder / TIFF_NAME, amplitudes()[:, :columns], UTM54, crs)
@@ -102,7 +102,7 @@ CARD4L = "ALOS2437590500-220630_WWDR2.2GUA"
 
 def write_card4l(folder: Path, **changes: object) -> Path:
     """HH, incidence and mask of 60 × 80 pixels and the XML as JAXA writes it, counts swapped."""
-    told = {
+    stated = {
         "lines": 80,
         "pixels": 60,
         "east": 374_625,
@@ -111,23 +111,23 @@ def write_card4l(folder: Path, **changes: object) -> Path:
         "spacing": 25,
         "pass": "Ascending",
     }
-    told |= {"name": "HH_SLP", **changes}
+    stated |= {"name": "HH_SLP", **changes}
     hh = np.full((60, 80), 500)
     mask = np.ones((60, 80))
     hh[:9], mask[:9] = 0, 0
-    hh[30, 30], mask[40, 40] = told.get("hole", 500), told.get("masked", 1)
+    hh[30, 30], mask[40, 40] = stated.get("hole", 500), stated.get("masked", 1)
     transform = rasterio.Affine(25, 0, 374_612.5, 0, -25, 3_087_012.5)
     for name, pixels, dtype in (("HH_SLP", hh, "uint16"), ("LIN", hh, "uint16"), ("MSK", mask, "uint8")):
         write_geotiff(folder / f"{CARD4L}_{name}.tif", pixels, transform, "EPSG:32651", dtype=dtype)
     (folder / f"{CARD4L}_summary.xml").write_text(
-        f"""<Product><FileName>{CARD4L}_{told["name"]}.tif</FileName><ObservationMode>WWD</ObservationMode>
-        <StartTime>2022-06-30T15:58:00.078Z</StartTime><PassDirection>{told["pass"]}</PassDirection>
-        <ProductRowSpacing>{told["spacing"]}</ProductRowSpacing><ProductColumnSpacing>25.0</ProductColumnSpacing>
+        f"""<Product><FileName>{CARD4L}_{stated["name"]}.tif</FileName><ObservationMode>WWD</ObservationMode>
+        <StartTime>2022-06-30T15:58:00.078Z</StartTime><PassDirection>{stated["pass"]}</PassDirection>
+        <ProductRowSpacing>{stated["spacing"]}</ProductRowSpacing><ProductColumnSpacing>25.0</ProductColumnSpacing>
         <ProductBoundingBox Corner="UL">
-          <Northing>3087000</Northing><Easting>{told["east"]}</Easting></ProductBoundingBox>
-        <NumberLines>{told["lines"]}</NumberLines><NumPixelsPerLine>{told["pixels"]}</NumPixelsPerLine>
-        <CoordinateReferenceSystem type="EPSG">{told["epsg"]}</CoordinateReferenceSystem>
-        <BackscatterConversionEq>{told["equation"]}</BackscatterConversionEq></Product>"""
+          <Northing>3087000</Northing><Easting>{stated["east"]}</Easting></ProductBoundingBox>
+        <NumberLines>{stated["lines"]}</NumberLines><NumPixelsPerLine>{stated["pixels"]}</NumPixelsPerLine>
+        <CoordinateReferenceSystem type="EPSG">{stated["epsg"]}</CoordinateReferenceSystem>
+        <BackscatterConversionEq>{stated["equation"]}</BackscatterConversionEq></Product>"""
     )
     return folder
 

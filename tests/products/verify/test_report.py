@@ -1,4 +1,4 @@
-"""Verifying products: what agrees, what every kind of damage shows, and that nothing private is told."""
+"""Verifying products: what agrees, what every kind of damage shows, and that nothing private is shown."""
 
 import json
 import random
@@ -413,15 +413,15 @@ def test_no_part_of_an_odd_path_is_told(tmp_path, small_scene):
 
 def test_json_and_text_tell_the_same(capsys, small_scene):
     assert main(["verify", str(small_scene), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    shown = json.loads(capsys.readouterr().out)
     report = verify_product(small_scene)
-    assert told == json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert shown == json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert (
-        told["agree"] == report.agree
-        and told["differ"] == 0
-        and (told["once"], told["absent"]) == (1, 0)
-        and told["identity"] == report.identity == SMALL
-        and {"alos2tut", "GDAL", "rasterio"} <= told["versions"].keys()
+        shown["agree"] == report.agree
+        and shown["differ"] == 0
+        and (shown["once"], shown["absent"]) == (1, 0)
+        and shown["identity"] == report.identity == SMALL
+        and {"alos2tut", "GDAL", "rasterio"} <= shown["versions"].keys()
     )
     text = report.to_text()
     assert f"{report.agree} agree, 0 differ, 1 stated once, 0 absent, 0 unreadable" in text and "GDAL" in text
