@@ -140,6 +140,7 @@ ZIP_ODDITIES = {
     "strongly encrypted": ({"flag_bits": 0x40}, "encrypted"),
     "lzma": ({"compress_type": zipfile.ZIP_LZMA}, "packed by method 14"),
     "impossible size": ({"file_size": 2**20}, "which is impossible"),
+    "terabytes": ({"file_size": 5 * 2**40}, "5,497,558,138,880"),
     "impossible stored size": ({"compress_type": zipfile.ZIP_STORED}, "which is impossible"),
 }
 
@@ -185,11 +186,6 @@ def test_a_zip_whose_members_claim_far_more_than_it_has_is_refused(tmp_path):
         for info in archive.infolist():
             info.file_size = 600 * 2**20
     assert "its members claim 1,258,291,200 (up to 'IMG-HV')" in refusal(path)
-
-
-def test_a_zip_that_claims_terabytes_in_its_64_bit_fields_is_refused(tmp_path):
-    path = edit_zip(tmp_path / "a.zip", {"IMG": IMAGE}, file_size=5 * 2**40)
-    assert "5,497,558,138,880" in refusal(path)
 
 
 def test_a_size_that_a_packed_member_does_not_have_is_noticed_and_nothing_is_kept(tmp_path, cache):

@@ -10,18 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from support.ceos import source_of
 from support.packagings import UTM20S, change_summary, image_of, leader_of, without_records, write_field, zero_in_lines
 from support.products import UTM54, amplitudes, complex_numbers, write_ceos
 
 from alos2tut import Alos2TutError, Alos2TutWarning, open_product
 from alos2tut.products import ceos, ceos_layout
-
-
-def read_leader(path: Path) -> dict:
-    from alos2tut.products.sources import FileSource
-
-    return ceos.read_leader(FileSource(path.name, path, path.stat().st_size))
-
 
 # --- metadata
 
@@ -41,10 +35,7 @@ def test_metadata_of_a_leader(packaged):
 
 def test_the_off_nadir_angle_is_the_leaders_else_that_of_the_summary(copied):
     folder = copied("CEOS 1.5 G")
-    summary = (folder / "summary.txt").read_text(encoding="latin-1")
-    other = summary.replace('Img_OffNadirAngle="32.4"', 'Img_OffNadirAngle="33.9"')
-    assert other != summary
-    (folder / "summary.txt").write_text(other, encoding="latin-1")
+    change_summary(folder, Img_OffNadirAngle="33.9")
     assert open_product(folder).off_nadir_deg == 32.4
     write_field(leader_of(folder), "dataset_summary", "off_nadir_deg", "")
     assert open_product(folder).off_nadir_deg == 33.9
@@ -285,7 +276,7 @@ def test_lines_that_state_no_place_leave_the_leader_alone(copied):
 
 def test_a_leader_and_lines_that_disagree_are_warned_of(copied):
     folder = copied("CEOS 2.1")
-    projection = read_leader(leader_of(folder))["map_projection"]
+    projection = ceos.read_leader(source_of(leader_of(folder)))["map_projection"]
     for corner in ("top_left", "top_right", "bottom_right", "bottom_left"):
         moved = projection[f"{corner}_easting_km"] + 3
         write_field(leader_of(folder), "map_projection", f"{corner}_easting_km", f"{moved:.7f}")
@@ -313,18 +304,13 @@ def test_slant_ranges_that_cannot_be_leave_the_scene_centre(copied, ranges):
     assert open_product(folder).incidence_source == "scene centre"
 
 
-def test_a_missing_leader_is_named(copied):
+@pytest.mark.parametrize(
+    ("file", "message"), [(leader_of, "LED-ALOS2.*missing.*again"), (image_of, "no image file IMG-HH-ALOS2.*again")]
+)
+def test_a_missing_file_is_named(copied, file, message):
     folder = copied("CEOS 2.1")
-    name = leader_of(folder).name
-    leader_of(folder).unlink()
-    with pytest.raises(Alos2TutError, match=rf"{name}.*missing.*again"):
-        open_product(folder)
-
-
-def test_a_product_without_an_image_is_refused(copied):
-    folder = copied("CEOS 2.1")
-    image_of(folder).unlink()
-    with pytest.raises(Alos2TutError, match="no image"):
+    file(folder).unlink()
+    with pytest.raises(Alos2TutError, match=message):
         open_product(folder)
 
 

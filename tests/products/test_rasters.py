@@ -398,19 +398,17 @@ def test_a_place_beside_a_tiff_does_not_count(tmp_path):
     assert RasterBand.open(file, ["uint16"]).transform is None
 
 
-def test_other_types_and_several_bands_are_named(tmp_path):
-    file = write_tiff(tmp_path / NAME, numbered(dtype="float32"))
-    with pytest.raises(Alos2TutError, match=r"holds 1 band\(s\) of float32, not one of uint16 or uint8"):
-        RasterBand.open(file, ["uint8", "uint16"])
-    file = write_tiff(tmp_path / NAME, numbered(), count=2)
-    with pytest.raises(Alos2TutError, match=r"holds 2 band\(s\) of uint16"):
-        RasterBand.open(file, ["uint16"])
-
-
-def test_pixels_without_area_are_refused(tmp_path):
-    file = write_tiff(tmp_path / NAME, numbered(), transform=rasterio.Affine(2, 1, 0, 4, 2, 0))
-    with pytest.raises(Alos2TutError, match="gives pixels no area"):
-        RasterBand.open(file, ["uint16"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"dtype": "float32"}, r"holds 1 band\(s\) of float32, not one of uint16 or uint8", id="type"),
+        pytest.param({"count": 2}, r"holds 2 band\(s\) of uint16", id="bands"),
+        pytest.param({"transform": rasterio.Affine(2, 1, 0, 4, 2, 0)}, "gives pixels no area", id="no area"),
+    ],
+)
+def test_other_rasters_are_refused(tmp_path, options, message):
+    with pytest.raises(Alos2TutError, match=message):
+        RasterBand.open(write_tiff(tmp_path / NAME, numbered(), **options), ["uint8", "uint16"])
 
 
 @pytest.mark.parametrize("options", [{}, {"BIGTIFF": "YES"}, TILED], ids=["strips", "BigTIFF", "tiles"])

@@ -69,11 +69,6 @@ def test_zeros_and_what_is_not_finite_are_no_data(slc, read):
     np.testing.assert_array_equal(np.isnan(pixels), missing)
 
 
-def test_amplitudes_are_no_complex_numbers(plain):
-    with pytest.raises(Alos2TutError, match=r"2\.1 holds amplitudes.*read_dn"):
-        plain.read_slc()
-
-
 def test_a_geotiff_of_level_11_gives_the_same_complex_numbers(tmp_path):
     path = tmp_path / TIFF_NAME.replace("2.1GUD", "1.1__D")
     product = open_product(write_geotiff(path, complex_numbers(), None, None, dtype="complex64"))
@@ -297,13 +292,16 @@ def test_layers_take_little_more_memory_than_their_result(tmp_path):
             assert read().nbytes == bytes_per_px * 4e6
 
 
-def test_an_unknown_layer_is_refused_with_those_there_are(mosaic, plain):
-    with pytest.raises(Alos2TutError, match=r"no layer 'masks'.*'mask'"):
-        open_product(mosaic).read_layer("masks")
-    with pytest.raises(Alos2TutError, match=r"no layer 'mask'.*without layers"):
-        plain.read_layer("mask")
-    with pytest.raises(Alos2TutError, match="no layer"):
-        open_product(mosaic).read_layer(["mask"])
+def test_layers_and_numbers_that_are_not_there_are_refused(mosaic, plain):
+    for product, name, message in [
+        (open_product(mosaic), "masks", r"no layer 'masks'.*'mask'"),
+        (open_product(mosaic), ["mask"], "no layer"),
+        (plain, "mask", r"no layer 'mask'.*without layers"),
+    ]:
+        with pytest.raises(Alos2TutError, match=message):
+            product.read_layer(name)
+    with pytest.raises(Alos2TutError, match=r"2\.1 holds amplitudes.*read_dn"):
+        plain.read_slc()
 
 
 # --- blocks
