@@ -3,6 +3,7 @@
 import csv
 import json
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -111,36 +112,27 @@ def test_a_store_whose_head_is_damaged_is_refused(packed, damage):
     assert report.differ == report.unreadable == 1
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        pytest.param({"patch_px": 64}, r"not int16 patches of \(1, 64, 64\)", id="side"),
-        pytest.param(
-            {"polarizations": ["HH", "HV"], "statistics": {"mean_db": [-9, -15], "std_db": [5, 5]}},
-            r"not int16 patches of \(2, 32, 32\)",
-            id="channels",
-        ),
-    ],
-)
-def test_stores_of_another_shape_than_stated_are_refused(packed, changed, message):
-    change(packed, **changed)
-    with pytest.raises(Alos2TutError, match=message):
-        open_dataset(packed).split("val")
-    assert verify_dataset(packed).unreadable == 1
+def other_array(name: str, change_of: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    return lambda folder: restore(folder, name, change_of(np.load(folder / name)))
+
+
+TWO_CHANNELS = {"polarizations": ["HH", "HV"], "statistics": {"mean_db": [-9, -15], "std_db": [5, 5]}}
 
 
 @pytest.mark.parametrize(
-    ("name", "other", "message"),
+    ("spoil", "message"),
     [
-        ("val_labels.npy", lambda a: a[:, :, :16], r"not uint8 patches of \(32, 32\)"),
-        ("val_labels.npy", lambda a: a.astype(np.int16), "holds int16"),
-        ("val_db.npy", lambda a: a.astype(np.float32), "holds float32"),
-        ("val_labels.npy", lambda a: a[:3], "holds 3 patches, and val_db.npy 4"),
-        ("val_db.npy", lambda a: a[:3], "holds 4 patches, and val_db.npy 3"),
+        (lambda folder: change(folder, patch_px=64), r"not int16 patches of \(1, 64, 64\)"),
+        (lambda folder: change(folder, **TWO_CHANNELS), r"not int16 patches of \(2, 32, 32\)"),
+        (other_array("val_labels.npy", lambda a: a[:, :, :16]), r"not uint8 patches of \(32, 32\)"),
+        (other_array("val_labels.npy", lambda a: a.astype(np.int16)), "holds int16"),
+        (other_array("val_db.npy", lambda a: a.astype(np.float32)), "holds float32"),
+        (other_array("val_labels.npy", lambda a: a[:3]), "holds 3 patches, and val_db.npy 4"),
+        (other_array("val_db.npy", lambda a: a[:3]), "holds 4 patches, and val_db.npy 3"),
     ],
 )
-def test_stores_that_do_not_fit_each_other_are_refused(packed, name, other, message):
-    restore(packed, name, other(np.load(packed / name)))
+def test_stores_that_are_not_as_stated_or_do_not_fit_each_other_are_refused(packed, spoil, message):
+    spoil(packed)
     with pytest.raises(Alos2TutError, match=message):
         open_dataset(packed).split("val")
     assert verify_dataset(packed).unreadable == 1
@@ -373,20 +365,15 @@ def test_channels_are_verified_one_by_one(packed):
     assert [check.name for check in verify_dataset(packed).checks if check.verdict != "agrees"] == ["mean_db"]
 
 
-def test_the_command_opens_a_dataset_once(packed, capsys, monkeypatch):
+def test_the_command_opens_a_dataset_once_describes_and_verifies_it(packed, capsys, monkeypatch):
     opened = []
     monkeypatch.setattr("alos2tut.dataset.store.open_dataset", lambda path: opened.append(path) or open_dataset(path))
     assert main(["info", str(packed)]) == 0 and len(opened) == 1
-    capsys.readouterr()
-    assert main(["info", str(packed), "--json"]) == 0 and len(opened) == 2
-    assert json.loads(capsys.readouterr().out) == json.loads((packed / "dataset.json").read_text())
-
-
-def test_the_command_verifies_and_describes_datasets(packed, capsys):
-    assert main(["verify", str(packed)]) == 0 and "packed dataset" in capsys.readouterr().out
-    assert main(["info", str(packed)]) == 0
     told = capsys.readouterr().out
     assert "pretrain 12, train 10, val 4, test 4" in told and "class 2" in told
+    assert main(["info", str(packed), "--json"]) == 0 and len(opened) == 2
+    assert json.loads(capsys.readouterr().out) == json.loads((packed / "dataset.json").read_text())
+    assert main(["verify", str(packed)]) == 0 and "packed dataset" in capsys.readouterr().out
     (packed / "val.csv").write_text("")
     assert main(["verify", str(packed)]) == 1 and "differs" in capsys.readouterr().out
     assert main(["info", str(packed)]) == 2 and "val.csv" in capsys.readouterr().err
