@@ -167,9 +167,8 @@ def product_paths(products: str | Path | Sequence[str | Path]) -> list[tuple[str
     """The products that are meant, in order, each with the coordinate system that a table states for it.
 
     Args:
-        products: paths of products; patterns, as :func:`.matches` takes them; tables. A table is a
-            CSV file, UTF-8, with a column ``path`` and, if need be, ``crs``; other columns are ignored, and relative
-            paths start at the table's folder.
+        products: paths of products; patterns, as :func:`.matches` takes them; tables: CSV files, UTF-8, with a column
+            ``path`` and, if need be, ``crs``; other columns are ignored, relative paths start at the table's folder.
 
     Raises:
         Alos2TutError: a pattern that matches nothing, an empty path, a table that cannot be used (the message names the
@@ -196,22 +195,19 @@ def _listed(path: str) -> list[tuple[str, str | None]]:
     file = Path(path)
     if file.suffix.lower() != ".csv" or file.is_dir():
         return [(path, None)]
-    places = [_place(record, file, number) for number, record in read_table(file, ["path"], ["crs"], _LARGEST_TABLE)]
+    places: list[tuple[str, str | None]] = []
+    for number, record in read_table(file, ["path"], ["crs"], _LARGEST_TABLE):
+        name, crs = record["path"], record.get("crs") or None
+        if not name:
+            raise Alos2TutError(f"row {number} names no path", where=file)
+        if "\0" in name + (crs or ""):
+            raise Alos2TutError(f"row {number} holds a NUL character", where=file)
+        if crs is not None:
+            parsed_crs(crs, f"{file}, row {number}")
+        places.append((str(file.parent / name), crs))
     if not places:
         raise Alos2TutError("the table lists no product", where=file, remedy="Write one row per product.")
     return places
-
-
-def _place(record: dict[str, str], file: Path, number: int) -> tuple[str, str | None]:
-    """Path and coordinate system of a row of a table."""
-    path, crs = record["path"], record.get("crs") or None
-    if not path:
-        raise Alos2TutError(f"row {number} names no path", where=file)
-    if "\0" in path + (crs or ""):
-        raise Alos2TutError(f"row {number} holds a NUL character", where=file)
-    if crs is not None:
-        parsed_crs(crs, f"{file}, row {number}")
-    return str(file.parent / path), crs
 
 
 # --- filters

@@ -549,7 +549,17 @@ def _read_patch(
         worst = known[np.abs(known).argmax()]
         remedy = "Patches hold decibels, and NaN or the file's own no-data value where nothing is known."
         raise Alos2TutError(f"holds {worst:g}, which cannot be decibels", where=where, remedy=remedy)
-    classes = _labels(patch, legend, rasters)
+    if patch.label is None:
+        classes = rasters.classes_on(patch.crs, patch.transform, patch.band.shape)
+    else:
+        classes = _pixels(patch.label)
+        wrong = classes[(classes >= len(legend)) & (classes != IGNORE)]
+        if wrong.size:
+            raise Alos2TutError(
+                f"holds class {wrong[0]}, and the last one of the legend '{legend.name}' is {len(legend) - 1}",
+                where=patch.label.source.where,
+                remedy="Label files hold class indices, not raw codes. Name their legend: legend=….",
+            )
     if is_labelled and patch.label is None and (classes == IGNORE).all():
         raise Alos2TutError(
             f"no label is known for {patch.record['FileName']}",
@@ -557,20 +567,6 @@ def _read_patch(
             remedy="Give label rasters of its ground (labels=…), or put label files beside the patches.",
         )
     return encode_db(values), np.where(np.isnan(values), np.uint8(IGNORE), classes)
-
-
-def _labels(patch: _Patch, legend: Legend, rasters: LabelMap) -> NDArray[np.uint8]:
-    if patch.label is None:
-        return rasters.classes_on(patch.crs, patch.transform, patch.band.shape)
-    classes: NDArray[np.uint8] = _pixels(patch.label)
-    wrong = classes[(classes >= len(legend)) & (classes != IGNORE)]
-    if wrong.size:
-        raise Alos2TutError(
-            f"holds class {wrong[0]}, and the last one of the legend '{legend.name}' is {len(legend) - 1}",
-            where=patch.label.source.where,
-            remedy="Label files hold class indices, not raw codes. Name their legend: legend=….",
-        )
-    return classes
 
 
 def _pixels(band: RasterBand) -> NDArray[Any]:
