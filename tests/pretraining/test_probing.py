@@ -375,13 +375,6 @@ def test_the_command(packed_dataset, trained, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found.to_dict()))
 
 
-def test_the_command_refuses_in_one_line(packed_dataset, trained, tmp_path, capsys):
-    for arguments in ([tmp_path, trained], [packed_dataset, "a=b"], [packed_dataset, trained, "--seeds", "0"]):
-        assert main(["probe", *map(str, arguments)]) == 2
-        err = capsys.readouterr().err
-        assert err.startswith("alos2tut: ") and err.count("\n") == 1
-
-
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_a_figure_shows_every_score(packed_dataset, trained, seeds):
     found = probe(packed_dataset, trained, seeds=seeds)

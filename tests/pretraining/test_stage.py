@@ -74,14 +74,6 @@ def test_loss_by_hand(images):
         )
 
 
-def test_loss_of_two_channels_is_their_mean(images):
-    prediction, target, pixel_mask, valid = images
-    one = masked_loss(prediction, target, pixel_mask, None, valid)
-    doubled = (t.repeat(1, 2, 1, 1) for t in (prediction, target))
-    two = masked_loss(*doubled, pixel_mask, None, valid.repeat(1, 2, 1, 1))
-    torch.testing.assert_close(one, two)
-
-
 def test_pixels_without_data_or_not_hidden_do_not_matter(images):
     prediction, target, pixel_mask, valid = images
     weights = torch.ones_like(target)
