@@ -91,23 +91,38 @@ def test_threads_do_not_each_build_the_ground(tmp_path, monkeypatch):
 
 # --- the frozen recipe: whatever makes these fail changes the simulated scene and needs a new version
 
-#: surfaces of the scene of seed 2 and 1600 × 1600 pixels, every 104th line and 26th column, "a" for the first one
+#: surfaces of the scene of seed 2 and 1600 × 1600 pixels, every 52nd line and 26th column, "a" for the first one
 SURFACES_SEEN = (
     "opppppoooooooppoorpppppppppssoooooooooooorrrrrtttjjjjjkkljjjjj",
+    "ppppppoooooooppoooopppoooprsooooooooooooqrrrqtttnttnnnntnnjljk",
     "oppppproooprpoooorrroooooooooooooooooooqqrqqqrtqnrnrnqnnnnljjj",
+    "opprrrrooorrppssorrroorpooooooosooooooqqqqqqqqqnqqnrnqnnnnnnuw",
     "rrrrrrrrrrrrrrossoooorrrrrrooorrsqqqqqqqrqqqqnqnqqnnqnnnnnnnnj",
+    "rrrrrrrrrrrrrroooooorrrrrrrrrrrrrrrqqqqqqqqqqnqnnnnnnnnnnnnnlk",
     "rrrrrrrrrrrrrrrrrroooooorrrrnrrorrqqqqqqqqqqnnnnnnnnnnnnnnnjkn",
+    "rrrsssbbbbbooorrooorooorrrrrroorroooqqooqqqqqnnnnnnnnnnnnnnslj",
     "rrrrrbbbbbbbooorrrrornrrrorrroorrrrrrroooooqqqnnnnnnnnnnnhjjlk",
+    "tjrrbbbbbbbbbqrbbnnnnnroooooppoopooorrroooooonnnnnnnnnnnnkjjjn",
     "rrrqbbbbbbbbqqbnnnnnnnnrooorpoooopppprrooorrqoqqqqoooqqtejjjjj",
+    "rrrrrqbbbbbbbbbnnnnnrrnrnrrrrpppppprrorrrrrorqrooqrrrqqqceechg",
     "rrrrrqrrrrrbqrqrrnrrrrrrroorrrrrprrrrpooorooorrqorrrrrrrttehfe",
+    "rrrrrrrrrrrrrrrrrrrrrrooooooorooorrrrpooooooorrrrrrrrrrrrccecc",
     "rrqsrrrrrrrrrrrrrrrrqroooooooooooooorrooorrrrrosssrrrrrreeghee",
+    "rrqthfehegtqqqrrrrrrrrroooprooopoooorrroorrrqqrqrrrrrrrhcnndcf",
     "rrrdccedhefjjttrssssrroooorrouuuppoooorrrrrrrqqrrrrrrchcenhcee",
+    "rrengheccccgjjjjcjnqqqoooooorouunospoooqrrrrrrrrrrcfercfeechcs",
     "ceceehehhhhljjcjkjjrrqqqorroooonnssrrroqqrrrttdeecceecheeehcjs",
+    "hcceheeecjjjjjjjjjljqrqqqrrrorooorrornnqrrrthececdeckjjjcljjjj",
     "fhendhedgckjkjjsljjjtrrrrrrqqqrrrqonnnnnnqqtljjhjyyyjjjjjjjjjj",
+    "heehhhnendjjdjkjxjjjjjlttttrrqqrnsnnnnncesnntjhcenzefjlcegeqjj",
     "cccdeehhhhhejjjjxjjknljllmllltrrnnsnnndeetnnjyzylljsjqlceedjxa",
+    "hedecccceehhhdgjjlxxxlxllllltlrnnnnqqjeecrtllzyyjjjnxsasssaaaa",
     "enheenhssccexxxxsllllxxxlltrrrrnnrrlqkjccheldjdjxxxxaaaaaaaaaa",
+    "hehfheaaaasxxxxxxelxxxxxjjctrrrrellljkjjjjjjjehhxxxaaaaaaaaaaa",
     "efehxaaaaaaaxxxxxxlllllnjlllllllllcljjnjjjjjjxxxxxxaaaaaaaaaaa",
+    "xxaaaaaaaaaasxxggfccnnlnlllcllnlllllmlnhjjljjxxxxaaaaaaaaaaaaa",
     "aaaaaaaaaaaaaxxehfllljlnnnllllnheeefecncedjjkjxxxxaaaaaaaaaaaa",
+    "saaaaaaaaaaaaxxxcennjllnlheeeeccehhdhhcceclllnllknlaaaaaaaaaaa",
     "saaaaaaaaaaaasxejjqjjljjjudheieeceehefhllllllljjkaaaaaaaaaaaaa",
 )
 #: share of each surface of the pixels with data, in the table's order
@@ -138,7 +153,7 @@ def test_the_recipe_is_that_of_its_version():
 def test_the_frozen_scene_shows_the_same_ground(scene):
     seen = np.array([[ord(letter) - ord("a") for letter in row] for row in SURFACES_SEEN])
     # elsewhere, a point on a border may be rounded to its other side
-    assert (surfaces_of(scene)[10::104, 10::26] != seen).mean() < 0.002
+    assert (surfaces_of(scene)[10::52, 10::26] != seen).mean() < 0.002
     facts = json.loads((scene / "simulation.json").read_text())
     shares = dict(zip(priors.surface_names(), map(float, SHARES_SEEN.split()), strict=True))
     assert facts["surface_shares"] == pytest.approx(shares, abs=3e-5)
@@ -208,24 +223,60 @@ def label_window(scene: Path, tile) -> rasterio.windows.Window:
     return rasterio.windows.from_bounds(left, bottom, right, top, tile.transform).round_offsets().round_lengths()
 
 
-def explained(values: np.ndarray, kinds: np.ndarray) -> float:
-    """Share of the values' variance that lies between kinds."""
-    counts, totals = np.bincount(kinds), np.bincount(kinds, weights=values)
-    between = (totals**2 / np.maximum(counts, 1)).sum() / values.size - values.mean() ** 2
-    return between / values.var()
+class Alignment:
+    """How well the label tile, moved by so many of its pixels, explains the image (share of the variance of dB)."""
+
+    def __init__(self, scene: Path, label_path: Path):
+        product = open_product(scene)
+        self.db = product.read_db(looks=2)
+        self.valid = np.isfinite(self.db)
+        cols, rows = np.meshgrid(2 * np.arange(self.db.shape[1]) + 1, 2 * np.arange(self.db.shape[0]) + 1)
+        x_m, y_m = product.transform * (cols[self.valid], rows[self.valid])
+        longitude, latitude = reproject_points(product.crs, "EPSG:4326", x_m, y_m)
+        with rasterio.open(label_path) as tile:
+            self.codes = tile.read(1)
+            self.cols, self.rows = ~tile.transform * (np.array(longitude), np.array(latitude))
+
+    def explained(self, dx: float, dy: float) -> float:
+        codes = self.codes[np.floor(self.rows + dy).astype(int), np.floor(self.cols + dx).astype(int)]
+        db = self.db[self.valid].astype(float)
+        inside = codes != 255
+        codes, db = codes[inside], db[inside]
+        count, total = np.bincount(codes, minlength=15), np.bincount(codes, weights=db, minlength=15)
+        between = (total**2 / np.maximum(count, 1)).sum() / db.size - db.mean() ** 2
+        return between / db.var()
+
+    def offset(self, axis: int) -> float:
+        """Where the fit is best along x (0) or y (1), in label pixels: the top of a parabola through the best."""
+        shifts = np.arange(-3, 3.01, 0.5)
+        fits = np.array([self.explained(*((s, 0) if axis == 0 else (0, s))) for s in shifts])
+        best = int(np.clip(fits.argmax(), 2, len(shifts) - 3))
+        near = slice(best - 2, best + 3)
+        curve = np.polyfit(shifts[near], fits[near], 2)
+        return float(-curve[1] / (2 * curve[0]))
+
+
+AXES = [pytest.param(0, id="x"), pytest.param(1, id="y")]
+
+
+@pytest.fixture(scope="module")
+def alignment(scene) -> Alignment:
+    return Alignment(scene, next((scene / "labels").iterdir()))
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_labels_lie_on_the_image(alignment, axis):
+    assert abs(alignment.offset(axis)) < 0.25
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("moved", [-1, 1])
+def test_a_label_moved_by_one_pixel_would_be_noticed(alignment, monkeypatch, axis, moved):
+    monkeypatch.setattr(alignment, "codes", np.roll(alignment.codes, moved, axis=1 - axis))
+    assert alignment.offset(axis) == pytest.approx(moved, abs=0.25)
 
 
 MOVES = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
-
-
-def test_labels_lie_on_the_image(scene):
-    """A label pixel is four pixels wide: moved by two to any side, labels explain less of the image."""
-    db = open_product(scene).read_db()
-    rows, cols = (part.ravel() for part in np.mgrid[8:1592:2, 8:1592:2])
-    valid = np.isfinite(db[rows, cols])
-    rows, cols = rows[valid], cols[valid]
-    fits = [explained(db[rows, cols], codes_at(scene, rows + 2 * down, cols + 2 * right)) for down, right in MOVES]
-    assert np.argmax(fits) == 0
 
 
 # --- another place
