@@ -14,6 +14,7 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightni
                 Checkpoints(stage, config.checkpoint_every, config.stop_after_minutes),
                 Progress(label, training.steps),
             ],
-            logger=TensorBoardLogger(stage, name="", version="tensorboard"),
+            logger=find_spec("tensorboard") is not None and TensorBoardLogger(stage, name="", version="tensorboard"),
             limit_val_batches=0,
             use_distributed_sampler=False,
             enable_checkpointing=False,

@@ -346,6 +346,14 @@ def test_operations_of_a_swin_by_hand():
     assert count_operations(network) == pytest.approx(2 * (3 * forward - embedding), rel=0.01)
 
 
+@pytest.mark.soak
+def test_operations_of_the_published_encoder():
+    """About three times two times the 20 billion multiply-adds that Swin-B is known to take at 256²."""
+    with torch.device("meta"):
+        network = SimMIM(SwinEncoder(EncoderConfig(), (256, 256)))
+    assert count_operations(network) == pytest.approx(6 * 20.2e9, rel=0.02)
+
+
 def test_operations_by_hand():
     """A ViT of one block: products of tokens with weights, and of tokens with tokens; backward takes twice as many."""
     config = EncoderConfig(kind="vit", patch_size=8, embed_dim=16, depths=(1,), num_heads=(2,), position="none")
