@@ -227,6 +227,7 @@ def test_an_output_of_few_characters_gets_escapes(encoding, small_scene, tmp_pat
     assert json.loads(run_there("fetch", "--list", "--json", "jaxa_l15_fuji"))[0]["attribution"] == "© JAXA"
     run_there("pretrain", "--help")
     run_there("verify", str(tmp_path / "scène"))
+    assert json.loads(run_there("info", "--json", str(tmp_path / "scène")))["shape"] == [512, 640]
 
 
 def test_an_interrupt_is_no_traceback(capsys, monkeypatch, tmp_path):

@@ -80,7 +80,9 @@ def from_dict(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -
             ) from None
         if first["type"] == "missing":
             raise Alos2TutError(f"'{path}' is missing", where=where) from None
-        raise Alos2TutError(f"{path}={quoted(first['input'])}: {first['msg']}", where=where) from None
+        # what a config says of its fields together has no path, and needs no list of them all
+        value = f"{path}={quoted(first['input'])}: " if path else ""
+        raise Alos2TutError(value + first["msg"].removeprefix("Value error, "), where=where) from None
 
 
 def _field_names(cls: Any, path: list[str]) -> list[str]:

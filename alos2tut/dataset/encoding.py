@@ -80,7 +80,7 @@ class Statistics:
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.mean_db) != len(self.std_db):
-            raise ValueError("mean_db and std_db are of as many channels")
+            raise ValueError(f"mean_db has {len(self.mean_db)} channels, std_db {len(self.std_db)}")
         return self
 
     def to_dict(self) -> dict[str, list[float]]:

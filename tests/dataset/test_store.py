@@ -76,12 +76,13 @@ def rewrite(folder: Path, name: str, **columns: object) -> None:
         writer.writerows(rows)
 
 
-def test_a_list_that_was_edited_or_lost_is_refused_by_name(packed):
-    rewrite(packed, "val", Year=2021)
-    with pytest.raises(Alos2TutError, match=r"val\.csv: was cut or edited"):
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_list_that_was_edited_or_lost_is_refused_by_name(packed, split):
+    rewrite(packed, split, Year=2021)
+    with pytest.raises(Alos2TutError, match=rf"{split}\.csv: was cut or edited"):
         open_dataset(packed)
-    (packed / "val.csv").unlink()
-    with pytest.raises(Alos2TutError, match=r"val\.csv: the list cannot be read"):
+    (packed / f"{split}.csv").unlink()
+    with pytest.raises(Alos2TutError, match=rf"{split}\.csv: the list cannot be read"):
         open_dataset(packed)
 
 
@@ -184,6 +185,7 @@ BROKEN = [
     ("statistics", 5, "statistics=5"),
     ("statistics/mean_db", "-11", "mean_db"),
     ("statistics/mean_db", [10**400], "statistics"),
+    ("statistics/mean_db", [-11, -5], "mean_db has 2 channels, std_db 1"),
     ("statistics/std_db", [0.0], "std_db"),
     ("quantity", "beta0", "quantity"),
     ("polarizations", "HH", "polarizations"),
@@ -327,13 +329,14 @@ def test_one_changed_byte_or_a_lost_file_is_found_and_named(packed, name):
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("splits/val/class_pixels/class 1", 1),
+        ("splits/val/class_pixels/class 1", 1379),
         ("splits/test/patches", 5),
         ("statistics/mean_db", [-11.0]),
-        ("class_weights/0", 0.4),
+        ("class_weights/0", 0.3596),
     ],
 )
 def test_counts_that_are_not_those_of_the_stores_differ(packed, place, value):
+    """Also by a pixel, or a weight by a ten-thousandth."""
     change_at(packed, place, value)
     assert verify_dataset(packed).differ == 1
 

@@ -133,6 +133,8 @@ def test_finetune_leaves_its_results(finished, packed_dataset):
     validated = {int(row["step"]): float(row["val_miou"]) for row in rows if row["val_miou"]}
     assert list(validated) == [5, 10, 15, 20] and len(rows) == 20
     assert run["val"]["miou"] == max(validated.values()) == validated[run["best_step"]]
+    # classes differ in brightness: with labels that lie elsewhere it is not learned, and a constant has 0.14
+    assert run["val"]["miou"] > 0.5
     segmenter = load_segmenter(finished / "segmenter.safetensors")
     matrix = confusion_matrix(segmenter, open_dataset(packed_dataset).split("val"), 3)
     assert scores_from_confusion(matrix) == run["val"]
