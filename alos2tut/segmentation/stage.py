@@ -144,7 +144,8 @@ def budgeted_patches(config: FinetuneConfig, dataset: PatchDataset) -> NDArray[n
     """
     n, where = len(dataset.split("train")), dataset.path / "train.csv"
     if n < 1:
-        raise Alos2TutError("the list of patches to train on is empty", where=where)
+        problem = "the list of patches to train on is empty"
+        raise Alos2TutError(problem, where=where, remedy="Build the dataset of more ground.")
     if config.budget is None:
         return np.arange(n)
     if config.budget > n:

@@ -40,6 +40,13 @@ def test_weighting_is_on_by_default():
 # --- loss
 
 
+def test_a_loss_is_as_the_settings_say():
+    values = {"loss": "huber", "normaliser": "weights", "weighting": "sar_percentile"}
+    config = PretrainConfig(weight_scale=1.5, weight_percentiles=(2, 90), **values)
+    assert Loss.of(config) == Loss("huber", "weights", "sar_percentile", 1.5, (2, 90))
+    assert Loss.of(PretrainConfig(objective="mixmae")).kind == "mse"
+
+
 @pytest.fixture
 def images():
     generator = torch.Generator().manual_seed(0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support.datasets import write_packed_dataset
+from support.datasets import restate_files, write_packed_dataset
 from support.networks import TINY, metrics, training
 
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
@@ -59,7 +59,7 @@ def dice_focal(*arguments):
 
 
 def test_focal_by_hand():
-    config = replace(CONFIG, dice_share=0.0, alpha_scale=0.5)
+    config = replace(CONFIG, dice_share=0.0, alpha_scale=0.4, focal_gamma=3.0)
     logits = torch.randn(2, 3, 4, 4)
     labels = torch.randint(0, 3, (2, 4, 4), dtype=torch.uint8)
     labels[0, 0] = 255
@@ -68,7 +68,7 @@ def test_focal_by_hand():
     for b, r, c in np.argwhere(labels.numpy() != 255):
         true = int(labels[b, r, c])
         p = torch.softmax(logits[b, :, r, c], dim=0)[true]
-        expected.append(-weights[true] * 0.5 * (1 - p) ** 2 * torch.log(p))
+        expected.append(-weights[true] * 0.4 * (1 - p) ** 3 * torch.log(p))
     torch.testing.assert_close(dice_focal(logits, labels, weights, config), torch.stack(expected).mean())
 
 
@@ -104,6 +104,16 @@ def test_ignored_pixels_have_no_gradient():
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
     dice_focal(logits, torch.tensor([[[0, 255], [2, 1]]], dtype=torch.uint8), torch.ones(3), CONFIG).backward()
     assert (logits.grad[0, :, 0, 1] == 0).all() and (logits.grad[0, :, 0, 0] != 0).all()
+
+
+def test_dice_is_that_of_another_library():
+    """Where definitions agree: one image, every class in it; ignored pixels left out by both."""
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    logits, labels = torch.randn(1, 4, 16, 16), torch.arange(256).view(1, 16, 16) % 4
+    labels[0, :3, :5] = 255
+    other = smp.losses.DiceLoss("multiclass", ignore_index=255)(logits, labels)
+    ours = dice_focal(logits, labels.to(torch.uint8), torch.ones(4), replace(CONFIG, dice_share=1.0))
+    torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-6)
 
 
 def test_cross_entropy_is_torchs():
@@ -244,6 +254,10 @@ def test_budgets_and_labels_that_are_not_there(packed_dataset, tmp_path):
     np.save(unlabelled / "pretrain_labels.npy", np.full_like(labels, 255))
     with pytest.raises(Alos2TutError, match=r"train\.csv: none of 5 patches has a label"):
         finetune(_settings(unlabelled, tmp_path / "work", budget=5))
+    (unlabelled / "train.csv").write_text("Year,Row,West,South,East,North\n")
+    restate_files(unlabelled)
+    with pytest.raises(Alos2TutError, match=r"train\.csv: the list of patches to train on is empty.*more ground"):
+        finetune(_settings(unlabelled, tmp_path / "work"))
     assert not (tmp_path / "work").exists()
 
 

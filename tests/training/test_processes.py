@@ -85,7 +85,7 @@ def launched(*command):
 
 
 def settings_of(stage, settings, dataset):
-    return {**settings, "dataset": str(dataset), "checkpoint_every": 100, "precision": "32-true"}
+    return {**settings, "dataset": str(dataset), "checkpoint_every": 2, "precision": "32-true"}
 
 
 @pytest.mark.parametrize("case", TRAININGS)
