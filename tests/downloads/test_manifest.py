@@ -102,6 +102,7 @@ def test_what_an_entry_or_its_file_lacks_is_named(tmp_path, field):
         pytest.param({"name": [["a"] * 9] * 9}, "Input should be a valid string", id="list as name"),
         pytest.param({"title": " "}, "title=' ': must say something", id="empty title"),
         pytest.param({"title": "\x1b[2J"}, r"title='\x1b[2J': must be one line", id="control characters"),
+        pytest.param({"title": "\u202e"}, "must be one line", id="text turned round"),
         pytest.param({"licence": "a\nb"}, "must be one line", id="two lines"),
         pytest.param({"login": "yes"}, "login='yes'", id="text as truth"),
         pytest.param({"steps": "register"}, "'steps' is no list", id="steps as text"),

@@ -406,9 +406,11 @@ def test_a_leader_of_another_product_is_told(copied, field, text, told):
         open_product(folder)
 
 
+@pytest.mark.parametrize("packaging", ["CEOS 2.1", "GeoTIFF 2.1"])
 @pytest.mark.parametrize("key", ["Scs_SceneID", "Pds_ProductID"])
-def test_a_summary_of_another_product_is_not_used_and_told(copied, key):
-    folder = copied("CEOS 2.1")
+def test_a_summary_of_another_product_is_not_used_and_told(copied, packaged, packaging, key):
+    folder = copied(packaging)
+    (folder / "summary.txt").write_bytes((packaged("CEOS 2.1") / "summary.txt").read_bytes())
     change_summary(folder, **{key: "ALOS2999992900-181018" if key == "Scs_SceneID" else "FBDR1.5GUA"})
     product = open_product(folder)
     assert "summary.txt" in product.gaps and "another product" in product.notes[0] and product.started is None

@@ -387,6 +387,8 @@ def test_a_no_data_tag_counts(tmp_path):
     product = open_product(tmp_path)
     assert product.no_data_dn == (0, 65535)
     np.testing.assert_array_equal(np.isnan(product.read_dn()), (dn == 0) | (dn == 65535))
+    tile = write_geotiff(tmp_path / "N23W161_20_sl_HH_F02DAR.tif", dn, DEGREES, "EPSG:4326", nodata=7)
+    assert open_product(tile).no_data_dn == (0, 1, 7)
 
 
 @pytest.mark.filterwarnings("ignore:.*leader and the lines place corners")
