@@ -259,13 +259,7 @@ def write_cog(
             raster = _Writer(scratch, "w", **profile)
         with _closing(raster):
             with writing():
-                raster.update_tags(**tags)
-                if colormap is not None:
-                    raster.write_colormap(1, colormap)
-                if scale != 1:
-                    raster.scales = (scale,)
-                if description is not None:
-                    raster.set_band_description(1, description)
+                _describe(raster, tags, colormap, scale, description)
             for window, pixels in blocks:
                 if pixels.shape != (window.height, window.width) or not np.can_cast(pixels.dtype, dtype):
                     raise ValueError(f"{pixels.shape} {pixels.dtype} does not go into {window} of {dtype}")
@@ -282,6 +276,23 @@ def write_cog(
             if any(crc32(raster.read(1, window=window).data) != checksum for window, checksum in written):
                 raise RasterioError("the disk does not hold what was written to it")
     return Path(path)
+
+
+def _describe(
+    raster: _Writer,
+    tags: Mapping[str, str],
+    colormap: Mapping[int, tuple[int, ...]] | None,
+    scale: float,
+    description: str | None,
+) -> None:
+    """Write what a raster says of itself and of its band."""
+    raster.update_tags(**tags)
+    if colormap is not None:
+        raster.write_colormap(1, colormap)
+    if scale != 1:
+        raster.scales = (scale,)
+    if description is not None:
+        raster.set_band_description(1, description)
 
 
 def _check_name(name: str | Path, where: str | Path) -> None:
