@@ -54,7 +54,7 @@ def seen_from_here(name: str, value: str) -> str:
 def main() -> int:
     """Run all, then print the summary."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", default="quick", help="quick, laptop or paper")
+    parser.add_argument("--profile", default="quick", help="quick, laptop or paper (smoke: for tests)")
     parser.add_argument("--work-dir", type=Path, default=HERE.parent / "work", help="where results live")
     parser.add_argument("--check", action="store_true", help="fail when results show that nothing was learned")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter")

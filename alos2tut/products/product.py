@@ -349,6 +349,8 @@ class Product(Metadata):
                 product :meth:`owns`.
         """
         self.check_target(path)
+        if not isinstance(compress, bool):
+            raise Alos2TutError(f"compress={compress!r} is neither True nor False", where="compress")
         reader = self._reader(scale, window, polarization, looks, quantity)
         self.warn_of_conversion(quantity)
         blocks = reader.blocks(_COG_ROWS)
