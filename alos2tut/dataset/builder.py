@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,11 @@ class _CutJob:
         """The file that says what was cut; it is there only when all pixels are on the disk."""
         return self.folder.parent / "cut" / f"{self.product.number:06d}.json"
 
+    @cached_property
+    def first_byte(self) -> dict[str, int]:
+        """Where the numbers of each store begin in its file; looked up once for all patches of the product."""
+        return {path.name: mapped_array(path).offset for path in self.folder.glob("*.npy")}
+
 
 def _cut(plan: Plan, choice: Choice, workers: Executor | None) -> None:
     """Cut the pixels of all products that were not cut before into stores that are laid out beforehand."""
@@ -245,9 +251,8 @@ def _write_patch(job: _CutJob, pick: int, steps: NDArray[np.int16], classes: NDA
     store = STORES[job.patches.ground[pick]]
     for kind, content in ("db", steps.tobytes()), ("labels", classes.tobytes()):
         path = job.folder / f"{store}_{kind}.npy"
-        start = mapped_array(path).offset
         with _writing(path), open(path, "r+b") as file:
-            file.seek(start + int(job.place[pick]) * len(content))
+            file.seek(job.first_byte[path.name] + int(job.place[pick]) * len(content))
             file.write(content)
 
 
