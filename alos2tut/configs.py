@@ -132,8 +132,8 @@ def _parsed(text: str) -> dict[str, Any]:
         raise Alos2TutError(f"'{text}' is not of the form key=value", where="overrides")
     try:
         content = parse_yaml(value, where=text)
-    except Alos2TutError:
-        raise Alos2TutError(f"the value in '{text}' cannot be read", where="overrides") from None
+    except Alos2TutError as error:
+        raise Alos2TutError(f"the value in '{text}' cannot be read: {error.problem}", where="overrides") from None
     for part in reversed(key.strip().split(".")):
         content = {part: content}
     return dict(content)

@@ -132,6 +132,7 @@ def test_paths_may_be_text_or_pathlibs_one_or_several_and_a_temperature_infinite
         pytest.param("lr", r"'lr' is not.*key=value", id="no value"),
         pytest.param("=1", r"key=value", id="no key"),
         pytest.param("lr=[1", r"cannot be read", id="broken value"),
+        pytest.param("steps=010", r"'steps=010' cannot be read: .*no plain decimal number", id="octal value"),
     ],
 )
 def test_what_is_not_understood_is_refused_with_advice(override, message):

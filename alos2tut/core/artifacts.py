@@ -10,6 +10,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import textwrap
@@ -150,8 +151,22 @@ def parse_yaml(text: str, *, where: str) -> Any:
         raise Alos2TutError(f"is not valid YAML ({reason})", where=where) from None
 
 
+#: numbers that YAML 1.1 reads by another base than ten (010 is 8, 1:30 is 90) or with underscores; and those that only
+#: look so (009 and 0o10 are texts there)
+_ODD_NUMBER = re.compile(r"[-+]?(0o?[0-9_]+|0[bx][0-9a-fA-F_]+|[0-9][0-9_]*[_:][0-9_:]*(\.[0-9_]*)?)")
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML without code and without double keys, of which others keep the last silently."""
+    """YAML without code, without double keys, of which others keep the last silently, and with decimal numbers only."""
+
+    def construct_scalar(self, node: Any) -> str:
+        value: str = super().construct_scalar(node)
+        looks_so = node.style is None and value[:1] in ("+", "-", "0") and ":" not in value
+        is_number = looks_so or node.tag != "tag:yaml.org,2002:str"
+        if is_number and _ODD_NUMBER.fullmatch(value):
+            problem = f"{value} is no plain decimal number: write 10, not 010 (octal in YAML, 8), or quotes for a text"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return value
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
 from alos2tut import Alos2TutError, load_config, load_legend
@@ -231,3 +232,23 @@ def test_a_stage_folder_depends_on_settings_inputs_and_version_only(tmp_path, mo
     monkeypatch.setattr(artifacts, "__version__", "99.0")
     others.append(stage_dir(tmp_path, "pretrain", {"a": 1, "b": (2, 3)}, {"dataset": "x"}))
     assert len({first, *others}) == 5
+
+
+@pytest.mark.parametrize(
+    "number", ["010", "-010", "009", "0o10", "0x0A", "0b11", "1_0", "1_0.5", "1:30", '!!int "010"']
+)
+@pytest.mark.parametrize("text", ["{}", "[1, {}]", "a: {}", "{{{}: 1}}"])
+def test_a_number_is_decimal_or_refused(tmp_path, number, text):
+    """YAML 1.1 reads 010 as eight and 1:30 as ninety."""
+    path = tmp_path / "n.yaml"
+    path.write_text(text.format(number))
+    with pytest.raises(Alos2TutError, match=r"n\.yaml: .*no plain decimal number: write 10, not 010"):
+        read_yaml(path)
+
+
+def test_plain_numbers_and_texts_with_digits_are_read(tmp_path):
+    path = tmp_path / "n.yaml"
+    path.write_text("[0, 10, -3, +4, 0.5, -0.5, 1e-4, .inf, '010', \"1:30\", a_1, 00:01:30, 0x, 2014-08-30_x]")
+    assert read_yaml(path) == (
+        [0, 10, -3, 4, 0.5, -0.5, "1e-4", np.inf, "010", "1:30", "a_1", "00:01:30", "0x", "2014-08-30_x"]
+    )  # fmt: skip
