@@ -151,9 +151,11 @@ def parse_yaml(text: str, *, where: str) -> Any:
         raise Alos2TutError(f"is not valid YAML ({reason})", where=where) from None
 
 
-#: numbers that YAML 1.1 reads by another base than ten (010 is 8, 1:30 is 90) or with underscores; and those that only
-#: look so (009 and 0o10 are texts there)
-_ODD_NUMBER = re.compile(r"[-+]?(0o?[0-9_]+|0[bx][0-9a-fA-F_]+|[0-9][0-9_]*[_:][0-9_:]*(\.[0-9_]*)?)")
+#: numbers that YAML 1.1 reads by another base than ten (010 is 8, 1:30 is 90) or with underscores other than those of
+#: thousands; and those that only look so (009 and 0o10 are texts there)
+_ODD_NUMBER = re.compile(
+    r"[-+]?(0o?[0-9_]+|0[bx][0-9a-fA-F_]+|(?![1-9][0-9]{0,2}(_[0-9]{3})+$)[0-9][0-9_]*[_:][0-9_:]*(\.[0-9_]*)?)"
+)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -248,7 +248,9 @@ def test_a_number_is_decimal_or_refused(tmp_path, number, text):
 
 def test_plain_numbers_and_texts_with_digits_are_read(tmp_path):
     path = tmp_path / "n.yaml"
-    path.write_text("[0, 10, -3, +4, 0.5, -0.5, 1e-4, .inf, '010', \"1:30\", a_1, 00:01:30, 0x, 2014-08-30_x]")
+    path.write_text(
+        "[0, 10, -3, +4, 42_700_000, 0.5, -0.5, 1e-4, .inf, '010', \"1:30\", a_1, 00:01:30, 0x, 2014-08-30_x]"
+    )
     assert read_yaml(path) == (
-        [0, 10, -3, 4, 0.5, -0.5, "1e-4", np.inf, "010", "1:30", "a_1", "00:01:30", "0x", "2014-08-30_x"]
+        [0, 10, -3, 4, 42_700_000, 0.5, -0.5, "1e-4", np.inf, "010", "1:30", "a_1", "00:01:30", "0x", "2014-08-30_x"]
     )  # fmt: skip
