@@ -132,6 +132,12 @@ class _Parser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         _add_options(self, self.command)
         found, unknown = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            texts = value if isinstance(value, list) else [value]
+            # as of a variable of the shell that was not set
+            if any(isinstance(text, str) and not text.strip() for text in texts):
+                self.error(f"argument {'/'.join(action.option_strings) or action.metavar}: is empty")
         if unknown:
             known = [flag for action in self._actions for flag in action.option_strings if len(flag) > 2]
             self.error(f"unknown argument '{unknown[0]}'. {closest(unknown[0].partition('=')[0], known)}")
@@ -480,7 +486,12 @@ def _compare(options: argparse.Namespace) -> None:
     """
     from .evaluation.comparison import compare, comparison_table, fitting_budgets, read_comparison
 
-    starts = {start.partition("=")[0]: start.partition("=")[2] or None for start in options.start}
+    parts = [start.partition("=") for start in options.start]
+    for name, equals, path in parts:
+        if equals and not path.strip():
+            problem, remedy = f"'{name}=' names no weights", "NAME alone stands for random ones."
+            raise Alos2TutError(problem, where="--start", remedy=remedy)
+    starts = {name: path or None for name, _, path in parts}
     if len(starts) < len(options.start):
         raise Alos2TutError("a name is given twice", where="--start")
     options.starts = starts or None

@@ -130,6 +130,8 @@ def _parsed(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise Alos2TutError(f"'{text}' is not of the form key=value", where="overrides")
+    if not value.strip():
+        raise Alos2TutError(f"'{text}' gives no value", where="overrides", remedy="Where None is meant, write null.")
     try:
         content = parse_yaml(value, where=text)
     except Alos2TutError as error:

@@ -47,7 +47,9 @@ def run(name: str, out_dir: Path, parameters: dict[str, str]) -> float:
 
 def seen_from_here(name: str, value: str) -> str:
     """A parameter's value; one that is a path from where the command was typed, absolute: kernels work elsewhere."""
-    is_path = (name in ("product", "labels") and Path(value).exists()) or (name == "legend" and Path(value).is_file())
+    # an empty one is not this folder
+    is_path = name in ("product", "labels", "legend") and value.strip() and Path(value).exists()
+    is_path = is_path and (name != "legend" or Path(value).is_file())
     return str(Path(value).resolve()) if is_path else value
 
 

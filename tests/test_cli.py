@@ -180,6 +180,11 @@ def test_bad_input_is_refused_in_one_line(capsys, tmp_path, small_scene):
         (["info"], "required: PATH"),
         (["info", "x", "--jso"], "unknown argument '--jso'. Did you mean '--json'? Known: "),
         (["map", "p", "s", "o", "--batchsize=4"], "Did you mean '--batch-size'?"),
+        (["evaluate", "d", "s", "--baseline", ""], "argument --baseline: is empty"),
+        (["build-dataset", "p", " ", "--labels", "l"], "argument PRODUCT: is empty"),
+        (["import-patches", "f", "o", "--labels", "l", "\t"], "argument --labels: is empty"),
+        (["convert", "in", "out", "--legend="], "argument --legend: is empty"),
+        (["info", ""], "argument PATH: is empty"),
     ],
 )
 def test_a_command_that_is_none_shows_the_usage_and_what_may_be_meant(capsys, arguments, advice):
@@ -204,6 +209,11 @@ def test_errors_name_flags(capsys, monkeypatch, command, error, expected):
     for function in ("opening.open_product", "verify.report.verify_product"):
         monkeypatch.setattr(f"alos2tut.products.{function}", raises(Alos2TutError(**error)))
     assert expected in refused(capsys, command, "p", *["s", "o"] * (command == "map"))
+
+
+@pytest.mark.parametrize("start", ["pretrained=", "pretrained= "])
+def test_a_start_without_weights_is_not_taken_for_random_ones(capsys, start):
+    assert "'pretrained=' names no weights" in refused(capsys, "compare", "d", "--start", "random", "--start", start)
 
 
 def test_who_shares_a_map_is_said_in_one_way(capsys):

@@ -131,6 +131,9 @@ def test_paths_may_be_text_or_pathlibs_one_or_several_and_a_temperature_infinite
         pytest.param("encoder.layer_scale=0.1", "belong to a vit", id="of the other kind"),
         pytest.param("lr", r"'lr' is not.*key=value", id="no value"),
         pytest.param("=1", r"key=value", id="no key"),
+        pytest.param("init=", r"'init=' gives no value.*null", id="empty value"),
+        pytest.param("init= ", r"gives no value", id="blank value"),
+        pytest.param("init=''", r"init='': is empty", id="empty text"),
         pytest.param("lr=[1", r"cannot be read", id="broken value"),
         pytest.param("steps=010", r"'steps=010' cannot be read: .*no plain decimal number", id="octal value"),
     ],
@@ -148,6 +151,10 @@ def test_what_is_not_understood_is_refused_with_advice(override, message):
         (["pretrain", None], {}, r"unknown profile"),
         (["pretrain"], {"mask_raito": 0.5}, r"'mask_ratio'"),
         (["dataset"], {"products": 3}, r"products"),
+        (["dataset"], {"products": ""}, r"products.0='': is empty"),
+        (["dataset"], {"beam": " "}, r"beam=' ': is empty"),
+        (["evaluate"], {"baseline": ""}, r"baseline='': is empty"),
+        (["compare"], {"starts": {"pretrained": ""}}, r"starts.pretrained='': is empty"),
     ],
 )
 def test_arguments_that_are_not_understood_are_refused_with_advice(given, values, message):
@@ -165,6 +172,8 @@ def test_arguments_that_are_not_understood_are_refused_with_advice(given, values
         (b"", "no 'key: value'"),
         (b"1: 2\n", "unknown key '1'"),
         (b"encoder: {1: 2}\n", "encoder"),
+        (b"init: ''\n", "init='': is empty"),
+        (b"work_dir:\n", "work_dir=None"),
     ],
 )
 def test_a_settings_file_that_is_none_is_named(tmp_path, content, message):

@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from .errors import Alos2TutError
+from .errors import Alos2TutError, quoted
 from .version import __version__
 
 #: Files up to this size are hashed whole; of larger ones the size and evenly spread samples are.
@@ -44,7 +44,7 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     Raises:
         Alos2TutError: the folder that should hold ``target`` is missing, or nothing can be written to it.
     """
-    target = Path(target)
+    target = named_path(target)
     if not target.parent.is_dir():
         raise Alos2TutError("the folder to write into does not exist", where=target.parent, remedy="Create it first.")
     remove_stale_holders(target)
@@ -81,10 +81,27 @@ def remove_stale_holders(target: Path) -> None:
                 shutil.rmtree(holder, ignore_errors=True)
 
 
+def named_path(path: str | Path, what: str = "path") -> Path:
+    """A path, unless it is empty: that would mean the folder we are in, and a variable that was not set.
+
+    Args:
+        path: as the user gave it.
+        what: names it in the error.
+
+    Raises:
+        Alos2TutError: nothing but blanks, or no path at all.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise Alos2TutError(f"{quoted(path)} is no path", where=what)
+    if not str(path).strip():
+        raise Alos2TutError("is empty", where=what, remedy="Say which is meant, as '.' for this folder.")
+    return Path(path)
+
+
 def make_folder(path: str | Path) -> None:
     """Make a folder and those above it, where they are missing; one that cannot be made is named."""
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        named_path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         problem = f"the folder cannot be made ({error.strerror})"
         raise Alos2TutError(problem, where=path, remedy="Name another folder.") from None
@@ -101,7 +118,7 @@ def matches(pattern: str | Path) -> list[str]:
         Alos2TutError: a pattern that nothing matches; an empty path, or one that cannot be.
     """
     text = str(pattern)
-    if not text or "\0" in text:
+    if not text.strip() or "\0" in text:
         raise Alos2TutError(f"{text!r} is no path")
     if not glob.has_magic(text) or os.path.lexists(text):
         return [str(Path(text))]
@@ -121,7 +138,7 @@ def write_json(path: str | Path, content: Any) -> None:
 def read_json(path: str | Path) -> Any:
     """Read a JSON file; a missing or broken one is named."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(named_path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Alos2TutError("there is no such file", where=path) from None
     except OSError as error:
@@ -133,7 +150,7 @@ def read_json(path: str | Path) -> Any:
 def read_yaml(file: str | Path | Traversable) -> Any:
     """Read a YAML file; one that cannot be read or is not valid, as by a key that is given twice, is named."""
     try:
-        text = (Path(file) if isinstance(file, str) else file).read_text(encoding="utf-8")
+        text = (named_path(file) if isinstance(file, str) else file).read_text(encoding="utf-8")
     except OSError as error:
         raise Alos2TutError(f"cannot be read ({error.strerror})", where=str(file)) from None
     except ValueError as error:
@@ -216,4 +233,4 @@ def stage_dir(work_dir: str | Path, stage: str, settings: Mapping[str, Any], mad
     """
     content = {"settings": settings, "made_from": made_from, "version": __version__}
     key = json.dumps(content, sort_keys=True, default=str)
-    return Path(work_dir) / f"{stage}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    return named_path(work_dir, "work_dir") / f"{stage}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"

@@ -28,14 +28,16 @@ _NOT_HASHED = frozenset(
 )
 
 
-def _without_nul(text: str) -> str:
+def _checked_text(text: str) -> str:
     if "\0" in text:
         raise ValueError("a NUL character ends texts for the system")
+    if not text.strip():
+        raise ValueError("is empty: leave it out, or say what is meant")
     return text
 
 
-#: text that goes to libraries in C
-CText = Annotated[str, AfterValidator(_without_nul)]
+#: text that says something, and goes to libraries in C
+CText = Annotated[str, AfterValidator(_checked_text)]
 #: a path, as text or pathlib's, and several of them (one alone will do)
 PathText = Annotated[CText, BeforeValidator(lambda path: os.fspath(path) if isinstance(path, os.PathLike) else path)]
 PathTexts = Annotated[

@@ -28,15 +28,15 @@ class DatasetConfig:
     """Folder that holds the results of all stages."""
     crs: CText | None = None
     """Coordinate system of the products, in place of one that a file lacks or states wrongly: ``EPSG:32654``."""
-    polarization: str | None = None
+    polarization: CText | None = None
     """Channel to read; products without it are left out. None: the first one's only channel, else HH."""
     orbit_direction: Literal["ascending", "descending"] | None = None
     """Leave out products of the other direction, or of none that is known."""
     look_side: Literal["right", "left"] | None = None
     """Leave out products that look to the other side."""
-    mode: str | None = None
+    mode: CText | None = None
     """Leave out products of another observation mode: JAXA's code, as ``UBS``."""
-    beam: str | None = None
+    beam: CText | None = None
     """Leave out products of another beam: JAXA's name, as ``U2-8``."""
     off_nadir_deg: tuple[float, float] | None = None
     """Leave out products whose off-nadir angle lies outside, in degrees: ``[28, 35]``."""

@@ -32,8 +32,8 @@ from pydantic import BaseModel, Field
 from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 
-from ..core.artifacts import atomic_path, make_folder, read_json, sha256_file, write_json
-from ..core.config import from_dict
+from ..core.artifacts import atomic_path, make_folder, named_path, read_json, sha256_file, write_json
+from ..core.config import PathText, from_dict
 from ..core.errors import Alos2TutError, warn
 from ..core.progress import progress_bar
 from ..core.tables import read_table
@@ -95,7 +95,7 @@ def export_patches(dataset: PatchDataset | str | Path, folder: str | Path, *, pr
             that ``dataset.json`` does not describe, a disk that is full.
     """
     dataset = dataset if isinstance(dataset, PatchDataset) else open_dataset(dataset)
-    folder = Path(folder)
+    folder = named_path(folder, "folder")
     _check_empty(folder)
     if dataset.channels != 1:
         raise Alos2TutError(f"has {dataset.channels} channels; patch files hold one", where=dataset.path)
@@ -260,7 +260,7 @@ def import_patches(
             size, pixel size or place than stated, or with infinite values; labels that do not fit; ground that is in
             two lists.
     """
-    folder, out = Path(folder), Path(out)
+    folder, out = named_path(folder, "folder"), named_path(out, "out")
     _check_empty(out)
     given = {"quantity": quantity, "polarization": polarization, "buffer_m": buffer_m, "on_overlap": on_overlap}
     from_dict(_Arguments, given | {"lists": lists or {}}, where="import_patches")
@@ -306,7 +306,7 @@ _Distance = Annotated[float, Field(ge=0, lt=2e7)]
 class _Arguments(BaseModel):
     """What :func:`import_patches` may be asked."""
 
-    lists: dict[Literal["pretrain", "train", "val", "test"], Any]
+    lists: dict[Literal["pretrain", "train", "val", "test"], PathText]
     quantity: Quantity | None
     polarization: Polarization | None
     buffer_m: _Distance | None

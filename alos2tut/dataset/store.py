@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from ..core.artifacts import read_json, sha256_file
+from ..core.artifacts import named_path, read_json, sha256_file
 from ..core.config import from_dict
 from ..core.errors import Alos2TutError, closest, quoted
 from ..core.tables import table
@@ -165,7 +165,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     Raises:
         Alos2TutError: no dataset there, one of another schema, or a field that is missing or cannot be; it is named.
     """
-    where = Path(path) / "dataset.json"
+    where = named_path(path, "dataset") / "dataset.json"
     if not where.is_file():
         raise Alos2TutError("is no dataset: it has no dataset.json", where=path, remedy="Make one: build-dataset.")
     content = read_json(where)

@@ -26,7 +26,15 @@ from pydantic import Strict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from tqdm.auto import tqdm
 
-from ..core.artifacts import atomic_path, make_folder, read_json, remove_stale_holders, sha256_file, write_json
+from ..core.artifacts import (
+    atomic_path,
+    make_folder,
+    named_path,
+    read_json,
+    remove_stale_holders,
+    sha256_file,
+    write_json,
+)
 from ..core.errors import Alos2TutError, quoted, warn
 from ..core.progress import is_interactive
 from ..core.version import __version__
@@ -97,7 +105,7 @@ def fetch_entry(entry: Entry, folder: str | Path = "data", *, progress: bool | N
         raise ManualDownload("is not fetched by a program", entry)
     if not isinstance(folder, (str, Path)) or "\0" in str(folder):
         raise Alos2TutError(f"is no path: {quoted(folder)}", where="folder")
-    place = Path(folder) / entry.name
+    place = named_path(folder, "folder") / entry.name
     make_folder(place)
     for name in (CHECKSUMS, *(file.name for file in entry.files)):
         remove_stale_holders(place / name)

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from ..core.artifacts import read_yaml
+from ..core.artifacts import named_path, read_yaml
 from ..core.config import from_dict
 from ..core.errors import Alos2TutError, closest, quoted
 from ..core.tables import table
@@ -146,7 +146,7 @@ def load_manifest(file: str | Path | None = None) -> dict[str, Entry]:
     if "://" in str(file):
         remedy = "Download it, read it, and give the file: it names what is downloaded."
         raise Alos2TutError("is an address", where="manifest", remedy=remedy)
-    path = _own_manifest() if file is None else Path(file)
+    path = _own_manifest() if file is None else named_path(file, "manifest")
     content = read_yaml(path)
     if not isinstance(content, dict) or content.keys() != {"version", "datasets"} or content["version"] != _VERSION:
         raise Alos2TutError(f"is no data manifest: it holds 'version: {_VERSION}' and 'datasets'", where=path)

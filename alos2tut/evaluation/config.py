@@ -7,14 +7,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, PathText
+from ..core.config import CHECKED, CText, PathText
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class CompareConfig:
     """Starts, label budgets and seeds of a comparison: see :func:`alos2tut.evaluation.comparison.compare`."""
 
-    starts: dict[str, PathText | None] = Field(default_factory=lambda: dict[str, str | None](random=None), min_length=1)
+    starts: dict[CText, PathText | None] = Field(
+        default_factory=lambda: dict[str, str | None](random=None), min_length=1
+    )
     """Encoder files or pretraining folders by name, the one to compare with first; None: random weights, of the
     architecture of the first file."""
     budgets: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = Field((100, 1_000, 10_000, "all"), min_length=1)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..core.artifacts import atomic_path
+from ..core.artifacts import atomic_path, named_path
 from ..core.errors import Alos2TutError, closest
 from .encoders import Encoder, SwinEncoder, VisionTransformerEncoder
 from .segmenter import Segmenter
@@ -51,7 +51,7 @@ def export_checkpoint(source: str | Path, target: str | Path, layout: str = "mic
         Alos2TutError: other weights, an unknown layout or ending, or an architecture that the others' code does not
             compute alike.
     """
-    source, target = Path(source), Path(target)
+    source, target = named_path(source, "source"), named_path(target, "target")
     if layout not in LAYOUTS:
         raise Alos2TutError(f"unknown layout '{layout}'", where="layout", remedy=closest(layout, LAYOUTS))
     if target.suffix not in (".pth", ".pt", ".safetensors"):

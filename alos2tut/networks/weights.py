@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..core.artifacts import atomic_path
+from ..core.artifacts import atomic_path, named_path
 from ..core.config import from_dict
 from ..core.errors import Alos2TutError, warn
 from ..core.version import __version__
@@ -220,7 +220,7 @@ def report_statistics(own: Statistics, dataset: Statistics, where: str | Path) -
 
 def weights_path(path: str | Path, kind: str) -> Path:
     """The file ``<kind>.safetensors`` of a stage folder, or the path itself where it names no folder."""
-    path = Path(path)
+    path = named_path(path, kind)
     return path / f"{kind}.safetensors" if path.is_dir() else path
 
 
@@ -244,7 +244,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
     Raises:
         Alos2TutError: no such file, no safetensors file, or no header of ours.
     """
-    path = Path(path)
+    path = named_path(path, "weights")
     if not path.is_file():
         raise Alos2TutError("there is no such file", where=path)
     with _opened(path) as file:

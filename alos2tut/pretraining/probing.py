@@ -255,6 +255,8 @@ def name_encoders(paths: Sequence[str | Path]) -> dict[str, str | Path]:
         if not equals or Path(text).exists():
             file = weights_path(text, "encoder")
             name, path = file.absolute().parent.name if file.name == "encoder.safetensors" else file.stem, str(text)
+        if not str(path).strip():
+            raise Alos2TutError(f"'{text}' names no weights", where="encoders", remedy="Name them: NAME=PATH.")
         if name in named:
             raise Alos2TutError(f"two encoders are called '{name}'", where=path, remedy="Name them: NAME=PATH.")
         named[name] = path

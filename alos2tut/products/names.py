@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 from xml.etree import ElementTree
 
+from ..core.artifacts import named_path
 from ..core.errors import Alos2TutError, warn
 from .archives import DamageError
 from .metadata import POLARIZATIONS
@@ -138,9 +139,7 @@ def find_product(path: str | Path) -> Found:
     Raises:
         Alos2TutError: none, or several; an archive that is not safe to read.
     """
-    if not str(path):
-        raise Alos2TutError("an empty path names no product", where="path")
-    delivery = find_files(path)
+    delivery = find_files(named_path(path, "product"))
     named = delivery.named
     if delivery.archive is None and named is not None and named.lower().endswith(_ARCHIVE_ENDS):
         raise Alos2TutError(

@@ -28,7 +28,7 @@ from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
 
 from .. import geometry, radiometry
-from ..core.artifacts import atomic_path, make_folder, write_json
+from ..core.artifacts import atomic_path, make_folder, named_path, write_json
 from ..core.errors import Alos2TutError
 from ..core.parallel import map_in_order
 from ..core.progress import progress_bar
@@ -88,7 +88,7 @@ def simulate_product(
             −80…84° or from where the scene crosses 180°, an executor that takes no work, or a folder that holds
             something.
     """
-    out_dir = Path(out_dir)
+    out_dir = named_path(out_dir, "out_dir")
     scene = _checked_scene(seed, size_px, season, corner)
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise Alos2TutError(f"executor={executor!r} takes no work", where="executor", remedy="Give a pool, or None.")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs import STAGES, load_config, split_overrides
-from ..core.artifacts import make_folder, sha256_file, stage_dir
+from ..core.artifacts import make_folder, named_path, sha256_file, stage_dir
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, closest
 from ..dataset.archive import product_paths
@@ -74,6 +74,9 @@ class Tutorial:
     overrides: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("product", "labels", "legend", "work_dir"):
+            if getattr(self, name) is not None:
+                named_path(getattr(self, name), name)
         if self.product is not None and self.labels is None:
             raise Alos2TutError(
                 "a product of your own needs labels of its ground", where="labels", remedy="Set the parameter 'labels'."

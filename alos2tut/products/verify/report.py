@@ -17,6 +17,7 @@ from typing import Any, get_args
 import rasterio
 from rasterio.crs import CRS
 
+from ...core.artifacts import named_path
 from ...core.errors import Alos2TutWarning
 from ...core.version import __version__
 from ..georeference import parsed_crs
@@ -117,8 +118,7 @@ def verify_product(path: str | Path, *, crs: str | CRS | None = None) -> Report:
         Alos2TutError: nothing there that is a product, several products, an archive that is not safe to read, or a
             ``crs`` that is none.
     """
-    # an empty path is none, not the folder we are in
-    found = find_product(Path(path).absolute() if str(path) else path)
+    found = find_product(named_path(path, "product").absolute())
     system = None if crs is None else parsed_crs(crs, found.delivery.path)
     product, opening = _opened(found, system)
     is_delivered = found.kind == "delivered"
