@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.artifacts import sha256_file
+from ..core.artifacts import named_path, sha256_file
 from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
 from ..products.verify.checks import Check, compared, unreadable
@@ -36,7 +36,7 @@ def verify_dataset(path: str | Path, *, progress: bool | None = None) -> Report:
         Alos2TutError: no ``dataset.json`` there, or one that lacks what must be compared: see
             :func:`alos2tut.dataset.store.read_description`.
     """
-    path = Path(path)
+    path = named_path(path, "dataset")
     stated = read_description(path)["files"]
     checks = [
         _file_check(path, name, stated[name]) for name in progress_bar(sorted(stated), "hashing", "file", show=progress)

@@ -8,7 +8,18 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from alos2tut import Alos2TutError, load_config, load_legend
+from alos2tut import (
+    Alos2TutError,
+    export_patches,
+    load_config,
+    load_encoder,
+    load_legend,
+    load_segmenter,
+    open_dataset,
+    open_product,
+    simulate_product,
+    verify_product,
+)
 from alos2tut.core import artifacts
 from alos2tut.core.artifacts import (
     atomic_path,
@@ -20,6 +31,7 @@ from alos2tut.core.artifacts import (
     stage_dir,
     write_json,
 )
+from alos2tut.dataset.verify import verify_dataset
 from alos2tut.downloads.manifest import load_manifest
 
 
@@ -254,3 +266,13 @@ def test_plain_numbers_and_texts_with_digits_are_read(tmp_path):
     assert read_yaml(path) == (
         [0, 10, -3, 4, 42_700_000, 0.5, -0.5, "1e-4", np.inf, "010", "1:30", "a_1", "00:01:30", "0x", "2014-08-30_x"]
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("empty", ["", " \t"])
+def test_an_empty_path_is_not_the_folder_we_are_in(packed_dataset, tmp_path, monkeypatch, empty):
+    monkeypatch.chdir(packed_dataset)
+    readers = (open_dataset, open_product, verify_product, verify_dataset, load_encoder, load_segmenter, read_json)
+    writers = (make_folder, simulate_product, lambda path: export_patches(packed_dataset, path))
+    for function in (*readers, *writers, lambda path: stage_dir(path, "pretrain", {}, {})):
+        with pytest.raises(Alos2TutError, match="is empty"):
+            function(empty)

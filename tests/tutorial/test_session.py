@@ -88,6 +88,10 @@ def test_what_is_no_parameter_is_refused(run_cells, monkeypatch):
         pytest.param({"devices": 0}, "devices=0", id="devices"),
         pytest.param({"product": "p"}, "'labels'", id="a product without labels"),
         pytest.param({"labels": "l"}, "'product'", id="labels without a product"),
+        *(
+            pytest.param({name: ""}, f"{name}: is empty", id=f"empty {name}")
+            for name in ("product", "legend", "work_dir")
+        ),
     ],
 )
 def test_a_parameter_that_means_nothing_is_refused_at_once(parameters, message):
