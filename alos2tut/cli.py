@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .core.errors import Alos2TutError, Alos2TutWarning, Stopped, closest
+from .core.errors import Alos2TutError, Alos2TutWarning, Stopped, closest, visible
 from .core.tables import facts
 from .core.version import __version__
 
@@ -74,9 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(text: object) -> None:
-    """Print a result: once, where ``torchrun`` started several processes."""
+    """Print a result: once, where ``torchrun`` started several processes, and without what steers a terminal."""
     if os.environ.get("RANK", "0") == "0":
-        print(text)
+        print(visible(str(text)))
 
 
 def _print_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
@@ -84,7 +84,7 @@ def _print_warning(message: Warning | str, category: type[Warning], *place: Any,
     if issubclass(category, Alos2TutWarning):
         print(f"alos2tut: note: {message}", file=sys.stderr)
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
+        sys.stderr.write(visible(warnings.formatwarning(message, category, *place[:2])))
 
 
 _Argument = tuple[tuple[str, ...], dict[str, Any]]
@@ -272,7 +272,7 @@ def _info(options: argparse.Namespace) -> None:
         from .products.opening import open_product
 
         content = open_product(path, crs=options.crs, scan=options.scan).to_dict()
-    print(json.dumps(content, indent=2) if options.json else to_text(content))
+    _say(json.dumps(content, indent=2) if options.json else to_text(content))
 
 
 @_command(
@@ -294,7 +294,7 @@ def _verify(options: argparse.Namespace) -> int:
         from .products.verify.report import verify_product
 
         report = verify_product(options.path, crs=options.crs)
-    print(json.dumps(report.to_dict(), indent=2) if options.json else report.to_text())
+    _say(json.dumps(report.to_dict(), indent=2) if options.json else report.to_text())
     return 1 if report.differ or report.unreadable else 0
 
 
@@ -321,11 +321,11 @@ def _fetch(options: argparse.Namespace) -> int | None:
     if options.list:
         known = list(load_manifest(manifest).values()) if name is None else [find_entry(name, manifest)]
         if options.json:
-            print(json.dumps([asdict(entry) for entry in known], indent=2))
+            _say(json.dumps([asdict(entry) for entry in known], indent=2))
         elif name is None:
-            print(list_entries(known, shutil.get_terminal_size((116, 24)).columns))
+            _say(list_entries(known, shutil.get_terminal_size((116, 24)).columns))
         else:
-            print(describe_entry(known[0]))
+            _say(describe_entry(known[0]))
         return None
     if name is None:
         raise Alos2TutError("needs the NAME of a data set", where="fetch", remedy="alos2tut fetch --list shows them.")

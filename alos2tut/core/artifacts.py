@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import textwrap
 import time
@@ -30,6 +31,10 @@ from .version import __version__
 _WHOLE_HASH_BYTES = 64 * 2**20
 _SAMPLE_BYTES, _SAMPLES = 2**18, 64
 _HOLDER_SUFFIX = ".tmp"
+#: bytes of a file that people write; of one of ours, of which that of a large archive's dataset has some thousand lines
+_LARGEST_YAML, _LARGEST_JSON = 2**20, 32 * 2**20
+#: values of a YAML file with aliases, each counted as often as it is named; characters of a number
+_MOST_ALIASED, _LONGEST_NUMBER = 10_000, 300
 #: Temporary folders that nobody wrote to for so long belong to no living process.
 _STALE_SECONDS = 24 * 3600
 
@@ -135,37 +140,80 @@ def write_json(path: str | Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file; a missing or broken one is named."""
+def read_text(path: str | Path, form: str, largest_bytes: int) -> str:
+    """The whole of a text file in UTF-8, with or without a byte-order mark; ``form`` is what it should be, in words.
+
+    Raises:
+        Alos2TutError: no such file; a folder; a device or a pipe, which may have no end; more than ``largest_bytes``;
+            what is no text.
+    """
     try:
-        return json.loads(named_path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Alos2TutError("there is no such file", where=path) from None
+        if not stat.S_ISREG(named_path(path).stat().st_mode):
+            problem = "cannot be read: there is no such file, but a folder, a device or a pipe"
+            raise Alos2TutError(problem, where=path)
+        with open(path, "rb") as file:
+            content = file.read(largest_bytes + 1)
+            size = os.fstat(file.fileno()).st_size
+    except (FileNotFoundError, ValueError):  # the latter: a NUL in its name
+        raise Alos2TutError("cannot be read: there is no such file", where=path) from None
     except OSError as error:
         raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
+    if len(content) > largest_bytes:
+        problem = (
+            f"of {max(size, len(content)) / 2**20:.0f} MB is not valid {form}: more than {largest_bytes / 2**20:g} MB"
+        )
+        raise Alos2TutError(problem, where=path)
+    try:
+        text = content.decode("utf-8-sig")
+        if "\0" in text:
+            place = content.index(b"\0")
+            raise UnicodeDecodeError("utf-8", content, place, place + 1, "NUL")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        problem = f"row {row} is no UTF-8 text ({error.reason}), so the file is not valid {form}"
+        raise Alos2TutError(problem, where=path, remedy="Save it as UTF-8.") from None
+    return text
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file of at most 32 MiB; one that is missing, broken, or gives a name twice is named."""
+    return parse_json(read_text(path, "JSON", _LARGEST_JSON), where=path)
+
+
+def parse_json(text: str, *, where: str | Path) -> Any:
+    """Read a text in JSON, which ``where`` names in an error, as :func:`read_json` does."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise Alos2TutError(f"is not valid JSON ({error})", where=path, remedy="Make it anew.") from None
+        raise Alos2TutError(f"is not valid JSON ({_reason(error)})", where=where, remedy="Make it anew.") from None
+
+
+def _reason(error: Exception) -> str:
+    return textwrap.shorten(str(error), 300) or type(error).__name__
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, in which others take the last of two equal names silently."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {quoted(next(name for name in content if names.count(name) > 1))} is given twice")
+    return content
 
 
 def read_yaml(file: str | Path | Traversable) -> Any:
-    """Read a YAML file; one that cannot be read or is not valid, as by a key that is given twice, is named."""
-    try:
-        text = (named_path(file) if isinstance(file, str) else file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise Alos2TutError(f"cannot be read ({error.strerror})", where=str(file)) from None
-    except ValueError as error:
-        raise Alos2TutError(f"is no UTF-8 text: not valid YAML ({error})", where=str(file)) from None
+    """Read a YAML file of at most 1 MiB; one that cannot be read or is not valid, as by a double key, is named."""
+    text = read_text(file, "YAML", _LARGEST_YAML) if isinstance(file, (str, Path)) else file.read_text("utf-8")
     return parse_yaml(text, where=str(file))
 
 
 def parse_yaml(text: str, *, where: str) -> Any:
     """Read a text in YAML, which ``where`` names in an error, as :func:`read_yaml` does."""
     try:
-        return yaml.load(text, _UniqueKeyLoader)
+        return yaml.load(text, _Loader)
     # what the safe loader lets through for values that are not of their tag, and for very deep nesting
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        reason = textwrap.shorten(str(error), 300) or type(error).__name__
-        raise Alos2TutError(f"is not valid YAML ({reason})", where=where) from None
+        raise Alos2TutError(f"is not valid YAML ({_reason(error)})", where=where) from None
 
 
 #: numbers that YAML 1.1 reads by another base than ten (010 is 8, 1:30 is 90) or with underscores other than those of
@@ -175,11 +223,37 @@ _ODD_NUMBER = re.compile(
 )
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML without code, without double keys, of which others keep the last silently, and with decimal numbers only."""
+class _Loader(yaml.SafeLoader):
+    """YAML without code, without double keys, of which others keep the last silently, and with decimal numbers only.
+
+    What aliases make of a few lines is bounded, too.
+    """
+
+    is_aliased = False
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document; one with aliases, which may stand for themselves or double each other, has a bounded size."""
+        document = super().get_single_node()
+        ahead, seen = [document], 0
+        while self.is_aliased and ahead:
+            node, seen = ahead.pop(), seen + 1
+            if seen > _MOST_ALIASED:
+                raise yaml.YAMLError(f"with its aliases (*name) it has more than {_MOST_ALIASED:,} values")
+            if isinstance(node, yaml.CollectionNode):
+                ahead += [part for entry in node.value for part in (entry if isinstance(entry, tuple) else [entry])]
+        return document
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        self.is_aliased |= self.check_event(yaml.AliasEvent)
+        return super().compose_node(parent, index)
 
     def construct_scalar(self, node: Any) -> str:
         value: str = super().construct_scalar(node)
+        if len(value) > _LONGEST_NUMBER:  # which would take time beyond all measure to read
+            if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+                problem = f"a number of {len(value):,} digits"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+            return value
         looks_so = node.style is None and value[:1] in ("+", "-", "0") and ":" not in value
         is_number = looks_so or node.tag != "tag:yaml.org,2002:str"
         if is_number and _ODD_NUMBER.fullmatch(value):
@@ -192,7 +266,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if (key.tag, key.value) in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' is given twice", problem_mark=key.start_mark)
+                problem = f"the key {quoted(key.value)} is given twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add((key.tag, key.value))
         return node
 

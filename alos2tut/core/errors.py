@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 import reprlib
 import sys
+import unicodedata
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 _PACKAGE = __name__.partition(".")[0]
+#: Unicode's categories of control and format characters, halves of characters, unassigned ones, ends of lines
+_STEERING = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 class Alos2TutError(Exception):
@@ -24,7 +27,7 @@ class Alos2TutError(Exception):
     def __init__(self, problem: str, *, where: str | Path | None = None, remedy: str | None = None):
         self.problem, self.where, self.remedy = problem, where, remedy
         sentence = problem if where is None else f"{where}: {problem}"
-        super().__init__(sentence if remedy is None else f"{sentence.rstrip('.')}. {remedy}")
+        super().__init__(visible(sentence if remedy is None else f"{sentence.rstrip('.')}. {remedy}"))
 
 
 class Stopped(Exception):
@@ -40,7 +43,7 @@ def warn(message: str) -> None:
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith(f"{_PACKAGE}."):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, Alos2TutWarning, stacklevel=level)
+    warnings.warn(visible(message), Alos2TutWarning, stacklevel=level)
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -55,4 +58,19 @@ def quoted(value: object) -> str:
     """A value as messages show it: printable, and short whatever somebody wrote into a file."""
     short = reprlib.Repr()
     short.maxlevel, short.maxstring, short.maxother = 2, 120, 120
-    return short.repr(value)
+    try:
+        return short.repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return f"{type(value).__name__} of very many digits"
+
+
+def visible(text: str) -> str:
+    """A text for people, who may have it from a stranger's file: what would steer a terminal stands there as escapes.
+
+    These are the control and format characters of Unicode, among them those that turn the direction of writing; the end
+    of a line is none.
+    """
+    if text.isprintable():
+        return text
+    steers = {sign for sign in set(text) - {"\n"} if unicodedata.category(sign) in _STEERING}
+    return "".join(repr(sign)[1:-1] if sign in steers else sign for sign in text)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import Alos2TutError
+from .artifacts import read_text
+from .errors import Alos2TutError, visible
 
 #: what stands where there is no number
 NOTHING = "–"
@@ -57,7 +57,7 @@ def table(rows: Iterable[Sequence[object]], header: Sequence[object] | None = No
         Lines without trailing blanks; no newline at the end.
     """
     cells = [
-        [NOTHING if cell is None else str(cell) for cell in row]
+        [NOTHING if cell is None else visible(str(cell)) for cell in row]
         for row in [*([] if header is None else [header]), *rows]
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -70,7 +70,7 @@ def table(rows: Iterable[Sequence[object]], header: Sequence[object] | None = No
 
 
 def read_table(
-    path: Path, columns: Sequence[str], others: Sequence[str] = (), largest_bytes: int = sys.maxsize
+    path: Path, columns: Sequence[str], others: Sequence[str] = (), largest_bytes: int = 2**29
 ) -> list[tuple[int, dict[str, str]]]:
     """Read a CSV file whose first row names its columns.
 
@@ -86,7 +86,7 @@ def read_table(
     Raises:
         Alos2TutError: no such file, no text, no CSV; a column that is missing or there twice; a row of another length.
     """
-    reader = csv.reader(io.StringIO(_text_of(path, largest_bytes), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path, "CSV", largest_bytes), newline=""), strict=True)
     header: list[str] = []
     records: list[tuple[int, dict[str, str]]] = []
     number = 0
@@ -104,23 +104,6 @@ def read_table(
     except csv.Error as error:
         raise Alos2TutError(f"row {number + 1} is no row of a CSV file ({error})", where=path) from None
     return records
-
-
-def _text_of(path: Path, largest_bytes: int) -> str:
-    # a pipe or a device would be read for ever
-    if not path.is_file():
-        raise Alos2TutError("there is no such file", where=path)
-    try:
-        size = path.stat().st_size
-        if size > largest_bytes:
-            raise Alos2TutError(f"of {size / 2**20:.0f} MB is no such table", where=path)
-        content = path.read_bytes()
-        return content.decode("utf-8-sig")
-    except OSError as error:
-        raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise Alos2TutError(f"row {line} is no UTF-8 text", where=path, remedy="Save the table as UTF-8.") from None
 
 
 def _check_header(header: Sequence[str], columns: Sequence[str], others: Sequence[str], path: Path) -> None:

@@ -31,6 +31,7 @@ from alos2tut.core.artifacts import (
     stage_dir,
     write_json,
 )
+from alos2tut.core.tables import read_table
 from alos2tut.dataset.verify import verify_dataset
 from alos2tut.downloads.manifest import load_manifest
 
@@ -157,8 +158,11 @@ def test_json_is_written_sorted_and_read_back(tmp_path):
         (b'{"a": 1', "not valid JSON"),
         (b"\xff\xfe\x00", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
+        (b'{"a": 1, "b": {"c": 1, "d": 2, "c": 1}}', "not valid JSON.*'c' is given twice"),
+        (b"1" * 5000, "not valid JSON"),
+        (b"[" + b" " * 2**25, "32 MB"),
     ],
-    ids=["missing", "cut", "binary", "deep"],
+    ids=["missing", "cut", "binary", "deep", "twice", "long number", "large"],
 )
 def test_json_that_cannot_be_read_is_named(tmp_path, content, message):
     if content is not None:
@@ -198,6 +202,40 @@ def test_all_files_of_users_are_read_alike(tmp_path, read):
     (tmp_path / "m.yaml").write_text("a: 1\nb: 2\na: 3")
     with pytest.raises(Alos2TutError, match=r"m\.yaml: .*not valid YAML.*'a' is given twice"):
         read(tmp_path / "m.yaml")
+
+
+@pytest.mark.parametrize("kind", ["{<<: [*{0}, *{0}]}", "[*{0}, *{0}]"])
+def test_what_aliases_multiply_is_bounded(tmp_path, kind):
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [f"a{n}: &a{n} {kind.replace('{0}', f'a{n - 1}')}" for n in range(1, 29)]
+    (tmp_path / "m.yaml").write_text("\n".join(lines))
+    with pytest.raises(Alos2TutError, match=r"m\.yaml: is not valid YAML .*aliases.*more than 10,000 values"):
+        read_yaml(tmp_path / "m.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("&a [*a]", "more than 10,000 values"),  # itself, within itself
+        ("n: 1" + ":30" * 100_000, "a number of 300,001 digits"),  # in base 60: seconds to hours
+        ("n: " + "7" * 5000, "a number of 5,000 digits"),  # which Python would not write again
+        ("a:\n\tb: 1", "not valid YAML"),
+        ("a: 1\0", "no UTF-8 text"),
+        ("a: " + "x" * 2**20, "of 1 MB is not valid YAML"),
+    ],
+)
+def test_yaml_that_no_settings_are_is_refused(tmp_path, text, message):
+    (tmp_path / "m.yaml").write_text(text)
+    with pytest.raises(Alos2TutError, match=rf"m\.yaml: .*{message}"):
+        read_yaml(tmp_path / "m.yaml")
+
+
+@pytest.mark.parametrize("read", [read_json, read_yaml, lambda path: read_table(path, ["a"])])
+def test_what_may_have_no_end_is_not_read(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(Alos2TutError, match=f"{path.name}: cannot be read.*no such file"):
+            read(path)
 
 
 def test_keys_that_a_merge_replaces_are_not_double(tmp_path):

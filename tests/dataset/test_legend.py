@@ -2,6 +2,7 @@
 
 import tracemalloc
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def test_a_file_without_a_legend_is_refused(tmp_path, content, message):
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
     (tmp_path / "my.yaml").touch()
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "denied")))
+    monkeypatch.setattr("builtins.open", Mock(side_effect=PermissionError(13, "denied")))
     with pytest.raises(Alos2TutError, match=r"my\.yaml.*denied"):
         load_legend(tmp_path / "my.yaml")
 
