@@ -6,22 +6,28 @@ its legend's own colours, splits and models in Okabe and Ito's palette.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from itertools import product as combinations
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib import patheffects
+from matplotlib import font_manager, patheffects
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
+from .core.errors import warn
 from .dataset.legend import IGNORE, Legend
 from .products.product import Product
 
@@ -106,9 +112,66 @@ def draw_land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent
 
 def class_key(fig: Figure, legend: Legend) -> None:
     """The colours of the classes, below a figure."""
-    entries = [*zip(legend.names, legend.colors / 255, strict=True), ("no data or label", NO_LABEL_COLOR)]
-    keys = [Patch(facecolor=color, edgecolor="grey", linewidth=0.5, label=name) for name, color in entries]
+    keys = color_keys([*zip(legend.names, legend.colors / 255, strict=True), ("no data or label", NO_LABEL_COLOR)])
     fig.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 5))
+
+
+def color_keys(entries: Iterable[tuple[str, Any]]) -> list[Artist]:
+    """Legend entries of names and their colours."""
+    entries = list(entries)
+    names = drawable(name for name, _ in entries)
+    return [
+        Patch(facecolor=color, edgecolor="grey", linewidth=0.5, label=name)
+        for name, (_, color) in zip(names, entries, strict=True)
+    ]
+
+
+def drawable(names: Iterable[str]) -> list[str]:
+    """Names, as of classes, in any script, as a figure is to draw them; to be called before its axes are made.
+
+    A dollar sign begins no formula. Where the fonts in use lack a character, installed ones that have it are added to
+    ``rcParams["font.family"]``; what none has becomes a box, and one warning says so.
+    """
+    names = list(names)
+    lacking = {character for name in names for character in name if not character.isspace()}
+    for family in plt.rcParams["font.family"]:
+        lacking -= _characters(font_manager.findfont(font_manager.FontProperties(family=[family])))
+    families, lacking = _fonts_with(lacking)
+    if families:
+        plt.rcParams["font.family"] = [*plt.rcParams["font.family"], *families]
+    boxed = [name for name in names if lacking & set(name)]
+    if boxed:
+        scripts = sorted({unicodedata.name(character, "UNKNOWN").split()[0].title() for character in lacking})
+        warn(
+            f"no font here has the characters ({', '.join(scripts)}) of {', '.join(boxed)}: boxes are drawn for them. "
+            "Install one that has, as those of Noto, or give the classes other names in the legend."
+        )
+    return ["".join("□" if c in lacking else c for c in name).replace("$", r"\$") for name in names]
+
+
+def _fonts_with(lacking: set[str]) -> tuple[list[str], set[str]]:
+    """Families of installed fonts that have these characters, upright ones first; and those that none has."""
+    families, known = list[str](), font_manager.fontManager.ttflist
+    for is_listed in (True, False):
+        if not is_listed and lacking:
+            # matplotlib's list may be older than a font
+            for path in set(font_manager.findSystemFonts()) - {font.fname for font in known}:
+                with contextlib.suppress(OSError, RuntimeError, ValueError):
+                    font_manager.fontManager.addfont(path)
+        for font in sorted(known, key=lambda f: (f.style != "normal", f.weight != 400, "Sans" not in f.name, f.name)):
+            # matplotlib's last resort has a sign for each script, and none for a character
+            if lacking and not font.name.startswith("Last Resort") and lacking & _characters(font.fname):
+                families, lacking = [*families, font.name], lacking - _characters(font.fname)
+    return families, lacking
+
+
+@cache
+def _characters(path: str) -> frozenset[str]:
+    """What a font has signs for; nothing, if it cannot be read."""
+    try:
+        return frozenset(map(chr, FT2Font(path).get_charmap()))
+    except (OSError, RuntimeError, ValueError):
+        return frozenset()
 
 
 def extent_of(product: Product, window: Window | None = None) -> tuple[float, float, float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..core.errors import Alos2TutError
 from ..core.validation import is_count
 from ..dataset.legend import IGNORE
+from ..plotting import color_keys
 from .files import MapFile, Orientation, PixelWindow, orientation
 
 #: share of a picture's width that a scale bar has at most
@@ -183,14 +184,6 @@ def _draw_north(ax: Axes, north_deg: float, below_points: float) -> None:
     outline = [(0, 8), (4.5, -8), (0, -4.5), (-4.5, -8)]
     ax.add_artist(Polygon(outline, transform=place, clip_on=False, facecolor="black", linewidth=0, gid="north"))
     ax.text(0, 13, "N", transform=place, ha="center", va="center", fontsize=8, clip_on=False)
-
-
-def color_keys(entries: Iterable[tuple[str, Any]]) -> list[Artist]:
-    """Legend entries of names and their colours; a dollar sign in a name begins no formula."""
-    return [
-        Patch(facecolor=color, edgecolor="grey", linewidth=0.5, label=name.replace("$", r"\$"))
-        for name, color in entries
-    ]
 
 
 def no_data_key(text: str) -> Patch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from importlib.util import find_spec
@@ -22,7 +23,7 @@ from ..networks.segmenter import Segmenter
 from ..networks.weights import weights_path
 from ..products.opening import open_product
 from ..products.product import Product
-from ..products.rasters import write_cog
+from ..products.rasters import check_tif_name, write_cog
 from .agreement import map_agreement
 from .config import MapConfig
 from .files import MapFile, map_file
@@ -79,16 +80,18 @@ def map_scene(
         ``out_path``.
 
     Raises:
-        Alos2TutError: another quantity, polarisation or pixel size than the segmenter was trained on, an overlap as
-            large as the tile, an ``out_path`` that is a folder, a file of the product or another input, that holds
-            something else, or whose folder is missing, labels that do not lie there, damaged pixels, a full disk, or a
-            segmenter that gives no numbers.
+        Alos2TutError: another quantity, polarisation or pixel size than the segmenter was trained on, an overlap of
+            more than seven eighths of the tile, an ``out_path`` that is not named ``.tif``, is a folder, a file of the
+            product or another input, holds something else, or whose folder is missing, labels that do not lie there,
+            damaged pixels, a full disk, or a segmenter that gives no numbers.
     """
     if not isinstance(config, MapConfig):
         remedy = 'Give what load_config("map") gives.'
         raise Alos2TutError(f"a {type(config).__name__} is no MapConfig", where="config", remedy=remedy)
+    out_path = _checked_out_path(out_path)
     product = product if isinstance(product, Product) else open_product(product)
-    out_path = _checked_out_path(out_path, product)
+    for name in (*_BANDS, *_BESIDE):
+        product.check_target(map_file(out_path, name))
     if config.preview and find_spec("matplotlib") is None:
         remedy = 'Install it (pip install "alos2tut[notebooks]"), or do without (preview).'
         raise Alos2TutError("a preview needs matplotlib, which is not installed", where="preview", remedy=remedy)
@@ -118,7 +121,7 @@ def map_scene(
     return out_path
 
 
-def _checked_out_path(out_path: str | Path, product: Product) -> Path:
+def _checked_out_path(out_path: str | Path) -> Path:
     """The path of a map, unless the map cannot or must not go there, which is refused before any work."""
     if not isinstance(out_path, (str, Path)):
         raise Alos2TutError(f"{out_path!r} is no path", where="out_path", remedy="Name the file to write.")
@@ -132,8 +135,7 @@ def _checked_out_path(out_path: str | Path, product: Product) -> Path:
         raise Alos2TutError("is a folder", where=path, remedy="Name the file to write, as in map.tif.")
     if not path.parent.is_dir():
         raise Alos2TutError("the folder does not exist", where=path.parent, remedy="Create it first.")
-    for name in (*_BANDS, *_BESIDE):
-        product.check_target(map_file(path, name))
+    check_tif_name(path, f"; the picture is {map_file(path, 'preview').name}")
     return path
 
 
@@ -152,10 +154,16 @@ def _ready(segmenter: Any) -> Any:
 def _planned(product: Product, model: Any, config: MapConfig) -> MapPlan:
     source, tile = match(product, model, config), model.image_px
     overlap_px = min(tile) // 4 if config.overlap_px is None else config.overlap_px
-    if overlap_px >= min(tile):
-        raise Alos2TutError(f"overlap_px={overlap_px} is not in 0…{min(tile) - 1}", where="overlap_px")
     names = ("classes",) + ("probability",) * config.probability + ("entropy",) * config.entropy
     grid = TileGrid(source.shape, tile, overlap_px)
+    # nearer to each other than an eighth of their side, tiles would hardly ever end
+    most = min(tile) - math.ceil(min(tile) / 8)
+    if overlap_px > most:
+        problem = f"overlap_px={overlap_px} is not in 0…{most}, seven eighths of a tile"
+        if overlap_px < min(tile):
+            problem += f": it would take {len(grid.tops) * len(grid.lefts):,} tiles"
+        remedy = f"A quarter of the tile, {min(tile) // 4}, is plenty."
+        raise Alos2TutError(problem, where="overlap_px", remedy=remedy)
     return MapPlan(source, grid, config.batch_size, config.flips, names, len(model.legend))
 
 

@@ -240,13 +240,16 @@ def write_cog(
         ``path``.
 
     Raises:
-        Alos2TutError: before any block is asked for: the folder is missing, ``path`` is a folder or not UTF-8; later:
-            the disk is full or fails. What ``blocks`` raises passes through.
+        Alos2TutError: before any block is asked for: the folder is missing, ``path`` is a folder, not UTF-8 or has
+            another suffix than ``.tif`` and ``.tiff``; later: the disk is full or fails. What ``blocks`` raises passes
+            through.
         ValueError: a block that does not fit its window or ``dtype``.
     """
     if Path(path).is_dir():
         raise Alos2TutError("is a folder", where=path, remedy="Name a file to write.")
     _check_name(path, path)
+    if Path(path).suffix:
+        check_tif_name(path)
     dtype, packing = np.dtype(dtype), "deflate" if compress else "none"
     profile = {"driver": "GTiff", "count": 1, "height": shape[0], "width": shape[1], "dtype": dtype.name}
     profile |= {"crs": crs, "transform": transform, "nodata": no_data, "compress": packing}
@@ -276,6 +279,19 @@ def write_cog(
             if any(crc32(raster.read(1, window=window).data) != checksum for window, checksum in written):
                 raise RasterioError("the disk does not hold what was written to it")
     return Path(path)
+
+
+def check_tif_name(path: str | Path, more: str = "") -> None:
+    """Refuse to write a GeoTIFF under the name of a picture or of something else, which no program would open.
+
+    Args:
+        path: the file to write.
+        more: about the right name.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        remedy = f"Name it {path.with_suffix('.tif').name}{more}."
+        raise Alos2TutError("is no name of a GeoTIFF, which is what is written", where=path, remedy=remedy)
 
 
 def _describe(

@@ -114,7 +114,12 @@ def test_what_fails_half_way_leaves_what_was_there(tmp_path, older, error, overv
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("nowhere/a.tif", "nowhere: the folder to write into does not exist"), (".", "is a folder")]
+    ("name", "message"),
+    [
+        ("nowhere/a.tif", "nowhere: the folder to write into does not exist"),
+        (".", "is a folder"),
+        ("a.png", "Name it a.tif."),
+    ],
 )
 def test_what_cannot_be_written_to_is_named_before_any_block_is_asked_for(tmp_path, name, message):
     blocks = in_blocks(numbered(), 30)

@@ -176,12 +176,13 @@ def image_and_labels(product: Product, classes: NDArray[np.uint8], legend: Legen
     looks = max(1, round(product.shape[0] / classes.shape[0]))
     # no screen shows more
     looks *= max(1, math.ceil(max(classes.shape) / 900))
+    (legend_name,) = plotting.drawable([legend.name])
     fig, axes = plt.subplots(1, 2, figsize=(11.6, 11.6 / 2 * product.shape[0] / product.shape[1] + 0.9), sharey=True)
     plotting.draw_backscatter(fig, axes[0], product, looks, shrink=0.8)
     axes[0].set_title(plotting.product_title(product))
     plotting.draw_land_cover(axes[1], classes, legend, plotting.extent_of(product))
     plotting.map_axes(axes[1], product, label_y=False)
-    axes[1].set_title(f"labels: legend '{legend.name}'")
+    axes[1].set_title(f"labels: legend '{legend_name}'")
     plotting.class_key(fig, legend)
     return fig
 
@@ -292,6 +293,7 @@ def class_balance(histograms: Mapping[str, Mapping[str, Mapping[str, int]]]) -> 
     Choices are named, and as :func:`.histogram` makes them; the first one orders the classes.
     """
     names = list(next(iter(histograms.values()))["pixels"])
+    drawn = plotting.drawable(names)
     panels = {"pixels": "labelled pixels", "majority": "patches, by their commonest class"}
     # ends of the two axes would touch
     apart = ConstrainedLayoutEngine(wspace=0.06)
@@ -304,7 +306,7 @@ def class_balance(histograms: Mapping[str, Mapping[str, Mapping[str, int]]]) -> 
         ax.set_xlabel(f"share of {what} (%)")
     style = {"xycoords": axes[0].get_xaxis_transform(), "fontsize": 8, "color": "0.4"}
     plotting.note(axes[0], "if all were alike", (100 / len(names), 0), (-4, 5), ha="right", **style)
-    axes[0].set_yticks(range(len(names)), [names[i] for i in order])
+    axes[0].set_yticks(range(len(names)), [drawn[i] for i in order])
     labels = [f"{name} ({sum(found['majority'].values()):,} patches)" for name, found in histograms.items()]
     fig.legend(handles=_dot_keys(labels, _SERIES), loc="outside lower center", ncols=min(len(labels), 3))
     return fig
@@ -313,13 +315,14 @@ def class_balance(histograms: Mapping[str, Mapping[str, Mapping[str, int]]]) -> 
 def class_shares(dataset: PatchDataset) -> Figure:
     """Shares of the classes in each labelled list, in percent of the labelled pixels."""
     names = dataset.legend.names
+    drawn = plotting.drawable(names)
     counts = {split: dataset.content["splits"][split]["class_pixels"] for split in ("train", "val", "test")}
     shares = [_percent([found[name] for name in names]) for found in counts.values()]
     order = np.argsort(shares[0], kind="stable")
     styles = [(GREY, "o"), (_HELD_OUT["val"][1], "^"), (_HELD_OUT["test"][1], "s")]
     fig, ax = plt.subplots(figsize=(8.2, 0.42 * len(names) + 1.4))
     _share_dots(ax, [values[order] for values in shares], styles)
-    ax.set_yticks(range(len(names)), [names[i] for i in order])
+    ax.set_yticks(range(len(names)), [drawn[i] for i in order])
     ax.set_xlabel("share of labelled pixels (%)")
     fig.legend(handles=_dot_keys(counts, styles), loc="outside lower center", ncols=len(shares))
     return fig
@@ -363,6 +366,7 @@ def statistics(dataset: PatchDataset) -> Figure:
     known = steps[:, 0] != NO_DATA
     db, labels = decode_db(steps[:, 0][known]), labels[known]
     mean, std = dataset.statistics.mean_db[0], dataset.statistics.std_db[0]
+    names = plotting.drawable(dataset.legend.names)
     bins = np.arange(math.floor(np.percentile(db, 0.1)), math.ceil(np.percentile(db, 99.9)) + 0.5, 0.5)
     fig, (left, right) = plt.subplots(1, 2, figsize=(11.0, 3.8), sharex=True)
     left.hist(db, bins, weights=np.full(db.size, 200 / db.size), color=SKY)
@@ -374,7 +378,7 @@ def statistics(dataset: PatchDataset) -> Figure:
                      linewidth=1.1, label=paper if place == 0 else None)  # fmt: skip
     left.set(ylabel="pixels (% per dB)")
     left.legend(loc="upper center", bbox_to_anchor=(0.5, 1.28))
-    for index, (name, color) in enumerate(zip(dataset.legend.names, dataset.legend.colors / 255, strict=True)):
+    for index, (name, color) in enumerate(zip(names, dataset.legend.colors / 255, strict=True)):
         values = db[labels == index]
         if values.size:
             density = np.histogram(values, bins)[0] * 200 / values.size
@@ -398,13 +402,14 @@ def class_gallery(dataset: PatchDataset, split: str = "train") -> Figure:
     part = dataset.split(split)
     amounts = class_amounts(part, len(dataset.legend))
     found = [(index, int(of_class.argmax())) for index, of_class in enumerate(amounts) if of_class.any()]
+    names = plotting.drawable(dataset.legend.names)
     fig, axes = plt.subplots(2, len(found), figsize=(max(1.42 * len(found), 4.2) + 0.4, 3.7), squeeze=False)
     limits = plotting.grey_limits(np.stack([part.db(patch)[0] for _, patch in found]))
     for (top, bottom), (index, patch) in zip(axes.T, found, strict=True):
         plotting.draw_grey(top, part.db(patch)[0], limits=limits)
         plotting.draw_land_cover(bottom, part.gather([patch])[1][0], dataset.legend, None)
         share = amounts[index, patch] / dataset.patch_px**2
-        top.set_title(dataset.legend.names[index], fontsize=9.5)
+        top.set_title(names[index], fontsize=9.5)
         bottom.set_xlabel(f"{share:.0%}" if share >= 0.01 else f"{share:.1%}", fontsize=9)
     plotting.bare(*axes.flat)
     axes[0, 0].set_ylabel(plotting.grey_range(dataset.signal["quantity"], limits), fontsize=9)
@@ -419,13 +424,14 @@ def patch_and_labels(dataset: PatchDataset, split: str, index: int) -> Figure:
     db, labels = part.db(index)[0], part.gather([index])[1][0]
     height_m, width_m = (side * n for side, n in zip(dataset.signal["spacing_m"], db.shape, strict=True))
     extent = (0, width_m, height_m, 0)
+    names = plotting.drawable(dataset.legend.names)
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 5.0), sharey=True)
     image = plotting.draw_grey(left, db, extent)
     fig.colorbar(image, ax=left, label=plotting.db_label(dataset.signal["quantity"]), shrink=0.8)
     plotting.draw_land_cover(right, labels, dataset.legend, extent)
     shares = np.bincount(labels.ravel(), minlength=256)[: len(dataset.legend)] / labels.size
     commonest = [i for i in np.argsort(-shares, kind="stable")[:3] if shares[i] > 0]
-    right.set_title(", ".join(f"{dataset.legend.names[i]} {shares[i]:.0%}" for i in commonest) or "no labels")
+    right.set_title(", ".join(f"{names[i]} {shares[i]:.0%}" for i in commonest) or "no labels")
     left.set(title=part.table[index].get("FileName") or f"{split} {index}", xlabel="metres", ylabel="metres")
     left.title.set_fontsize(8.5)
     right.set_xlabel("metres")

@@ -34,6 +34,7 @@ def _told(value: float | None) -> str:
 def class_scores(report: Mapping[str, Any]) -> Figure:
     """IoU of every class for each model with its interval over ground; absent classes stay empty and are named."""
     names = report["classes"]
+    drawn = plotting.drawable(names)
     fig, ax = plt.subplots(figsize=(9.6, 3.6))
     models = [report["models"][role] for role in ("segmenter", "baseline") if role in report["models"]]
     for offset, (scores, color) in enumerate(zip(models, _COLORS, strict=False)):
@@ -46,7 +47,7 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
         for place in x[iou < 0.01]:
             plotting.note(ax, "0", (place, 0), color=color, ha="center")
     absent = models[0]["absent"]
-    ticks = [f"{name}\n(absent)" if name in absent else name for name in names]
+    ticks = [f"{text}\n(absent)" if name in absent else text for name, text in zip(names, drawn, strict=True)]
     ax.set_xticks(np.arange(len(names)), ticks, rotation=25, ha="right")
     ax.set(ylabel=f"IoU on the list {report['split']}", ylim=(0, 1))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=2)
@@ -55,7 +56,7 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
 
 def confusion(report: Mapping[str, Any]) -> Figure:
     """Where the pixels of each reference class went, in percent of its row."""
-    names = report["classes"]
+    names = plotting.drawable(report["classes"])
     counts = np.array(report["models"]["segmenter"]["confusion_matrix"], dtype=float)
     with np.errstate(invalid="ignore"):
         percent = 100 * counts / counts.sum(axis=1, keepdims=True)
@@ -127,7 +128,7 @@ def class_threshold(
         threshold: in 0…1.
         quantity: ``sigma0`` or ``gamma0``.
     """
-    known = labels != IGNORE
+    (name,), known = plotting.drawable([name]), labels != IGNORE
     truth, given = (labels == index)[known], probability[known]
     thresholds = np.linspace(0.02, 0.98, 49)
     precision, recall = np.transpose([_precision_recall(given >= t, truth) for t in thresholds])
@@ -183,7 +184,7 @@ def class_overlap(dataset: PatchDataset) -> Figure:
     Left: local mean power (7 × 7 pixels) of each class in dB. Right: the pixel's deviation from it, whose spread is
     speckle plus texture. Boxes hold half of the pixels, lines 90 %. At most 64 validation patches are looked at.
     """
-    part, names = dataset.split("val"), dataset.legend.names
+    part, names = dataset.split("val"), plotting.drawable(dataset.legend.names)
     index = part.evenly(64)
     db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
     around = np.stack([local_mean_db(patch) for patch in db])

@@ -79,6 +79,7 @@ def class_gains(comparison: Mapping[str, Any]) -> Figure:
     budgets = sorted({entry["budget"] for entry in comparison["starts"]})
     shown = [budgets[0], budgets[-1]] if len(budgets) > 1 else budgets
     classes = comparison["classes"]
+    drawn = plotting.drawable(classes)
     fig, axes = plt.subplots(1, len(shown), figsize=(6.0 * len(shown), 3.8), sharey=True, squeeze=False)
     for ax, budget in zip(axes[0], shown, strict=True):
         for name, (color, mark), shift in zip(names, _STYLES[1:], np.linspace(-0.15, 0.15, len(names)), strict=False):
@@ -88,7 +89,7 @@ def class_gains(comparison: Mapping[str, Any]) -> Figure:
             means, intervals = ([gain[key] for gain in gains] for key in ("mean", "interval"))
             plotting.error_bars(ax, place, means, intervals, mark, color=color, label=name)
         ax.axhline(0, color="k", linewidth=0.8, linestyle="--")
-        ax.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+        ax.set_xticks(range(len(classes)), drawn, rotation=30, ha="right")
         ax.set_title(f"{budget} labelled patches")
     axes[0, 0].set_ylabel(f"IoU minus that of '{comparison['first']}'")
     axes[0, 0].legend()

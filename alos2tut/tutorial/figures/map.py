@@ -27,7 +27,7 @@ from ... import plotting
 from ...core.errors import Alos2TutError, closest
 from ...dataset.legend import IGNORE, Legend
 from ...mapping.files import Orientation, PixelWindow, orientation
-from ...mapping.preview import TRANSPARENT, cividis, color_keys, draw_frame, no_data_key
+from ...mapping.preview import TRANSPARENT, cividis, draw_frame, no_data_key
 from ...plotting import BLUE, ORANGE, VERMILION
 from ..map_view import MapView, agreement_by_confidence
 
@@ -180,7 +180,7 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
         _outline(ax, tested)
     for ax in (left, middle, right):
         ax.set_anchor("N")
-    handles: list[Artist] = color_keys([("agree", _AGREES_COLOR), ("differ", VERMILION)])
+    handles: list[Artist] = plotting.color_keys([("agree", _AGREES_COLOR), ("differ", VERMILION)])
     handles += [no_data_key(_NO_DATA_LABEL)] * differs + [_outline_key()] * bool(tested)
     middle.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False,
                   fontsize="small")  # fmt: skip
@@ -286,7 +286,9 @@ def _key(fig: Figure, legend: Legend, panels: Sequence[_Panel], outlined: Sequen
     """Below a figure: the classes that occur in it, and what else is drawn."""
     drawn = [np.unique(panel.classes) for panel in panels if panel.classes is not None]
     values = set() if not drawn else set(np.concatenate(drawn).tolist())
-    handles = color_keys((legend.names[index], legend.colors[index] / 255) for index in sorted(values - {IGNORE}))
+    handles = plotting.color_keys(
+        (legend.names[index], legend.colors[index] / 255) for index in sorted(values - {IGNORE})
+    )
     if IGNORE in values or any(np.ma.getmaskarray(np.ma.asarray(p.image.get_array())).any() for p in panels):
         handles.append(no_data_key(_NO_DATA_LABEL))
     handles += [_outline_key()] * bool(outlined)

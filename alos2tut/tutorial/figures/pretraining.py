@@ -189,7 +189,7 @@ def weight_by_class(dataset: PatchDataset, scale: float = 1.0) -> Figure:
 
     Dots are means over at most 64 validation patches, bars their 95 % intervals over patches.
     """
-    names, part = dataset.legend.names, dataset.split("val")
+    names, part = plotting.drawable(dataset.legend.names), dataset.split("val")
     index = part.evenly(_LOOKED_AT)
     db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
     patch = np.broadcast_to(np.arange(len(index))[:, None, None], db.shape)
@@ -335,7 +335,7 @@ def errors_compared(runs: Mapping[str, HiddenPixels], names: Sequence[str]) -> F
     power of 7 × 7 pixels around it, the absolute error, and the first run's minus the second's. Bars are 95 % intervals
     over patches, of one pair of runs: other seeds would add to them.
     """
-    first, second = runs.values()
+    names, (first, second) = plotting.drawable(names), runs.values()
     order = darkest_first(first.truth_db, first.label, len(names))
     fig, ((top, right), (bottom, low)) = plt.subplots(2, 2, figsize=(12.6, 6.6), width_ratios=(1.25, 1))
     for (name, run), (color, mark), shift in zip(runs.items(), _RUN_STYLES, (-0.12, 0.12), strict=False):
