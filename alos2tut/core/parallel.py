@@ -7,16 +7,18 @@ import os
 import shutil
 import signal
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .artifacts import make_folder, read_json, write_json
-from .errors import Alos2TutError
+from .errors import Alos2TutError, Alos2TutWarning, warn
 
 try:
     import fcntl
@@ -49,14 +51,14 @@ def map_in_order(
     if executor is None:
         yield from map(function, jobs)
         return
-    waiting: deque[Future[Result]] = deque()
+    waiting: deque[Future[tuple[Result, list[str]]]] = deque()
     try:
         for job in jobs:
-            waiting.append(executor.submit(function, job))
+            waiting.append(executor.submit(_recorded, function, job, os.getpid()))
             if len(waiting) > ahead:
-                yield waiting.popleft().result()
+                yield _result(waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield _result(waiting.popleft())
     finally:
         for future in waiting:
             future.cancel()
@@ -77,15 +79,15 @@ def as_completed(
         for job in jobs:
             yield job, function(job)
         return
-    running: dict[Future[Result], Job] = {}
+    running: dict[Future[tuple[Result, list[str]]], Job] = {}
 
     def done() -> Iterator[tuple[Job, Result]]:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
-            yield running.pop(future), future.result()
+            yield running.pop(future), _result(future)
 
     try:
         for job in jobs:
-            running[executor.submit(function, job)] = job
+            running[executor.submit(_recorded, function, job, os.getpid())] = job
             while len(running) >= _WAITING:
                 yield from done()
         while running:
@@ -95,11 +97,35 @@ def as_completed(
             future.cancel()
 
 
+def _recorded(function: Callable[[Job], Result], job: Job, parent: int) -> tuple[Result, list[str]]:
+    """A job's result and, of another process than the parent, our warnings; others may belong to other threads."""
+    if os.getpid() == parent or threading.current_thread() is not threading.main_thread():
+        return function(job), []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", Alos2TutWarning)
+        try:
+            result = function(job)
+        except BaseException:
+            for one in caught:
+                warnings.showwarning(one.message, one.category, one.filename, one.lineno)
+            raise
+    return result, [str(one.message) for one in caught if issubclass(one.category, Alos2TutWarning)]
+
+
+def _result(future: Future[tuple[Result, list[str]]]) -> Result:
+    """A job's result; what it warned of is warned of here."""
+    result, messages = future.result()
+    for message in messages:
+        warn(message)
+    return result
+
+
 @contextmanager
 def process_pool(workers: int) -> Iterator[Executor | None]:
     """Processes of our own that end with the block, or with this process however it ends.
 
-    They are started afresh: readers work with threads, which do not survive a fork.
+    They are started afresh, as readers work with threads, which do not survive a fork; and without the caller's
+    ``__main__``, so that a script needs no guard. If the block fails they are stopped at once.
 
     Args:
         workers: how many; 1: None is given, which means this thread.
@@ -110,27 +136,35 @@ def process_pool(workers: int) -> Iterator[Executor | None]:
     if workers <= 1:
         yield None
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
-    try:
-        yield pool
-    except BrokenProcessPool:
-        raise Alos2TutError(
-            "a process ended before its work did: the system stopped it, or it could not start",
-            where="workers",
-            remedy="Take fewer workers if memory is short; in a script of your own put the call under "
-            "`if __name__ == '__main__':`, as new processes import it; or set workers=1.",
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+    from loky.process_executor import ProcessPoolExecutor
+
+    # what is mapped of large products is no leak of memory, by which workers would be restarted
+    env = {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e18"}
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    is_done = False
+    with reader, writer:
+        pool = ProcessPoolExecutor(workers, initializer=_end_with_parent, initargs=(reader,), env=env)
+        try:
+            yield pool
+            is_done = True
+        except BrokenProcessPool:
+            raise Alos2TutError(
+                "a process ended before its work did: the system stopped it, or it could not start",
+                where="workers",
+                remedy="Take fewer workers if memory is short, or set workers=1.",
+            ) from None
+        finally:
+            pool.shutdown(kill_workers=not is_done)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(reader: Connection) -> None:
     """Leave interrupting to the parent, and do not outlive it: it may have been killed without a word to us."""
 
     def wait_for_its_end() -> None:
-        if parent := multiprocessing.parent_process():
-            parent.join()
-            os._exit(1)
+        # nothing is ever sent: the pipe ends with the process that holds its other end
+        with suppress(EOFError, OSError):
+            reader.recv_bytes()
+        os._exit(1)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=wait_for_its_end, daemon=True).start()

@@ -85,6 +85,60 @@ def test_a_process_that_dies_is_told():
         list(as_completed(pool, os._exit, [3]))
 
 
+#: a user's script without a guard, whose own functions go to the workers
+SCRIPT = """
+import os, sys, warnings
+print("begins")
+from alos2tut import Alos2TutError
+from alos2tut.core.errors import warn
+from alos2tut.core.parallel import as_completed, map_in_order, process_pool
+def work(job):
+    warn(f"job {job}")
+    if job > 1:
+        raise Alos2TutError("is too large", where="job", remedy="Take less.")
+    return (job, os.getpid(), os.environ["OMP_NUM_THREADS"], "torch" in sys.modules)
+warnings.simplefilter("always")
+with process_pool(2) as pool, warnings.catch_warnings(record=True) as caught:
+    for run in map_in_order, as_completed:
+        assert {str(found) for found in run(pool, work, [0, 1])} and len(caught) == 2, caught
+        assert {str(one.message) for one in caught} == {"job 0", "job 1"}
+        caught.clear()
+    found = list(map_in_order(pool, work, [0, 1]))
+    assert [(job, *rest) for job, _, *rest in found] == [(0, "3", False), (1, "3", False)]
+    assert os.getpid() not in {pid for _, pid, *_ in found}
+try:
+    with process_pool(2) as pool:
+        list(as_completed(pool, work, [2]))
+except Alos2TutError as error:
+    assert str(error) == "job: is too large. Take less." and error.where == "job"
+    print("ends")
+"""
+
+
+@pytest.mark.parametrize("way", ["file", "stdin", "-c"])
+def test_a_script_needs_no_guard(tmp_path, way):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    arguments = {"file": [str(tmp_path / "script.py")], "stdin": ["-"], "-c": ["-c", SCRIPT]}[way]
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        input=SCRIPT if way == "stdin" else "",
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "3"},
+    )
+    assert done.stdout.split() == ["begins", "ends"], done.stderr
+
+
+def test_interrupted_work_is_stopped_at_once():
+    with pytest.raises(KeyboardInterrupt), process_pool(2) as pool:
+        workers = [pool.submit(os.getpid).result()]
+        sleeping = [pool.submit(time.sleep, 600) for _ in range(8)]
+        while not sleeping[0].running():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
 def test_processes_do_not_outlive_a_parent_that_is_killed(tmp_path):
     program = """
 import os, signal, sys, time

@@ -5,6 +5,8 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import warnings
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -64,6 +66,21 @@ def test_an_executor_that_is_given_does_the_work_and_changes_no_byte(trio, built
 
 
 @pytest.mark.soak
+def test_a_script_without_a_guard_builds(trio, built_trio, tmp_path):
+    settings = {**SETTINGS, **trio} | {
+        "products": [str(path) for path in trio["products"]],
+        "labels": str(trio["labels"]),
+        "workers": 2,
+    }
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from alos2tut import build_dataset, load_config\n"
+        f"print(build_dataset(load_config('dataset', work_dir={str(tmp_path)!r}, **{settings!r})))\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", script], capture_output=True, text=True)
+    assert content_of(Path(done.stdout.strip())) == content_of(built_trio), done.stderr
+
+
 def test_dasks_workers_change_no_byte(trio, built_trio, tmp_path):
     distributed = pytest.importorskip("distributed")
     with (
@@ -288,7 +305,7 @@ def truncated(scene: Path, folder: Path) -> Path:
 
 def test_a_bad_product_stops_the_work_or_is_left_out_and_named(trio, tmp_path):
     bad = truncated(trio["products"][0], tmp_path / "bad")
-    settings = trio | {"products": (bad, *trio["products"][1:]), "work_dir": tmp_path / "work"}
+    settings = {**SETTINGS, **trio} | {"products": (bad, *trio["products"][1:]), "work_dir": tmp_path / "work"}
     with pytest.raises(Alos2TutError, match="bad"):
         build(**settings)
     with pytest.warns(Alos2TutWarning, match="1 of 3 products are left out: 1 unreadable"):
@@ -327,7 +344,11 @@ def test_a_product_whose_pixels_turn_out_to_be_damaged_is_left_out(trio, built_t
 def test_a_product_without_labels_or_patches_is_named(trio, small_scene, tmp_path):
     folder = tmp_path / "far"
     far = simulate_product(folder, seed=1, size_px=(512, 640), corner=(139.6, 35.3))
-    settings = trio | {"products": (small_scene, far), "work_dir": tmp_path / "work", "min_labelled_fraction": 0.3}
+    settings = {**SETTINGS, **trio} | {
+        "products": (small_scene, far),
+        "work_dir": tmp_path / "work",
+        "min_labelled_fraction": 0.3,
+    }
     with pytest.warns(Alos2TutWarning) as warned:
         dataset = open_dataset(build_dataset(load_config("dataset", **{**SETTINGS, **settings})))
     name = open_product(far).name
