@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, Self
+from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -23,11 +25,12 @@ from numpy.polynomial.chebyshev import chebvander
 from numpy.typing import ArrayLike, NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from ..core.artifacts import fingerprint, matches
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, warn
 from ..products.product import Product
 from ..products.rasters import reprojected
 from .legend import IGNORE, UNKNOWN, Legend
@@ -35,16 +38,21 @@ from .legend import IGNORE, UNKNOWN, Legend
 Floats = NDArray[np.floating[Any]]
 #: whole rows and columns of a raster, (2, …)
 Cells = NDArray[np.int32]
+#: codes of label pixels, and where the raster says that there are none; None: nowhere
+_Codes = tuple[NDArray[np.integer[Any]], NDArray[np.bool_] | None]
 
-#: code of points on which no raster lies
+#: code of points on which no raster lies, or where the one that does says by tag or mask that it has no data
 NO_LABEL = -1
+#: types of codes, and wider ones that may hold codes
 _DTYPES = ("uint8", "int8", "uint16", "int16")
+_WIDE_DTYPES = ("int32", "uint32", "int64", "uint64", "float32", "float64")
 #: rows and columns of a piece: its arrays stay in the processor's cache
 _PIECE_PX = (128, 1024)
 #: pieces of fewer pixels are not worth a polynomial
 _SMALL_PX = 1024
-#: label pixels that are read at once
+#: label pixels that are read at once, and of one raster those that are counted
 _WINDOW_PX = 2**22
+_COUNTED_PX = 2**28
 #: terms of the polynomials along an axis
 _TERMS = 4
 #: a polynomial that is further off, in label pixels, is not used
@@ -88,9 +96,14 @@ def label_files(paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
 
 
 def label_fingerprint(path: str | Path) -> str:
-    """A hash that changes when a label raster does; what is none is refused, as in :class:`LabelMap`."""
+    """A hash that changes when a label raster does, or a mask beside it or a tile of it (VRT).
+
+    What is no label raster is refused, as in :class:`LabelMap`.
+    """
     _header(str(path))
-    return fingerprint(path)
+    with _opened(str(path)) as source:
+        used = {Path(file).absolute() for file in source.files if not file.endswith(".ovr")}
+    return fingerprint(*{Path(path).absolute(), *filter(Path.is_file, used)})
 
 
 def label_classes(product: Product, labels: Sequence[str | Path], legend: Legend, looks: int = 1) -> NDArray[np.uint8]:
@@ -107,8 +120,9 @@ class LabelMap:
     interpolates between some, which is a few hundredths of a label pixel off). Where PROJ knows no place, no label is.
 
     Args:
-        paths: single-band rasters of small integers, in any CRS, turned in any way; where several lie, the first one
-            counts that has a class there.
+        paths: rasters of one band of whole numbers, in any CRS, turned in any way; where several lie, the first one
+            counts that has a class there. Where a raster's no-data tag, mask band (also in a ``.msk`` beside it), alpha
+            band or NaN says that there is none, there is none, whatever the code.
         legend: what makes classes of codes; codes that it does not know are refused.
 
     Raises:
@@ -193,11 +207,14 @@ class LabelMap:
                 continue
             if use.all():  # a view of all is quicker than a choice of all
                 use = ...
-            codes = self._codes(raster, *found[:, use])
-            classes = _table(self.legend, codes.dtype).take(codes.view(f"u{codes.itemsize}"))
-            if (classes == UNKNOWN).any():
+            codes, hidden = self._codes(raster, *found[:, use])
+            classes = _classes(self.legend, codes)
+            if hidden is not None:
+                hidden &= classes != IGNORE
+                classes[hidden], codes = IGNORE, np.where(hidden, NO_LABEL, codes.astype(np.int32))
+            if (unknown := classes == UNKNOWN).any():
                 # says which
-                self.legend.to_classes(codes, where=raster.path)
+                self.legend.to_classes(codes[unknown], where=raster.path)
             taken, labelled = classes if part.dtype == np.uint8 else codes, classes != IGNORE
             # where there is no label, the next raster may know more; of codes that are none the first one stays
             part[use] = taken if labelled.all() else np.where(labelled | (part[use] == NO_LABEL), taken, part[use])
@@ -205,27 +222,32 @@ class LabelMap:
             if not missing.any():
                 return
 
-    def _codes(self, raster: _Raster, rows: Cells, cols: Cells) -> NDArray[np.integer[Any]]:
+    def _codes(self, raster: _Raster, rows: Cells, cols: Cells) -> _Codes:
         """The codes of label pixels that are given by their rows and columns in a raster."""
         top, left = rows.min(), cols.min()
         height, width = int(rows.max() - top) + 1, int(cols.max() - left) + 1
         if height * width > _WINDOW_PX and rows.size > 1:
             halves = zip(np.array_split(rows.ravel(), 2), np.array_split(cols.ravel(), 2), strict=True)
-            return np.concatenate([self._codes(raster, *half) for half in halves]).reshape(rows.shape)
+            (codes, hidden), (more, also_hidden) = (self._codes(raster, *half) for half in halves)
+            if hidden is not None and also_hidden is not None:
+                hidden = np.concatenate([hidden, also_hidden]).reshape(rows.shape)
+            return np.concatenate([codes, more]).reshape(rows.shape), hidden
         if raster.path not in self._open:
             self._open[raster.path] = _opened(raster.path)
-        try:
-            codes = self._open[raster.path].read(1, window=Window(int(left), int(top), width, height))
-        except (RasterioError, CPLE_BaseError) as error:
-            raise Alos2TutError(f"the label raster cannot be read ({error})", where=raster.path) from None
+        codes, hidden = _read(self._open[raster.path], raster.path, Window(int(left), int(top), width, height))
         index = rows - top
         index *= width
         index += cols
         index -= left
-        return np.asarray(codes.take(index))
+        return codes.take(index), None if hidden is None else hidden.take(index)
 
 
 _table = cache(Legend.table)
+
+
+def _classes(legend: Legend, codes: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+    """As :meth:`Legend.to_classes`, with :data:`UNKNOWN` for what that refuses."""
+    return _table(legend, codes.dtype).take(codes.view(f"u{codes.itemsize}"))
 
 
 # --- label rasters
@@ -264,12 +286,12 @@ def _header(path: str) -> _Raster:
     with _opened(path) as source:
         if source.crs is None:
             raise Alos2TutError("the label raster states no coordinate system", where=path)
-        if source.count != 1:
+        if source.count - len(_alphas(source)) != 1 or 1 in _alphas(source):
             raise Alos2TutError(
                 f"the label raster has {source.count} bands, not one of codes", where=path, remedy="Extract that band."
             )
-        if source.dtypes[0] not in _DTYPES:
-            raise Alos2TutError(f"the label raster holds {source.dtypes[0]}, not small integer codes", where=path)
+        if source.dtypes[0] not in _DTYPES + _WIDE_DTYPES:
+            raise Alos2TutError(f"the label raster holds {source.dtypes[0]}, not codes", where=path)
         try:
             return _Raster(path, source.crs, ~source.transform, source.shape)
         except TransformNotInvertibleError:
@@ -281,9 +303,116 @@ def _opened(path: str) -> Any:
     if not Path(path).is_file():
         raise Alos2TutError("the label raster cannot be opened (there is no such file)", where=path)
     try:
-        return rasterio.open(path)
+        source = rasterio.open(path)
+        if source.driver != "VRT":
+            return source
+        with source:
+            return rasterio.open(_with_masks(path))
     except (RasterioError, CPLE_BaseError) as error:
         raise Alos2TutError(f"the label raster cannot be opened ({error})", where=path) from None
+
+
+def _alphas(source: Any) -> list[int]:
+    """Numbers of the bands that say where the others hold."""
+    return [number for number, kind in enumerate(source.colorinterp, 1) if kind == ColorInterp.alpha]
+
+
+def _read(source: Any, path: str, window: Window) -> _Codes:
+    """Codes of a window of an open raster, of one of the small types, and where it says that there are none.
+
+    GDAL's own mask heeds one statement and passes over the others.
+    """
+    masks: list[NDArray[np.bool_]] = []
+    try:
+        codes = source.read(1, window=window)
+        masks += [source.read(number, window=window) == 0 for number in _alphas(source)]
+        if MaskFlags.per_dataset in source.mask_flag_enums[0]:
+            masks.append(source.read_masks(1, window=window) == 0)
+    except (RasterioError, CPLE_BaseError) as error:
+        raise Alos2TutError(f"the label raster cannot be read ({error})", where=path) from None
+    if source.nodata is not None:
+        masks.append(codes == source.nodata)
+    if codes.dtype.kind == "f":
+        masks.append(np.isnan(codes))
+    hidden = np.logical_or.reduce(masks) if masks else None
+    if codes.dtype.name in _WIDE_DTYPES:
+        is_none = ~((codes == np.rint(codes)) & (codes >= -(2.0**15)) & (codes < 2.0**15))
+        if (wrong := codes[is_none if hidden is None else is_none & ~hidden]).size:
+            raise Alos2TutError(f"holds {wrong[0]:.10g}, which is no code (a small whole number)", where=path)
+        codes = np.where(is_none, codes.dtype.type(0), codes).astype(np.int16)
+        codes[is_none] = NO_LABEL
+    return codes, hidden
+
+
+def label_pixels(path: str, window: Window, legend: Legend) -> NDArray[np.uint8]:
+    """Class indices of a window of a label raster, on its own pixels; errors as in :class:`LabelMap`."""
+    with _opened(path) as source:
+        codes, hidden = _read(source, path, window)
+    if hidden is not None:
+        codes = np.where(hidden, NO_LABEL, codes.astype(np.int32))
+    return legend.to_classes(codes, where=path)
+
+
+def warn_of_lost_labels(paths: Sequence[str], legend: Legend) -> None:
+    """Warn of each label raster that calls codes of the legend no data, or holds negative codes, with their shares.
+
+    Both are no label. Of rasters above 2²⁸ pixels some rows are counted, evenly spread.
+    """
+    for path in paths:
+        with _opened(path) as source:
+            is_signed, tag = not source.dtypes[0].startswith("u"), source.nodata
+            told = [f"its no-data tag ({tag:g})"] if tag is not None else []
+            if _alphas(source):
+                told.append("its alpha band")
+            elif MaskFlags.per_dataset in source.mask_flag_enums[0]:
+                told.append("its mask band")
+            if is_signed or told:
+                _count_lost(source, path, legend, " and ".join(told))
+
+
+def _count_lost(source: Any, path: str, legend: Legend, told: str) -> None:
+    """Count what :func:`warn_of_lost_labels` tells of one raster, and tell it."""
+    step = max(_WINDOW_PX // source.width, 1)
+    every = step * math.ceil(source.height * source.width / _COUNTED_PX)
+    hidden_codes, negative, total = Counter[int](), Counter[int](), 0
+    for first in range(0, source.height, every):
+        window = Window(0, first, source.width, min(step, source.height - first))
+        codes, hidden = _read(source, path, window)
+        total += codes.size
+        if hidden is not None:
+            hidden_codes.update(_counted(codes[hidden & (_classes(legend, codes) < UNKNOWN)]))
+        negative.update(_counted(codes[(codes < 0) if hidden is None else (codes < 0) & ~hidden]))
+    names = {code: land_class.name for land_class in legend.classes for code in land_class.codes}
+    for counts, problem in (
+        (hidden_codes, f"{told} and codes of the legend '{legend.name}' contradict each other"),
+        (negative, "it holds negative codes, which are no labels"),
+    ):
+        if share := counts.total() / total:
+            most = [f"{names.get(code, '')} {code}".strip() for code, _ in counts.most_common(5)]
+            few = f"{', '.join(most)}{', …' if len(counts) > 5 else ''}"
+            warn(f"{path}: {problem}: {counts.total():,} pixels ({100 * share:.2g} %), {few}. They count as none.")
+
+
+def _counted(codes: NDArray[np.integer[Any]]) -> dict[int, int]:
+    return dict(zip(*(found.tolist() for found in np.unique(codes, return_counts=True)), strict=True))
+
+
+def _with_masks(path: str) -> str:
+    """A mosaic (VRT) that also heeds the no-data tags and masks of its tiles, which GDAL passes over: its text."""
+    root = ElementTree.parse(path).getroot()
+    band, folder = root.find("VRTRasterBand"), Path(path).absolute().parent
+    for name in root.iter("SourceFilename"):
+        if name.get("relativeToVRT") == "1":
+            name.text, name.attrib["relativeToVRT"] = str(folder / (name.text or "")), "0"
+    if band is None or root.find("MaskBand") is not None:
+        return ElementTree.tostring(root, "unicode")
+    mask = ElementTree.SubElement(ElementTree.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
+    for kind in ("SimpleSource", "ComplexSource"):
+        for source in band.iter(kind):
+            tile = ElementTree.SubElement(mask, "SimpleSource")
+            ElementTree.SubElement(tile, "SourceBand").text = f"mask,{source.findtext('SourceBand', '1')}"
+            tile.extend(part for part in source if part.tag in ("SourceFilename", "SrcRect", "DstRect"))
+    return ElementTree.tostring(root, "unicode")
 
 
 # --- grids and their pieces

@@ -43,7 +43,7 @@ from ..products.rasters import LONLAT, RasterBand, reprojected
 from ..products.sources import FileSource
 from .balance import histogram
 from .encoding import NO_DATA, STEPS_PER_DB, encode_db, same_spacing, step_sums
-from .labels import LabelMap, label_files
+from .labels import LabelMap, label_files, warn_of_lost_labels
 from .legend import IGNORE, Legend, load_legend
 from .splits import away_from, check_ground, enclosing_boxes, ground_blocks
 from .store import (
@@ -292,6 +292,7 @@ def import_patches(
         "spacing_m": described.spacing_m or spacing_m,
     }
     make_folder(out.parent)
+    warn_of_lost_labels(files, known)
     with atomic_path(out) as target, LabelMap(files, known) as rasters:
         target.mkdir()
         _pack(target, content, apart, found, known, rasters, progress)

@@ -22,7 +22,7 @@ from ..core.progress import progress_bar
 from . import balance
 from .archive import Archive, Excluded, open_archive
 from .config import DatasetConfig
-from .labels import LabelMap, label_files, label_fingerprint
+from .labels import LabelMap, label_files, label_fingerprint, warn_of_lost_labels
 from .legend import Legend, load_legend
 from .survey import PatchTable, ProductJob, survey_product
 
@@ -142,6 +142,7 @@ def _plan(config: DatasetConfig, progress: bool | None) -> Plan:
     archive, labels = _with_labels(archive, files, config, legend)
     touched = set(itertools.chain(*labels))
     hashes = {file: label_fingerprint(file) for file in files if file in touched}
+    warn_of_lost_labels(tuple(hashes), legend)
     config = replace(config, labels=tuple(hashes), polarization=archive.polarization)
     return Plan(config, legend, archive, labels, hashes, progress)
 

@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
 from ..core.version import __version__
-from ..dataset.labels import LabelMap, label_files
+from ..dataset.labels import LabelMap, label_files, warn_of_lost_labels
 from ..dataset.legend import IGNORE, Legend
 from ..metrics import scores_from_confusion
 from ..products.rasters import write_cog
@@ -79,6 +79,7 @@ def map_agreement(
         if not touching:
             remedy = "Give the label rasters of this ground."
             raise Alos2TutError("no label raster lies where the map is", where=source.path, remedy=remedy)
+        warn_of_lost_labels(touching, legend)
         write_cog(
             difference_path,
             _differences(source, label_map, matrix, progress),

@@ -3,6 +3,7 @@
 import math
 import os
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import Affine
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.warp import transform as reproject_points
+from rasterio.windows import Window
 from support.products import write_geotiff
 from support.properties import examples
 
 from alos2tut import Alos2TutError, load_legend, open_product
+from alos2tut.core.errors import Alos2TutWarning
 from alos2tut.dataset import labels
-from alos2tut.dataset.labels import LabelMap, label_classes, label_files, label_fingerprint
+from alos2tut.dataset.labels import (
+    LabelMap,
+    label_classes,
+    label_files,
+    label_fingerprint,
+    label_pixels,
+    warn_of_lost_labels,
+)
 from alos2tut.dataset.legend import IGNORE, LandClass, Legend
 
 UTM54 = CRS.from_epsg(32654)
@@ -352,6 +363,120 @@ def test_negative_codes_are_no_label(tmp_path):
         assert label_map.classes_on(UTM54, GRID, (1, 5)).tolist() == [[1, 1, 0, 1, IGNORE]]
 
 
+#: what says no data in a row of five codes, and where it does
+STATEMENTS = {
+    "a tag": ({"nodata": 3}, [2]),
+    "an internal mask": ({"mask": [1, 0, 1, 1, 0]}, [1, 4]),
+    "a mask beside": ({"mask": [1, 0, 1, 1, 0], "beside": True}, [1, 4]),
+    "a mask and a tag": ({"mask": [1, 0, 1, 1, 0], "nodata": 3}, [1, 2, 4]),
+    "an alpha band": ({"alpha": [255, 0, 1, 255, 0]}, [1, 4]),
+    "an alpha band and a tag": ({"alpha": [255, 0, 1, 255, 0], "nodata": 3}, [1, 2, 4]),
+}
+
+
+def stated(path: Path, codes, *, mask=None, alpha=None, beside=False, dtype="uint8", col=0, **options) -> Path:
+    """A row of codes whose file states, in one way or several, where there are none."""
+    codes = np.array([codes], dtype)
+    profile = {"driver": "GTiff", "dtype": dtype, "count": 1 if alpha is None else 2, "height": 1, "crs": UTM54}
+    profile |= {"width": codes.shape[1], "transform": GRID * Affine.translation(col, 0)} | options
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=not beside), rasterio.open(path, "w", **profile) as raster:
+        raster.write(codes, 1)
+        if alpha is not None:
+            raster.write(np.array([alpha], dtype), 2)
+            raster.colorinterp = ColorInterp.gray, ColorInterp.alpha
+        if mask is not None:
+            raster.write_mask(np.array([mask], bool))
+    assert path.with_name(f"{path.name}.msk").exists() == (beside and mask is not None)
+    return path
+
+
+def row_of(paths: list[Path], count: int = 5) -> tuple[list[int], list[int]]:
+    """Classes and codes of the first pixels of the grid."""
+    with LabelMap(paths, load_legend("japan_9")) as label_map:
+        x, y = GRID * (np.arange(count) + 0.5, np.full(count, 0.5))
+        return label_map.classes_on(UTM54, GRID, (1, count))[0].tolist(), label_map.codes_at(UTM54, x, y).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_what_any_statement_calls_no_data_is_no_label(tmp_path, statement, dtype):
+    options, hidden = STATEMENTS[statement]
+    path = stated(tmp_path / "l.tif", [1, 2, 3, 4, 5], dtype=dtype, **options)
+    expected = np.array([[0, 1, 2, 2, 3], [1, 2, 3, 4, 5]])
+    expected[:, hidden] = [[IGNORE], [-1]]
+    assert list(row_of([path])) == expected.tolist()
+    own = label_pixels(str(path), Window(1, 0, 4, 1), load_legend("japan_9"))
+    assert own.tolist() == [expected[0, 1:].tolist()]
+    # the next raster may know more; what is hidden need not be a code of the legend
+    below = stated(tmp_path / "m.tif", [6, 6, 6, 6, 6])
+    assert row_of([path, below])[0] == np.where(expected[0] == IGNORE, 4, expected[0]).tolist()
+    odd = stated(tmp_path / "odd.tif", np.where(expected[0] == IGNORE, 77, 1), dtype=dtype, **options | {"nodata": 77})
+    assert row_of([odd])[0] == np.where(expected[0] == IGNORE, IGNORE, 0).tolist()
+    with pytest.warns(
+        Alos2TutWarning, match=rf"l\.tif: its .*legend 'japan_9'.*: {len(hidden)} pixels \({20 * len(hidden)} %\)"
+    ):
+        warn_of_lost_labels([str(path)], load_legend("japan_9"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_lost_labels([str(odd), str(below)], load_legend("japan_9"))
+
+
+def test_floats_are_codes_where_they_are_whole_numbers_and_nan_is_none(tmp_path):
+    for dtype, no_data in (("float32", None), ("float64", np.nan), ("float32", -9999.0)):
+        hole = np.nan if no_data is None else no_data
+        assert row_of([stated(tmp_path / "f.tif", [1, hole, 3, 4, 5], dtype=dtype, nodata=no_data)])[0] == [
+            0,
+            IGNORE,
+            2,
+            2,
+            3,
+        ]
+    # a tag that lies outside of the codes' type
+    assert row_of([stated(tmp_path / "i.tif", [1, -(2**31), 3, 4, 5], dtype="int32", nodata=-(2**31))])[1][:3] == [
+        1,
+        -1,
+        3,
+    ]
+
+
+@pytest.mark.parametrize("band_tag", [None, 1])
+def test_tiles_keep_their_own_tags_in_a_folder_and_in_a_mosaic(tmp_path, band_tag):
+    """GDAL reads a mosaic without the tags and masks of its tiles."""
+    tiles = [
+        stated(tmp_path / "0.tif", [1, 2], nodata=2),
+        stated(tmp_path / "1.tif", [2, 3], nodata=3, col=2),
+        stated(tmp_path / "2.tif", [3, 4], mask=[1, 0], col=4),
+    ]
+    assert row_of(tiles, 7)[0] == [0, IGNORE, 1, IGNORE, 2, IGNORE, IGNORE]
+    place = '<{} xOff="{}" yOff="0" xSize="2" ySize="1"/>'
+    sources = "".join(
+        f'<SimpleSource><SourceFilename relativeToVRT="1">{i}.tif</SourceFilename><SourceBand>1</SourceBand>'
+        f"{place.format('SrcRect', 0)}{place.format('DstRect', 2 * i)}</SimpleSource>"
+        for i in range(3)
+    )
+    tag = "" if band_tag is None else f"<NoDataValue>{band_tag}</NoDataValue>"
+    (tmp_path / "all.vrt").write_text(
+        f'<VRTDataset rasterXSize="7" rasterYSize="1"><SRS>EPSG:32654</SRS><GeoTransform>352000,5,0,3990000,0,-5'
+        f'</GeoTransform><VRTRasterBand dataType="Byte" band="1">{tag}{sources}</VRTRasterBand></VRTDataset>'
+    )
+    first = 0 if band_tag is None else IGNORE
+    assert row_of([tmp_path / "all.vrt"], 7)[0] == [first, IGNORE, 1, IGNORE, 2, IGNORE, IGNORE]
+    with pytest.warns(Alos2TutWarning, match=r"all\.vrt: its .*mask band"):
+        warn_of_lost_labels([str(tmp_path / "all.vrt")], load_legend("japan_9"))
+
+
+def test_negative_codes_are_named_unless_a_tag_says_them(tmp_path, monkeypatch):
+    path = stated(tmp_path / "n.tif", [1, -2, -3, 4, -3], dtype="int8", nodata=-2)
+    with pytest.warns(Alos2TutWarning, match=r"n\.tif: it holds negative codes.*: 2 pixels \(40 %\), -3\."):
+        warn_of_lost_labels([str(path)], load_legend("japan_9"))
+    # of a large raster some rows are counted
+    high = write_geotiff(tmp_path / "high.tif", np.full((64, 10), -7), GRID, dtype="int16")
+    monkeypatch.setattr(labels, "_WINDOW_PX", 20)
+    monkeypatch.setattr(labels, "_COUNTED_PX", 160)
+    with pytest.warns(Alos2TutWarning, match=r"160 pixels \(1e\+02 %\), -7"):
+        warn_of_lost_labels([str(high)], load_legend("japan_9"))
+
+
 # --- which rasters
 
 
@@ -435,6 +560,10 @@ def test_the_fingerprint_follows_the_file(tmp_path):
         write_geotiff(tmp_path / n / "l.tif", np.full((9, 9), c), GRID, dtype="uint8") for n, c in ["a1", "b2"]
     )
     assert label_fingerprint(one) != label_fingerprint(other)
+    before = label_fingerprint(one)
+    with rasterio.open(one, "r+") as raster:
+        raster.write_mask(np.eye(9, dtype=bool))
+    assert one.with_name("l.tif.msk").is_file() and label_fingerprint(one) != before
     (tmp_path / "text.tif").write_text("hello")
     with pytest.raises(Alos2TutError, match=r"text\.tif.*cannot be opened"):
         label_fingerprint(tmp_path / "text.tif")
@@ -460,8 +589,9 @@ def test_rasters_that_are_no_labels_are_refused(tmp_path):
     assert "no such file" in refusal(path)
     path.unlink()
     assert "no coordinate system" in refusal(write_geotiff(path, ONES, GRID, None, dtype="uint8"))
-    for dtype in ("float32", "int32", "complex64"):
-        assert f"holds {dtype}" in refusal(write_geotiff(path, ONES, GRID, dtype=dtype))
+    assert "holds complex64" in refusal(write_geotiff(path, ONES, GRID, dtype="complex64"))
+    for code, dtype in ((1.5, "float32"), (1e9, "float64"), (-40_000, "int32"), (2**40, "int64"), (np.inf, "float32")):
+        assert f"holds {code:.10g}, which is no code" in refusal(write_geotiff(path, ONES * code, GRID, dtype=dtype))
     with rasterio.open(path, "w", driver="GTiff", dtype="uint8", count=3, height=9, width=9, crs=UTM54, transform=GRID):
         pass
     assert "3 bands" in refusal(path)

@@ -35,7 +35,7 @@ from ... import plotting
 from ...dataset import splits
 from ...dataset.archive import Archive
 from ...dataset.encoding import NO_DATA, decode_db
-from ...dataset.labels import LabelMap
+from ...dataset.labels import LabelMap, label_pixels
 from ...dataset.legend import IGNORE, Legend
 from ...dataset.selection import STATUSES, Choice
 from ...dataset.store import PatchDataset, Split
@@ -257,13 +257,13 @@ def _label_pixels(
         size = last - first
         if (size <= 0).any():
             return np.empty((0, 4, 2)), np.empty(0, np.uint8)
-        codes = raster.read(1, window=RasterWindow(first[1], first[0], size[1], size[0]))
+        classes = label_pixels(str(path), RasterWindow(first[1], first[0], size[1], size[0]), legend)
         places = np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1]), indexing="ij"), axis=-1).reshape(-1, 1, 2)
         corners = (places + first + np.array([(0, 0), (0, 1), (1, 1), (1, 0)])).reshape(-1, 2)
         x, y = raster.transform * (corners[:, 1].astype(float), corners[:, 0].astype(float))
         ground = reprojected(np.stack([x, y], axis=1), raster.crs, crs)
     x, y = ~grid * (ground[:, 0], ground[:, 1])
-    return np.stack([x, y], axis=1).reshape(-1, 4, 2), legend.to_classes(codes.astype(np.int32), where=path).ravel()
+    return np.stack([x, y], axis=1).reshape(-1, 4, 2), classes.ravel()
 
 
 def patch_grid(product: Product, choice: Choice, looks: int) -> Figure:
