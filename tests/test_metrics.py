@@ -5,11 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from interval_coverage import WORLDS, coverage
+from scipy.stats import t as student_t
 
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.legend import legend_names, load_legend
 from alos2tut.metrics import (
-    bootstrap_intervals,
+    BlockScore,
+    block_counts,
+    block_intervals,
+    block_scores,
     boundary_counts,
     boundary_scores,
     scores_from_confusion,
@@ -103,49 +108,77 @@ def test_water_scores_merge_its_classes():
     assert water_scores(np.array([[0, 0], [1, 5]]), [0])["iou"] is None
 
 
-def simulated_blocks(random, blocks):
-    """Confusion matrices of blocks that differ in size, in their classes and in how hard they are."""
-    matrices = np.empty((blocks, 3, 3), np.int64)
-    for matrix in matrices:
-        shares = random.dirichlet([2, 2, 2]) * random.integers(200, 2000)
-        right = random.beta(6, 3)
-        chances = np.full((3, 3), (1 - right) / 2) + np.eye(3) * (right - (1 - right) / 2)
-        matrix[:] = [random.multinomial(int(n), p) for n, p in zip(shares, chances, strict=True)]
-    return matrices
+@pytest.mark.parametrize("blocks", [3, 6, 10, 20])
+@pytest.mark.parametrize("world", WORLDS)
+def test_intervals_hold_the_score_of_all_ground(world, blocks):
+    """At least 90 of 100, of scores and of differences, less three standard errors of a count of 200."""
+    held = coverage(world, blocks, 200)
+    assert len(held) == 6 and min(held.values()) > 0.9 - 3 * np.sqrt(0.9 * 0.1 / 200), held
+    # and no wider than they need be, to be told from those that hold everything
+    assert held["accuracy"] < 1
 
 
-def test_intervals_cover_the_score_of_all_ground():
-    """95 % intervals from 40 blocks hold what endless ground scores in about 95 of 100 surveys."""
-    random = np.random.default_rng(1)
-    truth = scores_from_confusion(simulated_blocks(random, 20_000).sum(axis=0))
-    surveys, covered = 200, dict.fromkeys(("miou", "macc", "pixel_accuracy", "iou"), 0)
-    for seed in range(surveys):
-        found = bootstrap_intervals(simulated_blocks(random, 40), draws=300, seed=seed)
-        intervals = {**{name: found[name] for name in covered if name != "iou"}, "iou": found["per_class"][0]}
-        values = {**truth, "iou": truth["per_class"][0]["iou"]}
-        for name, (low, high) in intervals.items():
-            covered[name] += low <= values[name] <= high
-    # three standard errors of a count of 200 around 93 %, which percentiles of so few blocks reach
-    assert all(0.875 * surveys <= count <= 0.985 * surveys for count in covered.values()), covered
+def test_equal_blocks_are_the_linearised_ratio():
+    """Of blocks of equal size and classes: SE² = B/(B − 1)·Σd², Student's t of B − 1 on the logit scale; by hand."""
+    right = np.array([[60, 30], [70, 35], [50, 20], [66, 38]])
+    matrices = np.array([[[a, 80 - a], [40 - b, b]] for a, b in right])
+    # all pixels are 120 in each block, so that accuracy's parts are equal
+    accuracy = right.sum() / 480
+    pulls = (right.sum(axis=1) - accuracy * 120) / 480
+    error = np.sqrt(4 / 3 * (pulls**2).sum())
+    half = student_t.ppf(0.975, 3) * error / (accuracy * (1 - accuracy))
+    expected = [1 / (1 + np.exp(-(np.log(accuracy / (1 - accuracy)) + side * half))) for side in (-1, 1)]
+    assert block_intervals(matrices)["pixel_accuracy"] == pytest.approx(expected)
+    recall = right.sum(axis=0) / [320, 160]
+    pulls = ((right - recall * [80, 40]) / [320, 160]).mean(axis=1)
+    score = block_scores(block_counts(matrices))["macc"]
+    assert (score.value, score.freedom) == (pytest.approx(recall.mean()), pytest.approx(3))
+    assert (score.pulls**2).sum() == pytest.approx(4 / 3 * (pulls**2).sum())
 
 
-def test_intervals_are_of_resampled_blocks():
-    matrices = np.array([[[8, 2], [1, 9]], [[1, 3], [0, 0]], [[0, 0], [0, 0]]])
-    found = bootstrap_intervals(matrices, draws=2000, seed=3)
-    # the empty block is passed over; the outcomes are: one of the two blocks twice, or both
-    outcomes = [scores_from_confusion(m)["miou"] for m in (2 * matrices[0], matrices.sum(axis=0), 2 * matrices[1])]
-    assert found["blocks"] == 2 and found["miou"] == pytest.approx([min(outcomes), max(outcomes)])
-    # where the second class has no pixel it is left out: IoU of the first class alone
-    assert outcomes[2] == 1 / 4
-    # the second class lies in one block only
-    assert found["per_class"][0] is not None and found["per_class"][1] is None
-    many = simulated_blocks(np.random.default_rng(0), 20)
-    again, other = (bootstrap_intervals(many, seed=seed) for seed in (3, 4))
-    assert bootstrap_intervals(many, seed=3) == again != other
+def test_a_class_that_blocks_lack_stays_in_the_mean():
+    """A map that never says the second class: its IoU is 0 on any ground, so that mIoU is about a half at most."""
+    matrices = np.array([[[980, 0], [20 * has, 0]] for has in (1, 0, 0, 1, 0, 1)])
+    found = block_intervals(matrices)
+    assert found["miou"][1] < 0.51 and found["miou"][0] < scores_from_confusion(matrices.sum(axis=0))["miou"]
+    assert found["per_class"][1] == [0, 0] and found["in_one_block"] == []
+    perfect = block_intervals(matrices * np.eye(2, dtype=np.int64))
+    assert perfect["miou"] == perfect["pixel_accuracy"] == [1, 1] and perfect["per_class"][1] is None
 
 
-@pytest.mark.parametrize("blocks", [0, 1])
-def test_fewer_than_two_blocks_have_no_interval(blocks):
-    found = bootstrap_intervals(np.ones((blocks, 2, 2), np.int64))
-    assert found["miou"] is None and found["per_class"] == [None, None] and found["blocks"] == blocks
-    assert "fewer than two blocks" in found["refused"]
+def test_a_class_in_one_block_is_named_and_empty_blocks_count_for_none():
+    matrices = np.array([[[8, 2, 0], [1, 9, 0], [0, 0, 0]]] * 2 + [[[0] * 3] * 3, [[6, 3, 1], [2, 1, 0], [0, 1, 4]]])
+    found = block_intervals(matrices)
+    assert found["blocks"] == 3 and found["in_one_block"] == [2] and found["refused"] is None
+    assert found["per_class"][2] is None and None not in found["per_class"][:2]
+    assert block_intervals(np.pad(matrices, ((0, 0), (0, 1), (0, 1))))["per_class"][3] is None
+    # one large block among small ones tells hardly more than one
+    assert block_scores(block_counts(matrices * [[[100]], [[1]], [[1]], [[1]]]))["miou"].freedom == 1
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_fewer_than_three_blocks_have_no_interval(blocks):
+    found = block_intervals(np.ones((blocks, 2, 2), np.int64))
+    assert [found[name] for name in ("miou", "macc", "pixel_accuracy")] == [None] * 3
+    assert found["per_class"] == [None, None] and found["blocks"] == blocks
+    assert "fewer than 3 blocks" in found["refused"]
+
+
+def test_a_difference_is_that_of_the_same_blocks():
+    """Blocks are hard for both alike: each score alone is unsure, the difference is not."""
+    right = np.array([20, 45, 70, 95, 60])
+    one, other = (np.array([[[r + gain, 100 - r - gain], [30, 70]] for r in right]) for gain in (4, 0))
+    mine, its = (block_scores(block_counts(matrices)) for matrices in (one, other))
+    for name, value in (("pixel_accuracy", 0.02), ("macc", 0.02)):
+        difference = mine[name].minus(its[name])
+        assert difference == {"value": pytest.approx(value), "interval": pytest.approx([value, value])}
+        assert its[name].interval[1] - its[name].interval[0] > 0.2
+    low, high = mine["miou"].minus(its["miou"])["interval"]
+    assert 0 < low < mine["miou"].value - its["miou"].value < high
+    reverse = its["miou"].minus(mine["miou"])["interval"]
+    assert reverse == pytest.approx([-high, -low])
+    both = BlockScore.mean([mine["miou"], its["miou"]])
+    assert both.value == pytest.approx((mine["miou"].value + its["miou"].value) / 2) and both.interval
+    none = BlockScore(None, None, 0.0)
+    assert both.minus(none) == {"value": None, "interval": None} and BlockScore.mean([none]).interval is None
+    assert BlockScore.mean([mine["miou"], none]).value == mine["miou"].value

@@ -18,18 +18,32 @@ from .errors import Alos2TutError, visible
 NOTHING = "–"
 
 
+#: why a score would be another one: other ground of the same kind; another training, of other first weights and
+#: batches; other patches to train on
+SOURCES = ("ground", "seeds", "training draws")
+
+
+def coverage(covers: Sequence[str]) -> str:
+    """Which of the :data:`SOURCES` an interval covers, and which not: ``cover ground, not seeds or training draws``."""
+    others = " or ".join(source for source in SOURCES if source not in covers)
+    return f"cover {' and '.join(covers)}" + (f", not {others}" if others else "")
+
+
 @dataclass(frozen=True)
 class Interval:
-    """A number, or None, with the ends of its confidence interval, or without: ``0.495 [0.482, 0.512]``."""
+    """A number, or None, with the ends of its 95 % confidence interval, or without: ``0.495 [0.482, 0.512]``."""
 
     value: float | None
     low: float | None = None
     high: float | None = None
+    #: of the :data:`SOURCES`: what the interval covers
+    covers: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, value: float | None, ends: Sequence[float] | None) -> Interval:
+    def of(cls, value: float | None, ends: Sequence[float] | None, covers: Sequence[str] = ()) -> Interval:
         """From a number and the pair of ends that reports hold, either of which may be None."""
-        return cls(value, *(ends or (None, None)))
+        low, high = ends or (None, None)
+        return cls(value, low, high, tuple(covers))
 
     def to_text(self, digits: int = 3, *, signed: bool = False) -> str:
         """As people read it; a :data:`NOTHING` where there is no number, no brackets where there is no interval.

@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
 from ..core.errors import Alos2TutError
-from ..core.tables import Interval, table
+from ..core.tables import Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.store import open_dataset
-from ..metrics import mean_of_known, t_interval
+from ..metrics import FEWEST_BLOCKS, LEVEL, BlockScore, block_scores, mean_of_known, t_interval
 from ..networks.weights import load_encoder
 from ..segmentation.config import FinetuneConfig
 from ..segmentation.stage import finetune
 from .config import CompareConfig, EvaluateConfig
-from .report import evaluate
+from .report import COVERS, MEANS, evaluate
 
-COMPARISON_SCHEMA = "alos2tut-comparison-1"
+COMPARISON_SCHEMA = "alos2tut-comparison-2"
 
-#: what is compared of each report
-SCORES = ("miou", "macc", "pixel_accuracy")
+#: what intervals over seeds cover, as :data:`alos2tut.core.tables.SOURCES` has it, where patches are drawn for a budget
+#: and where all are taken; those over blocks of ground cover what a report's do
+DRAWN, ALL_TAKEN = ("seeds", "training draws"), ("seeds",)
 
 
 def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
@@ -41,9 +44,11 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
 
     Returns:
         The folder ``<work_dir>/compare-<hash>`` with ``comparison.json``: for each start and budget the ``runs``
-        (scores by seed), ``mean`` and 95 % ``interval`` over seeds (Student's t; null for one seed), ``difference`` to
-        the first start, seed by seed, with its interval, and ``same_as``: how many labels the first start would need
-        for the same mean mIoU (null where its curve does not reach there).
+        (scores by seed), ``mean``, ``difference`` to the first start, seed by seed, ``iou_difference``, alike by class,
+        and ``same_as``: how many labels the first start would need for the same mean mIoU (null where its curve does
+        not reach there). Means and differences have two 95 % intervals: ``interval`` over seeds (Student's t; null for
+        one seed), which covers what ``covers`` says; and ``ground`` over the blocks of the test list, on which all are
+        scored (null with fewer than three), which covers other ground and no other training.
 
     Raises:
         Alos2TutError: a budget twice, or of more patches than there are; what :func:`alos2tut.finetune` and
@@ -71,7 +76,8 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
         "patches": patches,
         "classes": dataset.legend.names,
         "simulated": dataset.simulated,
-        "starts": compared(runs, names, budgets),
+        "blocks": len(runs[0]["by_block"]),
+        "starts": compared(runs, names, budgets, patches),
     }
     reports = {f"{run['start']}-{run['budget']}-{run['seed']}": run["report"] for run in runs}
     target = stage_dir(finetuning.work_dir, "compare", {"inits": names}, reports)
@@ -105,13 +111,19 @@ def _run(config: FinetuneConfig, name: str, batch_size: int) -> dict[str, Any]:
         "budget": made["patches"],
         "seed": config.seed,
         "report": path.parent.name,
-        **{score: scores[score] for score in SCORES},
+        **{score: scores[score] for score in MEANS},
+        "by_block": scores["by_block"],
         "iou": {land_class: values["iou"] for land_class, values in scores["per_class"].items()},
     }
 
 
-def compared(runs: Sequence[Mapping[str, Any]], names: Sequence[str], budgets: Sequence[int]) -> list[dict[str, Any]]:
-    """Runs, as :func:`_run` gives them, as one entry for each start (the one to compare with first) and budget."""
+def compared(
+    runs: Sequence[Mapping[str, Any]], names: Sequence[str], budgets: Sequence[int], patches: int
+) -> list[dict[str, Any]]:
+    """Runs, as :func:`_run` gives them, as one entry for each start (the one to compare with first) and budget.
+
+    Of the ``patches`` there are, a budget may take all; then seeds draw none.
+    """
     by_place = {
         place: [run for run in runs if (run["start"], run["budget"]) == place]
         for place in itertools.product(names, budgets)
@@ -121,20 +133,29 @@ def compared(runs: Sequence[Mapping[str, Any]], names: Sequence[str], budgets: S
     for (name, budget), mine in by_place.items():
         first = {run["seed"]: run for run in by_place[names[0], budget]}
         pairs = [(run, first[run["seed"]]) for run in mine]
-        mean = {score: mean_of_known(run[score] for run in mine) for score in SCORES}
+        mean = {score: mean_of_known(run[score] for run in mine) for score in MEANS}
         of_classes = {
             land_class: [(a["iou"][land_class], b["iou"][land_class]) for a, b in pairs]
             for land_class in mine[0]["iou"]
         }
+        own, its = _on_ground(mine), _on_ground([first[run["seed"]] for run in mine])
         entries.append(
             {
                 "start": name,
                 "budget": budget,
-                "runs": [{key: run[key] for key in ("seed", *SCORES, "iou", "report")} for run in mine],
+                "covers": DRAWN if budget < patches else ALL_TAKEN,
+                "runs": [{key: run[key] for key in ("seed", *MEANS, "iou", "report")} for run in mine],
                 "mean": mean,
-                "interval": {score: t_interval([run[score] for run in mine]) for score in SCORES},
-                "difference": {score: _difference((a[score], b[score]) for a, b in pairs) for score in SCORES},
-                "iou_difference": {land_class: _difference(of) for land_class, of in of_classes.items()},
+                "interval": {score: t_interval([run[score] for run in mine]) for score in MEANS},
+                "ground": {score: own[score].interval for score in MEANS},
+                "difference": {
+                    score: _difference([(a[score], b[score]) for a, b in pairs], own[score], its[score])
+                    for score in MEANS
+                },
+                "iou_difference": {
+                    land_class: _difference(of, own["per_class"][index], its["per_class"][index])
+                    for index, (land_class, of) in enumerate(of_classes.items())
+                },
                 "same_as": None if mean["miou"] is None else labels_for(mean["miou"], curve),
             }
         )
@@ -154,23 +175,55 @@ def labels_for(score: float, curve: Sequence[tuple[int, float | None]]) -> float
     return None
 
 
-def _difference(pairs: Iterable[tuple[float | None, float | None]]) -> dict[str, Any]:
+def _on_ground(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over runs of their scores on blocks of ground, which are the same."""
+    scores = [block_scores(np.array(run["by_block"])) for run in runs]
+    classes = zip(*(score["per_class"] for score in scores), strict=True)
+    means = {name: BlockScore.mean([score[name] for score in scores]) for name in MEANS}
+    return means | {"per_class": [BlockScore.mean(of_class) for of_class in classes]}
+
+
+def _difference(
+    pairs: Sequence[tuple[float | None, float | None]], own: BlockScore, first: BlockScore
+) -> dict[str, Any]:
+    """The mean difference with its intervals over seeds and over ground."""
     differences = [one - other for one, other in pairs if one is not None and other is not None]
-    return {"mean": mean_of_known(differences), "interval": t_interval(differences)}
+    ground = own.minus(first)["interval"]
+    return {"mean": mean_of_known(differences), "interval": t_interval(differences), "ground": ground}
 
 
 def comparison_table(content: Mapping[str, Any]) -> str:
-    """A comparison's mIoU as lines of text: mean, difference to the first start, both with intervals; labels worth."""
-    rows = []
+    """A comparison's mIoU as lines of text: mean, difference to the first start, labels worth; what intervals cover."""
+    rows, first = [], content["first"]
     for entry in content["starts"]:
-        row = [entry["start"], entry["budget"], Interval.of(entry["mean"]["miou"], entry["interval"]["miou"]).to_text()]
-        if entry["start"] != content["first"]:
+        mean = Interval.of(entry["mean"]["miou"], entry["interval"]["miou"], entry["covers"])
+        row = [entry["start"], entry["budget"], mean.to_text()]
+        if entry["start"] != first:
             gain, worth = entry["difference"]["miou"], entry["same_as"]
-            row.append(Interval.of(gain["mean"], gain["interval"]).to_text(signed=True))
+            row += [
+                Interval.of(gain["mean"], gain[over], covers).to_text(signed=True)
+                for over, covers in (("interval", entry["covers"]), ("ground", COVERS))
+            ]
             row.append("" if worth is None else f"{worth:.0f} labels")
-        rows.append([*row, "", ""][:5])
-    text = table(rows, ["start", "labels", "mIoU", f"to {content['first']}", "worth"], "<><")
-    return text if len(content["seeds"]) > 1 else f"{text}\none seed: no intervals"
+        rows.append([*row, "", "", ""][:6])
+    return "\n".join(
+        [
+            table(rows, ["start", "labels", "mIoU", f"minus {first}", "the same, over ground", "worth"], "<><"),
+            *interval_notes(content),
+        ]
+    )
+
+
+def interval_notes(content: Mapping[str, Any]) -> list[str]:
+    """What the 95 % intervals of a comparison cover: those over seeds, and those over ground; or why there are none."""
+    seeds, blocks = len(content["seeds"]), content["blocks"]
+    over_seeds, over_ground = "one seed: no intervals over seeds", f"no intervals over ground: {blocks} blocks of it"
+    if seeds > 1:
+        over_seeds = f"{100 * LEVEL:.0f} % intervals over {seeds} seeds {coverage(DRAWN)}"
+        over_seeds += " (where all patches are taken: seeds alone)"
+    if blocks >= FEWEST_BLOCKS:
+        over_ground = f"those over ground, of {blocks} blocks, {coverage(COVERS)}"
+    return [over_seeds, over_ground]
 
 
 def read_comparison(folder: str | Path) -> dict[str, Any]:

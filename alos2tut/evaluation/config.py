@@ -49,7 +49,5 @@ class EvaluateConfig:
     """List to score."""
     batch_size: int = Field(default=32, ge=1)
     """Patches per forward pass."""
-    draws: int = Field(default=1000, ge=100, le=100_000)
-    """Resamples of the ground blocks, from which intervals come."""
     seed: int = Field(default=0, ge=0)
     """Equal seeds give equal results."""

@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from ..core.artifacts import make_folder, sha256_file, stage_dir, write_json
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, Alos2TutWarning, warn
-from ..core.tables import Interval, table
+from ..core.tables import SOURCES, Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.legend import Legend
 from ..dataset.store import PatchDataset, Split, open_dataset
 from ..metrics import (
     BOUNDARY_PX,
     LEVEL,
-    bootstrap_intervals,
+    block_counts,
+    block_intervals,
+    block_scores,
     boundary_counts,
     boundary_scores,
     scores_from_confusion,
@@ -41,7 +43,11 @@ from .calibration import BINS, fit_temperature, labelled_logits, reliability, re
 from .config import EvaluateConfig
 
 #: of ``report.json``; ``report_schema.json`` beside this module is what it must look like (JSON Schema 2020-12)
-REPORT_SCHEMA = "alos2tut-report-2"
+REPORT_SCHEMA = "alos2tut-report-3"
+#: of :data:`alos2tut.core.tables.SOURCES`: what its intervals cover
+COVERS = ("ground",)
+#: the scores of all classes together that have an interval
+MEANS = ("miou", "macc", "pixel_accuracy")
 
 
 def evaluate(config: EvaluateConfig) -> Path:
@@ -53,11 +59,15 @@ def evaluate(config: EvaluateConfig) -> Path:
 
     - the confusion matrix, mIoU, mAcc, pixel accuracy and the scores of every class; null where no pixel is labelled
       (:func:`alos2tut.metrics.scores_from_confusion`);
-    - 95 % intervals over blocks of ground (:func:`alos2tut.metrics.bootstrap_intervals`);
+    - 95 % intervals over blocks of ground (:func:`alos2tut.metrics.block_intervals`), which cover neither another
+      training nor other training patches; and, block by block, the pixels of each class that they come from;
     - how well boundaries lie, at a tolerance of 2 pixels (:func:`alos2tut.metrics.boundary_scores`);
     - water against the rest, where the legend has water (:func:`alos2tut.metrics.water_classes`);
     - the reliability curve and its error, as it is and with a temperature that is fitted on the list ``val``
       (:mod:`alos2tut.evaluation.calibration`). Where ``val`` itself is scored, the latter flatters.
+
+    With a baseline, it holds the segmenter's score minus the baseline's, of mIoU, mAcc, accuracy and the IoU of every
+    class, with intervals of their own: both are scored on the same blocks.
 
     Args:
         config: dataset, segmenter, baseline, split; see :class:`alos2tut.evaluation.config.EvaluateConfig`.
@@ -83,6 +93,7 @@ def evaluate(config: EvaluateConfig) -> Path:
             return target
         report = _described(config, dataset) | {"made_from": made_from}
         report["models"] = {role: _scored(segmenter, dataset, config) for role, segmenter in models.items()}
+        report["difference"] = _difference(report["models"], dataset.legend.names) if config.baseline else None
         if is_first:
             make_folder(target)
             write_json(target / "report.json", report)
@@ -91,17 +102,37 @@ def evaluate(config: EvaluateConfig) -> Path:
 
 
 def report_text(report: Mapping[str, Any]) -> str:
-    """The means of a report, a line for each model, with 95 % intervals, or why there are none."""
-    columns, models = ("miou", "macc", "pixel_accuracy"), report["models"]
+    """The means of a report, a line for each model and one for their difference, and what their intervals cover."""
+    models, difference = report["models"], report["difference"]
     rows = []
     for role in (role for role in ("segmenter", "baseline") if role in models):
         scores, intervals = models[role], models[role]["intervals"]
-        means = [Interval.of(scores[name], intervals[name]).to_text() for name in columns]
+        means = [Interval.of(scores[name], intervals[name], COVERS).to_text() for name in MEANS]
         boundary, absent = Interval(scores["boundary_f1"]).to_text(), ", ".join(scores["absent"]) or "none"
         rows.append([role, scores["initialisation"], *means, boundary, absent])
     header = ["model", "initialisation", "mIoU", "mAcc", "pixel accuracy", "boundary F1", "absent classes"]
-    refused = {scores["intervals"]["refused"]: None for scores in models.values() if scores["intervals"]["refused"]}
-    return "\n".join([table(rows, header), *(f"no intervals: {reason}" for reason in refused)])
+    if difference:
+        gains = [
+            Interval.of(gain["value"], gain["interval"], COVERS).to_text(signed=True)
+            for gain in map(difference.__getitem__, MEANS)
+        ]
+        rows.append(["difference", "", *gains, "", ""])
+    return "\n".join([table(rows, header), *interval_notes(models["segmenter"]["intervals"])])
+
+
+def interval_notes(intervals: Mapping[str, Any]) -> list[str]:
+    """What a model's intervals are over and cover, or why there are none; and the classes that have none of their own.
+
+    The lists that models of one report are scored on are the same, and so is this.
+    """
+    if intervals["refused"]:
+        return [f"no intervals: {intervals['refused']}"]
+    alone = ", ".join(intervals["in_one_block"])
+    blocks = f"{intervals['blocks']} blocks of ground"
+    return [
+        f"in brackets: {100 * LEVEL:.0f} % intervals over {blocks}; they {coverage(COVERS)}",
+        *([f"in a single block, so without an interval: {alone}"] if alone else []),
+    ]
 
 
 @contextmanager
@@ -142,7 +173,12 @@ def _described(config: EvaluateConfig, dataset: PatchDataset) -> dict[str, Any]:
         "water_classes": [names[index] for index in water_classes(names)],
         "simulated": dataset.simulated,
         "boundary_tolerance_px": BOUNDARY_PX,
-        "bootstrap": {"unit": "block of ground", "level": LEVEL, "draws": config.draws, "seed": config.seed},
+        "intervals": {
+            "unit": "block of ground",
+            "level": LEVEL,
+            "covers": list(COVERS),
+            "leaves_out": [source for source in SOURCES if source not in COVERS],
+        },
     }
 
 
@@ -160,7 +196,7 @@ def _scored(segmenter: Segmenter, dataset: PatchDataset, config: EvaluateConfig)
     names, matrix = dataset.legend.names, matrices.sum(axis=0)
     water = water_classes(names)
     scores, edges = scores_from_confusion(matrix), boundary_scores(boundaries)
-    intervals = bootstrap_intervals(matrices, draws=config.draws, seed=config.seed)
+    intervals = block_intervals(matrices)
     curves = [reliability(counts) for counts in confidences]
     per_class = [a | {"boundary": b} for a, b in zip(scores["per_class"], edges["per_class"], strict=True)]
     return {
@@ -170,13 +206,28 @@ def _scored(segmenter: Segmenter, dataset: PatchDataset, config: EvaluateConfig)
         "per_class": dict(zip(names, per_class, strict=True)),
         "boundary_f1": edges["f1"],
         "water": water_scores(matrix, water) if water else None,
-        "intervals": intervals | {"per_class": dict(zip(names, intervals["per_class"], strict=True))},
+        "intervals": intervals
+        | {
+            "per_class": dict(zip(names, intervals["per_class"], strict=True)),
+            "in_one_block": [names[index] for index in intervals["in_one_block"]],
+        },
         "calibration": {
             "temperature": None if temperature is None else {**asdict(temperature), "fitted_on": val.name},
             "as_it_is": curves[0],
             "with_temperature": None if temperature is None else curves[1],
         },
         "confusion_matrix": matrix.tolist(),
+        "by_block": block_counts(matrices).tolist(),
+    }
+
+
+def _difference(models: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The segmenter's scores minus the baseline's, each with its interval over the blocks that both are scored on."""
+    one, other = (block_scores(np.array(models[role]["by_block"])) for role in ("segmenter", "baseline"))
+    pairs = zip(names, one["per_class"], other["per_class"], strict=True)
+    return {
+        **{name: one[name].minus(other[name]) for name in MEANS},
+        "per_class": {name: mine.minus(its) for name, mine, its in pairs},
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from ..core.errors import Alos2TutError
 from ..dataset.encoding import decode_db, encode_db
 from ..dataset.store import PatchDataset, Split, open_dataset
-from ..metrics import LEVEL, bootstrap_intervals, scores_from_confusion
+from ..metrics import LEVEL, BlockScore, block_counts, block_scores
 from ..networks.inference import confusion_matrices
 from ..networks.segmenter import Segmenter
 from ..networks.weights import weights_path
 from ..radiometry import to_db, to_power
-from .report import check_fit, fitting_segmenter, ground_blocks
+from .report import COVERS, check_fit, fitting_segmenter, ground_blocks
 
 #: the ways of changing patches, each with the value at which it changes nothing
 KINDS: dict[str, float | None] = {"added_looks": None, "multilook": 1, "gain_db": 0}
@@ -45,8 +45,13 @@ class Trial:
     value: float | None
     #: None where nothing is labelled
     miou: float | None
-    #: of mIoU over blocks of ground; None with fewer than two
+    #: of mIoU over blocks of ground; None with fewer than three
     interval: list[float] | None
+    #: mIoU minus that of the unchanged patches, ``value`` and ``interval``: of the difference itself, as the blocks are
+    #: the same
+    change: dict[str, Any]
+    #: mIoU as what differences to other models' trials on the same blocks are made of
+    score: BlockScore = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,14 @@ class Robustness:
     dataset: str
     simulated: bool
     split: str
-    #: how many were scored, and in how many labelled blocks of ground, which are resampled for the intervals
+    #: how many were scored, and in how many labelled blocks of ground
     patches: int
     blocks: int
+    #: of the intervals
     level: float
-    draws: int
+    #: of :data:`alos2tut.core.tables.SOURCES`: what the intervals cover
+    covers: tuple[str, ...]
+    #: of the noise
     seed: int
     #: kind by kind, in the order in which they were asked for
     trials: tuple[Trial, ...]
@@ -71,7 +79,8 @@ class Robustness:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+        plain = [{key: value for key, value in vars(trial).items() if key != "score"} for trial in self.trials]
+        return {**vars(self), "covers": list(self.covers), "trials": plain}
 
 
 def robustness(
@@ -84,7 +93,6 @@ def robustness(
     gains_db: Sequence[float] = (-3, -2, -1, 0, 1, 2, 3),
     patches: int = 500,
     batch_size: int = 16,
-    draws: int = 1000,
     seed: int = 0,
     allow_other_signal: bool = False,
 ) -> Robustness:
@@ -104,20 +112,20 @@ def robustness(
         added_looks, multilook, gains_db: values of the trials, of each kind.
         patches: at most so many, evenly from the list.
         batch_size: patches per forward pass.
-        draws: resamples of the blocks of ground, which are the same for all trials.
-        seed: of these, and of the noise, which for a given patch depends on nothing else.
+        seed: of the noise, which for a given patch depends on nothing else.
         allow_other_signal: warn, instead of refusing, when the segmenter was trained on another quantity, polarisation
             or pixel size.
 
     Returns:
-        mIoU with its 95 % interval (:func:`alos2tut.metrics.bootstrap_intervals`) for each trial; nothing is written.
+        mIoU, and its difference to that of the unchanged patches, of each trial, with 95 % intervals over blocks of
+        ground (:func:`alos2tut.metrics.block_scores`), which do not cover other trainings; nothing is written.
 
     Raises:
         Alos2TutError: as :func:`alos2tut.evaluate`; looks that are not above 0, an n below 1, no patch to score.
     """
     dataset = dataset if isinstance(dataset, PatchDataset) else open_dataset(dataset)
     values: dict[str, Sequence[float | None]] = dict(zip(KINDS, (added_looks, multilook, gains_db), strict=True))
-    _check(values, {"patches": patches, "batch_size": batch_size, "draws": draws})
+    _check(values, {"patches": patches, "batch_size": batch_size})
     if isinstance(segmenter, Segmenter):
         check_fit(segmenter, dataset, "the segmenter", allow_other_signal)
     else:
@@ -128,18 +136,18 @@ def robustness(
     chosen = scored.evenly(patches)
     scored = dataclasses.replace(scored, rows=scored.rows[chosen], table=[scored.table[int(row)] for row in chosen])
     blocks = ground_blocks(scored)
-    found: dict[tuple[str, float] | None, tuple[float | None, list[float] | None]] = {}
-    trials, labelled = [], 0
+    counts = block_counts(confusion_matrices(segmenter, scored, batch_size, blocks))
+    found: dict[tuple[str, float] | None, BlockScore] = {None: block_scores(counts)["miou"]}
+    trials = []
     for kind, value in [(kind, value) for kind, of_kind in values.items() for value in of_kind]:
         changed = None if value is None or value == KINDS[kind] else (kind, value)  # nothing changes but once
-        if changed not in found:
-            change = None if changed is None else partial(_changed, scored, _change(*changed), seed)
+        if changed is not None and changed not in found:
+            change = partial(_changed, scored, _change(*changed), seed)
             matrices = confusion_matrices(segmenter, scored, batch_size, blocks, change)
-            intervals = bootstrap_intervals(matrices, draws=draws, seed=seed)
-            found[changed] = scores_from_confusion(matrices.sum(axis=0))["miou"], intervals["miou"]
-            labelled = intervals["blocks"]  # a change of the image changes no label
-        trials.append(Trial(kind, value, *found[changed]))
-    facts = dataset.path.name, dataset.simulated, split, len(scored), labelled, LEVEL, draws, seed
+            found[changed] = block_scores(block_counts(matrices))["miou"]
+        score = found[changed]
+        trials.append(Trial(kind, value, score.value, score.interval, score.minus(found[None]), score))
+    facts = dataset.path.name, dataset.simulated, split, len(scored), len(counts), LEVEL, COVERS, seed
     return Robustness(*facts, tuple(trials))
 
 

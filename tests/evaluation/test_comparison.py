@@ -26,7 +26,8 @@ from alos2tut.pretraining.stage import pretrain
 
 def run(start, budget, seed, miou, **iou):
     return {"start": start, "budget": budget, "seed": seed, "miou": miou, "macc": miou, "pixel_accuracy": miou,
-            "iou": iou or {"water": miou}, "report": "r"}  # fmt: skip
+            "iou": iou or {"water": miou}, "report": "r",
+            "by_block": [[[int(1000 * miou) + b, 0], [1000, 0], [1000, 0]] for b in range(4)]}  # fmt: skip
 
 
 def test_intervals_are_students():
@@ -51,7 +52,7 @@ def test_starts_are_compared_seed_by_seed():
     gains = [0.05, 0.06, 0.07]
     runs += [run("mim", 10, seed, 0.2 + 0.1 * seed + gains[seed], water=0.6, forest=0.2) for seed in range(3)]
     runs += [run("mim", 40, seed, 0.4 + 0.1 * seed, water=0.5, forest=0.1) for seed in range(3)]
-    entries = {(e["start"], e["budget"]): e for e in compared(runs, ["random", "mim"], [10, 40])}
+    entries = {(e["start"], e["budget"]): e for e in compared(runs, ["random", "mim"], [10, 40], 40)}
     few = entries["mim", 10]
     assert few["mean"]["miou"] == pytest.approx(0.36)
     assert few["difference"]["miou"]["mean"] == pytest.approx(0.06)
@@ -59,10 +60,20 @@ def test_starts_are_compared_seed_by_seed():
     assert 0 < low < 0.06 < high and few["interval"]["miou"][0] < 0.3 - 0.01
     assert few["same_as"] == pytest.approx(10 * 4 ** ((0.36 - 0.3) / 0.2))
     assert few["iou_difference"]["water"]["mean"] == pytest.approx(0.1)
-    assert few["iou_difference"]["forest"] == {"mean": None, "interval": None}
+    assert few["iou_difference"]["forest"] == {"mean": None, "interval": None, "ground": None}
+    assert few["covers"] == ("seeds", "training draws") and entries["mim", 40]["covers"] == ("seeds",)
+    # of the accuracy on the blocks, which differ in nothing but that gain
+    assert few["difference"]["pixel_accuracy"]["ground"] == pytest.approx([0.06, 0.06])
+    assert few["ground"]["pixel_accuracy"][0] < 0.3615 < few["ground"]["pixel_accuracy"][1]
     assert entries["mim", 40]["difference"]["miou"]["mean"] == 0
-    table = comparison_table({"first": "random", "seeds": [0, 1, 2], "starts": list(entries.values())}).splitlines()
-    assert len(table) == 5 and "+0.060 [+" in table[3] and table[3].endswith("15 labels") and "+" not in table[1]
+    content = {"first": "random", "seeds": [0, 1, 2], "blocks": 4, "starts": list(entries.values())}
+    table = comparison_table(content).splitlines()
+    assert len(table) == 7 and table[3].count("+0.060 [+") == 2 and table[3].endswith("15 labels")
+    assert "+" not in table[1]
+    assert "95 % intervals over 3 seeds cover seeds and training draws, not ground" in table[5]
+    assert table[6] == "those over ground, of 4 blocks, cover ground, not seeds or training draws"
+    few_blocks = comparison_table({**content, "seeds": [0], "blocks": 2}).splitlines()
+    assert few_blocks[5:] == ["one seed: no intervals over seeds", "no intervals over ground: 2 blocks of it"]
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +132,7 @@ def test_the_command(start, packed_dataset, tmp_path, capsys):
     command += ["--set", "steps=1", "--set", "batch_size=2", "--validate-every", "1", "--decoder-width", "8"]
     assert main([*command, "--seed", "3", "--budgets", "5"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("mim ") for line in lines) and "one seed: no intervals" in lines
+    assert any(line.startswith("mim ") for line in lines) and "one seed: no intervals over seeds" in lines
     assert read_comparison(lines[-1])["seeds"] == [3]
     for wrong, named in [
         (["--budgets", "some"], "--budgets='some': "),

@@ -16,6 +16,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error,
 
 from alos2tut import map_scene
 from alos2tut.cli import main
+from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.dataset.store import open_dataset
 from alos2tut.evaluation.config import EvaluateConfig
@@ -69,7 +70,7 @@ def test_a_list_without_labels_has_no_scores(trained, tmp_path, capsys):
     assert main(["evaluate", str(dataset), str(trained), "--work-dir", str(tmp_path)]) == 0
     _, line, refused, folder = capsys.readouterr().out.splitlines()
     assert line.split() == ["segmenter", "random", *"––––", "class", "0,", "class", "1,", "class", "2"]
-    assert refused.startswith("no intervals: fewer than two blocks")
+    assert refused == "no intervals: fewer than 3 blocks of ground have a label: 0"
     model = read_report(Path(folder))["models"]["segmenter"]
     assert model["miou"] is None and model["boundary_f1"] is None
     # validation has labels, the list that is scored has none
@@ -128,6 +129,42 @@ def test_a_report_agrees_with_other_ways_to_count(trained, tmp_path):
     assert model["intervals"]["blocks"] == 3
     low, high = model["intervals"]["miou"]
     assert low <= model["miou"] <= high and low < high
+    right, reference, predicted = np.sum(model["by_block"], axis=0)
+    assert right.tolist() == counted.diag().tolist() and len(model["by_block"]) == 3
+    assert (reference.tolist(), predicted.tolist()) == (counted.sum(1).tolist(), counted.sum(0).tolist())
+
+
+def test_a_difference_has_an_interval_of_its_own(trained, tmp_path):
+    """That of the scores, whoever reads them off; and none to itself."""
+    dataset, other = write_blocks(tmp_path / "dataset", blocks=4), tmp_path / "other"
+    other.mkdir()
+    torch.manual_seed(5)
+    segmenter = tiny_segmenter(open_dataset(dataset))
+    for weights in segmenter.parameters():
+        torch.nn.init.normal_(weights, std=0.3)
+    save_segmenter(other / "segmenter.safetensors", segmenter, provenance={"made_from": {}}, simulated=True)
+    report = read_report(evaluate(settings(dataset, trained, tmp_path, baseline=other)))
+    one, two = (report["models"][role] for role in ("segmenter", "baseline"))
+    found = report["difference"]
+    for name in ("miou", "macc", "pixel_accuracy"):
+        assert found[name]["value"] == pytest.approx(one[name] - two[name]) != 0
+        low, high = found[name]["interval"]
+        assert low < found[name]["value"] < high
+    for name, iou in found["per_class"].items():
+        assert iou["value"] == pytest.approx(one["per_class"][name]["iou"] - two["per_class"][name]["iou"])
+    assert report["intervals"] == {"unit": "block of ground", "level": 0.95, "covers": ["ground"],
+                                   "leaves_out": ["seeds", "training draws"]}  # fmt: skip
+    lines = report_text(report).splitlines()
+    assert lines[3].startswith("difference") and f"{found['miou']['value']:+.3f} [" in lines[3]
+    assert "95 % intervals over 4 blocks of ground; they cover ground, not seeds or training draws" in lines[4]
+    same = read_report(evaluate(settings(dataset, trained, tmp_path, baseline=trained)))["difference"]
+    assert same["miou"] == {"value": 0, "interval": [0, 0]}
+    assert read_report(evaluate(settings(dataset, trained, tmp_path)))["difference"] is None
+
+
+def test_resamples_are_asked_for_no_more():
+    with pytest.raises(Alos2TutError, match="draws"):
+        load_config("evaluate", "quick", draws=200)
 
 
 def test_a_report_as_text_names_what_is_missing():
@@ -137,12 +174,17 @@ def test_a_report_as_text_names_what_is_missing():
         return scores | {"initialisation": initialisation, "intervals": none} | changes
 
     known = {"miou": [0.4, 0.6], "macc": None, "pixel_accuracy": [1.0, 1.0], "refused": None}
+    known |= {"blocks": 7, "in_one_block": ["town", "rice"]}
     models = {"baseline": model("random"), "segmenter": model("pretrained", intervals=known, absent=["water", "town"])}
-    assert [" ".join(line.split()) for line in report_text({"models": models}).splitlines()[1:]] == [
+    report = {"models": models, "difference": None}
+    assert [" ".join(line.split()) for line in report_text(report).splitlines()[1:]] == [
         "segmenter pretrained 0.500 [0.400, 0.600] 0.250 1.000 [1.000, 1.000] – water, town",
         "baseline random 0.500 0.250 1.000 – none",
-        "no intervals: too few blocks",
+        "in brackets: 95 % intervals over 7 blocks of ground; they cover ground, not seeds or training draws",
+        "in a single block, so without an interval: town, rice",
     ]
+    report["models"]["segmenter"]["intervals"] = models["baseline"]["intervals"]
+    assert report_text(report).splitlines()[3:] == ["no intervals: too few blocks"]
 
 
 def test_the_temperature_comes_from_validation(trained, tmp_path):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from support.datasets import write_packed_dataset
+from support.datasets import write_blocks, write_packed_dataset
 from support.networks import tiny_segmenter
 
 from alos2tut.core.errors import Alos2TutError
@@ -65,7 +65,7 @@ def test_missing_pixels_stay_missing_and_no_others_go(dataset, kind, value):
 
 
 def test_the_score_falls_as_the_input_gets_worse(dataset, segmenter):
-    found = robustness(segmenter, dataset, added_looks=(None, 8, 1), gains_db=(-6, 0, 6), batch_size=2, draws=100)
+    found = robustness(segmenter, dataset, added_looks=(None, 8, 1), gains_db=(-6, 0, 6), batch_size=2)
     unchanged = scores_from_confusion(confusion_matrix(segmenter, dataset.split("val"), 2))["miou"]
     looks, gains = ([trial.miou for trial in found.curve(kind)] for kind in ("added_looks", "gain_db"))
     assert looks[0] == gains[1] == found.curve("multilook")[0].miou == unchanged
@@ -75,9 +75,9 @@ def test_the_score_falls_as_the_input_gets_worse(dataset, segmenter):
     content = found.to_dict()
     assert json.loads(json.dumps(content)) == {**content, "trials": list(content["trials"])}
     assert found.split == "val" and found.patches == 5 and content["trials"][0]["value"] is None
-    again = robustness(segmenter, dataset, added_looks=(1, None), gains_db=(), multilook=(), batch_size=3, draws=100)
+    again = robustness(segmenter, dataset, added_looks=(1, None), gains_db=(), multilook=(), batch_size=3)
     assert [trial.miou for trial in again.trials] == [looks[2], looks[0]]
-    other = robustness(segmenter, dataset, added_looks=(1,), gains_db=(), multilook=(), draws=100, seed=1)
+    other = robustness(segmenter, dataset, added_looks=(1,), gains_db=(), multilook=(), seed=1)
     assert other.trials[0].miou != looks[2]
 
 
@@ -87,6 +87,18 @@ def test_a_file_is_scored_too_and_few_patches(dataset, tmp_path):
     )
     found = robustness(tmp_path, dataset.path, added_looks=(), multilook=(), gains_db=(0,), patches=2, split="test")
     assert found.patches == 2 and len(found.trials) == 1 and found.trials[0].interval is None
+
+
+def test_a_change_has_an_interval_of_its_own(segmenter, tmp_path):
+    """Trials are scored on the same blocks: the change of the unchanged patches is none, that of others is sure."""
+    dataset = open_dataset(write_blocks(tmp_path / "dataset", blocks=3))
+    found = robustness(segmenter, dataset, added_looks=(), multilook=(), gains_db=(6, 0))
+    changed, unchanged = found.trials
+    assert unchanged.change == {"value": 0, "interval": [0, 0]} and found.blocks == 3 and found.covers == ("ground",)
+    assert changed.change["value"] == pytest.approx(changed.miou - unchanged.miou)
+    assert changed.change == changed.score.minus(unchanged.score)
+    low, high = changed.change["interval"]
+    assert low < changed.miou - unchanged.miou < high
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_the_matrix_is_read_aloud():
 def test_reliability_robustness_and_overlap(report, packed_dataset, segmenter):
     figure = evaluation_figures.reliability_curves(report)
     assert any("ECE" in text for text in texts(figure))
-    found = robustness(segmenter, packed_dataset, added_looks=(None, 1), multilook=(1, 2), gains_db=(0, 3), draws=100)
+    found = robustness(segmenter, packed_dataset, added_looks=(None, 1), multilook=(1, 2), gains_db=(0, 3))
     curves = evaluation_figures.robustness_curves({"one": found, "other": found})
     assert [label.get_text() for label in curves.axes[0].get_xticklabels()] == ["none", "1"]
     overlap = evaluation_figures.class_overlap(open_dataset(packed_dataset))
@@ -85,14 +85,15 @@ def test_a_class_by_threshold(packed_dataset, segmenter, watched):
 def _runs(start, gain):
     return [
         {"start": start, "budget": budget, "seed": seed, "miou": 0.2 + gain + budget / 1000 + 0.01 * seed, "macc": 0.3,
-         "pixel_accuracy": 0.5, "iou": {"water": 0.5 + gain, "towns": None}, "report": "r"}
+         "pixel_accuracy": 0.5, "iou": {"water": 0.5 + gain, "towns": None}, "report": "r",
+         "by_block": [[[50 + b, 0], [100, 0], [100, 0]] for b in range(3)]}
         for budget in (10, 100) for seed in (0, 1)
     ]  # fmt: skip
 
 
 def test_comparisons_are_drawn_by_start_and_budget():
-    entries = compared(_runs("random", 0.0) + _runs("mim", 0.05), ["random", "mim"], [10, 100])
-    content = {"first": "random", "starts": entries, "classes": ["water", "towns"]}
+    entries = compared(_runs("random", 0.0) + _runs("mim", 0.05), ["random", "mim"], [10, 100], 100)
+    content = {"first": "random", "starts": entries, "classes": ["water", "towns"], "seeds": [0, 1], "blocks": 3}
     figure = comparison_figures.label_efficiency(content)
     gains = next(c for c in figure.axes[1].containers if c.get_label() == "mim")
     np.testing.assert_allclose(gains.lines[0].get_ydata(), 0.05)
