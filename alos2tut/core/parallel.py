@@ -51,7 +51,7 @@ def map_in_order(
     if executor is None:
         yield from map(function, jobs)
         return
-    waiting: deque[Future[tuple[Result, list[str]]]] = deque()
+    waiting: deque[Future[tuple[Any, list[str]]]] = deque()
     try:
         for job in jobs:
             waiting.append(executor.submit(_recorded, function, job, os.getpid()))
@@ -79,7 +79,7 @@ def as_completed(
         for job in jobs:
             yield job, function(job)
         return
-    running: dict[Future[tuple[Result, list[str]]], Job] = {}
+    running: dict[Future[tuple[Any, list[str]]], Job] = {}
 
     def done() -> Iterator[tuple[Job, Result]]:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -97,26 +97,26 @@ def as_completed(
             future.cancel()
 
 
-def _recorded(function: Callable[[Job], Result], job: Job, parent: int) -> tuple[Result, list[str]]:
-    """A job's result and, of another process than the parent, our warnings; others may belong to other threads."""
+def _recorded(function: Callable[[Job], Result], job: Job, parent: int) -> tuple[Any, list[str]]:
+    """A job's result or error and, of another process than the parent, our warnings; threads share theirs."""
     if os.getpid() == parent or threading.current_thread() is not threading.main_thread():
         return function(job), []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", Alos2TutWarning)
         try:
-            result = function(job)
-        except BaseException:
-            for one in caught:
-                warnings.showwarning(one.message, one.category, one.filename, one.lineno)
-            raise
+            result: Any = function(job)
+        except Alos2TutError as error:
+            result = error
     return result, [str(one.message) for one in caught if issubclass(one.category, Alos2TutWarning)]
 
 
-def _result(future: Future[tuple[Result, list[str]]]) -> Result:
-    """A job's result; what it warned of is warned of here."""
+def _result(future: Future[tuple[Any, list[str]]]) -> Any:
+    """A job's result, or its error raised; what it warned of is warned of here."""
     result, messages = future.result()
     for message in messages:
         warn(message)
+    if isinstance(result, Alos2TutError):
+        raise result
     return result
 
 

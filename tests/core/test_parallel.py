@@ -107,9 +107,10 @@ with process_pool(2) as pool, warnings.catch_warnings(record=True) as caught:
     assert [(job, *rest) for job, _, *rest in found] == [(0, "3", False), (1, "3", False)]
     assert os.getpid() not in {pid for _, pid, *_ in found}
 try:
-    with process_pool(2) as pool:
+    with process_pool(2) as pool, warnings.catch_warnings(record=True) as caught:
         list(as_completed(pool, work, [2]))
 except Alos2TutError as error:
+    assert [str(one.message) for one in caught] == ["job 2"]
     assert str(error) == "job: is too large. Take less." and error.where == "job"
     print("ends")
 """

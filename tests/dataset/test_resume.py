@@ -52,20 +52,6 @@ def test_two_processes_change_no_byte(trio, built_trio, tmp_path):
     assert other.name == built_trio.name and content_of(other) == content_of(built_trio)
 
 
-def test_an_executor_that_is_given_does_the_work_and_changes_no_byte(trio, built_trio, tmp_path):
-    jobs = []
-
-    class Counting(ThreadPoolExecutor):
-        def submit(self, *arguments):
-            jobs.append(arguments)
-            return super().submit(*arguments)
-
-    with Counting(3) as executor:
-        other = built_by(executor, trio, tmp_path)
-    assert len(jobs) == 6 and other.name == built_trio.name and content_of(other) == content_of(built_trio)
-
-
-@pytest.mark.soak
 def test_a_script_without_a_guard_builds(trio, built_trio, tmp_path):
     settings = {**SETTINGS, **trio} | {
         "products": [str(path) for path in trio["products"]],
@@ -81,6 +67,20 @@ def test_a_script_without_a_guard_builds(trio, built_trio, tmp_path):
     assert content_of(Path(done.stdout.strip())) == content_of(built_trio), done.stderr
 
 
+def test_an_executor_that_is_given_does_the_work_and_changes_no_byte(trio, built_trio, tmp_path):
+    jobs = []
+
+    class Counting(ThreadPoolExecutor):
+        def submit(self, *arguments):
+            jobs.append(arguments)
+            return super().submit(*arguments)
+
+    with Counting(3) as executor:
+        other = built_by(executor, trio, tmp_path)
+    assert len(jobs) == 6 and other.name == built_trio.name and content_of(other) == content_of(built_trio)
+
+
+@pytest.mark.soak
 def test_dasks_workers_change_no_byte(trio, built_trio, tmp_path):
     distributed = pytest.importorskip("distributed")
     with (
