@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .core.errors import Alos2TutError, Alos2TutWarning, Stopped, closest, visible
+from .core.errors import Alos2TutError, Alos2TutWarning, Stopped, closest, system_error, system_errors_named, visible
 from .core.tables import facts
 from .core.version import __version__
 
@@ -29,6 +29,8 @@ from .core.version import __version__
 _REFUSED = 2
 #: exit status of a training that was told to stop before its end (EX_TEMPFAIL: try again)
 _STOPPED = 75
+#: exit status as of a program that SIGPIPE ends
+_BROKEN_PIPE = 141
 #: what a command may miss when only the core is installed, and the extra that brings it
 _EXTRA_OF = dict.fromkeys(("torch", "timm", "lightning", "safetensors", "tensorboard", "sklearn"), "train")
 _EXTRA_OF |= dict.fromkeys(("matplotlib", "papermill", "ipywidgets", "IPython", "nbformat"), "notebooks")
@@ -44,16 +46,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # a terminal or pipe of few characters gets escapes for the others
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    # commands draw into files, on machines without a screen, too
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        options = parse(sys.argv[1:] if arguments is None else arguments)
+    except SystemExit as done:  # help, or a mistake in the words
+        raise SystemExit(_flushed(done.code)) from None
     warnings.showwarning = _print_warning
     try:
-        return _COMMANDS[options.command].run(options) or 0
+        status: int = _flushed(_run(options))
+        return status
+    except BrokenPipeError:
+        # the reader of our output left before the work was done: nothing to say, and nobody to say it to
+        _discard_output()
+        return _BROKEN_PIPE
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        with system_errors_named():
+            return _COMMANDS[options.command].run(options) or 0
     except Alos2TutError as error:
-        print(f"alos2tut: {_with_flags(' '.join(str(error).split()), options.flags)}", file=sys.stderr)
+        # of what the system refuses, output alone has no name
+        nameless = "standard output: " if error.where is None and isinstance(error.__cause__, OSError) else ""
+        _complain(nameless + _with_flags(" ".join(str(error).split()), options.flags))
         return _REFUSED
     except Stopped as stopped:
         if os.environ.get("RANK", "0") == "0":
-            print(f"alos2tut: {stopped}", file=sys.stderr)
+            _complain(stopped)
         # torchrun would take any other status for a failure, and kill who is still at work
         return 0 if "TORCHELASTIC_RUN_ID" in os.environ else _STOPPED
     except ModuleNotFoundError as error:
@@ -61,16 +81,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if missing not in _EXTRA_OF:
             raise
         install = f'pip install "alos2tut[{_EXTRA_OF[missing]}]"'
-        print(f"alos2tut: this command needs {missing}, which is not installed: {install}", file=sys.stderr)
+        _complain(f"this command needs {missing}, which is not installed: {install}")
         return _REFUSED
     except KeyboardInterrupt:
         again = _AGAIN.get(options.command, "starts anew; nothing half done is left")
-        print(f"alos2tut: interrupted; the same command {again}", file=sys.stderr)
+        _complain(f"interrupted; the same command {again}")
         return 130
-    except BrokenPipeError:
-        # the reader of our output has left: nothing to say, and nobody to say it to
-        sys.stderr.close()
-        return 0
+
+
+def _flushed(status: Any) -> Any:
+    """The exit status, once all output has gone where it should; 2 if that cannot take it."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the work is done, and its reader has seen enough
+        _discard_output()
+    except OSError as error:
+        _discard_output()
+        _complain(system_error(error, "standard output"))
+        return status or _REFUSED
+    return status
+
+
+def _complain(text: object) -> None:
+    with contextlib.suppress(OSError):  # of this nobody can be told
+        print(f"alos2tut: {text}", file=sys.stderr)
+
+
+def _discard_output() -> None:
+    """Let the interpreter's end find nothing that it could not write."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _say(text: object) -> None:
@@ -82,7 +124,7 @@ def _say(text: object) -> None:
 def _print_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
     """Show our own warnings without the source line that raised them."""
     if issubclass(category, Alos2TutWarning):
-        print(f"alos2tut: note: {message}", file=sys.stderr)
+        _complain(f"note: {message}")
     else:
         sys.stderr.write(visible(warnings.formatwarning(message, category, *place[:2])))
 
@@ -333,7 +375,7 @@ def _fetch(options: argparse.Namespace) -> int | None:
     try:
         _say(describe_receipt(entry, fetch_entry(entry, options.folder)))
     except ManualDownload as error:
-        print(f"alos2tut: {error}", file=sys.stderr)  # with its lines: they are a list
+        _complain(error)  # with its lines: they are a list
         return _REFUSED
     return None
 

@@ -221,6 +221,42 @@ def test_who_shares_a_map_is_said_in_one_way(capsys):
         assert "--workers: is a number of at least 1, and excludes --devices" in refused(capsys, "map", *"pso", *given)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+@pytest.mark.parametrize("buffered", [True, False])
+def test_an_output_that_takes_nothing_is_told_and_one_that_was_closed_is_not(small_scene, buffered):
+    def run_into(output, *arguments: object) -> tuple[int, str]:
+        command = [sys.executable, "-m", "alos2tut", *map(str, arguments)]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment)
+        return done.returncode, done.stderr
+
+    with open("/dev/full", "w") as full:
+        status, err = run_into(full, "info", small_scene)
+    assert status == 2 and err.startswith("alos2tut: standard output: No space left") and err.count("\n") == 1
+    reader, writer = os.pipe()
+    os.close(reader)
+    # what was all done but for its output is done
+    assert run_into(writer, "info", small_scene) == (0 if buffered else 141, "")
+    os.close(writer)
+
+
+def test_whatever_the_system_refuses_is_told_in_one_line(capsys, monkeypatch):
+    for error, message in [
+        (PermissionError(13, "Permission denied", "/there"), "/there: Permission denied. Check the permissions"),
+        (MemoryError(), "the memory does not suffice"),
+    ]:
+        monkeypatch.setattr("alos2tut.simulation.scene.simulate_product", raises(error))
+        assert message in refused(capsys, "simulate", "out")
+
+
+def test_commands_draw_into_files_whatever_else_is_asked_for(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    seen = []
+    monkeypatch.setattr("alos2tut.pretraining.stage.pretrain", lambda _: seen.append(os.environ["MPLBACKEND"]))
+    main(["pretrain", "d"])
+    assert seen == ["agg"]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp932", "utf-8"])
 def test_an_output_of_few_characters_gets_escapes(encoding, small_scene, tmp_path):
     (tmp_path / "scène").symlink_to(small_scene)

@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from .errors import Alos2TutError, quoted
+from .errors import Alos2TutError, quoted, system_error, system_errors_named
 from .version import __version__
 
 #: Files up to this size are hashed whole; of larger ones the size and evenly spread samples are.
@@ -53,25 +53,18 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     if not target.parent.is_dir():
         raise Alos2TutError("the folder to write into does not exist", where=target.parent, remedy="Create it first.")
     remove_stale_holders(target)
-    try:
+    with system_errors_named(target.parent, "cannot write here"):
         holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_HOLDER_SUFFIX, dir=target.parent))
-    except OSError as error:
-        raise Alos2TutError(f"cannot write here ({error.strerror})", where=target.parent) from error
     try:
-        temporary = holder / target.name
-        yield temporary
-        # what is on the disk cannot be overtaken by the rename
-        for file in (temporary, *temporary.rglob("*")):
-            if file.is_file():
-                with open(file, "rb") as handle:
-                    os.fsync(handle.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise Alos2TutError(
-            f"could not be written ({error.strerror or error})",
-            where=target,
-            remedy="Nothing was changed there. Check the free disk space and the permissions.",
-        ) from error
+        with system_errors_named(target, "could not be written", "Nothing was changed there."):
+            temporary = holder / target.name
+            yield temporary
+            # what is on the disk cannot be overtaken by the rename
+            for file in (temporary, *temporary.rglob("*")):
+                if file.is_file():
+                    with open(file, "rb") as handle:
+                        os.fsync(handle.fileno())
+            os.replace(temporary, target)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 
@@ -105,11 +98,8 @@ def named_path(path: str | Path, what: str = "path") -> Path:
 
 def make_folder(path: str | Path) -> None:
     """Make a folder and those above it, where they are missing; one that cannot be made is named."""
-    try:
+    with system_errors_named(path, "the folder cannot be made"):
         named_path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        problem = f"the folder cannot be made ({error.strerror})"
-        raise Alos2TutError(problem, where=path, remedy="Name another folder.") from None
 
 
 def matches(pattern: str | Path) -> list[str]:
@@ -157,7 +147,7 @@ def read_text(path: str | Path, form: str, largest_bytes: int) -> str:
     except (FileNotFoundError, ValueError):  # the latter: a NUL in its name
         raise Alos2TutError("cannot be read: there is no such file", where=path) from None
     except OSError as error:
-        raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
+        raise system_error(error, path, "cannot be read") from None
     if len(content) > largest_bytes:
         problem = (
             f"of {max(size, len(content)) / 2**20:.0f} MB is not valid {form}: more than {largest_bytes / 2**20:g} MB"

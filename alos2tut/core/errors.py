@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import reprlib
 import sys
 import unicodedata
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _PACKAGE = __name__.partition(".")[0]
 #: Unicode's categories of control and format characters, halves of characters, unassigned ones, ends of lines
 _STEERING = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+_SPACE = "Check the free disk space, or name a folder on another disk."
+_RIGHTS = "Check the permissions of it and of the folders above."
+#: what can be done about the system's errors, by the names of their numbers (some systems lack some)
+_REMEDIES = {
+    **dict.fromkeys(("ENOSPC", "EDQUOT"), _SPACE),
+    **dict.fromkeys(("EACCES", "EPERM"), _RIGHTS),
+    "EFBIG": "Raise the limit for a file's size (ulimit -f), or name a folder on another disk.",
+    "EROFS": "That disk can only be read: name another folder.",
+    "ENAMETOOLONG": "Take a shorter name.",
+    "ELOOP": "Its symbolic links lead in a circle: mend them.",
+    "ENOENT": "Check the path, and where symbolic links in it lead.",
+    "ENOTDIR": "A file stands where the path needs a folder: name another.",
+    "EISDIR": "Name a file.",
+    **dict.fromkeys(("EIO", "ESTALE", "ENODEV", "ENXIO"), "The disk or network drive fails: check it, then try again."),
+    **dict.fromkeys(("EMFILE", "ENFILE"), "Too many files are open: raise the limit (ulimit -n)."),
+}
+_LESS_MEMORY = (
+    "Lower what is worked on at once: batch_size (accumulate makes up for it) or the patches' size; in training also "
+    "set gradient_checkpointing; or take fewer workers."
+)
+#: words in errors of libraries that tell of memory, or of a disk, and are of no type that says so
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "calculation overflowed")
+_NO_DISK = ("I/O error", "os error", "file write failed", "PytorchStreamWriter failed", "unexpected pos")
 
 
 class Alos2TutError(Exception):
@@ -28,6 +53,44 @@ class Alos2TutError(Exception):
         self.problem, self.where, self.remedy = problem, where, remedy
         sentence = problem if where is None else f"{where}: {problem}"
         super().__init__(visible(sentence if remedy is None else f"{sentence.rstrip('.')}. {remedy}"))
+
+
+def system_error(error: OSError, where: str | Path | None = None, problem: str = "", then: str = "") -> Alos2TutError:
+    """What the system refused, as an error of ours with a remedy.
+
+    Args:
+        error: the system's.
+        where: the file concerned; None: that which the error names.
+        problem: what could not be done.
+        then: a sentence that follows the remedy.
+    """
+    reason = error.strerror or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(errno.errorcode.get(error.errno or 0, ""), "Check the path, the permissions and the disk.")
+    problem = f"{problem} ({reason})" if problem else reason
+    return Alos2TutError(problem, where=where or error.filename, remedy=f"{remedy} {then}".rstrip())
+
+
+@contextmanager
+def system_errors_named(where: str | Path | None = None, problem: str = "", then: str = "") -> Iterator[None]:
+    """Raise what the system refuses, of files or of memory, as an :class:`Alos2TutError`; also as a decorator.
+
+    Args:
+        where, problem, then: as for :func:`system_error`.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever reads our output has left
+    except OSError as error:
+        raise system_error(error, where, problem, then) from error
+    except Exception as error:
+        text = str(error)
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(x in text for x in _NO_MEMORY)):
+            raise Alos2TutError("the memory does not suffice", where=where, remedy=_LESS_MEMORY) from error
+        if isinstance(error, Alos2TutError) or not any(words in text for words in _NO_DISK):
+            raise
+        problem = f"{problem or 'the disk fails'} ({text.splitlines()[0]})"
+        raise Alos2TutError(problem, where=where, remedy=f"{_SPACE} {then}".rstrip()) from error
 
 
 class Stopped(Exception):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .artifacts import make_folder, read_json, write_json
-from .errors import Alos2TutError, Alos2TutWarning, warn
+from .errors import Alos2TutError, Alos2TutWarning, system_errors_named, warn
 
 try:
     import fcntl
@@ -183,11 +183,8 @@ def folder_lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
         Alos2TutError: somebody else is at it, unless that is to be waited for.
     """
     make_folder(folder)
-    try:
+    with system_errors_named(folder, "cannot be worked in"):
         file = open(folder / "lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        problem = f"cannot be worked in ({error.strerror})"
-        raise Alos2TutError(problem, where=folder, remedy="Call again; if it stays so, remove it.") from None
     with file:
         if fcntl is not None:
             try:

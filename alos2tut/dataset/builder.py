@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ from rasterio.warp import transform as reproject_points
 
 from ..core.artifacts import make_folder, read_json, write_json
 from ..core.config import settings_for_key
-from ..core.errors import Alos2TutError, warn
+from ..core.errors import Alos2TutError, system_errors_named, warn
 from ..core.parallel import as_completed, resumable_folder
 from ..core.progress import progress_bar
 from ..core.version import __version__
@@ -57,6 +57,7 @@ from .survey import PatchGrid, ProductJob
 _PLACES = 22
 
 
+@system_errors_named()
 def build_dataset(config: DatasetConfig, *, executor: Executor | None = None, progress: bool | None = None) -> Path:
     """Build a packed dataset, or reuse the one that these settings and inputs made before.
 
@@ -208,17 +209,9 @@ def patch_bytes(config: DatasetConfig) -> int:
     return 3 * config.patch_px**2
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(path: Path) -> AbstractContextManager[None]:
     """What the system says against writing, in our words."""
-    try:
-        yield
-    except OSError as error:
-        raise Alos2TutError(
-            f"could not be written ({error.strerror or error})",
-            where=path,
-            remedy="Check the free disk space and the permissions; the same call then goes on where it stopped.",
-        ) from error
+    return system_errors_named(path, "could not be written", "The same call then goes on where it stopped.")
 
 
 def _cut_product(job: _CutJob) -> None:

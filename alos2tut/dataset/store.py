@@ -29,7 +29,7 @@ from pydantic import BaseModel, Field
 
 from ..core.artifacts import named_path, read_json, sha256_file
 from ..core.config import from_dict
-from ..core.errors import Alos2TutError, closest, quoted
+from ..core.errors import Alos2TutError, closest, quoted, system_error, system_errors_named
 from ..core.tables import table
 from . import splits
 from .balance import class_weights
@@ -293,7 +293,7 @@ class PatchDataset:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise Alos2TutError(f"the list cannot be read ({error.strerror})", where=path) from None
+            raise system_error(error, path, "the list cannot be read") from None
         if (len(content), hashlib.sha256(content).hexdigest()) != self.files[path.name]:
             raise _broken("was cut or edited since the dataset was built", path)
         return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
@@ -346,6 +346,7 @@ def mapped_array(path: Path) -> np.memmap[Any, Any]:
     return array
 
 
+@system_errors_named()
 def open_dataset(path: str | Path) -> PatchDataset:
     """Open a dataset folder.
 

@@ -35,7 +35,7 @@ from ..core.artifacts import (
     sha256_file,
     write_json,
 )
-from ..core.errors import Alos2TutError, quoted, warn
+from ..core.errors import Alos2TutError, quoted, system_error, system_errors_named, warn
 from ..core.progress import is_interactive
 from ..core.version import __version__
 from .manifest import (
@@ -99,6 +99,7 @@ def fetch(
     return fetch_entry(find_entry(name, manifest), folder, progress=progress)
 
 
+@system_errors_named()
 def fetch_entry(entry: Entry, folder: str | Path = "data", *, progress: bool | None = None) -> Path:
     """As :func:`fetch`, of an entry that was found already."""
     if not entry.files:
@@ -192,7 +193,7 @@ def _is_there(file: DataFile, place: Path, records: _Records) -> bool:
             raise _unexpected(f"has {size_bytes} bytes, {source.name} says {expected.size_bytes}", path, source)
         sha256 = sha256_file(path)
     except OSError as error:
-        raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
+        raise system_error(error, path, "cannot be read") from None
     if expected.sha256 not in (None, sha256):
         source = expected.sha256_source
         problem = f"has the SHA-256 {sha256}, but {source.name} says {expected.sha256}: it was changed or damaged"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, system_errors_named
 from ..core.tables import Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.store import open_dataset
@@ -33,6 +33,7 @@ COMPARISON_SCHEMA = "alos2tut-comparison-2"
 DRAWN, ALL_TAKEN = ("seeds", "training draws"), ("seeds",)
 
 
+@system_errors_named()
 def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
     """Fine-tune from each start, with each budget and seed, and score each result once on the ``test`` list.
 

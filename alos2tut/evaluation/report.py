@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..core.artifacts import make_folder, sha256_file, stage_dir, write_json
 from ..core.config import settings_for_key
-from ..core.errors import Alos2TutError, Alos2TutWarning, warn
+from ..core.errors import Alos2TutError, Alos2TutWarning, system_errors_named, warn
 from ..core.tables import SOURCES, Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.legend import Legend
@@ -50,6 +50,7 @@ COVERS = ("ground",)
 MEANS = ("miou", "macc", "pixel_accuracy")
 
 
+@system_errors_named()
 def evaluate(config: EvaluateConfig) -> Path:
     """Score a segmenter, and a baseline beside it, on one split of a dataset.
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, system_errors_named
 from ..core.progress import progress_bar
 from ..core.version import __version__
 from ..dataset.labels import LabelMap, label_files, warn_of_lost_labels
@@ -34,6 +34,7 @@ _READING = (
 _KEPT_TAGS = ("PRODUCT", "ACQUIRED", "SIMULATED", "TRAINED_ON_SIMULATED", "SOURCE")
 
 
+@system_errors_named()
 def map_agreement(
     map_path: str | Path,
     labels: str | Path | Sequence[str | Path],

@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, system_error
 
 
 class _Mapping:
@@ -76,7 +76,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise Alos2TutError("there is no such file", where=path) from None
     except OSError as error:
-        raise Alos2TutError(f"cannot be read ({error.strerror})", where=path) from None
+        raise system_error(error, path, "cannot be read") from None
     content: Any
     if start[8:] == b"{":
         content = _read_safetensors(path)

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, system_errors_named
 from ..core.progress import progress_bar
 from ..core.tables import Interval, table
 from ..dataset.encoding import NO_DATA
@@ -187,6 +187,7 @@ class Probe:
 # --- probing ---------------------------------------------------------------------------------------------------------
 
 
+@system_errors_named()
 def probe(
     dataset: PatchDataset | str | Path,
     encoders: Mapping[str, Encoder | str | Path] | Sequence[str | Path] | str | Path,

@@ -25,7 +25,7 @@ from typing import IO, Any, NamedTuple
 
 from ..core.artifacts import atomic_path
 from ..core.cache import cache_folder
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, system_error
 from ..core.parallel import folder_lock
 from ..core.progress import progress_bar
 
@@ -73,7 +73,7 @@ def errors_named(where: str | Path) -> Iterator[None]:
         reason = str(error) or type(error).__name__
         raise DamageError(f"is damaged or truncated ({reason})", where=where, remedy=_DOWNLOAD_AGAIN) from None
     except OSError as error:
-        raise Alos2TutError(f"cannot be read ({error.strerror or error})", where=where) from None
+        raise system_error(error, where, "cannot be read") from None
 
 
 def truncated(where: str | Path, missing: int) -> Alos2TutError:

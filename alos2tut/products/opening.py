@@ -16,7 +16,7 @@ from typing import Any
 from rasterio.crs import CRS
 
 from .. import geometry
-from ..core.errors import Alos2TutError, warn
+from ..core.errors import Alos2TutError, system_errors_named, warn
 from .ceos import read_summary
 from .georeference import parsed_crs
 from .names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, day_of, find_product, iso_time, number
@@ -30,6 +30,7 @@ LEVELS = ("1.1", "1.5", "2.1", "3.1")
 _ALTERED_RANGE = "Level 3.1 has noise reduced and its dynamic range compressed: σ0 is not what Level 1.5 would give"
 
 
+@system_errors_named()
 def open_product(path: str | Path, *, crs: str | CRS | None = None, scan: int | None = None) -> Product:
     """Open an ALOS-2 product; its pixels stay where they are until they are asked for.
 

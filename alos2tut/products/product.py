@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from .. import radiometry
 from ..core import validation
 from ..core.artifacts import fingerprint
-from ..core.errors import Alos2TutError, warn
+from ..core.errors import Alos2TutError, system_error, warn
 from ..core.progress import progress_bar
 from .metadata import Metadata
 from .quicklook import product_html
@@ -98,11 +98,8 @@ class Product(Metadata):
         try:
             return fingerprint(*self.files)
         except OSError as error:
-            raise Alos2TutError(
-                f"cannot be read ({error.strerror or error})",
-                where=error.filename or self.path,
-                remedy="If the product was moved, open it where it lies now.",
-            ) from error
+            then = "If the product was moved, open it where it lies now."
+            raise system_error(error, error.filename or self.path, "cannot be read", then) from error
 
     def owns(self, path: str | Path) -> bool:
         """Whether a path is, or looks like, a file of the delivery, so that nothing may be written there.

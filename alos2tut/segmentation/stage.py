@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.artifacts import make_folder
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, system_errors_named
 from ..dataset.balance import class_weights, tempered_weights
 from ..dataset.legend import IGNORE
 from ..dataset.store import PatchDataset, Split
@@ -90,6 +90,7 @@ class Validation(StepCallback):
         self.best = state_dict
 
 
+@system_errors_named()
 def finetune(config: FinetuneConfig) -> Path:
     """Train a segmenter on a dataset's ``train`` list; keep the weights with the best mIoU on ``val``.
 

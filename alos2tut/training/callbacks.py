@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 import zipfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..core.artifacts import atomic_path, write_json
-from ..core.errors import Alos2TutError, Stopped, warn
+from ..core.errors import Alos2TutError, Stopped, system_errors_named, warn
 from ..core.progress import is_interactive
 from ..dataset.store import batch_indices
 from ..networks.distributed import rank_and_world, wait_for_all
@@ -80,7 +81,7 @@ class History(StepCallback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Write anew what the resume checkpoint knew; later rows of a killed run go."""
         if trainer.is_global_zero:
-            with open(self.path, "w", newline="", encoding="utf-8") as handle:
+            with self._writing(), open(self.path, "w", newline="", encoding="utf-8") as handle:
                 writer = csv.DictWriter(handle, self.columns)
                 writer.writeheader()
                 writer.writerows(self.rows)
@@ -100,10 +101,14 @@ class History(StepCallback):
         self._since, self._noted = {name: [] for name in self._since}, {}
         self.rows.append(row)
         if trainer.is_global_zero:
-            with open(self.path, "a", newline="", encoding="utf-8") as handle:
+            with self._writing(), open(self.path, "a", newline="", encoding="utf-8") as handle:
                 csv.DictWriter(handle, self.columns).writerow(row)
             if trainer.logger is not None:
-                trainer.logger.log_metrics({key: row[key] for key in row if key != "step"}, step=step)
+                with self._writing(trainer.logger.log_dir or ""):
+                    trainer.logger.log_metrics({key: row[key] for key in row if key != "step"}, step=step)
+
+    def _writing(self, where: str = "") -> AbstractContextManager[None]:
+        return system_errors_named(where or self.path, "could not be written", "Running it again goes on.")
 
     def state_dict(self) -> dict[str, Any]:
         """For the resume checkpoint."""

@@ -1,8 +1,11 @@
-"""Warnings name the line of the user; messages hold nothing that steers a terminal."""
+"""Warnings name the line of the user; messages steer no terminal; what the system refuses comes as an error of ours."""
+
+import errno
+import os
 
 import pytest
 
-from alos2tut.core.errors import Alos2TutError, Alos2TutWarning, quoted, visible, warn
+from alos2tut.core.errors import Alos2TutError, Alos2TutWarning, quoted, system_errors_named, visible, warn
 from alos2tut.core.tables import facts
 
 
@@ -37,3 +40,51 @@ def test_what_steers_a_terminal_is_shown_as_escapes():
 
 def test_a_number_that_python_does_not_write_is_quoted():
     assert "digits" in quoted(10**5000)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free disk space"),
+        (errno.EDQUOT, "free disk space"),
+        (errno.EFBIG, "ulimit"),
+        (errno.EACCES, "permissions"),
+        (errno.EROFS, "another folder"),
+        (errno.ENAMETOOLONG, "shorter"),
+        (errno.ELOOP, "circle"),
+        (errno.EIO, "check it"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EBADF, "Check"),
+    ],
+)
+def test_what_the_system_refuses_names_the_file_and_a_remedy(number, remedy):
+    def refused():
+        raise OSError(number, os.strerror(number), "some/file")
+
+    with pytest.raises(Alos2TutError, match=remedy) as told:
+        system_errors_named()(refused)()
+    assert told.value.where == "some/file" and os.strerror(number) in told.value.problem
+    with (
+        pytest.raises(Alos2TutError, match=r"^here: not written \(.*Again\.$"),
+        system_errors_named("here", "not written", "Again."),
+    ):
+        refused()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        pytest.param(MemoryError(), "suffice.*batch_size.*gradient_checkpointing", id="Python, NumPy"),
+        pytest.param(RuntimeError("DefaultCPUAllocator: can't allocate memory: …"), "memory", id="torch, CPU"),
+        pytest.param(RuntimeError("CUDA out of memory. Tried to allocate 20 GiB."), "memory does", id="torch, GPU"),
+        pytest.param(RuntimeError("[enforce fail at …] . unexpected pos 64 vs 0"), "free disk space", id="torch.save"),
+        pytest.param(Exception("I/O error: full (os error 28)"), "free disk space", id="safetensors"),
+        pytest.param(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None, id="a bug"),
+        pytest.param(BrokenPipeError(errno.EPIPE, "Broken pipe"), None, id="the reader has left"),
+        pytest.param(Alos2TutError("I/O error"), None, id="ours"),
+    ],
+)
+def test_memory_and_disks_are_known_by_what_libraries_say(error, message):
+    with pytest.raises(Alos2TutError if message else type(error), match=message) as told, system_errors_named("it"):
+        raise error
+    assert (told.value is error) == (message is None)
