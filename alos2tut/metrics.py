@@ -289,14 +289,24 @@ def block_intervals(matrices: NDArray[np.int64]) -> dict[str, Any]:
     """
     counts = block_counts(matrices)
     scores, blocks = block_scores(counts), len(counts)
-    few = f"fewer than {FEWEST_BLOCKS} blocks of ground have a label: {blocks}"
     return {
         **{name: scores[name].interval for name in ("miou", "macc", "pixel_accuracy")},
         "per_class": [score.interval for score in scores["per_class"]],
         "blocks": blocks,
-        "in_one_block": np.flatnonzero(np.count_nonzero(counts[:, 1], axis=0) == 1).tolist(),
-        "refused": few if blocks < FEWEST_BLOCKS else None,
+        "in_one_block": in_one_block(counts),
+        "refused": too_few(blocks),
     }
+
+
+def in_one_block(counts: NDArray[np.int64]) -> list[int]:
+    """Indices of the classes whose reference pixels lie in a single block of :func:`block_counts`."""
+    found: list[int] = np.flatnonzero(np.count_nonzero(counts[:, 1], axis=0) == 1).tolist()
+    return found
+
+
+def too_few(blocks: int) -> str | None:
+    """Why there is no interval from so many labelled blocks of ground; None where there is."""
+    return f"fewer than {FEWEST_BLOCKS} blocks of ground have a label: {blocks}" if blocks < FEWEST_BLOCKS else None
 
 
 def t_interval(values: Sequence[float | None]) -> list[float] | None:

@@ -228,6 +228,11 @@ def error_bars(ax: Axes, x: Any, values: Any, intervals: Any, fmt: str, **style:
     ax.errorbar(x, means, np.abs(np.transpose(bounds) - means), fmt=fmt, **{"capsize": 2} | style)
 
 
+def footnote(fig: Figure, *lines: str) -> None:
+    """What the marks of a figure cover, in small letters below it."""
+    fig.supxlabel("\n".join(lines), fontsize=8, color="0.35")
+
+
 def grey_limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:
     """Limits of the grey scale: most of the values, in whole dB."""
     values = db[np.isfinite(db)]

@@ -19,7 +19,7 @@ from ..core.errors import Alos2TutError, system_errors_named
 from ..core.tables import Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.store import open_dataset
-from ..metrics import FEWEST_BLOCKS, LEVEL, BlockScore, block_scores, mean_of_known, t_interval
+from ..metrics import LEVEL, BlockScore, block_scores, in_one_block, mean_of_known, t_interval, too_few
 from ..networks.weights import load_encoder
 from ..segmentation.config import FinetuneConfig
 from ..segmentation.stage import finetune
@@ -78,6 +78,7 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
         "classes": dataset.legend.names,
         "simulated": dataset.simulated,
         "blocks": len(runs[0]["by_block"]),
+        "in_one_block": [dataset.legend.names[i] for i in in_one_block(np.array(runs[0]["by_block"]))],
         "starts": compared(runs, names, budgets, patches),
     }
     reports = {f"{run['start']}-{run['budget']}-{run['seed']}": run["report"] for run in runs}
@@ -215,16 +216,18 @@ def comparison_table(content: Mapping[str, Any]) -> str:
     )
 
 
-def interval_notes(content: Mapping[str, Any]) -> list[str]:
-    """What the 95 % intervals of a comparison cover: those over seeds, and those over ground; or why there are none."""
+def interval_notes(content: Mapping[str, Any], shown: tuple[str, str] = ("", "")) -> list[str]:
+    """What the 95 % intervals of a comparison cover, over seeds and over ground, and how they are ``shown``."""
     seeds, blocks = len(content["seeds"]), content["blocks"]
-    over_seeds, over_ground = "one seed: no intervals over seeds", f"no intervals over ground: {blocks} blocks of it"
+    over_seeds, few = "one seed: no intervals over seeds", too_few(blocks)
     if seeds > 1:
-        over_seeds = f"{100 * LEVEL:.0f} % intervals over {seeds} seeds {coverage(DRAWN)}"
+        over_seeds = f"{shown[0]}{100 * LEVEL:.0f} % intervals over {seeds} seeds {coverage(DRAWN)}"
         over_seeds += " (where all patches are taken: seeds alone)"
-    if blocks >= FEWEST_BLOCKS:
-        over_ground = f"those over ground, of {blocks} blocks, {coverage(COVERS)}"
-    return [over_seeds, over_ground]
+    if few:
+        return [over_seeds, f"no intervals over ground: {few}"]
+    over_ground = f"{shown[1]}{100 * LEVEL:.0f} % intervals over {blocks} blocks of ground {coverage(COVERS)}"
+    alone = ", ".join(content["in_one_block"])
+    return [over_seeds, over_ground, *([f"in a single block, so without one over ground: {alone}"] if alone else [])]
 
 
 def read_comparison(folder: str | Path) -> dict[str, Any]:

@@ -121,17 +121,21 @@ def report_text(report: Mapping[str, Any]) -> str:
     return "\n".join([table(rows, header), *interval_notes(models["segmenter"]["intervals"])])
 
 
-def interval_notes(intervals: Mapping[str, Any]) -> list[str]:
+def interval_notes(intervals: Mapping[str, Any], shown: str = "in brackets") -> list[str]:
     """What a model's intervals are over and cover, or why there are none; and the classes that have none of their own.
 
-    The lists that models of one report are scored on are the same, and so is this.
+    All models of a report are scored on the same list, so that this is the same for all.
+
+    Args:
+        intervals: those of one of a report's models.
+        shown: where they are.
     """
     if intervals["refused"]:
         return [f"no intervals: {intervals['refused']}"]
     alone = ", ".join(intervals["in_one_block"])
     blocks = f"{intervals['blocks']} blocks of ground"
     return [
-        f"in brackets: {100 * LEVEL:.0f} % intervals over {blocks}; they {coverage(COVERS)}",
+        f"{shown}: {100 * LEVEL:.0f} % intervals over {blocks}; they {coverage(COVERS)}",
         *([f"in a single block, so without an interval: {alone}"] if alone else []),
     ]
 

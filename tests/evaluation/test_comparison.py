@@ -66,14 +66,22 @@ def test_starts_are_compared_seed_by_seed():
     assert few["difference"]["pixel_accuracy"]["ground"] == pytest.approx([0.06, 0.06])
     assert few["ground"]["pixel_accuracy"][0] < 0.3615 < few["ground"]["pixel_accuracy"][1]
     assert entries["mim", 40]["difference"]["miou"]["mean"] == 0
-    content = {"first": "random", "seeds": [0, 1, 2], "blocks": 4, "starts": list(entries.values())}
+    content = {
+        "first": "random",
+        "seeds": [0, 1, 2],
+        "blocks": 4,
+        "in_one_block": ["rice"],
+        "starts": list(entries.values()),
+    }
     table = comparison_table(content).splitlines()
-    assert len(table) == 7 and table[3].count("+0.060 [+") == 2 and table[3].endswith("15 labels")
+    assert len(table) == 8 and table[3].count("+0.060 [+") == 2 and table[3].endswith("15 labels")
     assert "+" not in table[1]
     assert "95 % intervals over 3 seeds cover seeds and training draws, not ground" in table[5]
-    assert table[6] == "those over ground, of 4 blocks, cover ground, not seeds or training draws"
+    assert table[6] == "95 % intervals over 4 blocks of ground cover ground, not seeds or training draws"
+    assert table[7] == "in a single block, so without one over ground: rice"
     few_blocks = comparison_table({**content, "seeds": [0], "blocks": 2}).splitlines()
-    assert few_blocks[5:] == ["one seed: no intervals over seeds", "no intervals over ground: 2 blocks of it"]
+    assert few_blocks[5] == "one seed: no intervals over seeds"
+    assert few_blocks[6] == "no intervals over ground: fewer than 3 blocks of ground have a label: 2"
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,21 @@ Each is drawn from the content of ``report.json`` or from plain data. Colours ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ... import plotting
 from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset
+from ...evaluation.report import interval_notes
 from ...evaluation.robustness import Robustness
+from ...metrics import too_few
 from ...plotting import BLUE, ORANGE, SKY, VERMILION
 from ...pretraining.reconstruction import local_mean_db
 from .pretraining import darkest_first
@@ -32,25 +35,41 @@ def _told(value: float | None) -> str:
 
 
 def class_scores(report: Mapping[str, Any]) -> Figure:
-    """IoU of every class for each model with its interval over ground; absent classes stay empty and are named."""
-    names = report["classes"]
+    """IoU of every class, mIoU and accuracy of each model; below, if there are two, the differences, with intervals.
+
+    One model's scores have their own intervals over ground. Of two, the differences have them: what makes ground easy
+    or hard for both cancels out there. Absent classes stay empty and are named.
+    """
+    names, difference = report["classes"], report["difference"]
     drawn = plotting.drawable(names)
-    fig, ax = plt.subplots(figsize=(9.6, 3.6))
     models = [report["models"][role] for role in ("segmenter", "baseline") if role in report["models"]]
+    rows = len(models)
+    fig, axes = plt.subplots(rows, 1, figsize=(9.6, 1.6 + 2.5 * rows), sharex=True, squeeze=False)
+    places = np.array([*range(len(names)), len(names) + 0.5, len(names) + 1.5])
+    (ax, below), intervals = (axes[0, 0], axes[-1, 0]), models[0]["intervals"]
     for offset, (scores, color) in enumerate(zip(models, _COLORS, strict=False)):
-        iou = np.array([scores["per_class"][name]["iou"] for name in names], dtype=float)
-        bounds = [scores["intervals"]["per_class"][name] for name in names]
-        x = np.arange(len(names)) + 0.38 * (offset - (len(models) - 1) / 2)
+        of_classes = [scores["per_class"][name]["iou"] for name in names]
+        values = np.array([*of_classes, scores["miou"], scores["pixel_accuracy"]], dtype=float)
+        x = places + 0.38 * (offset - (rows - 1) / 2)
         label = f"{scores['initialisation']} initialisation: mIoU {_told(scores['miou'])}"
-        ax.bar(x, iou, width=0.36, color=color, label=label)
-        plotting.error_bars(ax, x, iou, bounds, "none", ecolor="0.25", linewidth=1)
-        for place in x[iou < 0.01]:
+        ax.bar(x, values, width=0.36, color=color, label=label)
+        if difference is None:
+            bounds = [*(intervals["per_class"][name] for name in names), intervals["miou"], intervals["pixel_accuracy"]]
+            plotting.error_bars(ax, x, values, bounds, "none", ecolor="0.25", linewidth=1)
+        for place in x[values < 0.01]:
             plotting.note(ax, "0", (place, 0), color=color, ha="center")
+    if difference is not None:
+        gains = [*(difference["per_class"][name] for name in names), difference["miou"], difference["pixel_accuracy"]]
+        _differences(below, places, gains, "o", "0.25")
+        one, other = (model["initialisation"] for model in models)
+        below.set_ylabel(f"{one} minus {other}" if one != other else "segmenter minus baseline")
     absent = models[0]["absent"]
     ticks = [f"{text}\n(absent)" if name in absent else text for name, text in zip(names, drawn, strict=True)]
-    ax.set_xticks(np.arange(len(names)), ticks, rotation=25, ha="right")
-    ax.set(ylabel=f"IoU on the list {report['split']}", ylim=(0, 1))
+    below.set_xticks(places, [*ticks, "mIoU", "accuracy"], rotation=25, ha="right")
+    ax.set(ylabel=f"IoU, accuracy on the list {report['split']}", ylim=(0, 1))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=2)
+    alone = {"in_one_block": plotting.drawable(intervals["in_one_block"])}
+    plotting.footnote(fig, *interval_notes(intervals | alone, "bars with caps"))
     return fig
 
 
@@ -157,25 +176,48 @@ def _precision_recall(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tupl
 
 
 def robustness_curves(found: Mapping[str, Robustness]) -> Figure:
-    """mIoU of several models on patches that were changed: more speckle, coarser pixels, another gain."""
+    """mIoU of models on patches that were changed, by more speckle, coarser pixels, another gain; and what that costs.
+
+    Below each other: mIoU; mIoU minus that of the unchanged patches; and, of two models, the first one's mIoU minus the
+    other's. Differences have their own intervals over the blocks of ground, which are the same.
+    """
     panels = {
         "added_looks": "added speckle of so many looks",
         "multilook": "pixels averaged along a side",
         "gain_db": "gain offset (dB)",
     }
-    fig, axes = plt.subplots(1, 3, figsize=(12.4, 3.5), sharey=True)
-    for ax, (kind, text) in zip(axes, panels.items(), strict=True):
+    first, *others = found.values()
+    rows = ["mIoU", "mIoU minus that\nof unchanged patches"]
+    rows += [" minus\n".join(found)] if len(others) == 1 else []
+    fig, axes = plt.subplots(len(rows), 3, figsize=(12.4, 0.8 + 2.3 * len(rows)), sharex="col", sharey="row")
+    for column, (kind, text) in zip(axes.T, panels.items(), strict=True):
         for shift, (name, result), color, mark in zip((-0.06, 0.06), found.items(), _COLORS, _MARKS, strict=False):
             trials = result.curve(kind)
             place = np.arange(len(trials)) + shift
-            miou, intervals = [trial.miou for trial in trials], [trial.interval for trial in trials]
-            plotting.error_bars(ax, place, miou, intervals, f"{mark}-", color=color, label=name)
-        ticks = ["none" if trial.value is None else f"{trial.value:g}".replace("-", "−") for trial in trials]
-        ax.set_xticks(range(len(ticks)), ticks)
-        ax.set_xlabel(text)
-    axes[0].set(ylabel=f"mIoU on the list {next(iter(found.values())).split}", ylim=(0, None))
-    axes[-1].legend()
+            values = np.array([trial.miou for trial in trials], dtype=float)
+            column[0].plot(place, values, f"{mark}-", color=color, label=name)
+            _differences(column[1], place, [trial.change for trial in trials], f"{mark}-", color)
+        ticks = ["none" if trial.value is None else f"{trial.value:g}".replace("-", "−") for trial in first.curve(kind)]
+        for other in others if len(rows) > 2 else []:
+            pairs = zip(first.curve(kind), other.curve(kind), strict=True)
+            gains = [one.score.minus(two.score) for one, two in pairs]
+            _differences(column[2], np.arange(len(ticks)), gains, "D-", "0.25")
+        column[-1].set_xticks(range(len(ticks)), ticks)
+        column[-1].set_xlabel(text)
+    for ax, text in zip(axes[:, 0], rows, strict=True):
+        ax.set_ylabel(text)
+    axes[0, 0].set_ylim(0, None)
+    axes[0, -1].legend(title=f"on the list {first.split}")
+    intervals = {"blocks": first.blocks, "in_one_block": (), "refused": too_few(first.blocks)}
+    plotting.footnote(fig, *interval_notes(intervals, "bars with caps"))
     return fig
+
+
+def _differences(ax: Axes, places: Any, found: Sequence[Mapping[str, Any]], fmt: str, color: str) -> None:
+    """Differences (``value``, ``interval``) beside the line of none."""
+    values, intervals = ([difference[key] for difference in found] for key in ("value", "interval"))
+    plotting.error_bars(ax, places, values, intervals, fmt, color=color, markersize=5, linewidth=1.2)
+    ax.axhline(0, color="k", linewidth=0.8, linestyle="--")
 
 
 def class_overlap(dataset: PatchDataset) -> Figure:

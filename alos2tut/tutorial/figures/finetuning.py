@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 from ... import plotting
 from ...dataset.legend import IGNORE, Legend
 from ...dataset.store import Split
+from ...evaluation.comparison import interval_notes
 from ...plotting import BLUE, GREEN, GREY, ORANGE, VERMILION
 
+#: how intervals over seeds, and over ground, are drawn
+_SHOWN = ("bars with caps: ", "pale bars: ")
 _STYLES = ((ORANGE, "s"), (BLUE, "o"), (GREEN, "^"), (VERMILION, "D"))
 
 
@@ -41,7 +45,8 @@ def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
 def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
     """mIoU on the test list over labelled patches, from each start; and the difference to the first start.
 
-    Dots are means over seeds, bars 95 % intervals of the mean (none for one seed), small marks the runs.
+    Left, dots are means over seeds, small marks the runs. Right, differences have two 95 % intervals, each of the
+    difference itself: bars with caps over seeds (none for one), and pale ones over ground.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(11.2, 3.8))
     names = list(dict.fromkeys(entry["start"] for entry in comparison["starts"]))
@@ -50,14 +55,12 @@ def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
         entries = sorted((e for e in comparison["starts"] if e["start"] == name), key=lambda e: int(e["budget"]))
         budgets = np.array([entry["budget"] for entry in entries]) * shift
         style: dict[str, Any] = {"fmt": f"{mark}-", "color": color, "markersize": 5, "label": name}
-        means, intervals = ([entry[key]["miou"] for entry in entries] for key in ("mean", "interval"))
-        plotting.error_bars(left, budgets, means, intervals, **style)
+        left.errorbar(budgets, np.array([entry["mean"]["miou"] for entry in entries], dtype=float), **style)
         for budget, entry in zip(budgets, entries, strict=True):
             runs = [run["miou"] for run in entry["runs"]]
             left.plot([budget] * len(runs), runs, "_", color=color, markersize=9, alpha=0.6)
         if name != comparison["first"]:
-            gains = [entry["difference"]["miou"] for entry in entries]
-            plotting.error_bars(right, budgets, [g["mean"] for g in gains], [g["interval"] for g in gains], **style)
+            _gains(right, budgets, [entry["difference"]["miou"] for entry in entries], **style)
     right.axhline(0, color="k", linewidth=0.8, linestyle="--")
     left.margins(y=0.1)
     left.set(ylabel="mIoU on the test list")
@@ -70,11 +73,28 @@ def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
         ax.minorticks_off()
         ax.xaxis.set_major_formatter(ScalarFormatter())
         ax.legend()
+    _footnote(fig, comparison)
     return fig
 
 
+def _footnote(fig: Figure, comparison: Mapping[str, Any]) -> None:
+    alone = {"in_one_block": plotting.drawable(comparison["in_one_block"])}
+    plotting.footnote(fig, *interval_notes({**comparison, **alone}, _SHOWN))
+
+
+def _gains(ax: Axes, places: Any, gains: Sequence[Mapping[str, Any]], **style: Any) -> None:
+    """Differences with their intervals over seeds, and over ground as pale bars behind."""
+    means = [gain["mean"] for gain in gains]
+    behind = {"ecolor": style["color"], "elinewidth": 6, "alpha": 0.3, "capsize": 0}
+    plotting.error_bars(ax, places, means, [gain["ground"] for gain in gains], "none", **behind)
+    plotting.error_bars(ax, places, means, [gain["interval"] for gain in gains], **style)
+
+
 def class_gains(comparison: Mapping[str, Any]) -> Figure:
-    """IoU of every class minus that of the first start, by start, for the smallest and the largest budget."""
+    """IoU of every class minus that of the first start, by start, for the smallest and the largest budget.
+
+    Intervals are as in :func:`label_efficiency`; a class that lies in one block of the test list has none over ground.
+    """
     names = [name for name in dict.fromkeys(e["start"] for e in comparison["starts"]) if name != comparison["first"]]
     budgets = sorted({entry["budget"] for entry in comparison["starts"]})
     shown = [budgets[0], budgets[-1]] if len(budgets) > 1 else budgets
@@ -86,13 +106,13 @@ def class_gains(comparison: Mapping[str, Any]) -> Figure:
             entry = next(e for e in comparison["starts"] if (e["start"], e["budget"]) == (name, budget))
             gains = [entry["iou_difference"][c] for c in classes]
             place = np.arange(len(classes)) + (shift if len(names) > 1 else 0)
-            means, intervals = ([gain[key] for gain in gains] for key in ("mean", "interval"))
-            plotting.error_bars(ax, place, means, intervals, mark, color=color, label=name)
+            _gains(ax, place, gains, fmt=mark, color=color, label=name)
         ax.axhline(0, color="k", linewidth=0.8, linestyle="--")
         ax.set_xticks(range(len(classes)), drawn, rotation=30, ha="right")
         ax.set_title(f"{budget} labelled patches")
     axes[0, 0].set_ylabel(f"IoU minus that of '{comparison['first']}'")
     axes[0, 0].legend()
+    _footnote(fig, comparison)
     return fig
 
 

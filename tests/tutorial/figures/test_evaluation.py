@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.container import ErrorbarContainer
 from support.figures import texts
 
 from alos2tut import open_dataset
@@ -13,6 +14,7 @@ from alos2tut.evaluation.comparison import compared
 from alos2tut.evaluation.config import EvaluateConfig
 from alos2tut.evaluation.report import class_probabilities, evaluate, predict_patches
 from alos2tut.evaluation.robustness import robustness
+from alos2tut.metrics import block_counts, block_intervals, block_scores
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.segmenter import Segmenter
@@ -43,8 +45,36 @@ def report(packed_dataset, segmenter, tmp_path_factory):
 
 def test_scores_and_confusions(report):
     figure = evaluation_figures.class_scores(report)
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == report["classes"]
+    ticks = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
+    assert ticks == [*report["classes"], "mIoU", "accuracy"]
+    assert "no intervals: fewer than 3 blocks of ground have a label: 1" in texts(figure)
     evaluation_figures.confusion(report)
+
+
+def test_of_two_models_the_difference_has_the_interval(report):
+    """One model's scores have intervals; of two, the difference below them has, and says what it covers."""
+    matrices = np.random.default_rng(0).integers(1, 99, (2, 4, 3, 3))
+    names, scores = report["classes"], [block_scores(block_counts(of_model)) for of_model in matrices]
+    intervals = block_intervals(matrices[0])
+    intervals |= {"per_class": dict(zip(names, intervals["per_class"], strict=True)), "in_one_block": ["class 1"]}
+    gains = {name: scores[0][name].minus(scores[1][name]) for name in ("miou", "macc", "pixel_accuracy")}
+    gains["per_class"] = {
+        name: one.minus(other) for name, one, other in zip(names, *(s["per_class"] for s in scores), strict=True)
+    }
+    model = report["models"]["segmenter"] | {"intervals": intervals}
+    two = report | {"models": {"segmenter": model, "baseline": model}, "difference": gains}
+    above, below = evaluation_figures.class_scores(two).axes
+    assert not any(isinstance(drawn, ErrorbarContainer) for drawn in above.containers)
+    (drawn,) = below.containers
+    ends = np.array([segment[:, 1] for segment in drawn.lines[2][0].get_segments()])
+    expected = [*gains["per_class"].values(), gains["miou"], gains["pixel_accuracy"]]
+    np.testing.assert_allclose(ends, [gain["interval"] for gain in expected])
+    alone = evaluation_figures.class_scores({**two, "models": {"segmenter": model}, "difference": None})
+    (drawn,) = (d for d in alone.axes[0].containers if isinstance(d, ErrorbarContainer))
+    ends = np.array([segment[:, 1] for segment in drawn.lines[2][0].get_segments()])
+    assert len(ends) == 5 and (np.diff(ends) > 0).all()
+    (note,) = (text for text in texts(alone) if "intervals" in text)
+    assert "over 4 blocks of ground; they cover ground, not seeds or training draws" in note and "class 1" in note
 
 
 def test_the_matrix_is_read_aloud():
@@ -61,7 +91,12 @@ def test_reliability_robustness_and_overlap(report, packed_dataset, segmenter):
     assert any("ECE" in text for text in texts(figure))
     found = robustness(segmenter, packed_dataset, added_looks=(None, 1), multilook=(1, 2), gains_db=(0, 3))
     curves = evaluation_figures.robustness_curves({"one": found, "other": found})
-    assert [label.get_text() for label in curves.axes[0].get_xticklabels()] == ["none", "1"]
+    assert [label.get_text() for label in curves.axes[6].get_xticklabels()] == ["none", "1"]
+    assert len(evaluation_figures.robustness_curves({"one": found}).axes) == 6
+    for ax, change in zip(curves.axes[3:6], ("added_looks", "multilook", "gain_db"), strict=True):
+        expected = [trial.change["value"] for trial in found.curve(change)]
+        np.testing.assert_allclose(ax.containers[0].lines[0].get_ydata(), expected)
+    assert all((ax.containers[0].lines[0].get_ydata() == 0).all() for ax in curves.axes[6:])
     overlap = evaluation_figures.class_overlap(open_dataset(packed_dataset))
     assert [label.get_text() for label in overlap.axes[0].get_yticklabels()] == ["class 2", "class 1", "class 0"]
 
@@ -93,8 +128,16 @@ def _runs(start, gain):
 
 def test_comparisons_are_drawn_by_start_and_budget():
     entries = compared(_runs("random", 0.0) + _runs("mim", 0.05), ["random", "mim"], [10, 100], 100)
-    content = {"first": "random", "starts": entries, "classes": ["water", "towns"], "seeds": [0, 1], "blocks": 3}
+    content = {
+        "first": "random",
+        "starts": entries,
+        "classes": ["water", "towns"],
+        "seeds": [0, 1],
+        "blocks": 3,
+        "in_one_block": ["towns"],
+    }
     figure = comparison_figures.label_efficiency(content)
+    assert any("pale bars: 95 % intervals over 3 blocks of ground cover ground, not seeds" in t for t in texts(figure))
     gains = next(c for c in figure.axes[1].containers if c.get_label() == "mim")
     np.testing.assert_allclose(gains.lines[0].get_ydata(), 0.05)
     by_class = comparison_figures.class_gains(content)
