@@ -1,7 +1,9 @@
 """Settings: profiles, files and single values; names and types checked."""
 
 import dataclasses
+import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from alos2tut.configs import STAGES, describe_settings, encoder_presets, profile
 from alos2tut.core.config import from_dict, settings_for_key
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.pretraining.config import PretrainConfig
+from alos2tut.training.module import learning_rate, number_of_steps
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -62,6 +65,54 @@ def test_settings_of_a_dataset_that_cannot_be_are_refused(name, value):
     with pytest.raises(Alos2TutError, match=f"dataset settings: {name}") as refused:
         load_config("dataset", **{name: value})
     assert "\0" not in str(refused.value)
+
+
+#: what no count, share, rate or list of them should be
+ODD = (".nan", ".inf", "-.inf", "-1", "0", "1e30", f"1{'0' * 30}", "[]", "[1]", "[0, 1, 2, 3, 4, 5, 6]", "[.nan, .nan]")
+#: numbers that may be infinite: the norm that is not clipped, and the temperature at which classes are drawn alike
+UNBOUNDED = {"clip_norm", "temperature"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_number_has_a_domain_and_what_lies_in_it_leads_on(stage):
+    keys = [(key, str(kind)) for key, *_, kind in describe_settings(stage) if re.search("int|float|tuple", str(kind))]
+    assert keys
+    for key, kind in keys:
+        taken = set()
+        for value in (*ODD, "[2, 1]"):
+            try:
+                config = load_config(stage, "smoke", overrides=[f"{key}={value}"])
+            except Alos2TutError as error:
+                assert key.rpartition(".")[2] in str(error), (key, value)
+                continue
+            taken.add(value)
+            json.dumps(settings_for_key(config), allow_nan=False)
+            if stage in ("pretrain", "finetune"):
+                steps = number_of_steps(config, 1000)
+                assert all(0 <= learning_rate(config, step, steps) < 2000 for step in (0, steps // 2, steps - 1))
+        if "str" not in kind and key not in UNBOUNDED | {"size_px"}:
+            assert taken <= {"0", "[]", "[1]", "[2, 1]"}, (key, taken)
+
+
+@pytest.mark.parametrize(
+    ("stage", "override", "message"),
+    [
+        ("pretrain", "betas=[2,3]", r"betas\.0=2.*less than 1"),
+        ("pretrain", "betas=[0.9]", r"betas\.1"),
+        ("pretrain", "encoder.mlp_ratio=.inf", r"encoder\.mlp_ratio=inf.*finite"),
+        ("finetune", "encoder.depths=[1000000,1,1,1]", r"encoder\.depths\.0=1000000.*256"),
+        ("pretrain", "lr_drops=[5]", r"lr_drops\.0=5.*less than 1"),
+        ("pretrain", "lr_drops=[.nan]", r"lr_drops\.0=nan"),
+        ("pretrain", "lr_drops=[0.9,0.5]", "lr_drops do not rise"),
+        ("pretrain", "weight_percentiles=[99,1]", "weight_percentiles fall"),
+        ("compare", "budgets=[10,10]", "a budget stands twice"),
+        ("dataset", "off_nadir_deg=[28,95]", r"off_nadir_deg\.1=95.*90"),
+        ("simulate", "corner=[.nan,3]", r"corner\.0=nan"),
+    ],
+)
+def test_values_outside_their_domain_are_refused_with_the_range(stage, override, message):
+    with pytest.raises(Alos2TutError, match=message):
+        load_config(stage, overrides=[override])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -210,7 +261,7 @@ def test_a_maps_key_is_what_it_was_before_its_settings_became_many():
 
 
 def test_settings_survive_a_file():
-    config = load_config("pretrain", "laptop")
+    config = load_config("pretrain", "laptop", dataset="d")
     assert from_dict(PretrainConfig, dataclasses.asdict(config), where="run.json") == config
     with pytest.raises(Alos2TutError, match=r"run\.json: unknown key 'stepz'.*'steps'"):
         from_dict(PretrainConfig, {"stepz": 1}, where="run.json")

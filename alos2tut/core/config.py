@@ -13,12 +13,12 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .errors import Alos2TutError, closest, quoted
 
-# texts under the fields are their help
-CHECKED = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+# texts under the fields are their help; what may be infinite says so
+CHECKED = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 #: Where things lie and how fast they are made does not decide what they are: left out of artifact keys.
 _NOT_HASHED = frozenset(
@@ -44,6 +44,15 @@ PathTexts = Annotated[
     tuple[PathText, ...], BeforeValidator(lambda paths: (paths,) if isinstance(paths, (str, os.PathLike)) else paths)
 ]
 
+
+#: how many of something there are, at least one; no more than 32 bits count
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+#: of random numbers; a number in JSON is exact up to there
+Seed = Annotated[int, Field(ge=0, lt=2**53)]
+#: how many processes; 0 has a meaning of its own
+Workers = Annotated[int, Field(ge=0, le=4096)]
+#: a learning rate: a larger one diverges
+Rate = Annotated[float, Field(gt=0, le=1000)]
 
 T = TypeVar("T")
 

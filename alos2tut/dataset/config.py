@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, CText, PathText, PathTexts
+from ..core.config import CHECKED, CText, PathText, PathTexts, Seed, Workers
 
 #: there is no more ground than half-way around the Earth
 _HALF_AROUND_M = 20_000_000
+
+_Degrees = Annotated[float, Field(ge=0, le=90)]
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -38,7 +40,7 @@ class DatasetConfig:
     """Leave out products of another observation mode: JAXA's code, as ``UBS``."""
     beam: CText | None = None
     """Leave out products of another beam: JAXA's name, as ``U2-8``."""
-    off_nadir_deg: tuple[float, float] | None = None
+    off_nadir_deg: tuple[_Degrees, _Degrees] | None = None
     """Leave out products whose off-nadir angle lies outside, in degrees: ``[28, 35]``."""
     season: Literal["winter", "spring", "summer", "autumn"] | None = None
     """Leave out products of other months; spring is March to May, and so on."""
@@ -48,7 +50,7 @@ class DatasetConfig:
     """Leave out products that do not touch this box: west, south, east, north in degrees."""
     on_error: Literal["raise", "skip"] = "raise"
     """What to do with a product that cannot be opened or looked at: stop, or leave it out and say so."""
-    workers: int = Field(default=0, ge=0)
+    workers: Workers = 0
     """Processes that work on products; 0: as many as there are cores, at most one per product."""
     looks: int = Field(default=2, ge=1, le=64)
     """Looks averaged in power: 2 makes 5 m pixels of the 2.5 m of Level 2.1."""
@@ -62,7 +64,7 @@ class DatasetConfig:
     """Drop patches in which a class has more than this share of the pixels, for example ``{forest: 0.9}``."""
     points: int | None = Field(default=None, ge=1, le=2**53)
     """Keep only patches that contain one of so many points, which are drawn class by class; None: keep all."""
-    temperature: float = Field(default=1.0, ge=1)
+    temperature: float = Field(default=1.0, ge=1, allow_inf_nan=True)
     """Points per class follow the classes' shares to the power 1/temperature: 1 as they are, ``.inf`` all alike."""
     block_m: float = Field(default=10_000.0, ge=1, le=_HALF_AROUND_M)
     """Side of the ground blocks that are assigned to the splits."""
@@ -74,5 +76,5 @@ class DatasetConfig:
     """Share of the patches for the final test."""
     require_all_classes: bool = False
     """Stop, instead of warning, when a split lacks a class."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Equal seeds give equal results."""

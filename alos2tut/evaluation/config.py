@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, CText, PathText
+from ..core.config import CHECKED, Count, CText, PathText, Seed
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -19,16 +19,22 @@ class CompareConfig:
     )
     """Encoder files or pretraining folders by name, the one to compare with first; None: random weights, of the
     architecture of the first file."""
-    budgets: tuple[Annotated[int, Field(ge=1)] | Literal["all"], ...] = Field((100, 1_000, 10_000, "all"), min_length=1)
+    budgets: tuple[Count | Literal["all"], ...] = Field((100, 1_000, 10_000, "all"), min_length=1)
     """Numbers of labelled patches, or ``all`` there are."""
-    seeds: int = Field(default=3, ge=1)
+    seeds: int = Field(default=3, ge=1, le=1000)
     """How many seeds; two at least give intervals."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """The first of them."""
-    score_batch_size: int = Field(default=32, ge=1)
+    score_batch_size: Count = 32
     """Patches per forward pass when scoring."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
+
+    @model_validator(mode="after")
+    def _budgets_differ(self) -> CompareConfig:
+        if len(set(self.budgets)) < len(self.budgets):
+            raise ValueError(f"a budget stands twice in budgets={list(self.budgets)}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -47,7 +53,7 @@ class EvaluateConfig:
     """Warn, instead of stopping, when a segmenter was trained on another quantity, polarisation or pixel size."""
     split: Literal["test", "val"] = "test"
     """List to score."""
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: Count = 32
     """Patches per forward pass."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Equal seeds give equal results."""

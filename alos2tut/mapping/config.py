@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, CText, PathText, PathTexts
+from ..core.config import CHECKED, Count, CText, PathText, PathTexts
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -19,9 +19,9 @@ class MapConfig:
 
     polarization: CText | None = None
     """Channel to read; None: the one that the segmenter was trained on."""
-    overlap_px: int | None = Field(default=None, ge=0)
+    overlap_px: int | None = Field(default=None, ge=0, le=2**14)
     """Pixels that neighbouring tiles share; None: a quarter of the tile."""
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: Count = 8
     """Tiles, at most, per forward pass; rows of tiles are divided evenly."""
     flips: bool = False
     """Average over each tile and its three mirror images, which takes four times as long."""

@@ -19,17 +19,17 @@ class EncoderConfig:
 
     kind: Literal["swin", "vit"] = "swin"
     """Hierarchical, in windows; or plain: one resolution, every token sees every other."""
-    patch_size: int = Field(default=4, ge=1)
+    patch_size: int = Field(default=4, ge=1, le=256)
     """Side of a token, in pixels."""
-    embed_dim: int = Field(default=128, ge=4)
+    embed_dim: int = Field(default=128, ge=4, le=2**14)
     """Width of the first stage, which each later stage of a Swin doubles."""
-    depths: tuple[Annotated[int, Field(ge=1)], ...] = (2, 2, 18, 2)
+    depths: tuple[Annotated[int, Field(ge=1, le=256)], ...] = (2, 2, 18, 2)
     """Blocks of each of a Swin's four stages; one number for a ViT."""
-    num_heads: tuple[Annotated[int, Field(ge=1)], ...] = (4, 8, 16, 32)
+    num_heads: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = (4, 8, 16, 32)
     """Attention heads, alike."""
-    window_size: int = Field(default=8, ge=1)
+    window_size: int = Field(default=8, ge=1, le=1024)
     """Swin: side of an attention window, in tokens."""
-    mlp_ratio: float = Field(default=4.0, gt=0)
+    mlp_ratio: float = Field(default=4.0, gt=0, le=64)
     """Hidden width of a block's MLP over its width."""
     shifted: bool = True
     """Swin: every second block's windows are shifted; false as in MixMAE."""
@@ -37,7 +37,7 @@ class EncoderConfig:
     """Position embedding, added after masking: learned, fixed (sine and cosine, as in MixMAE; Swin only), or none."""
     shared_relative_position: bool = False
     """ViT: one table of relative position biases for all blocks."""
-    layer_scale: float | None = Field(default=None, gt=0)
+    layer_scale: float | None = Field(default=None, gt=0, le=1000)
     """ViT: what each residual branch is multiplied by at first; None: no such factor."""
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -18,6 +19,7 @@ _AS_PUBLISHED: Any = None
 WEIGHT_PERCENTILES = (1.0, 99.0)
 
 
+_Share = Annotated[float, Field(gt=0, lt=1)]
 _Percentile = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -27,7 +29,7 @@ class PretrainConfig(TrainingConfig):
 
     objective: Literal["simmim", "mixmae"] = "simmim"
     """What is asked of the network: SimMIM, or MixMAE (for a Swin with shifted=false)."""
-    mask_unit_px: int = Field(default=_AS_PUBLISHED, ge=1)
+    mask_unit_px: int = Field(default=_AS_PUBLISHED, ge=1, le=4096)
     """Side of the square units that are masked together; as published: SimMIM 16, MixMAE the encoder's stride."""
     mask_ratio: float = Field(default=_AS_PUBLISHED, gt=0, lt=1)
     """Share of the units that is masked; as published: SimMIM 0.6, MixMAE 0.5."""
@@ -35,7 +37,7 @@ class PretrainConfig(TrainingConfig):
     """``sar``: weights fall with the pixel's power, scaled between its patch's extremes, as published;
     ``sar_percentile``: between percentiles, ``sar_ecdf``: by its rank, which no single strong scatterer upsets;
     ``none``: plain SimMIM."""
-    weight_scale: float = Field(default=1.0, gt=0)
+    weight_scale: float = Field(default=1.0, gt=0, le=50)
     """S in the weight exp(s · (1 − x))."""
     weight_percentiles: tuple[_Percentile, _Percentile] = WEIGHT_PERCENTILES
     """What ``sar_percentile`` scales between; power outside counts as at the end."""
@@ -43,14 +45,14 @@ class PretrainConfig(TrainingConfig):
     """Divide the weighted error by the count of masked pixels, or by the sum of their weights."""
     loss: Literal["l1", "mse", "huber"] = Field(default=_AS_PUBLISHED)
     """Error of a masked pixel; as published: SimMIM l1 in standardised dB, MixMAE mse in its unit's own scale."""
-    decoder_width: int = Field(default=512, ge=4)
+    decoder_width: int = Field(default=512, ge=4, le=2**14)
     """MixMAE: channels of the decoder."""
-    decoder_depth: int = Field(default=8, ge=1)
+    decoder_depth: int = Field(default=8, ge=1, le=256)
     """MixMAE: blocks of the decoder."""
-    decoder_heads: int = Field(default=16, ge=1)
+    decoder_heads: int = Field(default=16, ge=1, le=1024)
     """MixMAE: attention heads of the decoder."""
-    lr_drops: tuple[float, ...] = (0.875,)
-    """The learning rate falls to a tenth after these shares of the steps."""
+    lr_drops: tuple[_Share, ...] = (0.875,)
+    """The learning rate falls to a tenth after each of these shares of the steps, which rise."""
     snapshots: int = Field(default=6, ge=1, le=20)
     """How often the reconstruction of fixed patches is kept: at the end, half-way, a quarter of the way …"""
 
@@ -68,9 +70,11 @@ class PretrainConfig(TrainingConfig):
         return self
 
     @model_validator(mode="after")
-    def _percentiles_rise(self) -> PretrainConfig:
+    def _rising(self) -> PretrainConfig:
         if self.weight_percentiles[0] >= self.weight_percentiles[1]:
             raise ValueError(f"weight_percentiles fall: {self.weight_percentiles}")
+        if any(drop >= later for drop, later in pairwise(self.lr_drops)):
+            raise ValueError(f"lr_drops do not rise: {self.lr_drops}")
         return self
 
     @property

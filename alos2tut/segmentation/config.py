@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED
+from ..core.config import CHECKED, Count, Rate
 from ..training.config import TrainingConfig
 
 
@@ -20,19 +20,19 @@ class FinetuneConfig(TrainingConfig):
     """Train all; or the decoder alone; or, on the frozen encoder, one linear map."""
     decoder: Literal["paper", "refined", "linear"] = "paper"
     """The published decoder, our refined one, or one linear map (which ``linear_probe`` takes)."""
-    decoder_width: int = Field(default=256, ge=8)
+    decoder_width: int = Field(default=256, ge=8, le=2**14)
     """Channels of the decoder."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Rate in the decoder's fusing blocks."""
-    budget: int | None = Field(default=None, ge=1)
+    budget: Count | None = None
     """Train on so many patches of the list only, drawn by ``seed``: a larger budget holds a smaller one; None: all."""
     loss: Literal["dice_focal", "cross_entropy"] = "dice_focal"
     """The published mixture, or weighted cross-entropy."""
     dice_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the Dice loss; the rest is focal loss."""
-    focal_gamma: float = Field(default=2.0, ge=0)
+    focal_gamma: float = Field(default=2.0, ge=0, le=100)
     """Focal loss's exponent."""
-    alpha_scale: float = Field(default=0.5, gt=0)
+    alpha_scale: float = Field(default=0.5, gt=0, le=1000)
     """Focal class weights are the class weights times this."""
     class_weighting: Literal["frequency", "tempered", "none"] = "frequency"
     """Class weights from frequencies f: (1 − f) / (C − 1) as published; f to the power −``temper``; or all alike."""
@@ -40,21 +40,21 @@ class FinetuneConfig(TrainingConfig):
     """Exponent of ``tempered``: 0 all alike, 1 every class as much in all."""
     layer_decay: float = Field(default=0.8, gt=0, le=1)
     """Each layer further from the decoder learns slower by this factor."""
-    batch_size: int = Field(default=256, ge=1)
+    batch_size: Count = 256
     """Samples per micro-batch over all devices together."""
-    epochs: float = Field(default=100.0, gt=0)
+    epochs: float = Field(default=100.0, gt=0, le=1e6)
     """Passes over the list."""
-    base_lr: float = Field(default=1.25e-4, gt=0)
+    base_lr: Rate = 1.25e-4
     """Learning rate for 512 samples per optimiser step; scaled by samples / 512."""
-    min_lr: float = Field(default=2.5e-7, ge=0)
+    min_lr: float = Field(default=2.5e-7, ge=0, le=1000)
     """Learning rate at the end of the cosine."""
     warmup_fraction: float = Field(default=0.2, ge=0, lt=1)
     """Share of the steps in which the learning rate rises."""
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     """Rate of stochastic depth."""
-    validate_every: int = Field(default=500, ge=1)
+    validate_every: Count = 500
     """Validation, and the choice of the best weights, every so many optimiser steps."""
-    patience: int | None = Field(default=None, ge=1)
+    patience: Count | None = None
     """Stop when so many validations in a row found no better weights; None: never before the last step."""
 
     @model_validator(mode="after")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, PathText
+from ..core.config import CHECKED, Count, PathText, Rate, Seed, Workers
 from ..networks.config import EncoderConfig
+
+_Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -19,45 +21,45 @@ class TrainingConfig:
     """The dataset's folder."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Equal seeds give equal results."""
     encoder: EncoderConfig = Field(default_factory=EncoderConfig)
     """Architecture; keys as encoder.depths=[2,2,6,2]."""
-    batch_size: int = Field(default=2048, ge=1)
+    batch_size: Count = 2048
     """Samples per micro-batch over all devices together."""
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: Count = 1
     """Micro-batches per optimiser step."""
-    epochs: float = Field(default=800.0, gt=0)
+    epochs: float = Field(default=800.0, gt=0, le=1e6)
     """Passes over the list."""
-    steps: int | None = Field(default=None, ge=1)
+    steps: Count | None = None
     """Optimiser steps; None: from the epochs."""
-    base_lr: float = Field(default=1e-4, gt=0)
+    base_lr: Rate = 1e-4
     """Learning rate for 512 samples per optimiser step; scaled by samples / 512."""
-    lr: float | None = Field(default=None, gt=0)
+    lr: Rate | None = None
     """The learning rate itself; overrides ``base_lr`` and its scaling."""
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the learning rate rises."""
-    warmup_lr: float = Field(default=5e-7, ge=0)
+    warmup_lr: float = Field(default=5e-7, ge=0, le=1000)
     """Learning rate at the first step."""
-    weight_decay: float = Field(default=0.05, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0, le=1000)
     """AdamW's; not on biases, norms, position tables and the mask token."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """AdamW's."""
-    clip_norm: float = Field(default=5.0, gt=0)
-    """Largest norm of the gradient."""
+    betas: tuple[_Beta, _Beta] = (0.9, 0.999)
+    """AdamW's, each at least 0 and below 1."""
+    clip_norm: float = Field(default=5.0, gt=0, allow_inf_nan=True)
+    """Largest norm of the gradient; ``.inf``: any."""
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     """Rate of stochastic depth."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     """Auto: bf16 on a GPU that has it, else float32."""
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     """What to train on; auto: a GPU if there is one."""
-    devices: int = Field(default=1, ge=1)
+    devices: Count = 1
     """Processes or GPUs to train on."""
-    loader_workers: int = Field(default=0, ge=0)
+    loader_workers: Workers = 0
     """Processes that read patches; 0 is fastest from a local disk."""
-    checkpoint_every: int = Field(default=500, ge=1)
+    checkpoint_every: Count = 500
     """A resume checkpoint every so many optimiser steps."""
-    stop_after_minutes: float | None = Field(default=None, gt=0)
+    stop_after_minutes: float | None = Field(default=None, gt=0, le=1e7)
     """Stop cleanly, with a resume checkpoint, after so long: before a scheduler's time is over."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, about a third more time."""
