@@ -31,8 +31,11 @@ from rasterio.windows import Window
 
 from ..core.artifacts import fingerprint, matches
 from ..core.errors import Alos2TutError, warn
+from ..products.archives import container_of
+from ..products.names import ARCHIVE_ENDS, label_rasters
 from ..products.product import Product
 from ..products.rasters import reprojected
+from ..products.sources import find_file, find_files
 from .legend import IGNORE, UNKNOWN, Legend
 
 Floats = NDArray[np.floating[Any]]
@@ -76,34 +79,67 @@ def label_files(paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     """Label rasters by name.
 
     Args:
-        paths: files, in the order in which they are given; folders, of which all ``*.tif`` are, sorted; patterns, as
-            :func:`alos2tut.core.artifacts.matches` takes them.
+        paths: rasters, in the order in which they are given; folders and archives (zip, tar, tar.gz), of which all
+            rasters are, sorted, or of a folder that holds none those in its archives; files and folders inside
+            archives; patterns, as :func:`alos2tut.core.artifacts.matches` takes them, of which what lies beside rasters
+            (``.hdr``, ``.xml``, ``.txt`` …) is left out.
 
     Returns:
-        Absolute paths, which also hold in another working directory.
+        Absolute paths, which also hold in another working directory; of rasters in archives such as ``a.zip/b.tif``.
 
     Raises:
-        Alos2TutError: a folder without any, a pattern that nothing matches, an empty path.
+        Alos2TutError: a folder, archive or pattern without any, an empty path, an archive that is not safe to read.
     """
-    files: list[Path] = []
+    files: dict[str, None] = {}
     for text in [paths] if isinstance(paths, (str, Path)) else paths:
-        for path in (Path(match).absolute() for match in matches(text)):
-            found = sorted(path.glob("*.tif")) if path.is_dir() else [path]
-            if not found:
-                raise Alos2TutError("the folder holds no label raster (*.tif)", where=path)
-            files += found
-    return tuple(map(str, files))
+        found = matches(text)
+        is_pattern = found != [str(Path(text))]
+        rasters = [raster for match in found for raster in _rasters_of(Path(match).absolute(), is_pattern)]
+        if not rasters:
+            raise Alos2TutError("the pattern matches no label raster", where=text)
+        files |= dict.fromkeys(rasters)
+    return tuple(files)
+
+
+def _rasters_of(path: Path, is_pattern: bool) -> list[str]:
+    """The rasters that one path names; none only where a pattern led to it."""
+    on_disk = next(place for place in (path, *path.parents) if place.exists())
+    if on_disk == path and path.is_file() and container_of(path) is None:
+        # of whatever kind, if a header lay beside it
+        return [str(path)] if not is_pattern or label_rasters([path.name, f"{path.name}.hdr"]) else []
+    # what is not there is told when it is opened
+    if not on_disk.is_file() and on_disk != path:
+        return [str(path)]
+    delivery = find_files(path)
+    if delivery.named is not None:
+        return [str(path)]
+    found = [
+        str((delivery.archive or path) / folder / name)
+        for folder, files in delivery.folders.items()
+        for name in label_rasters(files)
+    ]
+    if not found and delivery.archive is None:
+        archives = [name for name in delivery.folders[""] if name.lower().endswith(ARCHIVE_ENDS)]
+        found = [raster for name in archives for raster in _rasters_of(path / name, is_pattern)]
+    if not found and not is_pattern:
+        raise Alos2TutError(
+            f"the {'archive' if delivery.archive else 'folder'} holds no label raster (GeoTIFF, or ENVI with its .hdr)",
+            where=path,
+        )
+    return found
 
 
 def label_fingerprint(path: str | Path) -> str:
-    """A hash that changes when a label raster does, or a mask beside it or a tile of it (VRT).
+    """A hash that changes when a label raster does, or a mask beside it, a tile of it (VRT), or its archive.
 
     What is no label raster is refused, as in :class:`LabelMap`.
     """
     _header(str(path))
+    on_disk = next(place for place in (Path(path).absolute(), *Path(path).absolute().parents) if place.exists())
     with _opened(str(path)) as source:
-        used = {Path(file).absolute() for file in source.files if not file.endswith(".ovr")}
-    return fingerprint(*{Path(path).absolute(), *filter(Path.is_file, used)})
+        beside = () if on_disk != Path(path).absolute() else source.files
+        used = {Path(file).absolute() for file in beside if not file.endswith(".ovr")}
+    return fingerprint(*{on_disk, *filter(Path.is_file, used)})
 
 
 def label_classes(product: Product, labels: Sequence[str | Path], legend: Legend, looks: int = 1) -> NDArray[np.uint8]:
@@ -299,17 +335,17 @@ def _header(path: str) -> _Raster:
 
 
 def _opened(path: str) -> Any:
-    # a pipe or a device would be read for ever
-    if not Path(path).is_file():
-        raise Alos2TutError("the label raster cannot be opened (there is no such file)", where=path)
     try:
-        source = rasterio.open(path)
-        if source.driver != "VRT":
+        # neither a pipe nor a device, which would be read for ever
+        is_plain = Path(path).is_file()
+        source = rasterio.open(path if is_plain else find_file(path).gdal_path)
+        if source.driver != "VRT" or not is_plain:
             return source
         with source:
             return rasterio.open(_with_masks(path))
-    except (RasterioError, CPLE_BaseError) as error:
-        raise Alos2TutError(f"the label raster cannot be opened ({error})", where=path) from None
+    except (RasterioError, CPLE_BaseError, Alos2TutError) as error:
+        reason = getattr(error, "problem", error)
+        raise Alos2TutError(f"the label raster cannot be opened ({reason})", where=path) from None
 
 
 def _alphas(source: Any) -> list[int]:

@@ -239,7 +239,10 @@ def _zip_entries(path: Path) -> Iterator[Entry]:
                 raise zipfile.BadZipFile(f"its member {info.filename!r} is not where the table of contents says")
             packed = info.compress_type != zipfile.ZIP_STORED
             content = partial(archive.open, info)
-            yield Entry(info.orig_filename, info.file_size, offset, packed, _zip_oddity(info), content)
+            # old tools of Windows wrote its separator; GDAL, too, takes it for a slash
+            yield Entry(
+                info.orig_filename.replace("\\", "/"), info.file_size, offset, packed, _zip_oddity(info), content
+            )
 
 
 def _zip_oddity(info: zipfile.ZipInfo) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -62,7 +62,12 @@ _KINDS: dict[Kind, tuple[re.Pattern[str], tuple[str, ...]]] = {
 _COMPANION = re.compile(rf"summary\.txt|(BRS-|ALOS2\d{{9}}-).*\.(jpg|kml)|.*_{_TILE_BEAM}\.(xml|hdr)|.*_C\.hdr")
 #: an image's name inside a longer one, as browsers and users make them
 _INNER_NAME = re.compile(r"IMG-(HH|HV|VH|VV)-ALOS2\d{9}-\d{6}-[0-9A-Z._]{10}")
-_ARCHIVE_ENDS = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".7z", ".rar")
+ARCHIVE_ENDS = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".7z", ".rar")
+_RASTER_ENDS = (".tif", ".tiff", ".img")
+#: what lies beside rasters and is none
+_BESIDE_RASTERS = frozenset(
+    ".hdr .xml .txt .msk .ovr .tfw .wld .prj .pdf .jpg .kml .html .csv .json .md .sha256".split()
+)
 _LARGEST_XML = 4 * 2**20
 
 
@@ -141,7 +146,7 @@ def find_product(path: str | Path) -> Found:
     """
     delivery = find_files(named_path(path, "product"))
     named = delivery.named
-    if delivery.archive is None and named is not None and named.lower().endswith(_ARCHIVE_ENDS):
+    if delivery.archive is None and named is not None and named.lower().endswith(ARCHIVE_ENDS):
         raise Alos2TutError(
             "is no zip, tar or tar.gz",
             where=path,
@@ -186,14 +191,31 @@ def _products_in(delivery: Delivery, files: Mapping[str, FileSource]) -> dict[st
     }
 
 
+def label_rasters(names: Collection[str]) -> list[str]:
+    """Which of a folder's files are rasters of classes: GeoTIFF, ERDAS, or ENVI with its header.
+
+    Of JAXA's 25 m mosaic only the forest map is; headers, metadata, masks and previews beside rasters are none.
+    """
+    known = {name.lower() for name in names}
+
+    def is_raster(name: str) -> bool:
+        if (tile := _KINDS["mosaic"][0].fullmatch(name)) and tile["layer"] != "C":
+            return False
+        path = Path(name.lower())
+        headed = f"{path}.hdr" in known or str(path.with_suffix(".hdr")) in known
+        return path.suffix in _RASTER_ENDS or (headed and path.suffix not in _BESIDE_RASTERS)
+
+    return [name for name in names if is_raster(name)]
+
+
 def _elsewhere(delivery: Delivery) -> str:
     """Where else to look: users often name the folder above the one they mean, or have renamed a file."""
     name = _INNER_NAME.search(delivery.named or "")
     if name:
         return f" Rename it to {name[0]}{Path(delivery.named or '').suffix}."
-    if delivery.archive is not None and (delivery.named or "").lower().endswith(_ARCHIVE_ENDS):
+    if delivery.archive is not None and (delivery.named or "").lower().endswith(ARCHIVE_ENDS):
         return f" Unpack {delivery.archive.name}: archives in archives are not read."
-    nearby = [name for files in delivery.folders.values() for name in files if name.lower().endswith(_ARCHIVE_ENDS)]
+    nearby = [name for files in delivery.folders.values() for name in files if name.lower().endswith(ARCHIVE_ENDS)]
     nearby += delivery.subfolders
     return f" Look into {', '.join(nearby[:5])}." if nearby else ""
 

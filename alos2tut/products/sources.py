@@ -197,6 +197,14 @@ def find_files(path: str | Path) -> Delivery:
     return _inside(path, place.relative_to(on_disk), on_disk, files)
 
 
+def find_file(path: str | Path) -> FileSource:
+    """One file, in a folder or inside an archive; errors as of :func:`find_files`."""
+    delivery = find_files(path)
+    if delivery.named is None:
+        raise Alos2TutError("is a folder or an archive, not a file", where=path)
+    return next(files[delivery.named] for files in delivery.folders.values() if delivery.named in files)
+
+
 def _folder(path: Path, folder: Path, named: str | None) -> Delivery:
     files, subfolders = {}, []
     for entry in sorted(folder.iterdir()):

@@ -4,6 +4,7 @@ import math
 import os
 import tracemalloc
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
-from support.products import write_geotiff
+from support.archives import write_zip
+from support.packagings import DEGREES, write_forest, write_mosaic
+from support.products import ARCHIVES, archived, write_geotiff
 from support.properties import examples
 
 from alos2tut import Alos2TutError, load_legend, open_product
@@ -504,13 +507,61 @@ def test_rasters_by_relative_names_hold_in_another_working_directory(tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("empty", r"empty.*\*\.tif"), ("x*.tif", "pattern"), ("a\0", "no path"), ("", "no path")]
+    ("path", "message"),
+    [("empty", "folder holds no.*GeoTIFF"), ("x*.tif", "pattern"), ("a\0", "no path"), ("", "no path")]
+    + [
+        ("none.zip", "archive holds no label"),
+        ("unsafe.zip", "outside"),
+        ("a.*", "no label raster"),
+        ("emp*", "no label"),
+    ],
 )
 def test_what_stands_for_no_raster_is_refused(tmp_path, monkeypatch, path, message):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a.txt").touch()
+    write_zip(tmp_path / "none.zip", {"notes.txt": b"", "tile.xml": b""})
+    write_zip(tmp_path / "unsafe.zip", {"..\\l.tif": b""})
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Alos2TutError, match=message):
         label_files(path)
+
+
+def test_jaxas_maps_are_labels_as_they_are_delivered(tmp_path):
+    """The forest map is ENVI without ending, packed as tar.gz; the land-cover map a GeoTIFF in a zip."""
+    tiles = tmp_path / "tiles"
+    for folder in ("forest", "tiles/S16W150_15_FNF_F02DAR", "lc", "mixed"):
+        (tmp_path / folder).mkdir(parents=True)
+    plain = write_forest(tmp_path / "forest") / "S16W150_15_C_F02DAR"
+    write_forest(tiles / "S16W150_15_FNF_F02DAR")
+    write_forest(write_mosaic(tmp_path / "mixed", 15, envi=True))
+    for name in ("S16W150_15_C_F02DAR.aux.xml", "S16W150_15_F02DAR.xml", "readme.txt", "BRS.jpg"):
+        (tmp_path / "forest" / name).write_text("<PAMDataset/>")
+    codes = np.arange(600).reshape(30, 20) % 5
+    write_geotiff(tmp_path / "lc" / "LC_S16W150.TIF", codes, DEGREES, "EPSG:4326", dtype="uint8")
+    windows = {f"lc\\{path.name}": path.read_bytes() for path in (tmp_path / "lc").iterdir()}
+    packed = [archived(tmp_path / "forest", tmp_path / name, "FNF") for name in ARCHIVES]
+    (tmp_path / "zips").mkdir()
+    packed += [write_zip(tmp_path / "zips" / "LC.zip", windows, method) for method in (zipfile.ZIP_STORED,)]
+    packed.append(write_zip(tmp_path / "LC_deflated.zip", windows, zipfile.ZIP_DEFLATED))
+    inside = tmp_path / "packed.tar.gz" / "FNF" / plain.name
+    ways = [
+        plain,
+        plain.parent,
+        f"{plain.parent}/*",
+        tmp_path / "mixed",
+        f"{tmp_path}/mixed/*",
+        f"{tiles}/*",
+        f"{tiles}/**",
+    ]
+    ways += [*packed, inside, tmp_path / "zips", f"{tmp_path}/zips/*", tmp_path / "lc", f"{tmp_path}/l?"]
+    legend = Legend("all", "", tuple(LandClass(str(code), (0, 0, 0), (code,)) for code in range(5)), ())
+    for way in ways:
+        files = label_files(way)
+        assert len(files) == len({label_fingerprint(file) for file in files}) == 1, way
+        with LabelMap(files, legend) as label_map:
+            np.testing.assert_array_equal(label_map.classes_on(LONLAT, DEGREES, (30, 20)), codes)
+    # the product that it is, too
+    assert open_product(inside).read_layer("forest").shape == (30, 20)
 
 
 def test_only_the_tiles_that_a_product_touches_are_used_and_each_is_opened_once(small_scene, tmp_path, monkeypatch):
@@ -586,7 +637,7 @@ def test_rasters_that_are_no_labels_are_refused(tmp_path):
     path = tmp_path / "l.tif"
     assert "no such file" in refusal(path)
     os.mkfifo(path)
-    assert "no such file" in refusal(path)
+    assert "neither a file nor a folder" in refusal(path)
     path.unlink()
     assert "no coordinate system" in refusal(write_geotiff(path, ONES, GRID, None, dtype="uint8"))
     assert "holds complex64" in refusal(write_geotiff(path, ONES, GRID, dtype="complex64"))

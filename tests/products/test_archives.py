@@ -77,8 +77,16 @@ UNSAFE = {
     "parent inside": "x/../../IMG",
     "only parent": "..",
     "absolute": "/etc/IMG",
-    "backslash": "x\\IMG",
     "drive": "c:IMG",
+    "drive and root": "C:/IMG",
+}
+#: as old tools of Windows write names
+WINDOWS = {
+    "parent": "..\\IMG",
+    "inside": "x\\..\\..\\IMG",
+    "absolute": "\\IMG",
+    "share": "\\\\host\\IMG",
+    "drive": "C:\\IMG",
 }
 
 
@@ -86,6 +94,19 @@ UNSAFE = {
 @pytest.mark.parametrize("name", UNSAFE.values(), ids=UNSAFE)
 def test_names_that_lead_out_of_an_archive_are_refused(kind, name, tmp_path):
     assert f"{name!r} is named so that it could lie outside" in refusal(WRITERS[kind](tmp_path, {name: b""}))
+
+
+@pytest.mark.parametrize("name", WINDOWS.values(), ids=WINDOWS)
+def test_names_with_backslashes_that_lead_out_are_refused(name, tmp_path):
+    assert "could lie outside" in refusal(write_zip(tmp_path / "a.zip", {name: b""}))
+    assert "could lie outside" in refusal(write_tar(tmp_path / "a.tar", {name: b""}))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_backslashes_in_a_zip_are_slashes(method, tmp_path):
+    path = write_zip(tmp_path / "a.zip", {f"scene\\{name}": content for name, content in FILES.items()}, method)
+    assert contents(path) == {f"scene/{name}": content for name, content in FILES.items()}
+    assert "two members 'scene/x'" in refusal(write_zip(tmp_path / "b.zip", {"scene/x": b"", "scene\\x": b""}))
 
 
 @pytest.mark.parametrize("name", ["x..y", "..x/IMG", "scene/a:b"])
