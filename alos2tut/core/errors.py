@@ -103,9 +103,13 @@ class Alos2TutWarning(UserWarning):
 
 def warn(message: str) -> None:
     """Give an :class:`Alos2TutWarning` that names the line by which the package was called, however deep it arose."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and f"{frame.f_globals.get('__name__')}.".startswith(f"{_PACKAGE}."):
-        level, frame = level + 1, frame.f_back
+    level, depth, frame = 0, 1, sys._getframe()
+    # calls of other libraries may lie between ours, and those of contextlib around them
+    while frame.f_back is not None:
+        room = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if room == _PACKAGE or (room == "contextlib" and level == depth):
+            level = depth + 1
+        depth, frame = depth + 1, frame.f_back
     warnings.warn(visible(message), Alos2TutWarning, stacklevel=level)
 
 

@@ -23,7 +23,7 @@ class DatasetConfig:
     products: PathTexts = ()
     """Products: folders, their files, archives or GeoTIFFs; patterns such as ``archive/*/``; CSV tables of paths."""
     labels: PathTexts = ()
-    """Label rasters (any CRS) that cover the products, folders of them, or patterns."""
+    """Label rasters (any CRS) that cover the products; folders, archives or patterns of them."""
     legend: PathText = "japan_9"
     """A legend that comes with the package, or a YAML file."""
     work_dir: PathText = "work"

@@ -136,7 +136,7 @@ def label_fingerprint(path: str | Path) -> str:
     """
     _header(str(path))
     on_disk = next(place for place in (Path(path).absolute(), *Path(path).absolute().parents) if place.exists())
-    with _opened(str(path)) as source:
+    with open_label_raster(str(path)) as source:
         beside = () if on_disk != Path(path).absolute() else source.files
         used = {Path(file).absolute() for file in beside if not file.endswith(".ovr")}
     return fingerprint(*{on_disk, *filter(Path.is_file, used)})
@@ -269,7 +269,7 @@ class LabelMap:
                 hidden = np.concatenate([hidden, also_hidden]).reshape(rows.shape)
             return np.concatenate([codes, more]).reshape(rows.shape), hidden
         if raster.path not in self._open:
-            self._open[raster.path] = _opened(raster.path)
+            self._open[raster.path] = open_label_raster(raster.path)
         codes, hidden = _read(self._open[raster.path], raster.path, Window(int(left), int(top), width, height))
         index = rows - top
         index *= width
@@ -319,7 +319,7 @@ class _Raster:
 
 def _header(path: str) -> _Raster:
     """Check a label raster."""
-    with _opened(path) as source:
+    with open_label_raster(path) as source:
         if source.crs is None:
             raise Alos2TutError("the label raster states no coordinate system", where=path)
         if source.count - len(_alphas(source)) != 1 or 1 in _alphas(source):
@@ -334,7 +334,8 @@ def _header(path: str) -> _Raster:
             raise Alos2TutError("the label raster's pixels have no extent on the ground", where=path) from None
 
 
-def _opened(path: str) -> Any:
+def open_label_raster(path: str) -> Any:
+    """A label raster, in a folder or an archive, as rasterio opens it; one that cannot be opened is told by name."""
     try:
         # neither a pipe nor a device, which would be read for ever
         is_plain = Path(path).is_file()
@@ -382,7 +383,7 @@ def _read(source: Any, path: str, window: Window) -> _Codes:
 
 def label_pixels(path: str, window: Window, legend: Legend) -> NDArray[np.uint8]:
     """Class indices of a window of a label raster, on its own pixels; errors as in :class:`LabelMap`."""
-    with _opened(path) as source:
+    with open_label_raster(path) as source:
         codes, hidden = _read(source, path, window)
     if hidden is not None:
         codes = np.where(hidden, NO_LABEL, codes.astype(np.int32))
@@ -395,7 +396,7 @@ def warn_of_lost_labels(paths: Sequence[str], legend: Legend) -> None:
     Both are no label. Of rasters above 2²⁸ pixels some rows are counted, evenly spread.
     """
     for path in paths:
-        with _opened(path) as source:
+        with open_label_raster(path) as source:
             is_signed, tag = not source.dtypes[0].startswith("u"), source.nodata
             told = [f"its no-data tag ({tag:g})"] if tag is not None else []
             if _alphas(source):

@@ -6,6 +6,8 @@ import os
 import pytest
 
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning, quoted, system_errors_named, visible, warn
+from alos2tut.core.parallel import map_in_order
+from alos2tut.core.progress import progress_bar
 from alos2tut.core.tables import facts
 
 
@@ -88,3 +90,13 @@ def test_memory_and_disks_are_known_by_what_libraries_say(error, message):
     with pytest.raises(Alos2TutError if message else type(error), match=message) as told, system_errors_named("it"):
         raise error
     assert (told.value is error) == (message is None)
+
+
+def test_calls_of_other_libraries_between_and_around_ours_are_passed_over():
+    names = {"__name__": "alos2tut.deeper"}
+    code = "@system_errors_named()\ndef call():\n    list(progress_bar(map_in_order(None, warn, ['x']), '', '', show=False))"
+    names |= globals() | names
+    exec(code, names)
+    with pytest.warns(Alos2TutWarning, match="^x$") as warned:
+        names["call"]()
+    assert [warning.filename for warning in warned] == [__file__]

@@ -327,7 +327,7 @@ def test_scans_of_both_methods_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("path", "options", "told"),
     [
-        pytest.param("", {}, "empty path", id="empty"),
+        pytest.param("", {}, "is empty", id="empty"),
         pytest.param("delivery.tar.xz", {}, r"no zip, tar or tar\.gz.*Unpack it", id="another archive"),
         pytest.param(TIFF_NAME, {"scan": True}, "no whole number", id="a scan that is no number"),
     ],

@@ -13,7 +13,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import rasterio
 from affine import Affine
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -35,7 +34,7 @@ from ... import plotting
 from ...dataset import splits
 from ...dataset.archive import Archive
 from ...dataset.encoding import NO_DATA, decode_db
-from ...dataset.labels import LabelMap, label_pixels
+from ...dataset.labels import LabelMap, label_pixels, open_label_raster
 from ...dataset.legend import IGNORE, Legend
 from ...dataset.selection import STATUSES, Choice
 from ...dataset.store import PatchDataset, Split
@@ -110,7 +109,7 @@ def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path]) ->
 
 
 def _lonlat_box(raster: str | Path) -> Box:
-    with rasterio.open(raster) as source:
+    with open_label_raster(str(raster)) as source:
         west, south, east, north = transform_bounds(source.crs, LONLAT, *source.bounds)
     return west, south, east, north
 
@@ -249,7 +248,7 @@ def _label_pixels(
     """Label pixels that touch a grid: their corners in its columns and rows, (n, 4, 2), and their classes, (n,)."""
     height, width = shape
     edge = [(x, y) for x in np.linspace(0, width, 9) for y in np.linspace(0, height, 9)]
-    with rasterio.open(path) as raster:
+    with open_label_raster(str(path)) as raster:
         inside = reprojected([grid * point for point in edge], crs, raster.crs)
         cols, rows = ~raster.transform * (inside[:, 0], inside[:, 1])
         first = np.maximum(np.floor([rows.min(), cols.min()]).astype(int), 0)
