@@ -65,9 +65,8 @@ _INNER_NAME = re.compile(r"IMG-(HH|HV|VH|VV)-ALOS2\d{9}-\d{6}-[0-9A-Z._]{10}")
 ARCHIVE_ENDS = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".7z", ".rar")
 _RASTER_ENDS = (".tif", ".tiff", ".img")
 #: what lies beside rasters and is none
-_BESIDE_RASTERS = frozenset(
-    ".hdr .xml .txt .msk .ovr .tfw .wld .prj .pdf .jpg .kml .html .csv .json .md .sha256".split()
-)
+_BESIDE_RASTERS = {".hdr", ".xml", ".txt", ".msk", ".ovr", ".tfw", ".wld", ".prj", ".pdf", ".jpg", ".kml", ".html"}
+_BESIDE_RASTERS |= {".csv", ".json", ".md", ".sha256"}
 _LARGEST_XML = 4 * 2**20
 
 

@@ -93,10 +93,9 @@ def test_memory_and_disks_are_known_by_what_libraries_say(error, message):
 
 
 def test_calls_of_other_libraries_between_and_around_ours_are_passed_over():
-    names = {"__name__": "alos2tut.deeper"}
-    code = "@system_errors_named()\ndef call():\n    list(progress_bar(map_in_order(None, warn, ['x']), '', '', show=False))"
-    names |= globals() | names
-    exec(code, names)
+    names = {"__name__": "alos2tut.deeper", "named": system_errors_named, "warn": warn}
+    names |= {"map_in_order": map_in_order, "bar": progress_bar}
+    exec("@named()\ndef call():\n    list(bar(map_in_order(None, warn, ['x']), '', '', show=False))", names)
     with pytest.warns(Alos2TutWarning, match="^x$") as warned:
         names["call"]()
     assert [warning.filename for warning in warned] == [__file__]

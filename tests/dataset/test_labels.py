@@ -508,8 +508,11 @@ def test_rasters_by_relative_names_hold_in_another_working_directory(tmp_path, m
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("empty", "folder holds no.*GeoTIFF"), ("x*.tif", "pattern"), ("a\0", "no path"), ("", "no path")]
-    + [
+    [
+        ("empty", "folder holds no.*GeoTIFF"),
+        ("x*.tif", "pattern"),
+        ("a\0", "no path"),
+        ("", "no path"),
         ("none.zip", "archive holds no label"),
         ("unsafe.zip", "outside"),
         ("a.*", "no label raster"),
