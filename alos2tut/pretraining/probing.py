@@ -29,7 +29,7 @@ from torch.nn.functional import avg_pool2d
 
 from ..core.errors import Alos2TutError, system_errors_named
 from ..core.progress import progress_bar
-from ..core.tables import Interval, table
+from ..core.tables import Interval, coverage, table
 from ..dataset.encoding import NO_DATA
 from ..dataset.legend import IGNORE
 from ..dataset.store import PatchDataset, Split, open_dataset
@@ -48,6 +48,8 @@ JUDGEMENTS = (("patch", "k-NN"), ("patch", "linear"), ("cell", "linear"))
 LEAST_SHARE = 0.5
 #: Cells kept for each patch that a seed trains on, on average: they bound memory however fine the cells are.
 CELLS_PER_PATCH = 16
+#: A class that lies in fewer patches of ``val`` leaves the mean: its recall would be that of one or two places.
+FEWEST_PATCHES = 3
 #: Neighbours that vote, at most.
 NEIGHBOURS = 20
 #: C of the logistic regression times the number of features: between halves of simulated training lists, scores of all
@@ -75,6 +77,8 @@ class Task:
     train: tuple[int, int]
     #: places of ``val`` that are scored on, by class; classes without one are not named
     val: dict[str, int]
+    #: patches of ``val`` of the classes that are left out of the mean, for they have fewer than three
+    few: dict[str, int]
     #: share of places left out, for too few labels or data, of the patches looked at: by list
     left_out: dict[str, float]
     #: why this cannot be judged; None where it is
@@ -90,14 +94,22 @@ class Task:
         size = " × ".join(f"{side:g}" for side in self.size_m)
         start = f"{self.name}: the majority class of {size} m ({self.side_px} px)"
         if self.refused is not None:
-            return f"{start} is not judged: {self.refused}"
+            return "; ".join([f"{start} is not judged: {self.refused}", *([self.few_to_text()] if self.few else [])])
         trained = "–".join(map(str, sorted(set(self.train))))
         counts = ", ".join(f"{name} {count}" for name, count in self.val.items())
         shares = ", ".join(f"{share:.0%} of '{name}'" for name, share in self.left_out.items())
-        return (
-            f"{start}; trained on {trained}, scored on {sum(self.val.values())}:\n  {counts};\n"
-            f"  left out for few labels or data: {shares}"
-        )
+        lines = [
+            f"{start}; trained on {trained}, scored on {sum(self.val.values())}:",
+            f"  {counts};",
+            f"  left out for few labels or data: {shares}",
+            *([f"  {self.few_to_text()}"] if self.few else []),
+        ]
+        return "\n".join(lines)
+
+    def few_to_text(self) -> str:
+        """Which classes are left out of the mean, and why."""
+        patches = ", ".join(f"{name} {count}" for name, count in self.few.items())
+        return f"not in the mean, for fewer than {FEWEST_PATCHES} patches of 'val': {patches}"
 
 
 @dataclass(frozen=True)
@@ -120,13 +132,24 @@ class Score:
         bounds = t_interval(self.by_seed)
         return None if bounds is None else (bounds[1] - bounds[0]) / 2
 
+    @property
+    def covers(self) -> tuple[str, ...]:
+        """What the interval covers, of :data:`alos2tut.core.tables.SOURCES`: random features have other weights."""
+        return ("seeds", "training draws") if self.method == RANDOM else ("training draws",)
+
+    def minus(self, other: Score) -> Interval:
+        """The mean difference to another method, seed by seed, with its own interval by Student's t."""
+        differences = np.subtract(self.by_seed, other.by_seed).tolist()
+        covers = self.covers if RANDOM not in (self.method, other.method) else ("seeds", "training draws")
+        return Interval.of(float(np.mean(differences)), t_interval(differences), covers)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
-        return asdict(self) | {"mean": self.mean, "half_width": self.half_width}
+        return asdict(self) | {"mean": self.mean, "half_width": self.half_width, "covers": self.covers}
 
     def to_text(self) -> str:
         """Mean and interval."""
-        return Interval.of(self.mean, t_interval(self.by_seed)).to_text()
+        return Interval.of(self.mean, t_interval(self.by_seed), self.covers).to_text()
 
 
 @dataclass(frozen=True)
@@ -145,6 +168,13 @@ class Probe:
         return list(dict.fromkeys(score.method for score in self.scores))
 
     @property
+    def compared(self) -> list[tuple[str, str]]:
+        """Methods whose difference is told: each encoder with the baselines, and with the first encoder."""
+        encoders = [method for method in self.methods if method not in (RANDOM, RAW)]
+        pairs = [(name, baseline) for name in encoders for baseline in (RANDOM, RAW)]
+        return pairs + [(name, encoders[0]) for name in encoders[1:]]
+
+    @property
     def judgements(self) -> list[tuple[Task, str]]:
         """What was judged: tasks, each with its probe."""
         tasks = {task.name: task for task in self.tasks if task.refused is None}
@@ -156,9 +186,9 @@ class Probe:
         if len(self.seeds) < 2:
             return "One seed: no interval. How far the scores depend on the patches trained on is not known."
         return (
-            f"In brackets: the 95 % interval of the mean over {len(self.seeds)} seeds, which differ in the patches\n"
-            "they learn from and in the weights of random features. It covers such draws from this dataset alone:\n"
-            "neither other ground ('val' is the same for all seeds) nor another pretraining."
+            f"95 % intervals over {len(self.seeds)} seeds, which differ in the patches that probes learn from. They\n"
+            f"{coverage(['training draws'])}: 'val' is the same for all, and another pretraining is not tried.\n"
+            "Of random features they cover seeds, too: the weights differ."
         )
 
     def score(self, method: str, task: str, probe: str) -> Score:
@@ -169,13 +199,24 @@ class Probe:
         """Everything as plain values, ready for JSON."""
         tasks = [asdict(task) | {"chance": task.chance} for task in self.tasks]
         scores = [score.to_dict() for score in self.scores]
-        return {**asdict(self), "tasks": tasks, "scores": scores, "covers": self.covers}
+        return {**asdict(self), "tasks": tasks, "scores": scores, "differences": self._differences()}
+
+    def _differences(self) -> list[dict[str, Any]]:
+        return [
+            {"method": one, "minus": other, "task": task.name, "probe": kind}
+            | asdict(self.score(one, task.name, kind).minus(self.score(other, task.name, kind)))
+            for one, other in self.compared
+            for task, kind in self.judgements
+        ]
 
     def to_text(self) -> str:
         """A table of the scores, and what they mean."""
         judged = [(task.name, kind) for task, kind in self.judgements]
         rows = [[name, *(self.score(name, *judgement).to_text() for judgement in judged)] for name in self.methods]
         rows += [["chance", *(f"{task.chance:.3f}" for task, _ in self.judgements)]]
+        for one, other in self.compared:
+            gains = (self.score(one, *judgement).minus(self.score(other, *judgement)) for judgement in judged)
+            rows.append([f"{one} minus {other}", *(gain.to_text(signed=True) for gain in gains)])
         title = f"balanced accuracy on 'val' of {self.dataset}{' (simulated data)' if self.simulated else ''}"
         tasks = [task.to_text() for task in self.tasks]
         if not judged:
@@ -207,8 +248,9 @@ def probe(
 
     Probes learn from ``train``: each seed from at most ``patches``, and at most half, of its patches, and at most 16
     times as many cells; all methods from the same. They are scored on at most ``patches`` of ``val``, the same for
-    all, by balanced accuracy: the mean recall of the classes that these hold. ``test`` is not read: it scores, once,
-    the network that is chosen in the end (:func:`alos2tut.evaluate`), and would flatter it if it had helped to choose.
+    all, by balanced accuracy: the mean recall of the classes that three of these patches hold, at least; the others are
+    named. ``test`` is not read: it scores, once, the network that is chosen in the end (:func:`alos2tut.evaluate`), and
+    would flatter it if it had helped to choose.
 
     Features are standardised by their mean and spread in training. *linear* is logistic regression with balanced
     classes and the penalty |w|²/2 at C = 10 / (number of features), chosen on nothing. *k-NN* asks as many neighbours
@@ -485,9 +527,19 @@ class _Exam:
             seed: self.training.draw(np.searchsorted(index, part), cells, seed) for seed, part in parts.items()
         }
         self.target = self.held_out.draw(np.arange(len(self.held_out.index)), cells, 0)
+        self.few = {task: self._leave_out_few(task) for task in sides}
         self.tasks = tuple(self._task(name, side) for name, side in sides.items())
         judged = {task.name for task in self.tasks if task.refused is None}
         self.judgements = [(task, kind) for task, kind in JUDGEMENTS if task in judged]
+
+    def _leave_out_few(self, task: str) -> dict[str, int]:
+        """Take places of classes that lie in too few patches from those to be scored on; how many patches, by class."""
+        places, classes = self.target[task], self.held_out.classes_of(task, self.target[task])
+        patches = places // self.held_out.classes[task].shape[1]
+        names = self.dataset.legend.names
+        counts = np.array([len(np.unique(patches[classes == index])) for index in range(len(names))])
+        self.target[task] = places[counts[classes] >= FEWEST_PATCHES]
+        return {name: int(n) for name, n in zip(names, counts, strict=True) if n < FEWEST_PATCHES}
 
     def _task(self, name: str, side: int) -> Task:
         names, (rows_m, cols_m) = self.dataset.legend.names, self.dataset.signal["spacing_m"]
@@ -503,6 +555,7 @@ class _Exam:
             (side * rows_m, side * cols_m),
             (min(map(len, learned.values())), max(map(len, learned.values()))),
             {names[index]: int(count) for index, count in zip(*np.unique(scored, return_counts=True), strict=True)},
+            self.few[name],
             {
                 part: float((ground.classes[name] < 0).mean()) if len(ground.index) else 0.0
                 for part, ground in (("train", self.training), ("val", self.held_out))

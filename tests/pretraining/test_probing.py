@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy.stats import t as student_t
 from support.datasets import write_packed_dataset
+from support.figures import texts
 from support.networks import SIGNAL, STATISTICS
 
 from alos2tut import load_encoder, open_dataset, probe
@@ -197,7 +198,7 @@ def test_nothing_is_learned_from_val(tmp_path, seer):
 
 
 def test_test_is_not_read(tmp_path, seer):
-    path = write_packed_dataset(tmp_path / "d", n=20)
+    path = write_packed_dataset(tmp_path / "d", n=20, n_held_out=9)
     for name in ("test_db.npy", "test_labels.npy"):
         (path / name).unlink()
     assert probe(path, {"seer": seer}, seeds=2).scores
@@ -237,7 +238,7 @@ def test_few_patches_and_few_cells_are_looked_at(tmp_path, seer, monkeypatch):
     path = write_ground(tmp_path / "d", mixed(40, 1), mixed(20, 2))
     found = probe(path, {"seer": seer}, seeds=3, patches=9)
     patch, cell = found.tasks
-    assert patch.train == (9, 9) and sum(patch.val.values()) == 9
+    assert patch.train == (9, 9) and sum({**patch.val, **patch.few}.values()) == 9
     assert cell.train == (27, 27) and sum(cell.val.values()) == 27
     assert found.score("seer", "cell", "linear").mean == 1  # the cells that were kept have their own features
 
@@ -284,11 +285,42 @@ def test_a_task_of_a_single_class_is_told_and_the_other_judged(tmp_path, seer):
     assert {(score.task, score.probe) for score in found.scores} == {("cell", "linear")}
 
 
+@pytest.mark.parametrize("patches", [0, 1, 2, 3])
+def test_a_class_in_fewer_than_three_patches_leaves_the_mean_and_is_named(tmp_path, seer, patches):
+    """Class 2 is not trained on, so it is always wrong: it counts from three patches on, however many cells it has."""
+    val = whole([0, 1] * 4 + [2] * patches)
+    found = probe(write_ground(tmp_path / "d", whole([0, 1] * 10), val), {"seer": seer}, seeds=2)
+    in_mean = patches >= 3
+    for task in found.tasks:
+        assert task.few == ({} if in_mean else {"class 2": patches})
+        assert ("class 2" in task.val) == in_mean and task.chance == 1 / (3 if in_mean else 2)
+    seen = [score.mean for score in found.scores if score.method == "seer"]
+    assert seen == pytest.approx([2 / 3 if in_mean else 1] * 3)
+    told = f"not in the mean, for fewer than 3 patches of 'val': class 2 {patches}"
+    assert (found.to_text().count(told) == 2) != in_mean
+    assert any(told in text for text in texts(figures.probe_scores(found))) != in_mean
+    assert found.to_dict()["tasks"][1]["few"] == found.tasks[1].few
+
+
+def test_methods_are_compared_seed_by_seed():
+    """Seeds differ more than methods do: paired, the difference is clear, and says what it covers."""
+    luck = np.array([0.4, 0.5, 0.6])
+    gains = {"a": [0.04, 0.05, 0.06], "b": 0, RANDOM: 0}
+    one, other, random = (Score(name, "cell", "linear", tuple(luck + gain)) for name, gain in gains.items())
+    gain = one.minus(other)
+    low, high = student_t.interval(0.95, 2, loc=0.05, scale=0.01 / math.sqrt(3))
+    assert (gain.value, gain.low, gain.high) == (pytest.approx(0.05), pytest.approx(low), pytest.approx(high))
+    assert gain.low > 0 and one.half_width > 0.2
+    assert gain.covers == one.covers == ("training draws",)
+    assert one.minus(random).covers == random.covers == ("seeds", "training draws")
+    assert one.minus(Score("c", "cell", "linear", (0.1, 0.2, 0.3))).value == pytest.approx(0.35)
+
+
 def test_one_seed_has_no_interval(packed_dataset, trained):
     found = probe(packed_dataset, [f"mine={trained}"], seeds=1)
     assert all(score.half_width is None for score in found.scores)
     assert "no interval" in found.to_text() and "[" not in found.to_text()
-    assert found.to_dict()["scores"][0]["half_width"] is None
+    assert found.to_dict()["scores"][0]["half_width"] is found.to_dict()["differences"][0]["low"] is None
 
 
 # --- what is refused
@@ -376,12 +408,18 @@ def test_the_command(packed_dataset, trained, capsys):
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_a_figure_shows_every_score(packed_dataset, trained, seeds):
-    found = probe(packed_dataset, trained, seeds=seeds)
+def test_a_figure_shows_every_score(tmp_path, trained, seeds):
+    found = probe(write_packed_dataset(tmp_path / "d", n=20, n_held_out=15), trained, seeds=seeds)
     fig = figures.probe_scores(found)
-    assert [ax.get_title().split(":")[1].strip() for ax in fig.axes] == [f"{kind} probe" for _, kind in EVERY]
+    assert [ax.get_title().split(":")[1].strip() for ax in fig.axes[:3]] == [f"{kind} probe" for _, kind in EVERY]
     assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == ["pretrain-abc", RANDOM, RAW]
-    for ax, (task, kind) in zip(fig.axes, EVERY, strict=True):
+    for ax, (task, kind) in zip(fig.axes[:3], EVERY, strict=True):
         shown = {float(line.get_xdata()[0]) for line in ax.lines if line.get_marker() == "o"}
         assert shown == {found.score(method, task, kind).mean for method in found.methods}
+    pairs = [("pretrain-abc", RANDOM), ("pretrain-abc", RAW)]
+    assert [label.get_text() for label in fig.axes[3].get_yticklabels()] == [" minus ".join(pair) for pair in pairs]
+    for ax, judgement in zip(fig.axes[3:], EVERY, strict=True):
+        shown = [float(line.get_xdata()[0]) for line in ax.lines if line.get_marker() == "o"]
+        assert shown == [found.score(a, *judgement).minus(found.score(b, *judgement)).value for a, b in pairs]
+        assert sum(line.get_marker() == "|" for line in ax.lines) >= (2 if seeds > 1 else 0)
     figures.plt.close(fig)

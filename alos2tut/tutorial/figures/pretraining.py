@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -392,7 +393,11 @@ def errors_table(runs: Mapping[str, HiddenPixels]) -> str:
 
 
 def probe_scores(probe: Probe) -> Figure:
-    """Balanced accuracy of every method, a panel for each task and probe, with 95 % intervals and each seed's score."""
+    """Balanced accuracy of every method, a panel for each task and probe, with 95 % intervals and each seed's score.
+
+    Below, what an encoder has more than the baselines, and than the first encoder, with intervals of their own: seeds
+    share what is learned from, so that two intervals that overlap above may still belong to a clear difference.
+    """
     judged, methods = probe.judgements, probe.methods
     if not judged:
         fig, ax = plt.subplots(figsize=(7, 1.6))
@@ -400,8 +405,11 @@ def probe_scores(probe: Probe) -> Figure:
         ax.text(0.5, 0.5, f"nothing can be judged\n{reasons}", ha="center", va="center")
         ax.axis("off")
         return fig
-    fig, axes = plt.subplots(1, len(judged), figsize=(4.1 * len(judged), 1.5 + 0.4 * len(methods)), sharey=True)
-    for ax, (task, kind) in zip(np.atleast_1d(axes), judged, strict=True):
+    heights = len(methods), len(probe.compared)
+    few = {task.name: zip(plotting.drawable(task.few), task.few.values(), strict=True) for task in probe.tasks}
+    shape = (4.1 * len(judged), 2.8 + 0.4 * sum(heights))
+    fig, axes = plt.subplots(2, len(judged), figsize=shape, sharey="row", squeeze=False, height_ratios=heights)
+    for ax, below, (task, kind) in zip(*axes, judged, strict=True):
         for row, method in enumerate(methods):
             score = probe.score(method, task.name, kind)
             color = {RANDOM: GREY, RAW: ORANGE}.get(method, BLUE)
@@ -414,6 +422,19 @@ def probe_scores(probe: Probe) -> Figure:
         ax.set(title=f"{task.name} of {size} m: {kind} probe", xlabel="balanced accuracy on 'val'", xlim=(0, 1))
         ax.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.4, -0.6))
         ax.grid(axis="x", alpha=0.3)
+        for row, pair in enumerate(probe.compared):
+            one, other = (probe.score(method, task.name, kind) for method in pair)
+            gain = one.minus(other)
+            plotting.error_bars(below, [gain.value], [row], [None], "o", color="0.25")
+            if gain.low is not None:
+                below.plot([gain.low, gain.high], [row, row], "|-", color="0.25", markersize=7)
+        below.axvline(0, color="k", linewidth=0.8, linestyle="--")
+        below.set(yticks=range(heights[1]), yticklabels=[f"{one} minus {other}" for one, other in probe.compared])
+        below.set(xlabel="difference", ylim=(heights[1] - 0.4, -0.6))
+    named = (replace(task, few=dict(few[task.name])) for task in probe.tasks)
+    plotting.footnote(
+        fig, *probe.covers.splitlines(), *(f"{task.name}: {task.few_to_text()}" for task in named if task.few)
+    )
     if probe.simulated:
         fig.suptitle("simulated data", fontsize=9, color=GREY)
     return fig
