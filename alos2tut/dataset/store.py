@@ -98,6 +98,24 @@ class Split:
         """Patches alone, as :meth:`gather` gives them, for who does without labels."""
         return self.patches[self.rows[np.asarray(indices, dtype=np.int64)]]
 
+    def check_labels(self, classes: int, indices: NDArray[np.integer[Any]] | None = None) -> bool:
+        """Whether any pixel of these patches (None: of all) has a label, each of which is checked.
+
+        Raises:
+            Alos2TutError: a label that is none of so many classes, with the list and the patch.
+        """
+        is_any = False
+        for index in np.arange(len(self)) if indices is None else indices:
+            # 255, which is no label, becomes 0
+            highest = int((self.labels[self.rows[index]] + np.uint8(1)).max())
+            if highest > classes:
+                name = self.table[int(index)].get("FileName") or f"in row {index}"
+                problem = f"the patch {name} has the label {highest - 1}, which is no class: the legend has {classes}"
+                remedy = "Numbers of classes begin at 0. See what alos2tut verify says of it, or build it anew."
+                raise Alos2TutError(problem, where=f"the list '{self.name}'", remedy=remedy)
+            is_any |= highest > 0
+        return is_any
+
     def db(self, index: int) -> NDArray[np.float32]:
         """One patch in dB, (C, H, W) float32, NaN without data."""
         return decode_db(self.patches[self.rows[index]])

@@ -13,7 +13,6 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..core.errors import Alos2TutError
 from ..dataset.legend import IGNORE
 from ..dataset.store import Split
 from .distributed import rank_and_world, sum_over_processes
@@ -85,12 +84,8 @@ def scored_batches(
     with evaluating(segmenter):
         for start in range(rank * batch_size, len(split), world * batch_size):
             positions = np.arange(start, min(start + batch_size, len(split)))
+            split.check_labels(len(segmenter.legend), positions)
             rows, labels = split.gather(positions)
-            highest = int(np.where(labels == IGNORE, 0, labels).max(initial=0))
-            if highest >= len(segmenter.legend):
-                problem = f"has the label {highest}, which is no class: the legend has {len(segmenter.legend)}, from 0"
-                remedy = "See what alos2tut verify says of it."
-                raise Alos2TutError(problem, where=f"the list '{split.name}'", remedy=remedy)
             stored = torch.from_numpy(rows if change is None else change(rows, positions))
             x, _ = standardize(stored.to(device), segmenter.statistics)
             yield positions, torch.from_numpy(labels).to(device, torch.int64), segmenter(x).to(torch.float32)

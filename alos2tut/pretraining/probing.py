@@ -365,6 +365,7 @@ class _Ground:
         """These patches of the list of that name."""
         split, classes = dataset.split(name), len(dataset.legend)
         found = {task: [np.empty((0, (dataset.patch_px // side) ** 2), np.int64)] for task, side in sides.items()}
+        split.check_labels(classes, index)
         for first in range(0, len(index), 64):
             rows, labels = split.gather(index[first : first + 64])
             counted = np.where((rows != NO_DATA).all(axis=1), labels, IGNORE)

@@ -13,7 +13,6 @@ from torch import Tensor
 from ..core.artifacts import make_folder
 from ..core.errors import Alos2TutError, system_errors_named
 from ..dataset.balance import class_weights, tempered_weights
-from ..dataset.legend import IGNORE
 from ..dataset.store import PatchDataset, Split
 from ..metrics import scores_from_confusion
 from ..networks.distributed import rank_and_world, wait_for_all
@@ -106,8 +105,8 @@ def finetune(config: FinetuneConfig) -> Path:
         ``run.json``.
 
     Raises:
-        Alos2TutError: settings or weights that do not fit the dataset, no labelled pixel to validate on, or a loss
-            or gradient that becomes no number.
+        Alos2TutError: settings or weights that do not fit the dataset, a label that is no class, no labelled pixel to
+            validate on, too little memory, or a loss or gradient that becomes no number.
         Stopped: it was told to stop before the last step (SIGTERM, SIGUSR1, ``stop_after_minutes``); all is saved.
     """
     run = Run.of("finetune", config)
@@ -117,9 +116,10 @@ def finetune(config: FinetuneConfig) -> Path:
     check_processes(config)
     network = _initial_segmenter(config, dataset, run.encoder)
     validation_split = dataset.split("val")
-    if not (validation_split.labels[validation_split.rows] != IGNORE).any():
+    if not validation_split.check_labels(len(dataset.legend)):
         raise Alos2TutError("the validation list has no labelled pixel", where=dataset.path / "val.csv")
     chosen = budgeted_patches(config, dataset)
+    dataset.split("train").check_labels(len(dataset.legend), chosen)
     weights = training_class_weights(config, dataset, chosen)
     steps = number_of_steps(config, len(chosen))
     make_folder(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -44,9 +45,11 @@ class Run(Generic[Config]):
         """Open what the settings name.
 
         Raises:
-            Alos2TutError: a dataset that is none; and as :func:`initial_encoder`.
+            Alos2TutError: a dataset that is none, or batches of which no machine like this holds one; and as
+                :func:`initial_encoder`.
         """
         dataset = open_dataset(config.dataset)
+        _check_memory(config, dataset)
         encoder = initial_encoder(config, dataset)
         settings = {**settings_for_key(config), "encoder": dataclasses.asdict(encoder.config)}
         init = {} if config.init is None else {"init": sha256_file(weights_path(config.init, "encoder"))}
@@ -102,6 +105,17 @@ class Run(Generic[Config]):
             path.unlink()
         if (folder / "checkpoints").is_dir() and not any((folder / "checkpoints").iterdir()):
             (folder / "checkpoints").rmdir()
+
+
+def _check_memory(config: TrainingConfig, dataset: PatchDataset) -> None:
+    """Refuse a batch that cannot be held: where memory is lent beyond what there is, the system would end us."""
+    samples = -(-config.batch_size // rank_and_world()[1])
+    # a pixel as it is stored, in dB and standardised; what networks make of it takes more
+    needed = samples * dataset.channels * dataset.patch_px**2 * 10
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else needed
+    if needed > there:
+        problem = f"{samples:,} patches at once take {needed / 2**30:,.0f} GiB at least; there are {there / 2**30:,.0f}"
+        raise Alos2TutError(problem, where="batch_size", remedy="Lower it; accumulate makes up for that.")
 
 
 def initial_encoder(config: TrainingConfig, dataset: PatchDataset) -> Encoder:

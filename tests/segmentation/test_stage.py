@@ -346,6 +346,44 @@ def test_validation_without_labels_is_refused(tmp_path):
         finetune(_settings(dataset, tmp_path))
 
 
+@pytest.mark.parametrize(("store", "name"), [("pretrain", "train"), ("val", "val")])
+def test_a_label_beyond_the_legend_is_refused_before_training(store, name, tmp_path, monkeypatch):
+    dataset = write_packed_dataset(tmp_path / "dataset")
+    labels = np.load(dataset / f"{store}_labels.npy")
+    split = open_dataset(dataset).split(name)
+    assert split.check_labels(3) and not split.check_labels(3, np.array([], np.int64))
+    labels[split.rows[1], 5, 6] = 200
+    np.save(dataset / f"{store}_labels.npy", labels)
+    monkeypatch.setattr(segmentation, "fit", lambda *_, **__: pytest.fail("has begun"))
+    patch = split.table[1].get("FileName") or "in row 1"
+    with pytest.raises(Alos2TutError, match=f"list '{name}': the patch {patch} has the label 200, which is no class"):
+        finetune(_settings(dataset, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")],
+    ids=["NumPy", "CPU", "GPU"],
+)  # fmt: skip
+def test_too_little_memory_says_what_to_lower(error, packed_dataset, tmp_path, monkeypatch):
+    def forward(*_):
+        raise error
+
+    monkeypatch.setattr("alos2tut.networks.segmenter.Segmenter.forward", forward)
+    with pytest.raises(Alos2TutError, match=r"memory does not suffice.*batch_size.*accumulate.*gradient_checkpointing"):
+        finetune(_settings(packed_dataset, tmp_path))
+
+
+def test_a_batch_that_no_machine_holds_is_refused_before_it_is_asked_for(packed_dataset, tmp_path):
+    for config in (_settings(packed_dataset, tmp_path), training("pretrain", packed_dataset, tmp_path)):
+        with pytest.raises(Alos2TutError, match=r"batch_size: 2,?147,?483,?647 patches at once take .* GiB"):
+            {"FinetuneConfig": finetune, "PretrainConfig": pretrain}[type(config).__name__](
+                replace(config, batch_size=2**31 - 1)
+            )
+    assert not list(tmp_path.glob("*-*"))
+
+
 def test_paper_defaults():
     assert (CONFIG.dice_share, CONFIG.focal_gamma, CONFIG.alpha_scale, CONFIG.layer_decay) == (0.5, 2.0, 0.5, 0.8)
     assert PretrainConfig().weighting == "sar"
