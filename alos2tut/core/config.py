@@ -28,18 +28,25 @@ _NOT_HASHED = frozenset(
 )
 
 
-def _checked_text(text: str) -> str:
+def _without_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("a NUL character ends texts for the system")
+    return text
+
+
+def _not_empty(text: str) -> str:
     if not text.strip():
         raise ValueError("is empty: leave it out, or say what is meant")
     return text
 
 
 #: text that says something, and goes to libraries in C
-CText = Annotated[str, AfterValidator(_checked_text)]
+CText = Annotated[str, AfterValidator(_without_nul), AfterValidator(_not_empty)]
+_AS_TEXT = BeforeValidator(lambda path: os.fspath(path) if isinstance(path, os.PathLike) else path)
 #: a path, as text or pathlib's, and several of them (one alone will do)
-PathText = Annotated[CText, BeforeValidator(lambda path: os.fspath(path) if isinstance(path, os.PathLike) else path)]
+PathText = Annotated[CText, _AS_TEXT]
+#: a path that a config may be made without; whoever opens it refuses an empty one
+LaterPathText = Annotated[str, AfterValidator(_without_nul), _AS_TEXT]
 PathTexts = Annotated[
     tuple[PathText, ...], BeforeValidator(lambda paths: (paths,) if isinstance(paths, (str, os.PathLike)) else paths)
 ]

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, Count, CText, PathText, Seed
+from ..core.config import CHECKED, Count, CText, LaterPathText, PathText, Seed
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -41,9 +41,9 @@ class CompareConfig:
 class EvaluateConfig:
     """Scores on a split that training never saw: see :func:`alos2tut.evaluate`."""
 
-    dataset: PathText = ""
+    dataset: LaterPathText = ""
     """The dataset's folder."""
-    segmenter: PathText = ""
+    segmenter: LaterPathText = ""
     """The ``segmenter.safetensors`` to score, or its fine-tuning's folder."""
     baseline: PathText | None = None
     """Another one to compare with: the same network from random initialisation."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, Count, PathText, Rate, Seed, Workers
+from ..core.config import CHECKED, Count, LaterPathText, PathText, Rate, Seed, Workers
 from ..networks.config import EncoderConfig
 
 _Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -17,7 +17,7 @@ _Beta = Annotated[float, Field(ge=0, lt=1)]
 class TrainingConfig:
     """What both trainings share."""
 
-    dataset: PathText = ""
+    dataset: LaterPathText = ""
     """The dataset's folder."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
