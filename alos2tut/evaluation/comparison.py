@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
-from ..core.errors import Alos2TutError, system_errors_named
+from ..core.errors import Alos2TutError, system_errors_named, warn
 from ..core.tables import Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.store import open_dataset
+from ..headlines import REMEDY, in_words, of_runs
 from ..metrics import LEVEL, BlockScore, block_scores, in_one_block, mean_of_known, t_interval, too_few
 from ..networks.weights import load_encoder
 from ..segmentation.config import FinetuneConfig
-from ..segmentation.stage import finetune
+from ..segmentation.stage import finetune, list_headlines
 from .config import CompareConfig, EvaluateConfig
 from .report import COVERS, MEANS, evaluate
 
@@ -49,7 +50,8 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
         and ``same_as``: how many labels the first start would need for the same mean mIoU (null where its curve does
         not reach there). Means and differences have two 95 % intervals: ``interval`` over seeds (Student's t; null for
         one seed), which covers what ``covers`` says; and ``ground`` over the blocks of the test list, on which all are
-        scored (null with fewer than three), which covers other ground and no other training.
+        scored (null with fewer than three), which covers other ground and no other training. ``headlines`` are those of
+        all runs (:mod:`alos2tut.headlines`); those of the lists are also warned of, once.
 
     Raises:
         Alos2TutError: a budget twice, or of more patches than there are; what :func:`alos2tut.finetune` and
@@ -64,11 +66,16 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
         raise Alos2TutError(f"a budget of {max(budgets)} patches, of which there are {patches}", where="compare")
     if file := next(filter(None, config.starts.values()), None):
         finetuning = dataclasses.replace(finetuning, encoder=load_encoder(file).config)
-    runs = []
+    names, settings = list(config.starts), list[tuple[str, FinetuneConfig]]()
     for seed, budget, (name, path) in itertools.product(seeds, config.budgets, config.starts.items()):
         own: dict[str, Any] = {"init": path, "budget": None if budget == "all" else budget, "seed": seed}
-        runs.append(_run(dataclasses.replace(finetuning, **own), name, config.score_batch_size))
-    names = list(config.starts)
+        settings.append((name, dataclasses.replace(finetuning, **own)))
+    # once for all runs, and before the first one
+    of_lists = [[h for h in list_headlines(one, dataset) if h["code"] != "uncommon"] for _, one in settings]
+    if found := in_words(of_runs(of_lists)):
+        warn(f"classes that can hardly be learned or scored: {found}. {REMEDY}")
+    runs = [_run(one, name, config.score_batch_size) for name, one in settings]
+    headlines = of_runs([[*known, *run["headlines"]] for known, run in zip(of_lists, runs, strict=True)])
     content = {
         "schema": COMPARISON_SCHEMA,
         "package": f"alos2tut {__version__}",
@@ -77,6 +84,7 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
         "patches": patches,
         "classes": dataset.legend.names,
         "simulated": dataset.simulated,
+        "headlines": headlines,
         "blocks": len(runs[0]["by_block"]),
         "in_one_block": [dataset.legend.names[i] for i in in_one_block(np.array(runs[0]["by_block"]))],
         "starts": compared(runs, names, budgets, patches),
@@ -97,7 +105,7 @@ def fitting_budgets(config: CompareConfig, dataset: str | Path) -> CompareConfig
 
 def _run(config: FinetuneConfig, name: str, batch_size: int) -> dict[str, Any]:
     """One fine-tuning and its scores on the test list."""
-    stage = finetune(config)
+    stage = finetune(config, quiet=True)
     made = read_json(stage / "run.json")
     settings = EvaluateConfig(
         dataset=config.dataset,
@@ -107,8 +115,10 @@ def _run(config: FinetuneConfig, name: str, batch_size: int) -> dict[str, Any]:
         allow_other_signal=config.allow_other_signal,
     )
     path = evaluate(settings) / "report.json"
-    scores = read_json(path)["models"]["segmenter"]
+    report = read_json(path)
+    scores = report["models"]["segmenter"]
     return {
+        "headlines": report.get("headlines", []),
         "start": name,
         "budget": made["patches"],
         "seed": config.seed,
@@ -210,6 +220,7 @@ def comparison_table(content: Mapping[str, Any]) -> str:
         rows.append([*row, "", "", ""][:6])
     return "\n".join(
         [
+            *(f"! {headline['text']}" for headline in content.get("headlines", [])),
             table(rows, ["start", "labels", "mIoU", f"minus {first}", "the same, over ground", "worth"], "<><"),
             *interval_notes(content),
         ]

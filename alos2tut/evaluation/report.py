@@ -22,6 +22,7 @@ from ..core.tables import SOURCES, Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.legend import Legend
 from ..dataset.store import PatchDataset, Split, open_dataset
+from ..headlines import Headline, few_patches, of_lists, of_scores
 from ..metrics import (
     BOUNDARY_PX,
     LEVEL,
@@ -58,6 +59,8 @@ def evaluate(config: EvaluateConfig) -> Path:
     so the report is the same for any number of them (on a CPU, with the same number of threads). It holds, for each
     model:
 
+    - its ``headlines`` (:mod:`alos2tut.headlines`): classes that are never predicted, a prediction that is nearly
+      constant, scores that are not above those of the most frequent class;
     - the confusion matrix, mIoU, mAcc, pixel accuracy and the scores of every class; null where no pixel is labelled
       (:func:`alos2tut.metrics.scores_from_confusion`);
     - 95 % intervals over blocks of ground (:func:`alos2tut.metrics.block_intervals`), which cover neither another
@@ -93,8 +96,14 @@ def evaluate(config: EvaluateConfig) -> Path:
                 print(f"reusing {target}")
             return target
         report = _described(config, dataset) | {"made_from": made_from}
+        # what is said of the list, then of the models
+        report["headlines"] = [headline | {"model": None} for headline in _list_headlines(dataset, config.split)]
         report["models"] = {role: _scored(segmenter, dataset, config) for role, segmenter in models.items()}
         report["difference"] = _difference(report["models"], dataset.legend.names) if config.baseline else None
+        for role, scores in report["models"].items():
+            matrix = np.array(scores["confusion_matrix"], dtype=np.int64)
+            found = of_scores(matrix, dataset.legend.names, scores["intervals"])
+            report["headlines"] += [headline | {"model": role} for headline in found]
         if is_first:
             make_folder(target)
             write_json(target / "report.json", report)
@@ -118,7 +127,15 @@ def report_text(report: Mapping[str, Any]) -> str:
             for gain in map(difference.__getitem__, MEANS)
         ]
         rows.append(["difference", "", *gains, "", ""])
-    return "\n".join([table(rows, header), *interval_notes(models["segmenter"]["intervals"])])
+    notes = interval_notes(models["segmenter"]["intervals"])
+    return "\n".join([*headline_lines(report), table(rows, header), *notes])
+
+
+def headline_lines(report: Mapping[str, Any]) -> list[str]:
+    """What a report says first (:mod:`alos2tut.headlines`), a line for each headline with its model."""
+    return [
+        f"! {headline.get('model') or report['split']}: {headline['text']}" for headline in report.get("headlines", [])
+    ]
 
 
 def interval_notes(intervals: Mapping[str, Any], shown: str = "in brackets") -> list[str]:
@@ -185,6 +202,12 @@ def _described(config: EvaluateConfig, dataset: PatchDataset) -> dict[str, Any]:
             "leaves_out": [source for source in SOURCES if source not in COVERS],
         },
     }
+
+
+def _list_headlines(dataset: PatchDataset, name: str) -> list[Headline]:
+    """Headlines of the classes that the scored list hardly has; those that it lacks stand in ``absent``."""
+    split, pixels = dataset.split(name), dataset.content["splits"][name]["class_pixels"]
+    return of_lists({}, {name: few_patches(split, dataset.legend.names, pixels, np.arange(len(split)))})
 
 
 def ground_blocks(split: Split) -> NDArray[np.int64]:

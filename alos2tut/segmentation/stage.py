@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.artifacts import make_folder
-from ..core.errors import Alos2TutError, system_errors_named
+from ..core.artifacts import make_folder, read_json
+from ..core.errors import Alos2TutError, system_errors_named, warn
 from ..dataset.balance import class_weights, tempered_weights
 from ..dataset.store import PatchDataset, Split
+from ..headlines import OF_LISTS, REMEDY, Headline, few_patches, in_words, of_lists, of_scores
 from ..metrics import scores_from_confusion
 from ..networks.distributed import rank_and_world, wait_for_all
 from ..networks.encoders import Encoder, standardize
@@ -90,7 +91,7 @@ class Validation(StepCallback):
 
 
 @system_errors_named()
-def finetune(config: FinetuneConfig) -> Path:
+def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     """Train a segmenter on a dataset's ``train`` list; keep the weights with the best mIoU on ``val``.
 
     The ``test`` list is not touched. An interrupted run continues where its last checkpoint was written; a complete one
@@ -99,10 +100,12 @@ def finetune(config: FinetuneConfig) -> Path:
     Args:
         config: the settings; ``init`` names pretrained weights (its architecture and statistics are used), else the
             encoder starts at random with ``config.encoder`` and the dataset's statistics.
+        quiet: tell no headline.
 
     Returns:
         The stage folder, with ``segmenter.safetensors``, ``metrics.csv`` (with ``val_miou`` at validation steps) and
-        ``run.json``.
+        ``run.json``, whose ``headlines`` (:mod:`alos2tut.headlines`) are also told: before training a warning of
+        classes that can hardly be learned or scored, after it a line for what is wrong with the prediction of ``val``.
 
     Raises:
         Alos2TutError: settings or weights that do not fit the dataset, a label that is no class, no labelled pixel to
@@ -111,7 +114,10 @@ def finetune(config: FinetuneConfig) -> Path:
     """
     run = Run.of("finetune", config)
     dataset, folder = run.dataset, run.folder
+    quiet = quiet or rank_and_world()[0] > 0
     if run.is_complete():
+        if not quiet:
+            _tell(read_json(folder / "run.json").get("headlines", []), folder)
         return folder
     check_processes(config)
     network = _initial_segmenter(config, dataset, run.encoder)
@@ -121,6 +127,9 @@ def finetune(config: FinetuneConfig) -> Path:
     chosen = budgeted_patches(config, dataset)
     dataset.split("train").check_labels(len(dataset.legend), chosen)
     weights = training_class_weights(config, dataset, chosen)
+    before = list_headlines(config, dataset)
+    if not quiet:
+        _tell(before, folder)
     steps = number_of_steps(config, len(chosen))
     make_folder(folder)
     history = History(folder / "metrics.csv", every=max(1, steps // 2000), extra=("val_miou",))
@@ -130,7 +139,11 @@ def finetune(config: FinetuneConfig) -> Path:
     if rank_and_world()[0] == 0:
         facts = {"patches": len(chosen), "class_weights": [round(float(weight), 8) for weight in weights]}
         facts |= {"last_step": int(history.last("step")), "final_loss": history.last("loss")}
+        after = of_scores(np.array(validation.best["confusion"], dtype=np.int64), dataset.legend.names)
+        facts["headlines"] = [*before, *after]
         _write_results(run, network, validation.best, facts)
+        if not quiet:
+            _tell(after, folder)
     wait_for_all()
     return folder
 
@@ -163,12 +176,7 @@ def training_class_weights(
     Raises:
         Alos2TutError: none of these patches has a labelled pixel.
     """
-    counts = np.array(list(dataset.content["splits"]["train"]["class_pixels"].values()), dtype=np.int64)
-    if config.budget is not None:
-        split, counted = dataset.split("train"), np.zeros(256, dtype=np.int64)
-        for row in split.rows[chosen]:
-            counted += np.bincount(split.labels[row].ravel(), minlength=256)
-        counts = counted[: len(counts)]
+    counts = np.array(list(_training_pixels(config, dataset, chosen).values()), dtype=np.int64)
     if not counts.any():
         raise Alos2TutError(f"none of {len(chosen)} patches has a label", where=dataset.path / "train.csv")
     if config.class_weighting == "frequency" and np.count_nonzero(counts) > 1:
@@ -178,6 +186,39 @@ def training_class_weights(
     else:
         weights = np.ones(len(counts))
     return weights.astype(np.float32)
+
+
+def _training_pixels(config: FinetuneConfig, dataset: PatchDataset, chosen: NDArray[np.int64]) -> dict[str, int]:
+    """Pixels of each class in the patches that training sees."""
+    pixels: dict[str, int] = dataset.content["splits"]["train"]["class_pixels"]
+    if config.budget is None:
+        return pixels
+    split, counted = dataset.split("train"), np.zeros(256, dtype=np.int64)
+    for row in split.rows[chosen]:
+        counted += np.bincount(split.labels[row].ravel(), minlength=256)
+    return dict(zip(pixels, counted.tolist(), strict=False))
+
+
+def list_headlines(config: FinetuneConfig, dataset: PatchDataset) -> list[Headline]:
+    """Headlines of the patches that are drawn, and of the lists held out, of which ``test`` is not opened."""
+    chosen = budgeted_patches(config, dataset)
+    pixels = {name: dataset.content["splits"][name]["class_pixels"] for name in ("train", "val", "test")}
+    pixels["train"] = _training_pixels(config, dataset, chosen)
+    val, names = dataset.split("val"), dataset.legend.names
+    patches = {
+        split.name: few_patches(split, names, pixels[split.name], positions)
+        for split, positions in ((dataset.split("train"), chosen), (val, np.arange(len(val))))
+    }
+    return of_lists(pixels, patches)
+
+
+def _tell(headlines: list[Headline], folder: Path) -> None:
+    """Warn of classes that lists hardly have; print the other headlines, of classes that are uncommon and of scores."""
+    hardly = [headline for headline in headlines if headline["code"] in OF_LISTS and headline["code"] != "uncommon"]
+    if hardly:
+        warn(f"{folder.name}: classes that can hardly be learned or scored: {in_words(hardly)}. {REMEDY}")
+    for headline in (headline for headline in headlines if headline not in hardly):
+        print(f"! {'classes' if headline['code'] == 'uncommon' else 'val'}: {headline['text']}", flush=True)
 
 
 def _initial_segmenter(config: FinetuneConfig, dataset: PatchDataset, encoder: Encoder) -> Segmenter:

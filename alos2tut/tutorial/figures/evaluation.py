@@ -5,6 +5,7 @@ Each is drawn from the content of ``report.json`` or from plain data. Colours ar
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from ... import plotting
 from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset
-from ...evaluation.report import interval_notes
+from ...evaluation.report import headline_lines, interval_notes
 from ...evaluation.robustness import Robustness
 from ...metrics import too_few
 from ...plotting import BLUE, ORANGE, SKY, VERMILION
@@ -70,6 +71,9 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=2)
     alone = {"in_one_block": plotting.drawable(intervals["in_one_block"])}
     plotting.footnote(fig, *interval_notes(intervals | alone, "bars with caps"))
+    if lines := plotting.drawable(headline_lines(report)):
+        text = "\n".join(textwrap.fill(line, 120, subsequent_indent="  ") for line in lines)
+        fig.suptitle(text, x=0.01, ha="left", fontsize=8.5, color=VERMILION)
     return fig
 
 

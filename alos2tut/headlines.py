@@ -1,0 +1,194 @@
+"""What is to be said first of lists of patches, scores and maps that can mislead. NumPy only.
+
+A headline is a dict, ready for JSON: ``code``, for programs, which stays; ``classes``, the names that it is about; and
+``text``. The codes:
+
+- ``absent``, ``few-patches``: classes that a list of patches lacks, or has in fewer than :data:`FEW_PATCHES` of them;
+- ``rare``, ``uncommon``: classes with less than :data:`RARE`, or :data:`UNCOMMON`, of the training pixels;
+- ``never-predicted``: classes with reference pixels that no pixel was given;
+- ``constant``: one class has :data:`CONSTANT` or more of a prediction, and not of its reference, if it has one;
+- ``not-above-most-frequent``: scores are not above those of naming the most frequent class everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .core.tables import Interval
+from .dataset.store import Split
+from .metrics import scores_from_confusion
+
+Headline = dict[str, Any]
+
+#: patches of a list that hold a class, below which it is learned from, or scored on, one place or two
+FEW_PATCHES = 3
+#: shares of the training pixels
+RARE, UNCOMMON = 0.001, 0.01
+#: share of a map that makes it nearly constant
+CONSTANT = 0.99
+#: codes of what is known before training
+OF_LISTS = ("absent", "few-patches", "rare", "uncommon")
+#: what helps classes that a list hardly has
+REMEDY = (
+    "Merge them with others in the legend (merges), or give more ground: a larger scene, more products, smaller blocks "
+    "(block_m), which deal it more evenly, or a larger budget."
+)
+
+
+class Yardstick(NamedTuple):
+    """Scores of something simple on the same pixels, which a segmenter is to beat."""
+
+    code: str
+    name: str
+    pixel_accuracy: float
+    miou: float
+
+
+def in_words(headlines: Sequence[Headline]) -> str:
+    """Headlines one after the other; empty where there are none."""
+    return "; ".join(headline["text"] for headline in headlines)
+
+
+def of_runs(runs: Sequence[Sequence[Headline]]) -> list[Headline]:
+    """Headlines of several runs as one for each code, with all the classes and ``runs``, in how many it stands."""
+    found = dict[str, tuple[set[int], dict[str, None]]]()
+    for number, headlines in enumerate(runs):
+        for headline in headlines:
+            numbers, classes = found.setdefault(headline["code"], (set(), {}))
+            numbers.add(number)
+            classes.update(dict.fromkeys(headline["classes"]))
+    return [
+        {
+            "code": code,
+            "classes": list(classes),
+            "runs": len(numbers),
+            "text": ": ".join(filter(None, [f"{len(numbers)} of {len(runs)} runs {code}", ", ".join(classes)])),
+        }
+        for code, (numbers, classes) in found.items()
+    ]
+
+
+def of_lists(pixels: Mapping[str, Mapping[str, int]], patches: Mapping[str, Mapping[str, int]]) -> list[Headline]:
+    """Headlines of classes that lists of patches hardly have.
+
+    Args:
+        pixels: by list and class, of the labels; those of the list ``train`` count by their shares, too.
+        patches: by list and class, of those in fewer than :data:`FEW_PATCHES` patches in how many: :func:`few_patches`.
+    """
+    lacking, few = dict[str, list[str]](), dict[str, list[str]]()
+    for split, of_class in pixels.items():
+        for name in (name for name, n in of_class.items() if not n):
+            lacking.setdefault(name, []).append(split)
+    for split, of_class in patches.items():
+        for name, n in of_class.items():
+            few.setdefault(name, []).append(f"{n} of {split}")
+    train = pixels.get("train", {})
+    shares = {name: n / sum(train.values()) for name, n in train.items() if n}
+    rare = {name: f"{100 * share:.2g} %" for name, share in shares.items() if share < RARE}
+    uncommon = {name: f"{100 * share:.2g} %" for name, share in shares.items() if RARE <= share < UNCOMMON}
+    return [
+        *_listed("absent", "without a pixel", {name: ", ".join(lists) for name, lists in lacking.items()}),
+        *_listed("few-patches", f"in fewer than {FEW_PATCHES} patches", {n: ", ".join(of) for n, of in few.items()}),
+        *_listed("rare", f"below {100 * RARE:g} % of the training pixels", rare),
+        *_listed("uncommon", f"below {100 * UNCOMMON:g} % of the training pixels", uncommon),
+    ]
+
+
+def few_patches(
+    split: Split, names: Sequence[str], pixels: Mapping[str, int], positions: NDArray[np.int64]
+) -> dict[str, int]:
+    """Classes in fewer than :data:`FEW_PATCHES` patches of a list, and in how many, leaving out those in none.
+
+    Patches are looked at only if a class has too few pixels to be in enough of them, and only until it was found.
+
+    Args:
+        split: the list.
+        names: of the classes.
+        pixels: by class, in these patches.
+        positions: in the list, of the patches that count.
+    """
+    most = (FEW_PATCHES - 1) * int(np.prod(split.labels.shape[1:]))
+    doubtful = [index for index, name in enumerate(names) if 0 < pixels[name] <= most]
+    found = np.zeros(256, dtype=np.int64)
+    for row in split.rows[positions] if doubtful else ():
+        found += np.bincount(split.labels[row].ravel(), minlength=256) > 0
+        if (found[doubtful] >= FEW_PATCHES).all():
+            break
+    return {names[index]: int(found[index]) for index in doubtful if 0 < found[index] < FEW_PATCHES}
+
+
+def of_scores(
+    matrix: NDArray[np.int64],
+    names: Sequence[str],
+    intervals: Mapping[str, Any] | None = None,
+    yardsticks: Sequence[Yardstick] = (),
+) -> list[Headline]:
+    """Headlines of a prediction against a reference.
+
+    Args:
+        matrix: (classes, classes) counts of pixels; rows are the reference, columns the prediction.
+        names: of the classes.
+        intervals: [low, high] or None for ``pixel_accuracy`` and ``miou``; what is above a yardstick by less than they
+            reach down is not above it.
+        yardsticks: others than the most frequent class.
+    """
+    reference, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
+    never = {
+        names[i]: f"{reference[i]:,} reference pixels"
+        for i in np.flatnonzero((reference > 0) & (predicted == 0)).tolist()
+    }
+    found = _listed("never-predicted", "never predicted", never)
+    if np.count_nonzero(reference) < 2:
+        return found
+    most, commonest, total = int(predicted.argmax()), int(reference.argmax()), int(matrix.sum())
+    said, share = float(predicted[most] / total), float(reference[most] / total)
+    if said >= CONSTANT > share:
+        text = f"{_percent(said)} of the prediction is {names[most]}, which is {_percent(share)} of the reference"
+        found.append({"code": "constant", "classes": [names[most]], "text": text})
+    everywhere = scores_from_confusion(np.outer(reference, np.arange(len(matrix)) == commonest).astype(np.int64))
+    name = f"the most frequent class everywhere ({names[commonest]})"
+    frequent = Yardstick("not-above-most-frequent", name, everywhere["pixel_accuracy"], everywhere["miou"])
+    scores, ends = scores_from_confusion(matrix), intervals or {}
+    for yardstick in (frequent, *yardsticks):
+        floors = {"pixel_accuracy": yardstick.pixel_accuracy, "miou": yardstick.miou}
+        lowest = {name: (ends.get(name) or [scores[name]])[0] for name in floors}
+        if all(lowest[name] <= floor for name, floor in floors.items()):
+            is_above = any(scores[name] > floor for name, floor in floors.items())
+            told = [
+                f"{name.replace('_', ' ').replace('miou', 'mIoU')} "
+                f"{Interval.of(scores[name], ends.get(name)).to_text()} against {floor:.3f}"
+                for name, floor in floors.items()
+            ]
+            better = "not better by more than its interval" if is_above else "not better"
+            text = f"{better} than {yardstick.name}: {', '.join(told)}"
+            found.append({"code": yardstick.code, "classes": [], "text": text})
+    return found
+
+
+def of_map(pixels: NDArray[np.int64], names: Sequence[str]) -> list[Headline]:
+    """Headlines of a map without a reference: that it is nearly constant.
+
+    Args:
+        pixels: (classes,) of each class.
+        names: of the classes.
+    """
+    most, total = int(pixels.argmax()), int(pixels.sum())
+    if not total or pixels[most] < CONSTANT * total:
+        return []
+    text = f"{_percent(float(pixels[most] / total))} of the map is {names[most]}"
+    return [{"code": "constant", "classes": [names[most]], "text": text}]
+
+
+def _listed(code: str, what: str, found: Mapping[str, str]) -> list[Headline]:
+    """One headline of all these classes, each with what there is to say of it; none without any."""
+    text = f"{what}: {', '.join(f'{name} ({more})' for name, more in found.items())}"
+    return [{"code": code, "classes": list(found), "text": text}] if found else []
+
+
+def _percent(share: float) -> str:
+    """A share in percent, of which only all is 100 %."""
+    return f"{np.floor(1000 * share) / 10:.1f} %"
