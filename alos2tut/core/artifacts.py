@@ -58,24 +58,35 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     try:
         with system_errors_named(target, "could not be written", "Nothing was changed there."):
             temporary = holder / target.name
+            temporary.mkdir()
+            mode = stat.S_IMODE(temporary.stat().st_mode)
+            temporary.rmdir()
             yield temporary
-            # what is on the disk cannot be overtaken by the rename
-            for file in (temporary, *temporary.rglob("*")):
-                if file.is_file():
-                    with open(file, "rb") as handle:
+            for path in (temporary, *temporary.rglob("*")):
+                # libraries may write files for nobody else (safetensors does), whatever the user's umask says
+                with suppress(OSError):
+                    path.chmod(mode if path.is_dir() else mode & 0o666)
+                # what is on the disk cannot be overtaken by the rename
+                if path.is_file():
+                    with open(path, "rb") as handle:
                         os.fsync(handle.fileno())
             os.replace(temporary, target)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 
 
-def remove_stale_holders(target: Path) -> None:
-    """Remove temporary folders of a target that nobody has written to for a day: their processes were killed."""
-    oldest = time.time() - _STALE_SECONDS
-    for holder in target.parent.glob(f".{glob.escape(target.name)}.????????{_HOLDER_SUFFIX}"):
+def remove_stale_holders(target: Path, seconds: float = _STALE_SECONDS) -> None:
+    """Remove temporary folders of a target that nobody has written to for a day: their processes were killed.
+
+    Args:
+        target: the file or folder that was to be written; of the name ``*``: any in its folder.
+        seconds: how long nobody has; 0 where nobody else can be at work.
+    """
+    oldest, name = time.time() - seconds, target.name if target.name == "*" else glob.escape(target.name)
+    for holder in target.parent.glob(f".{name}.????????{_HOLDER_SUFFIX}"):
         # one in which something vanishes meanwhile is being worked on
         with suppress(OSError):
-            if max(path.stat().st_mtime for path in (holder, *holder.rglob("*"))) < oldest:
+            if not seconds or max(path.stat().st_mtime for path in (holder, *holder.rglob("*"))) < oldest:
                 shutil.rmtree(holder, ignore_errors=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import shutil
 import signal
 import threading
@@ -15,9 +16,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
-from .artifacts import make_folder, read_json, write_json
+from .artifacts import make_folder, read_json, remove_stale_holders, write_json
 from .errors import Alos2TutError, Alos2TutWarning, system_errors_named, warn
 
 try:
@@ -175,26 +176,79 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+#: what this process has locked; one that is forked off it, as to load patches, would keep the lock when it dies
+_locked: set[TextIO] = set()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: [file.close() for file in _locked])
+
+
 @contextmanager
 def folder_lock(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Make a folder, and keep other processes, as far as the file system lets us, from working in it, too.
 
+    The system takes the lock from a process that is killed. Between machines it holds where the file system they share
+    has locks (NFS; Lustre if it is mounted with ``flock``). It is the file ``lock``, which may be removed in the end.
+
     Raises:
         Alos2TutError: somebody else is at it, unless that is to be waited for.
     """
-    make_folder(folder)
-    with system_errors_named(folder, "cannot be worked in"):
-        file = open(folder / "lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
-    with file:
-        if fcntl is not None:
-            try:
+    with _locked_file(folder, wait) as file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        _locked.add(file)
+        try:
+            yield
+        finally:
+            _locked.discard(file)
+            file.truncate(0)
+
+
+def _locked_file(folder: Path, wait: bool) -> TextIO:
+    while True:
+        make_folder(folder)
+        with system_errors_named(folder, "cannot be worked in"):
+            file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
+        try:
+            if fcntl is not None:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                remedy = "Wait until it is done, or stop it."
-                raise Alos2TutError("another process is working here", where=folder, remedy=remedy) from None
-            except OSError:
-                pass  # a file system without locks
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                problem = f"another process is working here ({file.read(200) or 'it does not say which'})"
+            raise Alos2TutError(problem, where=folder, remedy="Wait until it is done, or stop it.") from None
+        except OSError:
+            return file  # a file system without locks
+        # whoever was at work may have removed the file in the end, and somebody else have made it anew
+        with suppress(OSError):
+            if fcntl is None or os.path.samestat(os.fstat(file.fileno()), (folder / "lock").stat()):
+                return file
+        file.close()
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder of results; what a killed one was writing there is removed.
+
+    Of the processes that ``torchrun`` started the first one locks it for all. A folder with nothing in it goes.
+
+    Raises:
+        Alos2TutError: another run is at work there.
+    """
+    if int(os.environ.get("RANK", "0")):
+        make_folder(folder)
         yield
+        return
+    with folder_lock(folder):
+        for place in (folder, *folder.glob("*/")):
+            remove_stale_holders(place / "*", seconds=0)
+        try:
+            yield
+        finally:
+            # on a system that keeps open files, or without permission, they stay
+            with suppress(OSError):
+                (folder / "lock").unlink()
+                folder.rmdir()
 
 
 def partial_path(target: Path) -> Path:

@@ -15,9 +15,10 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from ..core.artifacts import make_folder, sha256_file, stage_dir, write_json
+from ..core.artifacts import sha256_file, stage_dir, write_json
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, Alos2TutWarning, system_errors_named, warn
+from ..core.parallel import alone_in
 from ..core.tables import SOURCES, Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.legend import Legend
@@ -81,7 +82,7 @@ def evaluate(config: EvaluateConfig) -> Path:
 
     Raises:
         Alos2TutError: before anything is scored, a missing file, or a segmenter of another legend, signal or patch size
-            than the dataset's; a label that is no class.
+            than the dataset's; a label that is no class; another process that scores the same.
     """
     dataset = open_dataset(config.dataset)
     named = {"segmenter": config.segmenter} | ({"baseline": config.baseline} if config.baseline else {})
@@ -95,19 +96,19 @@ def evaluate(config: EvaluateConfig) -> Path:
             if is_first:
                 print(f"reusing {target}")
             return target
-        report = _described(config, dataset) | {"made_from": made_from}
-        # what is said of the list, then of the models
-        report["headlines"] = [headline | {"model": None} for headline in _list_headlines(dataset, config.split)]
-        report["models"] = {role: _scored(segmenter, dataset, config) for role, segmenter in models.items()}
-        report["difference"] = _difference(report["models"], dataset.legend.names) if config.baseline else None
-        for role, scores in report["models"].items():
-            matrix = np.array(scores["confusion_matrix"], dtype=np.int64)
-            found = of_scores(matrix, dataset.legend.names, scores["intervals"])
-            report["headlines"] += [headline | {"model": role} for headline in found]
-        if is_first:
-            make_folder(target)
-            write_json(target / "report.json", report)
-        wait_for_all()
+        with alone_in(target):
+            report = _described(config, dataset) | {"made_from": made_from}
+            # what is said of the list, then of the models
+            report["headlines"] = [headline | {"model": None} for headline in _list_headlines(dataset, config.split)]
+            report["models"] = {role: _scored(segmenter, dataset, config) for role, segmenter in models.items()}
+            report["difference"] = _difference(report["models"], dataset.legend.names) if config.baseline else None
+            for role, scores in report["models"].items():
+                matrix = np.array(scores["confusion_matrix"], dtype=np.int64)
+                found = of_scores(matrix, dataset.legend.names, scores["intervals"])
+                report["headlines"] += [headline | {"model": role} for headline in found]
+            if is_first:
+                write_json(target / "report.json", report)
+            wait_for_all()
     return target
 
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..core.artifacts import make_folder, read_json
+from ..core.artifacts import read_json
 from ..core.config import from_dict
 from ..core.errors import Alos2TutError, system_errors_named
+from ..core.parallel import alone_in
 from ..dataset.encoding import Statistics
 from ..networks.distributed import rank_and_world, ratios_over_processes, wait_for_all
 from ..networks.encoders import Encoder
@@ -94,7 +95,8 @@ def pretrain(config: PretrainConfig) -> Path:
         :class:`alos2tut.pretraining.reconstruction.Snapshots`), ``metrics.csv`` and ``run.json``.
 
     Raises:
-        Alos2TutError: settings, weights or devices that do not fit, or a loss or gradient that becomes no number.
+        Alos2TutError: settings, weights or devices that do not fit, a loss or gradient that becomes no number, or
+            another process that trains the same.
         Stopped: it was told to stop before the last step (SIGTERM, SIGUSR1, ``stop_after_minutes``); all is saved.
     """
     run = Run.of("pretrain", config)
@@ -103,13 +105,16 @@ def pretrain(config: PretrainConfig) -> Path:
         return folder
     check_processes(config)
     network, steps = _prepared(run)
-    make_folder(folder)
-    history = History(folder / "metrics.csv", every=max(1, steps // 2000), reported=Pretraining.reported)
-    snapshots = Snapshots(run.dataset.split("val"), config, steps)
-    fit(Pretraining(network, config, steps), folder, "pretrain", callbacks=(snapshots, history))
-    if rank_and_world()[0] == 0:
-        _write_results(run, network.cpu().eval(), history, snapshots)
-    wait_for_all()
+    with alone_in(folder):
+        # somebody else may have been training it until now
+        if rank_and_world()[1] == 1 and run.is_complete():
+            return folder
+        history = History(folder / "metrics.csv", every=max(1, steps // 2000), reported=Pretraining.reported)
+        snapshots = Snapshots(run.dataset.split("val"), config, steps)
+        fit(Pretraining(network, config, steps), folder, "pretrain", callbacks=(snapshots, history))
+        if rank_and_world()[0] == 0:
+            _write_results(run, network.cpu().eval(), history, snapshots)
+        wait_for_all()
     return folder
 
 

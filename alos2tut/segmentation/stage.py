@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..core.artifacts import make_folder, read_json
+from ..core.artifacts import read_json
 from ..core.errors import Alos2TutError, system_errors_named, warn
+from ..core.parallel import alone_in
 from ..dataset.balance import class_weights, tempered_weights
 from ..dataset.store import PatchDataset, Split
 from ..headlines import OF_LISTS, REMEDY, Headline, few_patches, in_words, of_lists, of_scores
@@ -109,7 +110,8 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
 
     Raises:
         Alos2TutError: settings or weights that do not fit the dataset, a label that is no class, no labelled pixel to
-            validate on, too little memory, or a loss or gradient that becomes no number.
+            validate on, too little memory, a loss or gradient that becomes no number, or another process that trains
+            the same.
         Stopped: it was told to stop before the last step (SIGTERM, SIGUSR1, ``stop_after_minutes``); all is saved.
     """
     run = Run.of("finetune", config)
@@ -131,20 +133,23 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     if not quiet:
         _tell(before, folder)
     steps = number_of_steps(config, len(chosen))
-    make_folder(folder)
-    history = History(folder / "metrics.csv", every=max(1, steps // 2000), extra=("val_miou",))
-    validation = Validation(validation_split, history, config)
-    training = _Finetuning(network, config, torch.from_numpy(weights), steps, chosen)
-    fit(training, folder, "finetune", callbacks=(validation, history))
-    if rank_and_world()[0] == 0:
-        facts = {"patches": len(chosen), "class_weights": [round(float(weight), 8) for weight in weights]}
-        facts |= {"last_step": int(history.last("step")), "final_loss": history.last("loss")}
-        after = of_scores(np.array(validation.best["confusion"], dtype=np.int64), dataset.legend.names)
-        facts["headlines"] = [*before, *after]
-        _write_results(run, network, validation.best, facts)
-        if not quiet:
-            _tell(after, folder)
-    wait_for_all()
+    with alone_in(folder):
+        # somebody else may have been training it until now
+        if rank_and_world()[1] == 1 and run.is_complete():
+            return folder
+        history = History(folder / "metrics.csv", every=max(1, steps // 2000), extra=("val_miou",))
+        validation = Validation(validation_split, history, config)
+        training = _Finetuning(network, config, torch.from_numpy(weights), steps, chosen)
+        fit(training, folder, "finetune", callbacks=(validation, history))
+        if rank_and_world()[0] == 0:
+            facts = {"patches": len(chosen), "class_weights": [round(float(weight), 8) for weight in weights]}
+            facts |= {"last_step": int(history.last("step")), "final_loss": history.last("loss")}
+            after = of_scores(np.array(validation.best["confusion"], dtype=np.int64), dataset.legend.names)
+            facts["headlines"] = [*before, *after]
+            _write_results(run, network, validation.best, facts)
+            if not quiet:
+                _tell(after, folder)
+        wait_for_all()
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -101,10 +102,15 @@ class Run(Generic[Config]):
         }
         write_json(folder / "run.json", facts | content)
         (folder / "failed.json").unlink(missing_ok=True)
-        for path in checkpoints_in(folder / "checkpoints"):
-            path.unlink()
-        if (folder / "checkpoints").is_dir() and not any((folder / "checkpoints").iterdir()):
-            (folder / "checkpoints").rmdir()
+        _drop_checkpoints(folder)
+
+
+def _drop_checkpoints(folder: Path) -> None:
+    """Remove what is only there to go on from."""
+    for path in checkpoints_in(folder / "checkpoints"):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # something else lies there, or nothing ever did
+        (folder / "checkpoints").rmdir()
 
 
 def _check_memory(config: TrainingConfig, dataset: PatchDataset) -> None:

@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
 
 from alos2tut import (
     Alos2TutError,
@@ -34,6 +35,7 @@ from alos2tut.core.artifacts import (
 from alos2tut.core.tables import read_table
 from alos2tut.dataset.verify import verify_dataset
 from alos2tut.downloads.manifest import load_manifest
+from alos2tut.networks.weights import save_weights
 
 
 def names(folder: Path) -> list[str]:
@@ -113,6 +115,24 @@ def test_what_killed_processes_left_goes_after_a_day(tmp_path):
         with atomic_path(tmp_path / name) as temporary:
             temporary.write_text("new")
     assert names(tmp_path) == sorted([".a[1].settings", young, of_another, at_work, "a[1]", "c"])
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
+def test_what_is_written_may_be_read_by_whom_the_umask_lets(tmp_path, umask):
+    """Libraries make temporary files for their owner alone, and so does mkdtemp with folders."""
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "folder") as folder:
+            make_folder(folder / "deep")
+            os.close(os.open(folder / "deep" / "a", os.O_CREAT, 0o600))
+            (folder / "closed").mkdir(0o700)
+        torch.manual_seed(0)
+        save_weights(tmp_path / "w.safetensors", torch.nn.Linear(1, 1), "test", {})
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    files, folders = dict.fromkeys(("a", "w.safetensors"), 0o666), dict.fromkeys(("folder", "deep", "closed"), 0o777)
+    assert modes == {name: mode & ~umask for name, mode in (files | folders).items()}
 
 
 def test_a_folder_that_is_missing_or_not_to_be_written_to_is_named(tmp_path, monkeypatch):

@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 from alos2tut import Alos2TutError
-from alos2tut.core.parallel import as_completed, cores, folder_lock, map_in_order, process_pool, resumable_folder
+from alos2tut.core.artifacts import make_folder
+from alos2tut.core.parallel import (
+    alone_in,
+    as_completed,
+    cores,
+    folder_lock,
+    map_in_order,
+    process_pool,
+    resumable_folder,
+)
 
 
 @pytest.mark.parametrize("workers", [None, 1, 4])
@@ -166,6 +175,61 @@ def test_only_one_at_a_time(tmp_path):
         pass
     with folder_lock(tmp_path):
         pass
+
+
+def test_a_lock_says_whose_it_is_and_is_not_kept_by_processes_that_were_forked(tmp_path):
+    with folder_lock(tmp_path):
+        with pytest.raises(Alos2TutError, match=rf"process {os.getpid()} on "), folder_lock(tmp_path):
+            pass
+        read, write = os.pipe()
+        if not (child := os.fork()):
+            os.close(write)
+            os.read(read, 1)
+            os._exit(0)
+    with folder_lock(tmp_path):
+        os.close(write)
+        os.waitpid(child, 0)
+    os.close(read)
+
+
+def test_a_lock_that_is_removed_keeps_nobody_out_of_the_one_made_after_it(tmp_path):
+    holds, done = threading.Event(), threading.Event()
+
+    def wait_for_it() -> None:
+        with folder_lock(tmp_path, wait=True):
+            holds.set()
+            done.wait(10)
+
+    with ThreadPoolExecutor(1) as executor:
+        with folder_lock(tmp_path):
+            waiting = executor.submit(wait_for_it)
+            time.sleep(0.05)
+            (tmp_path / "lock").unlink()
+        assert holds.wait(10)
+        with pytest.raises(Alos2TutError, match="another process"), folder_lock(tmp_path):
+            pass
+        done.set()
+        waiting.result()
+
+
+def test_a_run_alone_clears_what_killed_ones_left_and_leaves_no_trace(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    for holder in (folder / ".a.json.abcdefgh.tmp", folder / "checkpoints" / ".step-1.ckpt.12345678.tmp"):
+        make_folder(holder)
+    (folder / "checkpoints" / "mine.tmp").touch()
+    with alone_in(folder):
+        assert names_in(folder) == {"checkpoints", "lock"} and names_in(folder / "checkpoints") == {"mine.tmp"}
+        with pytest.raises(Alos2TutError, match="another process"), alone_in(folder):
+            pass
+        # the first process locks for all
+        monkeypatch.setenv("RANK", "1")
+        with alone_in(folder):
+            pass
+        monkeypatch.delenv("RANK")
+    assert names_in(folder) == {"checkpoints"}
+    with pytest.raises(KeyError), alone_in(tmp_path / "failed"):
+        raise KeyError
+    assert names_in(tmp_path) == {"run"}
 
 
 def names_in(folder: Path) -> set[str]:

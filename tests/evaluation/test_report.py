@@ -18,6 +18,7 @@ from alos2tut import map_scene
 from alos2tut.cli import main
 from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
+from alos2tut.core.parallel import folder_lock
 from alos2tut.dataset.store import open_dataset
 from alos2tut.evaluation.config import EvaluateConfig
 from alos2tut.evaluation.report import evaluate, predict_patches, report_text
@@ -62,6 +63,14 @@ def test_a_segmenter_is_scored_by_its_file_or_folder(packed_dataset, trained, tm
     by_file = settings(packed_dataset, trained / "segmenter.safetensors", tmp_path, baseline=trained)
     report = read_report(evaluate(by_file))
     assert report["models"]["segmenter"] == report["models"]["baseline"] == read_report(folder)["models"]["segmenter"]
+
+
+def test_two_scorings_of_the_same_are_one(packed_dataset, trained, tmp_path):
+    folder = evaluate(settings(packed_dataset, trained, tmp_path))
+    assert [path.name for path in folder.iterdir()] == ["report.json"]
+    (folder / "report.json").unlink()
+    with folder_lock(folder), pytest.raises(Alos2TutError, match="another process is working here"):
+        evaluate(settings(packed_dataset, trained, tmp_path))
 
 
 def test_a_list_without_labels_has_no_scores(trained, tmp_path, capsys):

@@ -19,6 +19,7 @@ from support.networks import training as settings_of
 
 from alos2tut.cli import main
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning, Stopped
+from alos2tut.core.parallel import folder_lock
 from alos2tut.dataset.store import batch_indices
 from alos2tut.networks.distributed import ratios_over_processes
 from alos2tut.pretraining import stage as pretraining
@@ -207,6 +208,19 @@ def test_interrupted_equals_uninterrupted(stage, run, weights, extra, packed_dat
     for name in (weights, "metrics.csv", "run.json"):
         assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
     assert [int(row["step"]) for row in metrics(resumed)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_two_trainings_of_the_same_do_not_write_into_each_other(packed_dataset, tmp_path):
+    config = _settings("pretrain", packed_dataset, tmp_path)
+    folder = plan_pretraining(config).folder
+    with folder_lock(folder), pytest.raises(Alos2TutError, match=r"another process is working here \(process \d+ on"):
+        pretrain(config)
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+    # as of a process that was killed while it wrote a checkpoint
+    (folder / "checkpoints" / ".step-0000002.ckpt.abcdefgh.tmp").mkdir(parents=True)
+    names = {path.name for path in pretrain(config).iterdir()}
+    results = {"encoder.safetensors", "decoder.safetensors", "reconstructions.npz", "metrics.csv", "run.json"}
+    assert names - {"tensorboard"} == results
 
 
 def test_damaged_checkpoint_falls_back_to_the_one_before(packed_dataset, tmp_path, monkeypatch, capsys):
