@@ -3,6 +3,7 @@
 import operator
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -181,15 +182,16 @@ def test_a_lock_says_whose_it_is_and_is_not_kept_by_processes_that_were_forked(t
     with folder_lock(tmp_path):
         with pytest.raises(Alos2TutError, match=rf"process {os.getpid()} on "), folder_lock(tmp_path):
             pass
-        read, write = os.pipe()
+        ours, its = socket.socketpair()
         if not (child := os.fork()):
-            os.close(write)
-            os.read(read, 1)
+            ours.close()
+            its.send(b".")
+            its.recv(1)
             os._exit(0)
-    with folder_lock(tmp_path):
-        os.close(write)
+        ours.recv(1)
+    with ours, its, folder_lock(tmp_path):
+        ours.send(b".")
         os.waitpid(child, 0)
-    os.close(read)
 
 
 def test_a_lock_that_is_removed_keeps_nobody_out_of_the_one_made_after_it(tmp_path):
