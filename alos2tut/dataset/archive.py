@@ -29,7 +29,8 @@ from ..core.progress import progress_bar
 from ..core.tables import read_table, table
 from ..products.georeference import parsed_crs
 from ..products.metadata import POLARIZATIONS
-from ..products.opening import open_product
+from ..products.names import find_product
+from ..products.opening import open_found, open_product
 from ..products.product import Product
 from .config import DatasetConfig
 from .encoding import same_spacing
@@ -67,7 +68,8 @@ class Entry:
 
     def open(self) -> Product:
         """Open the product; errors as of :func:`alos2tut.open_product`."""
-        return open_product(self.path, crs=self.crs)
+        # without the warnings that it gave when it was first opened
+        return open_found(find_product(self.path), crs=self.crs)
 
 
 _parsed = cache(CRS.from_string)

@@ -210,6 +210,8 @@ class _Patch:
     #: shares of the pixels
     valid: float = 0.0
     labelled: float = 0.0
+    #: pixels whose class the label file itself calls no data
+    lost: int = 0
     #: (C,) pixels of each class
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     #: of its steps, for the statistics
@@ -424,7 +426,7 @@ def _open_patch(folder: Path, record: dict[str, str], where: str) -> _Patch:
             where=where,
             remedy="MinLon, MinLat, MaxLon, MaxLat are the lower left and the upper right corner of the patch.",
         )
-    label = _band(_label_path(path), ("uint8",), where) if _label_path(path).is_file() else None
+    label = _band(_label_path(path), ("uint8",), where, IGNORE) if _label_path(path).is_file() else None
     if label is not None and not (
         label.shape == band.shape
         and label.transform is not None
@@ -435,10 +437,11 @@ def _open_patch(folder: Path, record: dict[str, str], where: str) -> _Patch:
     return _Patch(record, where, band, band.crs, band.transform, box, label)
 
 
-def _band(path: Path, dtypes: tuple[str, ...], where: str) -> RasterBand:
+def _band(path: Path, dtypes: tuple[str, ...], where: str, fill: float | None = None) -> RasterBand:
     if not path.is_file():
         raise Alos2TutError(f"there is no file {path}", where=where)
-    return RasterBand.open(FileSource(path.name, path, path.stat().st_size), dtypes)
+    sources = [FileSource(p.name, p, p.stat().st_size) for p in (path, Path(f"{path}.msk")) if p.is_file()]
+    return RasterBand.open(sources[0], dtypes, sources[-1] if sources[1:] else None, fill)
 
 
 def _is_same_grid(one: tuple[CRS | None, Affine], other: tuple[CRS | None, Affine], side: int) -> bool:
@@ -513,6 +516,10 @@ def _pack(
                 patch.row, patch.sums = row, step_sums(steps)
                 patch.valid, patch.labelled = float((steps != NO_DATA).mean()), float((classes != IGNORE).mean())
                 patch.counts = np.bincount(classes.ravel(), minlength=IGNORE + 1)[: len(legend)]
+    if lost := sum(patch.lost for patch in kept.values()):
+        files, share = sum(patch.lost > 0 for patch in kept.values()), lost / (len(kept) * side**2)
+        problem = f"tags or masks of {files:,} label files call {lost:,} pixels ({100 * share:.2g} %) no data"
+        warn(f"{problem}, which hold classes of the legend '{legend.name}'. They count as none.")
     products, places = _products(kept)
     blocks = ground_blocks(np.array([patch.box_deg for patch in kept.values()]), content["settings"]["block_m"])
     ours = {
@@ -555,7 +562,9 @@ def _read_patch(
     if patch.label is None:
         classes = rasters.classes_on(patch.crs, patch.transform, patch.band.shape)
     else:
-        classes = _pixels(patch.label)
+        stored = _pixels(patch.label.bare)
+        classes = np.where(stored == patch.label.no_data, np.uint8(IGNORE), _pixels(patch.label))
+        patch.lost = int(np.count_nonzero((classes == IGNORE) & (stored < len(legend))))
         wrong = classes[(classes >= len(legend)) & (classes != IGNORE)]
         if wrong.size:
             raise Alos2TutError(

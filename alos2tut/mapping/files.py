@@ -63,7 +63,7 @@ class MapFile:
         path = Path(path)
         if not path.is_file():
             raise Alos2TutError("there is no such map", where=path)
-        band = RasterBand.open(FileSource(path.name, path, path.stat().st_size), ["uint8"])
+        band = RasterBand.open(FileSource(path.name, path, path.stat().st_size), ["uint8"], fill=IGNORE)
         if band.crs is None or band.transform is None:
             raise Alos2TutError("has no place on Earth: it is no map", where=path)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 from xml.etree import ElementTree
 
@@ -50,7 +50,7 @@ def geotiff_fields(
     """What GeoTIFFs say, as fields of a product: nothing of calibration and view."""
     is_slc = common["level"] == "1.1"
     types = ("complex64", "complex_int16", "complex128") if is_slc else ("uint16",)
-    bands = {pol: RasterBand.open(source, types) for pol, source in images.items()}
+    bands = {pol: _opened(found, source, types) for pol, source in images.items()}
     first = of_one_shape(list(bands.values()))
     extra = [found.folder["summary.txt"]] if summary else []
     notes = [ASSUMED_NOTE]
@@ -63,17 +63,40 @@ def geotiff_fields(
         "calibration_factor_db": radiometry.CALIBRATION_FACTOR_DB + (radiometry.SLC_OFFSET_DB if is_slc else 0.0),
         "calibration_source": f"{ASSUMED_FACTOR} (GeoTIFF carries none)",
         "bands": bands,
-        "files": found.files([*images.values(), *extra]),
+        "files": found.files([*images.values(), *extra, *_masks(found, images.values())]),
         "no_data_dn": _no_data_dn((0,), bands),
         "gaps": [*common["gaps"], "calibration factor", "scene incidence", "looks", *(["spacing"] if is_slc else [])],
         "notes": [*common["notes"], *notes],
     }
 
 
+def _opened(found: Found, source: FileSource, types: Sequence[str]) -> RasterBand:
+    """A raster with the mask that lies beside it."""
+    return RasterBand.open(source, types, found.folder.get(f"{source.name}.msk"))
+
+
+def _masks(found: Found, rasters: Iterable[FileSource]) -> list[FileSource]:
+    """The masks that lie beside rasters."""
+    names = (f"{source.name}.msk" for source in rasters)
+    return [found.folder[name] for name in names if name in found.folder]
+
+
+def warn_of_masks(product: Product) -> None:
+    """Warn of each image whose tag or masks call amplitudes no data."""
+    for band in product.bands.values():
+        if isinstance(band, RasterBand) and (share := band.contradicted(product.no_data_dn)):
+            told = " and ".join(band.statements)
+            warn(
+                f"{band.source.where}: {told} and the amplitudes contradict each other: {100 * share:.2g} % of the "
+                "pixels looked at have an amplitude and are called no data. They count as no data."
+            )
+
+
 def _no_data_dn(known: Sequence[int], bands: Mapping[str, RasterBand]) -> tuple[int, ...]:
-    """Amplitudes that stand for no data: those that are known, and what the files' own tags say."""
-    tags = {band.no_data for band in bands.values() if band.no_data is not None}
-    return tuple(sorted({*known, *(int(tag) for tag in tags if tag.is_integer() and 0 <= tag <= 65535)}))
+    """Amplitudes that stand for no data: those that are known, and what the files' own tags all say."""
+    of_bands = [{band.no_data} - {None} for band in bands.values()]
+    tags = set.intersection(*of_bands) if of_bands else set()
+    return tuple(sorted({*known, *(int(tag) for tag in tags if tag and tag.is_integer() and 0 < tag <= 65535)}))
 
 
 def _tiff_grid(band: RasterBand, crs: CRS | None) -> MapGrid:
@@ -213,14 +236,19 @@ def _raster_fields(
     no_data: tuple[int, ...],
 ) -> dict[str, Any]:
     """Images, and layers (incidence, mask, date, forest classes) that lie upon them, as fields of a product."""
-    bands = {pol: RasterBand.open(source, ("uint16",)) for pol, source in images.items()}
+    bands = {pol: _opened(found, source, ("uint16",)) for pol, source in images.items()}
     layers, sources = {}, []
     for file_name, match in found.matches.items():
         if match["layer"]:
             name, dtype, options = kinds[match["layer"]]
-            layers[name] = Layer(RasterBand.open(found.folder[file_name], (dtype,)), **options)
+            layers[name] = Layer(_opened(found, found.folder[file_name], (dtype,)), **options)
             sources.append(found.folder[file_name])
     first = of_one_shape([*bands.values(), *(layer.band for layer in layers.values())])
+    mask = layers.get("mask")
+    if mask is not None and isinstance(mask.band, RasterBand):
+        codes = tuple(code for code, meaning in mask.meaning.items() if meaning in ("no data", "invalid"))
+        bands = {pol: band.hidden_by(mask.band, codes) for pol, band in bands.items()}
+    beside = _masks(found, [*images.values(), *sources])
     return {
         "path": found.delivery.path,
         "shape": first.shape,
@@ -229,7 +257,7 @@ def _raster_fields(
         "default_polarization": found.named_polarization,
         "bands": bands,
         "layers": layers,
-        "files": found.files([*images.values(), *sources, *([xml] if xml else [])]),
+        "files": found.files([*images.values(), *sources, *beside, *([xml] if xml else [])]),
         "no_data_dn": _no_data_dn(no_data, bands),
     }
 

@@ -21,7 +21,7 @@ from .ceos import read_summary
 from .georeference import parsed_crs
 from .names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, day_of, find_product, iso_time, number
 from .open_ceos import ceos_fields, says_simulated
-from .open_rasters import geotiff_fields, open_card4l, open_mosaic
+from .open_rasters import geotiff_fields, open_card4l, open_mosaic, warn_of_masks
 from .product import Product
 from .rasters import LONLAT, reprojected
 from .sources import FileSource
@@ -48,7 +48,9 @@ def open_product(path: str | Path, *, crs: str | CRS | None = None, scan: int | 
         Alos2TutError: nothing there that is a product, several products, a missing or damaged file, a level or
             projection that is not read, an archive that is not safe to read.
     """
-    return open_found(find_product(path), crs=crs, scan=scan)
+    product = open_found(find_product(path), crs=crs, scan=scan)
+    warn_of_masks(product)
+    return product
 
 
 def open_found(found: Found, *, crs: str | CRS | None = None, scan: int | None = None) -> Product:

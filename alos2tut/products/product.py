@@ -24,7 +24,7 @@ from ..core.progress import progress_bar
 from .metadata import Metadata
 from .quicklook import product_html
 from .rasters import write_cog
-from .reading import FloatArray, PixelReader, Weigh, WindowLike, finisher, read_strips, window_slices
+from .reading import Band, FloatArray, PixelReader, Weigh, WindowLike, finisher, read_strips, window_slices
 
 if TYPE_CHECKING:
     import xarray
@@ -51,7 +51,7 @@ class Product(Metadata):
         files: the files that pixels and their meaning come from, as absolute paths, or the archive they lie in.
         bands: the images by polarisation, from which the ``read_…`` methods take pixels.
         layers: rasters that are delivered beside the images, by name, with unit and meaning.
-        no_data_dn: digital numbers that stand for no data.
+        no_data_dn: digital numbers that stand for no data in all images.
         default_polarization: that of the image file by which the product was opened, if it was.
         scene_id: JAXA's name of the scene, or of the tile of a mosaic.
         product_id: JAXA's name of the processing, as "UBSR2.1GUD".
@@ -279,15 +279,23 @@ class Product(Metadata):
             raise Alos2TutError("digital numbers are not converted", where="quantity", remedy="Use db or power.")
         pair = validation.look_pair(looks, most=MOST_LOOKS)
         rows, cols = self._area(window, pair)
+        band = self.bands[self.choose_polarization(polarization)]
         return PixelReader(
-            band=self.bands[self.choose_polarization(polarization)],
+            band=band,
             rows=rows,
             cols=cols,
             looks=pair,
-            no_data=self.no_data_dn,
+            no_data=self.no_data_of(band),
             weigh=self._conversion(quantity),
             finish=finisher(scale, self.calibration_factor_db),
         )
+
+    def no_data_of(self, band: Band) -> tuple[int, ...]:
+        """Amplitudes that stand for no data in one of the images: those of all, and its own tag's."""
+        tag: float | None = getattr(band, "no_data", None)
+        if tag is None or not 0 <= tag <= 65535 or not tag.is_integer():
+            return self.no_data_dn
+        return tuple(sorted({*self.no_data_dn, int(tag)}))
 
     def _area(self, window: WindowLike | None, looks: tuple[int, int] = (1, 1)) -> tuple[slice, slice]:
         return window_slices(window, self.shape, looks, where=self.path)

@@ -44,7 +44,7 @@ def quicklook_png(product: Product, max_px: int = 320) -> bytes:
     """A small grey picture of a product as PNG, from some of its pixels: dB, black where there is no data."""
     band = product.bands[product.choose_polarization()]
     if isinstance(band, RasterBand):
-        mean_square = radiometry.mean_square(band.thumbnail(max_px), (1, 1), no_data=product.no_data_dn)
+        mean_square = radiometry.mean_square(band.thumbnail(max_px), (1, 1), no_data=product.no_data_of(band))
     else:
         mean_square = _sampled(band, product, -(-max(product.shape) // max_px))
     db = radiometry.to_db(mean_square)
@@ -65,7 +65,7 @@ def _sampled(band: Band, product: Product, looks: int) -> FloatArray:
     for first in range(0, height, looks):
         lines = min(looks, 4, height - first)
         strip = next(iter(band.strips(slice(first, first + lines), slice(0, width), lines)))
-        means.append(radiometry.mean_square(strip, (lines, looks), no_data=product.no_data_dn)[0])
+        means.append(radiometry.mean_square(strip, (lines, looks), no_data=product.no_data_of(band))[0])
     return np.stack(means)
 
 

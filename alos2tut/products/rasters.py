@@ -1,9 +1,9 @@
 """Rasters by GDAL: one band of a GeoTIFF or ENVI raster in, Cloud-Optimized GeoTIFFs out.
 
 Files come from anywhere: what a raster and its overviews claim of their size is checked before they are read, and what
-merely lies beside a TIFF (overviews, world files, ``.aux.xml``) does not count. GDAL passes over three things: the
-orientation of a TIFF, pixels that a cut file lacks (it may read zeros), and a disk that is full when a file is closed,
-which is why what was written is read back.
+merely lies beside a TIFF (overviews, world files, ``.aux.xml``) does not count, but for a mask (``.msk``). GDAL passes
+over four things: all statements of no data but one, the orientation of a TIFF, pixels that a cut file lacks (it may
+read zeros), and a disk that is full when a file is closed, which is why what was written is read back.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import os
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product as product_of
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -25,6 +26,7 @@ from affine import Affine
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.shutil import copy as copy_raster
@@ -80,7 +82,11 @@ class RasterBand:
         transform: from (column, row) of the upright band to its CRS; None without georeference. The tags of a TIFF
             place its pixels as they are stored (GeoTIFF 1.0, 2.5.1), so that each keeps its place when it is turned.
         crs: the geographic or projected coordinate system; None where none is stated.
-        no_data: the value that the file says stands for no data.
+        no_data: the value that the file says stands for no data; pixels of this value are read as they are.
+        alphas: numbers of the bands that say where there is data.
+        has_mask: whether the file holds a mask.
+        masks: other rasters of the same pixels, and the values in them that say that there is no data.
+        fill: what is read where opacity or a mask says that there is no data.
         flip: whether the file stores the rows from the bottom, and the columns from the right.
         driver: GDAL's name of the format.
     """
@@ -93,25 +99,35 @@ class RasterBand:
     no_data: float | None = None
     flip: tuple[bool, bool] = (False, False)
     driver: str = "GTiff"
+    alphas: tuple[int, ...] = ()
+    has_mask: bool = False
+    masks: tuple[tuple[RasterBand, tuple[int, ...]], ...] = ()
+    fill: float = 0
 
     @classmethod
-    def open(cls, source: FileSource, dtypes: Collection[str]) -> RasterBand:
+    def open(
+        cls, source: FileSource, dtypes: Collection[str], mask: FileSource | None = None, fill: float | None = None
+    ) -> RasterBand:
         """Look at a raster without reading its pixels.
 
         Args:
             source: a TIFF or BigTIFF, or the raw file of an ENVI raster whose ``.hdr`` lies beside it.
             dtypes: the names of the types of pixels that will do, as ``"uint16"``.
+            mask: the ``.msk`` beside it, if there is one.
+            fill: what to read where a mask says that there is no data; None: NaN, or 0 of other types than floats.
 
         Raises:
-            Alos2TutError: no such raster, more than one band, another type, an orientation other than 1, 3 and 4, a
-                truncated file, sizes that cannot be, or a georeference in which pixels have no area.
+            Alos2TutError: no such raster, more than one band beside those of opacity, another type, an orientation
+                other than 1, 3 and 4, a truncated file, sizes that cannot be, a mask of another size, or a
+                georeference in which pixels have no area.
         """
         tags = _first_directory(source)
         driver = "ENVI" if tags is None else "GTiff"
         with _closing(_opened(source, driver)) as raster, _gdal(source.where, "cannot be read as a raster"):
             shape, stored = raster.shape, raster.dtypes[0]
             read_as = _READ_AS.get(stored, stored)
-            if raster.count != 1 or not {stored, read_as} & set(dtypes):
+            alphas = tuple(n for n, kind in enumerate(raster.colorinterp, 1) if kind == ColorInterp.alpha)
+            if raster.count - len(alphas) != 1 or 1 in alphas or not {stored, read_as} & set(dtypes):
                 problem = f"holds {raster.count} band(s) of {stored}, not one of {' or '.join(sorted(dtypes))}"
                 raise Alos2TutError(problem, where=source.where)
             dtype = np.dtype(read_as)
@@ -131,7 +147,55 @@ class RasterBand:
             transform, crs = _upright(source, raster.transform, shape, flip), raster.crs
             # a local system says nothing of the place on Earth
             crs = crs if crs is not None and (crs.is_geographic or crs.is_projected) else None
-            return cls(source, shape, dtype, transform, crs, raster.nodata, flip, driver)
+            flags = raster.mask_flag_enums[0]
+            has_mask = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+            if fill is None:
+                fill = math.nan if dtype.kind == "f" else 0
+            band = cls(source, shape, dtype, transform, crs, raster.nodata, flip, driver, alphas, has_mask, fill=fill)
+        return band if mask is None else band.hidden_by(cls.open(mask, ["uint8"]), (0,))
+
+    def hidden_by(self, mask: RasterBand, values: tuple[int, ...]) -> RasterBand:
+        """The band without data where another raster of the same pixels has one of these values."""
+        if mask.shape != self.shape:
+            raise Alos2TutError(
+                f"is {mask.shape}, and masks {self.source.name} of {self.shape}", where=mask.source.where
+            )
+        return replace(self, masks=(*self.masks, (mask, values)))
+
+    @property
+    def bare(self) -> RasterBand:
+        """The band with all that is stored, whatever masks say."""
+        return replace(self, alphas=(), has_mask=False, masks=())
+
+    @property
+    def statements(self) -> list[str]:
+        """What says where there is no data, in words."""
+        tag = [f"its no-data tag ({self.no_data:g})"] if self.no_data is not None else []
+        own = ["its alpha band"] * bool(self.alphas) + ["its mask band"] * self.has_mask
+        return tag + own + [f"the mask {mask.source.name}" for mask, _ in self.masks]
+
+    def blocks(self, *others: RasterBand) -> Iterator[list[NDArray[Any]]]:
+        """At most nine blocks of 512² pixels, spread evenly, of this band and of others of its shape."""
+        starts = (
+            np.unique(np.linspace(0, max(side - 512, 0), min(-(-side // 512), 3)).astype(int)) for side in self.shape
+        )
+        for row, col in product_of(*starts):
+            rows, cols = slice(row, min(row + 512, self.shape[0])), slice(col, min(col + 512, self.shape[1]))
+            yield [np.concatenate(list(band.strips(rows, cols, 512))) for band in (self, *others)]
+
+    def contradicted(self, no_data: Collection[int]) -> float:
+        """Share of pixels, of some blocks, whose number is data, and of which tag or mask says that there is none.
+
+        Quality codes, which are masks of other values than 0, contradict nothing.
+        """
+        by_quality = tuple((mask, tuple(value for value in values if value)) for mask, values in self.masks)
+        found = [0, 0]
+        for shown, stored in self.blocks(replace(self.bare, masks=by_quality)) if self.statements else ():
+            is_hidden = (np.isnan(shown) if math.isnan(self.fill) else shown == self.fill) | (stored == self.no_data)
+            hidden = stored[is_hidden]
+            is_data = ~np.isin(hidden, [self.fill, *no_data]) & ~np.isnan(hidden)
+            found = [found[0] + int(np.count_nonzero(is_data)), found[1] + stored.size]
+        return found[0] / max(found[1], 1)
 
     def strips(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
         """The pixels of a window inside the raster, from top to bottom in pieces of at most ``step`` rows.
@@ -145,13 +209,14 @@ class RasterBand:
         """
         height, width = self.shape
         left = width - cols.stop if self.flip[1] else cols.start
+        masks = [(mask.strips(rows, cols, step), values) for mask, values in self.masks]
         with self._reopened() as raster:
             for first in range(rows.start, rows.stop, step):
                 last = min(first + step, rows.stop)
                 top = height - last if self.flip[0] else first
                 with _gdal(self.source.where, "pixels cannot be read", "Download it again."):
-                    pixels = raster.read(1, window=Window(left, top, cols.stop - cols.start, last - first))
-                yield self._turned(pixels)
+                    pixels = self._read(raster, window=Window(left, top, cols.stop - cols.start, last - first))
+                yield self._masked(pixels, [(next(strips), values) for strips, values in masks])
 
     def thumbnail(self, most_px: int) -> NDArray[Any]:
         """The whole band at no more than ``most_px`` pixels a side: some of its pixels, or those of its overviews.
@@ -164,6 +229,7 @@ class RasterBand:
             # GDAL would take overviews of any format from a file beside it
             rows, cols = (slice(0, side) for side in self.shape)
             return np.concatenate([strip[:1, ::step] for strip in self.strips(rows, cols, step)])
+        masks = [(mask.thumbnail(most_px), values) for mask, values in self.masks]
         shape = tuple(-(-side // step) for side in self.shape)
         with self._reopened() as raster:
             with _gdal(self.source.where, "its overviews cannot be read"):
@@ -175,7 +241,8 @@ class RasterBand:
                     itemsize = np.dtype(_READ_AS.get(overview.dtypes[0], overview.dtypes[0])).itemsize
                     _check_sizes(self.source, overview.shape, overview.block_shapes[0], itemsize, "its overview ")
             with _gdal(self.source.where, "pixels cannot be read"):
-                return self._turned(raster.read(1, out_shape=shape))
+                pixels = self._read(raster, out_shape=shape)
+        return self._masked(pixels, masks)
 
     @contextmanager
     def _reopened(self) -> Iterator[Any]:
@@ -184,10 +251,24 @@ class RasterBand:
                 raise Alos2TutError("has changed since it was opened", where=self.source.where)
             yield raster
 
-    def _turned(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Stored pixels upright."""
+    def _read(self, raster: Any, **part: Any) -> NDArray[Any]:
+        """Pixels as they are stored, filled where the file's mask or opacity says that there is no data."""
+        pixels: NDArray[Any] = raster.read(1, **part)
+        masks = [raster.read(number, **part) == 0 for number in self.alphas]
+        if self.has_mask:
+            masks.append(raster.read_masks(1, **part) == 0)
+        if masks:
+            pixels[np.logical_or.reduce(masks)] = self.fill
+        return pixels
+
+    def _masked(self, pixels: NDArray[Any], masks: Iterable[tuple[NDArray[Any], tuple[int, ...]]]) -> NDArray[Any]:
+        """Stored pixels upright, filled where other rasters say that there is no data."""
         across = np.s_[:: -1 if self.flip[0] else 1, :: -1 if self.flip[1] else 1]
-        return np.ascontiguousarray(pixels[across])
+        upright = np.ascontiguousarray(pixels[across])
+        for mask, values in masks:
+            for value in values:
+                np.copyto(upright, upright.dtype.type(self.fill), where=mask == value)
+        return upright
 
 
 def reprojected(points: ArrayLike, source: CRS, target: CRS) -> NDArray[np.float64]:

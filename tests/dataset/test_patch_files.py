@@ -372,6 +372,31 @@ def test_missing_pixels_may_be_told_by_a_value(folder, tmp_path, packed):
     np.testing.assert_array_equal(np.load(found / "pretrain_db.npy"), np.load(packed / "pretrain_db.npy"))
 
 
+@pytest.mark.parametrize("statement", ["tag", "mask", "mask beside"])
+def test_what_patch_and_label_files_mask_is_no_data(folder, tmp_path, packed, statement):
+    with rasterio.open(label_path(folder)) as raster:
+        labels, mask = raster.read(1), np.ones((SIDE, SIDE), bool)
+    mask[:, :5] = False
+    code = int(np.bincount(labels[labels != 255]).argmax())
+    hidden = labels == code if statement == "tag" else ~mask
+    for path in [patch_path(folder), label_path(folder)][statement == "tag" :]:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=statement == "mask"), rasterio.open(path, "r+") as raster:
+            if statement == "tag":
+                raster.nodata = code
+            else:
+                raster.write_mask(mask)
+    with pytest.warns(Alos2TutWarning, match=r"of 1 label files call [0-9,]+ pixels .*no data") as told:
+        import_patches(folder, tmp_path / "again")
+    assert len([w for w in told if "label files" in str(w.message)]) == 1
+    old, new = (
+        [np.load(place / f"pretrain_{kind}.npy") for kind in ("db", "labels")] for place in (packed, tmp_path / "again")
+    )
+    [changed] = np.flatnonzero((old[1] != new[1]).any(axis=(1, 2)))
+    np.testing.assert_array_equal(new[1][changed], np.where(hidden, 255, old[1][changed]))
+    lost = hidden & (statement != "tag")
+    np.testing.assert_array_equal(new[0][changed, 0], np.where(lost, -32768, old[0][changed, 0]))
+
+
 def edit(split: str, row: int, **changes: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         records = read_table(folder / f"{split}.csv")

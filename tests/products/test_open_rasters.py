@@ -22,6 +22,8 @@ from support.packagings import (
 from support.products import SCENE_ID, TIFF_NAME, UTM54, amplitudes, write_geotiff
 
 from alos2tut import Alos2TutError, Alos2TutWarning, open_product
+from alos2tut.products.names import find_product
+from alos2tut.products.opening import open_found
 
 # --- GeoTIFF
 
@@ -271,6 +273,55 @@ def test_the_mosaics_number_for_no_data_depends_on_its_year(tmp_path, year, miss
     dates = product.read_layer("date")
     assert np.flatnonzero(np.isnat(dates)).tolist() == list(missing)
     assert dates[0, 2] == np.datetime64("2020-09-09") and (1 in missing or dates[0, 1] == np.datetime64("2014-05-25"))
+
+
+def test_what_a_delivered_mask_calls_no_data_or_invalid_is_none(tmp_path):
+    """Layover, shadow and water are measurements; half of a block must be there."""
+    folder = write_card4l(tmp_path / "22")
+    codes = np.tile(np.arange(6, dtype=np.uint8), (48, 7))[:, :40]
+    for pol in ("HH", "HV"):
+        write_geotiff(folder / f"{LEVEL22}_{pol}_SLP.tif", np.where(codes, 1000, 0), UTM54)
+    write_geotiff(folder / f"{LEVEL22}_MSK.tif", codes, UTM54, dtype="uint8")
+    mosaic = write_mosaic(tmp_path / "mosaic", 16)
+    write_geotiff(mosaic / "N23W161_16_sl_HH_F02DAR.tif", np.full((30, 20), 1000), DEGREES, "EPSG:4326")
+    land = np.resize([0, 50, 100, 150, 255], (30, 20)).astype(np.uint8)
+    write_geotiff(mosaic / "N23W161_16_mask_F02DAR.tif", land, DEGREES, "EPSG:4326", dtype="uint8")
+    product = open_product(folder)
+    with pytest.warns(Alos2TutWarning, match=r"sl_HH_F02DAR\.tif: the mask N23W161_16_mask_F02DAR.*contradict.*: 20 %"):
+        tile = open_product(mosaic)
+    for one, hidden in ((product, np.isin(codes, (0, 5))), (tile, land == 0)):
+        for scale in ("dn", "power", "db"):
+            assert (np.isnan(getattr(one, f"read_{scale}")()) == hidden).all()
+        blocks = np.concatenate([values for _, values in one.blocks("dn", rows=7)])
+        np.testing.assert_array_equal(np.isnan(blocks), hidden)
+        looked = one.read_dn(looks=2)
+        share = hidden.reshape(hidden.shape[0] // 2, 2, hidden.shape[1] // 2, 2).mean(axis=(1, 3))
+        np.testing.assert_array_equal(np.isnan(looked), share > 0.5)
+        exported = one.to_cog(tmp_path / "a.tif", scale="dn", progress=False)
+        with rasterio.open(exported) as raster:
+            np.testing.assert_array_equal(np.isnan(raster.read(1)), hidden)
+        np.testing.assert_array_equal(np.isnan(one.to_xarray(scale="dn").HH.values), hidden)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_masks_and_tags_of_each_image_are_heeded(tmp_path, beside):
+    dn, mask = np.arange(1, 48 * 40 + 1).reshape(48, 40), np.arange(48 * 40).reshape(48, 40) % 3 > 0
+    files = [tmp_path / TIFF_NAME, tmp_path / TIFF_NAME.replace("HH", "HV")]
+    for file, tag in zip(files, (7, None), strict=True):
+        write_geotiff(file, dn, UTM54, nodata=tag)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=not beside), rasterio.open(files[1], "r+") as raster:
+        raster.write_mask(mask)
+    before = open_found(find_product(tmp_path)).fingerprint
+    with pytest.warns(Alos2TutWarning, match=r"contradict") as told:
+        product = open_product(tmp_path)
+    texts = sorted(str(w.message) for w in told if "contradict" in str(w.message))
+    assert len(texts) == 2 and "its no-data tag (7)" in texts[0] and "33 %" in texts[1]
+    assert product.no_data_dn == (0,)
+    np.testing.assert_array_equal(np.isnan(product.read_db(polarization="HH")), dn == 7)
+    np.testing.assert_array_equal(np.isnan(product.read_db(polarization="HV")), ~mask)
+    if beside:
+        files[1].with_name(f"{files[1].name}.msk").unlink()
+        assert open_product(tmp_path).fingerprint != before
 
 
 def test_an_old_mosaic_as_raw_files_equals_that_of_tiffs(packaged, tmp_path):

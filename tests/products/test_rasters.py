@@ -16,6 +16,7 @@ import pytest
 import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 from support.memory import peak_below
 from support.properties import examples
@@ -51,6 +52,65 @@ def with_tags(data: bytes, tags: dict[int, tuple[int, int]], *, loops: bool = Fa
 def patched(file: FileSource, tags: dict[int, tuple[int, int]], **options) -> FileSource:
     file.path.write_bytes(with_tags(file.path.read_bytes(), tags, **options))
     return source(file.path)
+
+
+# --- where there is no data
+
+
+def write_masked(path, pixels, mask, statement: str, orientation: int = 1) -> FileSource | None:
+    """A raster, and what says that it has data at the true pixels of a mask; returns the mask beside it."""
+    has_alpha, is_inside = statement == "alpha", statement == "mask"
+    profile = BASICS_OF_GDAL | {"height": pixels.shape[0], "width": pixels.shape[1], "dtype": pixels.dtype.name}
+    profile |= {"count": 1 + has_alpha}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=is_inside), rasterio.open(path, "w", **profile) as raster:
+        raster.write(pixels, 1)
+        if has_alpha:
+            raster.write(mask.astype(pixels.dtype), 2)
+            raster.colorinterp = ColorInterp.gray, ColorInterp.alpha
+        else:
+            raster.write_mask(mask)
+    beside = path.with_name(f"{path.name}.msk")
+    files = [path] if statement == "alpha" or is_inside else [path, beside]
+    if orientation != 1:
+        for file in files:
+            file.write_bytes(with_tags(file.read_bytes(), {274: (3, orientation)}))
+    return source(beside) if len(files) > 1 else None
+
+
+BASICS_OF_GDAL = {"driver": "GTiff", "crs": "EPSG:32654", "transform": FRAME}
+
+
+# other tags are written as a last directory, behind which there is no mask
+@pytest.mark.parametrize(
+    ("statement", "orientation"), [("mask", 1), *itertools.product(("mask beside", "alpha"), (1, 3, 4))]
+)
+@pytest.mark.parametrize("dtype", ["uint16", "float32", "complex64"])
+def test_masked_pixels_are_filled_in_strips_windows_and_thumbnails(tmp_path, statement, dtype, orientation):
+    pixels, mask = numbered(dtype=dtype) + np.array(1, dtype), np.random.default_rng(0).random(SHAPE) < 0.7
+    beside = write_masked(tmp_path / NAME, pixels, mask, statement, orientation)
+    band = RasterBand.open(source(tmp_path / NAME), [dtype], beside)
+    turned = {1: np.s_[:, :], 3: np.s_[::-1, ::-1], 4: np.s_[::-1]}[orientation]
+    fill = np.nan if dtype == "float32" else 0
+    expected = np.where(mask, pixels, np.array(fill, dtype))[turned]
+    np.testing.assert_array_equal(whole(band), expected)
+    part = np.concatenate(list(band.strips(slice(11, 60), slice(7, 81), 13)))
+    np.testing.assert_array_equal(part, expected[11:60, 7:81])
+    np.testing.assert_array_equal(band.thumbnail(max(SHAPE)), expected)
+    np.testing.assert_array_equal(whole(band.bare), pixels[turned])
+    assert band.contradicted((0,)) == pytest.approx((~mask).mean())
+    filled = RasterBand.open(source(tmp_path / NAME), [dtype], beside, fill=7)
+    np.testing.assert_array_equal(whole(filled), np.where(mask, pixels, np.array(7, dtype))[turned])
+
+
+def test_a_mask_of_another_size_and_a_raster_of_opacity_alone_are_refused(tmp_path):
+    write_masked(tmp_path / NAME, numbered(), np.ones(SHAPE, bool), "mask beside")
+    other = write_masked(tmp_path / "b.tif", numbered((9, 9)), np.ones((9, 9), bool), "mask beside")
+    with pytest.raises(Alos2TutError, match=r"b\.tif\.msk: is \(9, 9\), and masks"):
+        RasterBand.open(source(tmp_path / NAME), ["uint16"], other)
+    with rasterio.open(tmp_path / "c.tif", "w", **BASICS_OF_GDAL, count=2, dtype="uint16", height=9, width=9) as raster:
+        raster.colorinterp = ColorInterp.alpha, ColorInterp.gray
+    with pytest.raises(Alos2TutError, match=r"holds 2 band\(s\)"):
+        RasterBand.open(source(tmp_path / "c.tif"), ["uint16"])
 
 
 # --- what the pixels are and where they lie

@@ -275,6 +275,18 @@ def test_layers_and_no_data_of_the_real_level_22():
     assert np.nanmax(product.read_db(window)) == pytest.approx(20 * np.log10(65535) - 83, abs=1e-4)
 
 
+def test_invalid_pixels_of_the_real_level_22_are_no_data_and_layover_and_shadow_are_data():
+    from support.products import real_data
+
+    product = open_product(real_data("palsar2_l22_scansar"))
+    mask = product.read_layer("mask")
+    assert [int((mask == code).sum()) for code in (2, 3, 5)] == [36, 187, 1622]
+    for row in np.unique(np.flatnonzero((mask == 5).any(axis=1)) // 512):
+        here = (int(row) * 512, 0, min(512, product.shape[0] - int(row) * 512), product.shape[1])
+        part = mask[here[0] : here[0] + here[2]]
+        np.testing.assert_array_equal(np.isnan(product.read_db(here)), np.isin(part, (0, 5)))
+
+
 def test_layers_take_little_more_memory_than_their_result(tmp_path):
     shape, name = (2000, 2000), f"{SCENE_ID}_WBDR2.2GUD"
     for layer, value, dtype in [("HH_SLP", 100, "uint16"), ("LIN", 3000, "uint16"), ("MSK", 1, "uint8")]:

@@ -90,7 +90,7 @@ def write_card4l(folder: Path, *, xml: str | None = CARD4L_XML) -> Path:
     dn = amplitudes()
     for name, pixels, dtype in [
         ("HH_SLP", dn, "uint16"),
-        ("HV_SLP", amplitudes(seed=1), "uint16"),
+        ("HV_SLP", np.where(dn, amplitudes(seed=1), 0), "uint16"),
         ("LIN", np.where(dn, 3000 + dn // 50, 0), "uint16"),
         ("MSK", np.where(dn, 1, 0), "uint8"),
     ]:
@@ -105,9 +105,9 @@ def write_mosaic(folder: Path, year: int = 20, *, envi: bool = False) -> Path:
     counting = np.arange(30 * 20).reshape(30, 20)
     for name, pixels, dtype in [
         ("sl_HH", counting, "uint16"),
-        ("sl_HV", counting[::-1], "uint16"),
+        ("sl_HV", np.where(counting < 2, counting, counting[::-1]), "uint16"),
         ("linci", np.where(counting < 2, counting, 30 + counting % 20), "uint8"),
-        ("mask", np.where(counting < 2, 0, 255), "uint8"),
+        ("mask", np.where(counting <= (year > 16), 0, 255), "uint8"),
         ("date", np.where(counting < 2, counting, 2300), "uint16"),
     ]:
         path = folder / f"N23W161_{year}_{name}_F02DAR"

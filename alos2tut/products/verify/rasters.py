@@ -6,22 +6,16 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
-from itertools import product as product_of
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ... import radiometry
 from ..metadata import POLARIZATIONS
 from ..names import LOOK_SIDES, ORBITS, Found, factor_of_equation, number, read_xml
 from ..open_rasters import MOSAIC_NO_DATA_ONE_SINCE
-from ..rasters import RasterBand
 from .case import Case, read_bands, run, tried
 from .checks import Check, alike, all_there, compared, corner_centres, judged, numbers, table, time_of
 
-#: blocks of a raster that are looked at, along each side, and pixels along a block's side
-_BLOCKS, _BLOCK_PX = 3, 512
 _MOSAIC_EPOCH = date(2014, 5, 24)
 
 
@@ -107,20 +101,11 @@ def _no_data(case: Case) -> Iterator[Check]:
         if band is None or mask is None or band.shape != mask.shape:
             continue
         counts = np.zeros(3, np.int64)
-        for dn, codes in _blocks(band, mask):
+        for dn, codes in band.bare.blocks(mask):
             only_dn, only_mask = (dn == 0) & (codes != 0), (dn != 0) & (codes == 0)
             counts += np.array([dn.size, np.count_nonzero(only_dn), np.count_nonzero(only_mask)])
         values = {"pixels": counts[0], "DN 0 but mask not": counts[1], "mask 0 but DN not": counts[2]}
         yield judged("rasters", f"no data of {label} and the mask", not counts[1:].any(), values, "a sample of blocks")
-
-
-def _blocks(*bands: RasterBand) -> Iterator[list[NDArray[Any]]]:
-    """The same blocks of several rasters of one shape, spread evenly."""
-    shape = bands[0].shape
-    starts = (np.unique(np.linspace(0, max(side - _BLOCK_PX, 0), _BLOCKS).astype(int)).tolist() for side in shape)
-    for row, col in product_of(*starts):
-        rows, cols = slice(row, min(row + _BLOCK_PX, shape[0])), slice(col, min(col + _BLOCK_PX, shape[1]))
-        yield [np.concatenate(list(band.strips(rows, cols, _BLOCK_PX))) for band in bands]
 
 
 def _tile(case: Case) -> Iterator[Check]:
@@ -144,7 +129,7 @@ def _layers(case: Case) -> Iterator[Check]:
         # as JAXA spells them, and as they are spelt
         first = _day(say("FirstAcquistionDate") or say("FirstAcquisitionDate"))
         last = _day(say("LastAcquistitionDate") or say("LastAcquisitionDate"))
-        codes = np.unique(np.concatenate([np.unique(block) for (block,) in _blocks(case.bands["date"])]))
+        codes = np.unique(np.concatenate([np.unique(block) for (block,) in case.bands["date"].blocks()]))
         days = [_MOSAIC_EPOCH + timedelta(days=int(code)) for code in codes[codes > 1]]
         values = {"date layer": f"{days[0]} … {days[-1]}" if days else None}
         values["XML"] = f"{first} … {last}" if first and last else None
