@@ -177,18 +177,26 @@ class BlockScore:
     freedom: float
 
     @property
+    def half_width(self) -> float | None:
+        """Of the 95 % interval by Student's t, on the score's own scale; or None."""
+        if self.pulls is None:
+            return None
+        return float(stdtrit(self.freedom, (1 + LEVEL) / 2) * np.sqrt(np.sum(self.pulls**2)))
+
+    @property
     def interval(self) -> list[float] | None:
         """The 95 % interval [low, high] of a share, over other ground; or None.
 
         By Student's t on the logit scale, so that its ends lie between 0 and 1. Where the score is 0 or 1, all blocks
         agree, and the interval has no width; that is no proof that other ground would.
         """
-        if self.value is None or self.pulls is None:
+        half = self.half_width
+        if self.value is None or half is None:
             return None
         slope = self.value * (1 - self.value)
         if slope <= 0:
             return [self.value, self.value]
-        ends = expit(logit(self.value) + np.array([-1, 1]) * self._half_width / slope)
+        ends = expit(logit(self.value) + np.array([-half, half]) / slope)
         return [float(end) for end in ends]
 
     def minus(self, other: BlockScore) -> dict[str, Any]:
@@ -201,7 +209,7 @@ class BlockScore:
         value, ends = self.value - other.value, None
         if self.pulls is not None and other.pulls is not None:
             freedom = min(self.freedom, other.freedom)
-            half = BlockScore(value, self.pulls - other.pulls, freedom)._half_width
+            half = BlockScore(value, self.pulls - other.pulls, freedom).half_width or 0.0
             ends = [max(value - half, -1.0), min(value + half, 1.0)]
         return {"value": value, "interval": ends}
 
@@ -213,11 +221,6 @@ class BlockScore:
         together = np.mean(pulls, axis=0) if pulls and len(pulls) == len(known) else None
         freedom = min((score.freedom for score in known), default=0.0)
         return cls(mean_of_known(score.value for score in known), together, freedom)
-
-    @property
-    def _half_width(self) -> float:
-        assert self.pulls is not None
-        return float(stdtrit(self.freedom, (1 + LEVEL) / 2) * np.sqrt(np.sum(self.pulls**2)))
 
 
 def block_counts(matrices: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -251,29 +254,34 @@ def block_scores(counts: NDArray[np.int64]) -> dict[str, Any]:
     right, reference, predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), 1, 0)
     union, labelled = reference + predicted - right, reference.sum(axis=1)
     present = np.flatnonzero(reference.sum(axis=0))
-
-    def score(part: NDArray[np.float64], whole: NDArray[np.float64], witnesses: NDArray[np.float64]) -> BlockScore:
-        ratios, pulls = _linearised(part, whole)
-        sure = ratios.size and len(part) >= FEWEST_BLOCKS and np.count_nonzero(witnesses) > 1
-        freedom = max(witnesses.sum() ** 2 / (witnesses**2).sum() - 1, 1.0) if sure else 0.0
-        return BlockScore(mean_of_known(ratios), pulls.mean(axis=1) if sure else None, freedom)
-
-    none = BlockScore(None, None, 0.0)
-    of_class = {i: score(right[:, [i]], union[:, [i]], reference[:, i]) for i in present.tolist()}
+    accuracy, none = (right.sum(axis=1)[:, None], labelled[:, None]), BlockScore(None, None, 0.0)
+    of_class = {i: mean_of_ratios(right[:, [i]], union[:, [i]], reference[:, i]) for i in present.tolist()}
     return {
-        "miou": score(right[:, present], union[:, present], labelled),
-        "macc": score(right[:, present], reference[:, present], labelled),
-        "pixel_accuracy": score(right.sum(axis=1)[:, None], labelled[:, None], labelled) if present.size else none,
+        "miou": mean_of_ratios(right[:, present], union[:, present], labelled),
+        "macc": mean_of_ratios(right[:, present], reference[:, present], labelled),
+        "pixel_accuracy": mean_of_ratios(*accuracy, labelled) if present.size else none,
         "per_class": [of_class.get(index, none) for index in range(reference.shape[1])],
     }
 
 
-def _linearised(part: NDArray[np.float64], whole: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Ratios (n,) of the sums of (blocks, n) over blocks, and the pulls (blocks, n) on each."""
+def mean_of_ratios(
+    part: NDArray[np.float64], whole: NDArray[np.float64], witnesses: NDArray[np.float64], fewest: int = 2
+) -> BlockScore:
+    """The mean of n ratios of sums over blocks, with what its interval needs.
+
+    Args:
+        part: (blocks, n) what is summed.
+        whole: (blocks, n) what its sums are divided by: more than 0 in all.
+        witnesses: (blocks,) how much of what is judged each block holds.
+        fewest: of so many blocks that hold any, and of :data:`FEWEST_BLOCKS` in all, there is an interval.
+    """
     total = whole.sum(axis=0)
     ratios, elsewhere = part.sum(axis=0) / total, 1 - whole / total
     pulls = (part - ratios * whole) / total
-    return ratios, np.divide(pulls, np.sqrt(elsewhere), out=np.zeros_like(pulls), where=elsewhere > 0)
+    pulls = np.divide(pulls, np.sqrt(elsewhere), out=np.zeros_like(pulls), where=elsewhere > 0)
+    sure = ratios.size and len(part) >= FEWEST_BLOCKS and np.count_nonzero(witnesses) >= fewest
+    freedom = max(witnesses.sum() ** 2 / (witnesses**2).sum() - 1, 1.0) if sure else 0.0
+    return BlockScore(mean_of_known(ratios), pulls.mean(axis=1) if sure else None, freedom)
 
 
 def block_intervals(matrices: NDArray[np.int64]) -> dict[str, Any]:
@@ -293,15 +301,9 @@ def block_intervals(matrices: NDArray[np.int64]) -> dict[str, Any]:
         **{name: scores[name].interval for name in ("miou", "macc", "pixel_accuracy")},
         "per_class": [score.interval for score in scores["per_class"]],
         "blocks": blocks,
-        "in_one_block": in_one_block(counts),
+        "in_one_block": np.flatnonzero(np.count_nonzero(counts[:, 1], axis=0) == 1).tolist(),
         "refused": too_few(blocks),
     }
-
-
-def in_one_block(counts: NDArray[np.int64]) -> list[int]:
-    """Indices of the classes whose reference pixels lie in a single block of :func:`block_counts`."""
-    found: list[int] = np.flatnonzero(np.count_nonzero(counts[:, 1], axis=0) == 1).tolist()
-    return found
 
 
 def too_few(blocks: int) -> str | None:

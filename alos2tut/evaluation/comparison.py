@@ -12,20 +12,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
 from ..core.errors import Alos2TutError, system_errors_named, warn
 from ..core.tables import Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.store import open_dataset
 from ..headlines import REMEDY, in_words, of_runs
-from ..metrics import LEVEL, BlockScore, block_scores, in_one_block, mean_of_known, t_interval, too_few
+from ..metrics import LEVEL, BlockScore, mean_of_known, t_interval, too_few
 from ..networks.weights import load_encoder
 from ..segmentation.config import FinetuneConfig
 from ..segmentation.stage import finetune, list_headlines
 from .config import CompareConfig, EvaluateConfig
-from .report import COVERS, MEANS, evaluate
+from .report import COVERS, MEANS, evaluate, scores_by_block
 
 COMPARISON_SCHEMA = "alos2tut-comparison-2"
 
@@ -85,8 +83,8 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
         "classes": dataset.legend.names,
         "simulated": dataset.simulated,
         "headlines": headlines,
-        "blocks": len(runs[0]["by_block"]),
-        "in_one_block": [dataset.legend.names[i] for i in in_one_block(np.array(runs[0]["by_block"]))],
+        "blocks": runs[0]["intervals"]["blocks"],
+        "in_one_block": runs[0]["intervals"]["in_one_block"],
         "starts": compared(runs, names, budgets, patches),
     }
     reports = {f"{run['start']}-{run['budget']}-{run['seed']}": run["report"] for run in runs}
@@ -124,7 +122,8 @@ def _run(config: FinetuneConfig, name: str, batch_size: int) -> dict[str, Any]:
         "seed": config.seed,
         "report": path.parent.name,
         **{score: scores[score] for score in MEANS},
-        "by_block": scores["by_block"],
+        "on_ground": scores_by_block(scores),
+        "intervals": scores["intervals"],
         "iou": {land_class: values["iou"] for land_class, values in scores["per_class"].items()},
     }
 
@@ -189,7 +188,7 @@ def labels_for(score: float, curve: Sequence[tuple[int, float | None]]) -> float
 
 def _on_ground(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over runs of their scores on blocks of ground, which are the same."""
-    scores = [block_scores(np.array(run["by_block"])) for run in runs]
+    scores = [run["on_ground"] for run in runs]
     classes = zip(*(score["per_class"] for score in scores), strict=True)
     means = {name: BlockScore.mean([score[name] for score in scores]) for name in MEANS}
     return means | {"per_class": [BlockScore.mean(of_class) for of_class in classes]}

@@ -250,9 +250,14 @@ def _scored(segmenter: Segmenter, dataset: PatchDataset, config: EvaluateConfig)
     }
 
 
+def scores_by_block(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`alos2tut.metrics.block_scores` makes of one of a report's models."""
+    return block_scores(np.array(scores["by_block"], dtype=np.int64).reshape(-1, 3, len(scores["per_class"])))
+
+
 def _difference(models: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The segmenter's scores minus the baseline's, each with its interval over the blocks that both are scored on."""
-    one, other = (block_scores(np.array(models[role]["by_block"])) for role in ("segmenter", "baseline"))
+    one, other = (scores_by_block(models[role]) for role in ("segmenter", "baseline"))
     pairs = zip(names, one["per_class"], other["per_class"], strict=True)
     return {
         **{name: one[name].minus(other[name]) for name in MEANS},

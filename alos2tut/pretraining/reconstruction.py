@@ -16,6 +16,7 @@ from ..core.artifacts import atomic_path
 from ..core.errors import Alos2TutError
 from ..dataset.encoding import encode_db
 from ..dataset.store import PatchDataset, Split
+from ..metrics import FEWEST_BLOCKS, mean_of_ratios
 from ..networks.encoders import destandardize, standardize
 from ..networks.inference import device_of, evaluating
 from ..radiometry import to_db, to_power
@@ -174,7 +175,10 @@ def means_by_group(
     groups: int,
     patch: NDArray[np.integer[Any]],
 ) -> NDArray[np.float64]:
-    """Means by group with 95 % intervals over patches, by 500 bootstrap samples: pixels of a patch share its ground.
+    """Means by group with 95 % intervals over patches: see :func:`alos2tut.metrics.mean_of_ratios`.
+
+    Intervals cover other ground as far as patches are independent: those beside each other are not, so that they are
+    rather too narrow. They cover no other training.
 
     Args:
         values: (pixels,) to average.
@@ -183,22 +187,21 @@ def means_by_group(
         patch: (pixels,) number of each pixel's patch.
 
     Returns:
-        (groups, 3): mean, lower and upper bound; NaN where there is no pixel.
+        (groups, 3): mean, lower and upper bound; NaN where there is no pixel, bounds also of fewer than three patches.
     """
     patches = int(patch.max(initial=0)) + 1
     inside = (group >= 0) & (group < groups)
     cell = patch[inside].astype(np.int64) * groups + group[inside]
     count, total = (
-        np.bincount(cell, weights, patches * groups).reshape(patches, groups)
+        np.bincount(cell, weights, patches * groups).reshape(patches, groups).astype(np.float64)
         for weights in (None, values[inside].astype(np.float64))
     )
-    drawn = np.random.default_rng(0).multinomial(patches, np.full(patches, 1 / patches), size=500)
-    with np.errstate(invalid="ignore"):
-        mean, means = total.sum(axis=0) / count.sum(axis=0), drawn @ total / (drawn @ count)
-    bounds = np.full((2, groups), np.nan)
-    drawn_once = np.isfinite(means).any(axis=0)
-    bounds[:, drawn_once] = np.nanpercentile(means[:, drawn_once], [2.5, 97.5], axis=0)
-    return np.stack([mean, *bounds], axis=1)
+    found = np.full((groups, 3), np.nan)
+    for i in np.flatnonzero(count.sum(axis=0)):
+        score = mean_of_ratios(total[:, [i]], count[:, [i]], count[:, i], FEWEST_BLOCKS)
+        half = np.nan if score.half_width is None else score.half_width
+        found[i] = total[:, i].sum() / count[:, i].sum() + np.array([0, -half, half])
+    return found
 
 
 def hidden_pixels(

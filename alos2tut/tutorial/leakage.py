@@ -33,6 +33,8 @@ from ..metrics import scores_from_confusion, t_interval
 
 SCHEMES = ("ground", "patches", "pixels")
 NEIGHBOURS = 5
+#: of :data:`alos2tut.core.tables.SOURCES`: what intervals over repeats cover
+COVERS = ("training draws",)
 #: draws of held-out blocks
 REPEATS = 8
 #: pixels, a side of the squares over which backscatter is averaged; the patch itself is the last one
@@ -60,7 +62,8 @@ class Leakage:
     def gain(self, scheme: str, score: str = "miou") -> tuple[float, float, float]:
         """What a scheme pretends to gain over ``ground``: the mean over repeats and its 95 % interval (Student's t).
 
-        Repeats draw from the same patches, so that the interval is of this scene, not of the world.
+        Repeats draw from the same patches: the interval covers :data:`COVERS`, of this scene, and no other ground. The
+        learner has no seed.
 
         Args:
             scheme: ``patches`` or ``pixels``.

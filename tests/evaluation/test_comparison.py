@@ -20,14 +20,15 @@ from alos2tut.evaluation.comparison import (
     labels_for,
     read_comparison,
 )
-from alos2tut.metrics import t_interval
+from alos2tut.metrics import block_scores, t_interval
 from alos2tut.pretraining.stage import pretrain
 
 
 def run(start, budget, seed, miou, **iou):
     return {"start": start, "budget": budget, "seed": seed, "miou": miou, "macc": miou, "pixel_accuracy": miou,
             "iou": iou or {"water": miou}, "report": "r",
-            "by_block": [[[int(1000 * miou) + b, 0], [1000, 0], [1000, 0]] for b in range(4)]}  # fmt: skip
+            "on_ground": block_scores(np.array(
+                [[[int(1000 * miou) + b, 0], [1000, 0], [1000, 0]] for b in range(4)]))}  # fmt: skip
 
 
 def test_intervals_are_students():

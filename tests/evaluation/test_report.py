@@ -76,7 +76,10 @@ def test_two_scorings_of_the_same_are_one(packed_dataset, trained, tmp_path):
 def test_a_list_without_labels_has_no_scores(trained, tmp_path, capsys):
     dataset = write_packed_dataset(tmp_path / "dataset")
     np.save(dataset / "test_labels.npy", np.full((4, 32, 32), 255, dtype=np.uint8))
-    assert main(["evaluate", str(dataset), str(trained), "--work-dir", str(tmp_path)]) == 0
+    command = ["evaluate", str(dataset), str(trained), "--work-dir", str(tmp_path)]
+    assert main([*command, "--baseline", str(trained)]) == 0
+    assert capsys.readouterr().out.splitlines()[3].split() == ["difference", "–", "–", "–"]
+    assert main(command) == 0
     _, line, refused, folder = capsys.readouterr().out.splitlines()
     assert line.split() == ["segmenter", "random", *"––––", "class", "0,", "class", "1,", "class", "2"]
     assert refused == "no intervals: fewer than 3 blocks of ground have a label: 0"

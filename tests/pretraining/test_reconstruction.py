@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t as student_t
 from support import networks
 from support.datasets import write_packed_dataset
 
@@ -98,12 +99,13 @@ def test_an_empty_list_has_no_hidden_pixels(network, tmp_path):
 
 
 def test_means_by_group():
-    values = np.array([1.0, 3.0, 10.0, 20.0, 5.0])
-    group, patch = np.array([0, 0, 1, 1, 9]), np.array([0, 1, 0, 0, 1])
+    values = np.array([1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 5.0])
+    group, patch = np.array([0, 0, 0, 1, 1, 1, 9]), np.array([0, 1, 2, 0, 0, 1, 1])
     means = means_by_group(values, group, 3, patch)
-    assert means[:2, 0].tolist() == [2.0, 15.0] and np.isnan(means[2]).all()
-    assert means[0, 1] == 1.0 and means[0, 2] == 3.0  # patches, not pixels, are drawn
-    assert means[1].tolist() == [15.0, 15.0, 15.0]  # one patch alone says nothing of others
+    assert means[:2, 0].tolist() == [3.0, 20.0] and np.isnan(means[2]).all()
+    half = student_t.ppf(0.975, 2) * 2 / np.sqrt(3)  # one pixel of each patch: the interval of a mean of three
+    assert means[0, 1:] == pytest.approx([3 - half, 3 + half])
+    assert np.isnan(means[1, 1:]).all()  # two patches alone say nothing of others
 
 
 def test_intervals_hold_the_truth():

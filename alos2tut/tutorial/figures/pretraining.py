@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, median_filter
 
 from ... import plotting
+from ...core.tables import Interval, coverage
 from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset, Split
 from ...plotting import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
@@ -37,6 +38,9 @@ WEIGHTINGS: dict[Weighting, tuple[str, str, str]] = {
     "sar_percentile": ("percentiles 1–99", BLUE, "s"),
     "sar_ecdf": ("ranks", GREEN, "^"),
 }
+#: what intervals over patches cover, as :data:`alos2tut.core.tables.SOURCES` has it
+_COVERS = ("ground",)
+_OVER_PATCHES = f"95 % intervals over patches {coverage(_COVERS)}; neighbours are alike, so rather too narrow"
 _RUN_STYLES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"))
 #: patches that are looked at for numbers
 _LOOKED_AT = 64
@@ -188,7 +192,8 @@ def growing_target(patch_db: Image, scale: float = 1.0) -> Figure:
 def weight_by_class(dataset: PatchDataset, scale: float = 1.0) -> Figure:
     """How much a class's pixels count against the average pixel, by each way of scaling power; 1 is no weighting.
 
-    Dots are means over at most 64 validation patches, bars their 95 % intervals over patches.
+    Dots are means over at most 64 validation patches, bars their 95 % intervals over patches
+    (:func:`alos2tut.pretraining.reconstruction.means_by_group`).
     """
     names, part = plotting.drawable(dataset.legend.names), dataset.split("val")
     index = part.evenly(_LOOKED_AT)
@@ -208,6 +213,7 @@ def weight_by_class(dataset: PatchDataset, scale: float = 1.0) -> Figure:
     ax.set_xticks(range(len(order)), ticks)
     ax.set(ylabel="weight over the mean weight", xlabel="class and its median, darkest first")
     ax.legend(ncols=3, loc="upper right")
+    plotting.footnote(fig, _OVER_PATCHES)
     return fig
 
 
@@ -358,6 +364,7 @@ def errors_compared(runs: Mapping[str, HiddenPixels], names: Sequence[str]) -> F
     bottom.set_xlabel("class, darkest first")
     top.legend(loc="upper center", ncols=2)
     top.margins(y=0.25)
+    plotting.footnote(fig, _OVER_PATCHES)
     return fig
 
 
@@ -382,10 +389,10 @@ def errors_table(runs: Mapping[str, HiddenPixels]) -> str:
     """Mean absolute error of each run, and the difference of the first two pixel by pixel, with 95 % intervals."""
 
     def line(name: str, values: Image, patch: NDArray[Any]) -> str:
-        mean, low, high = means_by_group(values, np.zeros(len(values), int), 1, patch)[0]
-        return f"{name:<28}{mean:8.3f}  [{low:.3f}, {high:.3f}]"
+        mean, *ends = means_by_group(values, np.zeros(len(values), int), 1, patch)[0].tolist()
+        return f"{name:<28}  {Interval.of(mean, None if math.isnan(ends[0]) else ends, _COVERS).to_text()}"
 
-    lines = [f"{'mean |error| (dB)':<28}{'':8}  95 % interval over patches"]
+    lines = [f"{'mean |error| (dB)':<28}  {_OVER_PATCHES}"]
     lines += [line(name, np.abs(run.error_db), run.patch) for name, run in runs.items()]
     (first, one), (second, other) = list(runs.items())[:2]
     lines.append(line(f"{first} minus {second}", np.abs(one.error_db) - np.abs(other.error_db), one.patch))

@@ -265,6 +265,7 @@ def test_leakage_is_drawn_per_repeat_with_its_interval():
     result = Leakage(scores, scores)
     figure = dataset_figures.leakage(result)
     left, right = figure.axes
+    assert "2 draws of held-out blocks cover training draws, not ground or seeds" in figure.get_supxlabel()
     dots = [line.get_ydata().tolist() for line in left.lines if line.get_marker() == "o"]
     assert dots == [[0.4, 0.5], [0.45, 0.5], [0.6, 0.8]]
     means = [container.lines[0].get_xdata()[0] for container in right.containers]

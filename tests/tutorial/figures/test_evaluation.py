@@ -121,7 +121,7 @@ def _runs(start, gain):
     return [
         {"start": start, "budget": budget, "seed": seed, "miou": 0.2 + gain + budget / 1000 + 0.01 * seed, "macc": 0.3,
          "pixel_accuracy": 0.5, "iou": {"water": 0.5 + gain, "towns": None}, "report": "r",
-         "by_block": [[[50 + b, 0], [100, 0], [100, 0]] for b in range(3)]}
+         "on_ground": block_scores(np.array([[[50 + b, 0], [100, 0], [100, 0]] for b in range(3)]))}
         for budget in (10, 100) for seed in (0, 1)
     ]  # fmt: skip
 

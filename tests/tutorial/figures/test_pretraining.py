@@ -102,6 +102,7 @@ def test_errors_are_compared_pixel_by_pixel():
     assert difference[contrast < -4] == pytest.approx(-0.4, abs=0.01)
     assert difference[contrast > 4] == pytest.approx(0.4, abs=0.01)
     lines = pretraining_figures.errors_table(runs).splitlines()
+    assert "intervals over patches cover ground, not seeds or training draws" in lines[0]
     assert [line.split("  ")[0] for line in lines[1:]] == ["dark", "bright", "dark minus bright"]
     expected = (np.abs(-10.2 - truth) - np.abs(-9.8 - truth)).mean()
     assert float(lines[3].split()[3]) == pytest.approx(expected, abs=1e-3)
