@@ -18,6 +18,7 @@ from ..core.progress import progress_bar
 from ..core.version import __version__
 from ..dataset.labels import LabelMap, label_files, warn_of_lost_labels
 from ..dataset.legend import IGNORE, Legend
+from ..headlines import of_scores
 from ..metrics import scores_from_confusion
 from ..products.rasters import write_cog
 from .files import STRIP_ROWS, MapFile
@@ -56,12 +57,12 @@ def map_agreement(
         progress: show a bar; None: only where someone watches.
 
     Returns:
-        Plain values, ready for JSON: ``reading`` (what the scores are, and are not, in a sentence), ``map``,
-        ``difference`` and ``labels`` (names of files; of the labels those that may lie there), ``legend``, ``classes``,
-        ``simulated`` (None if the map does not say), ``pixels`` (``mapped``, ``compared`` and ``agreeing``),
-        ``pixel_accuracy``, ``miou``, ``macc``, ``absent`` (names of classes without a labelled pixel, which the means
-        leave out), ``per_class`` (by name: ``iou``, ``precision``, ``recall``, ``f1`` and ``pixels``) and
-        ``confusion_matrix`` (rows are the labels, columns the map).
+        Plain values, ready for JSON: ``headlines`` (:mod:`alos2tut.headlines`), ``reading`` (what the scores are, and
+        are not, in a sentence), ``map``, ``difference`` and ``labels`` (names of files; of the labels those that may
+        lie there), ``legend``, ``classes``, ``simulated`` (None if the map does not say), ``pixels`` (``mapped``,
+        ``compared`` and ``agreeing``), ``pixel_accuracy``, ``miou``, ``macc``, ``absent`` (names of classes without a
+        labelled pixel, which the means leave out), ``per_class`` (by name: ``iou``, ``precision``, ``recall``, ``f1``
+        and ``pixels``) and ``confusion_matrix`` (rows are the labels, columns the map).
 
     Raises:
         Alos2TutError: a map that cannot be read or has other classes than the legend; labels that :class:`LabelMap`
@@ -96,6 +97,7 @@ def map_agreement(
         )
     scores, names = scores_from_confusion(matrix[:-1]), legend.names
     return {
+        "headlines": of_scores(matrix[:-1], names),
         "reading": _READING,
         "map": source.path.name,
         "difference": difference_path.name,

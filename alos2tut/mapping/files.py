@@ -23,6 +23,8 @@ from ..products.rasters import LONLAT, RasterBand, reprojected
 from ..products.sources import FileSource
 
 _CLASS_TAG = re.compile(r"CLASS_(\d{1,3})")
+#: tag of a map that is nearly constant, which says so
+HEADLINE = "HEADLINE"
 #: rows of a strip, which is what is read at once
 STRIP_ROWS = 256
 

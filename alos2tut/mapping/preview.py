@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ..core.errors import Alos2TutError
 from ..core.validation import is_count
 from ..dataset.legend import IGNORE
-from ..plotting import color_keys
-from .files import MapFile, Orientation, PixelWindow, orientation
+from ..plotting import color_keys, drawable
+from .files import HEADLINE, MapFile, Orientation, PixelWindow, orientation
 
 #: share of a picture's width that a scale bar has at most
 _BAR_SHARE = 0.3
@@ -109,11 +109,12 @@ def _draw_raster(ax: Axes, source: MapFile, pixels: NDArray[np.uint8]) -> None:
 
 
 def _preview_title(source: MapFile) -> list[str]:
-    """What is shown, and of which product and day, in one or two lines."""
+    """What is wrong with it, what is shown, and of which product and day, in one to three lines."""
     what = source.description or "land-cover class"
     origin = [source.tags.get("PRODUCT", "unknown"), source.tags.get("ACQUIRED", "unknown")[:10]]
     known = ", ".join(text for text in origin if text != "unknown")
-    return [what[:1].upper() + what[1:], *([known] if known else [])]
+    headlines = drawable(f"! {source.tags[tag]}" for tag in (HEADLINE,) if tag in source.tags)
+    return [*headlines, what[:1].upper() + what[1:], *([known] if known else [])]
 
 
 def _preview_footnote(source: MapFile) -> str:

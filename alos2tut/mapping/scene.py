@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ..core.artifacts import atomic_path, write_json
@@ -18,6 +19,7 @@ from ..core.errors import Alos2TutError, system_errors_named, warn
 from ..core.version import __version__
 from ..dataset.labels import LabelMap, label_files
 from ..dataset.legend import IGNORE
+from ..headlines import in_words, of_map
 from ..networks.inference import load_on_best_device
 from ..networks.segmenter import Segmenter
 from ..networks.weights import weights_path
@@ -26,7 +28,7 @@ from ..products.product import Product
 from ..products.rasters import check_tif_name, write_cog
 from .agreement import map_agreement
 from .config import MapConfig
-from .files import MapFile, map_file
+from .files import HEADLINE, MapFile, map_file
 from .matching import MatchedProduct, match
 from .rows import STEPS, KeptRows, MapPlan, kept_rows, map_missing, weights_hash
 from .tiling import TileGrid
@@ -87,12 +89,10 @@ def map_scene(
             damaged pixels, a full disk, or a segmenter that gives no numbers.
     """
     if not isinstance(config, MapConfig):
-        remedy = 'Give what load_config("map") gives.'
-        raise Alos2TutError(f"a {type(config).__name__} is no MapConfig", where="config", remedy=remedy)
+        problem, remedy = f"a {type(config).__name__} is no MapConfig", 'Give what load_config("map") gives.'
+        raise Alos2TutError(problem, where="config", remedy=remedy)
     out_path = _checked_out_path(out_path)
-    product = product if isinstance(product, Product) else open_product(product)
-    for name in (*_BANDS, *_BESIDE):
-        product.check_target(map_file(out_path, name))
+    product = _opened(product, out_path)
     if config.preview and find_spec("matplotlib") is None:
         remedy = 'Install it (pip install "alos2tut[notebooks]"), or do without (preview).'
         raise Alos2TutError("a preview needs matplotlib, which is not installed", where="preview", remedy=remedy)
@@ -116,9 +116,13 @@ def map_scene(
 
         with atomic_path(map_file(out_path, "preview")) as temporary:
             preview(out_path).savefig(temporary, format="png", dpi="figure")
+    headlines = [MapFile.open(out_path).tags.get(HEADLINE, "")]
     if labels:
         report = map_agreement(out_path, labels, model.legend, map_file(out_path, "difference"), progress=progress)
         write_json(map_file(out_path, "agreement"), report)
+        headlines.append(in_words(report["headlines"]))
+    if told := "; against the labels, ".join(filter(None, headlines)):
+        warn(f"{out_path}: {told}.")
     return out_path
 
 
@@ -138,6 +142,14 @@ def _checked_out_path(out_path: str | Path) -> Path:
         raise Alos2TutError("the folder does not exist", where=path.parent, remedy="Create it first.")
     check_tif_name(path, f"; the picture is {map_file(path, 'preview').name}")
     return path
+
+
+def _opened(product: Product | str | Path, out_path: Path) -> Product:
+    """The product, none of whose files a map at this path would replace."""
+    product = product if isinstance(product, Product) else open_product(product)
+    for name in (*_BANDS, *_BESIDE):
+        product.check_target(map_file(out_path, name))
+    return product
 
 
 def _ready(segmenter: Any) -> Any:
@@ -235,8 +247,15 @@ def _check_nothing_is_lost(
 def _assemble(kept: KeptRows, out_path: Path, model: Any, made_from: dict[str, Any] | None) -> None:
     """Write the rasters; the map itself last, so that where it is new, so are the others."""
     source = kept.plan.source
-    if all((layer == IGNORE).all() for _, layer in kept.layer("classes")):
+    pixels = np.zeros(256, dtype=np.int64)
+    for _, layer in kept.layer("classes"):
+        pixels += np.bincount(layer.ravel(), minlength=256)
+    pixels = pixels[: len(model.legend)]
+    if not pixels.any():
         warn(f"{source.product.path}: holds no data, and so does the map.")
+    # only of a map that says hardly anything; the bytes of others are as they were
+    headline = in_words(of_map(pixels, model.legend.names))
+    tags = _tags(source, model, made_from) | ({HEADLINE: headline} if headline else {})
     of_shares: dict[str, Any] = {"scale": 1 / STEPS, "resampling": "average"}
     of_classes: dict[str, Any] = {"colormap": model.legend.colormap(), "resampling": "mode"}
     for name in reversed(kept.plan.names):
@@ -248,7 +267,7 @@ def _assemble(kept: KeptRows, out_path: Path, model: Any, made_from: dict[str, A
             crs=source.product.crs,
             transform=source.transform,
             no_data=IGNORE,
-            tags=_tags(source, model, made_from),
+            tags=tags if name == "classes" else _tags(source, model, made_from),
             description=_BANDS[name],
             **of_classes if name == "classes" else of_shares,
         )

@@ -39,9 +39,11 @@ from alos2tut.dataset.legend import Legend, load_legend
 from alos2tut.mapping import rows as map_rows
 from alos2tut.mapping.files import map_file
 from alos2tut.mapping.matching import match
+from alos2tut.mapping.preview import preview
 from alos2tut.mapping.tiling import tile_starts, tile_weights
+from alos2tut.networks.weights import load_segmenter, save_segmenter
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*holds no data, and so does the map:alos2tut.Alos2TutWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*(of the map is|holds no data, and so):alos2tut.Alos2TutWarning")
 
 SIDES = st.integers(1, 110)
 
@@ -278,13 +280,38 @@ def test_inputs_are_never_written_over(to_map, tmp_path, small_scene):
     product = to_map[0]
     segmenter = write_segmenter(tmp_path / "s.safetensors")
     before = segmenter.read_bytes()
-    with pytest.raises(Alos2TutError, match="is the segmenter"):
+    with pytest.raises(Alos2TutError, match="is no name of a GeoTIFF"):
         map_scene(product, segmenter, segmenter, overwrite=True)
     label = tmp_path / "l.tif"
     label.write_bytes(next((small_scene / "labels").glob("*.tif")).read_bytes())
     with pytest.raises(Alos2TutError, match="is a label raster"):
         map_scene(product, segmenter, label, labels=label, overwrite=True)
     assert segmenter.read_bytes() == before and {p.name for p in tmp_path.iterdir()} == {"s.safetensors", "l.tif"}
+
+
+@pytest.mark.filterwarnings("always::alos2tut.Alos2TutWarning")
+def test_a_nearly_constant_map_says_so_first_whenever_it_is_asked_for(to_map, tmp_path):
+    product, segmenter = write_product(tmp_path, (131, 97)), write_segmenter(tmp_path / "s.safetensors")
+    network = load_segmenter(segmenter)
+    *_, bias = (of for of in network.decoder.parameters() if of.shape == (9,))
+    bias.data = torch.arange(9.0) * 100
+    save_segmenter(segmenter, network, provenance={"made_from": {}}, simulated=True)
+    codes = np.full((8, 8), 1, dtype=np.uint8)
+    codes[:, 4:] = 10
+    labels = write_geotiff(tmp_path / "labels.tif", codes, FRAME * rasterio.Affine.scale(97 / 8, 131 / 8))
+    for _ in range(2):
+        with pytest.warns(Alos2TutWarning) as told:
+            out = map_scene(product, segmenter, tmp_path / "map.tif", labels=labels, preview=True)
+        (text,) = [str(of.message) for of in told if of.category is Alos2TutWarning]
+        assert text.startswith(f"{out}: 100.0 % of the map is greenhouse; against the labels, never predicted: water (")
+    with rasterio.open(out) as raster:
+        assert raster.tags()["HEADLINE"] == "100.0 % of the map is greenhouse"
+    with rasterio.open(map_scene(product, Model(by_level), tmp_path / "healthy.tif")) as raster:
+        assert "HEADLINE" not in raster.tags()
+    title = preview(out).get_suptitle().splitlines()
+    assert title[:2] == ["! 100.0 % of the map is greenhouse", "Land-cover class"]
+    headlines = json.loads(map_file(out, "agreement").read_text())["headlines"]
+    assert [headline["code"] for headline in headlines][:2] == ["never-predicted", "constant"]
 
 
 def test_names_may_be_of_any_script(to_map, tmp_path):

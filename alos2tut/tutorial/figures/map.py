@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ... import plotting
 from ...core.errors import Alos2TutError, closest
 from ...dataset.legend import IGNORE, Legend
+from ...headlines import of_map
 from ...mapping.files import Orientation, PixelWindow, orientation
 from ...mapping.preview import TRANSPARENT, cividis, draw_frame, no_data_key
 from ...plotting import BLUE, ORANGE, VERMILION
@@ -103,7 +104,7 @@ def _rows(
         row[0].set_ylabel(name, fontsize="large")
     for panel in drawn[: len(shown)]:
         panel.ax.set_title(panel.title)
-    fig.suptitle(plotting.product_title(view.product), fontsize="medium")
+    fig.suptitle(_title(view), fontsize="medium")
     if _CONFIDENCE in shown:
         fig.colorbar(drawn[-1].image, ax=axes[:, -1].tolist(), label=_CONFIDENCE_LABEL, shrink=0.8, aspect=30)
     _key(fig, view.legend, drawn, outlined)
@@ -194,7 +195,7 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
     right.set(xlabel="confidence (mean of bins of 0.1)", ylabel="share that agrees with the labels",
               xlim=(0, 1), ylim=(0, 1), aspect="equal", title="agreement by confidence")  # fmt: skip
     right.legend(loc="upper left", frameon=False, fontsize="small")
-    fig.suptitle(plotting.product_title(view.product), fontsize="medium")
+    fig.suptitle(_title(view), fontsize="medium")
     return fig
 
 
@@ -275,6 +276,13 @@ def _outline(ax: Axes, windows: Sequence[PixelWindow]) -> None:
     for row, col, height, width in windows:
         place = (col, col + width, row + height, row)
         plotting.outline(ax, place, edgecolor="black", linewidth=0.9, path_effects=plotting.halo("white", 2.2))
+
+
+def _title(view: MapView) -> str:
+    """What was mapped; before it, if the map is nearly constant, that it is."""
+    pixels = np.bincount(view.classes.ravel(), minlength=256)[: len(view.legend)]
+    headlines = plotting.drawable(f"! {headline['text']}" for headline in of_map(pixels, view.legend.names))
+    return "\n".join([*headlines, plotting.product_title(view.product)])
 
 
 def _outline_key() -> Line2D:
