@@ -23,6 +23,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
+from .. import geometry
 from ..core.artifacts import matches
 from ..core.errors import Alos2TutError, closest
 from ..core.progress import progress_bar
@@ -280,7 +281,7 @@ def _by_area(product: Product, asked: tuple[float, float, float, float]) -> str 
         return "states no place on Earth"
     if touches(product.footprint, asked):
         return None
-    longitude, latitude = np.mean(product.footprint, axis=0)
+    longitude, latitude = geometry.middle(product.footprint)
     return f"lies around {longitude:.2f}, {latitude:.2f}, outside the area asked"
 
 
@@ -295,7 +296,7 @@ def touches(footprint: Sequence[tuple[float, float]], area: tuple[float, float, 
     east += 360 if east < west else 0
     box = np.array([(west, south), (east, south), (east, north), (west, north)], dtype=np.float64)
     corners = np.array(footprint, dtype=np.float64)
-    corners[:, 0] -= 360 * np.round((corners[:, 0] - corners[0, 0]) / 360)
+    corners[:, 0] = geometry.together(corners[:, 0])
     # whole turns by which a footprint may come to lie beside the box
     first, last = np.ceil((west - corners[:, 0].max()) / 360), np.floor((east - corners[:, 0].min()) / 360)
     return any(_meet(corners + np.array([360 * turn, 0]), box) for turn in np.arange(first, last + 1))

@@ -297,17 +297,16 @@ def _records(
     east, north = grid.transform * (points[:, 1] + 0.5, points[:, 0] + 0.5)
     codes = labels.codes_at(product.crs, east, north)
     longitude, latitude = reproject_points(product.crs, LONLAT, east, north)
-    corners = grid.corners_deg(int(table.row[picks[0]]) // n)[table.col[picks] // n]
-    boxes = splits.enclosing_boxes(corners)
-    blocks = splits.ground_blocks(boxes, config.block_m)
+    corners = table.corners_deg[picks]
+    blocks = splits.ground_blocks(corners, config.block_m)
     image_name = product.image_name(config.polarization)
     # as far as they are known
     year, month, day = (*(product.acquired or "")[:10].split("-"), "", "")[:3]
     records = []
     for i, pick in enumerate(picks):
-        row, col = int(table.row[pick]), int(table.col[pick])
+        row, col, labelled = int(table.row[pick]), int(table.col[pick]), table.counts[pick].sum() / n**2
         # the authors give the lower left and the upper right corner of the square
-        _, upper_right, lower_left, _ = corners[i]
+        _, upper_right, _, lower_left = corners[i]
         records.append(
             {
                 "Year": year,
@@ -325,7 +324,7 @@ def _records(
                 "Product": image_name,
                 "PatchRow": row,
                 "PatchCol": col,
-                **our_columns(job.place[pick], blocks[i], table.valid[pick], table.counts[pick].sum() / n**2, boxes[i]),
+                **our_columns(job.place[pick], blocks[i], table.valid[pick], labelled, corners[i]),
             }
         )
     return records

@@ -38,6 +38,7 @@ from ..core.errors import Alos2TutError, system_errors_named, warn
 from ..core.progress import progress_bar
 from ..core.tables import read_table
 from ..core.version import __version__
+from ..geometry import beside
 from ..products.metadata import POLARIZATIONS, MapGrid
 from ..products.rasters import LONLAT, RasterBand, reprojected
 from ..products.sources import FileSource
@@ -45,7 +46,7 @@ from .balance import histogram
 from .encoding import NO_DATA, STEPS_PER_DB, encode_db, same_spacing, step_sums
 from .labels import LabelMap, label_files, warn_of_lost_labels
 from .legend import IGNORE, Legend, load_legend
-from .splits import away_from, check_ground, enclosing_boxes, ground_blocks
+from .splits import CORNER_DECIMALS, away_from, check_ground, ground_blocks
 from .store import (
     AUTHORS_COLUMNS,
     OUR_COLUMNS,
@@ -201,8 +202,8 @@ class _Patch:
     band: RasterBand
     crs: CRS
     transform: Affine
-    #: (4,) west, south, east, north
-    box_deg: NDArray[np.float64]
+    #: (4, 2) longitude and latitude of the corners, as :class:`.PatchTable` has them
+    corners_deg: NDArray[np.float64]
     #: the label file beside it
     label: RasterBand | None
     #: in its store
@@ -416,11 +417,13 @@ def _open_patch(folder: Path, record: dict[str, str], where: str) -> _Patch:
     side = band.shape[0]
     if side != band.shape[1]:
         raise Alos2TutError(f"a patch is square, this one has {side} × {band.shape[1]} pixels", where=path)
-    points = [band.transform * corner for corner in ((0, side), (side, 0), (0, 0), (side, side))]
-    corners = reprojected(points, band.crs, LONLAT)
-    stated = [float(record[column]) for column in _CORNERS]
-    if not np.allclose(corners[:2].ravel(), stated, rtol=0, atol=_BOX_TOLERANCE_DEG):
-        place = ", ".join(f"{value:.4f}" for value in corners[:2].ravel())
+    points = [band.transform * corner for corner in ((0, 0), (side, 0), (side, side), (0, side))]
+    corners = reprojected(points, band.crs, LONLAT).round(CORNER_DECIMALS)
+    stated, lies_at = [float(record[column]) for column in _CORNERS], corners[[3, 1]].ravel()
+    apart = np.subtract(lies_at, stated)
+    apart[::2] = beside(apart[::2], 0)
+    if not (np.abs(apart) <= _BOX_TOLERANCE_DEG).all():
+        place = ", ".join(f"{value:.4f}" for value in lies_at)
         raise Alos2TutError(
             f"{record['FileName']} lies at {place}, and the list says {stated}",
             where=where,
@@ -433,8 +436,7 @@ def _open_patch(folder: Path, record: dict[str, str], where: str) -> _Patch:
         and _is_same_grid((label.crs, label.transform), (band.crs, band.transform), side)
     ):
         raise Alos2TutError("the labels do not lie on the pixels of their patch", where=label.source.where)
-    [box] = enclosing_boxes(corners[None])
-    return _Patch(record, where, band, band.crs, band.transform, box, label)
+    return _Patch(record, where, band, band.crs, band.transform, corners, label)
 
 
 def _band(path: Path, dtypes: tuple[str, ...], where: str, fill: float | None = None) -> RasterBand:
@@ -464,20 +466,20 @@ def _apart(
 ) -> dict[str, list[_Record]]:
     """The lines of each list, of which held-out ground is in no other."""
     lists = {split: [record for record, _ in table] for split, table in tables.items()}
-    boxes = {split: np.array([found[r["FileName"]].box_deg for r in records]) for split, records in lists.items()}
+    ground = {split: np.array([found[r["FileName"]].corners_deg for r in records]) for split, records in lists.items()}
     if on_overlap == "raise":
         try:
-            check_ground(boxes, buffer_m, where=str(folder))
+            check_ground(ground, buffer_m, where=str(folder))
         except Alos2TutError as error:
             remedy = "Scores on such lists would be too good. Let training give way: on_overlap='drop'."
             raise Alos2TutError(error.problem, where=error.where, remedy=remedy) from None
         return lists
     for split, others in (("val", ("test",)), ("pretrain", ("val", "test")), ("train", ("val", "test"))):
-        far = away_from(boxes[split], np.concatenate([boxes[other] for other in others]), buffer_m)
+        far = away_from(ground[split], np.concatenate([ground[other] for other in others]), buffer_m)
         if not far.all():
             warn(f"{(~far).sum()} of {len(far)} patches of '{split}' lie too near to held-out ground and are dropped")
         lists[split] = [record for record, is_far in zip(lists[split], far, strict=True) if is_far]
-        boxes[split] = boxes[split][far]
+        ground[split] = ground[split][far]
         if not lists[split]:
             raise Alos2TutError(f"nothing is left of the list '{split}'", where=folder)
     return lists
@@ -521,9 +523,9 @@ def _pack(
         problem = f"tags or masks of {files:,} label files call {lost:,} pixels ({100 * share:.2g} %) no data"
         warn(f"{problem}, which hold classes of the legend '{legend.name}'. They count as none.")
     products, places = _products(kept)
-    blocks = ground_blocks(np.array([patch.box_deg for patch in kept.values()]), content["settings"]["block_m"])
+    blocks = ground_blocks(np.array([patch.corners_deg for patch in kept.values()]), content["settings"]["block_m"])
     ours = {
-        name: places[name] | our_columns(patch.row, block, patch.valid, patch.labelled, patch.box_deg)
+        name: places[name] | our_columns(patch.row, block, patch.valid, patch.labelled, patch.corners_deg)
         for (name, patch), block in zip(kept.items(), blocks, strict=True)
     }
     for split, records in lists.items():

@@ -90,7 +90,7 @@ def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
         )
     ground = np.full(len(table), splits.BUFFER, np.int8)
     ground[left] = splits.assign_splits(
-        table.box_deg[left],
+        table.corners_deg[left],
         table.counts[left],
         block_m=config.block_m,
         buffer_m=config.buffer_m,

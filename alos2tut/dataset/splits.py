@@ -1,33 +1,45 @@
 """Which ground is for training, for validation and for the test, and the proof that none of it meets. NumPy only.
 
-A patch is a box (west, south, east, north) in degrees that encloses its square, as :func:`enclosing_boxes` makes it.
-East may lie beyond 180: so a box says that it crosses the antimeridian. Metres become degrees by one length for all
-degrees of latitude, and by its cosine for those of longitude.
+The ground of a patch is its footprint: longitude and latitude in degrees of its four corners, in order around it,
+(4, 2). Distances between footprints are taken on a plane around the patch that gives way
+(:func:`alos2tut.geometry.seen_from`): off by less than 1 mm up to 10 km, by 10 cm up to 100 km. Sides are straight
+lines between corners; a parallel of latitude φ bulges from that by L² tan φ / 8 R, 3 cm at 45° for a patch of 1.3 km.
+
+Lists that know no corners give boxes, (west, south, east, north) in degrees, as :func:`enclosing_boxes` makes them:
+east may lie beyond 180, so a box says that it crosses the antimeridian. Of these the larger gap, in longitude or in
+latitude, is taken for the distance, with one length for all degrees of latitude and its cosine for those of longitude.
+Boxes of patches askew overlap with their neighbours', so that more is dropped than meets.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import geometry
 from ..core.errors import Alos2TutError
 
 #: what :func:`assign_splits` makes of a patch
 PRETRAIN, VAL, TEST, BUFFER = 0, 1, 2, -1
+#: lists hold so many decimals of corners' longitudes and latitudes, 0.1 mm
+CORNER_DECIMALS = 9
 _METRES_PER_DEGREE = 111_320.0
+#: no degree of latitude is shorter
+_SHORTEST_DEGREE_M = 110_570.0
 _DRAWS = 400
-#: a billionth of a degree is rounding: boxes that touch share no ground
-_ROUNDING_DEG = 1e-9
-#: lists hold seven decimals
-_LIST_ROUNDING_DEG = 1e-6
-#: nearer to a pole a box in degrees says little; no product of ALOS-2 reaches there
+#: what footprints that touch may overlap by, when ground is assigned and when that is proved: corners are rounded, and
+#: of patches that touch halfway along a side of one another sides are not quite straight
+_ROUNDING_M, _PROOF_ROUNDING_M = 0.005, 0.01
+#: of boxes a billionth of a degree is rounding; older lists hold seven decimals
+_ROUNDING_DEG, _PROOF_ROUNDING_DEG = 1e-9, 1e-6
+#: nearer to a pole degrees say little; no product of ALOS-2 reaches there
 _LARGEST_LATITUDE_DEG = 89.0
-#: boxes that are compared with others at once
-_TOGETHER = 128
+#: pairs that are compared at once
+_TOGETHER = 2**16
 
 
 def enclosing_boxes(corners_deg: ArrayLike) -> NDArray[np.float64]:
@@ -41,45 +53,63 @@ def enclosing_boxes(corners_deg: ArrayLike) -> NDArray[np.float64]:
     """
     corners = np.array(corners_deg, dtype=np.float64)
     # no patch spans half the Earth: the nearest of a corner's longitudes is the one that is meant
-    corners[..., 0] -= 360 * np.round((corners[..., 0] - corners[:, :1, 0]) / 360)
+    corners[..., 0] = geometry.beside(corners[..., 0], corners[:, :1, 0])
     box_deg = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-    # longitudes that lie there already keep their last bit
-    turned: NDArray[np.float64] = box_deg - 360 * np.floor((box_deg[:, :1] + 180) / 360) * [1, 0, 1, 0]
+    turns = geometry.wrapped(box_deg[:, :1]) - box_deg[:, :1]
+    turned: NDArray[np.float64] = box_deg + np.round(turns / 360) * [360, 0, 360, 0]
     return turned
 
 
-def ground_blocks(box_deg: NDArray[np.float64], block_m: float) -> NDArray[np.int64]:
-    """The block of ground in which the centre of each patch lies.
+def _boxes(ground_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The boxes around footprints, or those that are given instead."""
+    return ground_deg if ground_deg.ndim == 2 else enclosing_boxes(ground_deg)
+
+
+def ground_blocks(ground_deg: NDArray[np.float64], block_m: float) -> NDArray[np.int64]:
+    """The block of ground in which the centre of each patch lies: the middle of the box around it.
 
     The lattice is one of degrees and the same for all products and UTM zones; each row of blocks has its own width in
     degrees, so that blocks are about squares.
 
     Args:
-        box_deg: (N, 4) west, south, east, north.
+        ground_deg: (N, 4, 2) footprints, or (N, 4) boxes.
         block_m: side of a block in metres.
 
     Returns:
         (N, 2) row and column on the lattice.
 
     Raises:
-        Alos2TutError: a box that cannot be, or that lies within a degree of a pole.
+        Alos2TutError: a footprint that cannot be, or that lies within a degree of a pole.
     """
-    _check_boxes(box_deg, where="ground of patches")
+    box_deg = _checked_boxes(ground_deg, where="ground of patches")
     block_deg = block_m / _METRES_PER_DEGREE
     row = np.floor((box_deg[:, 1] + box_deg[:, 3]) / 2 / block_deg)
     width_deg = block_deg / np.maximum(np.cos(np.radians((row + 0.5) * block_deg)), 0.01)
-    longitude = (box_deg[:, 0] + box_deg[:, 2]) / 2
-    longitude = longitude - 360 * np.floor((longitude + 180) / 360)
+    longitude = geometry.wrapped((box_deg[:, 0] + box_deg[:, 2]) / 2)
     return np.stack([row, np.floor(longitude / width_deg)], axis=1).astype(np.int64)
 
 
-def _check_boxes(box_deg: NDArray[np.float64], *, where: str) -> None:
-    """Boxes are numbers, in order, narrower than half the Earth, and away from the poles."""
+def _checked_boxes(ground_deg: NDArray[np.float64], *, where: str) -> NDArray[np.float64]:
+    """The boxes of ground that can be: numbers, in order, narrower than half the Earth, and away from the poles."""
+    given = ground_deg
+    # NaN is not
+    is_patch = np.asarray((np.abs(ground_deg) <= 1e6).all(axis=tuple(range(1, ground_deg.ndim))))
+    told = "west, south, east, north = {} is no box"
+    if ground_deg.ndim == 3:
+        told = "corners {} are not those of a patch, in order around it"
+        x, y = np.moveaxis(np.where(is_patch[:, None, None], ground_deg, 0), -1, 0)
+        x = geometry.beside(x, x[:, :1])
+        dx, dy = np.roll(x, -1, axis=1) - x, np.roll(y, -1, axis=1) - y
+        # all corners bend one way
+        bends = np.sign(dx * np.roll(dy, -1, axis=1) - dy * np.roll(dx, -1, axis=1))
+        is_patch &= np.abs(bends.sum(axis=1)) == 4
+        ground_deg = np.where(is_patch[:, None, None], ground_deg, 0)
+    box_deg = _boxes(ground_deg)
     west, south, east, north = box_deg.T
-    is_box = np.isfinite(box_deg).all(axis=1) & (south <= north) & (west <= east) & (east - west < 180)
-    if not is_box.all():
-        row = int(np.argmin(is_box))
-        raise Alos2TutError(f"row {row + 1}: west, south, east, north = {box_deg[row].tolist()} is no box", where=where)
+    is_patch &= (south <= north) & (west <= east) & (east - west < 180)
+    if not is_patch.all():
+        row = int(np.argmin(is_patch))
+        raise Alos2TutError(f"row {row + 1}: {told.format(given[row].tolist())}", where=where)
     is_near_pole = np.maximum(-south, north) > _LARGEST_LATITUDE_DEG
     if is_near_pole.any():
         row = int(np.argmax(is_near_pole))
@@ -88,10 +118,11 @@ def _check_boxes(box_deg: NDArray[np.float64], *, where: str) -> None:
             where=where,
             remedy="Leave that product out.",
         )
+    return box_deg
 
 
 def assign_splits(
-    box_deg: NDArray[np.float64],
+    ground_deg: NDArray[np.float64],
     counts: NDArray[np.integer[Any]],
     *,
     block_m: float,
@@ -107,7 +138,7 @@ def assign_splits(
     that lies too near to either.
 
     Args:
-        box_deg: (N, 4) west, south, east, north of each patch.
+        ground_deg: (N, 4, 2) footprint of each patch, or (N, 4) boxes.
         counts: (N, C) pixels per class.
         block_m: side of the blocks in metres.
         buffer_m: ground within this distance of validation or test ground is used for nothing else.
@@ -121,14 +152,14 @@ def assign_splits(
     Raises:
         Alos2TutError: no patch, fewer than three blocks, nothing left to train on.
     """
-    if not len(box_deg):
+    if not len(ground_deg):
         raise Alos2TutError("no patch to assign to the splits", where="dataset settings")
-    row, col = ground_blocks(box_deg, block_m).T
+    row, col = ground_blocks(ground_deg, block_m).T
     # numbers in the order of rows, then columns, of which there are less than 2³¹; quicker to sort than pairs
     _, block_of, sizes = np.unique(row * 2**32 + col, return_inverse=True, return_counts=True)
     if len(sizes) < 3:
         raise Alos2TutError(
-            f"{len(box_deg)} patches lie in {len(sizes)} ground block(s); three splits need at least 3",
+            f"{len(ground_deg)} patches lie in {len(sizes)} ground block(s); three splits need at least 3",
             where="block_m",
             remedy=f"Choose a smaller block_m than {block_m:g}.",
         )
@@ -141,7 +172,7 @@ def assign_splits(
     role = _best_draw(sizes, of_blocks, wanted, seed)[block_of]
     for name, others in ((VAL, (TEST,)), (PRETRAIN, (VAL, TEST))):
         mine = np.flatnonzero(role == name)
-        role[mine[~away_from(box_deg[mine], box_deg[np.isin(role, others)], buffer_m)]] = BUFFER
+        role[mine[~away_from(ground_deg[mine], ground_deg[np.isin(role, others)], buffer_m)]] = BUFFER
     return role
 
 
@@ -179,77 +210,135 @@ def _best_draw(
     return best
 
 
-def away_from(box_deg: NDArray[np.float64], others_deg: NDArray[np.float64], buffer_m: float) -> NDArray[np.bool_]:
-    """Which boxes stay further than the buffer from all others, in longitude or in latitude.
+def away_from(ground_deg: NDArray[np.float64], others_deg: NDArray[np.float64], buffer_m: float) -> NDArray[np.bool_]:
+    """Which patches stay further than the buffer from all others.
 
     Args:
-        box_deg: (N, 4) west, south, east, north; the latitude of their middle turns the buffer into longitude.
-        others_deg: (M, 4).
-        buffer_m: in metres; 0: boxes may touch and not overlap.
+        ground_deg: (N, 4, 2) footprints, or (N, 4) boxes.
+        others_deg: (M, 4, 2) or (M, 4); both are taken for boxes if one is.
+        buffer_m: in metres; 0: patches may touch and not overlap.
 
     Returns:
         (N,) True for those that do.
     """
-    return _one_too_near(box_deg, others_deg, buffer_m, _ROUNDING_DEG) < 0
+    if ground_deg.ndim != others_deg.ndim:
+        ground_deg, others_deg = _boxes(ground_deg), _boxes(others_deg)
+    return _one_too_near(ground_deg, others_deg, buffer_m, is_proof=False) < 0
 
 
-def check_ground(boxes: Mapping[str, NDArray[np.float64]], buffer_m: float, *, where: str) -> None:
+def check_ground(ground: Mapping[str, NDArray[np.float64]], buffer_m: float, *, where: str) -> None:
     """Prove that validation and test ground is in no other list, nor within the buffer of it.
 
     Training lists, which are all but ``val`` and ``test``, may share ground.
 
     Args:
-        boxes: by list, (N, 4) west, south, east, north of its patches; they may be rounded to seven decimals.
+        ground: by list, (N, 4, 2) footprints of its patches, as lists round them, or (N, 4) boxes; if one list gives
+            boxes, those of all are compared.
         buffer_m: in metres.
         where: what the lists belong to, for the message.
 
     Raises:
-        Alos2TutError: two lists meet; the message names a row of each. A box that cannot be.
+        Alos2TutError: two lists meet; the message names a row of each. A footprint that cannot be.
     """
-    for name, box_deg in boxes.items():
-        _check_boxes(box_deg, where=f"{where}, list '{name}'")
-    held_out = [name for name in ("val", "test") if name in boxes]
-    for name, box_deg in boxes.items():
-        # one pass for both; as when ground was assigned, the latitude that counts is that of the list which gave way
+    boxes = {name: _checked_boxes(places, where=f"{where}, list '{name}'") for name, places in ground.items()}
+    by_boxes = any(places.ndim == 2 for places in ground.values())
+    ground = boxes if by_boxes else ground
+    held_out = [name for name in ("val", "test") if name in ground]
+    for name, places in ground.items():
+        # one pass for both; as when ground was assigned, distances are seen from the list which gave way
         others = [other for other in held_out if other != name and name != "test"]
         if not others:
             continue
-        found = _one_too_near(box_deg, np.concatenate([boxes[other] for other in others]), buffer_m, _LIST_ROUNDING_DEG)
+        found = _one_too_near(places, np.concatenate([ground[other] for other in others]), buffer_m, is_proof=True)
         if (found >= 0).any():
             row = int(np.argmax(found >= 0))
-            other, place = [(other, place) for other in others for place in range(len(boxes[other]))][found[row]]
+            other, place = [(other, place) for other in others for place in range(len(ground[other]))][found[row]]
             relation = f"is less than {buffer_m:g} m from" if buffer_m else "overlaps"
+            by = ", by boxes in degrees, as the lists hold no corners" if by_boxes else ""
             raise Alos2TutError(
-                f"the ground of row {row + 1} of the list '{name}' {relation} that of row {place + 1} of '{other}'",
+                f"the ground of row {row + 1} of the list '{name}' {relation} that of row {place + 1} of '{other}'{by}",
                 where=where,
                 remedy="Build the dataset anew: scores on such lists would be too good.",
             )
 
 
 def _one_too_near(
-    box_deg: NDArray[np.float64], others_deg: NDArray[np.float64], buffer_m: float, rounding_deg: float
+    ground_deg: NDArray[np.float64], others_deg: NDArray[np.float64], buffer_m: float, *, is_proof: bool
 ) -> NDArray[np.int64]:
-    """For each box one of the others that lies within the buffer; −1 where there is none."""
-    found = np.full(len(box_deg), -1, dtype=np.int64)
-    if not len(others_deg):
+    """For each patch one of the others that lies within the buffer; −1 where there is none."""
+    found = np.full(len(ground_deg), -1, dtype=np.int64)
+    if not len(ground_deg) or not len(others_deg):
         return found
-    west, south, east, north = box_deg.T
-    margin_deg = buffer_m / _METRES_PER_DEGREE - rounding_deg
-    margin_lon = buffer_m / _METRES_PER_DEGREE / np.maximum(np.cos(np.radians((south + north) / 2)), 0.01)
-    low, high, left = south - margin_deg, north + margin_deg, west - (margin_lon - rounding_deg)
-    width = east - west + 2 * (margin_lon - rounding_deg)
-    # from south to north those that can be near to a few boxes lie side by side
-    order = np.argsort(others_deg[:, 1], kind="stable")
-    others = others_deg[order]
-    tallest = (others[:, 3] - others[:, 1]).max()
-    for some in np.array_split(np.argsort(south, kind="stable"), len(box_deg) // _TOGETHER + 1):
-        first, last = np.searchsorted(others[:, 1], (low[some].min(initial=90) - tallest, high[some].max(initial=-90)))
-        if first >= last:
-            continue
-        near = others[first:last]
-        # how far around the Earth the western edge of the one lies east of that of the other
-        east_of = near[:, 0] - left[some, None]
-        meets = (east_of % 360 < width[some, None]) | (-east_of % 360 < near[:, 2] - near[:, 0])
-        meets &= (near[:, 3] > low[some, None]) & (near[:, 1] < high[some, None])
-        found[some] = np.where(meets.any(axis=1), order[first + meets.argmax(axis=1)], -1)
+    boxes, other_boxes = _boxes(ground_deg), _boxes(others_deg)
+    if ground_deg.ndim == 2:
+        rounding_deg = _PROOF_ROUNDING_DEG if is_proof else _ROUNDING_DEG
+        cos = np.maximum(np.cos(np.radians((boxes[:, 1] + boxes[:, 3]) / 2)), 0.01)
+        margins = buffer_m / _METRES_PER_DEGREE / np.stack([cos, np.ones(len(cos))]) - rounding_deg
+        for mine, theirs in _meeting_boxes(boxes, margins, other_boxes, found):
+            found[mine] = theirs
+        return found
+    reach_m = buffer_m - (_PROOF_ROUNDING_M if is_proof else _ROUNDING_M)
+    points, _ = geometry.on_ellipsoid(others_deg)
+    centers, axes = geometry.on_ellipsoid(np.stack([boxes[:, ::2].mean(axis=1), boxes[:, 1::2].mean(axis=1)], axis=1))
+    footprints = geometry.seen_from(centers, axes, geometry.on_ellipsoid(ground_deg)[0])
+    for mine, theirs in _meeting_boxes(boxes, _margins(boxes, other_boxes, buffer_m), other_boxes, found):
+        seen = geometry.seen_from(centers[mine], axes[mine], points[theirs])
+        near = geometry.come_within(footprints[mine], seen, reach_m)
+        found[mine[near]] = theirs[near]
     return found
+
+
+def _margins(boxes: NDArray[np.float64], others: NDArray[np.float64], buffer_m: float) -> NDArray[np.float64]:
+    """Degrees of longitude and of latitude, (2, N), beyond which no footprint in a box lies within the buffer."""
+    # sides that are straight on the ground leave the box of their corners a little
+    width, height = 0.02 * np.maximum(*((box[:, 2:] - box[:, :2]).max(axis=0) for box in (boxes, others))) + 1e-6
+    reach, latitude = buffer_m / _SHORTEST_DEGREE_M + height, np.abs(boxes[:, 1::2]).max(axis=1)
+    sine = np.sin(np.radians(min(reach, 90))) / np.cos(np.radians(latitude))
+    longitude = np.where(latitude + reach < 90, np.degrees(np.arcsin(np.minimum(sine, 1))), 180) + width
+    return np.stack([longitude, np.full(len(boxes), reach)])
+
+
+def _meeting_boxes(
+    boxes: NDArray[np.float64], margins: NDArray[np.float64], others: NDArray[np.float64], found: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Pairs of boxes that meet, by their places, a part of them at a time; the first are widened by the margins.
+
+    Others are sorted into rows of latitude and, in these, from west to east, so that those that a box may meet lie side
+    by side. A box is not asked for any more when its place in ``found`` is not negative.
+    """
+    # where the buffer is wide, one other of each part of it finds most of those that are too near
+    parts = np.floor(others[:, :2] / np.maximum(margins.max(axis=1) / 4, 1e-6)) @ [1, 2.0**26]
+    few = np.unique(parts, return_index=True)[1]
+    if 2 * len(few) < len(others):
+        for mine, other in _meeting_boxes(boxes, margins, others[few], found):
+            yield mine, few[other]
+    low, high, left = boxes[:, 1] - margins[1], boxes[:, 3] + margins[1], boxes[:, 0] - margins[0]
+    width = boxes[:, 2] - boxes[:, 0] + 2 * margins[0]
+    theirs, west = others[:, 2] - others[:, 0], geometry.wrapped(others[:, 0])
+    widest, tallest = theirs.max(), (others[:, 3] - others[:, 1]).max()
+    row_deg = max((tallest + (high - low).max()) / 3, 1e-3)
+    key = 1080 * np.floor(others[:, 1] / row_deg) + west
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    start = geometry.wrapped(left)
+    for step in range(math.ceil((tallest + (high - low).max()) / row_deg) + 1):
+        row = np.floor((low - tallest) / row_deg) + step
+        for turn in (-360, 0, 360):
+            # keys of many rows are rounded to less than a millionth of a degree
+            first_deg = np.maximum(start + turn - widest - 1e-6, -180)
+            last_deg = np.minimum(start + turn + width + 1e-6, 180)
+            mine = np.flatnonzero((found < 0) & (row * row_deg < high) & (first_deg < last_deg))
+            first = np.searchsorted(key, 1080 * row[mine] + first_deg[mine])
+            count = np.searchsorted(key, 1080 * row[mine] + last_deg[mine], "right") - first
+            ends = np.cumsum(count)
+            cuts = np.searchsorted(ends, range(_TOGETHER, int(count.sum()), _TOGETHER))
+            for part in np.split(np.arange(len(mine)), cuts):
+                part = part[found[mine[part]] < 0]
+                one = np.repeat(mine[part], count[part])
+                place = np.arange(len(one)) - np.repeat(np.cumsum(count[part]) - count[part], count[part])
+                other = order[np.repeat(first[part], count[part]) + place]
+                # how far around the Earth the western edge of the one lies east of that of the other
+                east_of = west[other] - left[one]
+                meets = (east_of % 360 < width[one]) | (-east_of % 360 < theirs[other])
+                meets &= (others[other, 3] > low[one]) & (others[other, 1] < high[one])
+                yield one[meets], other[meets]

@@ -48,11 +48,15 @@ STORE_OF = {"pretrain": "pretrain", "train": "pretrain", "val": "val", "test": "
 _LISTS = tuple(f"{split}.csv" for split in SPLITS)
 _ARRAYS = tuple(f"{store}_{kind}.npy" for store in STORES for kind in ("db", "labels"))
 
-#: The authors' twelve columns, in their order (arXiv 2603.15119), then ours, of which the last are the patch's box.
+#: The authors' twelve columns, in their order (arXiv 2603.15119), then ours, of which the last are the patch's
+#: box and corners; lists of earlier versions hold no corners.
 AUTHORS_COLUMNS = ["Year", "Month", "Day", "FolderPath", "FileName", "MinLon", "MinLat", "MaxLon", "MaxLat"]
 AUTHORS_COLUMNS += ["Latitude", "Longitude", "Category"]
 BOX_COLUMNS = ["West", "South", "East", "North"]
-OUR_COLUMNS = ["Row", "Product", "PatchRow", "PatchCol", "Block", "ValidFraction", "LabelledFraction", *BOX_COLUMNS]
+CORNER_COLUMNS = [f"{corner}{axis}" for corner in ("UpperLeft", "UpperRight", "LowerRight", "LowerLeft")
+                  for axis in ("Lon", "Lat")]  # fmt: skip
+OUR_COLUMNS = ["Row", "Product", "PatchRow", "PatchCol", "Block", "ValidFraction", "LabelledFraction"]
+OUR_COLUMNS += BOX_COLUMNS + CORNER_COLUMNS
 
 
 class ListTable(Sequence[dict[str, str]]):
@@ -243,8 +247,10 @@ class PatchDataset:
         #: the lists themselves, by name
         self.tables = {name: ListTable(len(self._rows[name]), partial(self._read_table, name)) for name in SPLITS}
         self._check_sizes()
-        boxes = {name: box_deg for name, (_, box_deg) in lists.items()}
-        splits.check_ground(boxes, content["settings"]["buffer_m"], where=str(path))
+        ground = {name: places for name, (_, places) in lists.items()}
+        splits.check_ground(ground, content["settings"]["buffer_m"], where=str(path))
+        #: whether patches were compared by their corners; else by boxes in degrees, as older lists hold no corners
+        self.has_corners = all(places.ndim == 3 for places in ground.values())
 
     @cached_property
     def fingerprint(self) -> str:
@@ -287,6 +293,8 @@ class PatchDataset:
             "products": f"{len(content.get('products', []))} used, {len(content.get('left_out', []))} left out",
             "size": f"{size / 1e6:.0f} MB in {len(self.files)} files, version {content.get('version', '?')}",
         }
+        if not self.has_corners:
+            lines["lists"] = "without corners: ground is proved apart by boxes in degrees"
         return f"{table(lines.items())}\n\n{self._class_table()}"
 
     def _class_table(self) -> str:
@@ -323,11 +331,13 @@ class PatchDataset:
             raise Alos2TutError(f"the list cannot be read ({error})", where=self.path / f"{name}.csv") from None
 
     def _read_numbers(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Of a list: the rows of the store, (n,), and the boxes of the patches, (n, 4)."""
+        """Of a list: the rows of the store, (n,), and the patches' corners, (n, 4, 2), or boxes, (n, 4)."""
         columns = ["Row", *BOX_COLUMNS]
         text = self._list_text(name)
         try:
             header = next(csv.reader(text), [])
+            if has_corners := not set(CORNER_COLUMNS).isdisjoint(header):
+                columns = ["Row", *CORNER_COLUMNS]
             places = [header.index(column) for column in columns]
             with warnings.catch_warnings():
                 # a list may be empty
@@ -340,7 +350,8 @@ class PatchDataset:
             raise Alos2TutError(
                 f"a column of {', '.join(columns)} is missing or broken", where=self.path / f"{name}.csv"
             ) from None
-        return values[:, 0].astype(np.int64), values[:, 1:]
+        ground = values[:, 1:]
+        return values[:, 0].astype(np.int64), ground.reshape(-1, 4, 2) if has_corners else ground
 
     def _array(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         """A store's array, mapped, of patches of this shape."""
@@ -383,7 +394,7 @@ def open_dataset(path: str | Path) -> PatchDataset:
 
 
 def our_columns(
-    row: int, block: NDArray[np.int64], valid: float, labelled: float, box_deg: NDArray[np.float64]
+    row: int, block: NDArray[np.int64], valid: float, labelled: float, corners_deg: NDArray[np.float64]
 ) -> dict[str, object]:
     """Those of :data:`OUR_COLUMNS` that say what is in a patch and on which ground it lies.
 
@@ -391,9 +402,12 @@ def our_columns(
         row: of the store.
         block: (2,) of ground, see :func:`.splits.ground_blocks`.
         valid, labelled: shares of the pixels with data, and with a label.
-        box_deg: (4,) west, south, east, north.
+        corners_deg: (4, 2) longitude and latitude, in the order of :data:`CORNER_COLUMNS`.
     """
-    sides = {side: f"{value:.7f}" for side, value in zip(BOX_COLUMNS, box_deg, strict=True)}
+    [box] = splits.enclosing_boxes(corners_deg[None])
+    sides = {side: f"{value:.7f}" for side, value in zip(BOX_COLUMNS, box, strict=True)}
+    corners = zip(CORNER_COLUMNS, corners_deg.ravel(), strict=True)
+    sides |= {column: f"{value:.{splits.CORNER_DECIMALS}f}" for column, value in corners}
     columns = {"Row": int(row), "Block": "{}_{}".format(*block)}
     return {**columns, "ValidFraction": f"{valid:.4f}", "LabelledFraction": f"{labelled:.4f}", **sides}
 

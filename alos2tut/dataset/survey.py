@@ -40,7 +40,8 @@ class PatchTable:
     Attributes:
         product: (N,) int32, position of the product in its archive.
         row, col: (N,) int32, upper left pixel in the product's grid after looks.
-        box_deg: (N, 4) float64, west, south, east, north of the box in longitude and latitude around the patch.
+        corners_deg: (N, 4, 2) float64, longitude and latitude of the corners, rounded as lists hold them: upper left,
+            upper right, lower right, lower left.
         valid: (N,) float32, share of pixels with data that are not in layover or shadow.
         counts: (N, C) int32, labelled pixels with data of each class.
         patch_px: side of all patches.
@@ -49,7 +50,7 @@ class PatchTable:
     product: NDArray[np.int32]
     row: NDArray[np.int32]
     col: NDArray[np.int32]
-    box_deg: NDArray[np.float64]
+    corners_deg: NDArray[np.float64]
     valid: NDArray[np.float32]
     counts: NDArray[np.int32]
     patch_px: int
@@ -169,12 +170,13 @@ class PatchGrid:
         return labels.classes_on(self.product.crs, self.transform * Affine.scale(step), shape, offset=offset)
 
     def corners_deg(self, row: int) -> NDArray[np.float64]:
-        """Longitude and latitude of the corners of a row of patches, (n, 4, 2): upper left and right, then lower."""
+        """Corners of a row of patches, (n, 4, 2), as :class:`PatchTable` has them."""
         count = self.shape[1] + 1
         x, y = np.meshgrid(np.arange(float(count)), [row, row + 1.0])
         east, north = self.transform * (x.ravel() * self.patch_px, y.ravel() * self.patch_px)
         points = np.transpose(reproject_points(self.product.crs, LONLAT, east, north)).reshape(2, count, 2)
-        return np.stack([points[0, :-1], points[0, 1:], points[1, :-1], points[1, 1:]], axis=1)
+        corners = np.stack([points[0, :-1], points[0, 1:], points[1, 1:], points[1, :-1]], axis=1)
+        return corners.round(splits.CORNER_DECIMALS)
 
 
 def survey_product(job: ProductJob) -> PatchTable:
@@ -214,7 +216,7 @@ def _survey_row(job: ProductJob, grid: PatchGrid, labels: LabelMap, row: int) ->
         product=np.full(cols, job.number, np.int32),
         row=np.full(cols, row * n, np.int32),
         col=np.arange(cols, dtype=np.int32) * np.int32(n),
-        box_deg=splits.enclosing_boxes(grid.corners_deg(row)),
+        corners_deg=grid.corners_deg(row),
         valid=valid.astype(np.float32),
         counts=counts,
         patch_px=n,

@@ -50,13 +50,14 @@ def degrees(transform: rasterio.Affine, *points: tuple[float, float]) -> list[tu
 def record_of(day: int, row: int, col: int, number: int) -> dict[str, str]:
     name, (top, left) = NAMES[day], (row * SIDE, col * SIDE)
     grid = ORIGINS[name] * rasterio.Affine.scale(2) * rasterio.Affine.translation(left, top)
-    corners = degrees(grid, (0, SIDE), (SIDE, 0), (0, 0), (SIDE, SIDE))
-    longitudes, latitudes = zip(*corners, strict=True)
+    corners = degrees(grid, (0, 0), (SIDE, 0), (SIDE, SIDE), (0, SIDE))
+    longitudes, latitudes = np.round(corners, 9).T.tolist()
     values = ["2022", "11", f"{day:02d}", f"2022/11/{day:02d}", f"{name}_{top}_{left}.tif"]
-    values += [f"{value:.4f}" for corner in corners[:2] for value in corner]
-    values += [f"{latitudes[2] - 0.0003:.4f}", f"{longitudes[2] + 0.0003:.4f}", "10"]
+    values += [f"{value:.4f}" for corner in (corners[3], corners[1]) for value in corner]
+    values += [f"{latitudes[0] - 0.0003:.4f}", f"{longitudes[0] + 0.0003:.4f}", "10"]
     ours = [str(number), name, str(top), str(left), "0_0", "1.0000", "1.0000"]
     ours += [f"{v:.7f}" for v in (min(longitudes), min(latitudes), max(longitudes), max(latitudes))]
+    ours += [f"{v:.9f}" for corner in corners for v in corner]
     return dict(zip(AUTHORS_COLUMNS + OUR_COLUMNS, values + ours, strict=True))
 
 
@@ -133,7 +134,7 @@ def test_exported_lists_are_the_authors_twelve_columns(packed, exported):
     for split in SPLITS:
         lines = (exported / f"{split}.csv").read_text().splitlines()
         assert lines[0] == expected
-        assert lines[1:] == [line.rsplit(",", 11)[0] for line in (packed / f"{split}.csv").read_text().splitlines()[1:]]
+        assert lines[1:] == [line.rsplit(",", 19)[0] for line in (packed / f"{split}.csv").read_text().splitlines()[1:]]
 
 
 def test_a_folder_in_use_is_not_written_into(packed, exported, tmp_path):

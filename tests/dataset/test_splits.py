@@ -6,11 +6,15 @@ import math
 
 import numpy as np
 import pytest
+from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.crs import CRS
+from rasterio.warp import transform as reproject_points
 from support.properties import examples
 
-from alos2tut import Alos2TutError
+from alos2tut import Alos2TutError, geometry
+from alos2tut.dataset import splits
 from alos2tut.dataset.splits import (
     BUFFER,
     PRETRAIN,
@@ -280,3 +284,193 @@ def test_ground_that_cannot_be_dealt_is_refused(changes, parts):
     assert all(part in str(error.value) for part in parts)
     with pytest.raises(Alos2TutError, match="no patch"):
         assign_splits(boxes[:0], np.ones((0, 2), dtype=np.int64), **DEALT)
+
+
+# --- footprints: against geodesics by PROJ and plain geometry, pair by pair
+
+
+def footprints_of(crs: str, corner: tuple[float, float], turn_deg: float, side: float, n: int = 4) -> np.ndarray:
+    """The (n², 4, 2) corners in degrees, as lists hold them, of a grid of patches from a corner in degrees on."""
+    start = reproject_points("EPSG:4326", crs, *([value] for value in corner))
+    grid = Affine.translation(start[0][0], start[1][0]) * Affine.rotation(turn_deg) * Affine.scale(side, -side)
+    places = [(col + x, row + y) for row in range(n) for col in range(n) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
+    lonlat = reproject_points(crs, "EPSG:4326", *zip(*(grid * place for place in places), strict=True))
+    return np.round(np.transpose(lonlat).reshape(-1, 4, 2), 9)
+
+
+def plain_distance_m(one: np.ndarray, other: np.ndarray) -> float:
+    """Between two footprints, on PROJ's plane of true distances from the second; 0 where they share ground."""
+    lon, lat = other[0]
+    plane = CRS.from_proj4(f"+proj=aeqd +lat_0={lat:.12f} +lon_0={lon:.12f} +datum=WGS84 +units=m")
+    polygons = []
+    for corners in (one, other):
+        polygons.append(np.transpose(reproject_points("EPSG:4326", plane, *corners.T)).tolist())
+    sides = [list(zip(polygon, polygon[1:] + polygon[:1], strict=True)) for polygon in polygons]
+
+    def cross(o, a, b):
+        return (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0])
+
+    for polygon, around in zip(polygons, sides[::-1], strict=True):
+        for point in polygon:
+            turns = [cross(a, b, point) for a, b in around]
+            if max(turns) < 0 or min(turns) > 0:
+                return 0.0
+    for a, b in sides[0]:
+        for c, d in sides[1]:
+            if cross(a, b, c) * cross(a, b, d) < 0 and cross(c, d, a) * cross(c, d, b) < 0:
+                return 0.0
+
+    def to_side(p, a, b):
+        along = ((p[0] - a[0]) * (b[0] - a[0]) + (p[1] - a[1]) * (b[1] - a[1])) / math.dist(a, b) ** 2
+        along = min(1, max(0, along))
+        return math.dist(p, (a[0] + along * (b[0] - a[0]), a[1] + along * (b[1] - a[1])))
+
+    return min(to_side(p, *side) for k in (0, 1) for p in polygons[k] for side in sides[1 - k])
+
+
+#: two grids each: coordinate system, corner in degrees, turned by, side of a patch
+GRIDS = {
+    "one zone, askew": (("EPSG:32654", (139.3, 35.2), 0, 640.0), ("EPSG:32654", (139.305, 35.19), 31, 700.0)),
+    "two zones": (("EPSG:32653", (137.985, 35.5), 0, 640.0), ("EPSG:32654", (137.99, 35.49), 0, 640.0)),
+    "across 180°": (("EPSG:32660", (179.985, 12.0), 0, 640.0), ("EPSG:32601", (179.99, 11.99), 0, 640.0)),
+    "south, across 180°": (("EPSG:32760", (179.985, -16.5), 10, 640.0), ("EPSG:32701", (-179.995, -16.51), 0, 640.0)),
+    "south": (("EPSG:32719", (-70.01, -33.4), 0, 640.0), ("EPSG:32718", (-70.0, -33.41), 45, 500.0)),
+    "geographic and UTM": (("EPSG:4326", (139.0, 45.0), 0, 0.008), ("EPSG:32654", (139.01, 44.99), 0, 640.0)),
+    "70° north": (("EPSG:32633", (12.02, 70.0), 0, 640.0), ("EPSG:32632", (12.0, 70.0), 0, 640.0)),
+    "geographic, 70° south": (("EPSG:4326", (179.99, -70.0), 0, 0.01), ("EPSG:3031", (179.993, -70.003), 20, 900.0)),
+}
+
+
+@pytest.mark.parametrize("grids", GRIDS.values(), ids=GRIDS)
+def test_footprints_away_from_all_others_are_those_of_brute_force(grids):
+    mine, theirs = (footprints_of(*grid) for grid in grids)
+    # so that some have others on all sides and some on none
+    theirs = theirs[[0, 3, 5, 14]]
+    distance = np.array([[plain_distance_m(one, other) for other in theirs] for one in mine])
+    for buffer_m in (0.0, 1.0, 300.0, 640.0, 1000.0):
+        near = (distance < buffer_m) if buffer_m else (distance == 0)
+        np.testing.assert_array_equal(away_from(mine, theirs, buffer_m), ~near.any(axis=1))
+    assert (distance == 0).any() and (distance > 300).any()
+    # the very distances, to a centimetre
+    for one, of_pairs in zip(mine, distance, strict=True):
+        for other, metres in zip(theirs, of_pairs, strict=True):
+            if metres > 0.1:
+                assert away_from(one[None], other[None], metres - 0.02).all()
+                assert not away_from(one[None], other[None], metres + 0.02).any()
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.0, 5.0, 700.0, 3000.0]), st.sampled_from([179.97, 12.0, -0.02]))
+@examples(12)
+def test_what_was_assigned_by_footprints_is_proven_apart(seed, buffer_m, west):
+    random = np.random.default_rng(seed)
+    places = [(west + random.uniform(0, 0.05), 50 + random.uniform(0, 0.05)) for _ in range(3)]
+    ground = np.concatenate([footprints_of("EPSG:3857", place, random.uniform(0, 90), 1280, 8) for place in places])
+    role = assign_splits(ground, random.integers(0, 100, (192, 3)), **DEALT | {"buffer_m": buffer_m, "block_m": 3000})
+    lists = {"pretrain": ground[role == PRETRAIN], "val": ground[role == VAL], "test": ground[role == TEST]}
+    check_ground(lists | {"train": lists["pretrain"][::2]}, buffer_m, where="here")
+    # what was given up does meet what it gave way to
+    given_up, kept = ground[role == BUFFER], np.concatenate([lists["val"], lists["test"]])
+    dropped_val = away_from(given_up, kept, buffer_m + 0.1)
+    assert not dropped_val.any()
+
+
+def roles(ground: np.ndarray, buffer_m: float) -> np.ndarray:
+    return assign_splits(ground, np.ones((len(ground), 1), dtype=np.int64), **DEALT | {"buffer_m": buffer_m})
+
+
+@pytest.mark.parametrize(
+    ("crs", "corner", "turn", "side"),
+    [("EPSG:32654", (139.3, 35.2), 0, 640.0), ("EPSG:32660", (179.97, -40.0), 8, 640.0),
+     ("EPSG:4326", (12.0, 70.05), 0, 0.01), ("EPSG:32633", (17.9, 70.0), 0, 1280.0)],
+)  # fmt: skip
+def test_patches_of_one_grid_touch_and_share_no_ground(crs, corner, turn, side):
+    ground = footprints_of(crs, corner, turn, side, 20)
+    role = roles(ground, 0.0)
+    assert (role != BUFFER).all()
+    # from a metre on it is the neighbours that fall, with those at the corners, and nobody else
+    lattice = role.reshape(20, 20)
+    for buffer_m in (1.0, 100.0, 250.0):
+        expected = lattice.copy()
+        for name, others in ((VAL, (TEST,)), (PRETRAIN, (VAL, TEST))):
+            held = np.pad(np.isin(expected, others), 1)
+            beside = np.any([held[r : r + 20, c : c + 20] for r in range(3) for c in range(3)], axis=0)
+            expected[(expected == name) & beside] = BUFFER
+        np.testing.assert_array_equal(roles(ground, buffer_m).reshape(20, 20), expected)
+
+
+def test_buffers_near_a_multiple_of_the_side_are_right():
+    # by the zone's middle a metre of the map is 1 / 0.9996 m of ground
+    row = footprints_of("EPSG:32654", (141.0, 36.0), 0, 640.0, 9)[:9]
+    for between in range(1, 5):
+        gap_m = between * 640 / 0.9996
+        assert away_from(row[between + 1 : between + 2], row[:1], gap_m - 0.02).all()
+        assert not away_from(row[between + 1 : between + 2], row[:1], gap_m + 0.02).any()
+
+
+def test_the_plane_is_as_true_as_it_says():
+    random = np.random.default_rng(0)
+    for lat, most_m, error_m in ((0.0, 1e4, 1e-3), (35.0, 1e4, 1e-3), (-70.0, 1e4, 1e-3), (45.0, 1e5, 0.1)):
+        center = np.array([[179.9, lat]])
+        mine, theirs = (random.uniform(-half, half, (200, 2)) for half in (640, most_m / 2**0.5))
+        plane = CRS.from_proj4(f"+proj=aeqd +lat_0={lat} +lon_0=179.9 +datum=WGS84 +units=m")
+        places = [np.transpose(reproject_points(plane, "EPSG:4326", *xy.T)) for xy in (mine, theirs)]
+        m, axes = geometry.on_ellipsoid(center)
+        seen = [geometry.seen_from(m, axes, geometry.on_ellipsoid(p)[0][None])[0] for p in places]
+        found = np.hypot(*(seen[0] - seen[1]).T)
+        for one, other, metres in list(zip(places[0], places[1], found, strict=True))[:20]:
+            exact = CRS.from_proj4(f"+proj=aeqd +lat_0={one[1]:.12f} +lon_0={one[0]:.12f} +datum=WGS84 +units=m")
+            x, y = reproject_points("EPSG:4326", exact, [other[0]], [other[1]])
+            assert metres == pytest.approx(math.hypot(x[0], y[0]), abs=error_m)
+
+
+def test_wide_buffers_and_many_pairs_are_those_of_brute_force(monkeypatch):
+    ground = footprints_of("EPSG:32654", (139.3, 35.2), 12, 300.0, 28)
+    random = np.random.default_rng(0)
+    theirs = ground[random.permutation(200)[:100]]
+    expected = {b: away_from(ground, theirs, b) for b in (50.0, 900.0, 4000.0)}
+    m, axes = geometry.on_ellipsoid(ground.mean(axis=1))
+    mine, others = (geometry.on_ellipsoid(places)[0] for places in (ground, theirs))
+    here = geometry.seen_from(m, axes, mine)
+    nearest = np.array([[geometry.seen_from(m[i : i + 1], axes[i : i + 1], other[None])[0] for other in others]
+                        for i in range(0, len(ground), 16)])  # fmt: skip
+    for buffer_m, away in expected.items():
+        plain = [not geometry.come_within(np.repeat(h[None], len(n), 0), n, buffer_m - 0.005).any()
+                 for h, n in zip(here[::16], nearest, strict=True)]  # fmt: skip
+        np.testing.assert_array_equal(away[::16], plain)
+        assert 0 < sum(plain) < len(plain)
+    # however few are compared at once
+    monkeypatch.setattr(splits, "_TOGETHER", 7)
+    np.testing.assert_array_equal(away_from(ground[::16], theirs, 900.0), expected[900.0][::16])
+
+
+@pytest.mark.parametrize(("shift_deg", "meets"), [(0.0, False), (2e-9, False), (1e-6, True), (1e-4, True)])
+def test_what_rounding_to_nine_decimals_does_is_no_overlap(shift_deg, meets):
+    one, other = footprints_of("EPSG:32654", (139.3, 35.2), 0, 640.0, 2)[:2]
+    other = other - [shift_deg, 0]
+    for lists in ({"train": one[None], "val": other[None]}, {"val": one[None], "test": other[None]}):
+        if not meets:
+            check_ground(lists, 0, where="here")
+            continue
+        with pytest.raises(Alos2TutError, match=r"row 1 of the list '\w+' overlaps that of row 1 of '\w+'\. "):
+            check_ground(lists, 0, where="here")
+
+
+def test_a_list_without_corners_is_proved_by_boxes_and_says_so():
+    ground = footprints_of("EPSG:32653", (137.9, 35.2), 0, 640.0, 2)
+    lists = {"train": ground[:1], "test": ground[1:2]}
+    check_ground(lists, 0, where="here")
+    with pytest.raises(Alos2TutError, match="by boxes in degrees, as the lists hold no corners"):
+        check_ground(lists | {"test": enclosing_boxes(lists["test"])}, 0, where="here")
+    assert not away_from(ground[:1], enclosing_boxes(ground[1:2]), 0).any()
+
+
+@pytest.mark.parametrize("order", [[0, 2, 1, 3], [0, 0, 1, 2], [0, 1, 0, 1]], ids=["crossed", "triangle", "line"])
+def test_corners_that_are_no_patch_are_refused(order):
+    ground = footprints_of("EPSG:32653", (137.9, 35.2), 0, 640.0, 2)
+    with pytest.raises(Alos2TutError, match=r"'val': row 2: corners .* in order around it"):
+        check_ground({"val": np.stack([ground[0], ground[1][order]])}, 0, where="here")
+    spoiled = ground.copy()
+    for value in (math.nan, math.inf, 1e300):
+        spoiled[3, 2, 0] = value
+        with pytest.raises(Alos2TutError, match="row 4: corners"):
+            ground_blocks(spoiled, 1000)

@@ -163,6 +163,7 @@ def boxes_m(dataset: PatchDataset, split: str, *products: Path, crs: str = "EPSG
 
 
 def smallest_gap_m(one: np.ndarray, other: np.ndarray) -> float:
-    """Smallest distance along an axis between boxes of two lists; negative where they overlap."""
+    """Smallest distance between boxes of two lists; negative where they overlap."""
     gaps = np.maximum(one[:, None, :2] - other[None, :, 2:], other[None, :, :2] - one[:, None, 2:])
-    return float(gaps.max(axis=-1).min())
+    distance = np.hypot(*np.moveaxis(np.maximum(gaps, 0), -1, 0))
+    return float(np.where(gaps.max(axis=-1) < 0, gaps.max(axis=-1), distance).min())

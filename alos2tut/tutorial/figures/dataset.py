@@ -30,7 +30,7 @@ from rasterio.windows import Window as RasterWindow
 from scipy.sparse.csgraph import connected_components
 from scipy.special import entr
 
-from ... import plotting
+from ... import geometry, plotting
 from ...core.tables import coverage
 from ...dataset import splits
 from ...dataset.archive import Archive
@@ -39,6 +39,7 @@ from ...dataset.labels import LabelMap, label_pixels, open_label_raster
 from ...dataset.legend import IGNORE, Legend
 from ...dataset.selection import STATUSES, Choice
 from ...dataset.store import PatchDataset, Split
+from ...dataset.survey import PatchTable
 from ...plotting import BLUE, GREEN, GREY, NO_DATA_COLOR, NO_LABEL_COLOR, ORANGE, SKY, VERMILION, Window
 from ...products.product import Product
 from ...products.rasters import LONLAT, reprojected
@@ -453,12 +454,14 @@ def split_map(choice: Choice, block_m: float, names: Sequence[str]) -> Figure:
     kinds["in the buffer"] = (np.flatnonzero(choice.status == in_buffer), hatched)
     others = (choice.status != STATUSES.index("kept")) & (choice.status != in_buffer)
     kinds["dropped"] = (np.flatnonzero(others), {"facecolor": NO_DATA_COLOR, "edgecolor": "white"})
+    outlines = choice.table.corners_deg.copy()
+    outlines[..., 0] = geometry.together(outlines[..., 0].ravel()).reshape(-1, 4)
     for ax, number in zip(axes[0], numbers.tolist(), strict=True):
         for members, style in kinds.values():
-            boxes = choice.table.box_deg[members[choice.table.product[members] == number]]
-            corners = [_corners(west, east, south, north) for west, south, east, north in boxes.tolist()]
+            corners = outlines[members[choice.table.product[members] == number]]
             ax.add_collection(PolyCollection(corners, **style, linewidth=0.5))
-        ax.add_collection(LineCollection(_block_borders(choice, number, block_m), color="black", linewidth=1.3))
+        borders = _block_borders(choice.table, outlines, number, block_m)
+        ax.add_collection(LineCollection(borders, color="black", linewidth=1.3))
         lonlat_axes(ax)
         ax.set_title(names[number], fontsize=8.5)
         if ax is not axes[0, 0]:
@@ -475,20 +478,16 @@ def _corners(left: float, right: float, bottom: float, top: float) -> list[tuple
     return [(left, bottom), (right, bottom), (right, top), (left, top)]
 
 
-def _block_borders(choice: Choice, number: int, block_m: float) -> list[list[tuple[float, float]]]:
-    """Lines between neighbouring patches of a product that lie in different blocks of ground, in degrees."""
-    table = choice.table.take(choice.table.product == number)
-    shape = (int(table.row.max()) // table.patch_px + 1, int(table.col.max()) // table.patch_px + 1)
-    boxes = table.box_deg.reshape(*shape, 4)
-    blocks = splits.ground_blocks(table.box_deg, block_m).reshape(*shape, 2)
-    lines = []
-    for row, col in np.argwhere((blocks[:, 1:] != blocks[:, :-1]).any(axis=2)).tolist():
-        x = (boxes[row, col, 2] + boxes[row, col + 1, 0]) / 2
-        lines.append([(x, boxes[row, col, 1]), (x, boxes[row, col, 3])])
-    for row, col in np.argwhere((blocks[1:] != blocks[:-1]).any(axis=2)).tolist():
-        y = (boxes[row, col, 1] + boxes[row + 1, col, 3]) / 2
-        lines.append([(boxes[row, col, 0], y), (boxes[row, col, 2], y)])
-    return lines
+def _block_borders(
+    table: PatchTable, outlines: NDArray[np.float64], number: int, block_m: float
+) -> list[NDArray[np.float64]]:
+    """Sides between neighbouring patches of a product that lie in different blocks of ground, (2, 2) in degrees."""
+    of_product = slice(*table.span(number))
+    shape = (int(table.row[of_product].max()) // table.patch_px + 1, -1)
+    corners = outlines[of_product].reshape(*shape, 4, 2)
+    blocks = splits.ground_blocks(table.corners_deg[of_product], block_m).reshape(*shape, 2)
+    right, below = ((np.diff(blocks, axis=axis) != 0).any(axis=2) for axis in (1, 0))
+    return [*corners[:, :-1][right][:, 1:3], *corners[:-1][below][:, 2:]]
 
 
 def leakage(result: Leakage) -> Figure:

@@ -96,9 +96,10 @@ def choice() -> Choice:
     product, number = np.divmod(np.arange(40), 20)
     rows, cols = np.divmod(number, 5)
     west, south = 139 + product + cols / 100, 35 - rows / 100
-    box_deg = np.stack([west, south, west + 0.01, south + 0.01], axis=1)
+    x, y = np.stack([west, west + 0.01]), np.stack([south + 0.01, south])
+    corners_deg = np.stack([x[[0, 1, 1, 0]], y[[0, 0, 1, 1]]]).transpose(2, 1, 0)
     where = (product.astype(np.int32), (32 * rows).astype(np.int32), (32 * cols).astype(np.int32))
-    table = PatchTable(*where, box_deg, np.ones(40, np.float32), np.full((40, 2), 512), 32)
+    table = PatchTable(*where, corners_deg, np.ones(40, np.float32), np.full((40, 2), 512), 32)
     status = np.tile(np.array([0] * 8 + [1, 4] + [0] * 8 + [4, 4], np.uint8), 2)
     ground = np.tile(np.array([0] * 9 + [-1] + [1] * 4 + [2] * 4 + [-1, -1], np.int8), 2)
     return Choice(table, status, ground, np.full(40, -1, np.int16), np.ones(40, bool), ("water", "land"))
@@ -122,19 +123,16 @@ def test_the_split_map_colours_ground_and_outlines_blocks(choice):
     block_m = 2227.0  # about two patches
     figure = dataset_figures.split_map(choice, block_m, ["spring", "autumn"])
     assert [ax.get_title() for ax in figure.axes] == ["spring", "autumn"]
-    for ax, boxes in zip(figure.axes, np.split(choice.table.box_deg, 2), strict=True):
+    for ax, corners in zip(figure.axes, np.split(choice.table.corners_deg, 2), strict=True):
         pretrain, val, test, buffer, dropped, borders = ax.collections
         assert [len(c.get_paths()) for c in (pretrain, val, test, buffer, dropped)] == [8, 4, 4, 3, 1]
-        west, south, east, north = boxes[10]
-        corners = np.array([(west, south), (east, south), (east, north), (west, north)])
-        assert val.get_paths()[0].vertices[:4] == pytest.approx(corners)
-        blocks = splits.ground_blocks(boxes, block_m).reshape(4, 5, 2)
+        assert val.get_paths()[0].vertices[:4] == pytest.approx(corners[10])
+        blocks = splits.ground_blocks(corners, block_m).reshape(4, 5, 2)
         differ = (blocks[:, 1:] != blocks[:, :-1]).any(axis=2).sum() + (blocks[1:] != blocks[:-1]).any(axis=2).sum()
         assert len(borders.get_segments()) == differ > 5
         # a border lies between the patches that it parts
         col = np.flatnonzero((blocks[0, 1:] != blocks[0, :-1]).any(axis=1))[0]
-        edge = [(boxes[col, 2], boxes[0, 1]), (boxes[col, 2], boxes[0, 3])]
-        assert any(np.allclose(segment, edge, rtol=0, atol=1e-9) for segment in borders.get_segments())
+        assert any(np.allclose(segment, corners[col, 1:3], rtol=0, atol=1e-9) for segment in borders.get_segments())
     keys = {"pretraining and training: 16", "validation: 8", "test: 8", "in the buffer: 6", "dropped: 2"}
     assert keys <= set(texts(figure))
 
