@@ -32,9 +32,10 @@ from rasterio.windows import Window
 from ..core.artifacts import fingerprint, matches
 from ..core.errors import Alos2TutError, warn
 from ..products.archives import container_of
+from ..products.mosaics import checked_mosaic, is_mosaic
 from ..products.names import ARCHIVE_ENDS, label_rasters
 from ..products.product import Product
-from ..products.rasters import reprojected
+from ..products.rasters import open_raster, reprojected
 from ..products.sources import find_file, find_files
 from .legend import IGNORE, UNKNOWN, Legend
 
@@ -338,15 +339,14 @@ def open_label_raster(path: str) -> Any:
     """A label raster, in a folder or an archive, as rasterio opens it; one that cannot be opened is told by name."""
     try:
         # neither a pipe nor a device, which would be read for ever
-        is_plain = Path(path).is_file()
-        source = rasterio.open(path if is_plain else find_file(path).gdal_path)
-        if source.driver != "VRT" or not is_plain:
-            return source
-        with source:
-            return rasterio.open(_with_masks(path))
-    except (RasterioError, CPLE_BaseError, Alos2TutError) as error:
-        reason = getattr(error, "problem", error)
-        raise Alos2TutError(f"the label raster cannot be opened ({reason})", where=path) from None
+        if not Path(path).is_file():
+            return open_raster(find_file(path).gdal_path)
+        return open_raster(_with_masks(path), ["VRT"]) if is_mosaic(path) else open_raster(Path(path).absolute())
+    except Alos2TutError as error:
+        problem = f"the label raster cannot be opened ({error.problem})"
+        raise Alos2TutError(problem, where=error.where or path, remedy=error.remedy) from None
+    except (RasterioError, CPLE_BaseError, OSError) as error:
+        raise Alos2TutError(f"the label raster cannot be opened ({error})", where=path) from None
 
 
 def _alphas(source: Any) -> list[int]:
@@ -436,11 +436,8 @@ def _counted(codes: NDArray[np.integer[Any]]) -> dict[int, int]:
 
 def _with_masks(path: str) -> str:
     """A mosaic (VRT) that also heeds the no-data tags and masks of its tiles, which GDAL passes over: its text."""
-    root = ElementTree.parse(path).getroot()
-    band, folder = root.find("VRTRasterBand"), Path(path).absolute().parent
-    for name in root.iter("SourceFilename"):
-        if name.get("relativeToVRT") == "1":
-            name.text, name.attrib["relativeToVRT"] = str(folder / (name.text or "")), "0"
+    root = checked_mosaic(path)
+    band = root.find("VRTRasterBand")
     if band is None or root.find("MaskBand") is not None:
         return ElementTree.tostring(root, "unicode")
     mask = ElementTree.SubElement(ElementTree.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")

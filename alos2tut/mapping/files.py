@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
@@ -19,7 +18,7 @@ from .. import geometry
 from ..core.errors import Alos2TutError
 from ..dataset.legend import IGNORE, Legend
 from ..products.metadata import MapGrid
-from ..products.rasters import LONLAT, RasterBand, reprojected
+from ..products.rasters import LONLAT, RasterBand, open_raster, reprojected
 from ..products.sources import FileSource
 
 _CLASS_TAG = re.compile(r"CLASS_(\d{1,3})")
@@ -70,7 +69,7 @@ class MapFile:
             raise Alos2TutError("has no place on Earth: it is no map", where=path)
         try:
             # as where pixels are read: what lies beside a TIFF says nothing
-            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(path.absolute()) as raster:
+            with open_raster(path.absolute(), ["GTiff"], beside=False) as raster:
                 tags, scale, description = raster.tags(), raster.scales[0], raster.descriptions[0] or ""
                 colors = raster.colormap(1) if raster.colorinterp[0].name == "palette" else {}
         except (RasterioError, CPLE_BaseError, ValueError) as error:

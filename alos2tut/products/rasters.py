@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,7 +34,7 @@ from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
 
 from ..core.artifacts import atomic_path
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, quoted
 from .sources import FileSource
 
 #: longitude and latitude in degrees, in this order
@@ -53,6 +53,9 @@ _MOST_BLOCKS, _MOST_TAGS, _MOST_OVERVIEWS = 2**22, 4096, 17
 _GDAL_ERRORS = (RasterioError, CPLE_BaseError, ValueError, SystemError)
 #: GDAL keeps what it read in less memory unless the user says how much
 _GDAL_OPTIONS = {} if "GDAL_CACHEMAX" in os.environ else {"GDAL_CACHEMAX": _LARGEST_BLOCK}
+
+#: formats that are read, by GDAL's names
+READ_DRIVERS = ("GTiff", "ENVI", "HFA", "PNG", "BMP")
 
 #: types of pixels that NumPy does not know
 _READ_AS = {"complex_int16": "complex64"}
@@ -355,7 +358,7 @@ def write_cog(
             options = {"compress": packing.upper(), "overview_resampling": resampling.upper(), "bigtiff": "if_safer"}
             with writing():
                 copy_raster(scratch, temporary, driver="COG", blocksize=512, **options)
-        with writing(), _Reader(temporary, driver="GTiff") as raster:
+        with writing(), open_raster(temporary, ["GTiff"], beside=False) as raster:
             # when the disk is full GDAL leaves out what it kept until the file was closed, and says nothing
             if any(crc32(raster.read(1, window=window).data) != checksum for window, checksum in written):
                 raise RasterioError("the disk does not hold what was written to it")
@@ -418,11 +421,50 @@ def _opened(source: FileSource, driver: str, **options: Any) -> Any:
     path = source.gdal_path
     problem = "cannot be opened" if driver == "GTiff" else "is no TIFF, and no ENVI raster with its .hdr beside it"
     _check_name(path, source.where)
-    # only an ENVI raster needs a file beside it. GDAL looks at this when it opens a dataset; it is said in both cases,
-    # as what the main thread sets is seen by those threads that set nothing
-    beside = "EMPTY_DIR" if driver == "GTiff" else "FALSE"
-    with _gdal(source.where, problem), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=beside):
-        return _Reader(path, driver=driver, **options)
+    with _gdal(source.where, problem):
+        return open_raster(path, [driver], beside=driver != "GTiff", **options)
+
+
+def open_raster(path: str | Path, drivers: Sequence[str] = READ_DRIVERS, *, beside: bool = True, **options: Any) -> Any:
+    """A raster as a dataset of rasterio, to be closed by the caller: all rasters are opened here.
+
+    Args:
+        path: an absolute path, one of GDAL's virtual paths into an archive on the disk, or the text of a mosaic.
+        drivers: GDAL's names of the formats that it may have. By others a text file can make it ask a network address,
+            or run code.
+        beside: whether masks, overviews and texts that lie beside the file count.
+        options: further ones of GDAL.
+
+    Raises:
+        rasterio.errors.RasterioError: no such raster.
+        Alos2TutError: overviews or masks that are no TIFF, or would be fetched from elsewhere.
+    """
+    if beside and str(path)[:1] != "<":
+        _check_beside(str(path))
+    # GDAL looks at this when it opens a dataset; it is said in both cases, as what the main thread sets is seen by
+    # those threads that set nothing
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE" if beside else "EMPTY_DIR"):
+        raster = _Reader(path, driver=list(drivers), **options)
+        if elsewhere := raster.tags(ns="OVERVIEWS").get("OVERVIEW_FILE"):
+            raster.close()
+            raise Alos2TutError(f"wants its overviews read from {quoted(elsewhere)}", where=path)
+        return raster
+
+
+def _check_beside(path: str) -> None:
+    """Refuse masks and overviews beside a raster that are no TIFF: GDAL would open any format there."""
+    is_virtual = path.startswith("/vsi")
+    for file in (f"{path}{end}" for end in (".msk", ".MSK", ".ovr", ".OVR")):
+        if not is_virtual and not os.path.lexists(file):
+            continue
+        try:
+            if not is_virtual and not Path(file).is_file():
+                raise RasterioError("a device or a pipe would be read for ever")
+            open_raster(file, ["GTiff"], beside=False).close()
+        except RasterioError as error:
+            if not (is_virtual and "does not exist" in str(error)):
+                problem = f"lies beside a raster, and is no TIFF ({error})"
+                raise Alos2TutError(problem, where=file, remedy="Remove it.") from None
 
 
 @contextmanager

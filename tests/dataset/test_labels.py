@@ -322,8 +322,8 @@ def test_few_pixels_are_reprojected(tmp_path, monkeypatch):
 def test_files_are_opened_once_for_their_header_and_once_for_their_pixels(tmp_path, monkeypatch):
     around = {"pixel": STEP_DEG, "size": (90, 90)}
     paths = [raster_around(tmp_path / n, UTM54, GRID, (90, 80), LONLAT, **around) for n in ("0.tif", "1.tif")]
-    opened, once = [], rasterio.open
-    monkeypatch.setattr(rasterio, "open", lambda path, *given: opened.append(path) or once(path, *given))
+    opened, once = [], labels.open_raster
+    monkeypatch.setattr(labels, "open_raster", lambda path, *given: opened.append(str(path)) or once(path, *given))
     with LabelMap(paths, ANY_CODE) as label_map:
         for first in (0, 30, 60):
             label_map.classes_on(UTM54, GRID, (30, 80), offset=(first, 0))
@@ -576,8 +576,8 @@ def test_only_the_tiles_that_a_product_touches_are_used_and_each_is_opened_once(
         for col in range(-6, 6):
             placed = Affine(0.005, 0, longitude + 0.05 * col, 0, -0.005, latitude + 0.05 * (row + 1))
             write_geotiff(tmp_path / f"{row}_{col}.tif", np.ones((10, 10)), placed, "EPSG:4326", dtype="uint8")
-    opened, once = [], rasterio.open
-    monkeypatch.setattr(rasterio, "open", lambda path, *given: opened.append(path) or once(path, *given))
+    opened, once = [], labels.open_raster
+    monkeypatch.setattr(labels, "open_raster", lambda path, *given: opened.append(str(path)) or once(path, *given))
     files = label_files(tmp_path)
     touched = LabelMap(files, ANY_CODE).touching(product.crs, product.transform, product.shape)
     assert [Path(path).stem for path in touched] == ["-1_-1", "-1_0", "0_-1", "0_0"]
