@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .core.tables import Interval
 from .dataset.store import Split
-from .metrics import scores_from_confusion
+from .metrics import COVERS, block_counts, block_scores
 
 Headline = dict[str, Any]
 
@@ -30,6 +30,8 @@ FEW_PATCHES = 3
 RARE, UNCOMMON = 0.001, 0.01
 #: share of a map that makes it nearly constant
 CONSTANT = 0.99
+#: scores by which it is judged whether a prediction is better than another
+_COMPARED = ("pixel_accuracy", "miou")
 #: codes of what is known before training
 OF_LISTS = ("absent", "few-patches", "rare", "uncommon")
 #: what helps classes that a list hardly has
@@ -124,7 +126,7 @@ def few_patches(
 def of_scores(
     matrix: NDArray[np.int64],
     names: Sequence[str],
-    intervals: Mapping[str, Any] | None = None,
+    counts: NDArray[np.int64] | None = None,
     yardsticks: Sequence[Yardstick] = (),
 ) -> list[Headline]:
     """Headlines of a prediction against a reference.
@@ -132,8 +134,8 @@ def of_scores(
     Args:
         matrix: (classes, classes) counts of pixels; rows are the reference, columns the prediction.
         names: of the classes.
-        intervals: [low, high] or None for ``pixel_accuracy`` and ``miou``; what is above a yardstick by less than they
-            reach down is not above it.
+        counts: the same by block of ground, as :func:`alos2tut.metrics.block_counts` gives them; what is above a
+            yardstick by less than the interval of that difference reaches down is not above it.
         yardsticks: others than the most frequent class.
     """
     reference, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
@@ -149,24 +151,31 @@ def of_scores(
     if said >= CONSTANT > share:
         text = f"{_percent(said)} of the prediction is {names[most]}, which is {_percent(share)} of the reference"
         found.append({"code": "constant", "classes": [names[most]], "text": text})
-    everywhere = scores_from_confusion(np.outer(reference, np.arange(len(matrix)) == commonest).astype(np.int64))
+    counts = block_counts(matrix[None]) if counts is None else counts
+    scores = block_scores(counts)
+    # of the same blocks: where one class is everywhere, it is right on all of its reference, and predicted on all
+    one = np.arange(len(matrix)) == commonest
+    everywhere = block_scores(np.stack([counts[:, 1] * one, counts[:, 1], counts[:, 1].sum(axis=1)[:, None] * one], 1))
     name = f"the most frequent class everywhere ({names[commonest]})"
-    frequent = Yardstick("not-above-most-frequent", name, everywhere["pixel_accuracy"], everywhere["miou"])
-    scores, ends = scores_from_confusion(matrix), intervals or {}
-    for yardstick in (frequent, *yardsticks):
-        floors = {"pixel_accuracy": yardstick.pixel_accuracy, "miou": yardstick.miou}
-        lowest = {name: (ends.get(name) or [scores[name]])[0] for name in floors}
-        if all(lowest[name] <= floor for name, floor in floors.items()):
-            is_above = any(scores[name] > floor for name, floor in floors.items())
-            told = [
-                f"{name.replace('_', ' ').replace('miou', 'mIoU')} "
-                f"{Interval.of(scores[name], ends.get(name)).to_text()} against {floor:.3f}"
-                for name, floor in floors.items()
-            ]
-            better = "not better by more than its interval" if is_above else "not better"
-            text = f"{better} than {yardstick.name}: {', '.join(told)}"
-            found.append({"code": yardstick.code, "classes": [], "text": text})
+    floors = [("not-above-most-frequent", name, {key: everywhere[key] for key in _COMPARED})]
+    for yardstick in yardsticks:
+        fixed = {key: scores[key].fixed(getattr(yardstick, key)) for key in _COMPARED}
+        floors.append((yardstick.code, yardstick.name, fixed))
+    for code, name, floor in floors:
+        gains = {key: scores[key].minus(floor[key]) for key in _COMPARED}
+        if all((gain["interval"] or [gain["value"]])[0] <= 0 for gain in gains.values()):
+            better = (
+                "not better by more than its interval" if any(g["value"] > 0 for g in gains.values()) else "not better"
+            )
+            told = [_gain_in_words(key, scores[key].value, floor[key].value, gain) for key, gain in gains.items()]
+            found.append({"code": code, "classes": [], "text": f"{better} than {name}: {', '.join(told)}"})
     return found
+
+
+def _gain_in_words(key: str, score: float | None, floor: float | None, gain: Mapping[str, Any]) -> str:
+    text = f"{key.replace('_', ' ').replace('miou', 'mIoU')} {score:.3f} against {floor:.3f}"
+    own = Interval.of(gain["value"], gain["interval"], COVERS).to_text(signed=True)
+    return text if gain["interval"] is None else f"{text} ({own})"
 
 
 def of_map(pixels: NDArray[np.int64], names: Sequence[str]) -> list[Headline]:

@@ -24,6 +24,8 @@ from .dataset.legend import IGNORE
 BOUNDARY_PX = 2
 #: how often an interval should hold the truth
 LEVEL = 0.95
+#: of :data:`alos2tut.core.tables.SOURCES`: what intervals over blocks of ground cover
+COVERS = ("ground",)
 #: from fewer blocks of ground there is no interval
 FEWEST_BLOCKS = 3
 
@@ -212,6 +214,10 @@ class BlockScore:
             half = BlockScore(value, self.pulls - other.pulls, freedom).half_width or 0.0
             ends = [max(value - half, -1.0), min(value + half, 1.0)]
         return {"value": value, "interval": ends}
+
+    def fixed(self, value: float) -> BlockScore:
+        """A number without error, to compare this score with."""
+        return BlockScore(value, None if self.pulls is None else np.zeros_like(self.pulls), self.freedom)
 
     @classmethod
     def mean(cls, scores: Sequence[BlockScore]) -> BlockScore:

@@ -18,6 +18,7 @@ from alos2tut.evaluation.comparison import compare, comparison_table, read_compa
 from alos2tut.evaluation.config import CompareConfig
 from alos2tut.evaluation.report import report_text
 from alos2tut.headlines import Yardstick, few_patches, in_words, of_lists, of_map, of_runs, of_scores
+from alos2tut.metrics import block_counts, block_scores
 from alos2tut.networks.weights import save_segmenter
 from alos2tut.segmentation.stage import _tell, list_headlines
 from alos2tut.tutorial.figures.evaluation import class_scores
@@ -97,15 +98,21 @@ def test_headlines_tell_classes_and_numbers():
 
 
 def test_better_is_by_more_than_the_interval():
-    matrix = np.array([[780, 20], [100, 100]])
-    wide = {"pixel_accuracy": [0.7, 0.95], "miou": [0.3, 0.8]}
-    (found,) = of_scores(matrix, NAMES, wide)
+    unsure = np.array([[[390, 10], [50, 50]], [[290, 110], [0, 0]], [[100, 20], [20, 180]]])
+    matrix, counts = unsure.sum(axis=0), block_counts(unsure)
+    (found,) = of_scores(matrix, NAMES, counts)
     assert found["text"].startswith("not better by more than its interval than the most frequent class everywhere")
-    assert "pixel accuracy 0.880 [0.700, 0.950] against 0.800, mIoU 0.661 [0.300, 0.800] against 0.400" in found["text"]
-    assert of_scores(matrix, NAMES, wide | {"miou": [0.41, 0.8]}) == of_scores(matrix, NAMES, {"miou": None}) == []
+    # of the difference on the same blocks, not of the score
+    frequent = np.array([[[400, 0], [100, 0]], [[400, 0], [0, 0]], [[120, 0], [200, 0]]])
+    gain = block_scores(counts)["miou"].minus(block_scores(block_counts(frequent))["miou"])
+    low, high = gain["interval"]
+    assert f"mIoU 0.696 against 0.377 ({gain['value']:+.3f} [{low:+.3f}, {high:+.3f}])" in found["text"]
+    sure = np.array([[[390, 10], [50, 50]]] * 3)
+    assert of_scores(sure.sum(axis=0), NAMES, block_counts(sure)) == of_scores(matrix, NAMES) == []
     # any other that a segmenter is to beat
     forest = Yardstick("not-above-forest", "the random forest", 0.9, 0.7)
     assert codes(of_scores(matrix, NAMES, None, [forest])) == ["not-above-forest"]
+    assert codes(of_scores(sure.sum(axis=0), NAMES, block_counts(sure), [forest])) == ["not-above-forest"]
 
 
 def test_maps_of_one_class():

@@ -18,12 +18,12 @@ from ..core.tables import Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.store import open_dataset
 from ..headlines import REMEDY, in_words, of_runs
-from ..metrics import LEVEL, BlockScore, mean_of_known, t_interval, too_few
+from ..metrics import COVERS, LEVEL, BlockScore, mean_of_known, t_interval, too_few
 from ..networks.weights import load_encoder
 from ..segmentation.config import FinetuneConfig
 from ..segmentation.stage import finetune, list_headlines
 from .config import CompareConfig, EvaluateConfig
-from .report import COVERS, MEANS, evaluate, scores_by_block
+from .report import MEANS, evaluate, scores_by_block
 
 COMPARISON_SCHEMA = "alos2tut-comparison-2"
 

@@ -26,6 +26,7 @@ from ..dataset.store import PatchDataset, Split, open_dataset
 from ..headlines import Headline, few_patches, of_lists, of_scores
 from ..metrics import (
     BOUNDARY_PX,
+    COVERS,
     LEVEL,
     block_counts,
     block_intervals,
@@ -46,8 +47,6 @@ from .config import EvaluateConfig
 
 #: of ``report.json``; ``report_schema.json`` beside this module is what it must look like (JSON Schema 2020-12)
 REPORT_SCHEMA = "alos2tut-report-3"
-#: of :data:`alos2tut.core.tables.SOURCES`: what its intervals cover
-COVERS = ("ground",)
 #: the scores of all classes together that have an interval
 MEANS = ("miou", "macc", "pixel_accuracy")
 
@@ -104,7 +103,7 @@ def evaluate(config: EvaluateConfig) -> Path:
             report["difference"] = _difference(report["models"], dataset.legend.names) if config.baseline else None
             for role, scores in report["models"].items():
                 matrix = np.array(scores["confusion_matrix"], dtype=np.int64)
-                found = of_scores(matrix, dataset.legend.names, scores["intervals"])
+                found = of_scores(matrix, dataset.legend.names, np.array(scores["by_block"], dtype=np.int64))
                 report["headlines"] += [headline | {"model": role} for headline in found]
             if is_first:
                 write_json(target / "report.json", report)

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from ..core.errors import Alos2TutError, system_errors_named
 from ..dataset.encoding import decode_db, encode_db
 from ..dataset.store import PatchDataset, Split, open_dataset
-from ..metrics import LEVEL, BlockScore, block_counts, block_scores
+from ..metrics import COVERS, LEVEL, BlockScore, block_counts, block_scores
 from ..networks.inference import confusion_matrices
 from ..networks.segmenter import Segmenter
 from ..networks.weights import weights_path
 from ..radiometry import to_db, to_power
-from .report import COVERS, check_fit, fitting_segmenter, ground_blocks
+from .report import check_fit, fitting_segmenter, ground_blocks
 
 #: the ways of changing patches, each with the value at which it changes nothing
 KINDS: dict[str, float | None] = {"added_looks": None, "multilook": 1, "gain_db": 0}

@@ -24,6 +24,7 @@ from ... import plotting
 from ...core.tables import Interval, coverage
 from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset, Split
+from ...metrics import COVERS
 from ...plotting import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
 from ...pretraining.config import PretrainConfig
 from ...pretraining.masks import draw_masks
@@ -38,9 +39,7 @@ WEIGHTINGS: dict[Weighting, tuple[str, str, str]] = {
     "sar_percentile": ("percentiles 1–99", BLUE, "s"),
     "sar_ecdf": ("ranks", GREEN, "^"),
 }
-#: what intervals over patches cover, as :data:`alos2tut.core.tables.SOURCES` has it
-_COVERS = ("ground",)
-_OVER_PATCHES = f"95 % intervals over patches {coverage(_COVERS)}; neighbours are alike, so rather too narrow"
+_OVER_PATCHES = f"95 % intervals over patches {coverage(COVERS)}; neighbours are alike, so rather too narrow"
 _RUN_STYLES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"))
 #: patches that are looked at for numbers
 _LOOKED_AT = 64
@@ -390,7 +389,7 @@ def errors_table(runs: Mapping[str, HiddenPixels]) -> str:
 
     def line(name: str, values: Image, patch: NDArray[Any]) -> str:
         mean, *ends = means_by_group(values, np.zeros(len(values), int), 1, patch)[0].tolist()
-        return f"{name:<28}  {Interval.of(mean, None if math.isnan(ends[0]) else ends, _COVERS).to_text()}"
+        return f"{name:<28}  {Interval.of(mean, None if math.isnan(ends[0]) else ends, COVERS).to_text()}"
 
     lines = [f"{'mean |error| (dB)':<28}  {_OVER_PATCHES}"]
     lines += [line(name, np.abs(run.error_db), run.patch) for name, run in runs.items()]
