@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -100,7 +101,7 @@ def named_path(path: str | Path, what: str = "path") -> Path:
     Raises:
         Alos2TutError: nothing but blanks, or no path at all.
     """
-    if not isinstance(path, (str, os.PathLike)):
+    if not isinstance(path, (str, os.PathLike)) or "\0" in str(path):
         raise Alos2TutError(f"{quoted(path)} is no path", where=what)
     if not str(path).strip():
         raise Alos2TutError("is empty", where=what, remedy="Say which is meant, as '.' for this folder.")
@@ -121,7 +122,8 @@ def matches(pattern: str | Path) -> list[str]:
             stands for itself, and so does one that is there as it is: its name may hold brackets.
 
     Raises:
-        Alos2TutError: a pattern that nothing matches; an empty path, or one that cannot be.
+        Alos2TutError: a pattern that nothing matches, or whose folder may not be read; an empty path, or one that
+            cannot be.
     """
     text = str(pattern)
     if not text.strip() or "\0" in text:
@@ -131,6 +133,10 @@ def matches(pattern: str | Path) -> list[str]:
     # a pattern may start anywhere, which Path.glob cannot
     found = sorted({str(Path(match)) for match in glob.glob(text, recursive=True)})  # noqa: PTH207
     if not found:
+        start = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), Path(text).parts))
+        # a folder that may not be listed is one of nothing to glob
+        with system_errors_named(start), suppress(FileNotFoundError, NotADirectoryError):
+            os.scandir(start).close()
         raise Alos2TutError("nothing matches the pattern", where=text, remedy="Check the folder it starts at.")
     return found
 

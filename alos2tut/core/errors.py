@@ -21,10 +21,11 @@ _RIGHTS = "Check the permissions of it and of the folders above."
 _REMEDIES = {
     **dict.fromkeys(("ENOSPC", "EDQUOT"), _SPACE),
     **dict.fromkeys(("EACCES", "EPERM"), _RIGHTS),
-    "EFBIG": "Raise the limit for a file's size (ulimit -f), or name a folder on another disk.",
+    "EFBIG": "Check the free disk space, and the limit for the size of files (ulimit -f).",
     "EROFS": "That disk can only be read: name another folder.",
     "ENAMETOOLONG": "Take a shorter name.",
     "ELOOP": "Its symbolic links lead in a circle: mend them.",
+    "EEXIST": "A file, or a symbolic link that leads nowhere, stands there: name another folder.",
     "ENOENT": "Check the path, and where symbolic links in it lead.",
     "ENOTDIR": "A file stands where the path needs a folder: name another.",
     "EISDIR": "Name a file.",
@@ -79,15 +80,17 @@ def system_errors_named(where: str | Path | None = None, problem: str = "", then
     """
     try:
         yield
-    except BrokenPipeError:
-        raise  # whoever reads our output has left
+    except (Alos2TutError, BrokenPipeError):
+        raise  # the latter: whoever reads our output has left
     except OSError as error:
         raise system_error(error, where, problem, then) from error
     except Exception as error:
         text = str(error)
+        if "null byte" in text or "Symlink loop" in text:  # in the words of Python, which knows no type for them
+            raise Alos2TutError(f"is no path ({text})", where=where, remedy="Name another.") from error
         if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(x in text for x in _NO_MEMORY)):
             raise Alos2TutError("the memory does not suffice", where=where, remedy=_LESS_MEMORY) from error
-        if isinstance(error, Alos2TutError) or not any(words in text for words in _NO_DISK):
+        if not any(words in text for words in _NO_DISK):
             raise
         problem = f"{problem or 'the disk fails'} ({text.splitlines()[0]})"
         raise Alos2TutError(problem, where=where, remedy=f"{_SPACE} {then}".rstrip()) from error

@@ -370,7 +370,9 @@ def mapped_array(path: Path) -> np.memmap[Any, Any]:
     """
     try:
         array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, TokenError) as error:
+    except OSError as error:
+        raise system_error(error, path, "cannot be mapped") from None
+    except (ValueError, TokenError) as error:
         raise _broken(f"cannot be mapped ({error})", path) from None
     return array
 

@@ -131,6 +131,8 @@ def _checked_out_path(out_path: str | Path) -> Path:
     if not isinstance(out_path, (str, Path)):
         raise Alos2TutError(f"{out_path!r} is no path", where="out_path", remedy="Name the file to write.")
     path = Path(out_path)
+    if path == Path(path.anchor):
+        raise Alos2TutError("is a folder", where=path, remedy="Name the file to write, as in map.tif.")
     longest = map_file(path, "probability").name.encode(errors="replace")
     is_utf8 = str(path).encode(errors="replace").decode() == str(path)
     if "\0" in str(path) or not is_utf8 or len(longest) > _LONGEST_NAME:

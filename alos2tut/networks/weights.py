@@ -264,6 +264,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    # its library takes any file that it cannot open for missing
+    with system_errors_named(path, "cannot be read"), open(path, "rb"):
+        pass
     try:
         with safe_open(path, framework="pt") as file:
             yield file

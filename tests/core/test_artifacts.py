@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from support.rights import no_rights
 
 from alos2tut import (
     Alos2TutError,
@@ -27,15 +28,18 @@ from alos2tut.core.artifacts import (
     fingerprint,
     make_folder,
     matches,
+    named_path,
     read_json,
     read_yaml,
     stage_dir,
     write_json,
 )
 from alos2tut.core.tables import read_table
+from alos2tut.dataset.labels import label_files
+from alos2tut.dataset.store import mapped_array
 from alos2tut.dataset.verify import verify_dataset
 from alos2tut.downloads.manifest import load_manifest
-from alos2tut.networks.weights import save_weights
+from alos2tut.networks.weights import read_header, save_weights
 
 
 def names(folder: Path) -> list[str]:
@@ -334,3 +338,45 @@ def test_an_empty_path_is_not_the_folder_we_are_in(packed_dataset, tmp_path, mon
     for function in (*readers, *writers, lambda path: stage_dir(path, "pretrain", {}, {})):
         with pytest.raises(Alos2TutError, match="is empty"):
             function(empty)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="the system has other permissions")
+def test_what_may_not_be_read_is_told_as_that_and_not_as_missing(tmp_path):
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    weights = folder / "encoder.safetensors"
+    save_weights(weights, torch.nn.Linear(1, 1), "some", {})
+    (folder / "a.yaml").write_text("a: 1")
+    folder.chmod(0o000)
+    calls = [
+        lambda: matches(folder / "*.tif"),
+        lambda: read_yaml(folder / "a.yaml"),
+        lambda: read_header(weights),
+        lambda: open_dataset(folder),
+        lambda: open_product(folder / "IMG"),
+        lambda: label_files([str(folder / "l.tif")]),
+        lambda: make_folder(folder / "new"),
+        lambda: load_config("pretrain", file=folder / "a.yaml"),
+    ]
+    try:
+        with no_rights():
+            for call in calls:
+                with pytest.raises(Alos2TutError, match=r"closed.*Permission denied.*Check the permissions"):
+                    call()
+    finally:
+        folder.chmod(0o700)
+    for path in (weights, folder / "a.yaml"):
+        path.chmod(0o000)
+    try:
+        with no_rights():
+            for call in (lambda: read_header(weights), lambda: mapped_array(folder / "a.yaml")):
+                with pytest.raises(Alos2TutError, match=r"Permission denied.*Check the permissions"):
+                    call()
+    finally:
+        weights.chmod(0o600)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "", " ", 3, None])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(Alos2TutError, match=r"it: .*(no path|empty)"):
+        named_path(path, "it")

@@ -81,6 +81,8 @@ def test_what_the_system_refuses_names_the_file_and_a_remedy(number, remedy):
         pytest.param(RuntimeError("CUDA out of memory. Tried to allocate 20 GiB."), "memory does", id="torch, GPU"),
         pytest.param(RuntimeError("[enforce fail at …] . unexpected pos 64 vs 0"), "free disk space", id="torch.save"),
         pytest.param(Exception("I/O error: full (os error 28)"), "free disk space", id="safetensors"),
+        pytest.param(RuntimeError("Symlink loop from '/a'"), "it: is no path", id="links in a circle"),
+        pytest.param(ValueError("embedded null byte"), "it: is no path", id="NUL"),
         pytest.param(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None, id="a bug"),
         pytest.param(BrokenPipeError(errno.EPIPE, "Broken pipe"), None, id="the reader has left"),
         pytest.param(Alos2TutError("I/O error"), None, id="ours"),

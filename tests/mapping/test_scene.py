@@ -189,6 +189,7 @@ def test_what_cannot_be_mapped_is_refused_before_the_work(tmp_path, signal, aske
     [
         ("nowhere/map.tif", r"nowhere.*does not exist"),
         ("folder", "folder: is a folder"),
+        ("/", "/: is a folder"),
         (TIFF_NAME, "a file of the product"),
         (f"link/{TIFF_NAME}", "a file of the product"),
         ("x" * 250 + ".tif", "can be named so"),
