@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -255,6 +256,8 @@ class ImageFile:
     def strips(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
         """The pixels of a window in consecutive pieces of ``step`` lines; the last one may be shorter.
 
+        They are 0, which is no data, where a line says that it is invalid, or fills it from the left or the right.
+
         Each piece may be a view of a buffer that the next one overwrites: be done with it, or copy it. Memory holds
         one piece, or twice as much.
 
@@ -276,21 +279,98 @@ class ImageFile:
         """What is wanted of each line. A memory map is little faster, but a file cut meanwhile ends the process."""
         pixels = np.empty((step, cols.stop - cols.start), dtype=self.dtype)
         start = DESCRIPTOR_BYTES + self.prefix_bytes + cols.start * self.dtype.itemsize
+        new = rows.start + np.flatnonzero(self._fills[rows, 0] < 0)
+        if new.size:
+            self._fills[new] = self.fills(self.prefixes(new))
         with self.source.opened() as file:
             for first in range(rows.start, rows.stop, step):
                 lines = np.arange(first, min(first + step, rows.stop))
                 file.read_rows(pixels[: len(lines)].view(np.uint8), start + lines * self.record_bytes)
-                yield pixels[: len(lines)]
+                yield self._cleared(pixels[: len(lines)], first, cols)
 
     def _whole_lines(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
         buffer = np.empty((step, self.record_bytes), dtype=np.uint8)
         strides = (self.record_bytes, self.dtype.itemsize)
         pixels: NDArray[Any] = np.ndarray((step, self.pixels), self.dtype, buffer, self.prefix_bytes, strides)
+        prefixes: NDArray[Any] = np.ndarray(step, prefix_dtype(self.sample_code), buffer, 0, strides[:1])
+        # whether they are 0 does not depend on the order of their bytes, which takes time
+        marks = [prefixes[name].view("u4") for name in self._marks(prefixes)]
         with self.source.opened() as file:
             for first in range(rows.start, rows.stop, step):
                 count = min(step, rows.stop - first)
                 file.readinto(buffer[:count], DESCRIPTOR_BYTES + first * self.record_bytes)
-                yield pixels[:count, cols]
+                strip = pixels[:count, cols]
+                if any(mark[:count].any() for mark in marks):
+                    self._fills[first : first + count] = self.fills(prefixes[:count])
+                    strip = self._cleared(strip, first, cols)
+                yield strip
+
+    @staticmethod
+    def _marks(prefixes: NDArray[Any]) -> list[str]:
+        """Fields of lines by which these say that some of their pixels are no data, if they are not 0."""
+        return [name for name in ("left_fill", "right_fill", "invalid") if name in (prefixes.dtype.names or ())]
+
+    @cached_property
+    def _fills(self) -> NDArray[np.int64]:
+        """As :meth:`fills`, of all lines; −1 for those that were not looked at yet."""
+        return np.full((self.lines, 2), -1, np.int64)
+
+    def fills(self, prefixes: NDArray[Any]) -> NDArray[np.int64]:
+        """Pixels without data at the left and the right end of lines, (lines, 2), by what stands before their pixels.
+
+        An invalid line (Level 1.1; those of other levels have no such flag) has none but these. Counts that cannot be
+        are not believed: more than there are pixels, or as many beside pixels of data. Nor are flags but 0 and 1.
+        """
+        fills = np.stack([prefixes["left_fill"], prefixes["right_fill"]], axis=1).astype(np.int64)
+        total = fills.sum(axis=1)
+        fills[(total > self.pixels) | ((total == self.pixels) & (prefixes["data_pixels"] > 0))] = 0
+        if "invalid" in (prefixes.dtype.names or ()):
+            fills[prefixes["invalid"] == 1] = self.pixels, 0
+        return fills
+
+    def _cleared(self, pixels: NDArray[Any], first: int, cols: slice) -> NDArray[Any]:
+        """Pixels of lines from ``first`` on, 0 where these say that there is no data."""
+        fills = self._fills[first : first + len(pixels)]
+        if fills.any():
+            places = np.arange(cols.start, cols.stop)
+            pixels[(places < fills[:, :1]) | (places >= self.pixels - fills[:, 1:])] = 0
+        return pixels
+
+    def oddities(self, rows: NDArray[np.integer[Any]]) -> dict[str, str]:
+        """What lines say of their own data that is out of the ordinary, by kind in words; rows as of :meth:`prefixes`.
+
+        Raises:
+            Alos2TutError: the file cannot be read, or it ends early.
+        """
+        lines, odd = self.prefixes(rows), {}
+        count = np.count_nonzero
+        if "invalid" in (lines.dtype.names or ()) and (flags := lines["invalid"]).any():
+            unknown = np.unique(flags[flags > 1]).tolist()
+            more = f"; flags {unknown[:5]} mean nothing and are passed over" if unknown else ""
+            odd["valid lines"] = f"{count(flags == 1):,} of {len(lines):,} lines looked at say they are invalid{more}"
+        left, data, right = (lines[name].astype(np.int64) for name in ("left_fill", "data_pixels", "right_fill"))
+        if wrong := count((data > 0) & (data != self.pixels) & (left + data + right != self.pixels)):
+            odd["pixels of lines"] = f"{wrong:,} of {len(lines):,} lines looked at have not {self.pixels:,} pixels"
+        fills = self.fills(lines)
+        some = np.flatnonzero(fills.any(axis=1) & (fills[:, 0] < self.pixels))[:64]
+        nonzero = 0
+        for index in some.tolist():
+            row = int(rows[index])
+            [stored] = self._stored(row)
+            nonzero += int(count(stored[: fills[index, 0]]) + count(stored[self.pixels - fills[index, 1] :]))
+        if nonzero:
+            odd["fill of lines"] = (
+                f"{nonzero:,} pixels that by their {len(some)} lines are fill are not 0; they count as no data"
+            )
+        return odd
+
+    def _stored(self, row: int) -> NDArray[Any]:
+        """A line's pixels, (1, pixels), whatever it says of them."""
+        pixels = np.empty((1, self.pixels), dtype=self.dtype)
+        start = DESCRIPTOR_BYTES + self.prefix_bytes + row * self.record_bytes
+        with self.source.opened() as file:
+            file.readinto(pixels, start)
+        return pixels
 
     def prefixes(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[Any]:
         """What stands before the pixels of these lines.

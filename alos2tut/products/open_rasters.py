@@ -81,17 +81,6 @@ def _masks(found: Found, rasters: Iterable[FileSource]) -> list[FileSource]:
     return [found.folder[name] for name in names if name in found.folder]
 
 
-def warn_of_masks(product: Product) -> None:
-    """Warn of each image whose tag or masks call amplitudes no data."""
-    for band in product.bands.values():
-        if isinstance(band, RasterBand) and (share := band.contradicted(product.no_data_dn)):
-            told = " and ".join(band.statements)
-            warn(
-                f"{band.source.where}: {told} and the amplitudes contradict each other: {100 * share:.2g} % of the "
-                "pixels looked at have an amplitude and are called no data. They count as no data."
-            )
-
-
 def _no_data_dn(known: Sequence[int], bands: Mapping[str, RasterBand]) -> tuple[int, ...]:
     """Amplitudes that stand for no data: those that are known, and what the files' own tags all say."""
     of_bands = [{band.no_data} - {None} for band in bands.values()]

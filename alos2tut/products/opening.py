@@ -13,19 +13,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rasterio.crs import CRS
 
 from .. import geometry
 from ..core.errors import Alos2TutError, system_errors_named, warn
-from .ceos import read_summary
+from .ceos import ImageFile, read_summary
 from .georeference import parsed_crs
 from .names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, day_of, find_product, iso_time, number
 from .open_ceos import ceos_fields, says_simulated
-from .open_rasters import geotiff_fields, open_card4l, open_mosaic, warn_of_masks
+from .open_rasters import geotiff_fields, open_card4l, open_mosaic
 from .product import Product
-from .rasters import LONLAT, reprojected
+from .rasters import LONLAT, RasterBand, reprojected
 from .sources import FileSource
 
+#: lines of an image whose statements are looked at when it is opened
+_LOOKED_AT = 64
 LEVELS = ("1.1", "1.5", "2.1", "3.1")
 _ALTERED_RANGE = "Level 3.1 has noise reduced and its dynamic range compressed: σ0 is not what Level 1.5 would give"
 
@@ -49,8 +52,25 @@ def open_product(path: str | Path, *, crs: str | CRS | None = None, scan: int | 
             projection that is not read, an archive that is not safe to read.
     """
     product = open_found(find_product(path), crs=crs, scan=scan)
-    warn_of_masks(product)
+    _warn_of_masks(product)
     return product
+
+
+def _warn_of_masks(product: Product) -> None:
+    """Warn of each image whose tag or masks call amplitudes no data, and of lines that say odd things of theirs."""
+    band: Any
+    for band in product.bands.values():
+        told = []
+        if isinstance(band, RasterBand) and (share := band.contradicted(product.no_data_dn)):
+            told = [
+                f"{' and '.join(band.statements)} and the amplitudes contradict each other: {100 * share:.2g} % of the "
+                "pixels looked at have an amplitude and are called no data. They count as no data"
+            ]
+        elif isinstance(band, ImageFile):
+            rows = np.unique(np.linspace(0, band.lines - 1, min(band.lines, _LOOKED_AT)).astype(int))
+            told = list(band.oddities(rows).values())
+        for text in told:
+            warn(f"{band.source.where}: {text}. `alos2tut verify` shows more.")
 
 
 def open_found(found: Found, *, crs: str | CRS | None = None, scan: int | None = None) -> Product:

@@ -1,6 +1,7 @@
 """Reading CEOS files: windows and prefixes against plain NumPy, sizes that lie, leaders that are not as expected."""
 
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.ceos import LENGTHS, RANDOM, describe, file_in, source_of, walked, write
 from support.memory import peak_below
+from support.products import write_ceos
 from support.properties import examples
 
-from alos2tut import Alos2TutError
+from alos2tut import Alos2TutError, Alos2TutWarning, open_product, verify_product
 from alos2tut.products import ceos, ceos_layout
 from alos2tut.products.sources import FileSource, find_files
 from alos2tut.simulation import ceos_writer
@@ -376,3 +378,97 @@ def test_a_huge_summary_is_refused(tmp_path):
     path.write_bytes(b"x" * (2**20 + 1))
     with pytest.raises(Alos2TutError, match=r"summary.txt: has 1,048,577 bytes"):
         ceos.read_summary(source_of(path))
+
+
+# --- what lines say of their own pixels
+
+
+def stated(folder: Path, changes: dict[int, dict[int, int]]) -> Path:
+    """A product whose lines state other numbers, {line: {first byte, from 1 on: number}}."""
+    [path] = folder.glob("IMG-*")
+    fields, data = ceos.read_image_descriptor(source_of(path)), bytearray(path.read_bytes())
+    for line, numbers in changes.items():
+        for start, value in numbers.items():
+            at = 720 + line * fields["record_bytes"] + start - 1
+            data[at : at + 4] = value.to_bytes(4, "big")
+    path.write_bytes(bytes(data))
+    return folder
+
+
+LEFT, DATA, RIGHT, INVALID = 21, 25, 29, 97
+
+
+def test_invalid_lines_of_level_11_are_no_data_and_other_flags_are_told_not_obeyed(tmp_path):
+    slc = np.full((40, 30), 3 + 4j, np.complex64)
+    flags = {line: {INVALID: 1} for line in (7, 8, 9, 30)} | {20: {INVALID: 2}, 21: {INVALID: 2**31}}
+    folder = stated(write_ceos(tmp_path / "a", {"HH": slc}, "UBSR1.1__D"), flags)
+    with pytest.warns(
+        Alos2TutWarning, match=r"4 of 40 lines looked at say they are invalid; flags \[2, 2147483648\] mean"
+    ):
+        product = open_product(folder)
+    hidden = np.zeros(slc.shape, bool)
+    hidden[[7, 8, 9, 30]] = True
+    np.testing.assert_array_equal(np.isnan(product.read_power()), hidden)
+    np.testing.assert_array_equal(np.isnan(product.read_dn((5, 3, 10, 4))), hidden[5:15, 3:7])
+    np.testing.assert_array_equal(product.read_slc(), np.where(hidden, 0, slc))
+    # half of a block is enough: lines 8, 9 are no block of two, line 7 is half of one
+    np.testing.assert_array_equal(np.isnan(product.read_db(looks=(2, 1)))[:, 0], np.isin(np.arange(20), [4]))
+    [check] = [c for c in verify_product(folder).checks if c.name == "valid lines and pixels"]
+    assert check.verdict == "differs" and "4 of 40 lines" in check.values["lines"]
+
+
+@pytest.mark.parametrize("level", ["UBSR2.1GUD", "UBSR1.1__D"])
+def test_pixels_that_fill_lines_are_no_data_in_any_window(tmp_path, level):
+    shape = (50, 400)
+    pixels = np.full(shape, 100, np.complex64 if "1.1" in level else np.uint16)
+    draw = np.random.default_rng(0)
+    left, right = draw.integers(0, 200, (2, 50)) * (draw.random((2, 50)) < 0.7)
+    changes = {
+        n: {LEFT: int(a), DATA: int(400 - a - b), RIGHT: int(b)}
+        for n, (a, b) in enumerate(zip(left, right, strict=True))
+    }
+    left[[3, 4, 5, 6]], right[[3, 4, 5, 6]] = (400, 0, 0, 60), 0
+    # a line that is all fill; as many beside data, or more than there are, cannot be; data that count the fill
+    changes |= {
+        3: {LEFT: 400, DATA: 0, RIGHT: 0},
+        4: {LEFT: 400, DATA: 400, RIGHT: 0},
+        5: {LEFT: 2**32 - 1, DATA: 1, RIGHT: 7},
+    }
+    changes |= {6: {LEFT: 60, DATA: 400, RIGHT: 0}}
+    folder = stated(write_ceos(tmp_path / "a", {"HH": pixels}, level), changes)
+    hidden = (np.arange(400) < left[:, None]) | (np.arange(400) >= 400 - right[:, None])
+    partly = np.count_nonzero(hidden.any(axis=1) & ~hidden.all(axis=1))
+    with pytest.warns(Alos2TutWarning, match=rf"pixels that by their {partly} lines are fill are not 0") as told:
+        product = open_product(folder)
+    assert any("1 of 50 lines looked at have not 400 pixels" in str(w.message) for w in told)
+    for window in (None, (11, 300, 20, 90), (0, 20, 50, 30), (3, 0, 1, 400), (2, 390, 4, 10), (11, 300, 20, 90)):
+        rows, part = (
+            (slice(None), slice(None))
+            if window is None
+            else (slice(window[0], window[0] + window[2]), slice(window[1], window[1] + window[3]))
+        )
+        np.testing.assert_array_equal(np.isnan(product.read_db(window)), hidden[rows, part])
+    blocks = np.concatenate([values for _, values in product.blocks("dn", rows=7)])
+    np.testing.assert_array_equal(np.isnan(blocks), hidden)
+    checks = {c.name: c.verdict for c in verify_product(folder).checks if c.subject == "image HH"}
+    assert checks["valid lines and pixels"] == checks["pixels"] == "differs"
+
+
+def test_fill_that_is_zero_contradicts_nothing(tmp_path):
+    pixels = np.full((8, 40), 9, np.uint16)
+    pixels[:, :5] = 0
+    folder = stated(write_ceos(tmp_path / "a", {"HH": pixels}), {line: {LEFT: 5, DATA: 35} for line in range(8)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Alos2TutWarning)
+        np.testing.assert_array_equal(np.isnan(open_product(folder).read_dn()), pixels == 0)
+    checks = {c.name: c.verdict for c in verify_product(folder).checks if c.subject == "image HH"}
+    assert checks["valid lines and pixels"] == checks["pixels"] == "agrees"
+
+
+def test_lines_are_looked_at_once(tmp_path, monkeypatch):
+    product = open_product(write_ceos(tmp_path / "a", {"HH": np.full((50, 400), 7, np.uint16)}))
+    asked, once = [], ceos.ImageFile.prefixes
+    monkeypatch.setattr(ceos.ImageFile, "prefixes", lambda self, rows: asked.extend(rows) or once(self, rows))
+    for window in ((10, 0, 20, 9), (10, 300, 20, 9), (5, 0, 30, 9), (0, 0, 50, 400)):
+        product.read_dn(window)
+    assert sorted(asked) == list(range(5, 35))

@@ -22,7 +22,19 @@ from ..open_ceos import is_w2_before_correction
 from ..product import Product
 from ..rasters import LONLAT, RasterBand, reprojected
 from .case import Case, Image, Lines, common, read_bands, run, tried
-from .checks import Check, alike, all_there, compared, corner_centres, judged, numbers, six_numbers, table, time_of
+from .checks import (
+    Check,
+    alike,
+    all_there,
+    compared,
+    corner_centres,
+    judged,
+    numbers,
+    six_numbers,
+    table,
+    time_of,
+    unreadable,
+)
 
 #: classes of files in a volume directory, and how these files are named
 _FILE_CLASSES = {"SARL": "LED", "IMOP": "IMG", "SART": "TRL"}
@@ -198,6 +210,13 @@ def _line_headers(image: Image, read: Lines) -> Iterator[Check]:
     yield compared(subject, "polarisation", {"name": image.match["pol"], "lines": ", ".join(letters)})
     if image.match["scan"]:
         yield compared(subject, "scan", {"name": int(image.match["scan"][1]), "lines": image.common("scan")})
+    try:
+        odd = read.file.oddities(np.arange(read.file.lines))
+        odd.pop("pixels of lines", None)  # the check of pixels tells that
+        found = {"lines": "; ".join(odd.values()) or f"all {read.file.lines:,}"}
+        yield judged(subject, "valid lines and pixels", not odd, found)
+    except Alos2TutError as error:
+        yield unreadable(subject, "valid lines and pixels", error)
 
 
 def _tiff_files(case: Case) -> Iterator[Check]:
