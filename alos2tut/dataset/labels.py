@@ -415,7 +415,10 @@ def _count_lost(source: Any, path: str, legend: Legend, told: str) -> None:
     hidden_codes, negative, total = Counter[int](), Counter[int](), 0
     for first in range(0, source.height, every):
         window = Window(0, first, source.width, min(step, source.height - first))
-        codes, hidden = _read(source, path, window)
+        try:
+            codes, hidden = _read(source, path, window)
+        except Alos2TutError:  # what is wrong there is told where it is asked for
+            continue
         total += codes.size
         if hidden is not None:
             hidden_codes.update(_counted(codes[hidden & (_classes(legend, codes) < UNKNOWN)]))
@@ -425,7 +428,7 @@ def _count_lost(source: Any, path: str, legend: Legend, told: str) -> None:
         (hidden_codes, f"{told} and codes of the legend '{legend.name}' contradict each other"),
         (negative, "it holds negative codes, which are no labels"),
     ):
-        if share := counts.total() / total:
+        if share := counts.total() / max(total, 1):
             most = [f"{names.get(code, '')} {code}".strip() for code, _ in counts.most_common(5)]
             few = f"{', '.join(most)}{', …' if len(counts) > 5 else ''}"
             warn(f"{path}: {problem}: {counts.total():,} pixels ({100 * share:.2g} %), {few}. They count as none.")
