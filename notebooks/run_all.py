@@ -23,6 +23,9 @@ import rasterio
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from alos2tut.core.artifacts import make_folder
+from alos2tut.core.errors import Alos2TutError, system_errors_named
+
 HERE = Path(__file__).resolve().parent
 NAMES = ("01_read_and_inspect", "02_build_dataset", "03_pretrain", "04_finetune", "05_evaluate_and_map")
 
@@ -54,18 +57,30 @@ def seen_from_here(name: str, value: str) -> str:
 
 
 def main() -> int:
-    """Run all, then print the summary."""
+    """Run all, then print the summary; what cannot be is told in one line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="quick", help="quick, laptop or paper (smoke: for tests)")
     parser.add_argument("--work-dir", type=Path, default=HERE.parent / "work", help="where results live")
     parser.add_argument("--check", action="store_true", help="fail when results show that nothing was learned")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter")
     options = parser.parse_args()
+    try:
+        with system_errors_named():
+            return run_all(options)
+    except Alos2TutError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """Run all that is asked for; returns the exit status."""
+    # kernels choose how figures get into their notebooks
+    os.environ.pop("MPLBACKEND", None)
     # kernels must find this environment's interpreter, wherever the command was typed
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     work_dir = options.work_dir.resolve()
     out_dir = work_dir / "notebooks"
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir)
     parameters = {
         "profile": options.profile,
         "work_dir": str(work_dir),

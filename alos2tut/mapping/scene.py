@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,9 +93,7 @@ def map_scene(
         raise Alos2TutError(problem, where="config", remedy=remedy)
     out_path = _checked_out_path(out_path)
     product = _opened(product, out_path)
-    if config.preview and find_spec("matplotlib") is None:
-        remedy = 'Install it (pip install "alos2tut[notebooks]"), or do without (preview).'
-        raise Alos2TutError("a preview needs matplotlib, which is not installed", where="preview", remedy=remedy)
+    draw = _preview() if config.preview else None
     model = _ready(segmenter)
     plan = _planned(product, model, config)
     labels = _touching_labels(config.labels, plan, model, out_path)
@@ -111,11 +109,9 @@ def map_scene(
         for name in (*_BANDS, *_BESIDE) if config.overwrite else ():
             if name not in files:
                 map_file(out_path, name).unlink(missing_ok=True)
-    if config.preview:
-        from .preview import preview
-
+    if draw is not None:
         with atomic_path(map_file(out_path, "preview")) as temporary:
-            preview(out_path).savefig(temporary, format="png", dpi="figure")
+            draw(out_path).savefig(temporary, format="png", dpi="figure")
     headlines = [MapFile.open(out_path).tags.get(HEADLINE, "")]
     if labels:
         report = map_agreement(out_path, labels, model.legend, map_file(out_path, "difference"), progress=progress)
@@ -152,6 +148,19 @@ def _opened(product: Product | str | Path, out_path: Path) -> Product:
     for name in (*_BANDS, *_BESIDE):
         product.check_target(map_file(out_path, name))
     return product
+
+
+def _preview() -> Callable[[Path], Any]:
+    """What draws a map's picture; what stands against it is told before the map is made."""
+    if find_spec("matplotlib") is None:
+        remedy = 'Install it (pip install "alos2tut[notebooks]"), or do without (preview).'
+        raise Alos2TutError("a preview needs matplotlib, which is not installed", where="preview", remedy=remedy)
+    try:
+        from .preview import preview
+    except ValueError as error:
+        remedy = "Unset it, or do without (preview)."
+        raise Alos2TutError(f"matplotlib cannot begin ({error})", where="MPLBACKEND", remedy=remedy) from None
+    return preview
 
 
 def _ready(segmenter: Any) -> Any:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs import STAGES, load_config, split_overrides
-from ..core.artifacts import make_folder, named_path, sha256_file, stage_dir
+from ..core.artifacts import atomic_path, make_folder, named_path, sha256_file, stage_dir
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, closest
 from ..dataset.archive import product_paths
@@ -238,7 +238,8 @@ class Tutorial:
         if self.opened.simulated:
             figure.text(0.999, -0.004, "simulated data", ha="right", va="top", fontsize=7, color="0.45", style="italic")
         make_folder(self.folder / "figures")
-        figure.savefig(self.folder / "figures" / f"{name}.png")
+        with atomic_path(self.folder / "figures" / f"{name}.png") as temporary:
+            figure.savefig(temporary)
 
 
 def _simulated(config: SimulateConfig) -> Path:

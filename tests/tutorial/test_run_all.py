@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +94,12 @@ def test_a_failed_check_is_the_exit_status(script, tmp_path, monkeypatch, capsys
         monkeypatch.setattr(script.sys, "argv", arguments)
         assert script.main() == status
     assert "check failed: " in capsys.readouterr().err
+
+
+def test_a_work_folder_that_cannot_be_is_told_in_one_line(script, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("sys.argv", ["run_all.py", "--work-dir", str(tmp_path / "file")])
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    assert script.main() == 2
+    assert "file/notebooks: the folder cannot be made (Not a directory)" in capsys.readouterr().err
+    assert "MPLBACKEND" not in os.environ
