@@ -61,11 +61,11 @@ def corner_places(shape: tuple[int, int]) -> dict[str, tuple[float, float]]:
 
 
 def on_earth(places: ArrayLike) -> tuple[tuple[float, float], ...]:
-    """These (longitude, latitude) in degrees, (n, 2); none of them if one cannot be."""
+    """These (longitude, latitude) in degrees, (n, 2), longitudes from −180 to 180; none of them if one cannot be."""
     given = np.asarray(places, dtype=np.float64).reshape(-1, 2)
-    # NaN is refused, too
-    is_there = (np.abs(given) <= (180, 90)).all()
-    return tuple((float(x), float(y)) for x, y in given) if is_there else ()
+    # maps may count longitudes from 0 to 360; NaN is refused, too
+    is_there = (np.abs(given) <= (360, 90)).all()
+    return tuple(zip(beside(given[:, 0], 0).tolist(), given[:, 1].tolist(), strict=True)) if is_there else ()
 
 
 def wrapped(longitude_deg: ArrayLike) -> NDArray[np.float64]:

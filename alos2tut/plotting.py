@@ -25,8 +25,10 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
+from . import geometry
 from .core.errors import warn
 from .dataset.legend import IGNORE, Legend
 from .products.product import Product
@@ -184,6 +186,14 @@ def extent_of(product: Product, window: Window | None = None) -> tuple[float, fl
     return left / scale, right / scale, bottom / scale, top / scale
 
 
+class LongitudeFormatter(ScalarFormatter):
+    """Longitudes from −180 to 180 at ticks that may lie beyond, where a map reaches across the antimeridian."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The text of a tick."""
+        return super().__call__(float(geometry.beside(x, 0)), pos)
+
+
 def map_axes(ax: Axes, product: Product, *, label_y: bool = True) -> None:
     """Label axes by what the product's grid is in: kilometres, degrees, or lines and pixels in slant range."""
     labels = ("easting (km)", "northing (km)")
@@ -191,6 +201,7 @@ def map_axes(ax: Axes, product: Product, *, label_y: bool = True) -> None:
         labels = ("slant range (pixel)", "azimuth (line)")
     elif product.crs.is_geographic:
         labels = ("longitude (°)", "latitude (°)")
+        ax.xaxis.set_major_formatter(LongitudeFormatter())
         ax.set_aspect(product.spacing_m[0] / product.spacing_m[1] * abs(product.transform.a / product.transform.e))
     ax.set_xlabel(labels[0])
     if label_y:

@@ -94,3 +94,30 @@ def test_whole_numbers_of_a_prefix_do_not_overflow_and_a_line_may_be_one_pixel()
     ends = np.array([[4_000_000_000, 4_000_000_001, 4_000_000_004]], dtype=np.uint32)
     np.testing.assert_allclose(geometry.along_line(ends, [0, 1, 2], 3), [[4e9, 4e9 + 1, 4e9 + 4]], rtol=1e-15)
     assert geometry.along_line(ends, [0], 1) == 4e9
+
+
+# --- longitudes around the Earth
+
+
+@given(st.lists(st.floats(-40, 40), min_size=1, max_size=9), st.floats(-180, 180), st.data())
+def test_longitudes_of_one_neighbourhood_lie_together_wherever_it_is(offsets, middle, data):
+    turns = data.draw(st.lists(st.sampled_from([-360, 0, 360]), min_size=len(offsets), max_size=len(offsets)))
+    told = middle + np.array(offsets) + turns
+    found = geometry.together(told)
+    assert np.ptp(found) == pytest.approx(np.ptp(offsets), abs=1e-9) and -180 <= found.min() < 180 + 1e-9
+    np.testing.assert_allclose((found - told + 180) % 360, 180, atol=1e-9)
+    mean, latitude = geometry.middle([(longitude, 7.0) for longitude in told])
+    assert abs((mean - middle - np.mean(offsets) + 180) % 360 - 180) < 1e-9 and -180 <= mean < 180 and latitude == 7
+
+
+def test_longitudes_keep_their_last_bit_where_they_need_not_move():
+    told = np.array([139.1234567890123, -0.1, 12.3])
+    assert (geometry.together(told) == told).all() and (geometry.wrapped(told) == told).all()
+    assert geometry.wrapped([180.0, 190.0, -190.0]).tolist() == [-180, -170, 170]
+    assert geometry.beside([180.0, -179.0], 179).tolist() == [180, 181]
+
+
+def test_maps_may_count_longitudes_from_0_to_360():
+    assert geometry.on_earth([(190.0, 10.0), (180.0, -90.0)]) == ((-170.0, 10.0), (180.0, -90.0))
+    assert geometry.on_earth([(361.0, 10.0)]) == geometry.on_earth([(10.0, 91.0)]) == ()
+    assert geometry.on_earth([(np.nan, 1.0)]) == ()

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.warp import transform as reproject_points
 
+from .. import geometry
 from ..core.artifacts import make_folder, read_json, write_json
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, system_errors_named, warn
@@ -297,6 +298,7 @@ def _records(
     east, north = grid.transform * (points[:, 1] + 0.5, points[:, 0] + 0.5)
     codes = labels.codes_at(product.crs, east, north)
     longitude, latitude = reproject_points(product.crs, LONLAT, east, north)
+    longitude = geometry.beside(longitude, 0)
     corners = table.corners_deg[picks]
     blocks = splits.ground_blocks(corners, config.block_m)
     image_name = product.image_name(config.polarization)

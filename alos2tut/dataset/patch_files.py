@@ -418,7 +418,8 @@ def _open_patch(folder: Path, record: dict[str, str], where: str) -> _Patch:
     if side != band.shape[1]:
         raise Alos2TutError(f"a patch is square, this one has {side} × {band.shape[1]} pixels", where=path)
     points = [band.transform * corner for corner in ((0, 0), (side, 0), (side, side), (0, side))]
-    corners = reprojected(points, band.crs, LONLAT).round(CORNER_DECIMALS)
+    corners = reprojected(points, band.crs, LONLAT)
+    corners = np.stack([beside(corners[:, 0], 0), corners[:, 1]], axis=1).round(CORNER_DECIMALS)
     stated, lies_at = [float(record[column]) for column in _CORNERS], corners[[3, 1]].ravel()
     apart = np.subtract(lies_at, stated)
     apart[::2] = beside(apart[::2], 0)

@@ -18,6 +18,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.warp import transform as reproject_points
 
+from .. import geometry
 from ..core.artifacts import atomic_path
 from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
@@ -176,6 +177,8 @@ class PatchGrid:
         east, north = self.transform * (x.ravel() * self.patch_px, y.ravel() * self.patch_px)
         points = np.transpose(reproject_points(self.product.crs, LONLAT, east, north)).reshape(2, count, 2)
         corners = np.stack([points[0, :-1], points[0, 1:], points[1, 1:], points[1, :-1]], axis=1)
+        # of maps that count longitudes beyond 180, too
+        corners[..., 0] = geometry.beside(corners[..., 0], 0)
         return corners.round(splits.CORNER_DECIMALS)
 
 

@@ -330,6 +330,8 @@ def _map_projection(description: ProductDescription) -> dict[str, Any]:
     for i, corner in enumerate(corners):
         values[f"{corner}_northing_km"], values[f"{corner}_easting_km"] = northings[i] / 1000, eastings[i] / 1000
         values[f"{corner}_latitude_deg"], values[f"{corner}_longitude_deg"] = latitudes[i], longitudes[i]
+    # polynomials do not jump at 180°
+    longitudes = geometry.together(longitudes)
     pixel, place = (rows + 1.0, cols + 1.0), (longitudes, latitudes)
     values["coefficients_a"] = (*_bilinear(*pixel, longitudes), *_bilinear(*pixel, latitudes))
     values["coefficients_b"] = (*_bilinear(*place, pixel[0]), *_bilinear(*place, pixel[1]))
@@ -393,6 +395,7 @@ def _facility_5(description: ProductDescription) -> dict[str, Any]:
     latitudes, longitudes = description.places(rows, cols)
     origin = (pixels // 2, lines // 2)
     center = tuple(float(angle) for angle in description.places(origin[1], origin[0]))
+    longitudes = geometry.beside(longitudes, center[1])
     p, l_ = cols - origin[0], rows - origin[1]
     phi, lam = latitudes - center[0], longitudes - center[1]
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 from datetime import date, datetime
 from pathlib import Path
@@ -14,11 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import Affine
+from rasterio.warp import transform as reproject_points
 from scipy.optimize import linprog
 from support.products import UTM54, amplitudes, archived, complex_numbers, write_ceos, write_geotiff
 
 from alos2tut import Alos2TutError, load_config, open_product
 from alos2tut.dataset.archive import Archive, Entry, Excluded, open_archive, product_paths, touches
+from alos2tut.products.verify.report import verify_product
 
 #: scene, product id, polarisations, acquired, off-nadir angle
 PRODUCTS: dict[str, tuple[str, str, tuple[str, ...], str, float]] = {
@@ -326,6 +329,20 @@ def test_products_that_do_not_touch_the_area_are_left_out(shelf):
     archive = opened(shelf, area=[west, south, east, north])
     assert kept(archive) == ["autumn", "winter", "left"]
     assert "outside the area asked" in reasons(archive)["dual"] and "136.3" in reasons(archive)["dual"]
+
+
+def test_a_product_across_the_antimeridian_lies_there(tmp_path):
+    (x,), (y,) = reproject_points("EPSG:4326", "EPSG:32760", [179.9995], [-16.5])
+    grid = {"transform": Affine(100, 0, round(x) - 2000, 0, -100, round(y) + 2400), "utm_zone": 60, "south": True}
+    write_ceos(tmp_path / "across", {"HH": amplitudes(seed=0)}, "UBSR2.1GUD", **grid)
+    corners = np.array(open_product(tmp_path / "across").footprint)
+    assert corners[:, 0].min() < -179.98 and corners[:, 0].max() > 179.98
+    why = refusal(opened, tmp_path, "across", area=[10, 30, 11, 40])
+    assert re.search(r"lies around -?(180\.00|179\.99), -16\.50, outside", why)
+    assert kept(opened(tmp_path, "across", area=[179, -17, -179, -16])) == ["across"]
+    checks = verify_product(tmp_path / "across").checks
+    places = {check.name: check.verdict for check in checks if check.subject == "place"}
+    assert set(places.values()) <= {"agrees", "stated once"} and places["A11…A24"] == places["corners"] == "agrees"
 
 
 def share_a_point(footprint: np.ndarray, box: tuple[float, float, float, float]) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from rasterio.crs import CRS
 
 from ... import geometry, radiometry
@@ -253,14 +253,23 @@ def _place(case: Case) -> Iterator[Check]:
     frame = [_summary_place(summary, f"FrameScene{corner}") for corner in _SUMMARY_CORNERS]
     by_summary = np.array(frame) if all(frame) else None
     if raster is None:
-        yield compared("place", "map corners", {"metres": by_map, "degrees": by_record}, within=1e-5, unit="°")
+        yield _same_place("map corners", {"metres": by_map, "degrees": by_record}, within=1e-5)
         yield _coefficients(record, by_record)
     places = {"leader": by_record, "GeoTIFF": None if raster is None else by_map, "summary.txt": by_summary}
-    yield compared("place", "corners", places | {"lines": _lines_corners(case)}, within=1e-3, unit="°")
+    yield _same_place("corners", places | {"lines": _lines_corners(case)}, within=1e-3)
     by_leader = _all_of(case.scene, "center_longitude_deg", "center_latitude_deg")
     centers = {"leader": by_leader, "corners": middle, "summary.txt": _summary_place(summary, "FrameSceneCenter")}
-    yield compared("place", "centre", centers, within=1e-3, unit="°")
+    yield _same_place("centre", centers, within=1e-3)
     yield from _spacings(case, corners, shape)
+
+
+def _same_place(name: str, values: Mapping[str, ArrayLike | None], within: float) -> Check:
+    """Whether places, longitude and latitude in degrees, are the same; longitudes count modulo 360."""
+    known = {source: np.array(value, dtype=np.float64) for source, value in values.items() if value is not None}
+    reference = next(iter(known.values())).flat[0] if known else 0.0
+    for value in known.values():
+        value[..., 0] = geometry.beside(value[..., 0], reference)
+    return compared("place", name, {source: known.get(source) for source in values}, within=within, unit="°")
 
 
 def _summary_place(summary: Mapping[str, str], name: str) -> tuple[float, ...] | None:
@@ -320,7 +329,7 @@ def _coefficients(record: Mapping[str, Any], corners: NDArray[np.float64] | None
     if a is not None and any(a) and lines and pixels:
         r, c = np.array([(1, 1), (1, pixels), (lines, pixels), (lines, 1)], dtype=np.float64).T
         by_polynomial = np.round(np.stack([np.ones(4), r, c, r * c], axis=1) @ np.reshape(a, (2, 4)).T, 7)
-    return compared("place", "A11…A24", {"polynomial": by_polynomial, "degrees": corners}, within=1e-5, unit="°")
+    return _same_place("A11…A24", {"degrees": corners, "polynomial": by_polynomial}, within=1e-5)
 
 
 def _spacings(case: Case, corners: NDArray[np.float64] | None, shape: tuple[int, int]) -> Iterator[Check]:

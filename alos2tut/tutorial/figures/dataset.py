@@ -68,9 +68,14 @@ def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path]) ->
     entries = [entry for entry in archive.entries if entry.info["footprint_lonlat"]]
     kept = {entry.path for entry in used.entries}
     corners = [np.array(entry.info["footprint_lonlat"]) for entry in entries]
-    boxes = [(*outline.min(axis=0), *outline.max(axis=0)) for outline in corners]
-    tiles = {_lonlat_box(path): Path(path).stem for path in labels}
-    groups, all_boxes = _neighbours(boxes), np.array([*boxes, *tiles])
+    boxes = [*(splits.enclosing_boxes([outline])[0] for outline in corners), *map(_lonlat_box, labels)]
+    # beside one another, whichever side of the antimeridian they lie on
+    middles = geometry.together([(west + east) / 2 for west, _, east, _ in boxes])
+    for outline, middle in zip(corners, middles, strict=False):
+        outline[:, 0] = geometry.beside(outline[:, 0], middle)
+    all_boxes = np.array(boxes)
+    all_boxes[:, ::2] += (middles - all_boxes[:, ::2].mean(axis=1))[:, None]
+    groups = _neighbours(all_boxes[: len(entries)])
     side_deg = (all_boxes[:, 2:].max(axis=0) - all_boxes[:, :2].min(axis=0)).max()
     is_small = side_deg > 5 * max(np.ptp(outline, axis=0).max() for outline in corners)
     letters = "AB"[: len(groups)] if is_small else ""
@@ -78,9 +83,9 @@ def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path]) ->
     panels = ";".join(f"0{letter}" for letter in letters) or "0"
     fig, axes = plt.subplot_mosaic(panels, figsize=size, width_ratios=widths)
     overview, close_ups = axes["0"], [axes[letter] for letter in letters]
-    for (west, south, east, north), name in tiles.items():
+    for (west, south, east, north), path in zip(all_boxes[len(entries) :].tolist(), labels, strict=True):
         plotting.outline(overview, (west, east, south, north), edgecolor="0.5", linewidth=1.2, zorder=0.5)
-        plotting.note(overview, name, (west, north), (3, -3), va="top", fontsize=8, color="0.4")
+        plotting.note(overview, Path(path).stem, (west, north), (3, -3), va="top", fontsize=8, color="0.4")
     outlines = _footprint_colors(fig, overview, [entry.info["acquired"] or "" for entry in entries])
     is_used = [entry.path in kept for entry in entries]
     for ax, members in ((overview, range(len(entries))), *zip(close_ups, groups, strict=False)):
@@ -113,10 +118,10 @@ def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path]) ->
 def _lonlat_box(raster: str | Path) -> Box:
     with open_label_raster(str(raster)) as source:
         west, south, east, north = transform_bounds(source.crs, LONLAT, *source.bounds)
-    return west, south, east, north
+    return west, south, east + 360 * (east < west), north
 
 
-def _neighbours(boxes: Sequence[Box]) -> list[list[int]]:
+def _neighbours(boxes: NDArray[np.float64]) -> list[list[int]]:
     """Groups of boxes that meet, directly or by way of others, largest first."""
     west, south, east, north = np.transpose(boxes)
     meets = (west[:, None] <= east) & (west <= east[:, None]) & (south[:, None] <= north) & (south <= north[:, None])
@@ -166,6 +171,7 @@ def lonlat_axes(ax: Axes) -> None:
     ax.autoscale_view()
     ax.margins(0.04)
     ax.set_aspect(1 / math.cos(math.radians(float(np.mean(ax.get_ylim())))))
+    ax.xaxis.set_major_formatter(plotting.LongitudeFormatter())
     ax.ticklabel_format(useOffset=False)
     ax.locator_params(nbins=5)
     ax.tick_params(axis="x", rotation=30)

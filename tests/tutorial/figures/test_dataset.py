@@ -1,5 +1,7 @@
 """The figures of notebook 2 show what they are given."""
 
+from dataclasses import replace
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +13,7 @@ from support.figures import texts
 from support.map_files import LEGEND
 from support.products import write_geotiff
 
-from alos2tut import open_dataset, open_product
+from alos2tut import geometry, open_dataset, open_product
 from alos2tut.dataset import splits
 from alos2tut.dataset.archive import Archive, Entry
 from alos2tut.dataset.legend import IGNORE
@@ -54,6 +56,24 @@ def test_footprints_lie_where_products_say(tmp_path):
     assert tile.get_corners() == pytest.approx(np.array([[139, 36], [140, 36], [140, 35], [139, 35]]))
     said = {"scene 139 35", "scene 140 36_HH", "LC_N35E139", "label raster", "longitude (°)", "left out by the filter"}
     assert said <= set(texts(figure)) and "scene 0 0" not in texts(figure)
+
+
+def test_footprints_on_both_sides_of_the_antimeridian_lie_beside_one_another(tmp_path):
+    place = Affine(0.01, 0, 179, 0, -0.01, -16)
+    path = write_geotiff(tmp_path / "LC.tif", CODES[:200, :200], place, "EPSG:4326")
+    across = [[179.9, -17], [-179.9, -17], [-179.9, -16.8], [179.9, -16.8]]
+    products = [entry(0, 0, footprint_lonlat=across), entry(-179.4, -17), entry(178.8, -17)]
+    figure = dataset_figures.footprints(archive_of(*products), archive_of(*products), [path])
+    figure.canvas.draw()
+    ax = figure.axes[0]
+    assert [np.ptp(p.get_xy()[:, 0]) for p in outlines(ax)[:3]] == pytest.approx([0.2, 0.5, 0.5])
+    assert ax.get_xlim()[1] - ax.get_xlim()[0] < 3
+    [tile] = [patch for patch in ax.patches if isinstance(patch, matplotlib.patches.Rectangle)]
+    west = outlines(ax)[0].get_xy()[:, 0].min()
+    assert tile.get_x() == pytest.approx(west - 0.9) and tile.get_width() == pytest.approx(2)
+    assert "UTM zone 60 | 1" in [text.get_text() for text in ax.texts]
+    ticks = [float(tick.get_text().replace("−", "-")) for tick in ax.get_xticklabels()]
+    assert min(ticks) < -179 and max(ticks) > 178 and max(map(abs, ticks)) <= 180
 
 
 def test_small_footprints_are_shown_again_and_those_of_one_ground_are_one_group():
@@ -135,6 +155,15 @@ def test_the_split_map_colours_ground_and_outlines_blocks(choice):
         assert any(np.allclose(segment, corners[col, 1:3], rtol=0, atol=1e-9) for segment in borders.get_segments())
     keys = {"pretraining and training: 16", "validation: 8", "test: 8", "in the buffer: 6", "dropped: 2"}
     assert keys <= set(texts(figure))
+
+
+def test_a_split_across_the_antimeridian_is_drawn_in_one_piece(choice):
+    corners = choice.table.corners_deg.copy()
+    corners[..., 0] = geometry.beside(corners[..., 0] + 40.97, 0)
+    turned = replace(choice, table=replace(choice.table, corners_deg=corners)).take(slice(20))
+    ax = dataset_figures.split_map(turned, 2227.0, ["across"]).axes[0]
+    x = np.concatenate([path.vertices[:, 0] for kind in ax.collections[:5] for path in kind.get_paths()])
+    assert np.ptp(x) == pytest.approx(0.05) and len(ax.collections[5].get_segments()) > 5
 
 
 def test_a_close_up_shows_that_labels_are_those_of_the_pixels_under_the_centres(small_scene, tmp_path):
