@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+import math
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -21,9 +23,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..core.artifacts import atomic_path, named_path
+from ..core.artifacts import atomic_path, named_path, parse_json
 from ..core.config import from_dict
-from ..core.errors import Alos2TutError, system_errors_named, warn
+from ..core.errors import Alos2TutError, quoted, system_errors_named, warn
 from ..core.version import __version__
 from ..dataset.encoding import Statistics, same_spacing
 from ..dataset.legend import Legend
@@ -38,6 +40,8 @@ _KEY = "alos2tut"
 _FORMAT = 1
 _SIGNAL = ("quantity", "polarizations", "spacing_m")
 _REMEDY = "Make the file anew, or copy it again."
+#: characters of a header; bytes of what a network holds beside its weights (masks of shifted windows, positions)
+_LONGEST_HEADER, _LARGEST_BUFFERS = 4 * 2**20, 2**30
 
 #: a length that can be
 Metres = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -81,6 +85,7 @@ class _SegmenterHeader(_EncoderHeader):
 
 
 _Header = TypeVar("_Header", bound=_EncoderHeader)
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 def save_encoder(
@@ -126,9 +131,8 @@ def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> Encoder:
         Alos2TutError: a missing, cut or foreign file, another kind of weights, a header or weights that do not fit.
     """
     header, tensors = read_weights(path, "encoder")
-    encoder = _encoder_from(_checked(_EncoderHeader, header, path), header, drop_path)
-    _load_state(encoder, tensors, path)
-    return encoder.eval()
+    checked = _checked(_EncoderHeader, header, path)
+    return _built(checked, lambda: _encoder_from(checked, header, drop_path), tensors, path).eval()
 
 
 def save_segmenter(path: str | Path, segmenter: Segmenter, *, provenance: Mapping[str, Any], simulated: bool) -> None:
@@ -152,12 +156,15 @@ def load_segmenter(path: str | Path) -> Segmenter:
     """
     header, tensors = read_weights(path, "segmenter")
     checked = _checked(_SegmenterHeader, header, path)
-    encoder = _encoder_from(checked, header)
     legend, kept = Legend.from_dict(checked.legend, where=path), checked.decoder
     decoder: dict[str, Any] = {"decoder": kept.kind, "width": kept.width, "dropout": kept.dropout}
-    segmenter = Segmenter(encoder, legend, checked.statistics, encoder.signal or {}, **decoder)
+
+    def make() -> Segmenter:
+        encoder = _encoder_from(checked, header)
+        return Segmenter(encoder, legend, checked.statistics, encoder.signal or {}, **decoder)
+
+    segmenter = _built(checked, make, tensors, path)
     segmenter.header = header
-    _load_state(segmenter, tensors, path)
     return segmenter.eval()
 
 
@@ -171,7 +178,9 @@ def save_weights(path: str | Path, module: nn.Module, kind: str, header: Mapping
 
 def load_weights(path: str | Path, module: nn.Module, kind: str) -> None:
     """Read weights of that kind into a module. Raises as :func:`load_encoder`."""
-    _load_state(module, read_weights(path, kind)[1], path)
+    tensors = read_weights(path, kind)[1]
+    _check_entries(module, tensors, path)
+    module.load_state_dict(tensors)
 
 
 def check_signal(
@@ -234,7 +243,7 @@ def read_weights(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str,
     path = weights_path(path, kind)
     header = read_header(path)
     if header.get("kind") != kind:
-        raise Alos2TutError(f"holds weights of the kind '{header.get('kind')}', not '{kind}'", where=path)
+        raise Alos2TutError(f"holds weights of the kind {quoted(header.get('kind'))}, not '{kind}'", where=path)
     with _opened(path) as file:
         return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
@@ -251,11 +260,14 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise Alos2TutError("there is no such file", where=path)
     with _opened(path) as file:
         metadata = file.metadata() or {}
+    text = metadata.get(_KEY, "")
     try:
-        header = json.loads(metadata[_KEY])
-    except (KeyError, json.JSONDecodeError):
+        header = parse_json(text[:_LONGEST_HEADER], where=path)
+    except Alos2TutError as error:
         raise Alos2TutError(
-            f"has no header '{_KEY}'", where=path, remedy="It was not written by this package: convert it first."
+            f"has no header '{_KEY}' ({error.problem})" if text else f"has no header '{_KEY}'",
+            where=path,
+            remedy="It was not written by this package: convert it first.",
         ) from None
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise Alos2TutError(f"the header's 'format' is not {_FORMAT}", where=path, remedy=_REMEDY)
@@ -324,7 +336,37 @@ def _checked(cls: type[_Header], header: Mapping[str, Any], path: str | Path) ->
         raise Alos2TutError(f"the header's {error.problem}", where=path, remedy=error.remedy or _REMEDY) from None
 
 
-def _load_state(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
+def _built(
+    checked: _EncoderHeader, make: Callable[[], _Network], tensors: dict[str, Tensor], path: str | Path
+) -> _Network:
+    """A network with a file's weights. It takes no memory before all that its header claims is found in the file.
+
+    What no entry tells, as the size of the images does where positions are not learned, is bounded.
+    """
+    if (blocks := sum(checked.encoder.depths)) > len(tensors):
+        problem = f"the header's encoder.depths are {blocks:,} blocks, and the file has {len(tensors):,} entries"
+        raise Alos2TutError(problem, where=path, remedy=_REMEDY)
+    try:
+        with torch.device("meta"):
+            plan = make()
+    except Alos2TutError as error:
+        raise Alos2TutError(f"the header's {error}", where=path, remedy=_REMEDY) from None
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+        reason = textwrap.shorten(str(error), 160)
+        raise Alos2TutError(f"the header's sizes cannot be ({reason})", where=path, remedy=_REMEDY) from None
+    _check_entries(plan, tensors, path)
+    # positions are drawn where they are not kept, too
+    drawn = 4 * math.prod(checked.image_px) // checked.encoder.patch_size**2 * checked.encoder.embed_dim
+    claimed = drawn + sum(buffer.numel() * buffer.element_size() for buffer in plan.buffers())
+    if claimed > _LARGEST_BUFFERS:
+        problem = f"the header's image_px and window_size claim {claimed:,} bytes beside the weights"
+        raise Alos2TutError(problem, where=path, remedy=_REMEDY)
+    module = make()
+    module.load_state_dict(tensors)
+    return module
+
+
+def _check_entries(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
     expected = module.state_dict()
     for problem, names in [
         ("lacks the weights", sorted(expected.keys() - tensors.keys())),
@@ -342,7 +384,6 @@ def _load_state(module: nn.Module, tensors: dict[str, Tensor], path: str | Path)
             raise Alos2TutError(
                 f"'{name}' holds NaN or infinity", where=path, remedy="The training broke down: repeat it."
             )
-    module.load_state_dict(tensors)
 
 
 def _plain(value: Any) -> Any:

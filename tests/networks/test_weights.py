@@ -1,6 +1,8 @@
 """Weights in and out, and what is refused."""
 
+import dataclasses
 import json
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,8 +13,9 @@ from support.networks import SIGNAL
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.dataset.encoding import SPACING_TOLERANCE, Statistics
 from alos2tut.dataset.store import open_dataset
+from alos2tut.networks import weights
 from alos2tut.networks.config import EncoderConfig
-from alos2tut.networks.encoders import SwinEncoder
+from alos2tut.networks.encoders import SwinEncoder, build_encoder
 from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import (
     check_signal,
@@ -190,6 +193,50 @@ def test_broken_header(encoder_file, header, named):
     with pytest.raises(Alos2TutError, match=named) as caught:
         load_encoder(encoder_file)
     assert "encoder.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [
+        ({"encoder": {"embed_dim": 2**14}}, r"mask_token' is \(24,\), not \(16384,\)"),
+        ({"encoder": {"embed_dim": 10**7}}, "embed_dim"),
+        ({"encoder": {"depths": [2, 2, 256, 2]}}, "depths are 262 blocks, and the file has"),
+        ({"encoder": {"depths": [10**6] * 4}}, "depths"),
+        ({"encoder": {"window_size": 1024}, "image_px": [2**15, 2**15]}, "not"),
+        ({"encoder": {"mlp_ratio": 64.0}}, "mlp.fc1"),
+        ({"image_px": [2**15, 2**15]}, "position' is"),
+        ({"image_px": [10**12, 10**12]}, "position' is|sizes cannot be"),
+        ({"image_px": [10**30, 10**30]}, "image_px|sizes cannot be"),
+        ({"image_px": [-32, 32]}, "do not divide"),
+        ({"in_channels": 10**9}, "proj.weight"),
+        ({"in_channels": 10**18}, "proj.weight|sizes cannot be"),
+    ],
+    ids=repr,
+)
+def test_sizes_of_a_header_are_found_in_the_file_before_they_take_memory(encoder_file, header, named, monkeypatch):
+    config = dataclasses.asdict(TINY) | header.pop("encoder", {})
+    _rewrite(encoder_file, header={"encoder": config, **header})
+    # only plans are made, which take none
+    made = Mock(side_effect=lambda *given: build_encoder(*given) if torch.empty(0).is_meta else pytest.fail("built"))
+    monkeypatch.setattr(weights, "build_encoder", made)
+    with pytest.raises(Alos2TutError, match=named) as refused:
+        load_encoder(encoder_file)
+    assert "encoder.safetensors" in str(refused.value)
+
+
+def test_sizes_that_no_entry_tells_are_bounded(tmp_path):
+    free = dataclasses.replace(TINY, position="none")
+    _save(tmp_path / "encoder.safetensors", SwinEncoder(free, (256, 256)))
+    _rewrite(tmp_path / "encoder.safetensors", header={"image_px": [2**17, 2**17]})
+    with pytest.raises(Alos2TutError, match=r"image_px and window_size claim .* bytes beside the weights"):
+        load_encoder(tmp_path / "encoder.safetensors")
+
+
+@pytest.mark.parametrize("text", ['{"format": 1, "format": 1}', "[" * 10**5, '{"a": "' + "x" * 2**23 + '"}'])
+def test_a_header_that_was_not_written_here_is_refused(encoder_file, text):
+    save_file(load_file(encoder_file), encoder_file, metadata={"alos2tut": text})
+    with pytest.raises(Alos2TutError, match=r"has no header 'alos2tut' \(is not valid JSON"):
+        read_header(encoder_file)
 
 
 def test_keys_too_many_too_few_wrong_shape_and_nan(encoder_file):
