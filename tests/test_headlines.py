@@ -147,6 +147,7 @@ def lopsided(tmp_path_factory):
         of_list["class_pixels"] = {f"class {index}": pixels[index] for index in range(3)}
     (folder / "dataset.json").write_text(json.dumps(content))
     restate_files(folder)
+    restate_files(folder)
     return folder
 
 

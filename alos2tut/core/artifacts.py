@@ -10,6 +10,7 @@ import glob
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -26,11 +27,11 @@ from typing import Any
 import yaml
 
 from .errors import Alos2TutError, quoted, system_error, system_errors_named
+from .progress import progress_bar
 from .version import __version__
 
-#: Files up to this size are hashed whole; of larger ones the size and evenly spread samples are.
-_WHOLE_HASH_BYTES = 64 * 2**20
-_SAMPLE_BYTES, _SAMPLES = 2**18, 64
+#: what is hashed at once, and from how many such pieces on it takes seconds
+_PIECE_BYTES, _LONG_PIECES = 2**20, 2**10
 _HOLDER_SUFFIX = ".tmp"
 #: bytes of a file that people write; of one of ours, of which that of a large archive's dataset has some thousand lines
 _LARGEST_YAML, _LARGEST_JSON = 2**20, 32 * 2**20
@@ -280,27 +281,13 @@ class _Loader(yaml.SafeLoader):
 
 
 def sha256_file(path: str | Path) -> str:
-    """SHA-256 of a whole file, in hex."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def fingerprint(*paths: str | Path) -> str:
-    """A hash of names and content that changes when any of these files does, quick also for many gigabytes.
-
-    Of files above 64 MiB the size and 64 evenly spread samples of 256 KiB count: no proof against tampering.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(Path(p) for p in paths):
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size};".encode())
-        with open(path, "rb") as handle:
-            if size <= _WHOLE_HASH_BYTES:
-                digest.update(handle.read())
-            else:
-                for sample in range(_SAMPLES):
-                    handle.seek((size - _SAMPLE_BYTES) * sample // (_SAMPLES - 1))
-                    digest.update(handle.read(_SAMPLE_BYTES))
+    """SHA-256 of a whole file, in hex; of a large one with a bar where someone watches."""
+    digest, pieces = hashlib.sha256(), math.ceil(Path(path).stat().st_size / _PIECE_BYTES)
+    with open(path, "rb", buffering=0) as handle:
+        read = iter(lambda: handle.read(_PIECE_BYTES), b"")
+        show = None if pieces > _LONG_PIECES else False
+        for piece in progress_bar(read, f"hashing {Path(path).name}", "MiB", total=pieces, show=show):
+            digest.update(piece)
     return digest.hexdigest()
 
 

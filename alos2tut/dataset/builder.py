@@ -51,6 +51,7 @@ from .store import (
     mapped_array,
     open_dataset,
     our_columns,
+    sealed,
 )
 from .survey import PatchGrid, ProductJob
 
@@ -111,6 +112,9 @@ def _is_built(target: Path) -> bool:
         lost = [name for name in dataset.files if not (target / name).is_file()]
         if lost:
             raise Alos2TutError(f"it lacks {', '.join(lost)}")
+        if dataset.content.get("seal") not in (None, sealed(dataset.content)["seal"]):
+            raise Alos2TutError("its dataset.json was changed")
+        _ = dataset.fingerprint
     except Alos2TutError as error:
         raise Alos2TutError(
             f"is in the way, and no whole dataset: {error.problem}", where=target, remedy="Remove it; it is built anew."
@@ -338,7 +342,7 @@ def _records(
 def _finish(plan: Plan, choice: Choice) -> None:
     """Lists and description; then, if what was built opens, it takes its place."""
     sums = _write_lists(plan)
-    write_json(plan.stores / "dataset.json", _describe(plan, choice, sums))
+    write_json(plan.stores / "dataset.json", sealed(_describe(plan, choice, sums)))
     # proves the ground of the lists as they are written
     open_dataset(plan.stores)
     with _writing(plan.target):

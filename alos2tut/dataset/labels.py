@@ -29,7 +29,8 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from ..core.artifacts import fingerprint, matches
+from ..core.artifacts import matches
+from ..core.cache import fingerprint
 from ..core.errors import Alos2TutError, system_errors_named, warn
 from ..products.archives import container_of
 from ..products.mosaics import checked_mosaic, is_mosaic

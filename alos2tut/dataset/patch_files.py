@@ -60,6 +60,7 @@ from .store import (
     describe_content,
     open_dataset,
     our_columns,
+    sealed,
 )
 
 PATCHES_SCHEMA = "alos2tut-patches-1"
@@ -545,7 +546,7 @@ def _pack(
     pixels = {split: np.sum([kept[name].counts for name in members], axis=0) for split, members in names.items()}
     sums = [sum(column) for column in zip(*(kept[name].sums for name in names["pretrain"]), strict=True)]
     counts = {split: len(members) for split, members in names.items()}
-    write_json(target / "dataset.json", content | describe_content(target, legend, counts, pixels, [sums]))
+    write_json(target / "dataset.json", sealed(content | describe_content(target, legend, counts, pixels, [sums])))
 
 
 def _read_patch(

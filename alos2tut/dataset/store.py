@@ -15,6 +15,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from ..core.artifacts import named_path, read_json, sha256_file
+from ..core.cache import content_hash
 from ..core.config import from_dict
 from ..core.errors import Alos2TutError, closest, quoted, system_error, system_errors_named
 from ..core.tables import table
@@ -254,7 +257,19 @@ class PatchDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of ``dataset.json``, which holds the hashes of all other files: the dataset's identity."""
+        """SHA-256 of ``dataset.json``, which holds the hashes of all other files: the dataset's identity.
+
+        It is given only if the stores that are there have these hashes; of the processes that ``torchrun`` starts on a
+        machine one looks.
+
+        Raises:
+            Alos2TutError: a store that is not what was built.
+        """
+        is_first_here = os.environ.get("LOCAL_RANK", "0") == "0"
+        for path in (self.path / name for name in _ARRAYS if is_first_here and (self.path / name).exists()):
+            with system_errors_named(path, "cannot be read"):
+                if content_hash(path) != self.files[path.name][1]:
+                    raise _broken("was changed since the dataset was built", path)
         return sha256_file(self.path / "dataset.json")
 
     def split(self, name: str) -> Split:
@@ -445,6 +460,12 @@ def describe_content(
         "class_weights": [round(float(weight), 8) for weight in class_weights(class_pixels["train"])],
         "files": {file.name: {"bytes": file.stat().st_size, "sha256": sha256_file(file)} for file in files},
     }
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of ``dataset.json`` with a hash of it all, by which a change can be told."""
+    plain = {key: value for key, value in content.items() if key != "seal"}
+    return plain | {"seal": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}
 
 
 def batch_indices(n: int, batch_size: int, seed: int, micro_batch: int) -> NDArray[np.int64]:

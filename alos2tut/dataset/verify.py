@@ -16,7 +16,7 @@ from ..products.verify.report import Report
 from .balance import class_weights
 from .encoding import Statistics, step_sums
 from .legend import IGNORE
-from .store import SPLITS, PatchDataset, open_dataset, read_description
+from .store import SPLITS, PatchDataset, open_dataset, read_description, sealed
 
 #: patches that are looked at together
 _CHUNK = 256
@@ -38,8 +38,10 @@ def verify_dataset(path: str | Path, *, progress: bool | None = None) -> Report:
             :func:`alos2tut.dataset.store.read_description`.
     """
     path = named_path(path, "dataset")
-    stated = read_description(path)["files"]
-    checks = [
+    content = read_description(path)
+    stated, seals = content["files"], {"dataset.json": content.get("seal"), "its content": sealed(content)["seal"]}
+    checks = [compared("files", "seal of dataset.json", seals)] if seals["dataset.json"] else []
+    checks += [
         _file_check(path, name, stated[name]) for name in progress_bar(sorted(stated), "hashing", "file", show=progress)
     ]
     try:

@@ -15,7 +15,8 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from ..core.artifacts import sha256_file, stage_dir, write_json
+from ..core.artifacts import stage_dir, write_json
+from ..core.cache import content_hash
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, Alos2TutWarning, system_errors_named, warn
 from ..core.parallel import alone_in
@@ -88,7 +89,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     files = {role: weights_path(path, "segmenter") for role, path in named.items()}
     with _one_group():
         models = {role: fitting_segmenter(path, dataset, config.allow_other_signal) for role, path in files.items()}
-        made_from = {"dataset": dataset.fingerprint} | {role: sha256_file(path) for role, path in files.items()}
+        made_from = {"dataset": dataset.fingerprint} | {role: content_hash(path) for role, path in files.items()}
         target = stage_dir(config.work_dir, "evaluate", settings_for_key(config), made_from)
         is_first = rank_and_world()[0] == 0
         if (target / "report.json").is_file():

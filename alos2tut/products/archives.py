@@ -158,7 +158,7 @@ def unpacked(archive: Path) -> Path:
     that unpacks; what that leaves when it is stopped is no such folder.
     """
     facts = archive.stat()
-    key = os.fsencode(f"{archive.name}:{facts.st_size}:{facts.st_mtime_ns}:{facts.st_ctime_ns}")
+    key = os.fsencode(f"{archive.name}:{facts.st_size}:{facts.st_ino}:{facts.st_mtime_ns}:{facts.st_ctime_ns}")
     name = re.sub(r"[^0-9A-Za-z._-]", "_", archive.name)[:80]
     folder = cache_folder() / f"{name}-{hashlib.sha256(key).hexdigest()[:16]}" / "unpacked"
     if not folder.is_dir():

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 
 from .. import radiometry
 from ..core import validation
-from ..core.artifacts import fingerprint
+from ..core.cache import fingerprint
 from ..core.errors import Alos2TutError, system_error, warn
 from ..core.progress import progress_bar
 from .metadata import Metadata
@@ -90,7 +90,7 @@ class Product(Metadata):
         """A hash of ``files``: those that pixels and their meaning come from, or the archive they lie in.
 
         Of a folder of CEOS files that is without the volume directory and the trailer. See
-        :func:`alos2tut.core.artifacts.fingerprint`.
+        :func:`alos2tut.core.cache.fingerprint`.
 
         Raises:
             Alos2TutError: a file that is no longer there, or cannot be read.

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..core.artifacts import read_json, sha256_file, stage_dir, write_json
+from ..core.cache import content_hash
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError
 from ..core.version import __version__
@@ -53,7 +54,7 @@ class Run(Generic[Config]):
         _check_memory(config, dataset)
         encoder = initial_encoder(config, dataset)
         settings = {**settings_for_key(config), "encoder": dataclasses.asdict(encoder.config)}
-        init = {} if config.init is None else {"init": sha256_file(weights_path(config.init, "encoder"))}
+        init = {} if config.init is None else {"init": content_hash(weights_path(config.init, "encoder"))}
         return cls(stage, config, dataset, encoder, settings, {"dataset": dataset.fingerprint} | init)
 
     @property
@@ -70,15 +71,20 @@ class Run(Generic[Config]):
         """Whether the folder has a ``run.json`` and what that names; says that it is reused if so.
 
         Raises:
-            Alos2TutError: a file that ``run.json`` names is missing.
+            Alos2TutError: a file that ``run.json`` names is missing or another one.
         """
         folder = self.folder
         if not (folder / "run.json").is_file():
             return False
-        missing = [name for name in read_json(folder / "run.json").get("files", {}) if not (folder / name).is_file()]
+        files = read_json(folder / "run.json").get("files", {})
+        missing = [name for name in files if not (folder / name).is_file()]
         if missing:
             problem = f"lacks {', '.join(missing)}"
             raise Alos2TutError(problem, where=folder, remedy="Remove the folder to make it anew.")
+        for name, sha256 in files.items() if os.environ.get("LOCAL_RANK", "0") == "0" else ():
+            if content_hash(folder / name) != sha256:
+                problem, remedy = "was changed since the training", "Restore it, or remove the folder to make it anew."
+                raise Alos2TutError(problem, where=folder / name, remedy=remedy)
         if rank_and_world()[0] == 0:
             print(f"reusing {folder}", flush=True)
         return True

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..configs import STAGES, load_config, split_overrides
-from ..core.artifacts import atomic_path, make_folder, named_path, sha256_file, stage_dir
+from ..core.artifacts import atomic_path, make_folder, named_path, stage_dir
+from ..core.cache import content_hash
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, closest
 from ..dataset.archive import product_paths
@@ -228,7 +229,7 @@ class Tutorial:
 
         config = self.config("map", probability=True, entropy=True, labels=self.label_paths)
         segmenter = self.finetuned_path / "segmenter.safetensors"
-        made_from = {"product": self.opened.fingerprint, "segmenter": sha256_file(segmenter)}
+        made_from = {"product": self.opened.fingerprint, "segmenter": content_hash(segmenter)}
         target = stage_dir(self.folder, "map", settings_for_key(config), made_from) / "landcover.tif"
         make_folder(target.parent)
         return map_scene(self.opened, segmenter, target, config)

@@ -25,7 +25,6 @@ from alos2tut import (
 from alos2tut.core import artifacts
 from alos2tut.core.artifacts import (
     atomic_path,
-    fingerprint,
     make_folder,
     matches,
     named_path,
@@ -265,32 +264,6 @@ def test_what_may_have_no_end_is_not_read(tmp_path, read):
 def test_keys_that_a_merge_replaces_are_not_double(tmp_path):
     (tmp_path / "m.yaml").write_text("c: &a {b: 8}\nd: {<<: *a, b: 16}\ne: {<<: {b: 8, c: 2}, b: 16}\n")
     assert read_yaml(tmp_path / "m.yaml") == {"c": {"b": 8}, "d": {"b": 16}, "e": {"b": 16, "c": 2}}
-
-
-def test_a_fingerprint_knows_content_name_and_size_and_not_the_folder(tmp_path):
-    a, b, elsewhere = tmp_path / "a", tmp_path / "b", tmp_path / "c" / "a"
-    elsewhere.parent.mkdir()
-    for path in (a, b, elsewhere):
-        path.write_bytes(b"12345")
-    first = fingerprint(a)
-    assert fingerprint(elsewhere) == first != fingerprint(b)
-    assert fingerprint(a, b) == fingerprint(b, a) != first
-    for content in (b"12346", b"1234", b""):
-        a.write_bytes(content)
-        assert fingerprint(a) != first
-
-
-@pytest.mark.parametrize("place", [0, 1000, 31 * 2**10, 2**17 - 1], ids=["first", "near", "sampled", "last"])
-def test_samples_of_a_large_file_notice_changes(tmp_path, monkeypatch, place):
-    monkeypatch.setattr(artifacts, "_WHOLE_HASH_BYTES", 2**16)
-    monkeypatch.setattr(artifacts, "_SAMPLE_BYTES", 2**10)
-    path, content = tmp_path / "large", bytearray(2**17)
-    path.write_bytes(content)
-    before = fingerprint(path)
-    content[place] = 1
-    path.write_bytes(content)
-    starts = [(2**17 - 2**10) * k // 63 for k in range(64)]
-    assert (fingerprint(path) != before) == any(start <= place < start + 2**10 for start in starts)
 
 
 def test_a_stage_folder_depends_on_settings_inputs_and_version_only(tmp_path, monkeypatch):

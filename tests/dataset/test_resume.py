@@ -181,7 +181,15 @@ def test_two_runs_of_one_dataset_do_not_meet(trio, tmp_path):
 def test_what_is_in_the_way_is_told_before_any_work(trio, built_trio, tmp_path, monkeypatch):
     folder = Path(shutil.copytree(built_trio.parent, tmp_path / "work")) / built_trio.name
     monkeypatch.setattr(dataset_builder, "_cut_product", lambda _: pytest.fail("cut"))
+    description, store = (folder / "dataset.json").read_text(), (folder / "test_db.npy").read_bytes()
+
+    def change_a_number(_: bytes) -> None:
+        (folder / "test_db.npy").write_bytes(store)
+        (folder / "dataset.json").write_text(description.replace("sigma0", "gamma0"))
+
     spoilt = {
+        r"no whole dataset: was changed since": lambda _: (folder / "test_db.npy").write_bytes(store[:-1] + b"~"),
+        r"no whole dataset: its dataset\.json was changed": change_a_number,
         "is in the way, and no whole dataset: .*Remove it": (folder / "test_db.npy").write_bytes,
         r"it lacks test_db\.npy": lambda _: (folder / "test_db.npy").unlink(),
         "is in the way": lambda _: (folder / "dataset.json").unlink(),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -411,3 +412,17 @@ def test_patches_of_a_list_say_where_they_lie_on_their_product():
     patches, labels = np.zeros((3, 1, 8, 6), np.int16), np.zeros((3, 8, 6), np.uint8)
     split = Split("test", patches, labels, np.arange(3), [*table, {"FileName": "of another's list"}])
     assert split.windows("a") == [(0, 16, 8, 6), (24, 16, 8, 6)] and split.windows("c") == []
+
+
+@pytest.mark.parametrize("name", ["pretrain_db.npy", "test_labels.npy"])
+def test_a_store_that_was_changed_at_equal_size_has_no_identity(tmp_path, name):
+    path = write_packed_dataset(tmp_path / "dataset")
+    before = open_dataset(path).fingerprint
+    with open(path / name, "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x01")
+    with pytest.raises(Alos2TutError, match=rf"{name}: was changed since the dataset was built"):
+        _ = open_dataset(path).fingerprint
+    # one that is missing is named when it is asked for
+    (path / name).unlink()
+    assert open_dataset(path).fingerprint == before

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.datasets import write_blocks, write_packed_dataset
+from support.datasets import restate_files, write_blocks, write_packed_dataset
 from support.networks import tiny_segmenter
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
@@ -76,6 +76,7 @@ def test_two_scorings_of_the_same_are_one(packed_dataset, trained, tmp_path):
 def test_a_list_without_labels_has_no_scores(trained, tmp_path, capsys):
     dataset = write_packed_dataset(tmp_path / "dataset")
     np.save(dataset / "test_labels.npy", np.full((4, 32, 32), 255, dtype=np.uint8))
+    restate_files(dataset)
     command = ["evaluate", str(dataset), str(trained), "--work-dir", str(tmp_path)]
     assert main([*command, "--baseline", str(trained)]) == 0
     assert capsys.readouterr().out.splitlines()[3].split() == ["difference", "–", "–", "–"]
@@ -205,6 +206,7 @@ def test_the_temperature_comes_from_validation(trained, tmp_path):
     first = read_report(evaluate(settings(dataset, trained, tmp_path / "first")))["models"]["segmenter"]
     labels = np.load(dataset / "test_labels.npy")
     np.save(dataset / "test_labels.npy", np.where(labels == 255, 255, 2 - labels).astype(np.uint8))
+    restate_files(dataset)
     second = read_report(evaluate(settings(dataset, trained, tmp_path / "second")))["models"]["segmenter"]
     assert first["miou"] != second["miou"]
     assert first["calibration"]["temperature"] == second["calibration"]["temperature"]
@@ -245,6 +247,7 @@ def test_a_missing_store_is_told_before_the_work_begins(trained, tmp_path, monke
 def test_labels_of_no_class_are_refused(trained, tmp_path):
     dataset = write_packed_dataset(tmp_path / "dataset")
     np.save(dataset / "test_labels.npy", np.full((4, 32, 32), 7, dtype=np.uint8))
+    restate_files(dataset)
     problem = "list 'test': the patch .* has the label 7, which is no class: the legend has 3"
     with pytest.raises(Alos2TutError, match=problem):
         evaluate(settings(dataset, trained, tmp_path))

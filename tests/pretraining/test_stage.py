@@ -188,6 +188,11 @@ def test_complete_pretraining_is_reused_and_a_torn_one_refused(packed_dataset, t
     assert pretrain(replace(config, devices=1, loader_workers=0)) == stage
     assert capsys.readouterr().out == f"reusing {stage}\n"
     assert pretrain(replace(config, weighting="none")) != stage
+    weights = bytearray((stage / "encoder.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (stage / "encoder.safetensors").write_bytes(weights)
+    with pytest.raises(Alos2TutError, match=r"encoder\.safetensors: was changed since the training"):
+        pretrain(config)
     (stage / "encoder.safetensors").unlink()
     with pytest.raises(Alos2TutError, match=r"lacks encoder\.safetensors"):
         pretrain(config)

@@ -238,6 +238,7 @@ def test_only_the_budget_is_learned_from(packed_dataset, tmp_path):
     labels[unpaid], rows[unpaid] = 0, -1000
     np.save(other / "pretrain_labels.npy", labels)
     np.save(other / "pretrain_db.npy", rows)
+    restate_files(other)
     second = finetune(replace(config, dataset=str(other)))
     assert (second / "metrics.csv").read_text() == (first / "metrics.csv").read_text()
     run = json.loads((first / "run.json").read_text())
@@ -252,6 +253,7 @@ def test_budgets_and_labels_that_are_not_there(packed_dataset, tmp_path):
     unlabelled = write_packed_dataset(tmp_path / "dataset")
     labels = np.load(unlabelled / "pretrain_labels.npy")
     np.save(unlabelled / "pretrain_labels.npy", np.full_like(labels, 255))
+    restate_files(unlabelled)
     with pytest.raises(Alos2TutError, match=r"train\.csv: none of 5 patches has a label"):
         finetune(_settings(unlabelled, tmp_path / "work", budget=5))
     (unlabelled / "train.csv").write_text("Year,Row,West,South,East,North\n")
@@ -277,6 +279,7 @@ def test_class_weights(weighting, expected, packed_dataset, tmp_path):
 def test_a_class_that_is_alone_has_a_weight(tmp_path):
     dataset = write_packed_dataset(tmp_path / "dataset")
     np.save(dataset / "pretrain_labels.npy", np.zeros((12, 32, 32), dtype=np.uint8))
+    restate_files(dataset)
     config = _settings(dataset, tmp_path, budget=3)
     weights = training_class_weights(config, open_dataset(dataset), np.arange(3))
     assert (weights == 1).all()
@@ -342,6 +345,7 @@ def test_from_pretrained_weights(packed_dataset, tmp_path):
 def test_validation_without_labels_is_refused(tmp_path):
     dataset = write_packed_dataset(tmp_path / "dataset")
     np.save(dataset / "val_labels.npy", np.full((4, 32, 32), 255, dtype=np.uint8))
+    restate_files(dataset)
     with pytest.raises(Alos2TutError, match="no labelled pixel"):
         finetune(_settings(dataset, tmp_path))
 
@@ -354,6 +358,7 @@ def test_a_label_beyond_the_legend_is_refused_before_training(store, name, tmp_p
     assert split.check_labels(3) and not split.check_labels(3, np.array([], np.int64))
     labels[split.rows[1], 5, 6] = 200
     np.save(dataset / f"{store}_labels.npy", labels)
+    restate_files(dataset)
     monkeypatch.setattr(segmentation, "fit", lambda *_, **__: pytest.fail("has begun"))
     patch = split.table[1].get("FileName") or "in row 1"
     with pytest.raises(Alos2TutError, match=f"list '{name}': the patch {patch} has the label 200, which is no class"):
