@@ -230,7 +230,10 @@ def _raster_fields(
     for file_name, match in found.matches.items():
         if match["layer"]:
             name, dtype, options = kinds[match["layer"]]
-            layers[name] = Layer(_opened(found, found.folder[file_name], (dtype,)), **options)
+            band = _opened(found, found.folder[file_name], (dtype,))
+            if band.no_data is not None and "no_data" in options:
+                options = options | {"no_data": (*options["no_data"], band.no_data)}
+            layers[name] = Layer(band, **options)
             sources.append(found.folder[file_name])
     first = of_one_shape([*bands.values(), *(layer.band for layer in layers.values())])
     mask = layers.get("mask")

@@ -59,9 +59,10 @@ def open_product(path: str | Path, *, crs: str | CRS | None = None, scan: int | 
 def _warn_of_masks(product: Product) -> None:
     """Warn of each image whose tag or masks call amplitudes no data, and of lines that say odd things of theirs."""
     band: Any
+    known = (0, 1) if product.level == "mosaic" else (0,)
     for band in product.bands.values():
         told = []
-        if isinstance(band, RasterBand) and (share := band.contradicted(product.no_data_dn)):
+        if isinstance(band, RasterBand) and (share := band.contradicted(known)):
             told = [
                 f"{' and '.join(band.statements)} and the amplitudes contradict each other: {100 * share:.2g} % of the "
                 "pixels looked at have an amplitude and are called no data. They count as no data"

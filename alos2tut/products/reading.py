@@ -59,7 +59,7 @@ class Layer:
     band: Band = field(repr=False)
     unit: str
     scale: float = 1.0
-    no_data: tuple[int, ...] = ()
+    no_data: tuple[float, ...] = ()
     #: what a number means, where it is a code
     meaning: Mapping[int, str] = field(default_factory=dict)
 

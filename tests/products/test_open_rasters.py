@@ -21,7 +21,7 @@ from support.packagings import (
 )
 from support.products import SCENE_ID, TIFF_NAME, UTM54, amplitudes, write_geotiff
 
-from alos2tut import Alos2TutError, Alos2TutWarning, open_product
+from alos2tut import Alos2TutError, Alos2TutWarning, open_product, verify_product
 from alos2tut.products.names import find_product
 from alos2tut.products.opening import open_found
 
@@ -286,7 +286,10 @@ def test_what_a_delivered_mask_calls_no_data_or_invalid_is_none(tmp_path):
     write_geotiff(mosaic / "N23W161_16_sl_HH_F02DAR.tif", np.full((30, 20), 1000), DEGREES, "EPSG:4326")
     land = np.resize([0, 50, 100, 150, 255], (30, 20)).astype(np.uint8)
     write_geotiff(mosaic / "N23W161_16_mask_F02DAR.tif", land, DEGREES, "EPSG:4326", dtype="uint8")
+    with rasterio.open(folder / f"{LEVEL22}_LIN.tif", "r+") as raster:
+        raster.nodata = raster.read(1)[0, 0]
     product = open_product(folder)
+    assert np.isnan(product.read_incidence()[0, 0])
     with pytest.warns(Alos2TutWarning, match=r"sl_HH_F02DAR\.tif: the mask N23W161_16_mask_F02DAR.*contradict.*: 20 %"):
         tile = open_product(mosaic)
     for one, hidden in ((product, np.isin(codes, (0, 5))), (tile, land == 0)):
@@ -317,8 +320,14 @@ def test_masks_and_tags_of_each_image_are_heeded(tmp_path, beside):
     texts = sorted(str(w.message) for w in told if "contradict" in str(w.message))
     assert len(texts) == 2 and "its no-data tag (7)" in texts[0] and "33 %" in texts[1]
     assert product.no_data_dn == (0,)
+    checks = {c.name: c for c in verify_product(tmp_path).checks if "calls no data" in c.name}
+    assert {c.verdict for c in checks.values()} == {"differs"} and len(checks) == 2
     np.testing.assert_array_equal(np.isnan(product.read_db(polarization="HH")), dn == 7)
     np.testing.assert_array_equal(np.isnan(product.read_db(polarization="HV")), ~mask)
+    alone = tmp_path / "alone" / TIFF_NAME
+    write_geotiff(alone, dn, UTM54, nodata=9)
+    with pytest.warns(Alos2TutWarning, match=r"its no-data tag \(9\) and the amplitudes contradict"):
+        assert open_product(alone).no_data_dn == (0, 9)
     if beside:
         files[1].with_name(f"{files[1].name}.msk").unlink()
         assert open_product(tmp_path).fingerprint != before

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -156,7 +156,8 @@ def read_bands(
     """The rasters in these files, by label; one that cannot be read is added to the problems."""
     bands = {}
     for label, name in files.items():
-        bands[label] = tried(found.folder, name, lambda file: RasterBand.open(file, types), problems)
+        mask = found.folder.get(f"{name}.msk")
+        bands[label] = tried(found.folder, name, partial(RasterBand.open, dtypes=types, mask=mask), problems)
     return {label: band for label, band in bands.items() if band is not None}
 
 

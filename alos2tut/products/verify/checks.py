@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ... import geometry
 from ...core.errors import Alos2TutError
+from ..metadata import POLARIZATIONS
 from ..names import number
 from ..rasters import RasterBand
 
@@ -84,7 +85,13 @@ def all_there(source: str, named: list[str], missing: list[str]) -> Check:
 
 
 def alike(bands: Mapping[str, RasterBand]) -> Iterator[Check]:
-    """Whether rasters have one shape and lie at one place."""
+    """Whether rasters have one shape and lie at one place, and call no amplitudes no data."""
+    for label, band in bands.items():
+        if label in POLARIZATIONS and band.statements:
+            # 1 is that of the mosaic
+            share = band.contradicted((0, 1))
+            values = {"says": " and ".join(band.statements), "amplitudes there": f"{100 * share:.2g} % of all pixels"}
+            yield judged("rasters", f"amplitudes that {label} calls no data", not share, values, "a sample of blocks")
     yield compared("rasters", "rows, columns", {label: band.shape for label, band in bands.items()})
     yield compared("rasters", "transform", {label: six_numbers(band) for label, band in bands.items()})
 
