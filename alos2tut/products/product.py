@@ -221,7 +221,7 @@ class Product(Metadata):
         return reader.blocks(rows)
 
     def read_slc(self, window: WindowLike | None = None, *, polarization: str | None = None) -> NDArray[np.complex64]:
-        """Complex numbers of a Level 1.1 product, complex64 (rows, columns), as delivered (not calibrated).
+        """Complex numbers of a Level 1.1 product, complex64 (rows, columns), as delivered (not calibrated); 0: no data.
 
         Raises:
             Alos2TutError: a product of amplitudes; otherwise as :meth:`read_dn`.

@@ -81,6 +81,30 @@ def test_labels_are_the_nearest_at_every_pixel(dataset, scene, split):
         np.testing.assert_array_equal(labels[0], classes)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_labels_that_say_no_data_are_no_label_and_told_once_for_each_file(small_scene, tmp_path, workers):
+    product = open_product(small_scene)
+    # of every eight columns two are water, which the tag says is none, and one is below 0
+    codes = np.broadcast_to(np.resize([1, 1, -4, 4, 4, 4, 2, 2], product.shape[1]), product.shape)
+    labels = write_geotiff(tmp_path / "l.tif", codes, product.transform, product.crs, dtype="int16", nodata=1)
+    settings = SETTINGS | SMALL | {"looks": 1, "min_labelled_fraction": 0, "workers": workers, "work_dir": tmp_path}
+    with pytest.warns(Alos2TutWarning) as told:
+        built = build_dataset(load_config("dataset", products=small_scene, labels=labels, **settings))
+    texts = [str(warning.message) for warning in told]
+    for problem in (r"its no-data tag \(1\) and codes .* contradict each other: .* pixels \(25 %\), water 1",
+                    r"it holds negative codes.* pixels \(12 %\), -4\."):  # fmt: skip
+        assert len([text for text in texts if re.search(problem, text)]) == 1
+    # a class that is nowhere is named
+    assert any(re.search("'train' has no pixel of: water, ", text) for text in texts)
+    for split in SPLITS:
+        part = open_dataset(built).split(split)
+        patches, classes = part.gather(range(len(part)))
+        hidden = np.zeros(16, bool)
+        hidden[[0, 1, 2, 8, 9, 10]] = True
+        np.testing.assert_array_equal(classes == 255, hidden | (patches[:, 0] == NO_DATA))
+        assert {row["Category"] for row in part.table} <= {"-1", "-4", "4", "2"}
+
+
 @pytest.mark.parametrize("buffer_m", [0, 100])
 def test_held_out_ground_is_in_no_other_list(scene, tmp_path, buffer_m):
     built = build(products=scene, labels=labels_of(scene), work_dir=tmp_path, buffer_m=buffer_m)

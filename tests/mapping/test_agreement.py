@@ -11,7 +11,7 @@ from support.map_files import LEGEND, MIDDLE, write_raster
 from support.maps import read
 from support.products import write_geotiff
 
-from alos2tut import Alos2TutError
+from alos2tut import Alos2TutError, Alos2TutWarning
 from alos2tut.dataset.labels import label_files
 from alos2tut.mapping import agreement
 from alos2tut.mapping import files as map_files
@@ -55,6 +55,23 @@ def test_counts_and_differences_by_hand(tmp_path):
     assert "training ground included" in found["reading"] and "no test score" in found["reading"]
     assert str(tmp_path) not in json.dumps(found)
     np.testing.assert_array_equal(read(tmp_path / "difference.tif"), differences(MAPPED, LABELLED))
+
+
+@pytest.mark.parametrize("statement", ["tag", "mask"])
+def test_labels_that_say_no_data_are_not_compared(tmp_path, statement):
+    write_raster(tmp_path / "map.tif", MAPPED)
+    labels = write_labels(tmp_path / "labels.tif", LABELLED)
+    with rasterio.open(labels, "r+") as raster:
+        if statement == "tag":
+            raster.nodata = 1  # water
+        else:
+            raster.write_mask(raster.read(1) != 1)
+    with pytest.warns(Alos2TutWarning, match=r"labels\.tif: its .* contradict each other: 4 pixels.*water 1") as told:
+        found = compared(tmp_path)
+    assert len([w for w in told if "contradict" in str(w.message)]) == 1
+    assert found["confusion_matrix"] == [[0, 0, 0], [2, 2, 0], [0, 0, 0]]
+    expected = differences(MAPPED, np.where(np.array(LABELLED) == 0, 255, LABELLED))
+    np.testing.assert_array_equal(read(tmp_path / "difference.tif"), expected)
 
 
 def test_the_map_of_differences_says_what_it_is(tmp_path):
