@@ -345,6 +345,14 @@ def test_a_product_across_the_antimeridian_lies_there(tmp_path):
     assert set(places.values()) <= {"agrees", "stated once"} and places["A11…A24"] == places["corners"] == "agrees"
 
 
+def test_a_map_may_count_longitudes_beyond_180(tmp_path):
+    name = "IMG-HH-ALOS2237752900-181018-UBSR2.1GUD.tif"
+    path = write_geotiff(tmp_path / name, amplitudes(), Affine(1e-3, 0, 179.98, 0, -1e-3, -16), "EPSG:4326")
+    corners = np.array(open_product(path).footprint)
+    assert corners[:, 0] == pytest.approx([179.98, -179.98, -179.98, 179.98])
+    assert "lies around -180.00, -16.02" in refusal(opened, path.parent, name, area=[10, 30, 11, 40])
+
+
 def share_a_point(footprint: np.ndarray, box: tuple[float, float, float, float]) -> bool:
     """Whether some mean of the corners, with weights of at least 0, lies in the box: asked of a solver."""
     west, south, east, north = box

@@ -1,11 +1,13 @@
 """From products and labels to patches: pixels, labels, splits on separate ground, lists, statistics."""
 
+import csv
 import dataclasses
 import functools
 import itertools
 import json
 import math
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from support.datasets import (
     build,
     codes_over,
     labels_of,
+    restate_files,
     rows_of,
     shifted_copy,
     smallest_gap_m,
@@ -28,6 +31,7 @@ from support.datasets import (
 from support.products import write_geotiff
 
 from alos2tut import (
+    Alos2TutError,
     Alos2TutWarning,
     build_dataset,
     load_config,
@@ -347,6 +351,24 @@ def test_what_lists_say_of_a_patch_is_so(dataset):
             assert float(record["LabelledFraction"]) == pytest.approx((labels != 255).mean(), abs=5e-5)
             assert float(record["ValidFraction"]) == pytest.approx((patches != NO_DATA).mean(), abs=5e-5)
             assert record["Block"] == "{}_{}".format(*blocks[index])
+
+
+def test_a_dataset_of_lists_without_corners_is_proved_by_boxes_and_says_so(dataset, tmp_path):
+    assert "without corners" not in dataset.describe()
+    older = shutil.copytree(dataset.path, tmp_path / "older")
+    for split in SPLITS:
+        rows = list(csv.reader((older / f"{split}.csv").read_text().splitlines()))
+        last = rows[0].index(CORNER_COLUMNS[0])
+        (older / f"{split}.csv").write_text("".join(",".join(row[:last]) + "\n" for row in rows))
+    restate_files(older)
+    # patches that touch overlap as boxes
+    with pytest.raises(Alos2TutError, match=r"overlaps that of row \d+ of '\w+', by boxes in degrees"):
+        open_dataset(older)
+    for split in ("val", "test"):
+        lines = (older / f"{split}.csv").read_text().splitlines(keepends=True)
+        (older / f"{split}.csv").write_text("".join(lines[:1]))
+    restate_files(older)
+    assert "without corners: ground is proved apart by boxes" in open_dataset(older).describe()
 
 
 def test_a_point_without_label_has_no_code(small_scene, tmp_path):

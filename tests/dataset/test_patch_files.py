@@ -463,6 +463,18 @@ def test_overlapping_lists_can_give_way(folder, tmp_path):
     assert (len(left["val"]), left["test"]) == (2, [f"{NAMES[9]}_0_32.tif"])
 
 
+def test_patches_that_touch_on_one_grid_share_no_ground(folder, tmp_path):
+    # the second in the row, whose box in degrees overlaps that of the first
+    for name in ("pretrain", "train"):
+        records = read_table(folder / f"{name}.csv")
+        write_table(folder / f"{name}.csv", records[:1] + records[2:])
+        if name == "pretrain":
+            write_table(folder / "test.csv", records[1:2])
+    assert len(open_dataset(import_patches(folder, tmp_path / "out", buffer_m=0)).split("test")) == 1
+    with pytest.raises(Alos2TutError, match=r"is less than 1 m from that of row 1 of 'test'\."):
+        import_patches(folder, tmp_path / "other", buffer_m=1)
+
+
 def test_validation_gives_way_to_the_test(folder, tmp_path):
     shared = read_table(folder / "test.csv")[:1]
     write_table(folder / "val.csv", read_table(folder / "val.csv") + shared)

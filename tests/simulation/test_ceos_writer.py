@@ -221,6 +221,27 @@ def test_gdal_reads_the_same(tmp_path, product_id, south):
 # --- what is written: whether it agrees with itself
 
 
+def test_polynomials_do_not_jump_at_the_antimeridian(tmp_path):
+    (x,), (y,) = reproject_points("EPSG:4326", "EPSG:32760", [180.0], [-16.5])
+    grid = Affine(100, 0, round(x) - 10_000, 0, -100, round(y) + 15_000)
+    description = describe(
+        "UBSR2.1GUD", shape=(301, 201), transform=grid, spacing_m=(100, 100), utm_zone=60, south=True
+    )
+    write(tmp_path, description)
+    leader, image = all_fields(file_in(tmp_path, "LED")), ceos.ImageFile.open(file_in(tmp_path, "IMG"))
+    facility, projection = leader["facility_5"], leader["map_projection"]
+    stated = image.prefixes(np.array([0, 150, 300]))["longitudes"] * 1e-6
+    assert stated.min() < -179.9 and stated.max() > 179.9
+    for i, row in enumerate((0, 150, 300)):
+        for j, col in enumerate((0, 100, 200)):
+            place = col - facility["origin_pixel"], row - facility["origin_line"]
+            for longitude in (
+                quartic(facility["longitude_coefficients"], *place),
+                bilinear(projection["coefficients_a"], row + 1, col + 1)[0],
+            ):
+                assert geometry.beside(longitude, stated[i, j]) == pytest.approx(stated[i, j], abs=1e-4)
+
+
 @pytest.mark.parametrize("product_id", ["UBSR1.1__A", "UBSL1.1__D", "UBSR1.5GUA", "UBSR1.5RUA", "UBSL2.1GUD"])
 def test_places_and_ranges_agree_in_all_records(tmp_path, product_id):
     transform = None if "1.1" in product_id else ROTATED if product_id[7] == "R" else NORTH_UP
