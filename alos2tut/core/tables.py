@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .artifacts import read_text
 from .errors import Alos2TutError, visible
 
 #: what stands where there is no number
@@ -100,6 +99,8 @@ def read_table(
     Raises:
         Alos2TutError: no such file, no text, no CSV; a column that is missing or there twice; a row of another length.
     """
+    from .artifacts import read_text  # with YAML, which help and lists of facts need not wait for
+
     reader = csv.reader(io.StringIO(read_text(path, "CSV", largest_bytes), newline=""), strict=True)
     header: list[str] = []
     records: list[tuple[int, dict[str, str]]] = []
