@@ -67,9 +67,7 @@ def _run(options: argparse.Namespace) -> int:
         with system_errors_named():
             return _COMMANDS[options.command].run(options) or 0
     except Alos2TutError as error:
-        # of what the system refuses, output alone has no name
-        nameless = "standard output: " if error.where is None and isinstance(error.__cause__, OSError) else ""
-        _complain(nameless + _with_flags(" ".join(str(error).split()), options.flags))
+        _complain(_with_flags(" ".join(str(error).split()), options.flags))
         return _REFUSED
     except Stopped as stopped:
         if os.environ.get("RANK", "0") == "0":
@@ -118,7 +116,8 @@ def _discard_output() -> None:
 def _say(text: object) -> None:
     """Print a result: once, where ``torchrun`` started several processes, and without what steers a terminal."""
     if os.environ.get("RANK", "0") == "0":
-        print(visible(str(text)))
+        with system_errors_named("standard output"):
+            print(visible(str(text)))
 
 
 def _print_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, system_error
 from ..core.parallel import cores
 from ..networks.distributed import rank_and_world
 from ..networks.inference import best_device
@@ -83,7 +84,11 @@ def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightni
             default_root_dir=stage,
         )
         with _interruptible(), torch.random.fork_rng(devices=[]):
-            trainer.fit(training, ckpt_path=checkpoint, weights_only=True)
+            try:
+                trainer.fit(training, ckpt_path=checkpoint, weights_only=True)
+            except OSError as error:  # of TensorBoard's, which has no name for its file
+                then, where = "Running it again goes on.", error.filename or stage / "tensorboard"
+                raise system_error(error, where, "could not be written", then) from error
 
 
 def check_processes(config: TrainingConfig) -> None:
@@ -165,6 +170,9 @@ def _quiet() -> Iterator[None]:
         r".*Grad strides do not match bucket view strides.*",  # of 1 × 1 convolutions, whose strides say nothing
         r".*The `srun` command is available.*",  # a scheduler's command on the path is no mistake
     ]
+    # TensorBoard writes in a thread, whose error comes to us when it is given the next row
+    hook = threading.excepthook
+    threading.excepthook = lambda args: None if isinstance(args.exc_value, OSError) else hook(args)
     try:
         with warnings.catch_warnings():
             for message in harmless:
@@ -172,6 +180,7 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+        threading.excepthook = hook
 
 
 @contextmanager

@@ -3,10 +3,9 @@
 import json
 import math
 import os
-import resource
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -32,6 +31,7 @@ from support.maps import (
 )
 from support.products import TIFF_NAME, complex_numbers, write_ceos, write_geotiff
 from support.properties import examples
+from support.rights import files_of_at_most
 
 import alos2tut
 from alos2tut import Alos2TutError, Alos2TutWarning, load_config, open_product
@@ -484,17 +484,6 @@ def test_a_product_that_is_cut_is_noticed_half_way(tmp_path, form):
     with pytest.raises(Alos2TutError, match=file.name):
         map_scene(product, Model(constant, (64, 64)), out)
     assert not out.exists()
-
-
-@contextmanager
-def files_of_at_most(size: int):
-    """No file may grow beyond so many bytes, as on a disk that is full; Python has no signal for it."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("room", [300, 20_000], ids=["no row", "no map"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 from unittest.mock import Mock
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support import networks
 from support.networks import SIGNAL
+from support.rights import files_of_at_most
 
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.dataset.encoding import SPACING_TOLERANCE, Statistics
@@ -16,6 +18,7 @@ from alos2tut.dataset.store import open_dataset
 from alos2tut.networks import weights
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder, build_encoder
+from alos2tut.networks.published import export_checkpoint
 from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import (
     check_signal,
@@ -64,6 +67,19 @@ def test_encoder_comes_back_equal(encoder_file):
     assert torch.equal(loaded(x), original(x)) and not loaded.training
     assert (loaded.config, loaded.image_px, loaded.statistics, loaded.signal) == (TINY, (32, 48), STATISTICS, SIGNAL)
     assert loaded.header["provenance"] == {"dataset": "abc"}
+
+
+def test_weights_are_written_whole_or_not_at_all(tmp_path):
+    encoder_file = tmp_path / "encoder.safetensors"
+    _save(encoder_file, SwinEncoder(TINY, (64, 64)))
+    before = encoder_file.read_bytes()
+    exports = {"microsoft": tmp_path / "x.pth", "authors": tmp_path / "x.safetensors"}
+    calls = [lambda: _save(encoder_file, SwinEncoder(TINY, (64, 64)))]
+    calls += [partial(export_checkpoint, encoder_file, path, layout) for layout, path in exports.items()]
+    for call in calls:
+        with files_of_at_most(20_000), pytest.raises(Alos2TutError, match=r"could not be written \(.*free disk space"):
+            call()
+    assert list(tmp_path.iterdir()) == [encoder_file] and encoder_file.read_bytes() == before
 
 
 def test_segmenter_comes_back_equal(tmp_path, packed_dataset):

@@ -16,6 +16,7 @@ import pytest
 import torch
 from support.networks import MIXED, TINY, metrics
 from support.networks import training as settings_of
+from support.rights import files_of_at_most
 
 from alos2tut.cli import main
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning, Stopped
@@ -375,3 +376,14 @@ def test_the_users_random_state_is_left_alone(packed_dataset, tmp_path):
     torch.manual_seed(5)
     finetune(_settings("finetune", packed_dataset, tmp_path, steps=1))
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(("room", "file"), [(20, "tensorboard"), (300, "tensorboard"), (4000, "step-0000002.ckpt")])
+def test_a_full_disk_is_told_and_training_goes_on_when_there_is_room(packed_dataset, tmp_path, room, file, capfd):
+    config = settings_of("pretrain", packed_dataset, tmp_path, steps=60, batch_size=2, checkpoint_every=2)
+    with files_of_at_most(room), pytest.raises(Alos2TutError, match=rf"{file}: could not be written .*free disk space"):
+        pretrain(config)
+    assert "Traceback" not in capfd.readouterr().err
+    [folder] = tmp_path.iterdir()
+    assert not list(folder.rglob("*.safetensors")) and not list(folder.rglob("*.ckpt"))
+    assert len(metrics(pretrain(replace(config, steps=2)))) == 2
