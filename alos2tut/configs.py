@@ -15,7 +15,8 @@ from typing import Any
 
 from .core.artifacts import parse_yaml, read_yaml
 from .core.config import from_dict
-from .core.errors import Alos2TutError, closest, system_errors_named
+from .core.errors import Alos2TutError, closest
+from .core.public import public
 from .dataset.config import DatasetConfig
 from .evaluation.config import CompareConfig, EvaluateConfig
 from .mapping.config import MapConfig
@@ -45,7 +46,7 @@ def profile_names() -> list[str]:
     return list(_profiles())
 
 
-@system_errors_named()
+@public
 def load_config(
     stage: str,
     profile: str = "quick",

@@ -199,7 +199,7 @@ def test_what_is_not_understood_is_refused_with_advice(override, message):
     [
         (["pretrian"], {}, r"unknown stage.*'pretrain'"),
         (["pretrain", "quik"], {}, r"unknown profile 'quik'.*'quick'"),
-        (["pretrain", None], {}, r"unknown profile"),
+        (["pretrain", None], {}, "profile=None is not a text"),
         (["pretrain"], {"mask_raito": 0.5}, r"'mask_ratio'"),
         (["dataset"], {"products": 3}, r"products"),
         (["dataset"], {"products": ""}, r"products.0='': is empty"),
@@ -211,6 +211,27 @@ def test_what_is_not_understood_is_refused_with_advice(override, message):
 def test_arguments_that_are_not_understood_are_refused_with_advice(given, values, message):
     with pytest.raises(Alos2TutError, match=message):
         load_config(*given, **values)
+
+
+@pytest.mark.parametrize(
+    ("stage", "values"),
+    [
+        ("map", {"batch_size": "x"}),
+        ("map", {"bach_size": 1}),
+        ("pretrain", {"encoder": {"depht": 3}}),
+        ("dataset", {"area": [1, 2]}),
+        ("evaluate", {"dataset": 5}),
+        ("simulate", {"seed": -1}),
+    ],
+)
+def test_what_is_wrong_is_told_alike_by_a_config_made_in_python(stage, values):
+    with pytest.raises(Alos2TutError) as by_name:
+        load_config(stage, **values)
+    with pytest.raises(Alos2TutError) as by_class:
+        STAGES[stage](**values)
+    assert str(by_class.value) == str(by_name.value) and next(iter(values)) in str(by_class.value)
+    with pytest.raises(Alos2TutError, match=f"{stage} settings: 5 is given without the name"):
+        STAGES[stage](5)
 
 
 @pytest.mark.parametrize(

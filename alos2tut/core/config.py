@@ -10,10 +10,12 @@ import math
 import os
 from collections.abc import Mapping
 from datetime import date
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, cast, dataclass_transform, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from .errors import Alos2TutError, closest, quoted
 
@@ -80,6 +82,29 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, date) or value == math.inf else value
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
+def settings(cls: type[T]) -> type[T]:
+    """Make a class a frozen dataclass whose wrong values are errors of ours, also where it is made in Python.
+
+    Texts under its fields are their help.
+    """
+    made: Any = dataclass(frozen=True, kw_only=True, config=CHECKED)(cls)
+    check = made.__init__
+
+    @wraps(check)
+    def init(self: Any, *args: Any, **values: Any) -> None:
+        where = f"{cls.__name__.removesuffix('Config').lower()} settings"
+        if args:
+            raise Alos2TutError(f"{quoted(args[0])} is given without the name of its setting", where=where)
+        try:
+            check(self, **values)
+        except ValidationError as error:
+            raise _told(error, cls, where) from None
+
+    made.__init__ = init
+    return cast(type[T], made)
+
+
 def from_dict(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T:
     """A config (or any checked dataclass) made of settings, as of a file.
 
@@ -89,18 +114,23 @@ def from_dict(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -
     try:
         return cls(**{str(key): value for key, value in settings.items()})
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
-        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            known = _field_names(cls, [str(part) for part in first["loc"][:-1]])
-            raise Alos2TutError(
-                f"unknown key {quoted(path)}", where=where, remedy=closest(str(first["loc"][-1]), known)
-            ) from None
-        if first["type"] == "missing":
-            raise Alos2TutError(f"'{path}' is missing", where=where) from None
-        # what a config says of its fields together has no path, and needs no list of them all
-        value = f"{path}={quoted(first['input'])}: " if path else ""
-        raise Alos2TutError(value + first["msg"].removeprefix("Value error, "), where=where) from None
+        raise _told(error, cls, where) from None
+    except Alos2TutError as error:
+        raise Alos2TutError(error.problem, where=where, remedy=error.remedy) from None
+
+
+def _told(error: ValidationError, cls: Any, where: str | Path) -> Alos2TutError:
+    """The first of what pydantic found, as an error of ours."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _field_names(cls, [str(part) for part in first["loc"][:-1]])
+        return Alos2TutError(f"unknown key {quoted(path)}", where=where, remedy=closest(str(first["loc"][-1]), known))
+    if first["type"] == "missing":
+        return Alos2TutError(f"'{path}' is missing", where=where)
+    # what a config says of its fields together has no path, and needs no list of them all
+    value = f"{path}={quoted(first['input'])}: " if path else ""
+    return Alos2TutError(value + first["msg"].removeprefix("Value error, "), where=where)
 
 
 def _field_names(cls: Any, path: list[str]) -> list[str]:

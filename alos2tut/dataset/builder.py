@@ -31,6 +31,7 @@ from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, system_errors_named, warn
 from ..core.parallel import as_completed, resumable_folder
 from ..core.progress import progress_bar
+from ..core.public import public
 from ..core.version import __version__
 from ..products.rasters import LONLAT
 from . import splits
@@ -59,7 +60,7 @@ from .survey import PatchGrid, ProductJob
 _PLACES = 22
 
 
-@system_errors_named()
+@public
 def build_dataset(config: DatasetConfig, *, executor: Executor | None = None, progress: bool | None = None) -> Path:
     """Build a packed dataset, or reuse the one that these settings and inputs made before.
 

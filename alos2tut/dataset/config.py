@@ -6,9 +6,8 @@ from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, CText, PathText, PathTexts, Seed, Workers
+from ..core.config import CText, PathText, PathTexts, Seed, Workers, settings
 
 #: there is no more ground than half-way around the Earth
 _HALF_AROUND_M = 20_000_000
@@ -16,7 +15,7 @@ _HALF_AROUND_M = 20_000_000
 _Degrees = Annotated[float, Field(ge=0, le=90)]
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
+@settings
 class DatasetConfig:
     """From products and a label map to patches: see :func:`alos2tut.build_dataset`."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import system_errors_named
+from ..core.public import public
 from .archive import Archive
 from .builder import patch_bytes
 from .config import DatasetConfig
@@ -66,7 +66,7 @@ def _duration(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{max(60 * hours, 0.1):.1f} minutes"
 
 
-@system_errors_named()
+@public
 def estimate_dataset(
     config: DatasetConfig, *, executor: Executor | None = None, progress: bool | None = None
 ) -> DatasetEstimate:

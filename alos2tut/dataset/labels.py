@@ -31,7 +31,8 @@ from rasterio.windows import Window
 
 from ..core.artifacts import matches
 from ..core.cache import fingerprint
-from ..core.errors import Alos2TutError, system_errors_named, warn
+from ..core.errors import Alos2TutError, warn
+from ..core.public import public
 from ..products.archives import container_of
 from ..products.mosaics import checked_mosaic, is_mosaic
 from ..products.names import ARCHIVE_ENDS, label_rasters
@@ -77,7 +78,7 @@ _CHECK = chebvander(_CHECKS, _TERMS - 1)
 _PROBES = np.concatenate([np.array(np.meshgrid(u, u, indexing="ij")).reshape(2, -1) for u in (_NODES, _CHECKS)], axis=1)
 
 
-@system_errors_named()
+@public
 def label_files(paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     """Label rasters by name.
 

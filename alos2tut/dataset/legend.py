@@ -35,7 +35,8 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from ..core.artifacts import read_yaml
 from ..core.config import from_dict
-from ..core.errors import Alos2TutError, closest, quoted, system_errors_named
+from ..core.errors import Alos2TutError, closest, quoted
+from ..core.public import public
 
 #: Label value of pixels that count for nothing: unlabelled, ignored, or without SAR data.
 IGNORE = 255
@@ -151,7 +152,7 @@ def legend_names() -> list[str]:
     return sorted(_built_in())
 
 
-@system_errors_named()
+@public
 def load_legend(name: str | Path) -> Legend:
     """A legend by the name of one that comes with the package, or by the path of a YAML file.
 

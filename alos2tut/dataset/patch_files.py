@@ -34,8 +34,9 @@ from rasterio.io import MemoryFile
 
 from ..core.artifacts import atomic_path, make_folder, named_path, read_json, sha256_file, write_json
 from ..core.config import PathText, from_dict
-from ..core.errors import Alos2TutError, system_errors_named, warn
+from ..core.errors import Alos2TutError, warn
 from ..core.progress import progress_bar
+from ..core.public import public
 from ..core.tables import read_table
 from ..core.version import __version__
 from ..geometry import beside
@@ -81,7 +82,7 @@ _Tables: TypeAlias = dict[str, list[tuple[_Record, str]]]
 # --- out
 
 
-@system_errors_named()
+@public
 def export_patches(dataset: PatchDataset | str | Path, folder: str | Path, *, progress: bool | None = None) -> Path:
     """Write a dataset as one GeoTIFF per patch, with its labels beside it; whole or not at all.
 
@@ -225,7 +226,7 @@ class _Patch:
         return MapGrid(self.crs, self.transform).spacing_m(self.band.shape)
 
 
-@system_errors_named()
+@public
 def import_patches(
     folder: str | Path,
     out: str | Path,

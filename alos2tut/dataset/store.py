@@ -33,6 +33,7 @@ from ..core.artifacts import named_path, read_json, sha256_file
 from ..core.cache import content_hash
 from ..core.config import from_dict
 from ..core.errors import Alos2TutError, closest, quoted, system_error, system_errors_named
+from ..core.public import public
 from ..core.tables import table
 from . import splits
 from .balance import class_weights
@@ -272,6 +273,7 @@ class PatchDataset:
                     raise _broken("was changed since the dataset was built", path)
         return sha256_file(self.path / "dataset.json")
 
+    @public
     def split(self, name: str) -> Split:
         """One of :data:`SPLITS`.
 
@@ -392,7 +394,7 @@ def mapped_array(path: Path) -> np.memmap[Any, Any]:
     return array
 
 
-@system_errors_named()
+@public
 def open_dataset(path: str | Path) -> PatchDataset:
     """Open a dataset folder.
 

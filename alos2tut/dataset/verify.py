@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..core.artifacts import named_path, sha256_file
-from ..core.errors import Alos2TutError, system_errors_named
+from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
+from ..core.public import public
 from ..products.verify.checks import Check, compared, unreadable
 from ..products.verify.report import Report
 from .balance import class_weights
@@ -22,7 +23,7 @@ from .store import SPLITS, PatchDataset, open_dataset, read_description, sealed
 _CHUNK = 256
 
 
-@system_errors_named()
+@public
 def verify_dataset(path: str | Path, *, progress: bool | None = None) -> Report:
     """Check all hashes and counts of a dataset.
 

@@ -35,8 +35,9 @@ from ..core.artifacts import (
     sha256_file,
     write_json,
 )
-from ..core.errors import Alos2TutError, quoted, system_error, system_errors_named, warn
+from ..core.errors import Alos2TutError, quoted, system_error, warn
 from ..core.progress import is_interactive
+from ..core.public import public
 from ..core.version import __version__
 from .manifest import (
     CHECKSUMS,
@@ -72,6 +73,7 @@ class ManualDownload(Alos2TutError):
         super().__init__(problem, where=entry.name, remedy="\n".join([f"{head}:", *describe_steps(entry), *facts]))
 
 
+@public
 def fetch(
     name: str, folder: str | Path = "data", *, manifest: str | Path | None = None, progress: bool | None = None
 ) -> Path:
@@ -99,7 +101,7 @@ def fetch(
     return fetch_entry(find_entry(name, manifest), folder, progress=progress)
 
 
-@system_errors_named()
+@public
 def fetch_entry(entry: Entry, folder: str | Path = "data", *, progress: bool | None = None) -> Path:
     """As :func:`fetch`, of an entry that was found already."""
     if not entry.files:

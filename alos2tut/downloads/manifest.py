@@ -17,7 +17,8 @@ from pydantic_core import PydanticCustomError
 
 from ..core.artifacts import named_path, read_yaml
 from ..core.config import from_dict
-from ..core.errors import Alos2TutError, closest, quoted, system_errors_named
+from ..core.errors import Alos2TutError, closest, quoted
+from ..core.public import public
 from ..core.tables import table
 
 #: file in a data set's folder: name → SHA-256, bytes and address of what was downloaded first
@@ -132,7 +133,7 @@ class Entry:
     notes: _Text | None = None  #: what to know before using it
 
 
-@system_errors_named()
+@public
 def load_manifest(file: str | Path | None = None) -> dict[str, Entry]:
     """The data sets of a manifest, by name, in its order.
 

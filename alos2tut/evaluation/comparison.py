@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
-from ..core.errors import Alos2TutError, system_errors_named, warn
+from ..core.errors import Alos2TutError, warn
+from ..core.public import public
 from ..core.tables import Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.store import open_dataset
@@ -32,7 +33,7 @@ COMPARISON_SCHEMA = "alos2tut-comparison-2"
 DRAWN, ALL_TAKEN = ("seeds", "training draws"), ("seeds",)
 
 
-@system_errors_named()
+@public
 def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
     """Fine-tune from each start, with each budget and seed, and score each result once on the ``test`` list.
 
@@ -203,6 +204,7 @@ def _difference(
     return {"mean": mean_of_known(differences), "interval": t_interval(differences), "ground": ground}
 
 
+@public
 def comparison_table(content: Mapping[str, Any]) -> str:
     """A comparison's mIoU as lines of text: mean, difference to the first start, labels worth; what intervals cover."""
     rows, first = [], content["first"]
@@ -240,6 +242,7 @@ def interval_notes(content: Mapping[str, Any], shown: tuple[str, str] = ("", "")
     return [over_seeds, over_ground, *([f"in a single block, so without one over ground: {alone}"] if alone else [])]
 
 
+@public
 def read_comparison(folder: str | Path) -> dict[str, Any]:
     """The content of ``comparison.json`` in a comparison's folder.
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, Count, CText, LaterPathText, PathText, Seed
+from ..core.config import Count, CText, LaterPathText, PathText, Seed, settings
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
+@settings
 class CompareConfig:
     """Starts, label budgets and seeds of a comparison: see :func:`alos2tut.evaluation.comparison.compare`."""
 
@@ -37,7 +36,7 @@ class CompareConfig:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
+@settings
 class EvaluateConfig:
     """Scores on a split that training never saw: see :func:`alos2tut.evaluate`."""
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from ..core.artifacts import stage_dir, write_json
 from ..core.cache import content_hash
 from ..core.config import settings_for_key
-from ..core.errors import Alos2TutError, Alos2TutWarning, system_errors_named, warn
+from ..core.errors import Alos2TutError, Alos2TutWarning, warn
 from ..core.parallel import alone_in
+from ..core.public import public
 from ..core.tables import SOURCES, Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.legend import Legend
@@ -52,7 +53,7 @@ REPORT_SCHEMA = "alos2tut-report-3"
 MEANS = ("miou", "macc", "pixel_accuracy")
 
 
-@system_errors_named()
+@public
 def evaluate(config: EvaluateConfig) -> Path:
     """Score a segmenter, and a baseline beside it, on one split of a dataset.
 
@@ -112,6 +113,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     return target
 
 
+@public
 def report_text(report: Mapping[str, Any]) -> str:
     """The means of a report, a line for each model and one for their difference, and what their intervals cover."""
     models, difference = report["models"], report["difference"]

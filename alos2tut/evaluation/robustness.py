@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import Alos2TutError, system_errors_named
+from ..core.errors import Alos2TutError
+from ..core.public import public
 from ..dataset.encoding import decode_db, encode_db
 from ..dataset.store import PatchDataset, Split, open_dataset
 from ..metrics import COVERS, LEVEL, BlockScore, block_counts, block_scores
@@ -83,7 +84,7 @@ class Robustness:
         return {**vars(self), "covers": list(self.covers), "trials": plain}
 
 
-@system_errors_named()
+@public
 def robustness(
     segmenter: Segmenter | str | Path,
     dataset: PatchDataset | str | Path,

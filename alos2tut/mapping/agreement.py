@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from ..core.errors import Alos2TutError, system_errors_named
+from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
+from ..core.public import public
 from ..core.version import __version__
 from ..dataset.labels import LabelMap, label_files, warn_of_lost_labels
 from ..dataset.legend import IGNORE, Legend
@@ -35,7 +36,7 @@ _READING = (
 _KEPT_TAGS = ("PRODUCT", "ACQUIRED", "SIMULATED", "TRAINED_ON_SIMULATED", "SOURCE")
 
 
-@system_errors_named()
+@public
 def map_agreement(
     map_path: str | Path,
     labels: str | Path | Sequence[str | Path],

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, Count, CText, PathText, PathTexts
+from ..core.config import Count, CText, PathText, PathTexts, settings
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
+@settings
 class MapConfig:
     """A whole product to a map: see :func:`alos2tut.map_scene`."""
 

@@ -30,6 +30,7 @@ from ..core.artifacts import atomic_path
 from ..core.errors import Alos2TutError
 from ..core.parallel import as_completed, cores, resumable_folder
 from ..core.progress import progress_bar
+from ..core.public import public
 from ..core.version import __version__
 from ..dataset.encoding import NO_DATA, encode_db
 from ..dataset.legend import IGNORE
@@ -148,9 +149,12 @@ class DeviceExecutor(ThreadPoolExecutor):
         Alos2TutError: a device that torch does not know, or cannot use.
     """
 
+    @public
     def __init__(self, devices: str | Sequence[str]) -> None:
         self._free: queue.SimpleQueue[torch.device] = queue.SimpleQueue()
         names = (devices,) if isinstance(devices, str) else devices
+        if not names:
+            raise Alos2TutError("names none", where="devices", remedy="Give one, as 'cuda:0'.")
         for name in names:
             with _usable(name):
                 self._free.put(torch.empty(0, device=torch.device(name)).device)

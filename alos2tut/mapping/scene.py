@@ -15,7 +15,8 @@ import numpy as np
 from torch import nn
 
 from ..core.artifacts import atomic_path, write_json
-from ..core.errors import Alos2TutError, system_errors_named, warn
+from ..core.errors import Alos2TutError, warn
+from ..core.public import public
 from ..core.version import __version__
 from ..dataset.labels import LabelMap, label_files
 from ..dataset.legend import IGNORE
@@ -44,7 +45,7 @@ _BANDS = {
 _BESIDE = ("difference", "agreement", "preview")
 
 
-@system_errors_named()
+@public
 def map_scene(
     product: Product | str | Path,
     segmenter: Segmenter | str | Path,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED
+from ..core.config import settings
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
+@settings
 class EncoderConfig:
     """A Swin v1 transformer or a plain ViT (size and channels come from the data); the defaults are the paper's Swin-B.
 

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from ..core.artifacts import sha256_file
 from ..core.config import CHECKED, from_dict
-from ..core.errors import Alos2TutError, system_errors_named
+from ..core.errors import Alos2TutError
+from ..core.public import public
 from ..dataset.encoding import Statistics
 from ..dataset.legend import Legend, load_legend
 from .config import EncoderConfig
@@ -115,7 +116,7 @@ class Conversion:
         return "\n".join([*lines, *(f"assumed: {line}" for line in self.assumed)])
 
 
-@system_errors_named()
+@public
 def convert_checkpoint(
     source: str | Path,
     target: str | Path,

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..core.artifacts import atomic_path, named_path
-from ..core.errors import Alos2TutError, closest, system_errors_named
+from ..core.errors import Alos2TutError, closest
+from ..core.public import public
 from .encoders import Encoder, SwinEncoder, VisionTransformerEncoder
 from .segmenter import Segmenter
 from .weights import load_encoder, load_segmenter, read_header
@@ -34,7 +35,7 @@ _DECODER = {
 }
 
 
-@system_errors_named()
+@public
 def export_checkpoint(source: str | Path, target: str | Path, layout: str = "microsoft") -> Path:
     """Write an encoder or a segmenter of this package under the names that others' code reads.
 

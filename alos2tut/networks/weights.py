@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ..core.artifacts import atomic_path, named_path, parse_json
 from ..core.config import from_dict
 from ..core.errors import Alos2TutError, quoted, system_errors_named, warn
+from ..core.public import public
 from ..core.version import __version__
 from ..dataset.encoding import Statistics, same_spacing
 from ..dataset.legend import Legend
@@ -233,7 +234,7 @@ def weights_path(path: str | Path, kind: str) -> Path:
     return path / f"{kind}.safetensors" if path.is_dir() else path
 
 
-@system_errors_named()
+@public
 def read_weights(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The header and the tensors of a file of ours, or of the stage folder that holds it.
 
@@ -248,7 +249,7 @@ def read_weights(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str,
         return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
 
-@system_errors_named()
+@public
 def read_header(path: str | Path) -> dict[str, Any]:
     """What a file of ours says about its weights, of whatever kind they are; they are not read.
 

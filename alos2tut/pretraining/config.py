@@ -6,9 +6,8 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED
+from ..core.config import settings
 from ..training.config import TrainingConfig
 
 #: stands for what is published of the chosen objective, and is replaced by it
@@ -23,7 +22,7 @@ _Share = Annotated[float, Field(gt=0, lt=1)]
 _Percentile = Annotated[float, Field(ge=0, le=100)]
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
+@settings
 class PretrainConfig(TrainingConfig):
     """SAR-W-SimMIM: see :func:`alos2tut.pretrain`."""
 

@@ -27,8 +27,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ..core.errors import Alos2TutError, system_errors_named
+from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
+from ..core.public import public
 from ..core.tables import Interval, coverage, table
 from ..dataset.encoding import NO_DATA
 from ..dataset.legend import IGNORE
@@ -228,7 +229,7 @@ class Probe:
 # --- probing ---------------------------------------------------------------------------------------------------------
 
 
-@system_errors_named()
+@public
 def probe(
     dataset: PatchDataset | str | Path,
     encoders: Mapping[str, Encoder | str | Path] | Sequence[str | Path] | str | Path,

@@ -17,8 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..core.artifacts import read_json
 from ..core.config import from_dict
-from ..core.errors import Alos2TutError, system_errors_named
+from ..core.errors import Alos2TutError
 from ..core.parallel import alone_in
+from ..core.public import public
 from ..dataset.encoding import Statistics
 from ..networks.distributed import rank_and_world, ratios_over_processes, wait_for_all
 from ..networks.encoders import Encoder
@@ -80,7 +81,7 @@ class Pretraining(Training):
 # --- the stage -------------------------------------------------------------------------------------------------------
 
 
-@system_errors_named()
+@public
 def pretrain(config: PretrainConfig) -> Path:
     """Pretrain an encoder on a dataset's ``pretrain`` list; labels are not used.
 
@@ -222,7 +223,7 @@ class PretrainPlan:
         return "\n".join(f"{name:<14} {line}" for name, line in lines.items())
 
 
-@system_errors_named()
+@public
 def plan_pretraining(config: PretrainConfig) -> PretrainPlan:
     """Check a pretraining's settings against its dataset and count what it would take; nothing is trained or written.
 

@@ -24,7 +24,7 @@ from .sources import FileSource
 _HEIGHTS_M = (560_000.0, 700_000.0)
 
 
-def parsed_crs(crs: str | CRS, where: str | Path) -> CRS:
+def parsed_crs(crs: str | int | CRS, where: str | Path) -> CRS:
     """A coordinate system that the user named.
 
     Raises:

@@ -17,7 +17,8 @@ import numpy as np
 from rasterio.crs import CRS
 
 from .. import geometry
-from ..core.errors import Alos2TutError, system_errors_named, warn
+from ..core.errors import Alos2TutError, warn
+from ..core.public import public
 from .ceos import ImageFile, read_summary
 from .georeference import parsed_crs
 from .names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, day_of, find_product, iso_time, number
@@ -33,8 +34,8 @@ LEVELS = ("1.1", "1.5", "2.1", "3.1")
 _ALTERED_RANGE = "Level 3.1 has noise reduced and its dynamic range compressed: σ0 is not what Level 1.5 would give"
 
 
-@system_errors_named()
-def open_product(path: str | Path, *, crs: str | CRS | None = None, scan: int | None = None) -> Product:
+@public
+def open_product(path: str | Path, *, crs: str | int | CRS | None = None, scan: int | None = None) -> Product:
     """Open an ALOS-2 product; its pixels stay where they are until they are asked for.
 
     Args:
@@ -74,11 +75,9 @@ def _warn_of_masks(product: Product) -> None:
             warn(f"{band.source.where}: {text}. `alos2tut verify` shows more.")
 
 
-def open_found(found: Found, *, crs: str | CRS | None = None, scan: int | None = None) -> Product:
+def open_found(found: Found, *, crs: str | int | CRS | None = None, scan: int | None = None) -> Product:
     """Open a product whose files were found; arguments and errors as for :func:`open_product`."""
     system = None if crs is None else parsed_crs(crs, found.delivery.path)
-    if scan is not None and (isinstance(scan, bool) or not isinstance(scan, int)):
-        raise Alos2TutError(f"scan={scan!r} is no whole number", where=found.delivery.path)
     if found.kind == "delivered":
         product = _open_delivered(found, system, scan)
     elif scan is not None:

@@ -21,6 +21,7 @@ from ..core import validation
 from ..core.cache import fingerprint
 from ..core.errors import Alos2TutError, system_error, warn
 from ..core.progress import progress_bar
+from ..core.public import public
 from .metadata import Metadata
 from .quicklook import product_html
 from .rasters import write_cog
@@ -138,6 +139,7 @@ class Product(Metadata):
 
     # --- pixels
 
+    @public
     def read_dn(
         self, window: WindowLike | None = None, *, polarization: str | None = None, looks: int | tuple[int, int] = 1
     ) -> FloatArray:
@@ -159,6 +161,7 @@ class Product(Metadata):
         """
         return self._reader("dn", window, polarization, looks, None).whole()
 
+    @public
     def read_power(
         self,
         window: WindowLike | None = None,
@@ -176,6 +179,7 @@ class Product(Metadata):
         self.warn_of_conversion(quantity)
         return self._reader("power", window, polarization, looks, quantity).whole()
 
+    @public
     def read_db(
         self,
         window: WindowLike | None = None,
@@ -188,6 +192,7 @@ class Product(Metadata):
         self.warn_of_conversion(quantity)
         return self._reader("db", window, polarization, looks, quantity).whole()
 
+    @public
     def blocks(
         self,
         scale: str = "db",
@@ -220,6 +225,7 @@ class Product(Metadata):
         self.warn_of_conversion(quantity)
         return reader.blocks(rows)
 
+    @public
     def read_slc(self, window: WindowLike | None = None, *, polarization: str | None = None) -> NDArray[np.complex64]:
         """Complex numbers of a Level 1.1 product, complex64 (rows, columns), as delivered (not calibrated); 0: no data.
 
@@ -233,6 +239,7 @@ class Product(Metadata):
             )
         return read_strips(band, self._area(window), np.complex64)
 
+    @public
     def read_layer(self, name: str, window: WindowLike | None = None) -> NDArray[Any]:
         """A raster that is delivered beside the images, one of ``layers``.
 
@@ -250,6 +257,7 @@ class Product(Metadata):
         layer = self.layers[name]
         return read_strips(layer.band, self._area(window), layer.dtype, layer.values)
 
+    @public
     def read_incidence(self, window: WindowLike | None = None) -> FloatArray:
         """Incidence angle in degrees, float32 (rows, columns): the delivered local one, else that of a smooth Earth.
 
@@ -322,6 +330,7 @@ class Product(Metadata):
 
     # --- other people's containers
 
+    @public
     def to_cog(
         self,
         path: str | Path,
@@ -354,8 +363,6 @@ class Product(Metadata):
                 product :meth:`owns`.
         """
         self.check_target(path)
-        if not isinstance(compress, bool):
-            raise Alos2TutError(f"compress={compress!r} is neither True nor False", where="compress")
         reader = self._reader(scale, window, polarization, looks, quantity)
         self.warn_of_conversion(quantity)
         blocks = reader.blocks(_COG_ROWS)
@@ -390,24 +397,26 @@ class Product(Metadata):
             tags["CONVERSION"] = self.describe_conversion()
         return tags
 
+    @public
     def to_xarray(
-        self, *, scale: str = "db", looks: int | tuple[int, int] = 1, quantity: str | None = None
+        self, *, scale: str = "power", looks: int | tuple[int, int] = 1, quantity: str | None = None
     ) -> xarray.Dataset:
         """The product as an xarray Dataset, one variable per polarisation; pixels are read when they are used.
 
         Args:
-            scale: "db", "power" or "dn"; "slc" for the complex numbers of Level 1.1.
+            scale: "power" (linear: what may be averaged, coarsened and resampled), "db" or "dn"; "slc" for the complex
+                numbers of Level 1.1.
             looks: as for :meth:`read_dn`.
             quantity: as for :meth:`read_power`.
 
         Returns:
-            Variables named HH, HV, … over (y, x), coordinates of pixel centres, ``spatial_ref`` with the CRS (CF
-            conventions, as rioxarray reads it); over (row, col) in slant range. Layers are variables of their own
-            name, read as by :meth:`read_layer`, unless pixels are averaged, which codes cannot be. Attributes are
-            what :meth:`to_dict` says but for ``transform``, which ``spatial_ref`` has: texts and numbers as they
-            are, yes and no as 1 and 0, lists and mappings as JSON, ``mode`` as ``observation_mode``, and nothing of
-            what is not known. A converted variable says so in ``conversion``. So every engine of netCDF can write
-            it, but for the complex numbers of "slc", which few can.
+            Variables named HH, HV, … with their ``scale`` and ``units`` over (y, x), coordinates of pixel centres,
+            ``spatial_ref`` with the CRS (CF conventions, as rioxarray reads it); over (row, col) in slant range. Layers
+            are variables of their own name, read as by :meth:`read_layer`, unless pixels are averaged, which codes
+            cannot be. Attributes are what :meth:`to_dict` says but for ``transform``, which ``spatial_ref`` has: texts
+            and numbers as they are, yes and no as 1 and 0, lists and mappings as JSON, ``mode`` as
+            ``observation_mode``, and nothing of what is not known. A converted variable says so in ``conversion``. So
+            every engine of netCDF can write it, but for the complex numbers of "slc", which few can.
 
         Raises:
             Alos2TutError: xarray is not installed; an unknown argument; a quantity to which no angle leads.

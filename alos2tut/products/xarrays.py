@@ -41,7 +41,7 @@ def to_dataset(product: Product, scale: str, looks: tuple[int, int], quantity: s
         product.read_slc((0, 0, 1, 1))  # tells a product of amplitudes apart at once
     coordinates, dims = _coordinates(product, looks)
     place: _Attributes = {} if product.grid is None else {"grid_mapping": "spatial_ref"}
-    attributes: _Attributes = {"units": "dB" if scale == "db" else "1"}
+    attributes: _Attributes = {"scale": scale, "units": "dB" if scale == "db" else "1"}
     if scale in ("db", "power"):
         attributes["quantity"] = quantity or product.quantity
         if product.is_converted(quantity):

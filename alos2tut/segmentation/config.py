@@ -6,13 +6,12 @@ import math
 from typing import Literal
 
 from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, Count, Rate
+from ..core.config import Count, Rate, settings
 from ..training.config import TrainingConfig
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
+@settings
 class FinetuneConfig(TrainingConfig):
     """Land-cover segmentation: see :func:`alos2tut.finetune`."""
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.artifacts import read_json
-from ..core.errors import Alos2TutError, system_errors_named, warn
+from ..core.errors import Alos2TutError, warn
 from ..core.parallel import alone_in
+from ..core.public import public
 from ..dataset.balance import class_weights, tempered_weights
 from ..dataset.store import PatchDataset, Split
 from ..headlines import OF_LISTS, REMEDY, Headline, few_patches, in_words, of_lists, of_scores
@@ -91,7 +92,7 @@ class Validation(StepCallback):
         self.best = state_dict
 
 
-@system_errors_named()
+@public
 def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     """Train a segmenter on a dataset's ``train`` list; keep the weights with the best mIoU on ``val``.
 

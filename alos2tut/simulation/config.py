@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, PathText
+from ..core.config import PathText, settings
 
 _Longitude = Annotated[float, Field(ge=-180, le=180)]
 _Latitude = Annotated[float, Field(ge=-80, le=84)]
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
+@settings
 class SimulateConfig:
     """The simulated product: see :func:`alos2tut.simulate_product`."""
 

@@ -29,9 +29,10 @@ from rasterio.windows import Window
 
 from .. import geometry, radiometry
 from ..core.artifacts import atomic_path, make_folder, named_path, write_json
-from ..core.errors import Alos2TutError, system_errors_named
+from ..core.errors import Alos2TutError
 from ..core.parallel import map_in_order
 from ..core.progress import progress_bar
+from ..core.public import public
 from ..core.validation import is_count
 from ..dataset.legend import load_legend
 from ..products.georeference import utm_crs
@@ -55,7 +56,7 @@ FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Floats: TypeAlias = NDArray[np.float32]
 
 
-@system_errors_named()
+@public
 def simulate_product(
     out_dir: str | Path,
     seed: int = 0,

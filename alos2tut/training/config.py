@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from ..core.config import CHECKED, Count, LaterPathText, PathText, Rate, Seed, Workers
+from ..core.config import Count, LaterPathText, PathText, Rate, Seed, Workers, settings
 from ..networks.config import EncoderConfig
 
 _Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-@dataclass(frozen=True, kw_only=True, config=CHECKED)
+@settings
 class TrainingConfig:
     """What both trainings share."""
 

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from ..core.artifacts import atomic_path, make_folder, named_path, stage_dir
 from ..core.cache import content_hash
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, closest
+from ..core.public import check_type
 from ..dataset.archive import product_paths
 from ..dataset.builder import build_dataset
 from ..dataset.labels import label_files
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 #: how the parameters cell begins, and the cell that papermill puts after it
 _OURS, _INJECTED = "# Parameters:", "# Parameters\n"
+_BY_TEXT = "Put texts in quotes; papermill takes them as they are by -r NAME VALUE."
 #: sides of the simulated archive's frames, and a corner west of the border between UTM zones 53 and 54
 _ARCHIVE_PX, _ZONE_BORDER = 1024, (137.985, 34.75)
 
@@ -75,6 +78,10 @@ class Tutorial:
     overrides: str = ""
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = _as_meant(getattr(self, field.name), str(field.type))
+            object.__setattr__(self, field.name, value)
+            check_type(field.name, value, eval(str(field.type)), _BY_TEXT)
         for name in ("product", "labels", "legend", "work_dir"):
             if getattr(self, name) is not None:
                 named_path(getattr(self, name), name)
@@ -243,6 +250,13 @@ class Tutorial:
             figure.savefig(temporary)
 
 
+def _as_meant(value: Any, kind: str) -> Any:
+    """A parameter as its type has it: papermill makes numbers of texts such as 2023, and texts of what ``-r`` gives."""
+    if "str" in kind and (type(value) is int or isinstance(value, os.PathLike)):
+        return str(value)
+    return int(value) if "int" in kind and isinstance(value, str) and re.fullmatch("[0-9]+", value) else value
+
+
 def _simulated(config: SimulateConfig) -> Path:
     """A simulated product, made or found."""
     target = stage_dir(config.work_dir, "simulate", settings_for_key(config), {"recipe": RECIPE})
@@ -314,6 +328,9 @@ def start() -> Tutorial:
         for name in _assigned(cell) if cell.startswith(_INJECTED) else []:
             if name not in known:
                 raise Alos2TutError(f"unknown parameter '{name}'", where="notebook", remedy=closest(name, known))
+    for name, hint in names.get("__annotations__", {}).items():
+        if name in known and name not in Tutorial.__dataclass_fields__:
+            check_type(name, names[name], hint, _BY_TEXT)
     return tutorial_from({name: names[name] for name in known})
 
 

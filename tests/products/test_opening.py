@@ -329,7 +329,7 @@ def test_scans_of_both_methods_are_told_apart(tmp_path):
     [
         pytest.param("", {}, "is empty", id="empty"),
         pytest.param("delivery.tar.xz", {}, r"no zip, tar or tar\.gz.*Unpack it", id="another archive"),
-        pytest.param(TIFF_NAME, {"scan": True}, "no whole number", id="a scan that is no number"),
+        pytest.param(TIFF_NAME, {"scan": True}, "scan=True is not a whole number", id="a scan that is no number"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path, monkeypatch, path, options, told):

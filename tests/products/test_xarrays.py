@@ -29,9 +29,9 @@ def slc(tmp_path_factory) -> Product:
 def test_variables_are_polarisations_with_what_is_known(plain):
     dataset = plain.to_xarray()
     assert list(dataset.data_vars) == ["HH", "HV"] and dataset["HV"].dims == ("y", "x")
-    assert dataset["HH"].attrs == {"units": "dB", "quantity": "sigma0", "grid_mapping": "spatial_ref"}
+    assert dataset["HH"].attrs == {"scale": "power", "units": "1", "quantity": "sigma0", "grid_mapping": "spatial_ref"}
     assert (dataset.attrs["scene_id"], dataset.attrs["calibration_factor_db"]) == (SCENE_ID, -83.0)
-    np.testing.assert_array_equal(dataset["HV"].values, plain.read_db(polarization="HV"))
+    np.testing.assert_array_equal(dataset["HV"].values, plain.read_power(polarization="HV"))
 
 
 @pytest.mark.parametrize("scale", ["db", "power", "dn"])
@@ -40,14 +40,19 @@ def test_values_equal_what_is_read(plain, scale, looks):
     dataset = plain.to_xarray(scale=scale, looks=looks)
     expected = getattr(plain, f"read_{scale}")(looks=looks)
     assert dataset["HH"].dtype == np.float32 and dataset["HH"].values.tobytes() == expected.tobytes()
-    assert dataset["HH"].attrs["units"] == ("dB" if scale == "db" else "1")
+    assert dataset["HH"].attrs["units"] == ("dB" if scale == "db" else "1") and dataset["HH"].attrs["scale"] == scale
+
+
+def test_a_mean_is_one_of_power_unless_decibels_are_asked_for(plain):
+    mean_power = np.nanmean(10 ** (plain.read_db(looks=8) / 10))
+    np.testing.assert_allclose(plain.to_xarray()["HH"].coarsen(y=8, x=8).mean().mean(), mean_power, rtol=1e-3)
 
 
 def test_another_quantity_is_converted(plain):
     dataset = plain.to_xarray(quantity="gamma0")
     assert dataset["HH"].attrs["quantity"] == "gamma0"
     assert dataset["HH"].attrs["conversion"] == "from sigma0 by incidence: slant range of the lines (smooth Earth)"
-    np.testing.assert_array_equal(dataset["HH"].values, plain.read_db(quantity="gamma0"))
+    np.testing.assert_array_equal(dataset["HH"].values, plain.read_power(quantity="gamma0"))
 
 
 def test_a_conversion_by_one_angle_says_how_far_it_is_off(plain):
@@ -142,7 +147,7 @@ def test_layers_are_variables_that_are_read_when_they_are_used(mosaic, monkeypat
 )
 def test_indexing_equals_that_of_an_array(plain, key):
     rows, cols = key
-    whole = plain.read_db()
+    whole = plain.read_power()
     expected = whole[np.ix_(rows, cols)] if isinstance(cols, list) else whole[rows, cols]
     found = plain.to_xarray()["HH"].isel(y=rows, x=cols)
     assert found.shape == expected.shape
@@ -152,19 +157,19 @@ def test_indexing_equals_that_of_an_array(plain, key):
 @pytest.mark.parametrize("key", [np.s_[3:9, 5:14], np.s_[::-2, 13], np.s_[23, ::5], np.s_[23:, 12:]])
 def test_indexing_of_averaged_pixels_equals_that_of_an_array(plain, key):
     # 3 does not divide 40: blocks at the right edge are cut
-    whole = plain.read_db(looks=(2, 3))
+    whole = plain.read_power(looks=(2, 3))
     np.testing.assert_array_equal(plain.to_xarray(looks=(2, 3))["HH"][key].values, whole[key])
 
 
 def test_slices_of_slices_equal_those_of_an_array(plain):
     part = plain.to_xarray()["HH"].isel(y=slice(4, 40, 2)).isel(y=slice(None, None, -3), x=slice(30, 2, -1)).isel(x=5)
-    np.testing.assert_array_equal(part.values, plain.read_db()[4:40:2][::-3, 30:2:-1][:, 5])
+    np.testing.assert_array_equal(part.values, plain.read_power()[4:40:2][::-3, 30:2:-1][:, 5])
 
 
 def test_points_are_picked_one_by_one(plain):
     rows, cols = xarray.DataArray([3, 47, 0], dims="point"), xarray.DataArray([39, 0, 5], dims="point")
     found = plain.to_xarray()["HH"].isel(y=rows, x=cols)
-    np.testing.assert_array_equal(found.values, plain.read_db()[[3, 47, 0], [39, 0, 5]])
+    np.testing.assert_array_equal(found.values, plain.read_power()[[3, 47, 0], [39, 0, 5]])
 
 
 def test_no_pixel_is_read_before_it_is_used(plain, monkeypatch):
@@ -195,7 +200,7 @@ def test_coordinates_are_centres_of_pixels(plain, looks):
 
 def test_a_place_is_found_by_its_coordinates(plain):
     found = plain.to_xarray()["HH"].sel(x=350_052, y=3_899_951, method="nearest")
-    np.testing.assert_array_equal(found.values, plain.read_db()[19, 20])
+    np.testing.assert_array_equal(found.values, plain.read_power()[19, 20])
 
 
 @pytest.mark.parametrize("looks", [1, (2, 4)])
@@ -218,7 +223,7 @@ def test_a_rotated_product_has_no_coordinates_but_its_transform(tmp_path):
 def test_slant_range_has_rows_and_columns_only(slc):
     dataset = slc.to_xarray()
     assert dataset["HH"].dims == ("row", "col") and not dataset.coords
-    np.testing.assert_array_equal(dataset["HH"].values, slc.read_db())
+    np.testing.assert_array_equal(dataset["HH"].values, slc.read_power())
 
 
 def test_complex_numbers_are_as_delivered(slc):
@@ -231,7 +236,7 @@ def test_complex_numbers_are_as_delivered(slc):
     ("kind", "options", "message"),
     [
         pytest.param("plain", {"scale": "decibel"}, "unknown scale 'decibel'", id="scale"),
-        pytest.param("plain", {"scale": ["db"]}, "unknown scale", id="a list of scales"),
+        pytest.param("plain", {"scale": ["db"]}, "is not a text", id="a list of scales"),
         pytest.param("plain", {"scale": "slc"}, "holds amplitudes", id="complex numbers of amplitudes"),
         pytest.param("plain", {"looks": 0}, "looks=0", id="looks"),
         pytest.param("plain", {"scale": "dn", "quantity": "gamma0"}, "not converted", id="digital numbers converted"),

@@ -23,6 +23,7 @@ seed: int = 0
 devices: Optional[int] = None
 overrides: str = ""
 figure_width = 8
+compare: bool = True
 """
 
 
@@ -51,6 +52,8 @@ SEED_4 = PARAMETERS.replace("seed: int = 0", "seed: int = 4")
         pytest.param(
             [PARAMETERS, "# Parameters\nseed = 5\nwork_dir = 'w'\n"], {"seed": 5, "work_dir": "w"}, id="papermill's"
         ),
+        pytest.param([PARAMETERS, "# Parameters\nwork_dir = 2023\n"], {"work_dir": "2023"}, id="a number for a text"),
+        pytest.param([PARAMETERS, "# Parameters\nseed = '5'\n"], {"seed": 5}, id="a text for a number"),
         pytest.param([PARAMETERS, "# Parameters\nfigure_width = 4\n"], {}, id="of this notebook alone"),
         pytest.param([PARAMETERS, "sede = 5\n# Parameters\n"], {}, id="a cell of the reader's own"),
         pytest.param([PARAMETERS, "# Parameters\nsede = 5\n", SEED_4], {"seed": 4}, id="the last run counts"),
@@ -78,7 +81,7 @@ def test_what_is_no_parameter_is_refused(run_cells, monkeypatch):
     ("parameters", "message"),
     [
         pytest.param({"profile": "quik"}, "unknown profile 'quik'.*'quick'", id="profile"),
-        pytest.param({"profile": None}, "unknown profile", id="no profile"),
+        pytest.param({"profile": None}, "profile=None is not a text", id="no profile"),
         pytest.param({"overrides": "pretrain.stesp=20"}, "unknown key 'stesp'.*'steps'", id="key"),
         pytest.param({"overrides": "stesp=20"}, "overrides", id="stage"),
         pytest.param({"overrides": 20}, "overrides", id="no text"),
@@ -178,3 +181,20 @@ def test_several_products_are_an_archive_of_which_the_first_is_shown(tmp_path):
     tutorial = Tutorial(product=str(tmp_path / "*.zip"), labels="l")
     assert tutorial.archive_paths == (str(tmp_path / "a.zip"), str(tmp_path / "b.zip"))
     assert tutorial.product_path == tmp_path / "a.zip" and tutorial.archive_labels == tutorial.label_paths
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Tutorial)])
+def test_parameters_of_other_types_are_refused_by_name(name, run_cells):
+    given = [2.5, float("nan"), True, [], ["a"], {}, b"a", *([1] if name == "profile" else [])]
+    for value in [*given, *(["abc", "1.5"] if name in ("seed", "devices") else [])]:
+        with pytest.raises(Alos2TutError, match=name):
+            Tutorial(**{name: value})
+    if name in ("profile", "seed", "overrides"):
+        with pytest.raises(Alos2TutError, match=name):
+            Tutorial(**{name: None})
+    assert Tutorial(work_dir=Path("w"), legend=None).work_dir == "w"
+
+
+def test_parameters_of_one_notebook_are_checked_by_their_annotation(run_cells):
+    with pytest.raises(Alos2TutError, match="compare='no' is not True or False"):
+        run_cells(PARAMETERS, "# Parameters\ncompare = 'no'\n")

@@ -18,7 +18,8 @@ import rasterio
 from rasterio.crs import CRS
 
 from ...core.artifacts import named_path
-from ...core.errors import Alos2TutWarning, system_errors_named
+from ...core.errors import Alos2TutWarning
+from ...core.public import public
 from ...core.version import __version__
 from ..georeference import parsed_crs
 from ..names import Found, find_product
@@ -106,8 +107,8 @@ def _versions() -> dict[str, str]:
     return {"alos2tut": __version__, "rasterio": rasterio.__version__, "GDAL": rasterio.__gdal_version__}
 
 
-@system_errors_named()
-def verify_product(path: str | Path, *, crs: str | CRS | None = None) -> Report:
+@public
+def verify_product(path: str | Path, *, crs: str | int | CRS | None = None) -> Report:
     """Compare what the files of a product say of each other.
 
     Args:
