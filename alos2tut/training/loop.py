@@ -30,9 +30,13 @@ from ..core.errors import Alos2TutError, system_error
 from ..core.parallel import cores
 from ..networks.distributed import rank_and_world
 from ..networks.inference import best_device
+from ..networks.pickles import unpickling_reason
 from .callbacks import Checkpoints, Progress, latest_checkpoint
 from .config import TrainingConfig
 from .module import Training
+
+#: what a resume checkpoint has beside our weights
+_LIGHTNING_KEEPS = {"epoch", "global_step", "pytorch-lightning_version", "loops", "callbacks", "optimizer_states"}
 
 
 def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightning.Callback, ...]) -> None:
@@ -144,8 +148,17 @@ def _processes(config: TrainingConfig) -> dict[str, Any]:
 
 def _check_checkpoint(path: Path, training: Training) -> None:
     """Refuse a resume checkpoint whose weights are not of this network: somebody put it there."""
-    state = torch.load(path, map_location="meta", weights_only=True, mmap=True)
-    kept = {name: tuple(tensor.shape) for name, tensor in state.get("state_dict", {}).items()}
+    try:
+        state = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+        kept = {name: tuple(tensor.shape) for name, tensor in state["state_dict"].items()}
+        if lacking := _LIGHTNING_KEEPS - state.keys():
+            raise KeyError(min(lacking))
+    except Exception as error:  # of what somebody put there, any may come
+        raise Alos2TutError(
+            f"is damaged, or no resume checkpoint of this package ({unpickling_reason(error)}); nothing in it was run",
+            where=path,
+            remedy="Remove it: training goes on from the one before it, or starts anew.",
+        ) from None
     own = {name: tuple(tensor.shape) for name, tensor in training.state_dict().items()}
     if kept != own:
         differing = sorted(name for name in kept.keys() | own.keys() if kept.get(name) != own.get(name))[0]

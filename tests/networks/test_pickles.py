@@ -123,3 +123,67 @@ def test_a_compressed_archive_is_read(tmp_path, out):
             packed.writestr(name, stored.read(name))
     convert_checkpoint(tmp_path / "y.pth", out)
     agree(out, network, (64, 64))
+
+
+def doubled(times: int, kind: str = "list") -> bytes:
+    """A pickle of few bytes whose containers hold the one before twice."""
+    step = {"list": b"(h%cj%cl", "tuple": b"h%ch%c\x86"}[kind].replace(b"j", b"h")
+    parts = b"".join(step % (n, n) + b"q%c" % (n + 1) for n in range(times))
+    return b"\x80\x02}q\xff(X\x01\x00\x00\x00aK\x01q\x00" + parts + b"u."
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04\x8d" + (2**62).to_bytes(8, "little") + b"abc",  # BINUNICODE8
+        b"\x80\x04\x8e" + (2**62).to_bytes(8, "little") + b"abc",  # BINBYTES8
+        b"\x80\x05\x96" + (2**62).to_bytes(8, "little") + b"abc",  # BYTEARRAY8
+        b"\x80\x02\x8b" + (2**31 - 1).to_bytes(4, "little") + b"abc",  # LONG4
+        b"\x80\x02X" + (2**32 - 1).to_bytes(4, "little") + b"abc",  # BINUNICODE
+        b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".",  # lists in each other
+        b"\x80\x02" + b"(" * 10**5,
+        b"\x80\x02" + b"N0" * 10**5 + b"N.",
+        b"\x80\x02}q\x00X\x05\x00\x00\x00modelh\x00s.",  # itself, within itself
+        doubled(40),
+        doubled(40, "tuple"),
+    ],
+    ids=["text", "bytes", "array", "number", "short text", "deep", "marks", "flood", "itself", "lists", "tuples"],
+)
+@pytest.mark.parametrize("form", ["pickle", "zip"])
+def test_a_pickle_that_claims_or_grows_without_end_is_refused(tmp_path, out, content, form):
+    path = tmp_path / "x.pth"
+    path.write_bytes(content)
+    if form == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, part in {"x/data.pkl": content, "x/version": b"3", "x/byteorder": b"little"}.items():
+                archive.writestr(name, part)
+    with pytest.raises(Alos2TutError, match=r"x\.pth: (is cut off|holds a list|holds more than|lacks)"):
+        convert_checkpoint(path, out)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1).expand(10**6, 10**6),
+        torch.zeros(10**6, device="meta"),
+        torch.sparse_coo_tensor(torch.zeros(2, 1, dtype=torch.long), torch.ones(1), (10**9, 10**9)),
+    ],
+    ids=["strides", "meta", "sparse"],
+)
+def test_a_tensor_that_is_larger_than_its_bytes_is_refused(tmp_path, out, tensor):
+    path = saved(tmp_path / "x.pth", {"model": {**swin().state_dict(), "norm.weight": tensor}})
+    with pytest.raises(Alos2TutError, match=r"x\.pth: (holds a tensor|is cut off|names the Python code)"):
+        convert_checkpoint(path, out)
+
+
+def test_an_archive_that_claims_too_much_is_refused(tmp_path, out):
+    with (
+        zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("x/data/0", "w") as file,
+    ):
+        for _ in range(300):
+            file.write(bytes(2**20))
+    with zipfile.ZipFile(tmp_path / "x.pth", "a") as archive:
+        archive.writestr("x/data.pkl", b"\x80\x02}.")
+    with pytest.raises(Alos2TutError, match=r"x\.pth: claims 314,572,.* bytes in an archive of"):
+        convert_checkpoint(tmp_path / "x.pth", out)

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import signal
 import warnings
+import zipfile
 from dataclasses import replace
 from itertools import chain, islice, pairwise
 from typing import ClassVar
@@ -357,6 +358,34 @@ def test_a_checkpoint_of_another_network_is_refused(packed_dataset, tmp_path, mo
     shutil.move(theirs, mine)
     with pytest.raises(Alos2TutError, match=r"ckpt: is a checkpoint of another architecture: 'network\.decoder\.0\."):
         pretrain(config)
+
+
+class _Hostile:
+    def __reduce__(self):
+        return os.mkdir, ("run",)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [({"state_dict": _Hostile()}, "posix.mkdir"), ({"state_dict": {}}, "callbacks"), ([1], "list"), ({}, "state_dict")],
+    ids=["code", "no training", "list", "empty"],
+)
+def test_a_resume_checkpoint_that_is_none_is_refused(packed_dataset, tmp_path, monkeypatch, content, reason):
+    monkeypatch.chdir(tmp_path)
+    config = _settings("pretrain", packed_dataset, tmp_path)
+    folder = plan_pretraining(config).folder / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.save(content, folder / "step-0000001.ckpt")
+    with pytest.raises(Alos2TutError, match=rf"0001\.ckpt: is damaged, or no resume.*{reason}.*nothing in it was run"):
+        pretrain(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_compressed_resume_checkpoint_is_damaged(tmp_path):
+    with zipfile.ZipFile(tmp_path / "step-0000001.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data/0", bytes(2**20))
+    with pytest.warns(Alos2TutWarning, match="is damaged"):
+        assert latest_checkpoint(tmp_path) is None
 
 
 def test_ctrl_c_is_an_exception_and_not_the_end(packed_dataset, tmp_path, monkeypatch):
