@@ -63,17 +63,18 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
         gains = [*(difference["per_class"][name] for name in names), difference["miou"], difference["pixel_accuracy"]]
         _differences(below, places, gains, "o", "0.25")
         one, other = (model["initialisation"] for model in models)
-        below.set_ylabel(f"{one} minus {other}" if one != other else "segmenter minus baseline")
+        below.set_ylabel(f"{one}\nminus {other}" if one != other else "segmenter\nminus baseline")
     absent = models[0]["absent"]
     ticks = [f"{text}\n(absent)" if name in absent else text for name, text in zip(names, drawn, strict=True)]
     below.set_xticks(places, [*ticks, "mIoU", "accuracy"], rotation=25, ha="right")
-    ax.set(ylabel=f"IoU, accuracy on the list {report['split']}", ylim=(0, 1))
+    ax.set(ylabel=f"IoU, accuracy\non the list {report['split']}", ylim=(0, 1))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=2)
     alone = {"in_one_block": plotting.drawable(intervals["in_one_block"])}
     plotting.footnote(fig, *interval_notes(intervals | alone, "bars with caps"))
     if lines := plotting.drawable(headline_lines(report)):
         text = "\n".join(textwrap.fill(line, 120, subsequent_indent="  ") for line in lines)
         fig.suptitle(text, x=0.01, ha="left", fontsize=8.5, color=VERMILION)
+        fig.set_figheight(fig.get_figheight() + 0.15 * len(text.splitlines()))
     return fig
 
 
