@@ -89,10 +89,16 @@ def water_scores(matrix: NDArray[np.int64], water: Sequence[int]) -> dict[str, A
         matrix: (classes, classes) counts of pixels; rows are the reference, columns the prediction.
         water: indices of its classes, as :func:`water_classes` gives them.
     """
-    is_water = np.isin(np.arange(len(matrix)), water)
-    merge = np.stack([is_water, ~is_water]).astype(np.int64)
-    scores: dict[str, Any] = scores_from_confusion(merge @ matrix @ merge.T)["per_class"][0]
+    scores: dict[str, Any] = scores_from_confusion(water_matrices(matrix, water))["per_class"][0]
     return scores
+
+
+def water_matrices(matrices: NDArray[np.int64], water: Sequence[int]) -> NDArray[np.int64]:
+    """Counts (…, classes, classes) as those (…, 2, 2) of water, all its classes as one, and the rest."""
+    is_water = np.isin(np.arange(matrices.shape[-1]), water)
+    merge = np.stack([is_water, ~is_water]).astype(np.int64)
+    merged: NDArray[np.int64] = merge @ matrices @ merge.T
+    return merged
 
 
 def boundary_counts(reference: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:

@@ -123,7 +123,7 @@ def _run(config: FinetuneConfig, name: str, batch_size: int) -> dict[str, Any]:
         "seed": config.seed,
         "report": path.parent.name,
         **{score: scores[score] for score in MEANS},
-        "on_ground": scores_by_block(scores),
+        "on_ground": scores_by_block(scores, len(scores["per_class"])),
         "intervals": scores["intervals"],
         "iou": {land_class: values["iou"] for land_class, values in scores["per_class"].items()},
     }

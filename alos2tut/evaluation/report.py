@@ -37,6 +37,7 @@ from ..metrics import (
     boundary_scores,
     scores_from_confusion,
     water_classes,
+    water_matrices,
     water_scores,
 )
 from ..networks.distributed import rank_and_world, wait_for_all
@@ -236,7 +237,7 @@ def _scored(segmenter: Segmenter, dataset: PatchDataset, config: EvaluateConfig)
         "absent": [names[index] for index in scores["absent"]],
         "per_class": dict(zip(names, per_class, strict=True)),
         "boundary_f1": edges["f1"],
-        "water": water_scores(matrix, water) if water else None,
+        "water": water_scores(matrix, water) | _water_by_block(matrices, water) if water else None,
         "intervals": intervals
         | {
             "per_class": dict(zip(names, intervals["per_class"], strict=True)),
@@ -252,18 +253,28 @@ def _scored(segmenter: Segmenter, dataset: PatchDataset, config: EvaluateConfig)
     }
 
 
-def scores_by_block(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """What :func:`alos2tut.metrics.block_scores` makes of one of a report's models."""
-    return block_scores(np.array(scores["by_block"], dtype=np.int64).reshape(-1, 3, len(scores["per_class"])))
+def _water_by_block(matrices: NDArray[np.int64], water: Sequence[int]) -> dict[str, Any]:
+    """The interval of water's IoU, and what it comes from."""
+    counts = block_counts(water_matrices(matrices, water))
+    return {"interval": block_scores(counts)["per_class"][0].interval, "by_block": counts.tolist()}
+
+
+def scores_by_block(scores: Mapping[str, Any], classes: int) -> dict[str, Any]:
+    """What :func:`alos2tut.metrics.block_scores` makes of one of a report's models, or of its water."""
+    return block_scores(np.array(scores["by_block"], dtype=np.int64).reshape(-1, 3, classes))
 
 
 def _difference(models: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The segmenter's scores minus the baseline's, each with its interval over the blocks that both are scored on."""
-    one, other = (scores_by_block(models[role]) for role in ("segmenter", "baseline"))
+    first, second = (models[role] for role in ("segmenter", "baseline"))
+    one, other = (scores_by_block(scores, len(names)) for scores in (first, second))
     pairs = zip(names, one["per_class"], other["per_class"], strict=True)
+    both = [scores["water"] for scores in (first, second) if scores["water"] is not None]
+    water = [scores_by_block(scores, 2)["per_class"][0] for scores in both]
     return {
         **{name: one[name].minus(other[name]) for name in MEANS},
         "per_class": {name: mine.minus(its) for name, mine, its in pairs},
+        "water": water[0].minus(water[1]) if water else None,
     }
 
 

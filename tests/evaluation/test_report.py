@@ -139,6 +139,7 @@ def test_a_report_agrees_with_other_ways_to_count(trained, tmp_path):
     assert report["split"] == "test" and report["patches"] == 5 and report["boundary_tolerance_px"] == 2
     assert report["water_classes"] == ["inland water"]
     assert model["water"]["iou"] == pytest.approx(model["per_class"]["inland water"]["iou"])
+    assert model["water"]["interval"] == pytest.approx(model["intervals"]["per_class"]["inland water"])
     assert model["intervals"]["blocks"] == 3
     low, high = model["intervals"]["miou"]
     assert low <= model["miou"] <= high and low < high
@@ -149,20 +150,22 @@ def test_a_report_agrees_with_other_ways_to_count(trained, tmp_path):
 
 def test_a_difference_has_an_interval_of_its_own(trained, tmp_path):
     """That of the scores, whoever reads them off; and none to itself."""
-    dataset, other = write_blocks(tmp_path / "dataset", blocks=4), tmp_path / "other"
+    dataset, other = write_blocks(tmp_path / "dataset", blocks=4, legend=classes(name="water")), tmp_path / "other"
     other.mkdir()
     torch.manual_seed(5)
     segmenter = tiny_segmenter(open_dataset(dataset))
     for weights in segmenter.parameters():
         torch.nn.init.normal_(weights, std=0.3)
     save_segmenter(other / "segmenter.safetensors", segmenter, provenance={"made_from": {}}, simulated=True)
-    report = read_report(evaluate(settings(dataset, trained, tmp_path, baseline=other)))
+    with pytest.warns(Alos2TutWarning, match="'water'"):
+        report = read_report(evaluate(settings(dataset, trained, tmp_path, baseline=other)))
     one, two = (report["models"][role] for role in ("segmenter", "baseline"))
     found = report["difference"]
     for name in ("miou", "macc", "pixel_accuracy"):
         assert found[name]["value"] == pytest.approx(one[name] - two[name]) != 0
         low, high = found[name]["interval"]
         assert low < found[name]["value"] < high
+    assert found["water"]["interval"] == pytest.approx(found["per_class"]["water"]["interval"])
     for name, iou in found["per_class"].items():
         assert iou["value"] == pytest.approx(one["per_class"][name]["iou"] - two["per_class"][name]["iou"])
     assert report["intervals"] == {"unit": "block of ground", "level": 0.95, "covers": ["ground"],
@@ -170,8 +173,9 @@ def test_a_difference_has_an_interval_of_its_own(trained, tmp_path):
     lines = [line for line in report_text(report).splitlines() if not line.startswith("!")]
     assert lines[3].startswith("difference") and f"{found['miou']['value']:+.3f} [" in lines[3]
     assert "95 % intervals over 4 blocks of ground; they cover ground, not seeds or training draws" in lines[4]
+    dataset = write_blocks(tmp_path / "dry")
     same = read_report(evaluate(settings(dataset, trained, tmp_path, baseline=trained)))["difference"]
-    assert same["miou"] == {"value": 0, "interval": [0, 0]}
+    assert same["miou"] == {"value": 0, "interval": [0, 0]} and same["water"] is None
     assert read_report(evaluate(settings(dataset, trained, tmp_path)))["difference"] is None
 
 
