@@ -413,7 +413,8 @@ def _filtered(path: str, product: Product, config: DatasetConfig) -> Excluded | 
 
 
 def _check_usable(product: Product, config: DatasetConfig) -> None:
-    """It has images and a place on a map, and a patch fits into it."""
+    """It has images of one scene and a place on a map, and a patch fits into it."""
+    product.check_one_scene()
     product.choose_polarization(config.polarization)
     _ = product.crs
     if min(product.shape) // config.looks < config.patch_px:

@@ -87,13 +87,14 @@ def map_scene(
         Alos2TutError: another quantity, polarisation or pixel size than the segmenter was trained on, an overlap of
             more than seven eighths of the tile, an ``out_path`` that is not named ``.tif``, is a folder, a file of the
             product or another input, holds something else, or whose folder is missing, labels that do not lie there,
-            damaged pixels, a full disk, or a segmenter that gives no numbers.
+            files of different scenes, damaged pixels, a full disk, or a segmenter that gives no numbers.
     """
     if not isinstance(config, MapConfig):
         problem, remedy = f"a {type(config).__name__} is no MapConfig", 'Give what load_config("map") gives.'
         raise Alos2TutError(problem, where="config", remedy=remedy)
     out_path = _checked_out_path(out_path)
     product = _opened(product, out_path)
+    product.check_one_scene()
     draw = _preview() if config.preview else None
     model = _ready(segmenter)
     plan = _planned(product, model, config)

@@ -24,6 +24,10 @@ from .sources import FileSource
 _HEIGHTS_M = (560_000.0, 700_000.0)
 
 
+#: an image a quarter of its side, and of this at most, from where the leader puts it is another scene's
+_OTHER_SCENE_M = 20_000
+
+
 def parsed_crs(crs: str | int | CRS, where: str | Path) -> CRS:
     """A coordinate system that the user named.
 
@@ -68,7 +72,6 @@ def ceos_grid(
             raise Alos2TutError("the map projection record lacks corners or spacing", where=leader.where)
         corners = {name: (1000 * x, 1000 * y) for name, (x, y) in corners.items()}
         grid = MapGrid(system, _checked_affine(corners, image, spacing, leader))
-        _warn_of_other_place(grid, image)
         return grid, []
     by_lines = _corners_by_lines(image, system)
     if by_lines is None:
@@ -146,19 +149,24 @@ def _corners_by_lines(image: ImageFile, crs: CRS) -> dict[str, tuple[float, floa
     return {name: (float(x), float(y)) for name, (x, y) in zip(places, corners, strict=True)}
 
 
-def _warn_of_other_place(grid: MapGrid, image: ImageFile) -> None:
-    """Leader and lines both say where the image lies; a user should know when they differ."""
+def placed_elsewhere(grid: MapGrid, image: ImageFile) -> list[str]:
+    """Leader and lines both say where the image lies: a warning where they differ, words if that is far."""
     by_lines = _corners_by_lines(image, grid.crs)
     if by_lines is None:
-        return
+        return []
     places = geometry.corner_places(image.shape)
     apart = max(math.dist(by_lines[corner], grid.transform * place) for corner, place in places.items())
-    limit = max(100.0, 5 * math.hypot(grid.transform.a, grid.transform.d))
+    t = grid.transform
+    limit = max(100.0, 5 * math.hypot(t.a, t.d))
     if apart > limit:
         warn(
             f"{image.source.where}: the leader and the lines place corners {apart:.0f} m apart; the leader is "
             "believed. `alos2tut verify` shows both."
         )
+    sides = (math.hypot(t.a, t.d) * image.shape[1], math.hypot(t.b, t.e) * image.shape[0])
+    if apart <= max(limit, min(*sides, _OTHER_SCENE_M) / 4):
+        return []
+    return [f"the lines of {image.source.name} place its corners {apart / 1000:,.1f} km from where the leader does"]
 
 
 def slant_range_incidence(

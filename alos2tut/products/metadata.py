@@ -82,6 +82,19 @@ class Metadata:
     simulated: bool = False
     gaps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
+
+    def check_one_scene(self) -> None:
+        """Refuse to make anything of files that belong to different scenes; to open them warns.
+
+        Raises:
+            Alos2TutError: it tells which statements contradict each other.
+        """
+        if self.contradictions:
+            problem = f"its files belong to different scenes: {'; '.join(self.contradictions)}"
+            raise Alos2TutError(
+                problem, where=self.path, remedy="Download it again, whole; `alos2tut verify` shows more."
+            )
 
     # --- place
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from rasterio.crs import CRS
@@ -10,7 +12,7 @@ from rasterio.crs import CRS
 from .. import radiometry
 from ..core.errors import Alos2TutError, warn
 from .ceos import ImageFile, read_leader, read_volume
-from .georeference import ceos_grid, line_places, slant_range_incidence
+from .georeference import ceos_grid, line_places, placed_elsewhere, slant_range_incidence
 from .metadata import MapGrid
 from .names import Found, iso_time
 from .sources import FileSource
@@ -43,7 +45,7 @@ def ceos_fields(
         )
     leader = read_leader(leader_source)
     scene, projection = leader.get("dataset_summary", {}), leader.get("map_projection", {})
-    _warn_of_other_names(bands, scene, common)
+    contradictions = _other_names(bands, scene, common, found.any_match["date"])
     processed = common["processed"] or _created(found)
     factor, origin, notes = _calibration(leader, common["mode"], scene.get("beam"), processed, leader_source)
     grid: MapGrid | None = None
@@ -52,6 +54,7 @@ def ceos_fields(
         factor += radiometry.SLC_OFFSET_DB
     else:
         grid, gaps = ceos_grid(projection, first, leader_source, summary, crs)
+        contradictions += [text for band in bands.values() for text in placed_elsewhere(grid, band)]
     looks: Any = (scene.get("azimuth_looks"), scene.get("range_looks"))
     resolution: Any = (scene.get("azimuth_resolution_m"), scene.get("range_resolution_m"))
     spacing: Any = (scene.get("line_spacing_m"), scene.get("pixel_spacing_m"))
@@ -87,6 +90,7 @@ def ceos_fields(
         "simulated": common["simulated"] or any(says_simulated(band.software) for band in bands.values()),
         "gaps": [*common["gaps"], *gaps],
         "notes": [*common["notes"], *notes],
+        "contradictions": contradictions,
     }
 
 
@@ -100,8 +104,19 @@ def _created(found: Found) -> str | None:
     return iso_time(f"{volume.get('created_date')}{str(volume.get('created_time'))[:6]}")
 
 
-def _warn_of_other_names(bands: Mapping[str, ImageFile], scene: Mapping[str, Any], common: Mapping[str, Any]) -> None:
-    """Files may have been renamed or mixed up: what is in them should be what their names say."""
+def other_days(time: str | None, named: str, where: str) -> list[str]:
+    """Whether a time is more than a day from the day in names, ``140909``: midnight may lie in a scene."""
+    stated = (iso_time(time) or "")[:10]
+    with suppress(ValueError):
+        if abs(date.fromisoformat(stated) - datetime.strptime(named, "%y%m%d").date()) > timedelta(days=1):
+            return [f"acquired {stated} by {where}, {named} by name"]
+    return []
+
+
+def _other_names(
+    bands: Mapping[str, ImageFile], scene: Mapping[str, Any], common: Mapping[str, Any], day: str
+) -> list[str]:
+    """Files may have been renamed or mixed up: what is in them should be what their names say; a user should know."""
     stated = {
         "scene": (scene.get("scene_id"), common["scene_id"]),
         "level": (scene.get("level"), common["level"]),
@@ -112,14 +127,17 @@ def _warn_of_other_names(bands: Mapping[str, ImageFile], scene: Mapping[str, Any
         for name, (inside, named) in stated.items()
         if inside not in (None, named)
     ]
+    differ += other_days(scene.get("center_time"), day, "the leader")
     for pol, band in bands.items():
         line = band.prefixes([0])[0]
         inside = "".join("HV"[int(line[way])] for way in ("transmitted", "received") if int(line[way]) < 2)
         # lines that state no number of channels state no polarisation either
         if line["channel"] and len(inside) == 2 and inside != pol:
             differ.append(f"polarisation {inside} in the first line, {pol} by name")
+    differ += common["contradictions"]
     if differ:
         warn(f"{common['path']}: files and names disagree ({'; '.join(differ)}). `alos2tut verify` shows more.")
+    return differ
 
 
 def of_one_shape(images: Sequence[Any]) -> Any:

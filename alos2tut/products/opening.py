@@ -22,7 +22,7 @@ from ..core.public import public
 from .ceos import ImageFile, read_summary
 from .georeference import parsed_crs
 from .names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, day_of, find_product, iso_time, number
-from .open_ceos import ceos_fields, says_simulated
+from .open_ceos import ceos_fields, other_days, says_simulated
 from .open_rasters import geotiff_fields, open_card4l, open_mosaic
 from .product import Product
 from .rasters import LONLAT, RasterBand, reprojected
@@ -141,12 +141,13 @@ def _open_delivered(found: Found, crs: CRS | None, scan: int | None) -> Product:
         "scans": scans,
         "gaps": gaps,
         "notes": notes,
+        "contradictions": other_days(summary.get("Img_SceneCenterDateTime"), found.any_match["date"], "summary.txt"),
         **_fields_of_summary(summary),
     }
     parts = (geotiff_fields if is_tiff else ceos_fields)(found, images, common, summary, crs)
     fields = common | parts
     fields["acquired"] = fields["acquired"] or day_of(found.any_match["date"])
-    return Product(**fields | {name: tuple(fields[name]) for name in ("gaps", "notes")})
+    return Product(**fields | {name: tuple(fields[name]) for name in ("gaps", "notes", "contradictions")})
 
 
 def _of_one_format(found: Found) -> tuple[Found, bool]:

@@ -82,6 +82,7 @@ class Product(Metadata):
         simulated: whether the pixels are made up.
         gaps: what the files do not say, in words.
         notes: what was assumed or is out of the ordinary, in words.
+        contradictions: what shows that its files belong to different scenes, in words.
     """
 
     # --- files

@@ -1,6 +1,7 @@
 """What a CEOS product is made of: leader, lines and summary.txt, where they are absent, odd or at odds."""
 
 import math
+import re
 import shutil
 import struct
 import warnings
@@ -11,10 +12,19 @@ import numpy as np
 import pytest
 import rasterio
 from support.ceos import source_of
-from support.packagings import UTM20S, change_summary, image_of, leader_of, without_records, write_field, zero_in_lines
+from support.packagings import (
+    UTM20S,
+    change_summary,
+    image_of,
+    leader_of,
+    without_records,
+    write_field,
+    zero_in_lines,
+)
 from support.products import UTM54, amplitudes, complex_numbers, write_ceos
 
-from alos2tut import Alos2TutError, Alos2TutWarning, open_product
+from alos2tut import Alos2TutError, Alos2TutWarning, load_config, map_scene, open_product
+from alos2tut.dataset.archive import open_archive
 from alos2tut.products import ceos, ceos_layout
 
 # --- metadata
@@ -283,6 +293,34 @@ def test_a_leader_and_lines_that_disagree_are_warned_of(copied):
     with pytest.warns(Alos2TutWarning, match="3000 m apart.*the leader is believed"):
         product = open_product(folder)
     assert product.transform * (0, 0) == pytest.approx((353_000, 3_900_000))
+    with pytest.raises(Alos2TutError, match=r"different scenes: the lines of IMG-HH.* 3\.0 km from where the leader"):
+        product.check_one_scene()
+
+
+@pytest.mark.parametrize(
+    ("record", "field", "value", "message"),
+    [
+        ("dataset_summary", "scene_id", "ALOS2015976960-140909", "scene ALOS2015976960-140909 in the leader"),
+        ("dataset_summary", "center_time", "20140909043347052", "acquired 2014-09-09 by the leader"),
+        ("summary", "Img_SceneCenterDateTime", "20140909 04:33:47.052", r"acquired 2014-09-09 by summary\.txt"),
+    ],
+)
+def test_files_of_different_scenes_are_opened_and_not_used(copied, tmp_path, record, field, value, message):
+    folder = copied("CEOS 2.1")
+    if record == "summary":
+        text = re.sub(rf'{field}="[^"]*"', f'{field}="{value}"', (folder / "summary.txt").read_text())
+        (folder / "summary.txt").write_text(text)
+        assert value in text
+    else:
+        write_field(leader_of(folder), record, field, value)
+    with pytest.warns(Alos2TutWarning, match=f"files and names disagree .*{message}"):
+        product = open_product(folder)
+    refusal = f"its files belong to different scenes: {message}"
+    config = load_config("dataset", products=str(folder), labels="l", patch_px=8, looks=1)
+    with pytest.warns(Alos2TutWarning), pytest.raises(Alos2TutError, match=refusal):
+        open_archive(config)
+    with pytest.raises(Alos2TutError, match=refusal):
+        map_scene(product, "segmenter", tmp_path / "m.tif", load_config("map", preview=False))
 
 
 @pytest.mark.parametrize(

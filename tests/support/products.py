@@ -73,7 +73,7 @@ def complex_numbers(shape: tuple[int, int] = (48, 40), seed: int = 0) -> np.ndar
 def write_ceos(folder: Path, images: Mapping[str, np.ndarray], product_id: str = "UBSR2.1GUD", **changes: Any) -> Path:
     """A CEOS product of these pixels, by polarisation; see ``described`` for what can be changed."""
     values: dict[str, Any] = {
-        "scene_id": SCENE_ID,
+        "scene_id": f"{SCENE_ID[:-6]}{changes.get('center_time', datetime(2018, 10, 18)):%y%m%d}",
         "shape": next(iter(images.values())).shape,
         "center_time": datetime(2018, 10, 18, 3, 4, 5),
         "incidence_deg": 36.3,
