@@ -251,7 +251,8 @@ class LabelMap:
             classes = _classes(self.legend, codes)
             if hidden is not None:
                 hidden &= classes != IGNORE
-                classes[hidden], codes = IGNORE, np.where(hidden, NO_LABEL, codes.astype(np.int32))
+                classes[hidden] = IGNORE
+                codes = codes if part.dtype == np.uint8 else np.where(hidden, NO_LABEL, codes.astype(np.int32))
             if (unknown := classes == UNKNOWN).any():
                 # says which
                 self.legend.to_classes(codes[unknown], where=raster.path)
@@ -268,10 +269,12 @@ class LabelMap:
         height, width = int(rows.max() - top) + 1, int(cols.max() - left) + 1
         if height * width > _WINDOW_PX and rows.size > 1:
             halves = zip(np.array_split(rows.ravel(), 2), np.array_split(cols.ravel(), 2), strict=True)
-            (codes, hidden), (more, also_hidden) = (self._codes(raster, *half) for half in halves)
-            if hidden is not None and also_hidden is not None:
-                hidden = np.concatenate([hidden, also_hidden]).reshape(rows.shape)
-            return np.concatenate([codes, more]).reshape(rows.shape), hidden
+            parts = [self._codes(raster, *half) for half in halves]
+            codes = np.concatenate([found for found, _ in parts]).reshape(rows.shape)
+            if all(flags is None for _, flags in parts):
+                return codes, None
+            every = [np.zeros(found.shape, np.bool_) if flags is None else flags for found, flags in parts]
+            return codes, np.concatenate(every).reshape(rows.shape)
         if raster.path not in self._open:
             self._open[raster.path] = open_label_raster(raster.path)
         codes, hidden = _read(self._open[raster.path], raster.path, Window(int(left), int(top), width, height))
@@ -371,10 +374,15 @@ def _read(source: Any, path: str, window: Window) -> _Codes:
     except (RasterioError, CPLE_BaseError) as error:
         raise Alos2TutError(f"the label raster cannot be read ({error})", where=path) from None
     if source.nodata is not None:
-        masks.append(codes == source.nodata)
+        # in the codes' own type, which is compared fast; what is no number of it stands nowhere
+        with np.errstate(invalid="ignore"):
+            tag = np.asarray(source.nodata).astype(codes.dtype)
+        if codes.dtype.kind == "f" or tag == source.nodata:
+            masks.append(codes == tag)
     if codes.dtype.kind == "f":
         masks.append(np.isnan(codes))
-    hidden = np.logical_or.reduce(masks) if masks else None
+    hidden = np.logical_or.reduce(masks) if len(masks) > 1 else masks[0] if masks else None
+    hidden = None if hidden is None or not hidden.any() else hidden
     if codes.dtype.name in _WIDE_DTYPES:
         is_none = ~((codes == np.rint(codes)) & (codes >= -(2.0**15)) & (codes < 2.0**15))
         if (wrong := codes[is_none if hidden is None else is_none & ~hidden]).size:
@@ -398,10 +406,11 @@ def warn_of_lost_labels(paths: Sequence[str], legend: Legend) -> None:
 
     Both are no label. Of rasters above 2²⁸ pixels some rows are counted, evenly spread.
     """
+    named = {code for land_class in legend.classes for code in land_class.codes}
     for path in paths:
         with open_label_raster(path) as source:
             is_signed, tag = not source.dtypes[0].startswith("u"), source.nodata
-            told = [f"its no-data tag ({tag:g})"] if tag is not None else []
+            told = [f"its no-data tag ({tag:g})"] if tag in named else []
             if _alphas(source):
                 told.append("its alpha band")
             elif MaskFlags.per_dataset in source.mask_flag_enums[0]:

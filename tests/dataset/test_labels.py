@@ -424,7 +424,7 @@ def test_what_any_statement_calls_no_data_is_no_label(tmp_path, statement, dtype
         warn_of_lost_labels([str(odd), str(below)], load_legend("japan_9"))
 
 
-def test_floats_are_codes_where_they_are_whole_numbers_and_nan_is_none(tmp_path):
+def test_floats_are_codes_where_they_are_whole_numbers_and_nan_is_none(tmp_path, monkeypatch):
     for dtype, no_data in (("float32", None), ("float64", np.nan), ("float32", -9999.0)):
         hole = np.nan if no_data is None else no_data
         assert row_of([stated(tmp_path / "f.tif", [1, hole, 3, 4, 5], dtype=dtype, nodata=no_data)])[0] == [
@@ -434,6 +434,10 @@ def test_floats_are_codes_where_they_are_whole_numbers_and_nan_is_none(tmp_path)
             2,
             3,
         ]
+    # in parts
+    with monkeypatch.context() as few:
+        few.setattr(labels, "_WINDOW_PX", 1)
+        assert row_of([stated(tmp_path / "p.tif", [1, 2, 3, 4, 5], nodata=3)])[1] == [1, 2, -1, 4, 5]
     # a tag that lies outside of the codes' type
     assert row_of([stated(tmp_path / "i.tif", [1, -(2**31), 3, 4, 5], dtype="int32", nodata=-(2**31))])[1][:3] == [
         1,
