@@ -438,6 +438,12 @@ def test_wide_buffers_and_many_pairs_are_those_of_brute_force(monkeypatch):
                  for h, n in zip(here[::16], nearest, strict=True)]  # fmt: skip
         np.testing.assert_array_equal(away[::16], plain)
         assert 0 < sum(plain) < len(plain)
+    # who is named is near
+    for mine, others in ((ground, theirs), (enclosing_boxes(ground), enclosing_boxes(theirs))):
+        found = splits._one_too_near(mine, others, 4000.0, is_proof=False)
+        named = np.flatnonzero(found >= 0)[::9]
+        assert len(named) > 20
+        assert not any(away_from(mine[[i]], others[[found[i]]], 4000.0) for i in named)
     # however few are compared at once
     monkeypatch.setattr(splits, "_TOGETHER", 7)
     np.testing.assert_array_equal(away_from(ground[::16], theirs, 900.0), expected[900.0][::16])
