@@ -3,7 +3,7 @@
 A headline is a dict, ready for JSON: ``code``, for programs, which stays; ``classes``, the names that it is about; and
 ``text``. The codes:
 
-- ``absent``, ``few-patches``: classes that a list of patches lacks, or has in fewer than :data:`FEW_PATCHES` of them;
+- ``absent``, ``few-patches``: classes that a list of patches lacks, or has in fewer than :data:`.FEW_PATCHES` of them;
 - ``rare``, ``uncommon``: classes with less than :data:`RARE`, or :data:`UNCOMMON`, of the training pixels;
 - ``never-predicted``: classes with reference pixels that no pixel was given;
 - ``constant``: one class has :data:`CONSTANT` or more of a prediction, and not of its reference, if it has one;
@@ -19,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .core.tables import Interval
+from .dataset.balance import FEW_PATCHES
 from .dataset.store import Split
 from .metrics import COVERS, block_counts, block_scores
 
 Headline = dict[str, Any]
 
-#: patches of a list that hold a class, below which it is learned from, or scored on, one place or two
-FEW_PATCHES = 3
 #: shares of the training pixels
 RARE, UNCOMMON = 0.001, 0.01
 #: share of a map that makes it nearly constant
@@ -79,7 +78,7 @@ def of_lists(pixels: Mapping[str, Mapping[str, int]], patches: Mapping[str, Mapp
 
     Args:
         pixels: by list and class, of the labels; those of the list ``train`` count by their shares, too.
-        patches: by list and class, of those in fewer than :data:`FEW_PATCHES` patches in how many: :func:`few_patches`.
+        patches: by list and class, of those in fewer than :data:`.FEW_PATCHES` patches how many: :func:`few_patches`.
     """
     lacking, few = dict[str, list[str]](), dict[str, list[str]]()
     for split, of_class in pixels.items():
@@ -103,7 +102,7 @@ def of_lists(pixels: Mapping[str, Mapping[str, int]], patches: Mapping[str, Mapp
 def few_patches(
     split: Split, names: Sequence[str], pixels: Mapping[str, int], positions: NDArray[np.int64]
 ) -> dict[str, int]:
-    """Classes in fewer than :data:`FEW_PATCHES` patches of a list, and in how many, leaving out those in none.
+    """Classes in fewer than :data:`.FEW_PATCHES` patches of a list, and in how many, leaving out those in none.
 
     Patches are looked at only if a class has too few pixels to be in enough of them, and only until it was found.
 

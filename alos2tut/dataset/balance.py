@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import Alos2TutError, closest
 
+#: patches of a list that hold a class, below which it is learned from, or scored on, one place or two
+FEW_PATCHES = 3
+
 
 def class_chances(class_pixels: ArrayLike, temperature: float) -> NDArray[np.float64]:
     """Chance (C,) of each class for a sampled point: its share of the pixels (C,) to the power 1/temperature.

@@ -125,7 +125,7 @@ def _sampled(table: PatchTable, config: DatasetConfig, legend: Legend) -> tuple[
 
 
 def report_absent(choice: Choice, config: DatasetConfig) -> None:
-    """Warn of classes that are missing from a labelled list; with ``require_all_classes`` refuse them."""
+    """Warn of classes that a labelled list lacks, which ``require_all_classes`` refuses, or has in a patch or two."""
     for split in ("train", "val", "test"):
         absent = [name for name, n in zip(choice.names, choice.class_pixels(split), strict=True) if n == 0]
         if absent:
@@ -134,3 +134,7 @@ def report_absent(choice: Choice, config: DatasetConfig) -> None:
                 raise Alos2TutError(message, where="dataset settings", remedy="Give more ground or another seed.")
             effect = "never learned" if split == "train" else "left out of its mIoU"
             warn(f"{message} ({effect})")
+        held = np.count_nonzero(choice.table.counts[choice.lists[split]], axis=0)
+        few = [f"{name} ({n})" for name, n in zip(choice.names, held, strict=True) if 0 < n < balance.FEW_PATCHES]
+        if few:
+            warn(f"the list '{split}' has fewer than {balance.FEW_PATCHES} patches with: {', '.join(few)}")

@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,6 +43,7 @@ from alos2tut import (
 )
 from alos2tut.dataset import archive, splits
 from alos2tut.dataset.encoding import NO_DATA, decode_db
+from alos2tut.dataset.selection import report_absent
 from alos2tut.dataset.store import BOX_COLUMNS, CORNER_COLUMNS, SPLITS
 from alos2tut.dataset.survey import PatchGrid
 from alos2tut.products.reading import Layer
@@ -383,6 +385,20 @@ def test_labels_of_the_whole_world_overlap_every_product(small_scene, tmp_path):
     built = open_dataset(build(products=small_scene, labels=world, work_dir=tmp_path, block_m=320, patch_px=16))
     assert built.content["splits"]["train"]["class_pixels"][load_legend("japan_9").names[6]] == 0
     assert sum(built.content["splits"]["train"]["class_pixels"].values()) > 0
+
+
+def test_classes_in_a_patch_or_two_of_a_list_are_named_in_a_warning(recwarn):
+    counts = np.array([[5, 1, 0], [5, 0, 1], [5, 2, 9], [5, 3, 9]])
+    lists = {"train": np.array([0, 1, 2, 3]), "val": np.array([0, 2, 3]), "test": np.array([1, 2, 3])}
+    choice = SimpleNamespace(
+        table=SimpleNamespace(counts=counts), lists=lists, names=("water", "land", "town"),
+        class_pixels=lambda split: counts[lists[split]].sum(axis=0),
+    )  # fmt: skip
+    report_absent(choice, load_config("dataset"))
+    assert [str(warning.message) for warning in recwarn] == [
+        "the list 'val' has fewer than 3 patches with: town (2)",
+        "the list 'test' has fewer than 3 patches with: land (2)",
+    ]
 
 
 def test_an_absent_class_is_named_in_a_warning(scene, tmp_path):
