@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from .core.errors import Alos2TutError, Alos2TutWarning, Stopped, closest, system_error, system_errors_named, visible
-from .core.tables import facts
 from .core.version import __version__
 
 #: exit status for bad input or an impossible request
@@ -291,29 +290,17 @@ _DATASET = _arg("dataset", metavar="DATASET", help="a dataset's folder")
 
 
 @_command(
-    _arg("path", metavar="PATH", help="product (folder or file), dataset folder or .safetensors file"),
+    _arg("path", metavar="PATH", help="product (folder, file or archive), or a result: its folder or file"),
     _CRS,
     _arg("--scan", type=int, metavar="N", help="scan of a ScanSAR product of Level 1.1 (default: the first)"),
     _JSON,
 )
 def _info(options: argparse.Namespace) -> None:
-    """What a product, a dataset or a weights file is."""
-    path = Path(options.path)
-    to_text: Callable[[Any], str] = facts
-    if (path / "dataset.json").is_file():
-        from .dataset.store import open_dataset
+    """What a product is, or any file or folder that a stage left behind."""
+    from .results import describe
 
-        dataset = open_dataset(path)
-        content, to_text = dataset.content, lambda _: dataset.describe()
-    elif path.suffix == ".safetensors":
-        from .networks.weights import read_header
-
-        content = read_header(path)
-    else:
-        from .products.opening import open_product
-
-        content = open_product(path, crs=options.crs, scan=options.scan).to_dict()
-    _say(json.dumps(content, indent=2) if options.json else to_text(content))
+    content, text = describe(Path(options.path), crs=options.crs, scan=options.scan)
+    _say(json.dumps(content, indent=2, default=str) if options.json else text)
 
 
 @_command(

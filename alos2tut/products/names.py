@@ -63,6 +63,21 @@ _COMPANION = re.compile(rf"summary\.txt|(BRS-|ALOS2\d{{9}}-).*\.(jpg|kml)|.*_{_T
 #: an image's name inside a longer one, as browsers and users make them
 _INNER_NAME = re.compile(r"IMG-(HH|HV|VH|VV)-ALOS2\d{9}-\d{6}-[0-9A-Z._]{10}")
 ARCHIVE_ENDS = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".7z", ".rar")
+#: products of others, by their names: JAXA's, ESA's, NASA's, and those of ASF's corrected scenes
+_OTHERS = {
+    "ALOS PALSAR": re.compile(
+        r"ALPSR|^AP_\d{5}_(FB[SD]|PLR|WB\d)|[NS]\d{2}[EW]\d{3}_(07|08|09|10)_(MOS|FNF|sl_|mask|linci|date|C)"
+    ),
+    "ALOS-4 PALSAR-3": re.compile(r"ALOS-?4"),
+    "ALOS PRISM": re.compile(r"ALPSM"),
+    "ALOS AVNIR-2": re.compile(r"ALAV2"),
+    "Sentinel-1": re.compile(r"^S1[A-D]_(IW|EW|WV|S\d)_"),
+    "NISAR": re.compile(r"^NISAR_"),
+}
+#: the satellite in a CEOS leader's data set summary: first byte, length; and whose it is
+_PLATFORM = (720 + 396, 16)
+_PLATFORMS = {b"ALOS": "ALOS PALSAR", b"ALOS1": "ALOS PALSAR", b"ALOS-1": "ALOS PALSAR"}
+_PLATFORMS |= dict.fromkeys((b"ALOS4", b"ALOS-4"), "ALOS-4 PALSAR-3")
 _RASTER_ENDS = (".tif", ".tiff", ".img")
 #: what lies beside rasters and is none
 _BESIDE_RASTERS = {".hdr", ".xml", ".txt", ".msk", ".ovr", ".tfw", ".wld", ".prj", ".pdf", ".jpg", ".kml", ".html"}
@@ -159,6 +174,7 @@ def find_product(path: str | Path) -> Found:
     if named is not None and not _COMPANION.fullmatch(named):
         products = {place: found for place, found in products.items() if named in found.matches}
     if not products:
+        _refuse_others(delivery)
         whose = "no file here is" if named is None or _COMPANION.fullmatch(named) else f"'{named}' is not"
         raise Alos2TutError(
             f"is no ALOS-2 product: {whose} named as JAXA names them",
@@ -171,6 +187,31 @@ def find_product(path: str | Path) -> Found:
         raise Alos2TutError(f"holds {len(products)} products: {names}", where=path, remedy="Name a file of one.")
     (found,) = products.values()
     return replace(found, named=found.matches.get(named or ""))
+
+
+def _refuse_others(delivery: Delivery) -> None:
+    """Say whose product it is, if names or a leader tell that it is another satellite's."""
+    files = {name: file for folder in delivery.folders.values() for name, file in folder.items()}
+    names = [delivery.named] if delivery.named else [delivery.path.name, *files]
+    for name in names:
+        for satellite, pattern in _OTHERS.items():
+            if pattern.search(name):
+                raise _not_read(satellite, delivery.path)
+    for name, file in files.items():
+        if name.upper().startswith("LED"):
+            check_platform(file)
+
+
+def check_platform(leader: FileSource) -> None:
+    """Refuse a CEOS leader of another satellite, whatever its name."""
+    if satellite := _PLATFORMS.get(leader.read(*_PLATFORM).strip()):
+        raise _not_read(satellite, leader.where)
+
+
+def _not_read(satellite: str, where: str | Path) -> Alos2TutError:
+    article = "an" if satellite[0] in "AEIO" else "a"
+    problem = f"is {article} {satellite} product, which is not read"
+    return Alos2TutError(problem, where=where, remedy="Products of ALOS-2 (PALSAR-2) are.")
 
 
 def _products_in(delivery: Delivery, files: Mapping[str, FileSource]) -> dict[str, Found]:
@@ -214,6 +255,9 @@ def _elsewhere(delivery: Delivery) -> str:
         return f" Rename it to {name[0]}{Path(delivery.named or '').suffix}."
     if delivery.archive is not None and (delivery.named or "").lower().endswith(ARCHIVE_ENDS):
         return f" Unpack {delivery.archive.name}: archives in archives are not read."
+    # what lies beside a file that was named is nothing that it may mean
+    if delivery.named is not None and not _COMPANION.fullmatch(delivery.named):
+        return ""
     nearby = [name for files in delivery.folders.values() for name in files if name.lower().endswith(ARCHIVE_ENDS)]
     nearby += delivery.subfolders
     return f" Look into {', '.join(nearby[:5])}." if nearby else ""

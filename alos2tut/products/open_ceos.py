@@ -14,7 +14,7 @@ from ..core.errors import Alos2TutError, warn
 from .ceos import ImageFile, read_leader, read_volume
 from .georeference import ceos_grid, line_places, placed_elsewhere, slant_range_incidence
 from .metadata import MapGrid
-from .names import Found, iso_time
+from .names import Found, check_platform, iso_time
 from .sources import FileSource
 
 ASSUMED_FACTOR = "assumed: JAXA's published constant"
@@ -34,6 +34,7 @@ def ceos_fields(
             where=f"{found.delivery.path}: LED-{found.identity}",
             remedy="Download the product again, whole.",
         )
+    check_platform(leader_source)
     bands = {pol: ImageFile.open(source) for pol, source in images.items()}
     first = of_one_shape(list(bands.values()))
     wanted = "C*8" if common["level"] == "1.1" else "IU2"

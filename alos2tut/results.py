@@ -1,0 +1,142 @@
+"""What lies at a path, for ``alos2tut info``: a product, or what a stage left behind. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .configs import STAGES, load_config
+from .core.artifacts import read_json, read_yaml
+from .core.errors import Alos2TutError
+from .core.tables import Interval, facts
+from .dataset.legend import load_legend
+from .dataset.store import open_dataset
+from .products.opening import open_product
+
+#: what a stage leaves in its folder, and what that makes the folder
+_REPORTS = {
+    "run.json": "a training",
+    "report.json": "an evaluation",
+    "comparison.json": "a comparison",
+    "patches.json": "patches, a file each",
+}
+#: characters of an entry that is shown, and not only named
+_SHORT = 160
+_KINDS = "a product, dataset, training, evaluation, comparison, map, weights, checkpoint, legend or settings"
+
+
+def describe(path: Path, *, crs: str | None = None, scan: int | None = None) -> tuple[dict[str, Any], str]:
+    """All that is known of a product or result, and the same as people read it.
+
+    Raises:
+        Alos2TutError: it is none of these, or damaged.
+    """
+    if (path / "dataset.json").is_file() or path.name == "dataset.json":
+        dataset = open_dataset(path if path.is_dir() else path.parent)
+        return dataset.content, dataset.describe()
+    for known in (_report, _weights, _checkpoint, _settings, _map):
+        if found := known(path):
+            content = {"is": found[0], **found[1]}
+            return content, facts(_shortened(content))
+    try:
+        content = open_product(path, crs=crs, scan=scan).to_dict()
+    except Alos2TutError as error:
+        if error.problem.startswith("is no ALOS-2 product"):
+            problem = f"is nothing that is known here ({_KINDS}); {error.problem.removeprefix('is ')}"
+            raise Alos2TutError(problem, where=path, remedy=error.remedy) from None
+        raise
+    return content, facts(content)
+
+
+def _shortened(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries that fit on a line; a report's headlines and scores in words."""
+    short = {name: value for name, value in content.items() if len(json.dumps(value, default=str)) <= _SHORT}
+    if classes := [one["name"] for one in content.get("classes") or [] if isinstance(one, dict)]:
+        short["classes"] = ", ".join(classes)
+    short.pop("headlines", None)
+    for number, headline in enumerate(content.get("headlines") or [], 1):
+        short[f"! {number}"] = headline["text"]
+    if isinstance(models := content.get("models"), dict):
+        short |= {
+            f"mIoU of {role}": Interval.of(scores["miou"], scores["intervals"].get("miou")).to_text()
+            for role, scores in models.items()
+        }
+    return short
+
+
+_Found = tuple[str, dict[str, Any]] | None
+
+
+def _report(path: Path) -> _Found:
+    """A stage's folder, or the JSON file in it."""
+    file = next((path / name for name in _REPORTS if (path / name).is_file()), path)
+    if file.name in _REPORTS and file.is_file():
+        content = read_json(file)
+        if not isinstance(content, dict):
+            raise Alos2TutError(f"is no report of {_REPORTS[file.name]}", where=file)
+        kind = {"pretrain": "a pretraining", "finetune": "a fine-tuning"}.get(content.get("stage", ""))
+        return kind or _REPORTS[file.name], content
+    if path.is_dir() and (steps := sorted((path / "checkpoints").glob("step-*.ckpt"))):
+        return "a training that has not come to its end", {"checkpoints": [step.name for step in steps]}
+    return None
+
+
+def _weights(path: Path) -> _Found:
+    if path.suffix != ".safetensors":
+        return None
+    from .networks.weights import read_header
+
+    return "weights", read_header(path)
+
+
+def _checkpoint(path: Path) -> _Found:
+    """A file of ``torch.save``, which is not opened: only its training reads it."""
+    if not (path.is_file() and zipfile.is_zipfile(path)):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            is_torch = any(name.endswith("/data.pkl") for name in archive.namelist()[:100])
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return None
+    is_ours = path.name.startswith("step-") and path.suffix == ".ckpt"
+    kind = "a training's checkpoint to resume from" if is_ours else "a PyTorch checkpoint; `alos2tut convert` reads it"
+    return (kind, {"bytes": path.stat().st_size}) if is_torch else None
+
+
+def _settings(path: Path) -> _Found:
+    """A YAML file: a legend, or settings of a stage."""
+    if path.suffix.lower() not in (".yaml", ".yml") or not path.is_file():
+        return None
+    content = read_yaml(path)
+    if isinstance(content, dict) and "classes" in content:
+        return "a legend", load_legend(path).to_dict()
+
+    def reads(stage: str) -> bool:
+        try:
+            load_config(stage, file=path)
+        except Alos2TutError:
+            return False
+        return True
+
+    stages = [stage for stage in STAGES if reads(stage)] if isinstance(content, dict) else []
+    return (f"settings of {' or '.join(stages)}", {"settings": content}) if stages else None
+
+
+def _map(path: Path) -> _Found:
+    """A map by the tags that it bears; or a folder with one."""
+    if path.suffix.lower() not in (".tif", ".tiff") and not path.is_dir():
+        return None
+    from .mapping.files import MapFile
+
+    for file in sorted(path.glob("*.tif")) if path.is_dir() else [path]:
+        try:
+            found = MapFile.open(file)
+        except Alos2TutError:
+            continue
+        if found.names and "alos2tut" in found.tags.get("SOFTWARE", ""):
+            size = {"pixels": f"{found.shape[0]} × {found.shape[1]}", "crs": found.grid.crs.to_string()}
+            return "a map", {"file": file.name, "content": found.description, **size, **found.tags}
+    return None

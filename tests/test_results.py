@@ -1,0 +1,101 @@
+"""``info`` of what the stages leave behind, and of what is none of it."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from support.map_files import write_raster
+from support.products import write_geotiff
+
+from alos2tut import Alos2TutError, cli
+from alos2tut.core.artifacts import write_json
+from alos2tut.results import describe
+
+SCORES = {"miou": 0.5, "intervals": {"miou": [0.4, 0.6]}}
+RESULTS = {
+    "pretrain/run.json": {"stage": "pretrain", "last_step": 5, "settings": {"x": "y" * 200}},
+    "finetune/run.json": {"stage": "finetune", "headlines": [{"text": "never predicted: water"}]},
+    "evaluate/report.json": {"split": "test", "models": {"segmenter": SCORES}, "headlines": []},
+    "compare/comparison.json": {"schema": 1, "first": "random"},
+    "patches/patches.json": {"legend": "japan_9"},
+}
+
+
+@pytest.fixture
+def work(tmp_path):
+    for name, content in RESULTS.items():
+        (tmp_path / name).parent.mkdir()
+        write_json(tmp_path / name, content)
+    for name in ("stopped/checkpoints/step-0000007.ckpt", "theirs.pth"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("archive/data.pkl", b"")
+    lines = [
+        f"- {{name: {name}, color: [{code}, 0, 0], codes: [{code}]}}" for code, name in ((1, "water"), (2, "land"))
+    ]
+    (tmp_path / "legend.yaml").write_text("\n".join(["name: mine", "source: me", "classes:", *lines]))
+    (tmp_path / "settings.yaml").write_text("steps: 5\nlr: 0.1\n")
+    (tmp_path / "map").mkdir()
+    tags = {"CLASS_0": "water", "SOFTWARE": "alos2tut 0.1.0", "HEADLINE": "99 % water"}
+    write_raster(tmp_path / "map" / "landcover.tif", np.zeros((8, 9), np.uint8), tags=tags)
+    write_geotiff(tmp_path / "other.tif", np.zeros((8, 9)), None, dtype="uint8")
+    with zipfile.ZipFile(tmp_path / "holiday.zip", "w") as archive:
+        archive.writestr("beach.jpg", b"x")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "other.yaml").write_text("x: 1")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("pretrain", ["a pretraining", "last_step"]),
+        ("pretrain/run.json", ["a pretraining"]),
+        ("finetune", ["a fine-tuning", "! 1", "never predicted: water"]),
+        ("evaluate", ["an evaluation", "0.500 [0.400, 0.600]"]),
+        ("evaluate/report.json", ["an evaluation"]),
+        ("compare", ["a comparison", "random"]),
+        ("patches", ["patches", "japan_9"]),
+        ("stopped", ["has not come to its end", "step-0000007"]),
+        ("stopped/checkpoints/step-0000007.ckpt", ["checkpoint to resume from"]),
+        ("theirs.pth", ["PyTorch checkpoint", "alos2tut convert"]),
+        ("legend.yaml", ["a legend", "water, land"]),
+        ("settings.yaml", ["settings of pretrain or finetune"]),
+        ("map", ["a map", "landcover.tif", "99 % water"]),
+        ("map/landcover.tif", ["a map", "8 × 9"]),
+    ],
+)
+def test_results_are_told_by_path(work, path, told, capsys):
+    assert cli.main(["info", str(work / path)]) == 0
+    text = capsys.readouterr().out
+    assert all(words in text for words in told), text
+    assert cli.main(["info", str(work / path), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert (
+        told[0] in content["is"]
+        and (RESULTS.get(path) or RESULTS.get(f"{path}/run.json") or {}).items() <= content.items()
+    )
+
+
+@pytest.mark.parametrize("path", ["other.tif", "holiday.zip", "notes.txt", "other.yaml"])
+def test_what_is_none_of_these_is_told_so(work, path):
+    with pytest.raises(Alos2TutError, match=r"is nothing that is known here.*no ALOS-2 product") as error:
+        describe(work / path)
+    # what lies beside it may be anything
+    assert "Look into" not in str(error.value)
+
+
+def test_a_folder_above_names_what_is_in_it(work):
+    with pytest.raises(Alos2TutError, match=r"Look into .*holiday\.zip"):
+        describe(work)
+
+
+def test_results_are_told_without_torch(work):
+    code = "import sys; from alos2tut import cli\n"
+    code += "[cli.main(['info', x]) for x in sys.argv[1:]]; assert 'torch' not in sys.modules"
+    paths = [str(work / name) for name in ("pretrain", "evaluate", "compare", "map", "theirs.pth", "settings.yaml")]
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
