@@ -1,6 +1,7 @@
 """Files are written whole or not at all, and folders are named by what decides their content."""
 
 import os
+import tempfile
 import time
 from pathlib import Path
 from unittest.mock import Mock
@@ -314,8 +315,14 @@ def test_an_empty_path_is_not_the_folder_we_are_in(packed_dataset, tmp_path, mon
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="the system has other permissions")
-def test_what_may_not_be_read_is_told_as_that_and_not_as_missing(tmp_path):
-    folder = tmp_path / "closed"
+def test_what_may_not_be_read_is_told_as_that_and_not_as_missing():
+    # pytest's own folders are closed to others
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        check_what_may_not_be_read(Path(place, "closed"))
+
+
+def check_what_may_not_be_read(folder):
     folder.mkdir()
     weights = folder / "encoder.safetensors"
     save_weights(weights, torch.nn.Linear(1, 1), "some", {})
@@ -337,7 +344,7 @@ def test_what_may_not_be_read_is_told_as_that_and_not_as_missing(tmp_path):
                 with pytest.raises(Alos2TutError, match=r"closed.*Permission denied.*Check the permissions"):
                     call()
     finally:
-        folder.chmod(0o700)
+        folder.chmod(0o755)
     for path in (weights, folder / "a.yaml"):
         path.chmod(0o000)
     try:

@@ -407,12 +407,12 @@ def test_the_users_random_state_is_left_alone(packed_dataset, tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize(("room", "file"), [(20, "tensorboard"), (300, "tensorboard"), (4000, "step-0000002.ckpt")])
-def test_a_full_disk_is_told_and_training_goes_on_when_there_is_room(packed_dataset, tmp_path, room, file, capfd):
+def test_a_full_disk_is_told_and_training_goes_on_when_there_is_room(packed_dataset, tmp_path, room, file):
     config = settings_of("pretrain", packed_dataset, tmp_path, steps=60, batch_size=2, checkpoint_every=2)
     with files_of_at_most(room), pytest.raises(Alos2TutError, match=rf"{file}: could not be written .*free disk space"):
         pretrain(config)
-    assert "Traceback" not in capfd.readouterr().err
     [folder] = tmp_path.iterdir()
     assert not list(folder.rglob("*.safetensors")) and not list(folder.rglob("*.ckpt"))
     assert len(metrics(pretrain(replace(config, steps=2)))) == 2
