@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ def verify_dataset(path: str | Path, *, progress: bool | None = None) -> Report:
         checks += _content_checks(open_dataset(path), progress)
     except Alos2TutError as error:
         checks.append(unreadable("content", "open_dataset", error))
-    return Report(path.resolve().name, "packed dataset", tuple(checks))
+    # a name that the builder gave tells nothing of its user
+    name = path.resolve().name
+    return Report.of(name if re.fullmatch("dataset-[0-9a-f]{12}", name) else "dataset", "packed dataset", checks, path)
 
 
 def _file_check(folder: Path, name: str, stated: dict[str, Any]) -> Check:

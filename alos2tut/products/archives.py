@@ -39,6 +39,8 @@ _DEFLATE_RATIO = 1032
 _LARGEST_TABLE = 4 * 2**20
 #: bytes of one extended header of a tar (long names, exact times), and of all its headers together
 _LARGEST_EXTENSION, _MOST_HEADER_BYTES = 2**16, 32 * 2**20
+#: of files up to this size, as of all but images, the checksums are compared before they are read in place
+_HEADER_BYTES = 8 * 2**20
 #: bytes that are unpacked at once, and how many such pieces may follow the end of a tar
 _PIECE, _MOST_PADDING = 2**20, 64
 #: an archive from which on unpacking shows its progress
@@ -46,7 +48,7 @@ _LONG_WORK_BYTES = 2**26
 #: what the parsers of zip, gzip and tar raise where the bytes are not as they should be
 _DAMAGE: tuple[type[Exception], ...] = (zipfile.BadZipFile, gzip.BadGzipFile, tarfile.TarError, zlib.error, EOFError)
 _DAMAGE += (struct.error, KeyError, OverflowError, RuntimeError, ValueError)
-_DOWNLOAD_AGAIN = "Download it again."
+DOWNLOAD_AGAIN = "Download it again."
 
 _GZIP, _ZIP_MEMBER, _EMPTY_ZIP = b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"
 _ZIP_LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -71,14 +73,14 @@ def errors_named(where: str | Path) -> Iterator[None]:
         yield
     except _DAMAGE as error:
         reason = str(error) or type(error).__name__
-        raise DamageError(f"is damaged or truncated ({reason})", where=where, remedy=_DOWNLOAD_AGAIN) from None
+        raise DamageError(f"is damaged or truncated ({reason})", where=where, remedy=DOWNLOAD_AGAIN) from None
     except OSError as error:
         raise system_error(error, where, "cannot be read") from None
 
 
 def truncated(where: str | Path, missing: int) -> Alos2TutError:
     """The error for a file that ends before it should."""
-    return DamageError(f"is truncated: {missing:,} bytes are missing at its end", where=where, remedy=_DOWNLOAD_AGAIN)
+    return DamageError(f"is truncated: {missing:,} bytes are missing at its end", where=where, remedy=DOWNLOAD_AGAIN)
 
 
 def container_of(path: Path) -> str | None:
@@ -107,6 +109,8 @@ class Entry(NamedTuple):
     packed: bool
     oddity: str | None
     content: Callable[[], AbstractContextManager[IO[bytes]]]
+    #: what is wrong with it, if that is known
+    damage: str | None = None
 
 
 def checked_entries(archive: Path, container: str) -> Iterator[tuple[str, Entry]]:
@@ -135,6 +139,22 @@ def checked_entries(archive: Path, container: str) -> Iterator[tuple[str, Entry]
                 yield name, entry
 
 
+def damaged_members(archive: Path) -> Iterator[tuple[str, str | None]]:
+    """Each file of an archive, read to its end, and what is wrong with it if its checksum is not the one stated.
+
+    Raises:
+        Alos2TutError: an archive that is damaged as a whole, as one that is packed in one piece; or that is refused.
+    """
+    for name, file in checked_entries(archive, str(container_of(archive))):
+        problem = None
+        try:
+            for _ in _pieces(file, f"{archive}/{name}"):
+                pass
+        except DamageError as error:
+            problem = error.problem
+        yield name, problem
+
+
 # --- unpacking
 
 
@@ -147,7 +167,7 @@ def unpacked_file(archive: Path, member: str) -> Path:
     folder = unpacked(archive)
     damage = folder / "damaged" / member
     if damage.is_file():
-        raise DamageError(damage.read_text("utf-8"), where=f"{archive}/{member}", remedy=_DOWNLOAD_AGAIN)
+        raise DamageError(damage.read_text("utf-8"), where=f"{archive}/{member}", remedy=DOWNLOAD_AGAIN)
     return folder / "files" / member
 
 
@@ -239,10 +259,28 @@ def _zip_entries(path: Path) -> Iterator[Entry]:
                 raise zipfile.BadZipFile(f"its member {info.filename!r} is not where the table of contents says")
             packed = info.compress_type != zipfile.ZIP_STORED
             content = partial(archive.open, info)
+            damage = None if packed or info.file_size > _HEADER_BYTES else _zip_damage(content)
             # old tools of Windows wrote its separator; GDAL, too, takes it for a slash
             yield Entry(
-                info.orig_filename.replace("\\", "/"), info.file_size, offset, packed, _zip_oddity(info), content
+                info.orig_filename.replace("\\", "/"),
+                info.file_size,
+                offset,
+                packed,
+                _zip_oddity(info),
+                content,
+                damage,
             )
+
+
+def _zip_damage(content: Callable[[], IO[bytes]]) -> str | None:
+    """What is wrong with a member that is stored as it is, and read in place; its checksum is compared at its end."""
+    try:
+        with content() as handle:
+            while handle.read(_PIECE):
+                pass
+    except _DAMAGE as error:
+        return f"is damaged or truncated ({error})"
+    return None
 
 
 def _zip_oddity(info: zipfile.ZipInfo) -> str | None:

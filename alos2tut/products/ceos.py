@@ -84,10 +84,15 @@ def read_summary(source: FileSource) -> dict[str, str]:
     """``summary.txt``: lines of the form ``Key="value"``.
 
     Raises:
-        Alos2TutError: more than 1 MiB; a real one has 2 kB.
+        Alos2TutError: bytes that are no UTF-8 text, or not a line of that form; more than 1 MiB (a real one has 2 kB).
     """
-    text = source.read_all(limit=_LARGEST_SUMMARY_BYTES).decode("utf-8-sig", errors="replace")
-    pairs = (line.partition("=") for line in text.splitlines())
+    try:
+        text = source.read_all(limit=_LARGEST_SUMMARY_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Alos2TutError(f"is no UTF-8 text (byte {error.start:,})", where=source.where) from None
+    pairs = [line.partition("=") for line in text.splitlines()]
+    if "\0" in text or not any(equals for _, equals, _ in pairs):
+        raise Alos2TutError('holds no lines of the form Key="value"', where=source.where)
     return {key.strip(): value.strip().strip('"') for key, equals, value in pairs if equals}
 
 

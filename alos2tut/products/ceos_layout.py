@@ -33,6 +33,7 @@ _SOFTWARE = {"software": (33, "A12")}
 
 IMAGE_DESCRIPTOR: Layout = {
     **_SOFTWARE,
+    "line_records": (181, "I6"),
     "record_bytes": (187, "I6"),
     "lines": (237, "I8"),
     "pixels": (249, "I8"),

@@ -16,7 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import Alos2TutError
-from .archives import checked_entries, container_of, errors_named, is_rubbish, truncated, unpacked, unpacked_file
+from .archives import (
+    DOWNLOAD_AGAIN,
+    DamageError,
+    checked_entries,
+    container_of,
+    errors_named,
+    is_rubbish,
+    truncated,
+    unpacked,
+    unpacked_file,
+)
 
 
 class OpenFile:
@@ -78,6 +88,7 @@ class FileSource:
         offset: where the bytes begin in :meth:`on_disk`.
         member: the full name inside the archive; None for a plain file.
         container: "zip" or "tar", if its archive is read in place; None where its files are in the cache.
+        damage: what is wrong with it, if that is known: it is not read.
     """
 
     name: str
@@ -86,6 +97,7 @@ class FileSource:
     offset: int = 0
     member: str | None = None
     container: str | None = None
+    damage: str | None = None
 
     @property
     def where(self) -> str:
@@ -98,6 +110,8 @@ class FileSource:
         Raises:
             Alos2TutError: a damaged file or archive, or one that does not fit onto the disk.
         """
+        if self.damage:
+            raise DamageError(self.damage, where=self.where, remedy=DOWNLOAD_AGAIN)
         if self.member is None or self.container:
             return self.path
         with errors_named(self.where):
@@ -107,7 +121,7 @@ class FileSource:
     def gdal_path(self) -> str:
         """What GDAL opens: the path, or one of its virtual paths into archives; it raises as :meth:`on_disk`."""
         if self.container:
-            return f"/vsi{self.container}/{{{self.path}}}/{self.member}"
+            return f"/vsi{self.container}/{{{self.on_disk()}}}/{self.member}"
         # a relative path may look like an address, as in "file:x.tif"
         return str(self.on_disk().absolute())
 
@@ -240,6 +254,8 @@ def _archived_files(archive: Path, container: str) -> dict[str, FileSource]:
     # if one member is compressed, all are unpacked
     read_in = None if any(file.packed for file in files.values()) else container
     return {
-        name: FileSource(name.rpartition("/")[2], archive, file.size, file.offset if read_in else 0, name, read_in)
+        name: FileSource(
+            name.rpartition("/")[2], archive, file.size, file.offset if read_in else 0, name, read_in, file.damage
+        )
         for name, file in files.items()
     }

@@ -195,8 +195,8 @@ def process() -> Iterator[Pool]:
 
 def check_damaged(process: Pool, family: str, cases: int, seed: int) -> None:
     outcomes, slowest, peak_mb = process.apply_async(open_damaged, (family, cases, seed)).get(timeout=60 + cases)
-    # damage that matters and damage that does not both occur
-    assert min(outcomes["read"], outcomes["refused"]) > cases / 20
+    # damage that matters and damage that does not both occur; of a zip so small all checksums are compared
+    assert outcomes["refused"] > cases / 20 and (family == "zip" or outcomes["read"] > cases / 20)
     assert slowest < 20 and peak_mb < 500
 
 

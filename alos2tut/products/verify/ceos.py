@@ -156,14 +156,15 @@ def _sizes(case: Case, image: Image, pointer: Mapping[str, Any]) -> Iterator[Che
     subject, fields, level = f"image {image.label}", image.fields, case.product_id.get("level")
     lines, pixels, record_bytes, prefix = map(fields.get, ("lines", "pixels", "record_bytes", "prefix_bytes"))
     code, usual_code = fields.get("sample_code"), "C*8" if level == "1.1" else "IU2"
-    expected, needed, note = None, None, ""
+    expected, needed, of_pixels, note = None, None, None, ""
     if lines is not None and record_bytes is not None:
         expected = ceos_layout.DESCRIPTOR_BYTES + lines * record_bytes
         missing = expected - image.source.size
         note = f"{abs(missing):,} bytes {'are missing' if missing > 0 else 'too many'}" if missing else ""
     yield compared(subject, "file size", {"descriptor": expected, "file": image.source.size}, note=note)
     if code in ceos_layout.SAMPLE_DTYPES and pixels is not None and prefix is not None:
-        needed = prefix + ceos_layout.SAMPLE_DTYPES[code].itemsize * pixels + (fields["suffix_bytes"] or 0)
+        of_pixels = ceos_layout.SAMPLE_DTYPES[code].itemsize * pixels
+        needed = prefix + of_pixels + (fields["suffix_bytes"] or 0)
     read, longest = image.lines, pointer.get("longest_bytes")
     last = int(read.headers["line"][-1]) if read is not None and read.rows[-1] + 1 == lines else None
     # short lines: the longest record is the descriptor itself
@@ -174,8 +175,11 @@ def _sizes(case: Case, image: Image, pointer: Mapping[str, Any]) -> Iterator[Che
     sources = ("descriptor", "lines", "map projection", "summary.txt", "volume directory", f"expected of Level {level}")
     rows: dict[str, tuple[Any, ...]] = {
         "lines": (lines, last, case.projection.get("lines"), shape[0], (pointer.get("records") or 1) - 1 or None),
+        # stated once more in the descriptor
+        "records of lines": (fields.get("line_records"), None, None, None, None, lines),
         "pixels": (pixels, _pixels(image), case.projection.get("pixels"), shape[1]),
         "bytes of a line": (record_bytes, image.common("length"), None, None, longest, needed),
+        "bytes of pixels": (fields.get("data_bytes"), None, None, None, None, of_pixels),
         "bytes before pixels": (prefix, None, None, None, None, ceos_layout.PREFIX_BYTES[usual_code]),
         "sample type": (code, None, None, None, None, usual_code),
     }
@@ -261,6 +265,7 @@ def _place(case: Case) -> Iterator[Check]:
     centers = {"leader": by_leader, "corners": middle, "summary.txt": _summary_place(summary, "FrameSceneCenter")}
     yield _same_place("centre", centers, within=1e-3)
     yield from _spacings(case, corners, shape)
+    yield from _image_corners(case, by_leader)
 
 
 def _same_place(name: str, values: Mapping[str, ArrayLike | None], within: float) -> Check:
@@ -274,6 +279,38 @@ def _same_place(name: str, values: Mapping[str, ArrayLike | None], within: float
 
 def _summary_place(summary: Mapping[str, str], name: str) -> tuple[float, ...] | None:
     return numbers(*(summary.get(f"Img_{name}{axis}itude") for axis in ("Long", "Lat")))
+
+
+def _image_corners(case: Case, by_leader: tuple[Any, ...] | None) -> Iterator[Check]:
+    """The summary's corners of the image, which lies turned in the frame: against each other, centres and frame."""
+
+    def corners_of(what: str) -> NDArray[np.float64] | None:
+        places = [_summary_place(case.summary, f"{what}Scene{corner}") for corner in _SUMMARY_CORNERS]
+        return np.array(places) if all(places) else None
+
+    image, frame = corners_of("Image"), corners_of("Frame")
+    if image is None:
+        return
+    centers = {
+        f"summary.txt, {name}": _summary_place(case.summary, f"{name}SceneCenter") for name in ("Image", "Frame")
+    }
+    for places in (image, frame) if frame is not None else (image,):
+        places[:, 0] = geometry.beside(places[:, 0], image[0, 0])
+    centers |= {"leader": by_leader, "corners": image.mean(axis=0)}
+    near = {
+        name: None if place is None else (float(geometry.beside(place[0], image[0, 0])), place[1])
+        for name, place in centers.items()
+    }
+    # so much is left to the curvature of a swath of 350 km, and to rounding
+    within = max(0.05 * float(np.ptp(image, axis=0).max()), 0.01)
+    yield compared("place", "centre of the image", near, within=within, unit="°")
+    diagonals = {"LeftTop, RightBottom": image[[0, 2]].mean(axis=0), "RightTop, LeftBottom": image[[1, 3]].mean(axis=0)}
+    yield compared("place", "middle of the image's diagonals", diagonals, within=within, unit="°")
+    bounds = {
+        name: None if places is None else np.concatenate([places.min(axis=0), places.max(axis=0)])
+        for name, places in (("image", image), ("frame", frame))
+    }
+    yield compared("place", "bounds of image and frame", bounds, within=within, unit="°")
 
 
 def _zones(case: Case, raster: RasterBand | None) -> Iterator[Check]:

@@ -7,9 +7,11 @@ read is a line of the report, too. Tolerances stand at each comparison and in th
 from __future__ import annotations
 
 import html
+import os
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -18,17 +20,17 @@ import rasterio
 from rasterio.crs import CRS
 
 from ...core.artifacts import named_path
-from ...core.errors import Alos2TutWarning
+from ...core.errors import Alos2TutError, Alos2TutWarning
 from ...core.public import public
 from ...core.version import __version__
+from ..archives import container_of, damaged_members
 from ..georeference import parsed_crs
 from ..names import Found, find_product
 from ..opening import open_found
 from ..product import Product
-from ..sources import Delivery
 from . import ceos as checks_ceos
 from . import rasters as checks_rasters
-from .checks import Check, Verdict, unreadable
+from .checks import Check, Verdict, judged, unreadable
 
 _LONGEST_VALUE, _LONGEST_NOTE = 160, 600
 _VERDICT_WIDTH = max(map(len, get_args(Verdict)))
@@ -45,6 +47,11 @@ class Report:
     identity: str
     kind: str
     checks: tuple[Check, ...]
+
+    @classmethod
+    def of(cls, identity: str, kind: str, checks: Iterable[Check], base: Path) -> Report:
+        """Of checks that may name the user's folders, above all ``base``: they are taken out."""
+        return cls(identity, kind, tuple(_shareable(check, base) for check in checks))
 
     def count(self, verdict: Verdict) -> int:
         """How many checks have this verdict."""
@@ -125,7 +132,26 @@ def verify_product(path: str | Path, *, crs: str | int | CRS | None = None) -> R
     product, opening = _opened(found, system)
     is_delivered = found.kind == "delivered"
     kind, checks = checks_ceos.checks_of(found, product, system) if is_delivered else checks_rasters.checks_of(found)
-    return Report(found.identity, kind, tuple(_shareable(check, found.delivery) for check in [*checks, *opening]))
+    delivery = found.delivery
+    base = delivery.archive or (delivery.path if delivery.named is None else delivery.path.parent)
+    return Report.of(found.identity, kind, [*_checksums(delivery.archive), *checks, *opening], base)
+
+
+def _checksums(archive: Path | None) -> Iterator[Check]:
+    """Whether what an archive holds is what was packed; a tar that is not compressed states nothing of it."""
+    if archive is None:
+        return
+    try:
+        container = container_of(archive)
+        if container == "tar":
+            return
+        members = dict(damaged_members(archive))
+    except (Alos2TutError, OSError) as error:
+        yield unreadable("files", "checksums of the archive", error)
+        return
+    damaged = [f"{name}: {problem}" for name, problem in members.items() if problem]
+    values = {str(container): f"{len(members)} files"}
+    yield judged("files", "checksums of the archive", not damaged, values, "; ".join(damaged))
 
 
 def _opened(found: Found, crs: CRS | None) -> tuple[Product | None, list[Check]]:
@@ -142,12 +168,12 @@ def _opened(found: Found, crs: CRS | None) -> tuple[Product | None, list[Check]]
     return product, [Check("reading", "open_product", "agrees", {"opened": repr(product).strip("<>")}, note), *gaps]
 
 
-def _shareable(check: Check, delivery: Delivery) -> Check:
+def _shareable(check: Check, base: Path) -> Check:
     """A check for others to see: no folders of the user's, no control characters, no endless text."""
-    base = delivery.archive or (delivery.path if delivery.named is None else delivery.path.parent)
+    others = (Path.cwd(), Path(os.path.expanduser("~")))  # noqa: PTH111 (Path.home raises where there is none)
 
     def clean(text: str, longest: int) -> str:
-        for folder in (base, base.resolve()):
+        for folder in (base, base.absolute(), base.resolve(), *others):
             if folder != Path(folder.anchor):
                 text = text.replace(f"{folder}/", "").replace(str(folder), "the delivery")
         text = re.sub(r"(?<![\w.)])/(?:[^/\s:;,'\"]+/)+", "", text)

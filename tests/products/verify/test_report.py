@@ -4,6 +4,7 @@ import json
 import random
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -29,8 +30,9 @@ from support.reports import OPENING, check_of, wrong
 
 from alos2tut import Alos2TutError, Alos2TutWarning, open_product
 from alos2tut.cli import main
+from alos2tut.dataset.verify import verify_dataset
 from alos2tut.geometry import incidence_by_slant_range_deg
-from alos2tut.products import ceos_layout
+from alos2tut.products import archives, ceos_layout
 from alos2tut.products.verify import ceos as checks_ceos
 from alos2tut.products.verify import report as verification
 from alos2tut.products.verify.report import verify_product
@@ -76,6 +78,17 @@ def summary(key: str, value: str) -> Callable[[Path], None]:
         path.write_text(text)
 
     return write
+
+
+def moved_north(corner: str) -> Callable[[Path], None]:
+    """A latitude of ``summary.txt``, one degree further north."""
+
+    def move(folder: Path) -> None:
+        key = f"Img_{corner}Latitude"
+        [stated] = re.findall(rf'^{key}="(.*)"$', (folder / "summary.txt").read_text(), flags=re.M)
+        summary(key, f"{float(stated) + 1:.3f}")(folder)
+
+    return move
 
 
 def cutter(file: str, count: int) -> Callable[[Path], None]:
@@ -186,9 +199,24 @@ LEFT_OUT, KINDS = "files: named by summary.txt", "files: LED, IMG, TRL"
 BEFORE, PARALLEL = "image HH: bytes before pixels", "place: parallelogram"
 RANGES, BY_RANGES = "view: slant ranges of HH", "view: incidence, slant ranges of HH"
 VIEW = {"view: incidence, off-nadir angle", BY_RANGES}
+RECORDS, OF_IMAGE = (
+    "image HH: records of lines",
+    ("place: centre of the image", "place: middle of the image's diagonals"),
+)
 DAMAGE: dict[str, tuple[Callable[[Path], None], set[str]]] = {
-    "fewer lines": (field("image_descriptor", "lines", "511"), {"image HH: file size", "image HH: lines"}),
-    "fewer pixels": (field("image_descriptor", "pixels", "639"), {"image HH: pixels", "image HH: bytes of a line"}),
+    "fewer lines": (field("image_descriptor", "lines", "511"), {"image HH: file size", "image HH: lines", RECORDS}),
+    "fewer pixels": (
+        field("image_descriptor", "pixels", "639"),
+        {"image HH: pixels", "image HH: bytes of a line", "image HH: bytes of pixels"},
+    ),
+    "records beyond count": (field("image_descriptor", "line_records", "999999"), {RECORDS}),
+    "records below zero": (field("image_descriptor", "line_records", "-1"), {RECORDS}),
+    "bytes of pixels": (field("image_descriptor", "data_bytes", "1282"), {"image HH: bytes of pixels"}),
+    "the image's corner in summary.txt": (
+        moved_north("ImageSceneLeftTop"),
+        {*OF_IMAGE, "place: bounds of image and frame"},
+    ),
+    "the image's centre in summary.txt": (moved_north("ImageSceneCenter"), {OF_IMAGE[0]}),
     "lines of the map": (field("map_projection", "lines", "513"), {"image HH: lines", POLYNOMIAL}),
     "pixels in summary.txt": (summary("Pdi_NoOfPixels_0", "641"), {"image HH: pixels"}),
     "a line's length": (lines("length", 1473, slice(0, 1)), {"image HH: bytes of a line"}),
@@ -229,7 +257,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     ),
     "a corner in summary.txt": (summary("Img_FrameSceneLeftTopLatitude", "35.298"), {CORNERS}),
     "polynomial": (field("map_projection", "coefficients_a", 8 * f"{0.1:20.10E}"), {POLYNOMIAL}),
-    "centre": (field("dataset_summary", "center_longitude_deg", "139.4000000"), {PLACE}),
+    "centre": (field("dataset_summary", "center_longitude_deg", "139.4000000"), {PLACE, OF_IMAGE[0]}),
     "spacing": (summary("Pds_PixelSpacing", "3.125000"), {STEPS}),
     "incidence": (field("dataset_summary", "incidence_deg", "20.000"), VIEW),
     "off-nadir angle": (summary("Img_OffNadirAngle", "33.4"), {"view: off-nadir angle"}),
@@ -519,3 +547,41 @@ def test_damaged_products_get_a_report(tiny, tmp_path, draw):
         return
     text = json.dumps(report.to_dict(), allow_nan=False) + report.to_text()
     assert "fault of alos2tut" not in text and str(tmp_path) not in text
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"GIF89a", b"Scs=\x00"])
+def test_a_summary_that_is_no_text_is_unreadable(product, content):
+    (product / "summary.txt").write_bytes(content)
+    [check] = [check for check in verify_product(product).checks if check.name == "summary.txt"]
+    assert check.verdict == "unreadable" and ("no UTF-8 text" in check.note or "holds no lines" in check.note)
+
+
+@pytest.mark.parametrize("member", ["IMG", "LED"])
+def test_a_wrong_byte_of_a_stored_member_is_found_by_its_checksum(product, tmp_path, monkeypatch, member):
+    archive, [path] = tmp_path / "p.zip", product.glob(f"{member}*")
+    with zipfile.ZipFile(archive, "w") as into:
+        for file in product.iterdir():
+            into.write(file, file.name)
+    assert "files: checksums of the archive" not in wrong(verify_product(archive))
+    content = bytearray(archive.read_bytes())
+    at = content.index(path.read_bytes()) + (path.stat().st_size - 3)
+    content[at] ^= 1
+    archive.write_bytes(content)
+    if member == "LED":
+        with pytest.raises(Alos2TutError, match=r"LED-.*is damaged or truncated \(Bad CRC-32"):
+            open_product(archive)
+    # of images, which are large, not each time they are opened
+    monkeypatch.setattr(archives, "_HEADER_BYTES", 2**16 if member == "IMG" else 2**23)
+    report = verify_product(archive)
+    [check] = [check for check in report.checks if check.name == "checksums of the archive"]
+    assert check.verdict == "differs" and path.name in check.note and str(tmp_path) not in report.to_text()
+    if member == "IMG":
+        assert wrong(report) == {"files: checksums of the archive"}
+
+
+def test_the_report_on_a_dataset_names_no_folder(packed_dataset, tmp_path):
+    folder = shutil.copytree(packed_dataset, tmp_path / "of jane doe" / "my secret")
+    (folder / "val_db.npy").write_bytes(b"damaged")
+    (folder / "test_labels.npy").unlink()
+    text = verify_dataset(folder).to_text()
+    assert "unreadable" in text and not any(name in text for name in ("jane", "secret", tmp_path.name))
