@@ -59,6 +59,8 @@ _SMALL_PX = 1024
 #: label pixels that are read at once, and of one raster those that are counted
 _WINDOW_PX = 2**22
 _COUNTED_PX = 2**28
+#: label pixels below a pixel of a grid; points along the sides of a grid by which it is judged
+_MOST_COVERED, _OUTLINE_POINTS = 50_000, 17
 #: terms of the polynomials along an axis
 _TERMS = 4
 #: a polynomial that is further off, in label pixels, is not used
@@ -372,7 +374,8 @@ def _read(source: Any, path: str, window: Window) -> _Codes:
         if MaskFlags.per_dataset in source.mask_flag_enums[0]:
             masks.append(source.read_masks(1, window=window) == 0)
     except (RasterioError, CPLE_BaseError) as error:
-        raise Alos2TutError(f"the label raster cannot be read ({error})", where=path) from None
+        problem = f"the label raster cannot be read ({error.__cause__ or error})"
+        raise Alos2TutError(problem, where=path) from None
     if source.nodata is not None:
         # in the codes' own type, which is compared fast; what is no number of it stands nowhere
         with np.errstate(invalid="ignore"):
@@ -484,18 +487,32 @@ class _Grid:
         return _ground(x, y, self.crs, crs)
 
     def may_touch(self, raster: _Raster) -> bool:
-        """Whether the grid, in the raster's pixels, reaches into the raster; yes, where that is unclear."""
+        """Whether the grid, in the raster's pixels, reaches into the raster; yes, where that is unclear.
+
+        A raster of which a pixel of the grid covers more than 50,000 is refused: all of it would be read, for few labels.
+        """
         places = raster.places(*_outline(self, raster.crs))
         low, high = places.min(axis=1), places.max(axis=1)
         # lines between the points may bulge
         slack = 0.02 * (high - low) + 1
-        return not ((high + slack < 0) | (low - slack > raster.shape)).any()
+        if ((high + slack < 0) | (low - slack > raster.shape)).any():
+            return False
+        lattice = places.reshape(2, _OUTLINE_POINTS, _OUTLINE_POINTS)
+        down, across = np.diff(lattice, axis=1)[:, :, 1:], np.diff(lattice, axis=2)[:, 1:]
+        area = np.abs(down[0] * across[1] - down[1] * across[0]) * (_OUTLINE_POINTS - 1) ** 2 / math.prod(self.shape)
+        # of some points there may be no place, and longitudes jump at 180°
+        covered = float(np.median(area[np.isfinite(area)])) if np.isfinite(area).any() else 0
+        if covered > _MOST_COVERED:
+            problem = f"the label raster's pixels are so small that one of the grid covers {covered:,.0f} of them"
+            remedy = "Make one of larger pixels: gdalwarp -r mode -tr SIZE SIZE IN OUT."
+            raise Alos2TutError(problem, where=raster.path, remedy=remedy)
+        return True
 
 
 @lru_cache(maxsize=4)
 def _outline(grid: _Grid, crs: CRS) -> tuple[Floats, Floats]:
     """Points all over a grid in another coordinate system, which is that of many rasters."""
-    along = np.linspace(0, 1, 17)
+    along = np.linspace(0, 1, _OUTLINE_POINTS)
     rows, cols = np.meshgrid(along * grid.shape[0], along * grid.shape[1], indexing="ij")
     return grid.ground(crs, rows.ravel(), cols.ravel())
 

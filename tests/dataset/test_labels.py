@@ -688,3 +688,22 @@ def test_a_raster_whose_pixels_cannot_be_read_is_refused(tmp_path):
     path = write_geotiff(tmp_path / "cut.tif", random_codes((400, 400)) % 14, GRID, dtype="uint8", compress="deflate")
     path.write_bytes(path.read_bytes()[:20_000])
     assert "cannot be read" in refusal(path, (400, 400))
+
+
+@pytest.mark.parametrize(("pixel", "is_refused"), [(1e-3, True), (0.2, False)])
+def test_a_raster_of_tiny_pixels_is_refused_before_it_is_read(tmp_path, pixel, is_refused):
+    """A million pixels along each side, of which none is written: a small file."""
+    path, side = tmp_path / "labels.tif", 10**6
+    placed = Affine(pixel, 0, GRID.c, 0, -pixel, GRID.f)
+    profile = {"driver": "GTiff", "width": side, "height": side, "count": 1, "dtype": "uint8", "crs": UTM54}
+    tiles = {"tiled": True, "blockxsize": 4096, "blockysize": 4096, "compress": "deflate", "SPARSE_OK": "TRUE"}
+    with rasterio.open(path, "w", transform=placed, bigtiff="YES", **profile, **tiles):
+        pass
+    with LabelMap([path], ANY_CODE) as label_map:
+        if is_refused:
+            with pytest.raises(
+                Alos2TutError, match=r"labels\.tif: .*so small that one.*covers .* of them\. .*gdalwarp"
+            ):
+                label_map.classes_on(UTM54, GRID, (90, 80))
+        else:
+            assert (label_map.classes_on(UTM54, GRID, (90, 80)) == 0).all()
