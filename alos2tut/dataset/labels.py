@@ -489,7 +489,7 @@ class _Grid:
     def may_touch(self, raster: _Raster) -> bool:
         """Whether the grid, in the raster's pixels, reaches into the raster; yes, where that is unclear.
 
-        A raster of which a pixel of the grid covers more than 50,000 is refused: all of it would be read, for few labels.
+        A raster of which a pixel of the grid covers more than 50,000 is refused: all would be read, for few labels.
         """
         places = raster.places(*_outline(self, raster.crs))
         low, high = places.min(axis=1), places.max(axis=1)

@@ -78,6 +78,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if path.is_dir():
         raise Alos2TutError("is a folder", where=path, remedy="Name the checkpoint in it.")
+    if path.exists() and not path.is_file():
+        raise Alos2TutError("is a device or a pipe, no checkpoint", where=path)
     try:
         with open(path, "rb") as file:
             start = file.read(9)

@@ -20,8 +20,8 @@ from ..core.errors import Alos2TutError, quoted
 from .rasters import READ_DRIVERS, open_raster
 
 _REMEDY = "Make a GeoTIFF of it: gdal_translate IN.vrt OUT.tif."
-#: bytes of a mosaic's text; mosaics within mosaics
-_LARGEST_TEXT, _DEEPEST = 32 * 2**20, 4
+#: bytes of a mosaic's text; parts within parts; mosaics within mosaics
+_LARGEST_TEXT, _MOST_LEVELS, _DEEPEST = 32 * 2**20, 50, 4
 #: what a plain mosaic is made of. None of it names a file but SourceFilename; Metadata holds texts of any kind
 _PARTS = re.compile(
     "VRTDataset|SRS|GeoTransform|GCPList|GCP|Metadata|MDI|VRTRasterBand|NoDataValue|HideNoDataValue|ColorInterp|"
@@ -64,11 +64,14 @@ def checked_mosaic(path: str | Path, depth: int = 1) -> ElementTree.Element:
     if root.tag != "VRTDataset" or depth > _DEEPEST:
         problem = f"is no plain mosaic (VRT), or within {_DEEPEST} others"
         raise Alos2TutError(problem, where=path, remedy=_REMEDY)
-    texts = {part for told in root.iter("Metadata") for part in told.iter()}
-    for part in root.iter():
-        if part not in texts and (not _PARTS.fullmatch(part.tag) or part.get("subClass")):
+    ahead = [(root, 0, False)]
+    while ahead:
+        part, level, is_text = ahead.pop()
+        is_text |= part.tag == "Metadata"
+        if level > _MOST_LEVELS or (not is_text and (not _PARTS.fullmatch(part.tag) or part.get("subClass"))):
             problem = f"is no plain mosaic (VRT): it has the part {quoted(part.get('subClass') or part.tag)}"
             raise Alos2TutError(problem, where=path, remedy=_REMEDY)
+        ahead += [(inner, level + 1, is_text) for inner in part]
     for part in root.iter("SourceFilename"):
         source = _local(part.text or "", part.get("relativeToVRT") == "1", path)
         part.text, part.attrib["relativeToVRT"] = str(source), "0"

@@ -1,6 +1,7 @@
 """Checkpoints that are none, that are damaged, or that name code: nothing is run."""
 
 import io
+import os
 import pickle
 import re
 import types
@@ -94,6 +95,9 @@ def test_no_checkpoint(tmp_path, out, content, message):
 def test_other_things_than_checkpoints(tmp_path, out):
     with pytest.raises(Alos2TutError, match="is a folder"):
         convert_checkpoint(tmp_path, out)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Alos2TutError, match="pipe: is a device or a pipe"):
+        convert_checkpoint(tmp_path / "pipe", out)
     with pytest.raises(Alos2TutError, match=r"nothing\.pth: there is no such file"):
         convert_checkpoint(tmp_path / "nothing.pth", out)
     two = {f"{x}.{k}": v for k, v in swin().state_dict().items() for x in "ab"}

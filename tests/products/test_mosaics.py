@@ -230,6 +230,12 @@ def test_mosaics_of_the_formats_that_are_read_are_as_their_tiles(tmp_path, drive
         assert (classes(path) == LEGEND.to_classes(CODES)).all()
 
 
+def test_a_mosaic_of_parts_within_each_other_is_refused(tmp_path):
+    (tmp_path / "a.vrt").write_text(f"<VRTDataset>{'<Metadata>' * 10**5}{'</Metadata>' * 10**5}</VRTDataset>")
+    with pytest.raises(Alos2TutError, match="no plain mosaic"):
+        classes(tmp_path / "a.vrt")
+
+
 def test_mosaics_within_each_other_end(tmp_path):
     (tmp_path / "a.vrt").write_text(mosaic("a.vrt", relative=1))
     with pytest.raises(Alos2TutError, match="within 4 others"):
