@@ -466,7 +466,8 @@ def describe_content(
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content of ``dataset.json`` with a hash of it all, by which a change can be told."""
-    plain = {key: value for key, value in content.items() if key != "seal"}
+    # as it is read again: keys of meanings are numbers here, and texts there, which sort otherwise
+    plain: dict[str, Any] = json.loads(json.dumps({key: value for key, value in content.items() if key != "seal"}))
     return plain | {"seal": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}
 
 
