@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from rasterio.warp import transform as reproject_points
 
 from .. import geometry
+from ..core.public import check_type
 from ..products import ceos_layout
 from ..products.georeference import utm_crs
 from ..products.rasters import LONLAT
@@ -38,7 +39,7 @@ class ProductDescription:
         product_id: ``UBSR2.1GUD``; level, look side, option and orbit direction are read from it.
         shape: lines and pixels.
         spacing_m: between lines and between pixels.
-        center_time: when the scene's centre was seen, UTC.
+        center_time: when the scene's centre was seen, UTC; a time of another zone is taken to it.
         incidence_deg: incidence angle at the scene's centre.
         heading_deg: direction of flight there, clockwise from north.
         off_nadir_deg: nominal off-nadir angle.
@@ -68,6 +69,13 @@ class ProductDescription:
     processed: datetime | None = None
     simulated: bool = False
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("center_time", "processed"):
+            time = getattr(self, name)
+            check_type(name, time, datetime if name == "center_time" else datetime | None, "Give a datetime in UTC.")
+            if time is not None and time.utcoffset() is not None:
+                object.__setattr__(self, name, time.astimezone(UTC).replace(tzinfo=None))
 
     @property
     def identity(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import cache
 from importlib import resources
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import geometry
-from ..core.artifacts import read_yaml
+from ..core.artifacts import atomic_path, read_yaml
 from ..products import ceos, ceos_layout
 from ..products.sources import FileSource
 from ..radiometry import CALIBRATION_FACTOR_DB
@@ -55,15 +56,18 @@ def write_ceos_product(
 
     Raises:
         ValueError: strips of another width, type or number of lines than described.
-        OSError: the files cannot be written; what was written is left there.
+        Alos2TutError: the files cannot be written. No image is left of a product that could not be finished.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for polarization, strips in images.items():
-        _write_image(folder / description.image_name(polarization), description, polarization, strips)
+    leader = _leader(description, len(images))
+    # all images take their names, or none does
+    with ExitStack() as stack:
+        for polarization, strips in images.items():
+            path = stack.enter_context(atomic_path(folder / description.image_name(polarization)))
+            _write_image(path, description, polarization, strips)
     written = sorted(folder.glob(f"IMG-??-{description.identity}*"))
     paths = {kind: folder / f"{kind}-{description.identity}" for kind in ("VOL", "LED", "TRL")}
-    leader = _leader(description, len(images))
     paths["LED"].write_bytes(b"".join(leader))
     paths["TRL"].write_bytes(_descriptor(description, "TRL", {"images": 0}))
     paths["VOL"].write_bytes(_volume(description, leader, written))

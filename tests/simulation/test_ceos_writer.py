@@ -29,7 +29,7 @@ from support.ceos import (
     write,
 )
 
-from alos2tut import geometry
+from alos2tut import Alos2TutError, geometry
 from alos2tut.products import ceos, ceos_layout
 from alos2tut.simulation import ceos_writer
 from alos2tut.simulation.ceos_writer import write_ceos_product
@@ -405,3 +405,20 @@ def test_values_that_do_not_fit_their_field_are_refused():
         ceos_writer.pack("dataset_summary", 2, {"orbit": 123_456_789})
     with pytest.raises(ValueError, match="does not fit j2_j3_j4"):
         ceos_writer.pack("dataset_summary", 2, {"j2_j3_j4": (1.0, 2.0)})
+
+
+def test_times_of_other_zones_are_written_in_utc(tmp_path):
+    """What is no time is refused, and no image of an unfinished product stays."""
+    japan = dt.datetime(2014, 9, 9, 13, 33, 47, 52_000, dt.timezone(dt.timedelta(hours=9)))
+    for name, time in (("aware", japan), ("naive", dt.datetime(2014, 9, 9, 4, 33, 47, 52_000))):
+        write_ceos_product(tmp_path / name, describe(center_time=time, processed=time), {})
+    files = {path.name: path.read_bytes() for path in (tmp_path / "aware").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "naive").iterdir()}
+    for time in ("2014-09-09", 5, None):
+        with pytest.raises(Alos2TutError, match="center_time"):
+            describe(center_time=time)
+    with pytest.raises(ValueError, match="lines"):
+        write_ceos_product(
+            tmp_path / "half", describe(), {"HH": [np.zeros((40, 30), np.uint16)], "HV": [np.zeros((3, 30), np.uint16)]}
+        )
+    assert not list((tmp_path / "half").iterdir())
