@@ -223,6 +223,9 @@ def _differences(ax: Axes, places: Any, found: Sequence[Mapping[str, Any]], fmt:
     values, intervals = ([difference[key] for difference in found] for key in ("value", "interval"))
     plotting.error_bars(ax, places, values, intervals, fmt, color=color, markersize=5, linewidth=1.2)
     ax.axhline(0, color="k", linewidth=0.8, linestyle="--")
+    low, high = ax.get_ylim()
+    if high - low < 1e-9:  # nothing but rounding
+        ax.set_ylim(-0.05, 0.05)
 
 
 def class_overlap(dataset: PatchDataset) -> Figure:

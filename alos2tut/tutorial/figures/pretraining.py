@@ -407,7 +407,8 @@ def probe_scores(probe: Probe) -> Figure:
     judged, methods = probe.judgements, probe.methods
     if not judged:
         fig, ax = plt.subplots(figsize=(7, 1.6))
-        reasons = "\n".join(f"{task.name}: {task.refused}" for task in probe.tasks)
+        lines = [(f"{task.name}: {task.refused}", task.few_to_text() if task.few else "") for task in probe.tasks]
+        reasons = "\n".join(plotting.drawable(line for pair in lines for line in pair if line))
         ax.text(0.5, 0.5, f"nothing can be judged\n{reasons}", ha="center", va="center")
         ax.axis("off")
         return fig
