@@ -333,8 +333,11 @@ class PatchDataset:
     def _list_text(self, name: str) -> io.TextIOWrapper:
         """A list's file as text, if it is the one that was built."""
         path = self.path / f"{name}.csv"
+        if path.exists() and not path.is_file():  # which may have no end
+            raise _broken("is no regular file", path)
         try:
-            content = path.read_bytes()
+            with open(path, "rb") as file:
+                content = file.read(self.files[path.name][0] + 1)
         except OSError as error:
             raise system_error(error, path, "the list cannot be read") from None
         if (len(content), hashlib.sha256(content).hexdigest()) != self.files[path.name]:

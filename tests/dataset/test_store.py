@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -426,3 +427,12 @@ def test_a_store_that_was_changed_at_equal_size_has_no_identity(tmp_path, name):
     # one that is missing is named when it is asked for
     (path / name).unlink()
     assert open_dataset(path).fingerprint == before
+
+
+def test_a_list_without_an_end_is_not_read(packed_dataset, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(packed_dataset, copy)
+    (copy / "train.csv").unlink()
+    (copy / "train.csv").symlink_to("/dev/zero")
+    with pytest.raises(Alos2TutError, match=r"train\.csv: is no regular file"):
+        open_dataset(copy)
