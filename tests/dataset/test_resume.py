@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import rasterio
 import yaml
 from rasterio.warp import transform as reproject_points
 from support.datasets import SETTINGS, SMALL, boxes_m, build, codes_over, content_of, labels_of, smallest_gap_m
+from support.processes import build_killed_at, build_on_full_disk, exit_code
 from support.products import TIFF_NAME, write_geotiff
 
 from alos2tut import (
@@ -91,24 +91,6 @@ def test_dasks_workers_change_no_byte(trio, built_trio, tmp_path):
     assert folder.name == built_trio.name and content_of(folder) == content_of(built_trio)
 
 
-def killed_at(call: int, name: str, settings: dict[str, object]) -> int:
-    """Build in another process that is killed when a function of ours is called so often; how it ended."""
-    child = os.fork()
-    if not child:
-        module = plan if name == "survey_product" else dataset_builder
-        calls, real = itertools.count(1), getattr(module, name)
-
-        def counted(*arguments: object, **options: object) -> object:
-            if next(calls) == call:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*arguments, **options)
-
-        setattr(module, name, counted)
-        build(**settings)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 @pytest.mark.parametrize(
     ("name", "call"),
     [
@@ -122,7 +104,7 @@ def killed_at(call: int, name: str, settings: dict[str, object]) -> int:
 )
 def test_a_killed_run_goes_on_and_ends_the_same(trio, built_trio, tmp_path, monkeypatch, name, call):
     settings = {**trio, "work_dir": tmp_path}
-    assert killed_at(call, name, settings) == -signal.SIGKILL
+    assert exit_code(build_killed_at, call, name, settings) == -signal.SIGKILL
     assert not list(tmp_path.glob("dataset-*/dataset.json"))
     seen, cut = len(list(tmp_path.glob("surveys/*.npz"))), len(list(tmp_path.glob("*.partial/cut/*.json")))
     again = {"survey_product": [], "_cut_product": []}
@@ -138,7 +120,8 @@ def test_a_killed_run_goes_on_and_ends_the_same(trio, built_trio, tmp_path, monk
 
 def partial_run(trio: dict[str, object], work: Path) -> Path:
     """What a run leaves that was killed when all pixels were cut but those of one product."""
-    assert killed_at(1, "_write_lists", {**trio, "work_dir": work}) == -signal.SIGKILL
+    settings = {**trio, "work_dir": work}
+    assert exit_code(build_killed_at, 1, "_write_lists", settings) == -signal.SIGKILL
     [partial] = work.glob("*.partial")
     (partial / "cut" / "000002.json").unlink()
     return partial
@@ -287,18 +270,9 @@ def test_too_small_a_disk_is_told_before_anything_is_cut(trio, tmp_path, monkeyp
 
 
 def test_a_disk_that_fills_up_leaves_a_clear_error_and_room_helps(trio, built_trio, tmp_path):
-    child = os.fork()
-    if not child:
-        # no file may grow beyond this: what a full disk is to a writer
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        largest = (built_trio / "pretrain_db.npy").stat().st_size
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest // 2, largest // 2))
-        try:
-            build(**trio, work_dir=tmp_path)
-        except Alos2TutError as error:
-            os._exit(3 if "could not be written" in str(error) and "goes on" in str(error) else 4)
-        os._exit(5)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    size, told = (built_trio / "pretrain_db.npy").stat().st_size // 2, tmp_path / "told.txt"
+    assert exit_code(build_on_full_disk, size, {**trio, "work_dir": tmp_path}, told) == 0
+    assert "could not be written" in told.read_text() and "goes on" in told.read_text()
     assert not list(tmp_path.glob("dataset-*/dataset.json"))
     assert content_of(build(**trio, work_dir=tmp_path)) == content_of(built_trio)
 
