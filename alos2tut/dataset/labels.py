@@ -162,7 +162,8 @@ class LabelMap:
     interpolates between some, which is a few hundredths of a label pixel off). Where PROJ knows no place, no label is.
 
     Args:
-        paths: rasters of one band of whole numbers, in any CRS, turned in any way; where several lie, the first one
+        paths: rasters of one band of whole numbers, in any CRS, turned in any way, with longitudes that are counted
+            from −180 or from 0 or reach beyond 180; where several lie, the first one
             counts that has a class there. Where a raster's no-data tag, mask band (also in a ``.msk`` beside it), alpha
             band or NaN says that there is none, there is none, whatever the code.
         legend: what makes classes of codes; codes that it does not know are refused.
@@ -307,10 +308,17 @@ class _Raster:
     #: from the ground to columns and rows
     to_pixels: Affine
     shape: tuple[int, int]
+    #: a whole turn in its unit of longitude, infinite if it has none, and half a turn to the west of its middle
+    turn: float
+    seam: float
+
+    def beside(self, x: Floats) -> Floats:
+        """Longitudes by whole turns to where it counts them, from 0 to 360 or beyond 180; other x as it is."""
+        return x - self.turn * np.floor((x - self.seam) / self.turn) if math.isfinite(self.turn) else x
 
     def places(self, x: Floats, y: Floats) -> Floats:
         """Rows and columns, (2, n), of points in its coordinate system."""
-        cols, rows = self.to_pixels * (x, y)
+        cols, rows = self.to_pixels * (self.beside(x), y)
         return np.stack([rows, cols])
 
     def cells(self, x: Floats, y: Floats) -> Cells:
@@ -337,8 +345,12 @@ def _header(path: str) -> _Raster:
             )
         if source.dtypes[0] not in _DTYPES + _WIDE_DTYPES:
             raise Alos2TutError(f"the label raster holds {source.dtypes[0]}, not codes", where=path)
+        turn = math.inf
+        if source.crs.is_geographic:
+            turn = round(2 * math.pi / source.crs.units_factor[1], 6)
+        seam = (source.transform * (source.width / 2, source.height / 2))[0] - turn / 2
         try:
-            return _Raster(path, source.crs, ~source.transform, source.shape)
+            return _Raster(path, source.crs, ~source.transform, source.shape, turn, seam)
         except TransformNotInvertibleError:
             raise Alos2TutError("the label raster's pixels have no extent on the ground", where=path) from None
 
@@ -500,7 +512,7 @@ class _Grid:
         lattice = places.reshape(2, _OUTLINE_POINTS, _OUTLINE_POINTS)
         down, across = np.diff(lattice, axis=1)[:, :, 1:], np.diff(lattice, axis=2)[:, 1:]
         area = np.abs(down[0] * across[1] - down[1] * across[0]) * (_OUTLINE_POINTS - 1) ** 2 / math.prod(self.shape)
-        # of some points there may be no place, and longitudes jump at 180°
+        # of some points there may be no place, and longitudes jump
         covered = float(np.median(area[np.isfinite(area)])) if np.isfinite(area).any() else 0
         if covered > _MOST_COVERED:
             problem = f"the label raster's pixels are so small that one of the grid covers {covered:,.0f} of them"
@@ -557,8 +569,9 @@ def _cells(grid: _Grid, rows: slice, cols: slice, raster: _Raster) -> Cells | No
     reach = np.abs(terms).sum(axis=(1, 2)) - np.abs(terms[:, 0, 0])
     low, high = terms[:, 0, 0] - reach - error, terms[:, 0, 0] + reach + error
     margin = float((error + 8 * _EPSILON * (reach + 1)).max())
-    # longitudes jump at 180°
-    jumps = raster.crs.is_geographic and np.abs(x).max() + np.ptp(x) >= 180
+    # longitudes jump half a turn away from the raster's middle
+    around = raster.beside(x) - raster.seam
+    jumps = math.isfinite(raster.turn) and not np.ptp(around) < min(around.min(), raster.turn - around.max())
     if not jumps and ((high < 0) | (low > raster.shape)).any():
         return None
     # also where a place is not known

@@ -62,6 +62,10 @@ def places(path: Path, crs: CRS, transform: Affine, shape: tuple[int, int]) -> t
         x, y = centres(transform, shape)
         if raster.crs != crs:
             x, y = (np.array(values) for values in reproject_points(crs, raster.crs, x, y))
+        if raster.crs.is_geographic:
+            # by the turn that puts it in the raster, if one does
+            inside = [(x + turn >= raster.bounds.left) & (x + turn < raster.bounds.right) for turn in (-360, 0, 360)]
+            x = np.select(inside, [x - 360, x, x + 360], x)
         cols, rows = ~raster.transform * (x, y)
     return rows.reshape(shape), cols.reshape(shape)
 
@@ -248,6 +252,26 @@ def test_labels_across_the_antimeridian_are_exact(tmp_path):
     expected = nearest_codes(paths, crs, transform, shape)
     assert (expected >= 0).all()
     np.testing.assert_array_equal(warped(paths, crs, transform, shape), expected)
+
+
+@pytest.mark.parametrize("west", [179.975, -180.025, 0, -180], ids=str)
+@pytest.mark.parametrize("product_crs", [CRS.from_epsg(32660), LONLAT])
+@pytest.mark.parametrize("turn", [0, -360])
+def test_longitudes_may_be_counted_from_anywhere(tmp_path, west, product_crs, turn):
+    shape, middle = (300, 300), 180.0025 if product_crs == LONLAT else 180
+    x, y = (values[0] for values in reproject_points(LONLAT, product_crs, [middle], [-17]))
+    pixel = STEP_DEG * 0.7 if product_crs == LONLAT else 6
+    x += turn if product_crs == LONLAT else 0
+    transform = Affine.translation(x, y) * Affine.scale(pixel, -pixel) * Affine.translation(-150, -150)
+    width, step = (600, STEP_DEG) if west % 180 else (3600, 0.1)
+    placed = Affine(step, 0, west, 0, -step, -17 + step * 250)
+    path = write_geotiff(tmp_path / "l.tif", random_codes((500, width)), placed, "EPSG:4326", dtype="uint8")
+    expected = nearest_codes([path], product_crs, transform, shape)
+    assert (expected >= 0).all()
+    np.testing.assert_array_equal(warped([path], product_crs, transform, shape), expected)
+    with LabelMap([path], ANY_CODE) as label_map:
+        assert label_map.touching(product_crs, transform, shape) == (str(path),)
+        np.testing.assert_array_equal(label_map.codes_at(product_crs, *centres(transform, shape)), expected.ravel())
 
 
 @pytest.mark.parametrize("beyond_m", [-1e-4, 0, 1e-9, 1e-4])

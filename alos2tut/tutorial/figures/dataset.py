@@ -258,6 +258,8 @@ def _label_pixels(
     edge = [(x, y) for x in np.linspace(0, width, 9) for y in np.linspace(0, height, 9)]
     with open_label_raster(str(path)) as raster:
         inside = reprojected([grid * point for point in edge], crs, raster.crs)
+        if raster.crs.is_geographic:
+            inside[:, 0] = geometry.beside(inside[:, 0], (raster.bounds.left + raster.bounds.right) / 2)
         cols, rows = ~raster.transform * (inside[:, 0], inside[:, 1])
         first = np.maximum(np.floor([rows.min(), cols.min()]).astype(int), 0)
         last = np.minimum(np.ceil([rows.max(), cols.max()]).astype(int), raster.shape)
@@ -269,6 +271,8 @@ def _label_pixels(
         corners = (places + first + np.array([(0, 0), (0, 1), (1, 1), (1, 0)])).reshape(-1, 2)
         x, y = raster.transform * (corners[:, 1].astype(float), corners[:, 0].astype(float))
         ground = reprojected(np.stack([x, y], axis=1), raster.crs, crs)
+        if crs.is_geographic:
+            ground[:, 0] = geometry.beside(ground[:, 0], (grid * (width / 2, height / 2))[0])
     x, y = ~grid * (ground[:, 0], ground[:, 1])
     return np.stack([x, y], axis=1).reshape(-1, 4, 2), classes.ravel()
 
