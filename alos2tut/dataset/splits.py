@@ -1,4 +1,4 @@
-"""Which ground is for training, for validation and for the test, and the proof that none of it meets. NumPy only.
+"""Which ground is for training, for validation and for the test, and the proof that none of it meets. NumPy and SciPy.
 
 The ground of a patch is its footprint: longitude and latitude in degrees of its four corners, in order around it,
 (4, 2). Distances between footprints are taken on a plane around the patch that gives way
@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
 
 from .. import geometry
 from ..core.errors import Alos2TutError
@@ -28,8 +30,6 @@ PRETRAIN, VAL, TEST, BUFFER = 0, 1, 2, -1
 #: lists hold so many decimals of corners' longitudes and latitudes, 0.1 mm
 CORNER_DECIMALS = 9
 _METRES_PER_DEGREE = 111_320.0
-#: no degree of latitude is shorter
-_SHORTEST_DEGREE_M = 110_570.0
 _DRAWS = 400
 #: what footprints that touch may overlap by, when ground is assigned and when that is proved: corners are rounded, and
 #: of patches that touch halfway along a side of one another sides are not quite straight
@@ -273,72 +273,52 @@ def _one_too_near(
     if ground_deg.ndim == 2:
         rounding_deg = _PROOF_ROUNDING_DEG if is_proof else _ROUNDING_DEG
         cos = np.maximum(np.cos(np.radians((boxes[:, 1] + boxes[:, 3]) / 2)), 0.01)
-        margins = buffer_m / _METRES_PER_DEGREE / np.stack([cos, np.ones(len(cos))]) - rounding_deg
-        for mine, theirs in _meeting_boxes(boxes, margins, other_boxes, found):
-            found[mine] = theirs
+        margins = buffer_m / _METRES_PER_DEGREE / np.stack([cos, np.ones(len(cos))], axis=1) - rounding_deg
+        wide = np.concatenate([boxes[:, :2] - margins, boxes[:, 2:] + margins], axis=1)
+        widths, their_widths = wide[:, 2] - wide[:, 0], other_boxes[:, 2] - other_boxes[:, 0]
+        for mine, theirs in _near_pairs(wide, other_boxes, 0, found):
+            # how far around the Earth the western edge of the one lies east of that of the other
+            east_of = other_boxes[theirs, 0] - wide[mine, 0]
+            near = (east_of % 360 < widths[mine]) | (-east_of % 360 < their_widths[theirs])
+            near &= (other_boxes[theirs, 3] > wide[mine, 1]) & (other_boxes[theirs, 1] < wide[mine, 3])
+            found[mine[near]] = theirs[near]
         return found
     reach_m = buffer_m - (_PROOF_ROUNDING_M if is_proof else _ROUNDING_M)
     points, _ = geometry.on_ellipsoid(others_deg)
-    centers, axes = geometry.on_ellipsoid(np.stack([boxes[:, ::2].mean(axis=1), boxes[:, 1::2].mean(axis=1)], axis=1))
+    centers, axes = geometry.on_ellipsoid((boxes[:, :2] + boxes[:, 2:]) / 2)
     footprints = geometry.seen_from(centers, axes, geometry.on_ellipsoid(ground_deg)[0])
-    for mine, theirs in _meeting_boxes(boxes, _margins(boxes, other_boxes, buffer_m), other_boxes, found):
+    for mine, theirs in _near_pairs(boxes, other_boxes, buffer_m, found):
         seen = geometry.seen_from(centers[mine], axes[mine], points[theirs])
         near = geometry.come_within(footprints[mine], seen, reach_m)
         found[mine[near]] = theirs[near]
     return found
 
 
-def _margins(boxes: NDArray[np.float64], others: NDArray[np.float64], buffer_m: float) -> NDArray[np.float64]:
-    """Degrees of longitude and of latitude, (2, N), beyond which no footprint in a box lies within the buffer."""
-    # sides that are straight on the ground leave the box of their corners a little
-    width, height = 0.02 * np.maximum(*((box[:, 2:] - box[:, :2]).max(axis=0) for box in (boxes, others))) + 1e-6
-    reach, latitude = buffer_m / _SHORTEST_DEGREE_M + height, np.abs(boxes[:, 1::2]).max(axis=1)
-    sine = np.sin(np.radians(min(reach, 90))) / np.cos(np.radians(latitude))
-    longitude = np.where(latitude + reach < 90, np.degrees(np.arcsin(np.minimum(sine, 1))), 180) + width
-    return np.stack([longitude, np.full(len(boxes), reach)])
+def _spheres(boxes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The middles of boxes, (N, 3) in geocentric metres, and how far their corners, and so all of them, reach, (N,)."""
+    middle, _ = geometry.on_ellipsoid((boxes[:, :2] + boxes[:, 2:]) / 2)
+    corners, _ = geometry.on_ellipsoid(boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]])
+    radii = np.linalg.norm(corners - middle[:, None], axis=-1).max(axis=1)
+    # of what spans half the Earth or a pole, as a wide buffer around a box may, other places are further
+    spans = (boxes[:, 2] - boxes[:, 0] > 180) | (np.abs(boxes[:, 1::2]) > 90).any(axis=1)
+    return middle, np.where(spans, 2 * geometry.EARTH_RADIUS_M, radii)
 
 
-def _meeting_boxes(
-    boxes: NDArray[np.float64], margins: NDArray[np.float64], others: NDArray[np.float64], found: NDArray[np.int64]
+def _near_pairs(
+    boxes: NDArray[np.float64], others: NDArray[np.float64], buffer_m: float, found: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Pairs of boxes that meet, by their places, a part of them at a time; the first are widened by the margins.
+    """Pairs of boxes, by their places, with all that lie within the buffer; a part at a time, nearest middles first.
 
-    Others are sorted into rows of latitude and, in these, from west to east, so that those that a box may meet lie side
-    by side. A box is not asked for any more when its place in ``found`` is not negative.
+    A box is not asked for any more when its place in ``found`` is not negative.
     """
-    # where the buffer is wide, one other of each part of it finds most of those that are too near
-    parts = np.floor(others[:, :2] / np.maximum(margins.max(axis=1) / 4, 1e-6)) @ [1, 2.0**26]
-    few = np.unique(parts, return_index=True)[1]
-    if 2 * len(few) < len(others):
-        for mine, other in _meeting_boxes(boxes, margins, others[few], found):
-            yield mine, few[other]
-    low, high, left = boxes[:, 1] - margins[1], boxes[:, 3] + margins[1], boxes[:, 0] - margins[0]
-    width = boxes[:, 2] - boxes[:, 0] + 2 * margins[0]
-    theirs, west = others[:, 2] - others[:, 0], geometry.wrapped(others[:, 0])
-    widest, tallest = theirs.max(), (others[:, 3] - others[:, 1]).max()
-    row_deg = max((tallest + (high - low).max()) / 3, 1e-3)
-    key = 1080 * np.floor(others[:, 1] / row_deg) + west
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    start = geometry.wrapped(left)
-    for step in range(math.ceil((tallest + (high - low).max()) / row_deg) + 1):
-        row = np.floor((low - tallest) / row_deg) + step
-        for turn in (-360, 0, 360):
-            # keys of many rows are rounded to less than a millionth of a degree
-            first_deg = np.maximum(start + turn - widest - 1e-6, -180)
-            last_deg = np.minimum(start + turn + width + 1e-6, 180)
-            mine = np.flatnonzero((found < 0) & (row * row_deg < high) & (first_deg < last_deg))
-            first = np.searchsorted(key, 1080 * row[mine] + first_deg[mine])
-            count = np.searchsorted(key, 1080 * row[mine] + last_deg[mine], "right") - first
-            ends = np.cumsum(count)
-            cuts = np.searchsorted(ends, range(_TOGETHER, int(count.sum()), _TOGETHER))
-            for part in np.split(np.arange(len(mine)), cuts):
-                part = part[found[mine[part]] < 0]
-                one = np.repeat(mine[part], count[part])
-                place = np.arange(len(one)) - np.repeat(np.cumsum(count[part]) - count[part], count[part])
-                other = order[np.repeat(first[part], count[part]) + place]
-                # how far around the Earth the western edge of the one lies east of that of the other
-                east_of = west[other] - left[one]
-                meets = (east_of % 360 < width[one]) | (-east_of % 360 < theirs[other])
-                meets &= (others[other, 3] > low[one]) & (others[other, 1] < high[one])
-                yield one[meets], other[meets]
+    (middles, radii), (other_middles, other_radii) = _spheres(boxes), _spheres(others)
+    tree, reach_m = cKDTree(other_middles), 1.01 * (radii + other_radii.max() + buffer_m) + 1
+    distance_m, nearest = tree.query(middles, distance_upper_bound=reach_m.max())
+    left = np.flatnonzero(distance_m < reach_m)
+    yield left, nearest[left]
+    left = left[found[left] < 0]
+    count = tree.query_ball_point(middles[left], reach_m[left], return_length=True)
+    cuts = np.searchsorted(np.cumsum(count), range(_TOGETHER, int(count.sum()), _TOGETHER))
+    for part in np.split(np.arange(len(left)), cuts):
+        lists = tree.query_ball_point(middles[left[part]], reach_m[left[part]])
+        yield np.repeat(left[part], count[part]), np.fromiter(chain.from_iterable(lists), np.int64)
