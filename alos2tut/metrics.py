@@ -28,6 +28,8 @@ LEVEL = 0.95
 COVERS = ("ground",)
 #: from fewer blocks of ground there is no interval
 FEWEST_BLOCKS = 3
+#: a block that holds a larger share is as good as the only one: of 1000 intervals 500 hold the truth at 0.996
+MOST_IN_ONE_BLOCK = 0.95
 
 
 def scores_from_confusion(matrix: NDArray[np.int64]) -> dict[str, Any]:
@@ -250,9 +252,10 @@ def block_scores(counts: NDArray[np.int64]) -> dict[str, Any]:
     """Scores as :func:`scores_from_confusion` has them, with what their intervals over ground need.
 
     Means are over the classes that have reference pixels in the whole list, whichever of them a block has. There is no
-    interval from fewer than :data:`FEWEST_BLOCKS` blocks, and none of its own for a class that lies in one. Degrees of
-    freedom are one less than the number of equal blocks that would tell as much, (Σn)²/Σn² of the reference pixels n
-    (of the class, where it is of one): blocks − 1 where they are equal, and at least 1.
+    interval from fewer than :data:`FEWEST_BLOCKS` blocks, nor where one holds more than :data:`MOST_IN_ONE_BLOCK` of
+    the pixels: of all, or of a class, which then has none of its own. Degrees of freedom are one less than the number
+    of equal blocks that would tell as much, (Σn)²/Σn² of the reference pixels n (of the class, where it is of one):
+    blocks − 1 where they are equal, and at least 1.
 
     Intervals tell what other ground of the same kind would change: neither another training nor other training patches.
     ``benchmarks/interval_coverage.py`` measures how often they hold the truth.
@@ -285,14 +288,18 @@ def mean_of_ratios(
         part: (blocks, n) what is summed.
         whole: (blocks, n) what its sums are divided by: more than 0 in all.
         witnesses: (blocks,) how much of what is judged each block holds.
-        fewest: of so many blocks that hold any, and of :data:`FEWEST_BLOCKS` in all, there is an interval.
+        fewest: of so many blocks that hold any, and of :data:`FEWEST_BLOCKS` in all, there is an interval, unless one
+            has nearly all.
     """
     total = whole.sum(axis=0)
     ratios, elsewhere = part.sum(axis=0) / total, 1 - whole / total
     pulls = (part - ratios * whole) / total
     pulls = np.divide(pulls, np.sqrt(elsewhere), out=np.zeros_like(pulls), where=elsewhere > 0)
     sure = ratios.size and len(part) >= FEWEST_BLOCKS and np.count_nonzero(witnesses) >= fewest
-    freedom = max(witnesses.sum() ** 2 / (witnesses**2).sum() - 1, 1.0) if sure else 0.0
+    sure = sure and witnesses.max() <= MOST_IN_ONE_BLOCK * witnesses.sum()
+    # what lies in one block adds nothing, which is not to be taken for no error at all
+    sure = sure and (pulls.any() or elsewhere.all() or not 0 < ratios.mean() < 1)
+    freedom = max(witnesses.sum() ** 2 / (witnesses**2).sum() - 1, 1.0) if witnesses.any() else 0.0
     return BlockScore(mean_of_known(ratios), pulls.mean(axis=1) if sure else None, freedom)
 
 
@@ -304,23 +311,33 @@ def block_intervals(matrices: NDArray[np.int64]) -> dict[str, Any]:
 
     Returns:
         ``miou``, ``macc`` and ``pixel_accuracy``: [low, high], or None; ``per_class``: a list of those of IoU;
-        ``blocks``, how many have a label; ``in_one_block``, the indices of the classes that lie in a single one; and
+        ``blocks``, how many have a label; ``in_one_block``, the indices of the classes that (nearly) lie in one; and
         ``refused``, why there is no interval at all, None where there are.
     """
     counts = block_counts(matrices)
-    scores, blocks = block_scores(counts), len(counts)
+    scores, reference = block_scores(counts), counts[:, 1]
     return {
         **{name: scores[name].interval for name in ("miou", "macc", "pixel_accuracy")},
         "per_class": [score.interval for score in scores["per_class"]],
-        "blocks": blocks,
-        "in_one_block": np.flatnonzero(np.count_nonzero(counts[:, 1], axis=0) == 1).tolist(),
-        "refused": too_few(blocks),
+        "blocks": len(counts),
+        "in_one_block": np.flatnonzero(_share_of_largest(reference) > MOST_IN_ONE_BLOCK).tolist(),
+        "refused": too_few(len(counts), float(_share_of_largest(reference.sum(axis=1)))),
     }
 
 
-def too_few(blocks: int) -> str | None:
-    """Why there is no interval from so many labelled blocks of ground; None where there is."""
-    return f"fewer than {FEWEST_BLOCKS} blocks of ground have a label: {blocks}" if blocks < FEWEST_BLOCKS else None
+def _share_of_largest(pixels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What share of the pixels, (blocks, …), lies in the block that has most; 0 without any."""
+    shares: NDArray[np.float64] = pixels.max(axis=0, initial=0) / np.maximum(pixels.sum(axis=0), 1)
+    return shares
+
+
+def too_few(blocks: int, largest: float = 0.0) -> str | None:
+    """Why there is no interval from so many labelled blocks of ground, the largest with that share; or None."""
+    if blocks < FEWEST_BLOCKS:
+        return f"fewer than {FEWEST_BLOCKS} blocks of ground have a label: {blocks}"
+    if largest > MOST_IN_ONE_BLOCK:
+        return f"of {blocks} blocks of ground one holds {100 * largest:.1f} % of the labelled pixels"
+    return None
 
 
 def t_interval(values: Sequence[float | None]) -> list[float] | None:

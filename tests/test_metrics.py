@@ -156,6 +156,25 @@ def test_a_class_in_one_block_is_named_and_empty_blocks_count_for_none():
     assert block_scores(block_counts(matrices * [[[100]], [[1]], [[1]], [[1]]]))["miou"].freedom == 1
 
 
+def test_a_block_that_holds_nearly_all_is_no_sample():
+    """Of so uneven blocks half of the intervals would miss the truth: of all, or of a class."""
+    matrix = np.array([[8, 2], [1, 9]])
+    found = block_intervals(matrix * np.array([1000, 1, 1, 1])[:, None, None])
+    assert [found[name] for name in ("miou", "macc", "pixel_accuracy")] == [None] * 3
+    assert found["per_class"] == [None, None] and found["in_one_block"] == [0, 1]
+    assert found["refused"] == "of 4 blocks of ground one holds 99.7 % of the labelled pixels"
+    of_class = block_intervals(np.stack([matrix * [[1], [1000]]] + [matrix * [[5000], [1]]] * 3))
+    assert of_class["in_one_block"] == [1] and of_class["per_class"][1] is None and of_class["miou"] is not None
+    assert block_intervals(matrix * np.array([20, 1, 1, 1])[:, None, None])["refused"] is None
+
+
+def test_a_mean_whose_errors_all_lie_in_one_block_has_no_interval():
+    matrices = np.zeros((4, 3, 3), np.int64)
+    matrices[:, 0, 0], matrices[0, 1, 0], matrices[0, 2, 1:] = 90, 20, 5
+    found = block_intervals(matrices)
+    assert found["macc"] is None and found["pixel_accuracy"] is not None and found["in_one_block"] == [1, 2]
+
+
 @pytest.mark.parametrize("blocks", [0, 1, 2])
 def test_fewer_than_three_blocks_have_no_interval(blocks):
     found = block_intervals(np.ones((blocks, 2, 2), np.int64))

@@ -86,6 +86,7 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
         "headlines": headlines,
         "blocks": runs[0]["intervals"]["blocks"],
         "in_one_block": runs[0]["intervals"]["in_one_block"],
+        "refused": runs[0]["intervals"]["refused"],
         "starts": compared(runs, names, budgets, patches),
     }
     reports = {f"{run['start']}-{run['budget']}-{run['seed']}": run["report"] for run in runs}
@@ -231,7 +232,7 @@ def comparison_table(content: Mapping[str, Any]) -> str:
 def interval_notes(content: Mapping[str, Any], shown: tuple[str, str] = ("", "")) -> list[str]:
     """What the 95 % intervals of a comparison cover, over seeds and over ground, and how they are ``shown``."""
     seeds, blocks = len(content["seeds"]), content["blocks"]
-    over_seeds, few = "one seed: no intervals over seeds", too_few(blocks)
+    over_seeds, few = "one seed: no intervals over seeds", content.get("refused", too_few(blocks))
     if seeds > 1:
         over_seeds = f"{shown[0]}{100 * LEVEL:.0f} % intervals over {seeds} seeds {coverage(DRAWN)}"
         over_seeds += " (where all patches are taken: seeds alone)"
