@@ -25,7 +25,7 @@ from numpy.polynomial.chebyshev import chebvander
 from numpy.typing import ArrayLike, NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -37,7 +37,7 @@ from ..products.archives import container_of
 from ..products.mosaics import checked_mosaic, is_mosaic
 from ..products.names import ARCHIVE_ENDS, label_rasters
 from ..products.product import Product
-from ..products.rasters import open_raster, reprojected
+from ..products.rasters import has_mask_band, open_raster, reprojected
 from ..products.sources import find_file, find_files
 from .legend import IGNORE, UNKNOWN, Legend
 
@@ -142,10 +142,17 @@ def label_fingerprint(path: str | Path) -> str:
     """
     _header(str(path))
     on_disk = next(place for place in (Path(path).absolute(), *Path(path).absolute().parents) if place.exists())
-    with open_label_raster(str(path)) as source:
-        beside = () if on_disk != Path(path).absolute() else source.files
-        used = {Path(file).absolute() for file in beside if not file.endswith(".ovr")}
-    return fingerprint(*{on_disk, *filter(Path.is_file, used)})
+    return fingerprint(*(_files_of(on_disk) if on_disk == Path(path).absolute() else {on_disk}))
+
+
+def _files_of(path: Path) -> set[Path]:
+    """A raster that is no mosaic, with what lies beside it and counts; a mosaic with all that its parts are made of."""
+    if is_mosaic(path):
+        parts = (Path(part.text or "") for part in checked_mosaic(path).iter("SourceFilename"))
+        return {path}.union(*map(_files_of, parts))
+    with open_raster(path) as source:
+        used = {Path(file).absolute() for file in source.files if not file.endswith(".ovr")}
+    return set(filter(Path.is_file, used))
 
 
 def label_classes(product: Product, labels: Sequence[str | Path], legend: Legend, looks: int = 1) -> NDArray[np.uint8]:
@@ -383,7 +390,7 @@ def _read(source: Any, path: str, window: Window) -> _Codes:
     try:
         codes = source.read(1, window=window)
         masks += [source.read(number, window=window) == 0 for number in _alphas(source)]
-        if MaskFlags.per_dataset in source.mask_flag_enums[0]:
+        if has_mask_band(source):
             masks.append(source.read_masks(1, window=window) == 0)
     except (RasterioError, CPLE_BaseError) as error:
         problem = f"the label raster cannot be read ({error.__cause__ or error})"
@@ -428,7 +435,7 @@ def warn_of_lost_labels(paths: Sequence[str], legend: Legend) -> None:
             told = [f"its no-data tag ({tag:g})"] if tag in named else []
             if _alphas(source):
                 told.append("its alpha band")
-            elif MaskFlags.per_dataset in source.mask_flag_enums[0]:
+            elif has_mask_band(source):
                 told.append("its mask band")
             if is_signed or told:
                 _count_lost(source, path, legend, " and ".join(told))
@@ -471,11 +478,16 @@ def _with_masks(path: str) -> str:
     if band is None or root.find("MaskBand") is not None:
         return ElementTree.tostring(root, "unicode")
     mask = ElementTree.SubElement(ElementTree.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
-    for kind in ("SimpleSource", "ComplexSource"):
-        for source in band.iter(kind):
-            tile = ElementTree.SubElement(mask, "SimpleSource")
+    for source in (part for kind in ("SimpleSource", "ComplexSource") for part in band.iter(kind)):
+        file = source.findtext("SourceFilename", "")
+        # a mosaic within it: what its tiles say, and over that what it hides itself
+        for text in (_with_masks(file), file) if is_mosaic(file) else (file,):
+            tile = ElementTree.SubElement(mask, "ComplexSource")
+            ElementTree.SubElement(tile, "SourceFilename", relativeToVRT="0").text = text
             ElementTree.SubElement(tile, "SourceBand").text = f"mask,{source.findtext('SourceBand', '1')}"
-            tile.extend(part for part in source if part.tag in ("SourceFilename", "SrcRect", "DstRect"))
+            tile.extend(part for part in source if part.tag in ("SrcRect", "DstRect"))
+            if text == file and is_mosaic(file):
+                ElementTree.SubElement(tile, "NODATA").text = "255"
     return ElementTree.tostring(root, "unicode")
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from xml.etree import ElementTree
 
 from ..core.artifacts import named_path
@@ -109,6 +110,22 @@ class Found:
     def named_polarization(self) -> str | None:
         """Polarisation of the image file that the user named."""
         return self.named["pol"] if self.named is not None else None
+
+    def beside(self, name: str) -> tuple[list[FileSource], dict[str, Any]]:
+        """What lies beside one of the rasters and says where it has data: files, and arguments of ``RasterBand.open``.
+
+        That is a mask, and the text (``.aux.xml``) to which GDAL and QGIS write a no-data tag, if it names one.
+        """
+        files: list[FileSource] = []
+        stated: dict[str, Any] = {}
+        if mask := self.folder.get(f"{name}.msk", self.folder.get(f"{name}.MSK")):
+            files, stated = [mask], {"mask": mask}
+        if text := self.folder.get(f"{name}.aux.xml"):
+            with suppress(Alos2TutError):
+                tag = number(read_xml(text).findtext("PAMRasterBand/NoDataValue"))
+                if tag is not None:
+                    files, stated = [*files, text], stated | {"no_data": tag}
+        return files, stated
 
     def of(self, *names: str) -> Found:
         """With these of its files only."""

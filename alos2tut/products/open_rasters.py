@@ -63,7 +63,7 @@ def geotiff_fields(
         "calibration_factor_db": radiometry.CALIBRATION_FACTOR_DB + (radiometry.SLC_OFFSET_DB if is_slc else 0.0),
         "calibration_source": f"{ASSUMED_FACTOR} (GeoTIFF carries none)",
         "bands": bands,
-        "files": found.files([*images.values(), *extra, *_masks(found, images.values())]),
+        "files": found.files([*images.values(), *extra, *_beside(found, images.values())]),
         "no_data_dn": _no_data_dn((0,), bands),
         "gaps": [*common["gaps"], "calibration factor", "scene incidence", "looks", *(["spacing"] if is_slc else [])],
         "notes": [*common["notes"], *notes],
@@ -71,14 +71,12 @@ def geotiff_fields(
 
 
 def _opened(found: Found, source: FileSource, types: Sequence[str]) -> RasterBand:
-    """A raster with the mask that lies beside it."""
-    return RasterBand.open(source, types, found.folder.get(f"{source.name}.msk"))
+    """A raster, with what lies beside it and says where there is no data."""
+    return RasterBand.open(source, types, **found.beside(source.name)[1])
 
 
-def _masks(found: Found, rasters: Iterable[FileSource]) -> list[FileSource]:
-    """The masks that lie beside rasters."""
-    names = (f"{source.name}.msk" for source in rasters)
-    return [found.folder[name] for name in names if name in found.folder]
+def _beside(found: Found, rasters: Iterable[FileSource]) -> list[FileSource]:
+    return [file for source in rasters for file in found.beside(source.name)[0]]
 
 
 def _no_data_dn(known: Sequence[int], bands: Mapping[str, RasterBand]) -> tuple[int, ...]:
@@ -239,8 +237,10 @@ def _raster_fields(
     mask = layers.get("mask")
     if mask is not None and isinstance(mask.band, RasterBand):
         codes = tuple(code for code, meaning in mask.meaning.items() if meaning in ("no data", "invalid"))
+        if (tag := mask.band.no_data) is not None and tag not in mask.meaning:
+            codes = (*codes, int(tag))
         bands = {pol: band.hidden_by(mask.band, codes) for pol, band in bands.items()}
-    beside = _masks(found, [*images.values(), *sources])
+    beside = _beside(found, [*images.values(), *sources])
     return {
         "path": found.delivery.path,
         "shape": first.shape,

@@ -1,9 +1,9 @@
 """Rasters by GDAL: one band of a GeoTIFF or ENVI raster in, Cloud-Optimized GeoTIFFs out.
 
 Files come from anywhere: what a raster and its overviews claim of their size is checked before they are read, and what
-merely lies beside a TIFF (overviews, world files, ``.aux.xml``) does not count, but for a mask (``.msk``). GDAL passes
-over four things: all statements of no data but one, the orientation of a TIFF, pixels that a cut file lacks (it may
-read zeros), and a disk that is full when a file is closed, which is why what was written is read back.
+merely lies beside a TIFF (overviews, world files, ``.aux.xml``) does not count, unless it says where no data is. GDAL
+passes over four things: all statements of no data but one, the orientation of a TIFF, pixels that a cut file lacks (it
+may read zeros), and a disk that is full when a file is closed, which is why what was written is read back.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ class RasterBand:
         transform: from (column, row) of the upright band to its CRS; None without georeference. The tags of a TIFF
             place its pixels as they are stored (GeoTIFF 1.0, 2.5.1), so that each keeps its place when it is turned.
         crs: the geographic or projected coordinate system; None where none is stated.
-        no_data: the value that the file says stands for no data; pixels of this value are read as they are.
+        no_data: the value that the file says stands for no data; pixels of this value are read as they are, complex
+            ones as ``fill``, as no amplitude tells them.
         alphas: numbers of the bands that say where there is data.
         has_mask: whether the file holds a mask.
         masks: other rasters of the same pixels, and the values in them that say that there is no data.
@@ -109,7 +110,12 @@ class RasterBand:
 
     @classmethod
     def open(
-        cls, source: FileSource, dtypes: Collection[str], mask: FileSource | None = None, fill: float | None = None
+        cls,
+        source: FileSource,
+        dtypes: Collection[str],
+        mask: FileSource | None = None,
+        fill: float | None = None,
+        no_data: float | None = None,
     ) -> RasterBand:
         """Look at a raster without reading its pixels.
 
@@ -118,6 +124,7 @@ class RasterBand:
             dtypes: the names of the types of pixels that will do, as ``"uint16"``.
             mask: the ``.msk`` beside it, if there is one.
             fill: what to read where a mask says that there is no data; None: NaN, or 0 of other types than floats.
+            no_data: the value that stands for no data if the raster itself names none.
 
         Raises:
             Alos2TutError: no such raster, more than one band beside those of opacity, another type, an orientation
@@ -150,11 +157,11 @@ class RasterBand:
             transform, crs = _upright(source, raster.transform, shape, flip), raster.crs
             # a local system says nothing of the place on Earth
             crs = crs if crs is not None and (crs.is_geographic or crs.is_projected) else None
-            flags = raster.mask_flag_enums[0]
-            has_mask = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+            has_mask = has_mask_band(raster)
             if fill is None:
                 fill = math.nan if dtype.kind == "f" else 0
-            band = cls(source, shape, dtype, transform, crs, raster.nodata, flip, driver, alphas, has_mask, fill=fill)
+            tag = no_data if raster.nodata is None else raster.nodata
+            band = cls(source, shape, dtype, transform, crs, tag, flip, driver, alphas, has_mask, fill=fill)
         return band if mask is None else band.hidden_by(cls.open(mask, ["uint8"]), (0,))
 
     def hidden_by(self, mask: RasterBand, values: tuple[int, ...]) -> RasterBand:
@@ -168,7 +175,7 @@ class RasterBand:
     @property
     def bare(self) -> RasterBand:
         """The band with all that is stored, whatever masks say."""
-        return replace(self, alphas=(), has_mask=False, masks=())
+        return replace(self, alphas=(), has_mask=False, masks=(), no_data=None)
 
     @property
     def statements(self) -> list[str]:
@@ -260,6 +267,8 @@ class RasterBand:
         masks = [raster.read(number, **part) == 0 for number in self.alphas]
         if self.has_mask:
             masks.append(raster.read_masks(1, **part) == 0)
+        if self.dtype.kind == "c" and self.no_data is not None:
+            masks.append(pixels == self.no_data)
         if masks:
             pixels[np.logical_or.reduce(masks)] = self.fill
         return pixels
@@ -272,6 +281,11 @@ class RasterBand:
             for value in values:
                 np.copyto(upright, upright.dtype.type(self.fill), where=mask == value)
         return upright
+
+
+def has_mask_band(raster: Any) -> bool:
+    """Whether a dataset of rasterio has a mask of its own, be it of all its bands or of the first alone."""
+    return not {MaskFlags.all_valid, MaskFlags.alpha, MaskFlags.nodata} & {*raster.mask_flag_enums[0]}
 
 
 def reprojected(points: ArrayLike, source: CRS, target: CRS) -> NDArray[np.float64]:

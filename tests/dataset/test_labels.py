@@ -395,13 +395,14 @@ STATEMENTS = {
     "a tag": ({"nodata": 3}, [2]),
     "an internal mask": ({"mask": [1, 0, 1, 1, 0]}, [1, 4]),
     "a mask beside": ({"mask": [1, 0, 1, 1, 0], "beside": True}, [1, 4]),
+    "a mask of the first band": ({"mask": [1, 0, 1, 1, 0], "beside": True, "flags": "0"}, [1, 4]),
     "a mask and a tag": ({"mask": [1, 0, 1, 1, 0], "nodata": 3}, [1, 2, 4]),
     "an alpha band": ({"alpha": [255, 0, 1, 255, 0]}, [1, 4]),
     "an alpha band and a tag": ({"alpha": [255, 0, 1, 255, 0], "nodata": 3}, [1, 2, 4]),
 }
 
 
-def stated(path: Path, codes, *, mask=None, alpha=None, beside=False, dtype="uint8", col=0, **options) -> Path:
+def stated(path: Path, codes, *, mask=None, alpha=None, beside=False, flags="2", dtype="uint8", col=0, **options):
     """A row of codes whose file states, in one way or several, where there are none."""
     codes = np.array([codes], dtype)
     profile = {"driver": "GTiff", "dtype": dtype, "count": 1 if alpha is None else 2, "height": 1, "crs": UTM54}
@@ -413,7 +414,11 @@ def stated(path: Path, codes, *, mask=None, alpha=None, beside=False, dtype="uin
             raster.colorinterp = ColorInterp.gray, ColorInterp.alpha
         if mask is not None:
             raster.write_mask(np.array([mask], bool))
-    assert path.with_name(f"{path.name}.msk").exists() == (beside and mask is not None)
+    other = path.with_name(f"{path.name}.msk")
+    assert other.exists() == (beside and mask is not None)
+    if other.exists():
+        with rasterio.open(other, "r+") as raster:
+            raster.update_tags(INTERNAL_MASK_FLAGS_1=flags)
     return path
 
 
@@ -494,6 +499,16 @@ def test_tiles_keep_their_own_tags_in_a_folder_and_in_a_mosaic(tmp_path, band_ta
     assert row_of([tmp_path / "all.vrt"], 7)[0] == [first, IGNORE, 1, IGNORE, 2, IGNORE, IGNORE]
     with pytest.warns(Alos2TutWarning, match=r"all\.vrt: its .*mask band"):
         warn_of_lost_labels([str(tmp_path / "all.vrt")], load_legend("japan_9"))
+    # a mosaic within a mosaic hides the same, and is another one when a tile's mask is
+    text = (tmp_path / "all.vrt").read_text()
+    whole = f"{place.format('SrcRect', 0)}{place.format('DstRect', 0)}".replace('xSize="2"', 'xSize="7"')
+    outer = f'<SimpleSource><SourceFilename relativeToVRT="1">all.vrt</SourceFilename>{whole}</SimpleSource>'
+    (tmp_path / "outer.vrt").write_text(text.replace(f"{tag}{sources}", outer))
+    assert row_of([tmp_path / "outer.vrt"], 7)[0] == row_of([tmp_path / "all.vrt"], 7)[0]
+    before = label_fingerprint(tmp_path / "outer.vrt")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(tmp_path / "0.tif", "r+") as raster:
+        raster.write_mask(np.array([[0, 1]], bool))
+    assert label_fingerprint(tmp_path / "outer.vrt") != before
 
 
 def test_negative_codes_are_named_unless_a_tag_says_them(tmp_path, monkeypatch):

@@ -288,11 +288,15 @@ def test_what_a_delivered_mask_calls_no_data_or_invalid_is_none(tmp_path):
     write_geotiff(mosaic / "N23W161_16_mask_F02DAR.tif", land, DEGREES, "EPSG:4326", dtype="uint8")
     with rasterio.open(folder / f"{LEVEL22}_LIN.tif", "r+") as raster:
         raster.nodata = raster.read(1)[0, 0]
+    # the mask's own tag hides what its codes do not name
+    with rasterio.open(folder / f"{LEVEL22}_MSK.tif", "r+") as raster:
+        codes[0, :3] = raster.nodata = 255
+        raster.write(codes, 1)
     product = open_product(folder)
     assert np.isnan(product.read_incidence()[0, 0])
     with pytest.warns(Alos2TutWarning, match=r"sl_HH_F02DAR\.tif: the mask N23W161_16_mask_F02DAR.*contradict.*: 20 %"):
         tile = open_product(mosaic)
-    for one, hidden in ((product, np.isin(codes, (0, 5))), (tile, land == 0)):
+    for one, hidden in ((product, np.isin(codes, (0, 5, 255))), (tile, land == 0)):
         for scale in ("dn", "power", "db"):
             assert (np.isnan(getattr(one, f"read_{scale}")()) == hidden).all()
         blocks = np.concatenate([values for _, values in one.blocks("dn", rows=7)])
@@ -304,6 +308,9 @@ def test_what_a_delivered_mask_calls_no_data_or_invalid_is_none(tmp_path):
         with rasterio.open(exported) as raster:
             np.testing.assert_array_equal(np.isnan(raster.read(1)), hidden)
         np.testing.assert_array_equal(np.isnan(one.to_xarray(scale="dn").HH.values), hidden)
+
+
+PAM = '<PAMDataset><PAMRasterBand band="1"><NoDataValue>{tag}</NoDataValue></PAMRasterBand></PAMDataset>'
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -328,8 +335,20 @@ def test_masks_and_tags_of_each_image_are_heeded(tmp_path, beside):
     write_geotiff(alone, dn, UTM54, nodata=9)
     with pytest.warns(Alos2TutWarning, match=r"its no-data tag \(9\) and the amplitudes contradict"):
         assert open_product(alone).no_data_dn == (0, 9)
+    # what GDAL writes beside a file that it may not change, and its other spelling of a mask's name
+    text = alone.with_name(f"{alone.name}.aux.xml")
+    text.write_text(PAM.format(tag=5))
+    assert open_product(alone).no_data_dn == (0, 9)
+    write_geotiff(alone, dn, UTM54)  # GDAL removes what lay beside the older one
+    text.write_text(PAM.format(tag=5))
+    with pytest.warns(Alos2TutWarning, match=r"its no-data tag \(5\)"):
+        assert open_product(alone).no_data_dn == (0, 5)
+        assert np.isnan(open_product(alone).read_dn()).sum() == 1
     if beside:
-        files[1].with_name(f"{files[1].name}.msk").unlink()
+        mask_file = files[1].with_name(f"{files[1].name}.msk")
+        mask_file.rename(mask_file.with_suffix(".MSK"))
+        np.testing.assert_array_equal(np.isnan(open_product(tmp_path).read_db(polarization="HV")), ~mask)
+        mask_file.with_suffix(".MSK").unlink()
         assert open_product(tmp_path).fingerprint != before
 
 

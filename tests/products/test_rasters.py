@@ -102,6 +102,18 @@ def test_masked_pixels_are_filled_in_strips_windows_and_thumbnails(tmp_path, sta
     np.testing.assert_array_equal(whole(filled), np.where(mask, pixels, np.array(7, dtype))[turned])
 
 
+def test_a_tag_of_complex_numbers_hides_them_as_no_amplitude_does(tmp_path):
+    pixels = numbered(dtype="complex64") + 1
+    pixels[5:9] = -9999
+    profile = BASICS_OF_GDAL | {"count": 1, "dtype": "complex64", "nodata": -9999}
+    with rasterio.open(tmp_path / NAME, "w", **profile, height=SHAPE[0], width=SHAPE[1]) as raster:
+        raster.write(pixels, 1)
+    band = RasterBand.open(source(tmp_path / NAME), ["complex64"])
+    np.testing.assert_array_equal(whole(band), np.where(pixels == -9999, 0, pixels))
+    np.testing.assert_array_equal(whole(band.bare), pixels)
+    assert band.contradicted((0,)) == pytest.approx(4 / SHAPE[0])
+
+
 def test_a_mask_of_another_size_and_a_raster_of_opacity_alone_are_refused(tmp_path):
     write_masked(tmp_path / NAME, numbered(), np.ones(SHAPE, bool), "mask beside")
     other = write_masked(tmp_path / "b.tif", numbered((9, 9)), np.ones((9, 9), bool), "mask beside")

@@ -156,8 +156,8 @@ def read_bands(
     """The rasters in these files, by label; one that cannot be read is added to the problems."""
     bands = {}
     for label, name in files.items():
-        mask = found.folder.get(f"{name}.msk")
-        bands[label] = tried(found.folder, name, partial(RasterBand.open, dtypes=types, mask=mask), problems)
+        reader = partial(RasterBand.open, dtypes=types, **found.beside(name)[1])
+        bands[label] = tried(found.folder, name, reader, problems)
     return {label: band for label, band in bands.items() if band is not None}
 
 

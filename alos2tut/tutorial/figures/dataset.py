@@ -60,13 +60,13 @@ _DASHED = (0, (2, 1.5))
 Box = tuple[float, float, float, float]
 
 
-def footprints(archive: Archive, used: Archive, labels: Sequence[str | Path]) -> Figure:
+def footprints(archive: Archive, used: Archive | None = None, labels: Sequence[str | Path] = ()) -> Figure:
     """Where products lie in longitude and latitude, with close-ups where they are small; and outlines of label rasters.
 
-    Colours tell the day; grey is unknown. Dashed are those that a filter has not left in ``used``.
+    Colours tell the day; grey is unknown. Dashed are those that a filter has not left in ``used`` (None: all are used).
     """
     entries = [entry for entry in archive.entries if entry.info["footprint_lonlat"]]
-    kept = {entry.path for entry in used.entries}
+    kept = {entry.path for entry in (used or archive).entries}
     corners = [np.array(entry.info["footprint_lonlat"]) for entry in entries]
     boxes = [*(splits.enclosing_boxes([outline])[0] for outline in corners), *map(_lonlat_box, labels)]
     # beside one another, whichever side of the antimeridian they lie on

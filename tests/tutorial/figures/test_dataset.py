@@ -78,7 +78,7 @@ def test_footprints_on_both_sides_of_the_antimeridian_lie_beside_one_another(tmp
 
 def test_small_footprints_are_shown_again_and_those_of_one_ground_are_one_group():
     products = [entry(139.2, 35, acquired="2022-02-12"), entry(143.9, 34.5), entry(139.2, 35)]
-    figure = dataset_figures.footprints(archive_of(*products), archive_of(*products), [])
+    figure = dataset_figures.footprints(archive_of(*products))
     overview, first, second = (ax for ax in figure.axes if ax.get_xlabel())
     assert len(outlines(overview)) == 3 and len(outlines(second)) == 1
     wide, narrow = (p.get_linewidth() for p in outlines(first))
@@ -89,12 +89,12 @@ def test_small_footprints_are_shown_again_and_those_of_one_ground_are_one_group(
 
 def test_footprints_by_day_have_a_bar_of_days():
     products = [entry(139, 35), entry(140, 35, acquired="2022-12-01"), entry(141, 35, acquired="2020")]
-    figure = dataset_figures.footprints(archive_of(*products), archive_of(*products), [])
+    figure = dataset_figures.footprints(archive_of(*products))
     edges = [patch.get_edgecolor() for patch in outlines(figure.axes[0])]
     assert len(set(edges)) == 3 and {"acquired", "2022-11-19", "2022-12-01"} <= set(texts(figure))
     assert edges[2][:3] == matplotlib.colors.to_rgb(dataset_figures.GREY)
     undated = archive_of(entry(0, 0, acquired=None))
-    assert len(dataset_figures.footprints(undated, undated, []).axes) == 1
+    assert len(dataset_figures.footprints(undated).axes) == 1
 
 
 def test_image_and_labels_show_the_same_ground(small_scene):
