@@ -32,7 +32,7 @@ from pydantic import BaseModel, Field
 from ..core.artifacts import named_path, read_json, sha256_file
 from ..core.cache import content_hash
 from ..core.config import from_dict
-from ..core.errors import Alos2TutError, closest, quoted, system_error, system_errors_named
+from ..core.errors import Alos2TutError, closest, quoted, system_errors_named
 from ..core.public import public
 from ..core.tables import table
 from . import splits
@@ -335,11 +335,8 @@ class PatchDataset:
         path = self.path / f"{name}.csv"
         if path.exists() and not path.is_file():  # which may have no end
             raise _broken("is no regular file", path)
-        try:
-            with open(path, "rb") as file:
-                content = file.read(self.files[path.name][0] + 1)
-        except OSError as error:
-            raise system_error(error, path, "the list cannot be read") from None
+        with system_errors_named(path, "the list cannot be read"), open(path, "rb") as file:
+            content = file.read(self.files[path.name][0] + 1)
         if (len(content), hashlib.sha256(content).hexdigest()) != self.files[path.name]:
             raise _broken("was cut or edited since the dataset was built", path)
         return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
@@ -389,9 +386,8 @@ def mapped_array(path: Path) -> np.memmap[Any, Any]:
         Alos2TutError: a file that is missing, cut or damaged.
     """
     try:
-        array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="r")
-    except OSError as error:
-        raise system_error(error, path, "cannot be mapped") from None
+        with system_errors_named(path, "cannot be mapped"):
+            array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, TokenError) as error:
         raise _broken(f"cannot be mapped ({error})", path) from None
     return array

@@ -146,13 +146,17 @@ def damaged_members(archive: Path) -> Iterator[tuple[str, str | None]]:
         Alos2TutError: an archive that is damaged as a whole, as one that is packed in one piece; or that is refused.
     """
     for name, file in checked_entries(archive, str(container_of(archive))):
-        problem = None
-        try:
-            for _ in _pieces(file, f"{archive}/{name}"):
-                pass
-        except DamageError as error:
-            problem = error.problem
-        yield name, problem
+        yield name, _damage_of(file, f"{archive}/{name}")
+
+
+def _damage_of(file: Entry, where: str) -> str | None:
+    """What is wrong with a member that is read to its end, where its checksum is compared."""
+    try:
+        for _ in _pieces(file, where):
+            pass
+    except DamageError as error:
+        return error.problem
+    return None
 
 
 # --- unpacking
@@ -258,29 +262,11 @@ def _zip_entries(path: Path) -> Iterator[Entry]:
             if start != _ZIP_MEMBER or offset + info.compress_size > size:
                 raise zipfile.BadZipFile(f"its member {info.filename!r} is not where the table of contents says")
             packed = info.compress_type != zipfile.ZIP_STORED
-            content = partial(archive.open, info)
-            damage = None if packed or info.file_size > _HEADER_BYTES else _zip_damage(content)
             # old tools of Windows wrote its separator; GDAL, too, takes it for a slash
-            yield Entry(
-                info.orig_filename.replace("\\", "/"),
-                info.file_size,
-                offset,
-                packed,
-                _zip_oddity(info),
-                content,
-                damage,
-            )
-
-
-def _zip_damage(content: Callable[[], IO[bytes]]) -> str | None:
-    """What is wrong with a member that is stored as it is, and read in place; its checksum is compared at its end."""
-    try:
-        with content() as handle:
-            while handle.read(_PIECE):
-                pass
-    except _DAMAGE as error:
-        return f"is damaged or truncated ({error})"
-    return None
+            name, content = info.orig_filename.replace("\\", "/"), partial(archive.open, info)
+            entry = Entry(name, info.file_size, offset, packed, _zip_oddity(info), content)
+            is_checked = packed or entry.oddity or info.file_size > _HEADER_BYTES  # later, or not at all
+            yield entry if is_checked else entry._replace(damage=_damage_of(entry, f"{path}/{name}"))
 
 
 def _zip_oddity(info: zipfile.ZipInfo) -> str | None:
