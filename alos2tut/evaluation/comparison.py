@@ -126,7 +126,8 @@ def _run(config: FinetuneConfig, name: str, batch_size: int) -> dict[str, Any]:
         **{score: scores[score] for score in MEANS},
         "on_ground": scores_by_block(scores, len(scores["per_class"])),
         "intervals": scores["intervals"],
-        "iou": {land_class: values["iou"] for land_class, values in scores["per_class"].items()},
+        # in the legend's order, which is that of the blocks' counts; a file's keys are sorted
+        "iou": {land_class: scores["per_class"][land_class]["iou"] for land_class in report["classes"]},
     }
 
 

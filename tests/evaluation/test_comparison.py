@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from support.datasets import write_packed_dataset
+from support.datasets import write_blocks, write_packed_dataset
 from support.networks import TINY
 
 from alos2tut.cli import main
@@ -20,6 +20,7 @@ from alos2tut.evaluation.comparison import (
     labels_for,
     read_comparison,
 )
+from alos2tut.evaluation.report import scores_by_block
 from alos2tut.metrics import block_scores, t_interval
 from alos2tut.pretraining.stage import pretrain
 
@@ -120,6 +121,25 @@ def test_a_comparison_runs_reuses_and_grows(start, packed_dataset, tmp_path):
     gains = [a["miou"] - b["miou"] for a, b in zip(mim["runs"], random["runs"], strict=True)]
     assert mim["difference"]["miou"]["mean"] == pytest.approx(np.mean(gains))
     assert str(tmp_path) not in (folder / "comparison.json").read_text()
+
+
+def test_every_class_has_its_own_interval_over_ground(start, tmp_path):
+    """Classes in the legend's order, which is not that of a file's sorted keys."""
+    names = ["water", "forest", "bare"]
+    classes = [{"name": name, "color": [0, 0, code], "codes": [code]} for code, name in enumerate(names, 1)]
+    legend = {"name": "toy", "source": "made up", "classes": classes, "ignored": [0]}
+    dataset = write_blocks(tmp_path / "dataset", legend=legend)
+    wanted = load_config("compare", starts={"random": None, "mim": start}, budgets=("all",), seeds=1)
+    content = read_comparison(compare(settings(dataset, tmp_path), wanted))
+    random, mim = content["starts"]
+    reports = [tmp_path / entry["runs"][0]["report"] / "report.json" for entry in (mim, random)]
+    scores = [json.loads(path.read_text())["models"]["segmenter"] for path in reports]
+    mine, its = (scores_by_block(model, 3)["per_class"] for model in scores)
+    differences = {name: one.minus(other) for name, one, other in zip(names, mine, its, strict=True)}
+    assert content["classes"] == names != sorted(names)
+    assert len({str(found["interval"]) for found in differences.values()}) == 3
+    for name, found in differences.items():
+        assert mim["iou_difference"][name]["ground"] == found["interval"], name
 
 
 @pytest.mark.parametrize(("asked", "fitting"), [((4, 9, 10, 99, "all"), (4, 9, "all")), ((99,), ("all",))])
