@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .core.errors import warn
 from .core.tables import Interval
 from .dataset.balance import FEW_PATCHES
 from .dataset.store import Split
@@ -31,10 +32,9 @@ RARE, UNCOMMON = 0.001, 0.01
 CONSTANT = 0.99
 #: scores by which it is judged whether a prediction is better than another
 _COMPARED = ("pixel_accuracy", "miou")
-#: codes of what is known before training
-OF_LISTS = ("absent", "few-patches", "rare", "uncommon")
-#: what helps classes that a list hardly has
-REMEDY = (
+#: codes of what is warned of before training, and what helps
+_HARDLY = ("absent", "few-patches", "rare")
+_REMEDY = (
     "Merge them with others in the legend (merges), or give more ground: a larger scene, more products, smaller blocks "
     "(block_m), which deal it more evenly, or a larger budget."
 )
@@ -47,6 +47,13 @@ class Yardstick(NamedTuple):
     name: str
     pixel_accuracy: float
     miou: float
+
+
+def warn_of_lists(headlines: Sequence[Headline], where: str = "") -> list[Headline]:
+    """Warn of classes that lists hardly have, ``where`` it is; the other headlines are returned."""
+    if hardly := [headline for headline in headlines if headline["code"] in _HARDLY]:
+        warn(f"{where}classes that can hardly be learned or scored: {in_words(hardly)}. {_REMEDY}")
+    return [headline for headline in headlines if headline not in hardly]
 
 
 def in_words(headlines: Sequence[Headline]) -> str:
@@ -166,8 +173,8 @@ def of_scores(
             better = (
                 "not better by more than its interval" if any(g["value"] > 0 for g in gains.values()) else "not better"
             )
-            told = [_gain_in_words(key, scores[key].value, floor[key].value, gain) for key, gain in gains.items()]
-            found.append({"code": code, "classes": [], "text": f"{better} than {name}: {', '.join(told)}"})
+            scored = [_gain_in_words(key, scores[key].value, floor[key].value, gain) for key, gain in gains.items()]
+            found.append({"code": code, "classes": [], "text": f"{better} than {name}: {', '.join(scored)}"})
     return found
 
 

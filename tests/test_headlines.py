@@ -20,7 +20,7 @@ from alos2tut.evaluation.report import report_text
 from alos2tut.headlines import Yardstick, few_patches, in_words, of_lists, of_map, of_runs, of_scores
 from alos2tut.metrics import block_counts, block_scores
 from alos2tut.networks.weights import save_segmenter
-from alos2tut.segmentation.stage import _tell, list_headlines
+from alos2tut.segmentation.stage import _show_headlines, list_headlines
 from alos2tut.tutorial.figures.evaluation import class_scores
 
 NAMES = ["water", "land", "town"]
@@ -86,7 +86,7 @@ def test_headlines_of_scores(matrix, expected):
     assert codes(of_scores(np.array(matrix), NAMES[:2])) == expected
 
 
-def test_headlines_tell_classes_and_numbers():
+def test_headlines_show_headlines_classes_and_numbers():
     found = of_scores(np.array([[9910, 0, 0], [80, 0, 0], [10, 0, 0]]), NAMES)
     assert found[0]["classes"] == ["land", "town"]
     assert in_words(found) == (
@@ -163,7 +163,7 @@ def headlines_of(stage, name="run.json"):
     return json.loads((stage / name).read_text())["headlines"]
 
 
-def test_fine_tuning_warns_before_and_tells_after_also_when_it_is_reused(lopsided, tmp_path, capsys):
+def test_fine_tuning_warns_before_and_show_headliness_after_also_when_it_is_reused(lopsided, tmp_path, capsys):
     config = training("finetune", lopsided, tmp_path, **SETTINGS)
     stage, (told,) = heard(lambda: finetune(config))
     kept = headlines_of(stage)
@@ -188,7 +188,8 @@ def test_the_patches_that_a_budget_draws_are_those_that_count(packed_dataset, tm
 
 
 def test_what_is_uncommon_is_one_line_and_no_warning(tmp_path, capsys):
-    assert heard(lambda: _tell([{"code": "uncommon", "classes": ["a"], "text": "below 1 %: a"}], tmp_path))[1] == []
+    uncommon = {"code": "uncommon", "classes": ["a"], "text": "below 1 %: a"}
+    assert heard(lambda: _show_headlines([uncommon], tmp_path)) == (None, [])
     assert capsys.readouterr().out == "! classes: below 1 %: a\n"
 
 

@@ -99,7 +99,7 @@ def settings(cls: type[T]) -> type[T]:
         try:
             check(self, **values)
         except ValidationError as error:
-            raise _told(error, cls, where) from None
+            raise _first_error(error, cls, where) from None
 
     made.__init__ = init
     return cast(type[T], made)
@@ -114,12 +114,12 @@ def from_dict(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -
     try:
         return cls(**{str(key): value for key, value in settings.items()})
     except ValidationError as error:
-        raise _told(error, cls, where) from None
+        raise _first_error(error, cls, where) from None
     except Alos2TutError as error:
         raise Alos2TutError(error.problem, where=where, remedy=error.remedy) from None
 
 
-def _told(error: ValidationError, cls: Any, where: str | Path) -> Alos2TutError:
+def _first_error(error: ValidationError, cls: Any, where: str | Path) -> Alos2TutError:
     """The first of what pydantic found, as an error of ours."""
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])

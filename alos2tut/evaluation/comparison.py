@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
-from ..core.errors import Alos2TutError, warn
+from ..core.errors import Alos2TutError
 from ..core.public import public
 from ..core.tables import Interval, coverage, table
 from ..core.version import __version__
 from ..dataset.store import open_dataset
-from ..headlines import REMEDY, in_words, of_runs
+from ..headlines import of_runs, warn_of_lists
 from ..metrics import COVERS, LEVEL, BlockScore, mean_of_known, t_interval, too_few
 from ..networks.weights import load_encoder
 from ..segmentation.config import FinetuneConfig
@@ -71,8 +71,7 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
         settings.append((name, dataclasses.replace(finetuning, **own)))
     # once for all runs, and before the first one
     of_lists = [[h for h in list_headlines(one, dataset) if h["code"] != "uncommon"] for _, one in settings]
-    if found := in_words(of_runs(of_lists)):
-        warn(f"classes that can hardly be learned or scored: {found}. {REMEDY}")
+    warn_of_lists(of_runs(of_lists))
     runs = [_run(one, name, config.score_batch_size) for name, one in settings]
     headlines = of_runs([[*known, *run["headlines"]] for known, run in zip(of_lists, runs, strict=True)])
     content = {

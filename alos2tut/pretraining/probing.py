@@ -31,6 +31,7 @@ from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
 from ..core.public import public
 from ..core.tables import Interval, coverage, table
+from ..dataset.balance import FEW_PATCHES
 from ..dataset.encoding import NO_DATA
 from ..dataset.legend import IGNORE
 from ..dataset.store import PatchDataset, Split, open_dataset
@@ -49,8 +50,6 @@ JUDGEMENTS = (("patch", "k-NN"), ("patch", "linear"), ("cell", "linear"))
 LEAST_SHARE = 0.5
 #: Cells kept for each patch that a seed trains on, on average: they bound memory however fine the cells are.
 CELLS_PER_PATCH = 16
-#: A class that lies in fewer patches of ``val`` leaves the mean: its recall would be that of one or two places.
-FEWEST_PATCHES = 3
 #: Neighbours that vote, at most.
 NEIGHBOURS = 20
 #: C of the logistic regression times the number of features: between halves of simulated training lists, scores of all
@@ -110,7 +109,7 @@ class Task:
     def few_to_text(self) -> str:
         """Which classes are left out of the mean, and why."""
         patches = ", ".join(f"{name} {count}" for name, count in self.few.items())
-        return f"not in the mean, for fewer than {FEWEST_PATCHES} patches of 'val': {patches}"
+        return f"not in the mean, for fewer than {FEW_PATCHES} patches of 'val': {patches}"
 
 
 @dataclass(frozen=True)
@@ -540,8 +539,8 @@ class _Exam:
         patches = places // self.held_out.classes[task].shape[1]
         names = self.dataset.legend.names
         counts = np.array([len(np.unique(patches[classes == index])) for index in range(len(names))])
-        self.target[task] = places[counts[classes] >= FEWEST_PATCHES]
-        return {name: int(n) for name, n in zip(names, counts, strict=True) if n < FEWEST_PATCHES}
+        self.target[task] = places[counts[classes] >= FEW_PATCHES]
+        return {name: int(n) for name, n in zip(names, counts, strict=True) if n < FEW_PATCHES}
 
     def _task(self, name: str, side: int) -> Task:
         names, (rows_m, cols_m) = self.dataset.legend.names, self.dataset.signal["spacing_m"]

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.artifacts import read_json
-from ..core.errors import Alos2TutError, warn
+from ..core.errors import Alos2TutError
 from ..core.parallel import alone_in
 from ..core.public import public
 from ..dataset.balance import class_weights, tempered_weights
 from ..dataset.store import PatchDataset, Split
-from ..headlines import OF_LISTS, REMEDY, Headline, few_patches, in_words, of_lists, of_scores
+from ..headlines import Headline, few_patches, of_lists, of_scores, warn_of_lists
 from ..metrics import scores_from_confusion
 from ..networks.distributed import rank_and_world, wait_for_all
 from ..networks.encoders import Encoder, standardize
@@ -120,7 +120,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     quiet = quiet or rank_and_world()[0] > 0
     if run.is_complete():
         if not quiet:
-            _tell(read_json(folder / "run.json").get("headlines", []), folder)
+            _show_headlines(read_json(folder / "run.json").get("headlines", []), folder)
         return folder
     check_processes(config)
     network = _initial_segmenter(config, dataset, run.encoder)
@@ -132,7 +132,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     weights = training_class_weights(config, dataset, chosen)
     before = list_headlines(config, dataset)
     if not quiet:
-        _tell(before, folder)
+        _show_headlines(before, folder)
     steps = number_of_steps(config, len(chosen))
     with alone_in(folder):
         # somebody else may have been training it until now
@@ -149,7 +149,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
             facts["headlines"] = [*before, *after]
             _write_results(run, network, validation.best, facts)
             if not quiet:
-                _tell(after, folder)
+                _show_headlines(after, folder)
         wait_for_all()
     return folder
 
@@ -218,12 +218,9 @@ def list_headlines(config: FinetuneConfig, dataset: PatchDataset) -> list[Headli
     return of_lists(pixels, patches)
 
 
-def _tell(headlines: list[Headline], folder: Path) -> None:
+def _show_headlines(headlines: list[Headline], folder: Path) -> None:
     """Warn of classes that lists hardly have; print the other headlines, of classes that are uncommon and of scores."""
-    hardly = [headline for headline in headlines if headline["code"] in OF_LISTS and headline["code"] != "uncommon"]
-    if hardly:
-        warn(f"{folder.name}: classes that can hardly be learned or scored: {in_words(hardly)}. {REMEDY}")
-    for headline in (headline for headline in headlines if headline not in hardly):
+    for headline in warn_of_lists(headlines, f"{folder.name}: "):
         print(f"! {'classes' if headline['code'] == 'uncommon' else 'val'}: {headline['text']}", flush=True)
 
 

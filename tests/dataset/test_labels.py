@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import Affine
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
 from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
 from support.archives import write_zip
+from support.label_rasters import GRID, UTM54, random_codes, raster_around, stated
 from support.packagings import DEGREES, write_forest, write_mosaic
 from support.products import ARCHIVES, archived, write_geotiff
 from support.properties import examples
@@ -36,19 +36,12 @@ from alos2tut.dataset.labels import (
 )
 from alos2tut.dataset.legend import IGNORE, LandClass, Legend
 
-UTM54 = CRS.from_epsg(32654)
 LONLAT = CRS.from_epsg(4326)
 LAMBERT = CRS.from_proj4("+proj=lcc +lat_1=34 +lat_2=40 +lat_0=36 +lon_0=137.5 +ellps=GRS80 +units=m")
 #: degrees of a label pixel of Japan's map
 STEP_DEG = 1 / 12000
-GRID = Affine(5, 0, 352_000, 0, -5, 3_990_000)
 #: each code is the class of its number
 ANY_CODE = Legend("all", "", tuple(LandClass(str(code), (0, 0, 0), (code,)) for code in range(200)), ())
-
-
-def random_codes(shape: tuple[int, int], seed: int = 0, dtype: str = "uint8") -> np.ndarray:
-    """Codes of which neighbours nearly always differ."""
-    return np.random.default_rng(seed).integers(0, 120, shape).astype(dtype)
 
 
 def centres(transform: Affine, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -97,30 +90,6 @@ def check_exact(paths: list[Path], crs: CRS, transform: Affine, shape: tuple[int
     expected = nearest_codes(paths, crs, transform, shape)
     np.testing.assert_array_equal(warped(paths, crs, transform, shape), expected)
     return expected
-
-
-def raster_around(
-    path: Path,
-    crs: CRS,
-    transform: Affine,
-    shape: tuple[int, int],
-    target: CRS,
-    *,
-    pixel: float,
-    turn_deg: float = 0,
-    shear_deg: float = 0,
-    flip: int = -1,
-    offset: tuple[float, float] = (0, 0),
-    size: tuple[int, int] = (300, 350),
-    dtype: str = "uint8",
-) -> Path:
-    """A label raster in another system, whose middle lies on that of a grid, but for an offset in label pixels."""
-    x, y = transform * (shape[1] / 2, shape[0] / 2)
-    [x], [y] = reproject_points(crs, target, [x], [y])
-    turned = Affine.translation(x, y) * Affine.rotation(turn_deg) * Affine.shear(shear_deg)
-    scaled = turned * Affine.scale(pixel, flip * pixel) * Affine.translation(offset[0], offset[1])
-    placed = scaled * Affine.translation(-size[1] / 2, -size[0] / 2)
-    return write_geotiff(path, random_codes(size, 1, dtype), placed, target, dtype=dtype)
 
 
 # --- the nearest label, exactly
@@ -399,26 +368,6 @@ STATEMENTS = {
     "an alpha band": ({"alpha": [255, 0, 1, 255, 0]}, [1, 4]),
     "an alpha band and a tag": ({"alpha": [255, 0, 1, 255, 0], "nodata": 3}, [1, 2, 4]),
 }
-
-
-def stated(path: Path, codes, *, mask=None, alpha=None, beside=False, flags="2", dtype="uint8", col=0, **options):
-    """A row of codes whose file states, in one way or several, where there are none."""
-    codes = np.array([codes], dtype)
-    profile = {"driver": "GTiff", "dtype": dtype, "count": 1 if alpha is None else 2, "height": 1, "crs": UTM54}
-    profile |= {"width": codes.shape[1], "transform": GRID * Affine.translation(col, 0)} | options
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=not beside), rasterio.open(path, "w", **profile) as raster:
-        raster.write(codes, 1)
-        if alpha is not None:
-            raster.write(np.array([alpha], dtype), 2)
-            raster.colorinterp = ColorInterp.gray, ColorInterp.alpha
-        if mask is not None:
-            raster.write_mask(np.array([mask], bool))
-    other = path.with_name(f"{path.name}.msk")
-    assert other.exists() == (beside and mask is not None)
-    if other.exists():
-        with rasterio.open(other, "r+") as raster:
-            raster.update_tags(INTERNAL_MASK_FLAGS_1=flags)
-    return path
 
 
 def row_of(paths: list[Path], count: int = 5) -> tuple[list[int], list[int]]:

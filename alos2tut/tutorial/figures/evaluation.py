@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ... import plotting
+from ...core.tables import Interval
 from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset
 from ...evaluation.report import headline_lines, interval_notes
@@ -29,10 +30,6 @@ _COLORS = (BLUE, ORANGE)
 _MARKS = ("o", "s")
 
 Image = NDArray[np.floating[Any]]
-
-
-def _told(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def class_scores(report: Mapping[str, Any]) -> Figure:
@@ -52,7 +49,7 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
         of_classes = [scores["per_class"][name]["iou"] for name in names]
         values = np.array([*of_classes, scores["miou"], scores["pixel_accuracy"]], dtype=float)
         x = places + 0.38 * (offset - (rows - 1) / 2)
-        label = f"{scores['initialisation']} initialisation: mIoU {_told(scores['miou'])}"
+        label = f"{scores['initialisation']} initialisation: mIoU {Interval.of(scores['miou'], None).to_text()}"
         ax.bar(x, values, width=0.36, color=color, label=label)
         if difference is None:
             bounds = [*(intervals["per_class"][name] for name in names), intervals["miou"], intervals["pixel_accuracy"]]
@@ -125,7 +122,7 @@ def reliability_curves(report: Mapping[str, Any]) -> Figure:
         curves[name] = calibration["with_temperature"]
     for (name, curve), color, mark in zip(curves.items(), _COLORS, _MARKS, strict=False):
         bins = [b for b in curve["bins"] if b["pixels"]]
-        text = f"{name}, ECE {_told(curve['ece'])}"
+        text = f"{name}, ECE {Interval.of(curve['ece'], None).to_text()}"
         sure, right_share = ([b[key] for b in bins] for key in ("confidence", "accuracy"))
         left.plot(sure, right_share, f"{mark}-", color=color, markersize=4, label=text)
         middles = [(b["low"] + b["high"]) / 2 for b in curve["bins"]]
