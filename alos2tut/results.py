@@ -22,6 +22,8 @@ _REPORTS = {
     "report.json": "an evaluation",
     "comparison.json": "a comparison",
     "patches.json": "patches, a file each",
+    "failed.json": "a training that failed",
+    "stopped.json": "a training that was stopped",
 }
 #: characters of an entry that is shown, and not only named
 _SHORT = 160
@@ -40,7 +42,11 @@ def describe(path: Path, *, crs: str | None = None, scan: int | None = None) -> 
     for known in (_report, _weights, _checkpoint, _settings, _map):
         if found := known(path):
             content = {"is": found[0], **found[1]}
-            return content, facts(_shortened(content))
+            try:
+                return content, facts(_shortened(content))
+            except (TypeError, KeyError, ValueError, AttributeError) as error:
+                problem = f"is no whole report ({type(error).__name__}: {error})"
+                raise Alos2TutError(problem, where=path, remedy="Make it anew.") from None
     try:
         content = open_product(path, crs=crs, scan=scan).to_dict()
     except Alos2TutError as error:
@@ -73,12 +79,16 @@ _Found = tuple[str, dict[str, Any]] | None
 def _report(path: Path) -> _Found:
     """A stage's folder, or the JSON file in it."""
     file = next((path / name for name in _REPORTS if (path / name).is_file()), path)
+    if file.name.endswith("_agreement.json") and file.is_file():
+        return "a comparison of a map with labels", {"agreement": read_json(file)}
     if file.name in _REPORTS and file.is_file():
         content = read_json(file)
         if not isinstance(content, dict):
             raise Alos2TutError(f"is no report of {_REPORTS[file.name]}", where=file)
-        kind = {"pretrain": "a pretraining", "finetune": "a fine-tuning"}.get(content.get("stage", ""))
+        kind = {"pretrain": "a pretraining", "finetune": "a fine-tuning"}.get(str(content.get("stage")))
         return kind or _REPORTS[file.name], content
+    if path.is_dir() and path.name.endswith(".partial"):
+        return "unfinished work, with which the same command goes on", {"holds": sorted(p.name for p in path.iterdir())}
     if path.is_dir() and (steps := sorted((path / "checkpoints").glob("step-*.ckpt"))):
         return "a training that has not come to its end", {"checkpoints": [step.name for step in steps]}
     return None
@@ -121,7 +131,7 @@ def _settings(path: Path) -> _Found:
             return False
         return True
 
-    stages = [stage for stage in STAGES if reads(stage)] if isinstance(content, dict) else []
+    stages = [stage for stage in STAGES if reads(stage)] if content and isinstance(content, dict) else []
     return (f"settings of {' or '.join(stages)}", {"settings": content}) if stages else None
 
 

@@ -21,6 +21,9 @@ RESULTS = {
     "evaluate/report.json": {"split": "test", "models": {"segmenter": SCORES}, "headlines": []},
     "compare/comparison.json": {"schema": 1, "first": "random"},
     "patches/patches.json": {"legend": "japan_9"},
+    "map.tif.partial/plan.json": {"rows": 5},
+    "failed/failed.json": {"step": 7, "loss": "nan"},
+    "labels/map_agreement.json": {"map": "map.tif"},
 }
 
 
@@ -46,6 +49,7 @@ def work(tmp_path):
         archive.writestr("beach.jpg", b"x")
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "other.yaml").write_text("x: 1")
+    (tmp_path / "empty.yaml").write_text("{}")
     return tmp_path
 
 
@@ -66,6 +70,9 @@ def work(tmp_path):
         ("settings.yaml", ["settings of pretrain or finetune"]),
         ("map", ["a map", "landcover.tif", "99 % water"]),
         ("map/landcover.tif", ["a map", "8 × 9"]),
+        ("map.tif.partial", ["unfinished", "plan.json"]),
+        ("failed", ["a training that failed", "nan"]),
+        ("labels/map_agreement.json", ["a comparison of a map with labels", "map.tif"]),
     ],
 )
 def test_results_are_told_by_path(work, path, told, capsys):
@@ -80,7 +87,25 @@ def test_results_are_told_by_path(work, path, told, capsys):
     )
 
 
-@pytest.mark.parametrize("path", ["other.tif", "holiday.zip", "notes.txt", "other.yaml"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"headlines": 5},
+        {"headlines": ["a"]},
+        {"headlines": [{"txt": 1}]},
+        {"models": {"a": {"miou": None}}},
+        {"models": {"a": {"miou": 0.5, "intervals": 3}}},
+        {"classes": 3},
+        {"models": {"a": {"miou": "0.5", "intervals": {}}}},
+    ],
+)
+def test_a_report_of_another_form_is_refused(tmp_path, content):
+    write_json(tmp_path / "report.json", content)
+    with pytest.raises(Alos2TutError, match=r"is no whole report \(.*\)\. Make it anew"):
+        describe(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["other.tif", "holiday.zip", "notes.txt", "other.yaml", "empty.yaml"])
 def test_what_is_none_of_these_is_told_so(work, path):
     with pytest.raises(Alos2TutError, match=r"is nothing that is known here.*no ALOS-2 product") as error:
         describe(work / path)
