@@ -62,22 +62,23 @@ def in_words(headlines: Sequence[Headline]) -> str:
 
 
 def of_runs(runs: Sequence[Sequence[Headline]]) -> list[Headline]:
-    """Headlines of several runs as one for each code, with all the classes and ``runs``, in how many it stands."""
-    found = dict[str, tuple[set[int], dict[str, None]]]()
+    """Headlines of several runs as one for each code, with all the classes and ``runs``, in how many it stands.
+
+    A class that is in fewer of them than the headline stands with the number of its own.
+    """
+    found = dict[str, tuple[set[int], dict[str, set[int]]]]()
     for number, headlines in enumerate(runs):
         for headline in headlines:
             numbers, classes = found.setdefault(headline["code"], (set(), {}))
             numbers.add(number)
-            classes.update(dict.fromkeys(headline["classes"]))
-    return [
-        {
-            "code": code,
-            "classes": list(classes),
-            "runs": len(numbers),
-            "text": ": ".join(filter(None, [f"{len(numbers)} of {len(runs)} runs {code}", ", ".join(classes)])),
-        }
-        for code, (numbers, classes) in found.items()
-    ]
+            for name in headline["classes"]:
+                classes.setdefault(name, set()).add(number)
+    merged = []
+    for code, (numbers, classes) in found.items():
+        told = [name if own == numbers else f"{name} (in {len(own)})" for name, own in classes.items()]
+        text = ": ".join(filter(None, [f"{len(numbers)} of {len(runs)} runs {code}", ", ".join(told)]))
+        merged.append({"code": code, "classes": list(classes), "runs": len(numbers), "text": text})
+    return merged
 
 
 def of_lists(pixels: Mapping[str, Mapping[str, int]], patches: Mapping[str, Mapping[str, int]]) -> list[Headline]:
@@ -150,13 +151,16 @@ def of_scores(
         for i in np.flatnonzero((reference > 0) & (predicted == 0)).tolist()
     }
     found = _listed("never-predicted", "never predicted", never)
-    if np.count_nonzero(reference) < 2:
+    if not reference.any():
         return found
     most, commonest, total = int(predicted.argmax()), int(reference.argmax()), int(matrix.sum())
     said, share = float(predicted[most] / total), float(reference[most] / total)
     if said >= CONSTANT > share:
         text = f"{_percent(said)} of the prediction is {names[most]}, which is {_percent(share)} of the reference"
         found.append({"code": "constant", "classes": [names[most]], "text": text})
+    # of one class alone, naming it cannot be beaten
+    if np.count_nonzero(reference) < 2:
+        return found
     counts = block_counts(matrix[None]) if counts is None else counts
     scores = block_scores(counts)
     # of the same blocks: where one class is everywhere, it is right on all of its reference, and predicted on all

@@ -79,6 +79,8 @@ def test_patches_are_looked_at_only_where_a_class_may_be_in_few(tmp_path, monkey
         ([[500, 300], [200, 0]], ["not-above-most-frequent"]),
         # nothing to be better than
         ([[5, 5], [0, 0]], []),
+        # all land, where all is water
+        ([[0, 5], [0, 0]], ["never-predicted", "constant"]),
         ([[0, 0], [0, 0]], []),
     ],
 )  # fmt: skip
@@ -124,7 +126,7 @@ def test_maps_of_one_class():
 def test_headlines_of_runs_are_counted():
     one, other = of_map(np.array([1, 0, 0]), NAMES), of_map(np.array([0, 0, 1]), NAMES)
     (found,) = of_runs([one, [], other, other])
-    assert found["runs"] == 3 and found["text"] == "3 of 4 runs constant: water, town"
+    assert found["runs"] == 3 and found["text"] == "3 of 4 runs constant: water (in 1), town (in 2)"
 
 
 # --- stages
