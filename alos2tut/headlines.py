@@ -1,4 +1,4 @@
-"""What is to be said first of lists of patches, scores and maps that can mislead. NumPy only.
+"""What is to be said first of lists of patches, scores and maps that can mislead. Neither torch nor rasterio.
 
 A headline is a dict, ready for JSON: ``code``, for programs, which stays; ``classes``, the names that it is about; and
 ``text``. The codes:

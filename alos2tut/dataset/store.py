@@ -1,4 +1,4 @@
-"""Reading a packed patch dataset: rows, labels, statistics and the order of batches. NumPy only.
+"""Reading a packed patch dataset: rows, labels, statistics and the order of batches. Neither torch nor rasterio.
 
 A dataset is a folder with ``dataset.json``, four lists (``pretrain.csv``, ``train.csv``, ``val.csv``, ``test.csv``) and
 three stores of patches: ``pretrain`` (which holds the training ground, so the ``train`` list points into it), ``val``
