@@ -107,10 +107,10 @@ class Alos2TutWarning(UserWarning):
 def warn(message: str) -> None:
     """Give an :class:`Alos2TutWarning` that names the line by which the package was called, however deep it arose."""
     level, depth, frame = 0, 1, sys._getframe()
-    # calls of other libraries may lie between ours, and those of contextlib around them
+    # calls of other libraries may lie between ours, and those of the standard library around them
     while frame.f_back is not None:
         room = str(frame.f_globals.get("__name__")).partition(".")[0]
-        if room == _PACKAGE or (room == "contextlib" and level == depth):
+        if room == _PACKAGE or (room in ("contextlib", "functools") and level == depth):
             level = depth + 1
         depth, frame = depth + 1, frame.f_back
     warnings.warn(visible(message), Alos2TutWarning, stacklevel=level)

@@ -9,8 +9,8 @@ from functools import cache, wraps
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from types import SimpleNamespace, UnionType
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import Alos2TutError, quoted, system_errors_named
 
@@ -32,8 +32,9 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
 
     @cache
     def hint(name: str) -> Any:
-        with suppress(NameError):  # of what is imported for type checkers only
-            return eval(texts[name], function.__globals__) if name in texts else Any  # type: ignore[attr-defined]
+        with suppress(NameError, KeyError):  # of what is imported for type checkers only; of what has no hint
+            alone = SimpleNamespace(__annotations__={name: texts[name]})
+            return get_type_hints(alone, function.__globals__)[name]  # type: ignore[attr-defined]
         return Any
 
     @wraps(function)

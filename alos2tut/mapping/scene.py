@@ -48,7 +48,7 @@ _BESIDE = ("difference", "agreement", "preview")
 @public
 def map_scene(
     product: Product | str | Path,
-    segmenter: Segmenter | str | Path,
+    segmenter: Any,
     out_path: str | Path,
     config: MapConfig = MapConfig(),  # noqa: B008 (it is frozen)
     *,
@@ -89,9 +89,6 @@ def map_scene(
             product or another input, holds something else, or whose folder is missing, labels that do not lie there,
             files of different scenes, damaged pixels, a full disk, or a segmenter that gives no numbers.
     """
-    if not isinstance(config, MapConfig):
-        problem, remedy = f"a {type(config).__name__} is no MapConfig", 'Give what load_config("map") gives.'
-        raise Alos2TutError(problem, where="config", remedy=remedy)
     out_path = _checked_out_path(out_path)
     product = _opened(product, out_path)
     product.check_one_scene()

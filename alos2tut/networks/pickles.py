@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..core.errors import Alos2TutError, system_error
+from ..core.errors import Alos2TutError, quoted, system_error
 
 #: bytes of what a checkpoint holds beside its weights; values in that
 _LARGEST_PICKLE, _MOST_VALUES = 16 * 2**20, 2 * 10**6
@@ -204,19 +204,19 @@ def _beginning(path: Path) -> io.BytesIO:
 
 def _check_content(content: Any, path: Path) -> None:
     """Refuse what grows when it is looked at: containers within themselves, tensors larger than their bytes."""
-    ahead, seen = [content], 0
+    ahead, seen = [("the file", content)], 0
     while ahead:
-        value, seen = ahead.pop(), seen + 1
+        (name, value), seen = ahead.pop(), seen + 1
         if seen > _MOST_VALUES:
             raise Alos2TutError(f"holds more than {_MOST_VALUES:,} values, as containers in each other do", where=path)
         if isinstance(value, dict):
-            ahead += value.values()
+            ahead += value.items()
         elif isinstance(value, (list, tuple, set)):
-            ahead += value
+            ahead += ((name, part) for part in value)
         elif isinstance(value, Tensor):
             is_plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
             if not is_plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-                problem = f"holds a tensor {tuple(value.shape)} whose numbers are not all in the file"
+                problem = f"{quoted(name)} holds a tensor {tuple(value.shape)} whose numbers are not all in the file"
                 raise Alos2TutError(problem, where=path)
 
 

@@ -17,16 +17,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ..configs import STAGES, load_config, split_overrides
 from ..core.artifacts import atomic_path, make_folder, named_path, stage_dir
 from ..core.cache import content_hash
 from ..core.config import settings_for_key
-from ..core.errors import Alos2TutError, closest
+from ..core.errors import Alos2TutError, Alos2TutWarning, closest
 from ..core.public import check_type
 from ..dataset.archive import product_paths
 from ..dataset.builder import build_dataset
@@ -78,10 +80,11 @@ class Tutorial:
     overrides: str = ""
 
     def __post_init__(self) -> None:
+        hints = get_type_hints(Tutorial)
         for field in dataclasses.fields(self):
             value = _as_meant(getattr(self, field.name), str(field.type))
             object.__setattr__(self, field.name, value)
-            check_type(field.name, value, eval(str(field.type)), _BY_TEXT)
+            check_type(field.name, value, hints[field.name], _BY_TEXT)
         for name in ("product", "labels", "legend", "work_dir"):
             if getattr(self, name) is not None:
                 named_path(getattr(self, name), name)
@@ -307,7 +310,8 @@ def _launch(command: str, config: Any) -> None:
 def start() -> Tutorial:
     """Check this notebook's parameters and begin.
 
-    Reads the parameters cell and, under papermill, the cell injected after it.
+    Reads the parameters cell and, under papermill, the cell injected after it. From here on the notebook prints the
+    package's warnings as notes.
 
     Raises:
         Alos2TutError: no parameters cell was run before, a name that this notebook does not know, or a parameter that
@@ -315,6 +319,7 @@ def start() -> Tutorial:
     """
     from IPython import get_ipython
 
+    warnings.showwarning = _show_warning
     names: dict[str, Any] = getattr(get_ipython(), "user_ns", {})
     history: list[str] = names.get("In", [])
     own = max((i for i, cell in enumerate(history) if cell.startswith(_OURS)), default=None)
@@ -338,6 +343,14 @@ def tutorial_from(parameters: Mapping[str, Any]) -> Tutorial:
     """A :class:`Tutorial` from the parameters that it knows; a notebook may have more of its own."""
     fields = {field.name for field in dataclasses.fields(Tutorial)}
     return Tutorial(**{name: value for name, value in parameters.items() if name in fields})
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+    """Print our own warnings among a cell's results: which line of ours gave them tells a reader nothing."""
+    if issubclass(category, Alos2TutWarning):
+        print(textwrap.fill(f"Note: {message}", 110))
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
 
 
 def _assigned(source: str) -> list[str]:

@@ -88,7 +88,6 @@ def test_others_are_refused_by_name(values, message):
         (lambda: alos2tut.finetune(alos2tut.load_config("map")), "config"),
         (lambda: alos2tut.evaluate({"dataset": "x"}), "config"),
         (lambda: alos2tut.map_scene(3, "s.safetensors", "m.tif"), "product"),
-        (lambda: alos2tut.map_scene("p", 3, "m.tif"), "segmenter"),
         (lambda: alos2tut.map_scene("p", "s.safetensors", "m.tif", None), "config"),
         (lambda: alos2tut.simulate_product("none", seed="a"), "seed"),
         (lambda: alos2tut.simulate_product("none", size_px="a"), "size_px"),

@@ -495,9 +495,9 @@ def test_a_bar_is_shown_only_where_somebody_watches_and_has_room(server, write_m
 
 @pytest.mark.parametrize("arguments", [(5,), ([],), ("jaxa_l15_fuji", 5), ("jaxa_l15_fuji", "\0")])
 def test_arguments_of_a_wrong_type_are_named(arguments):
-    with pytest.raises(Alos2TutError, match=r"unknown data set|folder: is no path"):
+    with pytest.raises(Alos2TutError, match=r"name=(5|\[\]) is not a text|folder=5 is not|folder: is no path"):
         fetch(*arguments)
-    with pytest.raises(Alos2TutError, match=r"manifest: is no path: 5"):
+    with pytest.raises(Alos2TutError, match=r"file=5 is not a text or a path"):
         load_manifest(5)
 
 

@@ -105,8 +105,8 @@ def test_a_change_has_an_interval_of_its_own(segmenter, tmp_path):
     ("values", "message"),
     [
         ({"added_looks": (0,)}, "added_looks: must be finite numbers above 0"),
-        ({"multilook": (2, 1.5)}, "multilook: must be whole numbers from 1"),
-        ({"multilook": (None,)}, "multilook: must be whole"),
+        ({"multilook": (2, 1.5)}, r"multilook=\(2, 1\.5\) is not a sequence \(a whole number\)"),
+        ({"multilook": (2, 0)}, "multilook: must be whole numbers from 1"),
         ({"gains_db": (np.nan,)}, "gain_db: must be finite"),
         ({"patches": 0}, "patches=0 is not at least 1"),
         ({"split": "tset"}, "unknown split 'tset'.*'test'"),

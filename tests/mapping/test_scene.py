@@ -225,7 +225,7 @@ def test_another_signal_may_be_allowed(tmp_path, signal, message):
 def test_what_is_no_segmenter_is_refused(to_map, tmp_path, segmenter):
     with pytest.raises(Alos2TutError, match="is no segmenter"):
         map_scene(to_map[0], segmenter, tmp_path / "map.tif")
-    with pytest.raises(Alos2TutError, match=r"config: a dict is no MapConfig\. .*load_config"):
+    with pytest.raises(Alos2TutError, match=r"is not a MapConfig\. load_config makes"):
         alos2tut.map_scene(*to_map[:2], tmp_path / "map.tif", {"flips": True})
 
 

@@ -367,10 +367,13 @@ def test_damaged_leaders_give_errors_or_fields(leader, data):
 
 def test_summaries_are_read_as_users_have_them(tmp_path):
     path = tmp_path / "summary.txt"
-    path.write_bytes(b'\xef\xbb\xbfScs_SceneID="A=B"\r\n Pds_X = "1"\r\nno pair\r\nBare=2\n\xff\xfe="x"\n')
+    path.write_bytes(b'\xef\xbb\xbfScs_SceneID="A=B"\r\n Pds_X = "1"\r\nno pair\r\nBare=2\n\xe6\x97\xa5="x"\n')
     found = ceos.read_summary(source_of(path))
     assert (found["Scs_SceneID"], found["Pds_X"], found["Bare"]) == ("A=B", "1", "2")
     assert len(found) == 4
+    path.write_bytes(path.read_bytes() + b'\xff="x"\n')
+    with pytest.raises(Alos2TutError, match=r"summary\.txt: is no UTF-8 text \(byte 57\)"):
+        ceos.read_summary(source_of(path))
 
 
 def test_a_huge_summary_is_refused(tmp_path):

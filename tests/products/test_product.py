@@ -14,7 +14,7 @@ from support.packagings import image_of
 from support.products import ARCHIVES, SCENE_ID, TIFF_NAME, UTM54, amplitudes, archived, write_ceos, write_geotiff
 
 from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product
-from alos2tut.mapping.scene import _checked_out_path
+from alos2tut.mapping.scene import _opened
 from alos2tut.products.ceos import ImageFile
 from alos2tut.products.metadata import MapGrid
 from alos2tut.products.quicklook import quicklook_png
@@ -118,7 +118,7 @@ def test_nothing_is_written_that_looks_like_a_file_of_the_delivery(tmp_path, nam
     before = {path: path.read_bytes() for path in folder.iterdir()}
     product = open_product(image_of(folder))
     assert product.owns(folder / name) and not product.owns(tmp_path / name)
-    for write in (product.to_cog, lambda path: _checked_out_path(path, product)):
+    for write in (product.to_cog, lambda path: _opened(product, path)):
         with pytest.raises(Alos2TutError, match=rf"{re.escape(name)}.*of the product itself.*another folder"):
             write(folder / name)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import sys
 import types
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from alos2tut import Alos2TutError, load_config, pretrain
 from alos2tut.core.artifacts import read_json
+from alos2tut.core.errors import warn
 from alos2tut.tutorial import session as notebook
 from alos2tut.tutorial.session import Tutorial, start, tutorial_from
 
@@ -65,6 +67,16 @@ def test_parameters_make_a_tutorial(run_cells, cells, expected):
 
 def test_a_runner_without_history_is_served(run_cells):
     assert run_cells(SEED_4, history=False) == Tutorial(seed=4)
+
+
+def test_warnings_of_ours_are_notes_among_the_results(run_cells, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        run_cells(PARAMETERS)
+        warn("the scene has two towns")
+        warnings.warn("of another library", stacklevel=1)
+    out, err = capsys.readouterr()
+    assert out == "Note: the scene has two towns\n" and "UserWarning: of another library" in err
 
 
 def test_what_is_no_parameter_is_refused(run_cells, monkeypatch):
