@@ -564,14 +564,16 @@ def _map(options: argparse.Namespace) -> None:
     as asked for, OUT_probability.tif, OUT_entropy.tif, OUT_agreement.json and OUT_difference.tif.
     """
     from .core.artifacts import read_json
+    from .core.config import MOST_WORKERS
     from .core.parallel import process_pool
     from .mapping.files import map_file
     from .mapping.rows import DeviceExecutor
     from .mapping.scene import map_scene
     from .products.opening import open_product
 
-    if options.workers < 1 or (options.workers > 1 and options.devices):
-        raise Alos2TutError("is a number of at least 1, and excludes --devices", where="--workers")
+    if not 1 <= options.workers <= MOST_WORKERS or (options.workers > 1 and options.devices):
+        problem = f"is a number from 1 to {MOST_WORKERS}, and excludes --devices"
+        raise Alos2TutError(problem, where="--workers")
     config, product = _config(options), open_product(options.product, crs=options.crs)
     pool = DeviceExecutor(options.devices) if options.devices else process_pool(options.workers)
     # the output is the agreement and the map's path, also where it is found again

@@ -217,8 +217,8 @@ def test_a_start_without_weights_is_not_taken_for_random_ones(capsys, start):
 
 
 def test_who_shares_a_map_is_said_in_one_way(capsys):
-    for given in (["--workers", 0], ["--workers", 2, "--devices", "cpu"]):
-        assert "--workers: is a number of at least 1, and excludes --devices" in refused(capsys, "map", *"pso", *given)
+    for given in (["--workers", 0], ["--workers", "9" * 400], ["--workers", 2, "--devices", "cpu"]):
+        assert "--workers: is a number from 1 to 4096, and excludes" in refused(capsys, "map", *"pso", *given)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")

@@ -58,8 +58,9 @@ PathTexts = Annotated[
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 #: of random numbers; a number in JSON is exact up to there
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
+MOST_WORKERS = 4096
 #: how many processes; 0 has a meaning of its own
-Workers = Annotated[int, Field(ge=0, le=4096)]
+Workers = Annotated[int, Field(ge=0, le=MOST_WORKERS)]
 #: a learning rate: a larger one diverges
 Rate = Annotated[float, Field(gt=0, le=1000)]
 

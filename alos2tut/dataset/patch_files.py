@@ -40,6 +40,7 @@ from ..core.public import public
 from ..core.tables import read_table
 from ..core.version import __version__
 from ..geometry import beside
+from ..products.georeference import parsed_crs
 from ..products.metadata import POLARIZATIONS, MapGrid
 from ..products.rasters import LONLAT, RasterBand, reprojected
 from ..products.sources import FileSource
@@ -126,10 +127,10 @@ def _check_empty(folder: Path) -> None:
 
 def _export_store(dataset: PatchDataset, store: str, target: Path, progress: bool | None) -> None:
     """The patches of one store, each once however many lists name it."""
-    looks = Affine.scale(dataset.content["settings"].get("looks", 1))
+    looks, where = Affine.scale(dataset.content["settings"].get("looks", 1)), dataset.path / "dataset.json"
     # coordinate system and transform of each product's pixels after looks
     grids = {
-        product["name"]: (CRS.from_string(product["crs"]), Affine(*product["transform"]) * looks)
+        product["name"]: (parsed_crs(product["crs"], where), Affine(*product["transform"]) * looks)
         for product in dataset.content.get("products", ())
     }
     written = set()

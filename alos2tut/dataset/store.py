@@ -163,6 +163,15 @@ class _Counts(BaseModel):
 class _Settings(BaseModel):
     # no place is further than half around the Earth
     buffer_m: Annotated[_Number, Field(lt=20e6)]
+    looks: Annotated[_Count, Field(gt=0, le=64)] = 1
+
+
+class _Product(BaseModel):
+    """What export places patches by; any more is for reading only."""
+
+    name: str
+    crs: str
+    transform: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=6, max_length=6)]
 
 
 class _Description(BaseModel):
@@ -178,7 +187,7 @@ class _Description(BaseModel):
     splits: dict[str, _Counts]
     files: dict[str, _File]
     simulated: Annotated[bool, Field(strict=True)] = False
-    products: list[dict[str, Any]] = []
+    products: list[_Product] = []
     left_out: list[dict[str, Any]] = []
 
 

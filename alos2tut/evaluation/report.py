@@ -233,7 +233,9 @@ def _scored(segmenter: Segmenter, dataset: PatchDataset, config: EvaluateConfig)
     per_class = [a | {"boundary": b} for a, b in zip(scores["per_class"], edges["per_class"], strict=True)]
     return {
         **scores,
-        "initialisation": "pretrained" if "init" in segmenter.header["provenance"]["made_from"] else "random",
+        "initialisation": "pretrained"
+        if "init" in segmenter.header.get("provenance", {}).get("made_from", {})
+        else "random",
         "absent": [names[index] for index in scores["absent"]],
         "per_class": dict(zip(names, per_class, strict=True)),
         "boundary_f1": edges["f1"],

@@ -272,6 +272,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
         ) from None
     if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise Alos2TutError(f"the header's 'format' is not {_FORMAT}", where=path, remedy=_REMEDY)
+    provenance = header.get("provenance", {})
+    if not (isinstance(provenance, dict) and isinstance(provenance.get("made_from", {}), dict)):
+        raise Alos2TutError("the header's 'provenance' and its 'made_from' are no objects", where=path, remedy=_REMEDY)
     return header
 
 

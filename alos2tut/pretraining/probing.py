@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, quoted
 from ..core.progress import progress_bar
 from ..core.public import public
 from ..core.tables import Interval, coverage, table
@@ -50,6 +50,8 @@ JUDGEMENTS = (("patch", "k-NN"), ("patch", "linear"), ("cell", "linear"))
 LEAST_SHARE = 0.5
 #: Cells kept for each patch that a seed trains on, on average: they bound memory however fine the cells are.
 CELLS_PER_PATCH = 16
+#: Draws of training patches, at most.
+_MOST_SEEDS = 10_000
 #: Neighbours that vote, at most.
 NEIGHBOURS = 20
 #: C of the logistic regression times the number of features: between halves of simulated training lists, scores of all
@@ -336,6 +338,8 @@ def _fitting_encoders(
 
 def _checked(seeds: int | Sequence[int], patches: int, batch_size: int) -> tuple[int, ...]:
     """The seeds one by one."""
+    if isinstance(seeds, int) and seeds > _MOST_SEEDS:
+        raise Alos2TutError(f"of {quoted(seeds)} draws {_MOST_SEEDS:,} would be enough", where="seeds")
     seeds = tuple(range(seeds) if isinstance(seeds, int) else seeds)
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise Alos2TutError(f"seeds are different whole numbers from 0, at least one, not {list(seeds)}", where="seeds")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from .. import geometry
-from ..core.errors import Alos2TutError, warn
+from ..core.errors import Alos2TutError, quoted, warn
 from .ceos import ImageFile
 from .metadata import MapGrid
 from .rasters import LONLAT, reprojected
@@ -28,15 +29,22 @@ _HEIGHTS_M = (560_000.0, 700_000.0)
 _OTHER_SCENE_M = 20_000
 
 
+#: what GDAL takes for the name of a file, or of a page to ask for, is none
+_CRS_TEXT = re.compile(r"\s*([A-Za-z]{2,}:(?!//)|\+|[A-Za-z_]+\s*[\[(]|\{)")
+
+
 def parsed_crs(crs: str | int | CRS, where: str | Path) -> CRS:
     """A coordinate system that the user named.
 
     Raises:
         Alos2TutError: one that PROJ does not know, or that says nothing of the place on Earth.
     """
+    if isinstance(crs, str) and not _CRS_TEXT.match(crs):
+        problem = f"crs={quoted(crs)} is no coordinate system: neither a code, nor PROJ text, WKT or PROJJSON"
+        raise Alos2TutError(problem, where=where, remedy="Write it as EPSG:32654.")
     try:
         system = CRS.from_user_input(crs)
-    except (CRSError, ValueError) as error:
+    except (CRSError, ValueError, TypeError) as error:
         raise Alos2TutError(f"crs={crs!r} is no coordinate system ({error})", where=where) from None
     if not (system.is_geographic or system.is_projected):
         raise Alos2TutError(f"crs={crs!r} is no coordinate system of a map", where=where)

@@ -224,6 +224,8 @@ BROKEN = [
     ("simulated", "no", "simulated"),
     ("products", None, "products"),
     ("products", [5], "products"),
+    ("products", [{"name": "a", "crs": "EPSG:32654"}], "transform"),
+    ("settings/looks", "2", "looks"),
     ("left_out", 7, "left_out"),
 ]
 

@@ -197,6 +197,8 @@ def test_header_without_a_field(encoder_file, field):
     ("header", "named"),
     [
         ({"format": 99}, "format"),
+        ({"provenance": 5}, "provenance"),
+        ({"provenance": {"made_from": [1]}}, "made_from"),
         ({"image_px": "wide"}, "image_px"),
         ({"encoder": {"colour": 1}}, "colour"),
         ({"encoder": {"patch_size": "big"}}, "patch_size"),

@@ -345,6 +345,7 @@ def test_what_does_not_fit_is_refused(packed_dataset, trained, tmp_path, seer):
     refused("no statistics", {"bare": VisionTransformerEncoder(VIT, (32, 32))})
     for seeds in (0, [], [1, 1], [-1, 2]):
         refused("seeds are different", trained, seeds=seeds)
+    refused("of 9999999999 draws", trained, seeds=9_999_999_999)
     refused("patches=0", trained, patches=0)
     refused("batch_size=0", trained, batch_size=0)
 
