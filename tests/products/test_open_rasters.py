@@ -70,8 +70,19 @@ def test_a_given_system_replaces_a_wrong_one(packaged, packaging):
 @pytest.mark.parametrize("packaging", ["GeoTIFF 2.1", "CEOS 2.1"])
 @pytest.mark.parametrize(
     "crs",
-    ["EPSG:1", "Tokyo", 10**9, "", "EPSG:5773", 'LOCAL_CS["mine",UNIT["metre",1]]', "[1, 2]", "+proj=x"]
-    + ["http://127.0.0.1:1/x", "HTTPS://127.0.0.1:1", "/etc/passwd"],
+    [
+        "EPSG:1",
+        "Tokyo",
+        10**9,
+        "",
+        "EPSG:5773",
+        'LOCAL_CS["mine",UNIT["metre",1]]',
+        "[1, 2]",
+        "+proj=x",
+        "http://127.0.0.1:1/x",
+        "HTTPS://127.0.0.1:1",
+        "/etc/passwd",
+    ],
 )
 def test_a_system_that_is_none_of_a_map_is_refused(packaged, packaging, crs, capfd):
     with pytest.raises(Alos2TutError, match="no coordinate system"):
