@@ -72,7 +72,7 @@ def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
         ax.set_xticks(ticks, [str(tick) for tick in ticks])
         ax.minorticks_off()
         ax.xaxis.set_major_formatter(ScalarFormatter())
-        ax.legend()
+    left.legend()  # for both: on the right it would lie on the intervals
     _footnote(fig, comparison)
     return fig
 
