@@ -22,6 +22,7 @@ _REPORTS = {
     "report.json": "an evaluation",
     "comparison.json": "a comparison",
     "patches.json": "patches, a file each",
+    "agreement.json": "a comparison of a map with labels",
     "failed.json": "a training that failed",
     "stopped.json": "a training that was stopped",
 }
@@ -79,14 +80,13 @@ _Found = tuple[str, dict[str, Any]] | None
 def _report(path: Path) -> _Found:
     """A stage's folder, or the JSON file in it."""
     file = next((path / name for name in _REPORTS if (path / name).is_file()), path)
-    if file.name.endswith("_agreement.json") and file.is_file():
-        return "a comparison of a map with labels", {"agreement": read_json(file)}
-    if file.name in _REPORTS and file.is_file():
+    name = "agreement.json" if file.name.endswith("_agreement.json") else file.name
+    if name in _REPORTS and file.is_file():
         content = read_json(file)
         if not isinstance(content, dict):
-            raise Alos2TutError(f"is no report of {_REPORTS[file.name]}", where=file)
+            raise Alos2TutError(f"is no report of {_REPORTS[name]}", where=file)
         kind = {"pretrain": "a pretraining", "finetune": "a fine-tuning"}.get(str(content.get("stage")))
-        return kind or _REPORTS[file.name], content
+        return kind or _REPORTS[name], content
     if path.is_dir() and path.name.endswith(".partial"):
         return "unfinished work, with which the same command goes on", {"holds": sorted(p.name for p in path.iterdir())}
     if path.is_dir() and (steps := sorted((path / "checkpoints").glob("step-*.ckpt"))):

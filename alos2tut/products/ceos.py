@@ -349,7 +349,8 @@ class ImageFile:
         """
         lines, odd = self.prefixes(rows), {}
         count = np.count_nonzero
-        if "invalid" in (lines.dtype.names or ()) and (flags := lines["invalid"]).any():
+        flags = lines["invalid"] if "invalid" in (lines.dtype.names or ()) else np.zeros(len(lines), np.int64)
+        if flags.any():
             unknown = np.unique(flags[flags > 1]).tolist()
             more = f"; flags {unknown[:5]} mean nothing and are passed over" if unknown else ""
             odd["valid lines"] = f"{count(flags == 1):,} of {len(lines):,} lines looked at say they are invalid{more}"
@@ -357,7 +358,7 @@ class ImageFile:
         if wrong := count((data > 0) & (data != self.pixels) & (left + data + right != self.pixels)):
             odd["pixels of lines"] = f"{wrong:,} of {len(lines):,} lines looked at have not {self.pixels:,} pixels"
         fills = self.fills(lines)
-        some = np.flatnonzero(fills.any(axis=1) & (fills[:, 0] < self.pixels))[:64]
+        some = np.flatnonzero(fills.any(axis=1) & (flags != 1))[:64]
         nonzero = 0
         for index in some.tolist():
             row = int(rows[index])
