@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from ..core.artifacts import stage_dir, write_json
+from ..core.artifacts import read_json, stage_dir, write_json
 from ..core.cache import content_hash
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, Alos2TutWarning, warn
@@ -94,7 +94,7 @@ def evaluate(config: EvaluateConfig) -> Path:
         made_from = {"dataset": dataset.fingerprint} | {role: content_hash(path) for role, path in files.items()}
         target = stage_dir(config.work_dir, "evaluate", settings_for_key(config), made_from)
         is_first = rank_and_world()[0] == 0
-        if (target / "report.json").is_file():
+        if _is_current(target / "report.json"):
             if is_first:
                 print(f"reusing {target}")
             return target
@@ -114,9 +114,24 @@ def evaluate(config: EvaluateConfig) -> Path:
     return target
 
 
+def _is_current(path: Path) -> bool:
+    """Whether a report is there, and of this schema: others are made anew."""
+    try:
+        report = read_json(path) if path.is_file() else None
+    except Alos2TutError:
+        return False
+    return isinstance(report, dict) and report.get("schema") == REPORT_SCHEMA
+
+
 @public
 def report_text(report: Mapping[str, Any]) -> str:
-    """The means of a report, a line for each model and one for their difference, and what their intervals cover."""
+    """The means of a report, a line for each model and one for their difference, and what their intervals cover.
+
+    Raises:
+        Alos2TutError: a report of another schema.
+    """
+    if report.get("schema", REPORT_SCHEMA) != REPORT_SCHEMA:
+        raise Alos2TutError(f"is not of the schema {REPORT_SCHEMA}", where="report", remedy="Evaluate anew.")
     models, difference = report["models"], report["difference"]
     rows = []
     for role in (role for role in ("segmenter", "baseline") if role in models):

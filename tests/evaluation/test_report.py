@@ -65,6 +65,17 @@ def test_a_segmenter_is_scored_by_its_file_or_folder(packed_dataset, trained, tm
     assert report["models"]["segmenter"] == report["models"]["baseline"] == read_report(folder)["models"]["segmenter"]
 
 
+@pytest.mark.parametrize("found", ["", "[]", '{"schema": "alos2tut-report-2", "models": {}}'])
+def test_a_report_of_another_schema_is_made_anew(packed_dataset, trained, tmp_path, found, capsys):
+    folder = evaluate(settings(packed_dataset, trained, tmp_path))
+    before = (folder / "report.json").read_bytes()
+    (folder / "report.json").write_text(found)
+    assert evaluate(settings(packed_dataset, trained, tmp_path)) == folder
+    assert (folder / "report.json").read_bytes() == before and "reusing" not in capsys.readouterr().out
+    with pytest.raises(Alos2TutError, match="is not of the schema alos2tut-report-3"):
+        report_text(json.loads(before) | {"schema": "alos2tut-report-2"})
+
+
 def test_two_scorings_of_the_same_are_one(packed_dataset, trained, tmp_path):
     folder = evaluate(settings(packed_dataset, trained, tmp_path))
     assert [path.name for path in folder.iterdir()] == ["report.json"]
