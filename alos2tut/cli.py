@@ -311,17 +311,18 @@ def _info(options: argparse.Namespace) -> None:
 def _verify(options: argparse.Namespace) -> int:
     """Check a product's files against each other, or a dataset's hashes.
 
-    The report names no folders and may be sent to others. Exit status: 0 if nothing differs and all is
-    readable, 1 if not, 2 if there is neither product nor dataset.
+    The report names no folders and may be sent to others, as may errors. Exit status: 0 if nothing differs and
+    all is readable, 1 if not, 2 if there is neither product nor dataset.
     """
-    if (Path(options.path) / "dataset.json").is_file():
-        from .dataset.verify import verify_dataset
+    from .dataset.verify import verify_dataset
+    from .products.verify.report import verify_product, without_folders
 
-        report = verify_dataset(options.path)
-    else:
-        from .products.verify.report import verify_product
-
-        report = verify_product(options.path, crs=options.crs)
+    path = Path(options.path)
+    try:
+        is_dataset = (path / "dataset.json").is_file()
+        report = verify_dataset(path) if is_dataset else verify_product(path, crs=options.crs)
+    except Alos2TutError as error:
+        raise Alos2TutError(without_folders(str(error), path.parent)) from None
     _say(json.dumps(report.to_dict(), indent=2) if options.json else report.to_text())
     return 1 if report.differ or report.unreadable else 0
 

@@ -168,16 +168,21 @@ def _opened(found: Found, crs: CRS | None) -> tuple[Product | None, list[Check]]
     return product, [Check("reading", "open_product", "agrees", {"opened": repr(product).strip("<>")}, note), *gaps]
 
 
-def _shareable(check: Check, base: Path) -> Check:
-    """A check for others to see: no folders of the user's, no control characters, no endless text."""
+def without_folders(text: str, base: Path) -> str:
+    """A text for others to see: no folders of the user's, above all not ``base``, and no control characters."""
     others = (Path.cwd(), Path(os.path.expanduser("~")))  # noqa: PTH111 (Path.home raises where there is none)
+    for folder in (base, base.absolute(), base.resolve(), *others):
+        if folder != Path(folder.anchor):
+            text = text.replace(f"{folder}/", "").replace(str(folder), "the delivery")
+    text = re.sub(r"(?<![\w.)])/(?:[^/\s:;,'\"]+/)+", "", text)
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _shareable(check: Check, base: Path) -> Check:
+    """A check for others to see, without endless text."""
 
     def clean(text: str, longest: int) -> str:
-        for folder in (base, base.absolute(), base.resolve(), *others):
-            if folder != Path(folder.anchor):
-                text = text.replace(f"{folder}/", "").replace(str(folder), "the delivery")
-        text = re.sub(r"(?<![\w.)])/(?:[^/\s:;,'\"]+/)+", "", text)
-        text = "".join(character if character.isprintable() else "?" for character in text)
+        text = without_folders(text, base)
         return text if len(text) <= longest else f"{text[:longest]}…"
 
     values = {source: clean(text, _LONGEST_VALUE) for source, text in check.values.items()}

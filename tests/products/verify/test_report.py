@@ -427,6 +427,22 @@ def test_the_report_names_no_folder_of_the_users(capsys, monkeypatch, product):
             assert not re.search(r"/tmp|pytest|/product", text) and not re.search(r"(?<![\w.×])/\w+/", text)
 
 
+@pytest.mark.parametrize("name", ["none", "empty", "cut.zip", "cut.tar.gz", "dataset"])
+@pytest.mark.parametrize("way", ["absolute", "relative"])
+def test_no_folder_is_named_in_an_error(capsys, monkeypatch, tmp_path, name, way):
+    folder = tmp_path / "of jane" / "Doe: 1"
+    (folder / "empty").mkdir(parents=True)
+    (folder / "dataset").mkdir()
+    for file in ("cut.zip", "cut.tar.gz", "dataset/dataset.json"):
+        (folder / file).write_bytes(b"PK\x03\x04")
+    monkeypatch.chdir(tmp_path)
+    path = folder / name if way == "absolute" else (folder / name).relative_to(tmp_path)
+    for options in ([], ["--json"]):
+        assert main(["verify", str(path), *options]) == 2
+        told = capsys.readouterr().err
+        assert name in told and not re.search(r"jane|Doe|pytest", told)
+
+
 def test_no_part_of_an_odd_path_is_told(tmp_path, small_scene):
     folder = shutil.copytree(
         small_scene, tmp_path / "Jo O'Neill: data (2)" / "a b", ignore=shutil.ignore_patterns("l*")
