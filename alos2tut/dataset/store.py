@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from .. import geometry
 from ..core.artifacts import named_path, read_json, sha256_file
 from ..core.cache import content_hash
 from ..core.config import from_dict
@@ -363,7 +364,7 @@ class PatchDataset:
         try:
             header = next(csv.reader(text), [])
             if has_corners := not set(CORNER_COLUMNS).isdisjoint(header):
-                columns = ["Row", *CORNER_COLUMNS]
+                columns += CORNER_COLUMNS
             places = [header.index(column) for column in columns]
             with warnings.catch_warnings():
                 # a list may be empty
@@ -376,8 +377,17 @@ class PatchDataset:
             raise Alos2TutError(
                 f"a column of {', '.join(columns)} is missing or broken", where=self.path / f"{name}.csv"
             ) from None
-        ground = values[:, 1:]
-        return values[:, 0].astype(np.int64), ground.reshape(-1, 4, 2) if has_corners else ground
+        boxes = ground = values[:, 1:5]
+        if has_corners:
+            ground = values[:, 5:].reshape(-1, 4, 2)
+            with np.errstate(invalid="ignore"):
+                off = splits.enclosing_boxes(ground) - boxes
+                off[:, ::2] = geometry.beside(off[:, ::2], 0)
+            # rounded in the lists; what is no number is told by what reads the ground
+            if (wrong := (np.abs(off) > 1e-6).any(axis=1)).any():
+                problem = f"row {np.argmax(wrong) + 1}: the corners are not those of {', '.join(BOX_COLUMNS)}"
+                raise Alos2TutError(problem, where=self.path / f"{name}.csv", remedy="Build the dataset anew.")
+        return values[:, 0].astype(np.int64), ground
 
     def _array(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
         """A store's array, mapped, of patches of this shape."""

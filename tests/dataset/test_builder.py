@@ -373,6 +373,18 @@ def test_a_dataset_of_lists_without_corners_is_proved_by_boxes_and_says_so(datas
     assert "without corners: ground is proved apart by boxes" in open_dataset(older).describe()
 
 
+def test_corners_that_are_not_those_of_the_boxes_are_refused(dataset, tmp_path):
+    """Elsewhere, all ground would be proved apart."""
+    moved = shutil.copytree(dataset.path, tmp_path / "moved")
+    rows = list(csv.reader((moved / "val.csv").read_text().splitlines()))
+    for column in map(rows[0].index, CORNER_COLUMNS[1::2]):
+        rows[2][column] = str(float(rows[2][column]) + 1)
+    (moved / "val.csv").write_text("".join(",".join(row) + "\n" for row in rows))
+    restate_files(moved)
+    with pytest.raises(Alos2TutError, match=r"val\.csv: row 2: the corners are not those of West, South, East, North"):
+        open_dataset(moved)
+
+
 def test_a_point_without_label_has_no_code(small_scene, tmp_path):
     half = codes_over(small_scene, np.full((64, 40), 7, np.uint8), tmp_path / "half.tif", half=True)
     table = open_dataset(build(products=small_scene, labels=half, work_dir=tmp_path, **SMALL)).tables["pretrain"]
