@@ -51,7 +51,7 @@ _DAMAGE += (struct.error, KeyError, OverflowError, RuntimeError, ValueError)
 DOWNLOAD_AGAIN = "Download it again."
 
 _GZIP, _ZIP_MEMBER, _EMPTY_ZIP = b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06"
-_ZIP_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_ZIP_LOCAL_HEADER, _CRC_FOLLOWS = struct.Struct("<4s2xH6xI8xHH"), 8
 _ZIP_ENCRYPTED = 0x1 | 0x40
 _TAR_ODDITIES = {
     tarfile.SYMTYPE: "a symbolic link",
@@ -111,6 +111,8 @@ class Entry(NamedTuple):
     content: Callable[[], AbstractContextManager[IO[bytes]]]
     #: what is wrong with it, if that is known
     damage: str | None = None
+    #: what contradicts itself, though its bytes are those that were packed
+    doubt: str | None = None
 
 
 def checked_entries(archive: Path, container: str) -> Iterator[tuple[str, Entry]]:
@@ -140,13 +142,13 @@ def checked_entries(archive: Path, container: str) -> Iterator[tuple[str, Entry]
 
 
 def damaged_members(archive: Path) -> Iterator[tuple[str, str | None]]:
-    """Each file of an archive, read to its end, and what is wrong with it if its checksum is not the one stated.
+    """Each file of an archive, read to its end, and what is wrong with it if its checksum is not each one stated.
 
     Raises:
         Alos2TutError: an archive that is damaged as a whole, as one that is packed in one piece; or that is refused.
     """
     for name, file in checked_entries(archive, str(container_of(archive))):
-        yield name, _damage_of(file, f"{archive}/{name}")
+        yield name, _damage_of(file, f"{archive}/{name}") or file.doubt
 
 
 def _damage_of(file: Entry, where: str) -> str | None:
@@ -257,7 +259,8 @@ def _zip_entries(path: Path) -> Iterator[Entry]:
         size = handle.seek(0, os.SEEK_END)
         for info in archive.infolist():
             handle.seek(info.header_offset)
-            start, name_bytes, extra_bytes = _ZIP_LOCAL_HEADER.unpack(handle.read(_ZIP_LOCAL_HEADER.size))
+            header = handle.read(_ZIP_LOCAL_HEADER.size)
+            start, flags, crc, name_bytes, extra_bytes = _ZIP_LOCAL_HEADER.unpack(header)
             offset = info.header_offset + _ZIP_LOCAL_HEADER.size + name_bytes + extra_bytes
             if start != _ZIP_MEMBER or offset + info.compress_size > size:
                 raise zipfile.BadZipFile(f"its member {info.filename!r} is not where the table of contents says")
@@ -265,6 +268,8 @@ def _zip_entries(path: Path) -> Iterator[Entry]:
             # old tools of Windows wrote its separator; GDAL, too, takes it for a slash
             name, content = info.orig_filename.replace("\\", "/"), partial(archive.open, info)
             entry = Entry(name, info.file_size, offset, packed, _zip_oddity(info), content)
+            if not flags & _CRC_FOLLOWS and crc != info.CRC:
+                entry = entry._replace(doubt="its own header states another checksum than the table of contents")
             is_checked = packed or entry.oddity or info.file_size > _HEADER_BYTES  # later, or not at all
             yield entry if is_checked else entry._replace(damage=_damage_of(entry, f"{path}/{name}"))
 

@@ -595,6 +595,19 @@ def test_a_wrong_byte_of_a_stored_member_is_found_by_its_checksum(product, tmp_p
         assert wrong(report) == {"files: checksums of the archive"}
 
 
+def test_two_checksums_of_a_zip_that_differ_are_told(product, tmp_path):
+    archive = tmp_path / "p.zip"
+    with zipfile.ZipFile(archive, "w") as into:
+        for file in product.iterdir():
+            into.write(file, file.name)
+    content = bytearray(archive.read_bytes())
+    content[14] ^= 1  # of the first member's own header
+    archive.write_bytes(content)
+    report = verify_product(archive)
+    assert wrong(report) == {"files: checksums of the archive"}
+    assert "its own header states another checksum" in report.to_text()
+
+
 def test_the_report_on_a_dataset_names_no_folder(packed_dataset, tmp_path):
     folder = shutil.copytree(packed_dataset, tmp_path / "of jane doe" / "my secret")
     (folder / "val_db.npy").write_bytes(b"damaged")
