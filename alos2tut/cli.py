@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
         _complain(_with_flags(" ".join(str(error).split()), options.flags))
         return _REFUSED
     except Stopped as stopped:
-        if os.environ.get("RANK", "0") == "0":
+        if (os.environ.get("RANK") or "0") == "0":
             _complain(stopped)
         # torchrun would take any other status for a failure, and kill who is still at work
         return 0 if "TORCHELASTIC_RUN_ID" in os.environ else _STOPPED
@@ -114,7 +114,7 @@ def _discard_output() -> None:
 
 def _say(text: object) -> None:
     """Print a result: once, where ``torchrun`` started several processes, and without what steers a terminal."""
-    if os.environ.get("RANK", "0") == "0":
+    if (os.environ.get("RANK") or "0") == "0":
         with system_errors_named("standard output"):
             print(visible(str(text)))
 

@@ -29,7 +29,7 @@ def cache_folder() -> Path:
         Alos2TutError: none of these can be written to.
     """
     user = os.getuid() if hasattr(os, "getuid") else None
-    own, base = os.environ.get(_VARIABLE), Path(os.environ.get("XDG_CACHE_HOME", ""))
+    own, base = os.environ.get(_VARIABLE, "").strip(), Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not base.is_absolute():
         base = Path(os.path.expanduser("~"), ".cache")  # noqa: PTH111 (Path.home raises where there is none)
     usual = [base / "alos2tut"] if base.is_absolute() else []

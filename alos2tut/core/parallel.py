@@ -235,7 +235,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         Alos2TutError: another run is at work there.
     """
-    if int(os.environ.get("RANK", "0")):
+    if int(os.environ.get("RANK") or 0):
         make_folder(folder)
         yield
         return

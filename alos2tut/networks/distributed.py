@@ -12,7 +12,7 @@ from torch import Tensor
 
 def rank_and_world() -> tuple[int, int]:
     """This process's rank and the number of processes, as ``torchrun`` sets them; (0, 1) without it."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("RANK") or 0), int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def _distributed() -> bool:
