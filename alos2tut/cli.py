@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from .core.environment import process_number
 from .core.errors import Alos2TutError, Alos2TutWarning, Stopped, closest, system_error, system_errors_named, visible
 from .core.version import __version__
 
@@ -69,7 +70,7 @@ def _run(options: argparse.Namespace) -> int:
         _complain(_with_flags(" ".join(str(error).split()), options.flags))
         return _REFUSED
     except Stopped as stopped:
-        if (os.environ.get("RANK") or "0") == "0":
+        if process_number("RANK") == 0:
             _complain(stopped)
         # torchrun would take any other status for a failure, and kill who is still at work
         return 0 if "TORCHELASTIC_RUN_ID" in os.environ else _STOPPED
@@ -114,7 +115,7 @@ def _discard_output() -> None:
 
 def _say(text: object) -> None:
     """Print a result: once, where ``torchrun`` started several processes, and without what steers a terminal."""
-    if (os.environ.get("RANK") or "0") == "0":
+    if process_number("RANK") == 0:
         with system_errors_named("standard output"):
             print(visible(str(text)))
 
@@ -520,6 +521,8 @@ def _compare(options: argparse.Namespace) -> None:
         if equals and not path.strip():
             problem, remedy = f"'{name}=' names no weights", "NAME alone stands for random ones."
             raise Alos2TutError(problem, where="--start", remedy=remedy)
+        if not name.strip():
+            raise Alos2TutError(f"'={path}' has no name", where="--start", remedy="Write NAME=ENCODER.")
     starts = {name: path or None for name, _, path in parts}
     if len(starts) < len(options.start):
         raise Alos2TutError("a name is given twice", where="--start")

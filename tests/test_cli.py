@@ -211,9 +211,16 @@ def test_errors_name_flags(capsys, monkeypatch, command, error, expected):
     assert expected in refused(capsys, command, "p", *["s", "o"] * (command == "map"))
 
 
-@pytest.mark.parametrize("start", ["pretrained=", "pretrained= "])
-def test_a_start_without_weights_is_not_taken_for_random_ones(capsys, start):
-    assert "'pretrained=' names no weights" in refused(capsys, "compare", "d", "--start", "random", "--start", start)
+@pytest.mark.parametrize(
+    "start, says",
+    [
+        ("pretrained=", "'pretrained=' names no weights"),
+        ("pretrained= ", "'pretrained=' names no weights"),
+        ("=encoder", "'=encoder' has no name"),
+    ],
+)
+def test_a_start_without_weights_is_not_taken_for_random_ones(capsys, start, says):
+    assert says in refused(capsys, "compare", "d", "--start", "random", "--start", start)
 
 
 def test_who_shares_a_map_is_said_in_one_way(capsys):
@@ -324,6 +331,8 @@ def test_of_several_processes_the_first_prints(capsys, monkeypatch, tmp_path):
     for rank, out in [("0", "the folder\n"), ("1", "")]:
         monkeypatch.setenv("RANK", rank)
         assert run(capsys, "pretrain", tmp_path)[:2] == (0, out)
+    monkeypatch.setenv("RANK", "x")
+    assert "RANK: the environment variable is 'x'" in refused(capsys, "pretrain", tmp_path)
 
 
 def test_info_prints_the_metadata_of_products_and_weights(capsys, small_scene, tmp_path):

@@ -1,13 +1,29 @@
-"""Variables of the process that make libraries fail, put right before these are loaded."""
+"""Variables of the process: what ``torchrun`` says, and those that make libraries fail, put right before they load."""
 
 from __future__ import annotations
 
 import os
+import re
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
-from .errors import warn
+from .errors import Alos2TutError, quoted, warn
+
+
+def process_number(name: str, default: int = 0) -> int:
+    """A number that ``torchrun`` sets for each process, as ``RANK``; the default where it is not set or empty.
+
+    Raises:
+        Alos2TutError: it is set to something else, by which processes could not tell who writes the results.
+    """
+    text = os.environ.get(name) or str(default)
+    if not re.fullmatch("[0-9]{1,9}", text):
+        remedy = f"Start with torchrun, which sets it, or without it: unset {name}."
+        raise Alos2TutError(
+            f"the environment variable is {quoted(text)}, no number of a process", where=name, remedy=remedy
+        )
+    return int(text)
 
 
 def leave_out_foreign_data() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from .artifacts import make_folder, read_json, remove_stale_holders, write_json
+from .environment import process_number
 from .errors import Alos2TutError, Alos2TutWarning, system_errors_named, warn
 
 try:
@@ -235,7 +236,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         Alos2TutError: another run is at work there.
     """
-    if int(os.environ.get("RANK") or 0):
+    if process_number("RANK"):
         make_folder(folder)
         yield
         return

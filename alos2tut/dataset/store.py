@@ -16,7 +16,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from .. import geometry
 from ..core.artifacts import named_path, read_json, sha256_file
 from ..core.cache import content_hash
 from ..core.config import from_dict
+from ..core.environment import process_number
 from ..core.errors import Alos2TutError, closest, quoted, system_errors_named
 from ..core.public import public
 from ..core.tables import table
@@ -276,7 +276,7 @@ class PatchDataset:
         Raises:
             Alos2TutError: a store that is not what was built.
         """
-        is_first_here = os.environ.get("LOCAL_RANK", "0") == "0"
+        is_first_here = process_number("LOCAL_RANK") == 0
         for path in (self.path / name for name in _ARRAYS if is_first_here and (self.path / name).exists()):
             with system_errors_named(path, "cannot be read"):
                 if content_hash(path) != self.files[path.name][1]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from ..core.artifacts import read_json, stage_dir, write_json
 from ..core.cache import content_hash
 from ..core.config import settings_for_key
+from ..core.environment import process_number
 from ..core.errors import Alos2TutError, Alos2TutWarning, warn
 from ..core.parallel import alone_in
 from ..core.public import public
@@ -187,7 +187,7 @@ def _one_group() -> Iterator[None]:
             yield
             return
         if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
+            torch.cuda.set_device(process_number("LOCAL_RANK", rank) % torch.cuda.device_count())
         # counts are few: this way of summing them needs no GPU, nor one for each process
         dist.init_process_group("gloo")
         try:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..core.environment import process_number
+
 
 def rank_and_world() -> tuple[int, int]:
     """This process's rank and the number of processes, as ``torchrun`` sets them; (0, 1) without it."""
-    return int(os.environ.get("RANK") or 0), int(os.environ.get("WORLD_SIZE") or 1)
+    return process_number("RANK"), process_number("WORLD_SIZE", 1)
 
 
 def _distributed() -> bool:

@@ -9,7 +9,6 @@ together; ``accumulate`` of them make one optimiser *step*.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 import warnings
@@ -26,6 +25,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
+from ..core.environment import process_number
 from ..core.errors import Alos2TutError, system_error
 from ..core.parallel import cores
 from ..networks.distributed import rank_and_world
@@ -132,7 +132,7 @@ def _accelerator(config: TrainingConfig) -> str:
 
 def _local_processes() -> int:
     """Processes on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", rank_and_world()[1]))
+    return process_number("LOCAL_WORLD_SIZE", rank_and_world()[1])
 
 
 def _processes(config: TrainingConfig) -> dict[str, Any]:

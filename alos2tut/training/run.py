@@ -15,6 +15,7 @@ from torch import nn
 from ..core.artifacts import read_json, sha256_file, stage_dir, write_json
 from ..core.cache import content_hash
 from ..core.config import settings_for_key
+from ..core.environment import process_number
 from ..core.errors import Alos2TutError
 from ..core.version import __version__
 from ..dataset.store import PatchDataset, open_dataset
@@ -81,7 +82,7 @@ class Run(Generic[Config]):
         if missing:
             problem = f"lacks {', '.join(missing)}"
             raise Alos2TutError(problem, where=folder, remedy="Remove the folder to make it anew.")
-        for name, sha256 in files.items() if os.environ.get("LOCAL_RANK", "0") == "0" else ():
+        for name, sha256 in files.items() if process_number("LOCAL_RANK") == 0 else ():
             if content_hash(folder / name) != sha256:
                 problem, remedy = "was changed since the training", "Restore it, or remove the folder to make it anew."
                 raise Alos2TutError(problem, where=folder / name, remedy=remedy)

@@ -1,4 +1,4 @@
-"""Data of other installations of PROJ and GDAL, which activating conda or QGIS names in the environment."""
+"""What torchrun says of a process; data of other installations of PROJ and GDAL, as conda or QGIS names them."""
 
 import os
 import shutil
@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import rasterio
+
+from alos2tut import Alos2TutError
+from alos2tut.core.environment import process_number
 
 OWN = Path(rasterio.__file__).parent / "proj_data"
 PROGRAM = """
@@ -49,3 +52,13 @@ def test_a_projection_database_that_does_not_fit_is_left_out_with_one_note(tmp_p
 def test_a_projection_database_that_fits_stays(tmp_path):
     assert run_with(PROJ_DATA=str(OWN)) == ("32654 PROJ_DATA", "")
     assert run_with(PROJ_DATA=str(database_of(tmp_path, 99))) == ("32654 PROJ_DATA", "")
+
+
+def test_the_numbers_of_processes_are_numbers(monkeypatch):
+    for text, number in [("3", 3), ("", 7)]:
+        monkeypatch.setenv("WORLD_SIZE", text)
+        assert process_number("WORLD_SIZE", 7) == number
+    for text in ("x", "-1", "1.5", " ", "²", "9" * 5000):
+        monkeypatch.setenv("RANK", text)
+        with pytest.raises(Alos2TutError, match=r"^RANK: the environment variable .* no number of a process"):
+            process_number("RANK")
