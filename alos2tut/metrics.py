@@ -340,14 +340,19 @@ def too_few(blocks: int, largest: float = 0.0) -> str | None:
     return None
 
 
-def t_interval(values: Sequence[float | None]) -> list[float] | None:
-    """The 95 % interval of a mean by Student's t: what other seeds would give; None for fewer than two values."""
+def t_interval(values: Sequence[float | None], *, least: float = 0.0) -> list[float] | None:
+    """The 95 % interval of a mean by Student's t: what other seeds would give; None for fewer than two values.
+
+    Args:
+        values: scores, which lie between 0 and 1; their means can be nowhere else.
+        least: −1 for differences of scores.
+    """
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return None
     half = float(stdtrit(len(known) - 1, (1 + LEVEL) / 2)) * float(np.std(known, ddof=1)) / math.sqrt(len(known))
     mean = float(np.mean(known))
-    return [mean - half, mean + half]
+    return [max(mean - half, least), min(mean + half, 1.0)]
 
 
 def _ratio(part: Any, whole: Any) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import geometry
 from ..core.errors import Alos2TutError, warn
 from . import balance, splits
 from .config import DatasetConfig
@@ -125,7 +126,18 @@ def _sampled(table: PatchTable, config: DatasetConfig, legend: Legend) -> tuple[
 
 
 def report_absent(choice: Choice, config: DatasetConfig) -> None:
-    """Warn of classes that a labelled list lacks, which ``require_all_classes`` refuses, or has in a patch or two."""
+    """Warn of blocks that are single patches, and of classes that a list lacks or has in a patch or two.
+
+    Raises:
+        Alos2TutError: a class is lacking, and ``require_all_classes`` is set.
+    """
+    corners_m, _ = geometry.on_ellipsoid(choice.table.corners_deg[0])
+    side_m = float(np.linalg.norm(corners_m[1] - corners_m[0]))
+    if config.block_m < 0.9 * side_m:
+        warn(
+            f"block_m={config.block_m:g} is below the patches' side of {side_m:.0f} m: every patch is a block of its "
+            "own, and intervals over blocks are too narrow. Choose several times the side"
+        )
     for split in ("train", "val", "test"):
         absent = [name for name, n in zip(choice.names, choice.class_pixels(split), strict=True) if n == 0]
         if absent:

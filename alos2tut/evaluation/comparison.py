@@ -202,7 +202,7 @@ def _difference(
     """The mean difference with its intervals over seeds and over ground."""
     differences = [one - other for one, other in pairs if one is not None and other is not None]
     ground = own.minus(first)["interval"]
-    return {"mean": mean_of_known(differences), "interval": t_interval(differences), "ground": ground}
+    return {"mean": mean_of_known(differences), "interval": t_interval(differences, least=-1), "ground": ground}
 
 
 @public

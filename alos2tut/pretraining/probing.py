@@ -129,10 +129,9 @@ class Score:
         return float(np.mean(self.by_seed))
 
     @property
-    def half_width(self) -> float | None:
-        """Of the mean's 95 % interval by Student's t; None for one seed."""
-        bounds = t_interval(self.by_seed)
-        return None if bounds is None else (bounds[1] - bounds[0]) / 2
+    def interval(self) -> Interval:
+        """The mean with its 95 % interval by Student's t, which one seed has not."""
+        return Interval.of(self.mean, t_interval(self.by_seed), self.covers)
 
     @property
     def covers(self) -> tuple[str, ...]:
@@ -143,15 +142,20 @@ class Score:
         """The mean difference to another method, seed by seed, with its own interval by Student's t."""
         differences = np.subtract(self.by_seed, other.by_seed).tolist()
         covers = self.covers if RANDOM not in (self.method, other.method) else ("seeds", "training draws")
-        return Interval.of(float(np.mean(differences)), t_interval(differences), covers)
+        return Interval.of(float(np.mean(differences)), t_interval(differences, least=-1), covers)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, ready for JSON."""
-        return asdict(self) | {"mean": self.mean, "half_width": self.half_width, "covers": self.covers}
+        return asdict(self) | {
+            "mean": self.mean,
+            "low": self.interval.low,
+            "high": self.interval.high,
+            "covers": self.covers,
+        }
 
     def to_text(self) -> str:
         """Mean and interval."""
-        return Interval.of(self.mean, t_interval(self.by_seed), self.covers).to_text()
+        return self.interval.to_text()
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Leakage:
         """
         scores = getattr(self, score)
         differences = np.subtract(scores[scheme], scores["ground"])
-        low, high = t_interval(differences.tolist()) or (math.nan, math.nan)
+        low, high = t_interval(differences.tolist(), least=-1) or (math.nan, math.nan)
         return float(differences.mean()), low, high
 
 

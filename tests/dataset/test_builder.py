@@ -402,8 +402,9 @@ def test_labels_of_the_whole_world_overlap_every_product(small_scene, tmp_path):
 def test_classes_in_a_patch_or_two_of_a_list_are_named_in_a_warning(recwarn):
     counts = np.array([[5, 1, 0], [5, 0, 1], [5, 2, 9], [5, 3, 9]])
     lists = {"train": np.array([0, 1, 2, 3]), "val": np.array([0, 2, 3]), "test": np.array([1, 2, 3])}
+    corners = np.array([[[139, 35], [139.01, 35], [139.01, 34.99], [139, 34.99]]])
     choice = SimpleNamespace(
-        table=SimpleNamespace(counts=counts), lists=lists, names=("water", "land", "town"),
+        table=SimpleNamespace(counts=counts, corners_deg=corners), lists=lists, names=("water", "land", "town"),
         class_pixels=lambda split: counts[lists[split]].sum(axis=0),
     )  # fmt: skip
     report_absent(choice, load_config("dataset"))
@@ -411,6 +412,8 @@ def test_classes_in_a_patch_or_two_of_a_list_are_named_in_a_warning(recwarn):
         "the list 'val' has fewer than 3 patches with: town (2)",
         "the list 'test' has fewer than 3 patches with: land (2)",
     ]
+    with pytest.warns(Alos2TutWarning, match=r"block_m=800 is below the patches' side of 91\d m: every patch"):
+        report_absent(choice, load_config("dataset", block_m=800))
 
 
 def test_an_absent_class_is_named_in_a_warning(scene, tmp_path):

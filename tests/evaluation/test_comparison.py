@@ -36,6 +36,7 @@ def test_intervals_are_students():
     values = [0.31, 0.35, 0.33, 0.40]
     expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
     assert t_interval(values) == pytest.approx(expected)
+    assert t_interval([0.1, 0.9]) == [0, 1] and t_interval([-0.4, 0.4], least=-1) == [-1, 1]  # 12.7 × 0.4 beside 0.5, 0
     assert t_interval([0.3]) is None and t_interval([0.3, None]) is None
 
 

@@ -92,7 +92,7 @@ def test_features_that_are_the_class_score_one(tmp_path, seer):
     assert [(score.method, score.task, score.probe) for score in found.scores[:3]] == [("seer", *j) for j in EVERY]
     for judgement in EVERY:
         score = found.score("seer", *judgement)
-        assert score.by_seed == (1.0, 1.0, 1.0) and score.half_width == 0
+        assert score.by_seed == (1.0, 1.0, 1.0) and score.interval.low == 1
         assert found.score(RAW, *judgement).mean == 1  # brightness tells these classes
     assert [task.chance for task in found.tasks] == [1 / 3, 1 / 3]
 
@@ -107,7 +107,7 @@ def test_labels_that_nothing_tells_score_about_chance(tmp_path, seer):
         assert abs(score.mean - 1 / 3) < 3 * spread
     # cells of 'val' are the same for all seeds, which the interval does not cover; weights that differ make up for it
     score = found.score(RANDOM, "cell", "linear")
-    assert abs(score.mean - 1 / 3) < score.half_width < 2 * spread
+    assert score.interval.low < 1 / 3 < score.interval.high < score.mean + 2 * spread
 
 
 def test_a_majority_is_counted_as_by_hand():
@@ -182,7 +182,7 @@ def test_an_interval_is_students():
     score = Score("a", "cell", "linear", (0.5, 0.6, 0.4, 0.7))
     assert score.to_text() == "0.550 [0.345, 0.755]"
     low, high = student_t.interval(0.95, 3, loc=0.55, scale=np.std(score.by_seed, ddof=1) / 2)
-    assert score.mean - score.half_width == pytest.approx(low) and score.mean + score.half_width == pytest.approx(high)
+    assert (score.interval.low, score.interval.high) == (pytest.approx(low), pytest.approx(high))
 
 
 # --- what is learned from, and scored on
@@ -310,7 +310,7 @@ def test_methods_are_compared_seed_by_seed():
     gain = one.minus(other)
     low, high = student_t.interval(0.95, 2, loc=0.05, scale=0.01 / math.sqrt(3))
     assert (gain.value, gain.low, gain.high) == (pytest.approx(0.05), pytest.approx(low), pytest.approx(high))
-    assert gain.low > 0 and one.half_width > 0.2
+    assert gain.low > 0 and one.interval.low < 0.3
     assert gain.covers == one.covers == ("training draws",)
     assert one.minus(random).covers == random.covers == ("seeds", "training draws")
     assert one.minus(Score("c", "cell", "linear", (0.1, 0.2, 0.3))).value == pytest.approx(0.35)
@@ -318,9 +318,9 @@ def test_methods_are_compared_seed_by_seed():
 
 def test_one_seed_has_no_interval(packed_dataset, trained):
     found = probe(packed_dataset, [f"mine={trained}"], seeds=1)
-    assert all(score.half_width is None for score in found.scores)
+    assert all(score.interval.low is None for score in found.scores)
     assert "no interval" in found.to_text() and "[" not in found.to_text()
-    assert found.to_dict()["scores"][0]["half_width"] is found.to_dict()["differences"][0]["low"] is None
+    assert found.to_dict()["scores"][0]["low"] is found.to_dict()["differences"][0]["low"] is None
 
 
 # --- what is refused

@@ -421,7 +421,9 @@ def probe_scores(probe: Probe) -> Figure:
             score = probe.score(method, task.name, kind)
             color = {RANDOM: GREY, RAW: ORANGE}.get(method, BLUE)
             ax.plot(score.by_seed, np.full(len(score.by_seed), row + 0.25), "|", color=color, markersize=7)
-            ax.errorbar(score.mean, row, xerr=score.half_width, fmt="o", color=color, capsize=4)
+            low, high = score.interval.low, score.interval.high
+            ends = None if low is None or high is None else [[score.mean - low], [high - score.mean]]
+            ax.errorbar(score.mean, row, xerr=ends, fmt="o", color=color, capsize=4)
         ax.axvline(task.chance, color=VERMILION, linestyle="--", linewidth=1)
         style: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "color": VERMILION, "va": "top"}
         plotting.note(ax, "chance", (task.chance, 1), (3, -2), fontsize=8.5, **style)
