@@ -32,6 +32,16 @@ RARE, UNCOMMON = 0.001, 0.01
 CONSTANT = 0.99
 #: scores by which it is judged whether a prediction is better than another
 _COMPARED = ("pixel_accuracy", "miou")
+#: the codes in words
+_WORDS = {
+    "absent": "without a pixel",
+    "few-patches": f"in fewer than {FEW_PATCHES} patches",
+    "rare": f"below {100 * RARE:g} % of the training pixels",
+    "uncommon": f"below {100 * UNCOMMON:g} % of the training pixels",
+    "never-predicted": "never predicted",
+    "constant": "nearly all of one class",
+    "not-above-most-frequent": "not better than the most frequent class everywhere",
+}
 #: codes of what is warned of before training, and what helps
 _HARDLY = ("absent", "few-patches", "rare")
 _REMEDY = (
@@ -75,8 +85,9 @@ def of_runs(runs: Sequence[Sequence[Headline]]) -> list[Headline]:
                 classes.setdefault(name, set()).add(number)
     merged = []
     for code, (numbers, classes) in found.items():
-        told = [name if own == numbers else f"{name} (in {len(own)})" for name, own in classes.items()]
-        text = ": ".join(filter(None, [f"{len(numbers)} of {len(runs)} runs {code}", ", ".join(told)]))
+        counted = [name if own == numbers else f"{name} (in {len(own)})" for name, own in classes.items()]
+        what = f"{_WORDS.get(code, code)}, in {len(numbers)} of {len(runs)} runs"
+        text = ": ".join(filter(None, [what, ", ".join(counted)]))
         merged.append({"code": code, "classes": list(classes), "runs": len(numbers), "text": text})
     return merged
 
@@ -100,10 +111,10 @@ def of_lists(pixels: Mapping[str, Mapping[str, int]], patches: Mapping[str, Mapp
     rare = {name: f"{100 * share:.2g} %" for name, share in shares.items() if share < RARE}
     uncommon = {name: f"{100 * share:.2g} %" for name, share in shares.items() if RARE <= share < UNCOMMON}
     return [
-        *_listed("absent", "without a pixel", {name: ", ".join(lists) for name, lists in lacking.items()}),
-        *_listed("few-patches", f"in fewer than {FEW_PATCHES} patches", {n: ", ".join(of) for n, of in few.items()}),
-        *_listed("rare", f"below {100 * RARE:g} % of the training pixels", rare),
-        *_listed("uncommon", f"below {100 * UNCOMMON:g} % of the training pixels", uncommon),
+        *_listed("absent", {name: ", ".join(lists) for name, lists in lacking.items()}),
+        *_listed("few-patches", {n: ", ".join(of) for n, of in few.items()}),
+        *_listed("rare", rare),
+        *_listed("uncommon", uncommon),
     ]
 
 
@@ -150,7 +161,7 @@ def of_scores(
         names[i]: f"{reference[i]:,} reference pixels"
         for i in np.flatnonzero((reference > 0) & (predicted == 0)).tolist()
     }
-    found = _listed("never-predicted", "never predicted", never)
+    found = _listed("never-predicted", never)
     if not reference.any():
         return found
     most, commonest, total = int(predicted.argmax()), int(reference.argmax()), int(matrix.sum())
@@ -202,9 +213,9 @@ def of_map(pixels: NDArray[np.int64], names: Sequence[str]) -> list[Headline]:
     return [{"code": "constant", "classes": [names[most]], "text": text}]
 
 
-def _listed(code: str, what: str, found: Mapping[str, str]) -> list[Headline]:
+def _listed(code: str, found: Mapping[str, str]) -> list[Headline]:
     """One headline of all these classes, each with what there is to say of it; none without any."""
-    text = f"{what}: {', '.join(f'{name} ({more})' for name, more in found.items())}"
+    text = f"{_WORDS[code]}: {', '.join(f'{name} ({more})' for name, more in found.items())}"
     return [{"code": code, "classes": list(found), "text": text}] if found else []
 
 

@@ -126,7 +126,7 @@ def test_maps_of_one_class():
 def test_headlines_of_runs_are_counted():
     one, other = of_map(np.array([1, 0, 0]), NAMES), of_map(np.array([0, 0, 1]), NAMES)
     (found,) = of_runs([one, [], other, other])
-    assert found["runs"] == 3 and found["text"] == "3 of 4 runs constant: water (in 1), town (in 2)"
+    assert found["runs"] == 3 and found["text"] == "nearly all of one class, in 3 of 4 runs: water (in 1), town (in 2)"
 
 
 # --- stages
@@ -200,12 +200,14 @@ def test_a_comparison_says_for_all_runs_what_each_would(lopsided, tmp_path):
     folder, told = heard(lambda: compare(training("finetune", lopsided, tmp_path, **SETTINGS), config))
     content = read_comparison(folder)
     assert told[0].startswith(
-        "classes that can hardly be learned or scored: 4 of 4 runs absent: class 2; 3 of 4 runs few"
+        "classes that can hardly be learned or scored: without a pixel, in 4 of 4 runs: class 2; in fewer"
     )
     assert len(told) == 1 and told[0].endswith("a larger budget.")
     found = {headline["code"]: headline for headline in content["headlines"]}
     assert found["absent"]["runs"] == found["few-patches"]["runs"] == 4
-    assert comparison_table(content).startswith("! 4 of 4 runs absent: class 2\n! 4 of 4 runs few-patches: class 2")
+    assert comparison_table(content).startswith(
+        "! without a pixel, in 4 of 4 runs: class 2\n! in fewer than 3 patches, in 4 of 4 runs: class 2"
+    )
 
 
 @pytest.fixture
