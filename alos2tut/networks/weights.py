@@ -275,6 +275,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
     provenance = header.get("provenance", {})
     if not (isinstance(provenance, dict) and isinstance(provenance.get("made_from", {}), dict)):
         raise Alos2TutError("the header's 'provenance' and its 'made_from' are no objects", where=path, remedy=_REMEDY)
+    for name, kind, what in (("simulated", bool, "neither true nor false"), ("attribution", str, "no text")):
+        if not isinstance(header.get(name, kind()), kind):
+            raise Alos2TutError(f"the header's '{name}' is {what}", where=path, remedy=_REMEDY)
     return header
 
 

@@ -198,6 +198,9 @@ def test_header_without_a_field(encoder_file, field):
     [
         ({"format": 99}, "format"),
         ({"provenance": 5}, "provenance"),
+        ({"simulated": "no"}, "simulated"),
+        ({"simulated": None}, "simulated"),
+        ({"attribution": ["a"]}, "attribution"),
         ({"provenance": {"made_from": [1]}}, "made_from"),
         ({"image_px": "wide"}, "image_px"),
         ({"encoder": {"colour": 1}}, "colour"),
