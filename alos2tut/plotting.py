@@ -60,8 +60,8 @@ def use_style() -> None:
 
 
 def symbol(quantity: str) -> str:
-    """How a quantity is written: σ⁰ or γ⁰."""
-    return {"sigma0": "σ⁰", "gamma0": "γ⁰"}[quantity]
+    """How a quantity is written: σ⁰, γ⁰, β⁰ or relative power."""
+    return {"sigma0": "σ⁰", "gamma0": "γ⁰", "beta0": "β⁰", "relative": "relative power"}[quantity]
 
 
 def db_label(quantity: str) -> str:

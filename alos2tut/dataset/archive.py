@@ -29,9 +29,9 @@ from ..core.errors import Alos2TutError, closest
 from ..core.progress import progress_bar
 from ..core.tables import read_table, table
 from ..products.georeference import parsed_crs
-from ..products.metadata import POLARIZATIONS
-from ..products.names import find_product
-from ..products.opening import open_found, open_product
+from ..products.given import Given
+from ..products.metadata import ALOS2, POLARIZATIONS
+from ..products.opening import open_given, warn_of_masks
 from ..products.product import Product
 from .config import DatasetConfig
 from .encoding import same_spacing
@@ -49,14 +49,14 @@ class Entry:
 
     Attributes:
         path: absolute.
-        crs: coordinate system in place of the files' own, if one was given.
+        given: what was said of it that its files do not say.
         info: what :meth:`alos2tut.Product.to_dict` says, but for the path.
         name: of the image that is read.
-        fingerprint: changes when its files do, or the place on the map that they are given.
+        fingerprint: changes when its files do, or what is given for their place on the map or for their pixels.
     """
 
     path: str
-    crs: str | None
+    given: Given
     info: dict[str, Any]
     name: str
     fingerprint: str
@@ -70,7 +70,7 @@ class Entry:
     def open(self) -> Product:
         """Open the product; errors as of :func:`alos2tut.open_product`."""
         # without the warnings that it gave when it was first opened
-        return open_found(find_product(self.path), crs=self.crs)
+        return open_given(self.path, self.given)
 
 
 _parsed = cache(CRS.from_string)
@@ -371,9 +371,10 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
     excluded: list[Excluded] = []
     first, polarization = None, ""
     for path, crs in progress_bar(product_paths(config.products), "opening products", "product", show=progress):
-        crs = crs or config.crs
         try:
-            product = open_product(path, crs=crs)
+            given = Given.of(config, crs=crs or config.crs)
+            product = open_given(path, given)
+            warn_of_masks(product)
             left_out = _filtered(path, product, config)
             if left_out is not None:
                 excluded.append(left_out)
@@ -391,9 +392,11 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
         if made_of in entries:
             raise _given_twice(entries[made_of].path, path)
         info = {key: value for key, value in product.to_dict().items() if key != "path"}
+        if info["sensor"] == ALOS2:  # dataset.json is older than this entry
+            del info["sensor"]
         placed = hashlib.sha256(json.dumps([made_of, info["crs"], info["transform"]]).encode()).hexdigest()
         name = product.image_name(polarization)
-        entries[made_of] = Entry(str(Path(path).absolute()), crs, info, name, placed)
+        entries[made_of] = Entry(str(Path(path).absolute()), given, info, name, placed)
     if not entries:
         raise Alos2TutError(
             f"no product is left of {len(excluded):,}: {count_reasons(excluded)}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,12 +12,16 @@ from ..core.config import CText, PathText, PathTexts, Seed, Workers, settings
 #: there is no more ground than half-way around the Earth
 _HALF_AROUND_M = 20_000_000
 
+_Metres = Annotated[float, Field(gt=0, le=1e6)]
 _Degrees = Annotated[float, Field(ge=0, le=90)]
 
 
 @settings
 class DatasetConfig:
     """From products and a label map to patches: see :func:`alos2tut.build_dataset`."""
+
+    #: what counts for a dataset's key only where it is set: keys are older than these settings
+    KEYED_IF_SET: ClassVar[frozenset[str]] = frozenset({"scale", "quantity", "sensor", "spacing_m", "no_data"})
 
     products: PathTexts = ()
     """Products: folders, their files, archives or GeoTIFFs; patterns such as ``archive/*/``; CSV tables of paths."""
@@ -29,6 +33,16 @@ class DatasetConfig:
     """Folder that holds the results of all stages."""
     crs: CText | None = None
     """Coordinate system of the products, in place of one that a file lacks or states wrongly: ``EPSG:32654``."""
+    scale: CText | None = None
+    """Of calibrated images, where their files do not say what their numbers are: power, amplitude or db."""
+    quantity: CText | None = None
+    """Of calibrated images: sigma0, gamma0, beta0, or relative where the calibration is not known."""
+    sensor: CText | None = None
+    """Who took calibrated images, in words."""
+    spacing_m: tuple[_Metres, _Metres] | None = None
+    """Pixel spacing of images on no map, in metres: ``[rows, columns]``."""
+    no_data: float | None = None
+    """The number that stands for no data in calibrated images, where no tag says it."""
     polarization: CText | None = None
     """Channel to read; products without it are left out. None: the first one's only channel, else HH."""
     orbit_direction: Literal["ascending", "descending"] | None = None

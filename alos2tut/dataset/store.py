@@ -147,7 +147,7 @@ _Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 _Metres = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
-Quantity = Literal["sigma0", "gamma0"]
+Quantity = Literal["sigma0", "gamma0", "beta0", "relative"]
 Polarization = Literal["HH", "HV", "VH", "VV"]
 
 

@@ -296,5 +296,5 @@ def _tags(source: MatchedProduct, model: Any, made_from: dict[str, Any] | None) 
         "SOFTWARE": f"alos2tut {__version__}",
         "SIMULATED": "yes" if product.simulated else "no",
         "TRAINED_ON_SIMULATED": "yes" if header.get("simulated") else "no" if "simulated" in header else "unknown",
-        "SOURCE": "simulated" if product.simulated else "ALOS-2 PALSAR-2, (c) JAXA",
+        "SOURCE": product.source,
     }

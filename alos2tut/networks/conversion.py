@@ -60,7 +60,7 @@ _NOT_NEEDED = {
 class _Signal:
     """What the input of a network is; the defaults are the authors'."""
 
-    quantity: Literal["sigma0", "gamma0"] = "sigma0"
+    quantity: Literal["sigma0", "gamma0", "beta0", "relative"] = "sigma0"
     polarizations: tuple[Literal["HH", "HV", "VH", "VV"], ...] = ("HH",)
     spacing_m: tuple[Metres, Metres] = (5.0, 5.0)
 

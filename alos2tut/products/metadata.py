@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from affine import Affine
 from rasterio.crs import CRS
@@ -17,6 +17,10 @@ from .rasters import LONLAT, reprojected
 from .reading import Band, Layer, SlantRangeIncidence
 
 POLARIZATIONS = ("HH", "HV", "VH", "VV")
+#: backscatter per area of ground, across the beam or along the slant range; or of no known reference
+QUANTITIES = ("sigma0", "gamma0", "beta0", "relative")
+#: what :attr:`.Metadata.sensor` says of PALSAR-2
+ALOS2 = "ALOS-2 PALSAR-2"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,13 @@ class MapGrid:
         latitude = (t * (shape[1] / 2, shape[0] / 2))[1]
         per_degree = geometry.metres_per_degree(latitude)
         return dy * per_degree[0], dx * per_degree[1]
+
+
+def data_source(sensor: str | None, simulated: bool) -> str:
+    """What :attr:`.Metadata.source` says."""
+    if simulated:
+        return "simulated"
+    return f"{sensor}, (c) JAXA" if sensor and "ALOS" in sensor.upper() else sensor or "unknown sensor"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -80,6 +91,8 @@ class Metadata:
     stated_footprint: tuple[tuple[float, float], ...] = ()
     software: str | None = None
     simulated: bool = False
+    sensor: str | None = None
+    given: Mapping[str, Any] = field(default_factory=dict, repr=False)
     gaps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     contradictions: tuple[str, ...] = ()
@@ -99,6 +112,11 @@ class Metadata:
     # --- place
 
     @property
+    def coordinate_frame(self) -> Literal["map", "image"]:
+        """Whether pixels lie on a map, or have no place but their own rows and columns."""
+        return "image" if self.grid is None else "map"
+
+    @property
     def crs(self) -> CRS:
         """The coordinate system of the map grid; an error in slant range."""
         return self._map_grid().crs
@@ -110,8 +128,9 @@ class Metadata:
 
     def _map_grid(self) -> MapGrid:
         if self.grid is None:
+            problem = "states no map" if self.level == "image" else f"lies in slant range (Level {self.level})"
             raise Alos2TutError(
-                f"lies in slant range (Level {self.level}): its pixels have no place on a map",
+                f"{problem}: its pixels have no place on a map",
                 where=self.path,
                 remedy="Order the scene as Level 2.1, or project it with SAR software first.",
             )
@@ -214,6 +233,7 @@ class Metadata:
         plain: tuple[str, ...] = ("kind", "level", *calibration, "scene_id", "product_id")
         plain += ("mode", "beam", "look_side", "orbit_direction", "orbit", "frame", "scan", "acquired", "started")
         plain += ("ended", "processed", "incidence_deg", "incidence_source", "off_nadir_deg", "software", "simulated")
+        plain += ("sensor",)
         lists = ("shape", "polarizations", "looks", "resolution_m", "no_data_dn", "scans", "gaps", "notes")
         grid: dict[str, Any] = {"crs": None, "transform": None, "bounds": None}
         if self.grid is not None:
@@ -231,9 +251,14 @@ class Metadata:
             "files": [file.name for file in self.files],
         }
 
+    @property
+    def source(self) -> str:
+        """Whose pixels they are, as files made of them say: "simulated", or the sensor, with JAXA's right to its."""
+        return data_source(self.sensor, self.simulated)
+
     def __repr__(self) -> str:
         rows, cols = self.shape
-        place = "slant range" if self.grid is None else self.crs.to_string()
+        place = "no map" if self.grid is None else self.crs.to_string()
         dy, dx = self.spacing_m
         spacing = "" if math.isnan(dy) else f" of {dy:.4g} × {dx:.4g} m"
         return (
@@ -252,8 +277,16 @@ class Metadata:
         if quantity is None or quantity == self.quantity:
             return False
         self.choose_polarization()  # without images there is nothing to convert
-        if quantity not in ("sigma0", "gamma0"):
-            raise Alos2TutError(f"unknown quantity '{quantity}'", where="quantity", remedy="Known: gamma0, sigma0.")
+        if quantity not in QUANTITIES:
+            raise Alos2TutError(
+                f"unknown quantity '{quantity}'", where="quantity", remedy=closest(quantity, QUANTITIES)
+            )
+        if not {quantity, self.quantity} <= {"sigma0", "gamma0"}:
+            raise Alos2TutError(
+                f"cannot turn {self.quantity} into {quantity}: only sigma0 and gamma0 are turned into each other",
+                where=self.path,
+                remedy=f"Read {self.quantity}.",
+            )
         if self.incidence_source is None:
             raise Alos2TutError(
                 f"cannot turn {self.quantity} into {quantity}: no incidence angle is known",

@@ -176,7 +176,19 @@ def find_product(path: str | Path) -> Found:
         Alos2TutError: none, or several; an archive that is not safe to read.
     """
     delivery = find_files(named_path(path, "product"))
-    named = delivery.named
+    found = products_in(delivery)
+    if found is None:
+        raise no_product(delivery)
+    return found
+
+
+def products_in(delivery: Delivery) -> Found | None:
+    """The one product of JAXA's among these files; None without any.
+
+    Raises:
+        Alos2TutError: several; an archive that cannot be read.
+    """
+    path, named = delivery.path, delivery.named
     if delivery.archive is None and named is not None and named.lower().endswith(ARCHIVE_ENDS):
         raise Alos2TutError(
             "is no zip, tar or tar.gz",
@@ -190,20 +202,26 @@ def find_product(path: str | Path) -> Found:
     }
     if named is not None and not _COMPANION.fullmatch(named):
         products = {place: found for place, found in products.items() if named in found.matches}
-    if not products:
-        _refuse_others(delivery)
-        whose = "no file here is" if named is None or _COMPANION.fullmatch(named) else f"'{named}' is not"
-        raise Alos2TutError(
-            f"is no ALOS-2 product: {whose} named as JAXA names them",
-            where=path,
-            remedy="Expected IMG-HH-ALOS2…-… (CEOS, or GeoTIFF with .tif), ALOS2…_HH_SLP.tif of Level 2.2, or "
-            f"…_sl_HH_F02DAR.tif of the 25 m mosaic.{_elsewhere(delivery)}",
-        )
     if len(products) > 1:
         names = ", ".join(sorted(f"{folder}/{identity}".lstrip("/") for folder, identity in products))
         raise Alos2TutError(f"holds {len(products)} products: {names}", where=path, remedy="Name a file of one.")
-    (found,) = products.values()
-    return replace(found, named=found.matches.get(named or ""))
+    return next((replace(found, named=found.matches.get(named or "")) for found in products.values()), None)
+
+
+def no_product(delivery: Delivery) -> Alos2TutError:
+    """The error that says why these files are no product that is read."""
+    try:
+        _refuse_others(delivery)
+    except Alos2TutError as error:
+        return error
+    named = delivery.named
+    whose = "no file here is" if named is None or _COMPANION.fullmatch(named) else f"'{named}' is not"
+    return Alos2TutError(
+        f"is no ALOS-2 product: {whose} named as JAXA names them",
+        where=delivery.path,
+        remedy="Expected IMG-HH-ALOS2…-… (CEOS, or GeoTIFF with .tif), ALOS2…_HH_SLP.tif of Level 2.2, or "
+        f"…_sl_HH_F02DAR.tif of the 25 m mosaic.{_elsewhere(delivery)}",
+    )
 
 
 def _refuse_others(delivery: Delivery) -> None:

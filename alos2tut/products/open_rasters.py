@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 
 from .. import geometry, radiometry
 from ..core.errors import Alos2TutError, warn
-from .metadata import MapGrid
+from .metadata import ALOS2, MapGrid
 from .names import (
     LOOK_SIDES,
     ORBITS,
@@ -128,6 +128,7 @@ def open_card4l(found: Found, crs: CRS | None) -> Product:
     fields |= {
         "kind": "CEOS-ARD NRB",
         "level": "2.2",
+        "sensor": ALOS2,
         "quantity": "gamma0",
         "scene_id": match["scene"],
         "product_id": match["product"],
@@ -195,6 +196,7 @@ def open_mosaic(found: Found, crs: CRS | None) -> Product:
         **fields,
         kind="forest map" if "forest" in layers and not images else "25 m mosaic",
         level="mosaic",
+        sensor=ALOS2,
         quantity="gamma0" if images else "",
         calibration_factor_db=(
             radiometry.CALIBRATION_FACTOR_DB if factor is None or xml is None else checked_factor(factor, xml)

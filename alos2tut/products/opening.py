@@ -1,6 +1,9 @@
-"""From what JAXA delivers to a :class:`~alos2tut.Product`: levels, packagings, metadata.
+"""From files to a :class:`~alos2tut.Product`: which reader opens a path, and JAXA's levels, packagings, metadata.
 
-What files are called says which of them make a product (:mod:`.names`); everything else is taken from the
+Names that JAXA gives go first; other calibrated images open by what they are (:mod:`.open_polsarpro`,
+:mod:`.open_gcov`, :mod:`.open_images`).
+
+What JAXA's files are called says which of them make a product (:mod:`.names`); everything else is taken from the
 leader, the image files, ``summary.txt`` or the XML, and what they do not say is named, not guessed. Levels: JAXA's
 "ALOS-2/PALSAR-2 Level 1.1/1.5/2.1/3.1 CEOS SAR product format description" (rev. F); the rules of the mosaic and of
 Level 2.2 were checked on real files.
@@ -9,7 +12,8 @@ Level 2.2 were checked on real files.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,47 +21,106 @@ import numpy as np
 from rasterio.crs import CRS
 
 from .. import geometry
+from ..core.artifacts import named_path
 from ..core.errors import Alos2TutError, warn
 from ..core.public import public
 from .ceos import ImageFile, read_summary
 from .georeference import parsed_crs
-from .names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, day_of, find_product, iso_time, number
+from .given import Given
+from .metadata import ALOS2
+from .names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, day_of, iso_time, no_product, number, products_in
 from .open_ceos import ceos_fields, other_days, says_simulated
+from .open_gcov import is_hdf5, open_gcov
+from .open_images import has_rasters, open_images
+from .open_polsarpro import is_polsarpro, open_polsarpro
 from .open_rasters import geotiff_fields, open_card4l, open_mosaic
 from .product import Product
 from .rasters import LONLAT, RasterBand, reprojected
-from .sources import FileSource
+from .sources import FileSource, find_files
 
 #: lines of an image whose statements are looked at when it is opened
 _LOOKED_AT = 64
 LEVELS = ("1.1", "1.5", "2.1", "3.1")
+#: what is asked of a path, in this order, that is no product of JAXA's, and who opens it then
+_READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Given], Product]], ...] = (
+    (is_polsarpro, open_polsarpro),
+    (is_hdf5, open_gcov),
+    (has_rasters, open_images),
+)
 _ALTERED_RANGE = "Level 3.1 has noise reduced and its dynamic range compressed: σ0 is not what Level 1.5 would give"
 
 
 @public
-def open_product(path: str | Path, *, crs: str | int | CRS | None = None, scan: int | None = None) -> Product:
-    """Open an ALOS-2 product; its pixels stay where they are until they are asked for.
+def open_product(
+    path: str | Path,
+    *,
+    crs: str | int | CRS | None = None,
+    scan: int | None = None,
+    scale: str | None = None,
+    quantity: str | None = None,
+    polarization: str | None = None,
+    sensor: str | None = None,
+    spacing_m: tuple[float, float] | None = None,
+    no_data: float | None = None,
+) -> Product:
+    """Open an ALOS-2 product or another calibrated image; its pixels stay where they are until they are asked for.
 
     Args:
         path: a folder as JAXA delivers it, any of its files, or a zip, tar or tar.gz of it (or a path into one:
             ``delivery.zip/IMG-HV-…``). Read are: CEOS and GeoTIFF of Levels 1.1, 1.5, 2.1 and 3.1; Level 2.2; tiles of
             the 25 m mosaic and of the forest map. An image file makes its polarisation the one that is read unless
             another is named. Of a product that lies in one folder as both CEOS and GeoTIFF, the file named decides;
-            a folder means CEOS.
+            a folder means CEOS. Of others: a raster of calibrated backscatter (GeoTIFF, COG, ENVI or a plain VRT), a
+            folder with one per polarisation; a folder of PolSARpro's; a NISAR GCOV.
         crs: replaces a coordinate system that the files lack or state wrongly, for example ``"EPSG:32654"``.
         scan: which scan of a ScanSAR Level 1.1 product, whose scans are files of different sizes; None: that of
             the file named, else the first, with a warning.
+        scale: of the numbers of a calibrated image: "power", "amplitude" or "db". This and the following are asked for
+            where files do not say them; JAXA's products say all but ``polarization`` themselves, and refuse them.
+        quantity: "sigma0", "gamma0", "beta0", or "relative" where the calibration is not known.
+        polarization: "HV": which one the image is, or which one is read; of several bands in their order: "HH,HV".
+        sensor: who took it, in words.
+        spacing_m: of pixels on no map, (rows, columns).
+        no_data: the number that stands for no data, where no tag says it.
 
     Raises:
         Alos2TutError: nothing there that is a product, several products, a missing or damaged file, a level or
             projection that is not read, an archive that is not safe to read.
     """
-    product = open_found(find_product(path), crs=crs, scan=scan)
-    _warn_of_masks(product)
-    return product
+    product = open_given(
+        path,
+        Given(
+            crs=crs,
+            scan=scan,
+            scale=scale,
+            quantity=quantity,
+            polarization=polarization,
+            sensor=sensor,
+            spacing_m=spacing_m,
+            no_data=no_data,
+        ),
+    )
+    warn_of_masks(product)
+    if polarization is None:
+        return product
+    wanted = product.choose_polarization(polarization.partition(",")[0].strip())
+    return replace(product, default_polarization=wanted)
 
 
-def _warn_of_masks(product: Product) -> None:
+def open_given(path: str | Path, given: Given) -> Product:
+    """Open what lies at a path as :func:`open_product` does, without warnings of masks; no polarisation is chosen."""
+    delivery = find_files(named_path(path, "product"))
+    if found := products_in(delivery):
+        return open_found(found, given)
+    if delivery.archive is None:
+        place = Path(path)
+        for is_such, opened in _READERS:
+            if is_such(place):
+                return opened(place, given)
+    raise no_product(delivery)
+
+
+def warn_of_masks(product: Product) -> None:
     """Warn of each image whose tag or masks call amplitudes no data, and of lines that say odd things of theirs."""
     band: Any
     known = (0, 1) if product.level == "mosaic" else (0,)
@@ -75,22 +138,32 @@ def _warn_of_masks(product: Product) -> None:
             warn(f"{band.source.where}: {text}. `alos2tut verify` shows more.")
 
 
-def open_found(found: Found, *, crs: str | int | CRS | None = None, scan: int | None = None) -> Product:
-    """Open a product whose files were found; arguments and errors as for :func:`open_product`."""
-    system = None if crs is None else parsed_crs(crs, found.delivery.path)
+def open_found(found: Found, given: Given) -> Product:
+    """Open a product of JAXA's whose files were found; errors as for :func:`open_product`."""
+    given.refuse(found.delivery.path, "a product as JAXA delivers it")
+    system = None if given.crs is None else parsed_crs(given.crs, found.delivery.path)
     if found.kind == "delivered":
-        product = _open_delivered(found, system, scan)
-    elif scan is not None:
-        raise Alos2TutError(f"scan={scan} is asked for, but only Level 1.1 has scans", where=found.delivery.path)
+        product = _open_delivered(found, system, given.scan)
+    elif given.scan is not None:
+        raise Alos2TutError(f"scan={given.scan} is asked for, but only Level 1.1 has scans", where=found.delivery.path)
     else:
         product = (open_card4l if found.kind == "card4l" else open_mosaic)(found, system)
+    return placed(product)
+
+
+def placed(product: Product) -> Product:
+    """The product, if its map lies on Earth, or if it has none.
+
+    Raises:
+        Alos2TutError: with its coordinate system it lies nowhere.
+    """
     if product.grid is None:
         return product
     corners = [product.transform * place for place in geometry.corner_places(product.shape).values()]
     if not geometry.on_earth(reprojected(corners, product.crs, LONLAT)):
         raise Alos2TutError(
             f"with the coordinate system {product.crs.to_string()} the product lies nowhere on Earth",
-            where=found.delivery.path,
+            where=product.path,
             remedy="Give the right one: open_product(path, crs='EPSG:32654'), or --crs on the command line.",
         )
     return product
@@ -127,6 +200,7 @@ def _open_delivered(found: Found, crs: CRS | None, scan: int | None) -> Product:
     common = {
         "path": found.delivery.path,
         "level": product_id["level"],
+        "sensor": ALOS2,
         "polarizations": tuple(images),
         "default_polarization": found.named_polarization,
         "quantity": "sigma0",

@@ -1,11 +1,13 @@
-"""One ALOS-2 product: what it is, where it lies, and its pixels on request, calibrated.
+"""One product: what it is, where it lies, and its pixels on request, calibrated.
 
-:func:`alos2tut.open_product` makes a :class:`Product` of whatever JAXA delivers. Nothing here knows the packaging:
+:func:`alos2tut.open_product` makes a :class:`Product` of whatever it reads. Nothing here knows the packaging:
 pixels come from bands, each of which reads strips of lines.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,16 +39,17 @@ _COG_ROWS = 512
 
 
 class Product(Metadata):
-    """One ALOS-2 product, as :func:`alos2tut.open_product` found it; equal to itself only, and hashable.
+    """One product, as :func:`alos2tut.open_product` found it; equal to itself only, and hashable.
 
     Attributes:
         path: what was opened, as it was named: a folder, a file or an archive.
         kind: product and packaging in words.
-        level: "1.1", "1.5", "2.1", "2.2", "3.1" or "mosaic".
+        level: "1.1", "1.5", "2.1", "2.2", "3.1" or "mosaic"; "image" of what JAXA did not make.
         shape: pixels, (rows, columns).
-        grid: where pixels lie on a map; None in slant range (Level 1.1).
+        grid: where pixels lie on a map; None in slant range (Level 1.1) and of an image that states no map.
         polarizations: of the images, as "HH"; empty where the product holds none.
-        quantity: "sigma0" or "gamma0", which the calibration gives; an empty text where the product holds no images.
+        quantity: "sigma0" or "gamma0", which the calibration gives; of others also "beta0" or "relative" (up
+            to an unknown factor). An empty text where the product holds no images.
         calibration_factor_db: dB, added to 10·log10⟨DN²⟩ to give ``quantity``; without images it means nothing.
         calibration_source: where that factor is from, in words.
         files: the files that pixels and their meaning come from, as absolute paths, or the archive they lie in.
@@ -80,6 +83,8 @@ class Product(Metadata):
         stated_footprint: corners (longitude, latitude) in degrees that the product states, in order around it.
         software: what made the product, with its version.
         simulated: whether the pixels are made up.
+        sensor: satellite and radar, as "ALOS-2 PALSAR-2"; None where nobody says.
+        given: what the user said of the pixels, by name, where the files leave it open.
         gaps: what the files do not say, in words.
         notes: what was assumed or is out of the ordinary, in words.
         contradictions: what shows that its files belong to different scenes, in words.
@@ -92,16 +97,18 @@ class Product(Metadata):
         """A hash of ``files``: those that pixels and their meaning come from, or the archive they lie in.
 
         Of a folder of CEOS files that is without the volume directory and the trailer. See
-        :func:`alos2tut.core.cache.fingerprint`.
+        :func:`alos2tut.core.cache.fingerprint`. What the user said of the pixels counts, too.
 
         Raises:
             Alos2TutError: a file that is no longer there, or cannot be read.
         """
         try:
-            return fingerprint(*self.files)
+            of_files = fingerprint(*self.files)
         except OSError as error:
             then = "If the product was moved, open it where it lies now."
             raise system_error(error, error.filename or self.path, "cannot be read", then) from error
+        said = json.dumps(dict(self.given), sort_keys=True)
+        return hashlib.sha256(f"{of_files};{said}".encode()).hexdigest() if self.given else of_files
 
     def owns(self, path: str | Path) -> bool:
         """Whether a path is, or looks like, a file of the delivery, so that nothing may be written there.
@@ -389,7 +396,7 @@ class Product(Metadata):
             "SCALE": {"db": "dB", "power": "linear power", "dn": "amplitude, not calibrated"}[scale],
             "LOOKS": f"{looks[0]} x {looks[1]}",
             "ACQUIRED": self.acquired or "unknown",
-            "SOURCE": "simulated" if self.simulated else "ALOS-2 PALSAR-2, (c) JAXA",
+            "SOURCE": self.source,
         }
         if scale != "dn":
             tags["QUANTITY"] = quantity or self.quantity

@@ -35,6 +35,7 @@ from ..dataset.builder import build_dataset
 from ..dataset.labels import label_files
 from ..dataset.store import PatchDataset, open_dataset
 from ..pretraining.config import PretrainConfig
+from ..products.given import Given
 from ..products.opening import open_product
 from ..products.product import Product
 from ..products.verify.report import Report, verify_product
@@ -147,7 +148,7 @@ class Tutorial:
     @cached_property
     def opened(self) -> Product:
         """The product, opened."""
-        return open_product(self.product_path, crs=self.config("dataset").crs)
+        return open_product(self.product_path, **vars(Given.of(self.config("dataset"))))
 
     @cached_property
     def verified(self) -> Report:

@@ -21,6 +21,7 @@ from support.products import UTM54, amplitudes, archived, complex_numbers, write
 
 from alos2tut import Alos2TutError, load_config, open_product
 from alos2tut.dataset.archive import Archive, Entry, Excluded, open_archive, product_paths, touches
+from alos2tut.products.given import Given
 from alos2tut.products.verify.report import verify_product
 
 #: scene, product id, polarisations, acquired, off-nadir angle
@@ -203,7 +204,9 @@ def test_an_entry_says_what_its_product_is(shelf):
     assert kept(archive) == list(PRODUCTS) and archive.excluded == () and archive.polarization == "HH"
     for entry, path in zip(archive.entries, (shelf / name for name in PRODUCTS), strict=True):
         product = open_product(path)
-        assert {"path": str(path), **entry.info} == product.to_dict() and "path" not in entry.info
+        # dataset.json does not name the sensor where it is the usual one
+        info = {"path": str(path), "sensor": "ALOS-2 PALSAR-2", **entry.info}
+        assert info == product.to_dict() and not {"path", "sensor"} & entry.info.keys()
         assert entry.name == product.image_name("HH")
         again = pickle.loads(pickle.dumps(entry))
         assert again == entry and again.open().fingerprint == product.fingerprint
@@ -497,7 +500,9 @@ def test_the_text_lists_what_is_used_and_what_is_not(shelf):
 def test_the_text_of_thousands_is_short():
     info = {"acquired": "2020-07-01T01:02:03Z", "orbit_direction": "ascending", "mode": "WBD", "beam": "W2",
             "off_nadir_deg": None, "shape": [29_000, 27_000]}  # fmt: skip
-    entries = tuple(Entry(f"/a/{i}", None, info, f"IMG-HH-ALOS2{i:09}-200701-WBDR2.1GUA", str(i)) for i in range(5000))
+    entries = tuple(
+        Entry(f"/a/{i}", Given(), info, f"IMG-HH-ALOS2{i:09}-200701-WBDR2.1GUA", str(i)) for i in range(5000)
+    )
     left_out = [Excluded(f"/b/{i}", "filter", "states no date", "season") for i in range(2000)]
     left_out += [Excluded(f"/c/{i}", "unreadable", "is damaged " * 40) for i in range(1500)]
     lines = Archive(entries, tuple(left_out), "HH").to_text().splitlines()

@@ -195,8 +195,16 @@ def test_the_products_own_quantity_needs_no_warning(centered):
 
 
 def test_an_unknown_quantity_is_refused(small):
-    with pytest.raises(Alos2TutError, match=r"quantity.*beta0.*gamma0"):
-        small.read_db((0, 0, 5, 5), quantity="beta0")
+    with pytest.raises(Alos2TutError, match=r"quantity.*beta.*beta0.*gamma0"):
+        small.read_db((0, 0, 5, 5), quantity="beta")
+
+
+@pytest.mark.parametrize(("own", "asked"), [("sigma0", "beta0"), ("sigma0", "relative"), ("beta0", "gamma0")])
+def test_beta0_and_relative_power_are_never_converted(small, own, asked):
+    product = dataclasses.replace(small, quantity=own)
+    with pytest.raises(Alos2TutError, match=f"cannot turn {own} into {asked}"):
+        product.read_db((0, 0, 5, 5), quantity=asked)
+    assert product.read_db((0, 0, 5, 5), quantity=own).shape == (5, 5)
 
 
 def test_a_conversion_without_incidence_is_refused(tmp_path):

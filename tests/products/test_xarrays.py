@@ -240,7 +240,7 @@ def test_complex_numbers_are_as_delivered(slc):
         pytest.param("plain", {"scale": "slc"}, "holds amplitudes", id="complex numbers of amplitudes"),
         pytest.param("plain", {"looks": 0}, "looks=0", id="looks"),
         pytest.param("plain", {"scale": "dn", "quantity": "gamma0"}, "not converted", id="digital numbers converted"),
-        pytest.param("plain", {"quantity": "beta0"}, "unknown quantity", id="quantity"),
+        pytest.param("plain", {"quantity": "beta"}, "unknown quantity", id="quantity"),
         pytest.param("no angle", {"quantity": "gamma0"}, "no incidence angle", id="no incidence angle"),
         pytest.param("slc", {"scale": "slc", "looks": 2}, "not averaged", id="complex numbers averaged"),
         pytest.param("slc", {"scale": "slc", "quantity": "gamma0"}, "not converted", id="complex numbers converted"),

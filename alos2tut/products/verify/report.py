@@ -25,6 +25,7 @@ from ...core.public import public
 from ...core.version import __version__
 from ..archives import container_of, damaged_members
 from ..georeference import parsed_crs
+from ..given import Given
 from ..names import Found, find_product
 from ..opening import open_found
 from ..product import Product
@@ -160,7 +161,7 @@ def _opened(found: Found, crs: CRS | None) -> tuple[Product | None, list[Check]]
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", Alos2TutWarning)
         try:
-            product = open_found(found, crs=crs)
+            product = open_found(found, Given(crs=crs))
         except Exception as error:
             return None, [unreadable("reading", "open_product", error)]
     note = "; ".join(dict.fromkeys([*(str(warning.message) for warning in caught), *product.notes]))

@@ -19,6 +19,7 @@ from alos2tut.dataset.archive import Archive, Entry
 from alos2tut.dataset.legend import IGNORE
 from alos2tut.dataset.selection import STATUSES, Choice
 from alos2tut.dataset.survey import PatchTable
+from alos2tut.products.given import Given
 from alos2tut.tutorial import widgets
 from alos2tut.tutorial.figures import dataset as dataset_figures
 from alos2tut.tutorial.leakage import Leakage
@@ -30,7 +31,7 @@ def entry(west: float, south: float, **known: object) -> Entry:
     corners = [[west, south], [west + 0.5, south], [west + 0.5, south + 0.5], [west, south + 0.5]]
     info = {"footprint_lonlat": corners, "acquired": "2022-11-19T03:00:00"}
     name = f"scene {west:g} {south:g}"
-    return Entry(name, None, info | {"scene_id": name} | known, f"{name}_HH", name)
+    return Entry(name, Given(), info | {"scene_id": name} | known, f"{name}_HH", name)
 
 
 def archive_of(*entries: Entry) -> Archive:
