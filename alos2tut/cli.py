@@ -469,6 +469,12 @@ def _pretrain(options: argparse.Namespace) -> None:
     _arg("--patches", type=int, default=500, metavar="N", help="at most, of each list (default 500)"),
     _arg("--batch-size", type=int, default=32, metavar="N", help="patches per forward pass (default 32)"),
     _arg("--allow-other-signal", action="store_true", help="only warn of a signal that an encoder was not trained on"),
+    _arg(
+        "--statistics",
+        default="encoder",
+        choices=("encoder", "own"),
+        help="what input is standardised by; own: the dataset's, for relative power or another polarisation",
+    ),
     _arg("--json", action="store_true", help="the scores of every seed, as JSON"),
 )
 def _probe(options: argparse.Namespace) -> None:
@@ -480,7 +486,7 @@ def _probe(options: argparse.Namespace) -> None:
     """
     from .pretraining.probing import probe
 
-    named = _named(options, "seeds", "patches", "batch_size", "allow_other_signal")
+    named = _named(options, "seeds", "patches", "batch_size", "allow_other_signal", "statistics")
     found = probe(options.dataset, options.encoders, **named)
     _say(json.dumps(found.to_dict(), indent=2) if options.json else found.to_text())
 

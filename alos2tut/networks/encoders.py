@@ -43,6 +43,8 @@ class Encoder(nn.Module):
         # what came with the weights, if they are a file's (alos2tut.load_encoder)
         self.statistics: Statistics | None = None
         self.signal: dict[str, Any] | None = None
+        #: the data's own took the place of the file's: see alos2tut.networks.weights.settle_statistics
+        self.has_own_statistics = False
         self.header: dict[str, Any] = {}
         if any(side < stride or side % stride for side in self.image_px):
             made_of = "eight patches" if config.kind == "swin" else "one patch"

@@ -209,23 +209,64 @@ def check_signal(
         problem = f"was trained on {field} {trained}, the data have {given}"
         if not allow_other:
             remedy = "Build the dataset alike, train for these data, or set allow_other_signal=true."
+            if may_standardise_by_own(file_signal, dataset_signal):
+                remedy += " Trainings and probes from such weights take statistics=own with it."
             raise Alos2TutError(problem, where=where, remedy=remedy)
         if field == "polarizations" and len(trained) != len(given):
             raise Alos2TutError(problem, where=where, remedy="Build the dataset alike, or train for these data.")
         warn(f"{where}: {problem}.")
 
 
-def report_statistics(own: Statistics, dataset: Statistics, where: str | Path) -> None:
-    """Warn when a dataset's statistics are not those that the weights standardise by (which are the ones used)."""
-    if own != dataset:
-        mean, std, other_mean, other_std = (
-            ", ".join(f"{value:.2f}" for value in values)
-            for values in (own.mean_db, own.std_db, dataset.mean_db, dataset.std_db)
-        )
-        warn(
-            f"{where}: input is standardised by the weights' own mean {mean} and spread {std} dB; the dataset's are "
-            f"{other_mean} and {other_std} dB."
-        )
+def may_standardise_by_own(file_signal: Mapping[str, Any], dataset_signal: Mapping[str, Any]) -> bool:
+    """Whether data may be standardised by their own statistics instead of those that travel with an encoder.
+
+    That is so of relative power, whose level in dB means nothing, and of other polarisations, whose level is another.
+    """
+    is_relative = "relative" in (file_signal["quantity"], dataset_signal["quantity"])
+    return is_relative or _plain(file_signal["polarizations"]) != _plain(dataset_signal["polarizations"])
+
+
+def settle_statistics(
+    encoder: Encoder,
+    dataset_signal: Mapping[str, Any],
+    dataset: Statistics,
+    where: str | Path,
+    choice: Literal["encoder", "own"] = "encoder",
+) -> None:
+    """Settle what an encoder of a file has its input standardised by: its own statistics travel with it.
+
+    The one exception is chosen by "own": the dataset's, where :func:`may_standardise_by_own` finds reason for them.
+
+    Args:
+        encoder: with ``.statistics`` and ``.signal``; its statistics are replaced if they are not to be used.
+        dataset_signal: quantity, polarizations and spacing_m of the data.
+        dataset: statistics of their list ``pretrain``.
+        where: the encoder's file, for messages.
+        choice: see above; "encoder" warns where the two differ.
+
+    Raises:
+        Alos2TutError: "own" for data whose statistics differ, of the quantity and polarisations of the encoder's.
+    """
+    assert encoder.statistics is not None and encoder.signal is not None
+    own = encoder.statistics
+    if own == dataset:
+        return
+    may_replace = may_standardise_by_own(encoder.signal, dataset_signal)
+    if choice == "own":
+        if not may_replace:
+            problem = f"'own', and nothing calls for it: {where} was trained on the same quantity and polarisation"
+            remedy = "Leave it at statistics=encoder: statistics travel with the encoder."
+            raise Alos2TutError(problem, where="statistics", remedy=remedy)
+        encoder.statistics, encoder.has_own_statistics = dataset, True
+        return
+    mean, std, other_mean, other_std = (
+        ", ".join(f"{value:.2f}" for value in values)
+        for values in (own.mean_db, own.std_db, dataset.mean_db, dataset.std_db)
+    )
+    warn(
+        f"{where}: input is standardised by the weights' own mean {mean} and spread {std} dB; the dataset's are "
+        f"{other_mean} and {other_std} dB{' (statistics=own would take these)' if may_replace else ''}."
+    )
 
 
 def weights_path(path: str | Path, kind: str) -> Path:
@@ -296,7 +337,10 @@ def _opened(path: Path) -> Iterator[Any]:
 def describe_encoder(
     encoder: Encoder, statistics: Statistics, signal: Mapping[str, Any], provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The part of a header that says how to build an encoder, and what it reads; see :func:`save_encoder`."""
+    """The part of a header that says how to build an encoder, and what it reads; see :func:`save_encoder`.
+
+    ``statistics_from`` is "own" where :func:`settle_statistics` put the data's in the place of the encoder's file's.
+    """
     return {
         "encoder": dataclasses.asdict(encoder.config),
         "image_px": list(encoder.image_px),
@@ -304,6 +348,7 @@ def describe_encoder(
         "statistics": statistics.to_dict(),
         "signal": {field: _plain(signal[field]) for field in _SIGNAL},
         "provenance": dict(provenance),
+        **({"statistics_from": "own"} if encoder.has_own_statistics else {}),
     }
 
 

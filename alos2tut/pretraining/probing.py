@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from ..dataset.store import PatchDataset, Split, open_dataset
 from ..metrics import t_interval
 from ..networks.encoders import Encoder, build_encoder, linear_power, standardize
 from ..networks.inference import best_device, device_of
-from ..networks.weights import check_signal, load_encoder, report_statistics, weights_path
+from ..networks.weights import check_signal, load_encoder, settle_statistics, weights_path
 
 #: the baselines' names
 RANDOM, RAW = "random features", "raw statistics"
@@ -242,6 +242,7 @@ def probe(
     seeds: int | Sequence[int] = 5,
     patches: int = 500,
     allow_other_signal: bool = False,
+    statistics: Literal["encoder", "own"] = "encoder",
     batch_size: int = 32,
 ) -> Probe:
     """Judge encoders by linear and k-NN probes on their frozen features.
@@ -269,6 +270,8 @@ def probe(
         patches: at most so many of each list.
         allow_other_signal: warn, instead of refusing, when an encoder was trained on another quantity, polarisation or
             pixel size.
+        statistics: standardise by those of each encoder; or, of relative power or another polarisation than the
+            encoder's, by the dataset's "own".
         batch_size: patches per forward pass, on a GPU if there is one.
 
     Returns:
@@ -277,10 +280,10 @@ def probe(
 
     Raises:
         Alos2TutError: a file that is missing or none of ours, an encoder without statistics or for other patches,
-            names that are given twice, or no seed.
+            names that are given twice, "own" statistics that nothing calls for, or no seed.
     """
     dataset = dataset if isinstance(dataset, PatchDataset) else open_dataset(dataset)
-    fitting = _fitting_encoders(dataset, encoders, allow_other_signal)
+    fitting = _fitting_encoders(dataset, encoders, allow_other_signal, statistics)
     seeds = _checked(seeds, patches, batch_size)
     exam = _Exam(dataset, fitting, seeds, patches, batch_size)
     by_seed: dict[tuple[str, str, str], list[float]] = {}
@@ -316,6 +319,7 @@ def _fitting_encoders(
     dataset: PatchDataset,
     encoders: Mapping[str, Encoder | str | Path] | Sequence[str | Path] | str | Path,
     allow_other_signal: bool,
+    statistics: Literal["encoder", "own"],
 ) -> dict[str, Encoder]:
     """The encoders by name, in evaluation mode, if they take the dataset's patches."""
     if not isinstance(encoders, Mapping):
@@ -335,7 +339,7 @@ def _fitting_encoders(
         shape, reads = (dataset.channels, dataset.patch_px, dataset.patch_px), (encoder.in_channels, *encoder.image_px)
         if reads != shape:
             raise Alos2TutError(f"reads (channels, rows, columns) {reads}, the patches have {shape}", where=where)
-        report_statistics(encoder.statistics, dataset.statistics, where)
+        settle_statistics(encoder, dataset.signal, dataset.statistics, where, statistics)
         fitting[name] = encoder.to(best_device()).eval()
     return fitting
 

@@ -89,7 +89,8 @@ def pretrain(config: PretrainConfig) -> Path:
 
     Args:
         config: the settings; ``dataset`` and ``work_dir`` say where from and where to. ``init`` names weights to go on
-            from (their architecture and statistics are used), else the encoder starts at random.
+            from (their architecture is used, and their statistics unless ``statistics`` is "own"), else the encoder
+            starts at random.
 
     Returns:
         The stage folder, with ``encoder.safetensors``, ``decoder.safetensors``, ``reconstructions.npz`` (see

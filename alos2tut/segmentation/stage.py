@@ -100,8 +100,9 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     is reused.
 
     Args:
-        config: the settings; ``init`` names pretrained weights (its architecture and statistics are used), else the
-            encoder starts at random with ``config.encoder`` and the dataset's statistics.
+        config: the settings; ``init`` names pretrained weights (its architecture is used, and its statistics unless
+            ``statistics`` is "own"), else the encoder starts at random with ``config.encoder`` and the
+            dataset's statistics.
         quiet: tell no headline.
 
     Returns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,9 @@ _Beta = Annotated[float, Field(ge=0, lt=1)]
 @settings
 class TrainingConfig:
     """What both trainings share."""
+
+    #: what counts for an artifact's key only where it is not the default: keys are older than these settings
+    KEYED_IF_SET: ClassVar[frozenset[str]] = frozenset({"statistics"})
 
     dataset: LaterPathText = ""
     """The dataset's folder."""
@@ -65,10 +68,13 @@ class TrainingConfig:
     compile: bool = False
     """Compile the network (torch.compile): faster on a GPU after some minutes of compiling."""
     init: PathText | None = None
-    """An ``encoder.safetensors``, or its pretraining's folder, to start from (its architecture and statistics are
-    used); None: random initialisation."""
+    """An ``encoder.safetensors``, or its pretraining's folder, to start from (its architecture is used, and as
+    a rule its ``statistics``); None: random initialisation."""
     allow_other_signal: bool = False
     """Warn, instead of stopping, when ``init`` was trained on another quantity, polarisation or pixel size."""
+    statistics: Literal["encoder", "own"] = "encoder"
+    """Input is standardised by the statistics that travel with ``init``; ``own``, for relative power or another
+    polarisation than that of ``init``: by those of the dataset's list ``pretrain``."""
 
     @property
     def shares(self) -> int:

@@ -21,7 +21,7 @@ from ..core.version import __version__
 from ..dataset.store import PatchDataset, open_dataset
 from ..networks.distributed import rank_and_world
 from ..networks.encoders import Encoder, build_encoder
-from ..networks.weights import check_signal, load_encoder, report_statistics, weights_path
+from ..networks.weights import check_signal, load_encoder, settle_statistics, weights_path
 from .batches import derived_seed
 from .callbacks import checkpoints_in
 from .config import TrainingConfig
@@ -135,11 +135,12 @@ def initial_encoder(config: TrainingConfig, dataset: PatchDataset) -> Encoder:
     """The encoder that a training starts from: that of the file ``init``, or a random one.
 
     Returns:
-        The encoder with the statistics that its input is standardised by: the file's, or the dataset's.
+        The encoder with the statistics that its input is standardised by: the file's, or the dataset's, where there is
+        no file or ``config.statistics`` is "own".
 
     Raises:
         Alos2TutError: an architecture that does not fit the patches; a file that is broken, or was trained on patches
-            of another size or on another signal.
+            of another size or on another signal; or "own" statistics that nothing calls for.
     """
     image_px = (dataset.patch_px, dataset.patch_px)
     if config.init is None:
@@ -159,7 +160,7 @@ def initial_encoder(config: TrainingConfig, dataset: PatchDataset) -> Encoder:
             where=path,
             remedy="Build the dataset with that patch_px, or pretrain on these patches.",
         )
-    report_statistics(encoder.statistics, dataset.statistics, path)
+    settle_statistics(encoder, dataset.signal, dataset.statistics, path, config.statistics)
     return encoder
 
 

@@ -25,9 +25,9 @@ from alos2tut.networks.weights import (
     load_encoder,
     load_segmenter,
     read_header,
-    report_statistics,
     save_encoder,
     save_segmenter,
+    settle_statistics,
 )
 
 TINY = EncoderConfig(**networks.TINY)
@@ -294,7 +294,42 @@ def test_which_signals_pass():
 
 
 def test_other_statistics_are_reported(recwarn):
-    report_statistics(STATISTICS, STATISTICS, "encoder")
+    encoder = SwinEncoder(TINY, (32, 32))
+    encoder.statistics, encoder.signal = STATISTICS, SIGNAL
+    settle_statistics(encoder, SIGNAL, STATISTICS, "encoder")
     assert not recwarn.list
-    with pytest.warns(Alos2TutWarning, match=r"own mean -10\.40 and spread 5\.80"):
-        report_statistics(STATISTICS, Statistics((-9.0,), (5.0,)), "encoder")
+    with pytest.warns(Alos2TutWarning, match=r"own mean -10\.40 and spread 5\.80.* 5\.00 dB\.$"):
+        settle_statistics(encoder, SIGNAL, Statistics((-9.0,), (5.0,)), "encoder")
+    assert encoder.statistics == STATISTICS and not encoder.has_own_statistics
+
+
+@pytest.mark.parametrize(
+    ("trained", "data", "is_reason"),
+    [
+        ({}, {}, False),
+        ({}, {"quantity": "beta0", "spacing_m": [9.0, 9.0]}, False),
+        ({}, {"quantity": "relative"}, True),
+        ({"quantity": "relative"}, {"quantity": "relative"}, True),
+        ({"quantity": "relative"}, {}, True),
+        ({}, {"polarizations": ["HV"]}, True),
+    ],
+)
+def test_own_statistics_take_a_reason(trained, data, is_reason):
+    encoder, other = SwinEncoder(TINY, (32, 32)), Statistics((-9.0,), (5.0,))
+    encoder.statistics, encoder.signal = STATISTICS, {**SIGNAL, **trained}
+    data = {**SIGNAL, **data}
+    settle_statistics(encoder, data, STATISTICS, "encoder", "own")  # nothing is to be decided
+    assert not encoder.has_own_statistics
+    hint = "statistics=own" if is_reason else "train for these data"
+    if encoder.signal != data:
+        with pytest.raises(Alos2TutError, match=hint):
+            check_signal(encoder.signal, data, "encoder")
+    if is_reason:
+        with pytest.warns(Alos2TutWarning, match="statistics=own would take these"):
+            settle_statistics(encoder, data, other, "encoder")
+        settle_statistics(encoder, data, other, "encoder", "own")
+        assert encoder.statistics == other and encoder.has_own_statistics
+        return
+    with pytest.raises(Alos2TutError, match=r"statistics: 'own', and nothing calls for it.*statistics=encoder"):
+        settle_statistics(encoder, data, other, "encoder", "own")
+    assert encoder.statistics == STATISTICS

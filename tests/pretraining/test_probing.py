@@ -359,6 +359,20 @@ def test_another_signal_and_other_statistics_are_told(packed_dataset, tmp_path):
         probe(packed_dataset, other, seeds=1)
 
 
+def test_own_statistics_are_those_of_the_dataset(packed_dataset, tmp_path):
+    """An encoder of relative power is judged as one that has the dataset's statistics is; others keep theirs."""
+    twin = encoder_file(tmp_path / "twin.safetensors", signal={**SIGNAL, "quantity": "relative"})
+    away = encoder_file(tmp_path / "away.safetensors", signal={**SIGNAL, "quantity": "relative"},
+                        statistics=Statistics((30.0,), (2.0,)))  # fmt: skip
+    with pytest.warns(Alos2TutWarning, match="quantity relative"):
+        found = probe(packed_dataset, {"twin": twin, "away": away}, seeds=2, allow_other_signal=True, statistics="own")
+        scores = {name: [s.by_seed for s in found.scores if s.method == name] for name in ("twin", "away")}
+        assert scores["twin"] == scores["away"]
+    with pytest.warns(Alos2TutWarning, match="statistics=own would take these"):
+        other = probe(packed_dataset, {"away": away}, seeds=2, allow_other_signal=True)
+        assert [s.by_seed for s in other.scores if s.method == "away"] != scores["away"]
+
+
 @pytest.mark.parametrize(
     ("train", "val", "reason"),
     [

@@ -18,7 +18,8 @@ from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.decoders import DECODERS
 from alos2tut.networks.encoders import SwinEncoder, parameter_groups, standardize
 from alos2tut.networks.inference import confusion_matrix
-from alos2tut.networks.weights import load_segmenter
+from alos2tut.networks.segmenter import Segmenter
+from alos2tut.networks.weights import load_encoder, load_segmenter
 from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.stage import pretrain
 from alos2tut.segmentation import stage as segmentation
@@ -340,6 +341,45 @@ def test_from_pretrained_weights(packed_dataset, tmp_path):
         finetune(_settings(write_packed_dataset(tmp_path / "large", patch_px=64), tmp_path, init=str(stage)))
     with pytest.raises(Alos2TutError, match="no such file"):
         finetune(_settings(packed_dataset, tmp_path, init=str(tmp_path / "nowhere.safetensors")))
+
+
+def test_data_of_another_polarisation_may_be_standardised_by_their_own(packed_dataset, tmp_path, monkeypatch):
+    """What the network is given has the spread of the dataset's own statistics, and the file says whose they are."""
+    stage = pretrain(training("pretrain", packed_dataset, tmp_path, steps=1, batch_size=2))
+    own = {"mean_db": [-9.0], "std_db": [4.0]}
+    dataset = write_packed_dataset(tmp_path / "hv", polarizations=["HV"], statistics=own)
+    values = {"steps": 2, "init": str(stage), "statistics": "own"}
+    with pytest.raises(Alos2TutError, match=r"polarizations.*statistics=own"):
+        finetune(_settings(dataset, tmp_path, **values))
+    config = _settings(dataset, tmp_path, allow_other_signal=True, **values)
+    given, forward = [], Segmenter.forward
+    monkeypatch.setattr(Segmenter, "forward", lambda self, x: given.append(x) or forward(self, x))
+    with pytest.warns(Alos2TutWarning, match="polarizations"):
+        folder = finetune(config)
+    [patch] = open_dataset(dataset).split("val").gather_rows([0])
+    expected = np.where(patch == -32768, 0, (patch / 100 + 9.0) / 4.0)
+    assert any(x.shape[0] > 0 and np.allclose(x[0].numpy(), expected, atol=1e-5) for x in given)
+    segmenter = load_segmenter(folder)
+    assert segmenter.statistics == Statistics((-9.0,), (4.0,)) and segmenter.signal["polarizations"] == ["HV"]
+    assert segmenter.header["statistics_from"] == "own"
+    matrix = confusion_matrix(segmenter, open_dataset(dataset).split("val"), 3)
+    assert scores_from_confusion(matrix) == json.loads((folder / "run.json").read_text())["val"]
+    with pytest.warns(Alos2TutWarning):
+        travelled = finetune(replace(config, statistics="encoder"))
+    assert travelled != folder and "statistics_from" not in load_segmenter(travelled).header
+    # the key of a training that does not name it is as before
+    assert "statistics" not in json.loads((travelled / "run.json").read_text())["settings"]
+    # pretraining goes on in the same way, and what goes on from there has no exception of its own
+    with pytest.warns(Alos2TutWarning):
+        going_on = replace(training("pretrain", dataset, tmp_path, steps=1, batch_size=2), init=str(stage),
+                           statistics="own", allow_other_signal=True)  # fmt: skip
+        second = load_encoder(pretrain(going_on))
+        third = finetune(_settings(dataset, tmp_path, steps=1, init=str(pretrain(going_on))))
+    assert second.statistics == Statistics((-9.0,), (4.0,)) and second.header["statistics_from"] == "own"
+    assert load_segmenter(third).statistics == second.statistics
+    assert "statistics_from" not in load_segmenter(third).header
+    with pytest.raises(Alos2TutError, match="nothing calls for it"):
+        finetune(_settings(write_packed_dataset(tmp_path / "o", statistics=own), tmp_path, **values))
 
 
 def test_validation_without_labels_is_refused(tmp_path):
