@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.airsar import fetch_airsar
 from support.datasets import write_packed_dataset
 from support.products import real_data
 
@@ -52,6 +53,12 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 def packed_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small packed dataset: 32 px patches, three classes, one polarisation."""
     return write_packed_dataset(tmp_path_factory.mktemp("packed") / "dataset")
+
+
+@pytest.fixture(scope="session")
+def airsar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder ``data`` with ``airsar_sanfrancisco`` and ``airsar_flevoland`` as ``alos2tut fetch`` leaves them."""
+    return fetch_airsar(tmp_path_factory.mktemp("fetched") / "data")
 
 
 @pytest.fixture(scope="session")

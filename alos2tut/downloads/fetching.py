@@ -2,7 +2,7 @@
 
 A file takes its name only when it has arrived whole and its checksum is right. Where none is known, the checksum of
 the first download is kept beside the data and later ones are held against it. Nothing that was downloaded is unpacked
-or run: the reader opens archives where they lie.
+or run: the reader opens archives where they lie, and what is made of a file is made by :mod:`.recipes`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class ManualDownload(Alos2TutError):
 def fetch(
     name: str, folder: str | Path = "data", *, manifest: str | Path | None = None, progress: bool | None = None
 ) -> Path:
-    """Download the files of a data set into ``<folder>/<name>``, and check them.
+    """Download the files of a data set into ``<folder>/<name>``, check them, and make what is made of them.
 
     A file that lies there with the right checksum, also one put there by hand, is not downloaded again; nothing is
     resumed in the middle of a file. Checksums that the manifest does not state are recorded in ``checksums.json`` on
@@ -111,6 +111,7 @@ def fetch_entry(entry: Entry, folder: str | Path = "data", *, progress: bool | N
     place = named_path(folder, "folder") / entry.name
     make_folder(place)
     for name in (CHECKSUMS, *(file.name for file in entry.files)):
+        make_folder((place / name).parent)
         remove_stale_holders(place / name)
     records = _Records(place)
     missing = [file for file in entry.files if not _is_there(file, place, records)]
@@ -118,13 +119,18 @@ def fetch_entry(entry: Entry, folder: str | Path = "data", *, progress: bool | N
     show = is_interactive() if progress is None else progress
     for file in missing:
         _download(file, place, entry, records, show)
+    if entry.makes:
+        from .recipes import make_image  # loads GDAL, which no download needs
+
+        for made in entry.makes:
+            make_image(made, place)
     return place
 
 
 def describe_receipt(entry: Entry, place: Path) -> str:
     """Where a data set that was fetched lies, whose it is, and the next command, in lines."""
     path = str(place / entry.files[0].name if len(entry.files) == 1 else place)
-    keys = ("page", "licence", "terms", "attribution", "notes", "next")
+    keys = ("page", "licence", "terms", "attribution", "notes", "next", "all notebooks")
     return "\n".join([str(place), *describe_facts(entry, *keys, path=path)])
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, LiteralString
+from typing import Annotated, Any, Literal, LiteralString, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -72,20 +72,20 @@ def _match(pattern: str, problem: LiteralString) -> AfterValidator:
 
 
 # names become paths: nothing in them may lead out of the folder, on any system, or be too long beside a suffix
-_ON_EVERY_SYSTEM = _must(lambda name: not _DEVICE.fullmatch(name), "is a device's name on Windows")
 _EntryName = Annotated[
     str,
     _match(r"[a-z0-9][a-z0-9_-]{0,199}", "must be of lower-case letters, digits, _ and -, at most 200"),
-    _ON_EVERY_SYSTEM,
+    _must(lambda name: not _DEVICE.fullmatch(name), "is a device's name on Windows"),
 ]
+_PLAIN = r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,198}[A-Za-z0-9_])?"
 _FileName = Annotated[
     str,
     _match(
-        r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,198}[A-Za-z0-9_])?",
-        "must be a plain file name of letters, digits, dots, _ and -, at most 200",
+        rf"({_PLAIN}/)?{_PLAIN}",
+        "must be a plain file name of letters, digits, dots, _ and -, at most 200, or one in a folder named so",
     ),
-    _must(lambda name: name.lower() != CHECKSUMS, "is the name of the list of checksums"),
-    _ON_EVERY_SYSTEM,
+    _must(lambda name: name.split("/")[0].lower() != CHECKSUMS, "is the name of the list of checksums"),
+    _must(lambda name: not any(map(_DEVICE.fullmatch, name.split("/"))), "is a device's name on Windows"),
 ]
 _Url = Annotated[str, _must(is_safe_url, "must be an https address without a password")]
 #: a checksum as hexadecimal text
@@ -104,11 +104,21 @@ _CHECKED = ConfigDict(extra="forbid", strict=True)
 class DataFile:
     """One file of a data set, and where it is downloaded from; None stands for what is not known."""
 
-    name: _FileName  #: its name in the data set's folder
+    name: _FileName  #: its name in the data set's folder, or in a folder of that
     url: _Url  #: its address
     url_is: Literal["published", "reported", "derived"] = "published"  #: how the address is known, as in ``ORIGINS``
     size_bytes: _Bytes | None = None  #: its exact size
     sha256: Sha256 | None = None  #: its checksum
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class MadeFile:
+    """An image that is made of a downloaded file, by a recipe of this package."""
+
+    name: _FileName  #: its name in the data set's folder
+    recipe: Literal["sanfrancisco_hv"]  #: which of :data:`alos2tut.downloads.recipes.RECIPES`
+    of: _FileName  #: the file that it is made of, one of the data set's
+    pixels_sha256: Sha256  #: what :func:`alos2tut.downloads.recipes.pixels_sha256` gives of it
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -122,6 +132,7 @@ class Entry:
     format: _Text | None = None  #: file format, grid and calibration
     page: _Url | None = None  #: where the source describes it
     files: tuple[DataFile, ...] = ()  #: what ``fetch`` downloads; none: it is got by hand
+    makes: tuple[MadeFile, ...] = ()  #: what ``fetch`` makes of these
     size_bytes: _Bytes | None = None  #: about how large it is, or one unit of it
     as_published: _State | None = None  #: whether the addresses were tried: "not verified" or "verified 2026-01-31"
     licence: _Text | None = None  #: the licence's name, or who sets the terms
@@ -130,6 +141,7 @@ class Entry:
     login: bool | None = None  #: whether an account is needed
     steps: tuple[_Text, ...] = ()  #: what is done by hand
     opens_with: _Text | None = None  #: the next command; ``{path}`` stands for the file, or the folder of several
+    tutorial: _Text | None = None  #: the command that walks the five notebooks on it; ``{path}`` is its folder
     notes: _Text | None = None  #: what to know before using it
 
 
@@ -183,16 +195,26 @@ def _read_entry(content: Any, where: str) -> Entry:
         raise Alos2TutError("holds no 'key: value' lines", where=where)
     if "name" in content:
         where = f"{where} {quoted(content['name'])}"
-    listed = _as_list(content, "files", where)
-    if not all(isinstance(file, dict) for file in listed):
-        raise Alos2TutError("'files' is no list of files, each with 'name' and 'url'", where=where)
-    files = [from_dict(DataFile, file, where=f"{where}, file {number}") for number, file in enumerate(listed, 1)]
-    _require_once((file.name for file in files), where)
-    steps = _as_list(content, "steps", where)
-    entry = from_dict(Entry, {**content, "files": tuple(files), "steps": tuple(steps)}, where=where)
+    files = _read_files(content, "files", DataFile, where)
+    makes = _read_files(content, "makes", MadeFile, where)
+    _require_once([file.name for file in files] + [made.name for made in makes], where)
+    if missing := [made.of for made in makes if made.of not in [file.name for file in files]]:
+        raise Alos2TutError(f"makes an image of {quoted(missing[0])}, which is none of its files", where=where)
+    parts = {"files": files, "makes": makes, "steps": tuple(_as_list(content, "steps", where))}
+    entry = from_dict(Entry, {**content, **parts}, where=where)
     if not entry.files and not entry.steps:
         raise Alos2TutError("has neither 'files' nor 'steps': how is it got?", where=where)
     return entry
+
+
+_File = TypeVar("_File", DataFile, MadeFile)
+
+
+def _read_files(content: dict[Any, Any], key: str, kind: type[_File], where: str) -> tuple[_File, ...]:
+    listed = _as_list(content, key, where)
+    if not all(isinstance(file, dict) for file in listed):
+        raise Alos2TutError(f"'{key}' is no list of files, each with its 'name'", where=where)
+    return tuple(from_dict(kind, file, where=f"{where}, file {number}") for number, file in enumerate(listed, 1))
 
 
 def _as_list(content: dict[Any, Any], key: str, where: str) -> list[Any]:
@@ -250,6 +272,7 @@ def describe_entry(entry: Entry) -> str:
         size = "size not known" if file.size_bytes is None else format_bytes(file.size_bytes)
         lines += [f"  file {file.name} ({size})", f"    {file.url} ({ORIGINS[file.url_is]})"]
         lines += [f"    SHA-256 {file.sha256}"] if file.sha256 else []
+    lines += [f"  makes {made.name} of {made.of} (recipe {made.recipe})" for made in entry.makes]
     return "\n".join(lines)
 
 
@@ -260,6 +283,7 @@ def describe_steps(entry: Entry) -> list[str]:
 
 def describe_facts(entry: Entry, *keys: str, path: str = "PATH") -> list[str]:
     """Lines ``key: value`` of a data set in ``path``, of these keys or of all; what is not known is left out."""
+    path = f'"{path}"' if " " in path else path
     facts = {
         "used for": entry.used_for,
         "kind": entry.kind,
@@ -272,7 +296,8 @@ def describe_facts(entry: Entry, *keys: str, path: str = "PATH") -> list[str]:
         "attribution": entry.attribution,
         "addresses": entry.as_published,
         "notes": entry.notes,
-        "next": entry.opens_with and entry.opens_with.replace("{path}", f'"{path}"' if " " in path else path),
+        "next": entry.opens_with and entry.opens_with.replace("{path}", path),
+        "all notebooks": entry.tutorial and entry.tutorial.replace("{path}", path),
     }
     return [f"  {key}: {facts[key]}" for key in keys or facts if facts[key]]
 

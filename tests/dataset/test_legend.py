@@ -13,6 +13,7 @@ from alos2tut.dataset.legend import IGNORE, UNKNOWN, Legend, legend_names
 from alos2tut.products.open_rasters import _FOREST, _FOREST_SINCE_2017
 
 BUILT_IN = {"japan_9": 9, "japan_14": 14, "japan_water": 2, "water_land": 2, "worldcover": 11, "fnf_3": 3, "fnf_4": 4}
+BUILT_IN |= {"airsar_sanfrancisco": 5, "airsar_flevoland": 15, "airsar_flevoland_13": 13, "alos2_sanfrancisco": 6}
 
 
 def plain(**changes: object) -> dict[str, object]:
@@ -50,6 +51,16 @@ def test_codes_of_other_legends():
     assert load_legend("japan_water").to_classes(np.arange(15)).tolist() == [IGNORE, 0, *13 * [1]]
     codes = np.array([0, *range(10, 100, 10), 95, 100])
     assert load_legend("worldcover").to_classes(codes).tolist() == [IGNORE, *range(11)]
+
+
+def test_names_of_airsars_label_codes():
+    """San Francisco's are in another order than in PolSF's README; Flevoland has 15 classes, or 13 of them."""
+    names = {1: "bare soil", 2: "mountain", 3: "water", 4: "urban", 5: "vegetation"}
+    assert {c.codes: c.name for c in load_legend("airsar_sanfrancisco").classes} == {(k,): n for k, n in names.items()}
+    whole, most = load_legend("airsar_flevoland"), load_legend("airsar_flevoland_13")
+    assert [c.codes for c in whole.classes] == [(code,) for code in range(1, 16)]
+    assert most.classes == whole.classes[:13] and most.ignored == (0, 14, 15)
+    assert whole.names[13:] == ["barley", "buildings"]
 
 
 @pytest.mark.parametrize(("name", "meaning"), [("fnf_3", _FOREST), ("fnf_4", _FOREST_SINCE_2017)])

@@ -182,6 +182,17 @@ def test_what_is_missing_of_several_files_is_fetched(server, write_manifest, tmp
     assert json.loads((place / "checksums.json").read_text()).keys() == {"a.bin", "b.bin", "c.bin"}
 
 
+def test_a_file_may_lie_in_a_folder_of_the_data_set(server, write_manifest, tmp_path):
+    parts = [{"name": name, "url": server.url(Path(name).name)} for name in ("T3/a.bin", "b.bin")]
+    server.answers |= {"a.bin": sends(CONTENT), "b.bin": sends(OTHER)}
+    place = fetch("some", tmp_path, manifest=(manifest := write_manifest(*parts)))
+    assert (
+        names(place) == ["T3", "T3/a.bin", "b.bin", "checksums.json"] and (place / "T3/a.bin").read_bytes() == CONTENT
+    )
+    fetch("some", tmp_path, manifest=manifest)
+    assert server.asked == ["a.bin", "b.bin"]
+
+
 def test_a_redirect_is_followed_and_what_comes_with_it_not_read(server, one, tmp_path):
     sent = 0
 

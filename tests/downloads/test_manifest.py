@@ -1,6 +1,7 @@
 """The list of data sets: what it may say, what is refused, and how it is shown."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -30,7 +31,10 @@ def test_the_packages_manifest_is_complete():
         # what needs an account is not fetched by a program
         assert bool(entry.steps) != bool(entry.files) and not (entry.login and entry.files), entry.name
         for file in entry.files:
-            assert file.url.startswith("https://") and file.url.endswith(f"/{file.name}"), entry.name
+            assert file.url.startswith("https://") and file.url.endswith(f"/{Path(file.name).name}"), entry.name
+            if "raw.githubusercontent.com" in file.url:
+                commit = re.search(r"/[0-9a-f]{40}/", file.url)
+                assert commit and file.url_is == "derived" and file.sha256 and file.size_bytes, file.name
 
 
 def test_an_installed_package_has_the_manifest_inside(monkeypatch, tmp_path):
@@ -49,6 +53,7 @@ def test_an_installed_package_has_the_manifest_inside(monkeypatch, tmp_path):
 
 
 GOOD = {"name": "a.bin", "url": "https://example.org/a.bin"}
+MADE = {"name": "b.tif", "recipe": "sanfrancisco_hv", "of": "a.bin", "pixels_sha256": "0" * 64}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +72,11 @@ GOOD = {"name": "a.bin", "url": "https://example.org/a.bin"}
         pytest.param({"name": "C:\\a"}, "plain file name", id="drive"),
         pytest.param({"name": ".profile"}, "plain file name", id="hidden"),
         pytest.param({"name": "a\n"}, "plain file name", id="end of line"),
+        pytest.param({"name": "a/../../b"}, "plain file name", id="up from a folder"),
+        pytest.param({"name": "a/b/c"}, "plain file name", id="folder in a folder"),
+        pytest.param({"name": "a//b"}, "plain file name", id="folder without a name"),
+        pytest.param({"name": "checksums.json/b"}, "list of checksums", id="list of checksums as a folder"),
+        pytest.param({"name": "aux/b"}, "name='aux/b': is a device's name", id="device as a folder"),
         pytest.param({"name": "Checksums.json"}, "list of checksums", id="list of checksums"),
         pytest.param({"name": "a" * 201}, "at most 200", id="long name"),
         pytest.param({"name": "Nul.tif"}, "name='Nul.tif': is a device's name", id="device"),
@@ -114,6 +124,11 @@ def test_what_an_entry_or_its_file_lacks_is_named(tmp_path, field):
         pytest.param({"page": "http://example.org"}, "page='http://example.org'", id="open page"),
         pytest.param({"files": []}, "neither 'files' nor 'steps'", id="no way to get it"),
         pytest.param({"files": [GOOD, {**GOOD, "name": "A.BIN"}]}, "'a.bin' is given 2 times", id="one name twice"),
+        pytest.param({"makes": [{**MADE, "name": "A.bin"}]}, "'a.bin' is given 2 times", id="made over a file"),
+        pytest.param({"makes": [{**MADE, "of": "b.bin"}]}, "makes an image of 'b.bin', which is none", id="of nothing"),
+        pytest.param({"makes": [{**MADE, "recipe": "os.system"}]}, "recipe='os.system'", id="unknown recipe"),
+        pytest.param({"makes": [{**MADE, "name": "../b"}]}, "plain file name", id="made elsewhere"),
+        pytest.param({"makes": ["HV.tif"]}, "'makes' is no list of files", id="a name as recipe"),
     ],
 )
 def test_a_bad_entry_of_a_manifest_is_named(write_manifest, entry, message):
@@ -165,7 +180,7 @@ def test_no_name_leads_out_of_the_folder(name):
     except Alos2TutError:
         return
     path = Path("/data/some") / entry.files[0].name
-    assert path.resolve().parent == Path("/data/some").resolve() and path.name == name
+    assert Path("/data/some").resolve() in path.resolve().parents and path.resolve().parts[3:] == tuple(name.split("/"))
 
 
 # --- as it is shown
