@@ -25,12 +25,12 @@ from rasterio.crs import CRS
 
 from .. import geometry
 from ..core.artifacts import matches
-from ..core.errors import Alos2TutError, closest
+from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
 from ..core.tables import read_table, table
 from ..products.georeference import parsed_crs
 from ..products.given import Given
-from ..products.metadata import ALOS2, POLARIZATIONS
+from ..products.metadata import ALOS2, named_polarizations
 from ..products.opening import open_given, warn_of_masks
 from ..products.product import Product
 from .config import DatasetConfig
@@ -51,7 +51,7 @@ class Entry:
         path: absolute.
         given: what was said of it that its files do not say.
         info: what :meth:`alos2tut.Product.to_dict` says, but for the path.
-        name: of the image that is read.
+        name: of the image that is read, of several the first.
         fingerprint: changes when its files do, or what is given for their place on the map or for their pixels.
     """
 
@@ -108,16 +108,17 @@ class Archive:
     Attributes:
         entries: those that are used, in the order in which they were given.
         excluded: the others, and why.
-        polarization: what is read of each.
+        polarizations: what is read of each, channel by channel.
     """
 
     entries: tuple[Entry, ...]
     excluded: tuple[Excluded, ...]
-    polarization: str
+    polarizations: tuple[str, ...]
 
     def to_text(self) -> str:
         """Two tables of at most 100 columns: what is used, what is left out and why; of long ones the beginning."""
-        lines = [f"{_products(len(self.entries))}, {self.polarization} is read"]
+        verb = "is" if len(self.polarizations) == 1 else "are"
+        lines = [f"{_products(len(self.entries))}, {', '.join(self.polarizations)} {verb} read"]
         lines += [table(map(_row, self.entries[:_LISTED]), _HEADER)]
         lines += _rest(len(self.entries))
         if self.excluded:
@@ -230,7 +231,7 @@ def _by_text(attribute: str, name: str, form: str) -> Callable[[Product, str], s
 
 def _by_polarization(product: Product, asked: str) -> str | None:
     held = ", ".join(product.polarizations) or "no image"
-    return None if asked in product.polarizations else f"holds {held}, {asked} asked"
+    return None if set(named_polarizations(asked)) <= set(product.polarizations) else f"holds {held}, {asked} asked"
 
 
 def _by_off_nadir(product: Product, asked: tuple[float, float]) -> str | None:
@@ -326,12 +327,7 @@ _FILTERS: dict[str, Callable[[Product, Any], str | None]] = {
 
 def _check_filters(config: DatasetConfig) -> None:
     """Filters that no product can pass are mistakes."""
-    if config.polarization is not None and config.polarization not in POLARIZATIONS:
-        raise Alos2TutError(
-            f"unknown polarisation '{config.polarization}'",
-            where="polarization",
-            remedy=closest(config.polarization, POLARIZATIONS),
-        )
+    named_polarizations(config.polarization or "HH")
     for name in ("off_nadir_deg", "dates"):
         asked = getattr(config, name)
         if asked is not None and not asked[0] <= asked[1]:
@@ -369,7 +365,8 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
     _check_filters(config)
     entries: dict[str, Entry] = {}
     excluded: list[Excluded] = []
-    first, polarization = None, ""
+    first: Product | None = None
+    polarizations: tuple[str, ...] = ()
     for path, crs in progress_bar(product_paths(config.products), "opening products", "product", show=progress):
         try:
             given = Given.of(config, crs=crs or config.crs)
@@ -387,15 +384,15 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
             excluded.append(Excluded.of(path, error))
             continue
         if first is None:
-            first, polarization = product, product.choose_polarization(config.polarization)
-        _check_alike(product, first, polarization)
+            first, polarizations = product, product.choose_polarizations(config.polarization)
+        _check_alike(product, first, polarizations)
         if made_of in entries:
             raise _given_twice(entries[made_of].path, path)
         info = {key: value for key, value in product.to_dict().items() if key != "path"}
         if info["sensor"] == ALOS2:  # dataset.json is older than this entry
             del info["sensor"]
         placed = hashlib.sha256(json.dumps([made_of, info["crs"], info["transform"]]).encode()).hexdigest()
-        name = product.image_name(polarization)
+        name = product.image_name(polarizations[0])
         entries[made_of] = Entry(str(Path(path).absolute()), given, info, name, placed)
     if not entries:
         raise Alos2TutError(
@@ -403,7 +400,7 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
             where="dataset settings",
             remedy=f"The first, {excluded[0].path}: {excluded[0].reason}",
         )
-    return Archive(tuple(entries.values()), tuple(excluded), polarization)
+    return Archive(tuple(entries.values()), tuple(excluded), polarizations)
 
 
 def _filtered(path: str, product: Product, config: DatasetConfig) -> Excluded | None:
@@ -418,7 +415,7 @@ def _filtered(path: str, product: Product, config: DatasetConfig) -> Excluded | 
 def _check_usable(product: Product, config: DatasetConfig) -> None:
     """It has images of one scene and a place on a map, and a patch fits into it."""
     product.check_one_scene()
-    product.choose_polarization(config.polarization)
+    product.choose_polarizations(config.polarization)
     _ = product.crs
     if min(product.shape) // config.looks < config.patch_px:
         raise Alos2TutError(
@@ -429,11 +426,11 @@ def _check_usable(product: Product, config: DatasetConfig) -> None:
         )
 
 
-def _check_alike(product: Product, first: Product, polarization: str) -> None:
-    """All patches of a dataset have one polarisation, one quantity and one pixel size."""
-    if polarization not in product.polarizations:
+def _check_alike(product: Product, first: Product, polarizations: tuple[str, ...]) -> None:
+    """All patches of a dataset have the same polarisations, one quantity and one pixel size."""
+    if not set(polarizations) <= set(product.polarizations):
         raise Alos2TutError(
-            f"holds {', '.join(product.polarizations)}, but {polarization} is read from the first product, "
+            f"holds {', '.join(product.polarizations)}, but {', '.join(polarizations)} is read from the first product, "
             f"{first.name}",
             where=product.path,
             remedy="Name a polarisation that all products hold (polarization=…), or leave this one out.",

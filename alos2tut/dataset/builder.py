@@ -68,8 +68,9 @@ def build_dataset(config: DatasetConfig, *, executor: Executor | None = None, pr
     What was seen of each product stays in ``<work_dir>/surveys`` and serves other settings, too.
 
     Args:
-        config: products, labels, legend and settings; see :class:`.DatasetConfig`. One polarisation is
-            read from all products: the one named, else the first product's choice.
+        config: products, labels, legend and settings; see :class:`.DatasetConfig`. The same polarisations are
+            read from all products: those named, else the first product's choice. Of several, patches are named by the
+            image of the first, and a pixel has data where all have.
         executor: who works on the products; None: ``config.workers`` processes of our own. It changes no byte.
         progress: show bars; None: only where someone watches.
 
@@ -174,13 +175,13 @@ def _lay_out(plan: Plan, choice: Choice) -> None:
     arrays: dict[Path, tuple[str, tuple[int, ...]]] = {}
     for store in STORES:
         count = len(choice.lists[store])
-        arrays[plan.stores / f"{store}_db.npy"] = ("<i2", (count, 1, side, side))
+        arrays[plan.stores / f"{store}_db.npy"] = ("<i2", (count, len(plan.archive.polarizations), side, side))
         arrays[plan.stores / f"{store}_labels.npy"] = ("|u1", (count, side, side))
     if all(_is_laid_out(path, *array) for path, array in arrays.items()):
         return
     for name in ("cut", "dataset"):
         shutil.rmtree(plan.partial / name, ignore_errors=True)
-    needed = patch_bytes(plan.config) * sum(len(choice.lists[store]) for store in STORES)
+    needed = patch_bytes(plan) * sum(len(choice.lists[store]) for store in STORES)
     free = shutil.disk_usage(plan.partial).free
     if needed > free:
         raise Alos2TutError(
@@ -210,9 +211,9 @@ def _is_laid_out(path: Path, dtype: str, shape: tuple[int, ...]) -> bool:
     return array.dtype == dtype and array.shape == shape and path.stat().st_size == end
 
 
-def patch_bytes(config: DatasetConfig) -> int:
+def patch_bytes(plan: Plan) -> int:
     """Bytes that a patch and its labels take in a store."""
-    return 3 * config.patch_px**2
+    return (2 * len(plan.archive.polarizations) + 1) * plan.config.patch_px**2
 
 
 def _writing(path: Path) -> AbstractContextManager[None]:
@@ -226,7 +227,7 @@ def _cut_product(job: _CutJob) -> None:
     texts = {split: io.StringIO() for split in SPLITS}
     writers = {split: csv.DictWriter(text, AUTHORS_COLUMNS + OUR_COLUMNS, lineterminator="\n")
                for split, text in texts.items()}  # fmt: skip
-    sums = np.zeros(3, dtype=object)
+    sums = np.zeros((len(grid.polarizations), 3), dtype=object)
     all_rows = job.patches.table.row
     label = f"cutting {job.product.entry.name}"
     with LabelMap(job.product.labels, job.product.legend) as labels:
@@ -259,17 +260,17 @@ def _cut_row(
     job: _CutJob, grid: PatchGrid, labels: LabelMap, picks: NDArray[np.intp], sums: NDArray[Any]
 ) -> list[dict[str, Any]]:
     """Cut some patches of one row of the grid; returns their records and adds to the sums of pretraining's pixels."""
-    n, config, table = grid.patch_px, job.product.config, job.patches.table
+    n, table = grid.patch_px, job.patches.table
     row = int(table.row[picks[0]]) // n
     cols = slice(int(table.col[picks].min()) // n, int(table.col[picks].max()) // n + 1)
     window = grid.window(row, cols)
-    db = grid.product.read_db(window, polarization=config.polarization, looks=config.looks)
+    db = grid.read_db(window)
     classes = grid.classes(labels, row, cols)
-    classes[np.isnan(db) | grid.displaced(window)] = IGNORE
+    classes[np.isnan(db[0]) | grid.displaced(window)] = IGNORE
     points = np.empty((len(picks), 2), np.int64)
     for i, pick in enumerate(picks):
         left = int(table.col[pick]) - cols.start * n
-        part = (slice(None), slice(left, left + n))
+        part = (..., slice(left, left + n))
         if (np.bincount(classes[part].ravel(), minlength=256)[: table.counts.shape[1]] != table.counts[pick]).any():
             raise Alos2TutError(
                 "or a label raster of its ground was changed after it was looked at",
@@ -279,7 +280,7 @@ def _cut_row(
         steps = encode_db(db[part])
         _write_patch(job, int(pick), steps, classes[part])
         if job.patches.ground[pick] == splits.PRETRAIN:
-            sums += step_sums(steps)
+            sums += np.array(list(map(step_sums, steps)), dtype=object)
         points[i] = np.add(_point(job, pick, classes[part]), (table.row[pick], table.col[pick]))
     return _records(job, grid, labels, picks, points)
 
@@ -306,7 +307,7 @@ def _records(
     longitude = geometry.beside(longitude, 0)
     corners = table.corners_deg[picks]
     blocks = splits.ground_blocks(corners, config.block_m)
-    image_name = product.image_name(config.polarization)
+    image_name = product.image_name(grid.polarizations[0])
     # as far as they are known
     year, month, day = (*(product.acquired or "")[:10].split("-"), "", "")[:3]
     records = []
@@ -350,15 +351,15 @@ def _finish(plan: Plan, choice: Choice) -> None:
         os.replace(plan.stores, plan.target)
 
 
-def _write_lists(plan: Plan) -> list[int]:
-    """The lists, put together product by product; returns the sums of all pretraining's pixels."""
-    sums = np.zeros(3, dtype=object)
+def _write_lists(plan: Plan) -> list[list[int]]:
+    """The lists, put together product by product; returns the sums of all pretraining's pixels by channel."""
+    sums = np.zeros((len(plan.archive.polarizations), 3), dtype=object)
     with ExitStack() as stack, _writing(plan.stores):
         files = {split: stack.enter_context(open(plan.stores / f"{split}.csv", "wb")) for split in SPLITS}
         for file in files.values():
             file.write((",".join(AUTHORS_COLUMNS + OUR_COLUMNS) + "\n").encode())
-        for part in _parts(plan.partial / "cut"):
-            sums += part["sums"]
+        for part in _parts(plan.partial / "cut", sums.shape):
+            sums += np.array(part["sums"], dtype=object)
             for split, file in files.items():
                 file.write(part["lists"][split].encode())
         for file in files.values():
@@ -367,21 +368,21 @@ def _write_lists(plan: Plan) -> list[int]:
     return sums.tolist()
 
 
-def _parts(folder: Path) -> Iterator[dict[str, Any]]:
+def _parts(folder: Path, shape: tuple[int, ...]) -> Iterator[dict[str, Any]]:
     """What was cut of each product; a damaged file is removed, so that its product is cut again."""
     for path in sorted(folder.glob("*.json")):
         try:
             part = read_json(path)
-            if set(part["lists"]) == set(SPLITS) and len(part["sums"]) == 3:
+            if set(part["lists"]) == set(SPLITS) and np.shape(part["sums"]) == shape:
                 yield part
                 continue
-        except (Alos2TutError, LookupError, TypeError):
+        except (Alos2TutError, LookupError, TypeError, ValueError):
             pass
         path.unlink()
         raise Alos2TutError("was damaged and is removed", where=path, remedy="The same call cuts that product again.")
 
 
-def _describe(plan: Plan, choice: Choice, sums: list[int]) -> dict[str, Any]:
+def _describe(plan: Plan, choice: Choice, sums: list[list[int]]) -> dict[str, Any]:
     """What ``dataset.json`` says of origin, signal and files; no times of the run, hosts or absolute paths."""
     config, entries = plan.config, plan.archive.entries
     used = [entries[i] for i in np.unique(choice.table.product[choice.status == KEPT])]
@@ -396,13 +397,13 @@ def _describe(plan: Plan, choice: Choice, sums: list[int]) -> dict[str, Any]:
         "products": [entry.info | {"name": entry.name} for entry in used],
         "labels": [Path(path).name for path in config.labels],
         "quantity": first["quantity"],
-        "polarizations": [config.polarization],
+        "polarizations": list(plan.archive.polarizations),
         "simulated": any(entry.info["simulated"] for entry in used),
         "spacing_m": [round(config.looks * spacing, 3) for spacing in first["spacing_m"]],
         "patch_px": config.patch_px,
         "balance": choice.balance(),
         "left_out": plan.excluded + _without_patches(plan, choice),
-        **describe_content(plan.stores, plan.legend, patches, class_pixels, [sums]),
+        **describe_content(plan.stores, plan.legend, patches, class_pixels, sums),
     }
 
 

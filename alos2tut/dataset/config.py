@@ -44,7 +44,8 @@ class DatasetConfig:
     no_data: float | None = None
     """The number that stands for no data in calibrated images, where no tag says it."""
     polarization: CText | None = None
-    """Channel to read; products without it are left out. None: the first one's only channel, else HH."""
+    """Channel to read, or several as ``HH,HV``, in that order; products without them are left out. None: the first
+    one's only channel, else HH."""
     orbit_direction: Literal["ascending", "descending"] | None = None
     """Leave out products of the other direction, or of none that is known."""
     look_side: Literal["right", "left"] | None = None

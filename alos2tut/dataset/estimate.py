@@ -95,7 +95,7 @@ def estimate_dataset(
         patches={split: len(choice.lists[split]) for split in SPLITS},
         class_pixels=dict(zip(choice.names, counts.tolist(), strict=True)),
         balance=choice.balance(),
-        size_bytes=len(stored) * patch_bytes(plan.config),
+        size_bytes=len(stored) * patch_bytes(plan),
         hours=seconds / plan.workers / 3600,
         workers=plan.workers,
     )
@@ -111,12 +111,12 @@ def _seconds_per_row(plan: Plan, number: int) -> tuple[float, float]:
     job = next(job for job in plan.jobs() if job.number == number)
     grid = PatchGrid.of(job)
     row, cols = grid.shape[0] // 2, slice(0, grid.shape[1])
-    window, polarization = grid.window(row, cols), job.config.polarization
+    window = grid.window(row, cols)
     with LabelMap(job.labels, job.legend) as labels:
         begun = time.perf_counter()
-        grid.seen(window, polarization)
+        grid.seen(window)
         grid.classes(labels, row, cols)
         looked = time.perf_counter()
-        encode_db(grid.product.read_db(window, polarization=polarization, looks=grid.looks))
+        encode_db(grid.read_db(window))
         grid.classes(labels, row, cols)
         return looked - begun, time.perf_counter() - looked

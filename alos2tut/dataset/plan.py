@@ -143,7 +143,7 @@ def _plan(config: DatasetConfig, progress: bool | None) -> Plan:
     touched = set(itertools.chain(*labels))
     hashes = {file: label_fingerprint(file) for file in files if file in touched}
     warn_of_lost_labels(tuple(hashes), legend)
-    config = replace(config, labels=tuple(hashes), polarization=archive.polarization)
+    config = replace(config, labels=tuple(hashes), polarization=",".join(archive.polarizations))
     return Plan(config, legend, archive, labels, hashes, progress)
 
 

@@ -311,12 +311,12 @@ class PatchDataset:
         content = self.content
         counts = ", ".join(f"{name} {len(self.tables[name])}" for name in SPLITS)
         spacing = " × ".join(f"{side:g}" for side in content["spacing_m"])
-        mean, std = self.statistics.mean_db[0], self.statistics.std_db[0]
+        means, spreads = (", ".join(f"{x:g}" for x in of) for of in (self.statistics.mean_db, self.statistics.std_db))
         size = sum(size for size, _ in self.files.values())
         lines = {
             "dataset": f"{self.path.name}{' (simulated data)' if self.simulated else ''}",
             "patches": f"{counts}; {self.patch_px} × {self.patch_px} pixels of {spacing} m",
-            "signal": f"{content['quantity']} {'+'.join(content['polarizations'])}, mean {mean:g}, spread {std:g} dB",
+            "signal": f"{content['quantity']} {'+'.join(content['polarizations'])}, mean {means}, spread {spreads} dB",
             "products": f"{len(content.get('products', []))} used, {len(content.get('left_out', []))} left out",
             "size": f"{size / 1e6:.0f} MB in {len(self.files)} files, version {content.get('version', '?')}",
         }

@@ -22,6 +22,7 @@ from .. import geometry
 from ..core.artifacts import atomic_path
 from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
+from ..products.metadata import named_polarizations
 from ..products.product import Product
 from ..products.rasters import LONLAT
 from . import splits
@@ -43,7 +44,7 @@ class PatchTable:
         row, col: (N,) int32, upper left pixel in the product's grid after looks.
         corners_deg: (N, 4, 2) float64, longitude and latitude of the corners, rounded as lists hold them: upper left,
             upper right, lower right, lower left.
-        valid: (N,) float32, share of pixels with data that are not in layover or shadow.
+        valid: (N,) float32, share of pixels with data in all channels that are not in layover or shadow.
         counts: (N, C) int32, labelled pixels with data of each class.
         patch_px: side of all patches.
     """
@@ -121,17 +122,19 @@ class ProductJob:
 class PatchGrid:
     """The non-overlapping patches of a product, from its upper left corner on; partial ones at the edges are left out.
 
-    Sizes are in pixels after looks.
+    Sizes are in pixels after looks. ``polarizations`` are the channels of a patch.
     """
 
     product: Product
     patch_px: int
     looks: int
+    polarizations: tuple[str, ...]
 
     @classmethod
     def of(cls, job: ProductJob) -> PatchGrid:
         """The grid of a product by the settings of a dataset."""
-        return cls(job.entry.open(), job.config.patch_px, job.config.looks)
+        config = job.config
+        return cls(job.entry.open(), config.patch_px, config.looks, named_polarizations(config.polarization or "HH"))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -144,10 +147,19 @@ class PatchGrid:
         side = self.patch_px * self.looks
         return row * side, cols.start * side, side, (cols.stop - cols.start) * side
 
-    def seen(self, window: tuple[int, int, int, int], polarization: str | None) -> NDArray[np.bool_]:
-        """Pixels after looks that have data, and whose ground the radar saw where the map has it."""
-        have = np.isfinite(self.product.read_power(window, polarization=polarization, looks=self.looks))
-        return np.asarray(have & ~self.displaced(window))
+    def seen(self, window: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+        """Pixels after looks that have data in all channels, and whose ground the radar saw where the map has it."""
+        seen = ~self.displaced(window)
+        for name in self.polarizations:
+            seen &= np.isfinite(self.product.read_power(window, polarization=name, looks=self.looks))
+        return seen
+
+    def read_db(self, window: tuple[int, int, int, int]) -> NDArray[np.float32]:
+        """Backscatter of the channels after looks, (C, rows, columns), NaN in all where one has no data."""
+        channels = [self.product.read_db(window, polarization=name, looks=self.looks) for name in self.polarizations]
+        db = np.stack(channels)
+        db[:, np.isnan(db).any(axis=0)] = np.nan
+        return db
 
     def displaced(self, window: tuple[int, int, int, int]) -> NDArray[np.bool_]:
         """Pixels after looks of which the product's mask calls at least half layover or shadow; none without a mask."""
@@ -201,13 +213,13 @@ def survey_product(job: ProductJob) -> PatchTable:
 
 
 def _survey_row(job: ProductJob, grid: PatchGrid, labels: LabelMap, row: int) -> PatchTable:
-    cols, n, step, polarization = grid.shape[1], grid.patch_px, job.step, job.config.polarization
+    cols, n, step = grid.shape[1], grid.patch_px, job.step
     top, left, height, width = grid.window(row, slice(0, cols))
     if step == 1:
-        seen = grid.seen((top, left, height, width), polarization)
+        seen = grid.seen((top, left, height, width))
     else:
         lines = range(top + step // 2 * grid.looks, top + height, step * grid.looks)
-        every = [grid.seen((line, left, grid.looks, width), polarization) for line in lines]
+        every = [grid.seen((line, left, grid.looks, width)) for line in lines]
         seen = np.concatenate(every)[:, step // 2 :: step]
     classes = grid.classes(labels, row, slice(0, cols), step)
     classes[~seen] = IGNORE

@@ -12,7 +12,7 @@ from rasterio.crs import CRS
 
 from ..core.errors import Alos2TutError, closest, quoted
 from ..core.validation import check_positive, is_number
-from .metadata import POLARIZATIONS, QUANTITIES
+from .metadata import QUANTITIES, named_polarizations
 
 #: what the numbers of a calibrated image may be: linear power, its square root, or 10·log10 of it
 IMAGE_SCALES = ("power", "amplitude", "db")
@@ -50,10 +50,7 @@ class Given:
     def __post_init__(self) -> None:
         _check_known("scale", self.scale, IMAGE_SCALES)
         _check_known("quantity", self.quantity, QUANTITIES)
-        for name in self.polarizations:
-            _check_known("polarization", name, POLARIZATIONS)
-        if len(set(self.polarizations)) < len(self.polarizations):
-            raise Alos2TutError(f"names one twice: {self.polarization}", where="polarization")
+        _ = self.polarizations
         if self.sensor is not None and not (isinstance(self.sensor, str) and self.sensor.strip()):
             raise Alos2TutError(f"sensor={quoted(self.sensor)} says nothing", where="sensor")
         if self.spacing_m is not None:
@@ -73,7 +70,7 @@ class Given:
     @property
     def polarizations(self) -> tuple[str, ...]:
         """The names in ``polarization``, in order."""
-        return tuple(name.strip() for name in self.polarization.split(",")) if self.polarization is not None else ()
+        return () if self.polarization is None else named_polarizations(self.polarization)
 
     @property
     def of_pixels(self) -> dict[str, Any]:

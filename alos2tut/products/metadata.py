@@ -23,6 +23,23 @@ QUANTITIES = ("sigma0", "gamma0", "beta0", "relative")
 ALOS2 = "ALOS-2 PALSAR-2"
 
 
+def named_polarizations(text: str) -> tuple[str, ...]:
+    """The polarisations that a setting names, as ``HH`` or ``HH,HV``, in its order, which is that of channels.
+
+    Raises:
+        Alos2TutError: an unknown name, or one that is named twice.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in POLARIZATIONS:
+            raise Alos2TutError(
+                f"unknown polarisation '{name}'", where="polarization", remedy=closest(name, POLARIZATIONS)
+            )
+        if names.count(name) > 1:
+            raise Alos2TutError(f"'{text}' names {name} twice", where="polarization", remedy="Name each one once.")
+    return names
+
+
 @dataclass(frozen=True)
 class MapGrid:
     """Where pixels lie on a map: pixel corners (column, row) → ``transform`` → coordinates in ``crs``."""
@@ -218,6 +235,15 @@ class Metadata:
                 f"has no polarisation '{wanted}'", where=self.path, remedy=f"It holds {', '.join(self.polarizations)}."
             )
         return wanted
+
+    def choose_polarizations(self, wanted: str | None = None) -> tuple[str, ...]:
+        """The polarisations that are read together, in the order in which ``wanted`` names them, as "HH,HV".
+
+        Raises:
+            Alos2TutError: as :func:`named_polarizations` and :meth:`choose_polarization`.
+        """
+        names = (None,) if wanted is None else named_polarizations(wanted)
+        return tuple(map(self.choose_polarization, names))
 
     def _layer_advice(self, wanted: str = "") -> str:
         if not self.layers:

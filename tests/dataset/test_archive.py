@@ -201,7 +201,7 @@ def test_a_coordinate_system_in_the_table_counts_before_that_of_all(tmp_path):
 
 def test_an_entry_says_what_its_product_is(shelf):
     archive = opened(shelf)
-    assert kept(archive) == list(PRODUCTS) and archive.excluded == () and archive.polarization == "HH"
+    assert kept(archive) == list(PRODUCTS) and archive.excluded == () and archive.polarizations == ("HH",)
     for entry, path in zip(archive.entries, (shelf / name for name in PRODUCTS), strict=True):
         product = open_product(path)
         # dataset.json does not name the sensor where it is the usual one
@@ -476,11 +476,11 @@ def test_products_that_differ_are_refused(shelf, tmp_path, on_error):
 
 def test_the_first_product_that_is_kept_decides_what_is_read(shelf):
     image = next((shelf / "dual").glob("IMG-HV-*"))
-    assert opened(shelf, products=[image]).polarization == "HV"
+    assert opened(shelf, products=[image]).polarizations == ("HV",)
     archive = opened(shelf, products=[image, shelf / "winter"], mode="UBS")
-    assert archive.polarization == "HH" and kept(archive) == ["winter"]
+    assert archive.polarizations == ("HH",) and kept(archive) == ["winter"]
     archive = opened(shelf, products=[shelf / "winter", image])
-    assert archive.polarization == "HH" and archive.entries[1].name.startswith("IMG-HH-ALOS2260002900")
+    assert archive.polarizations == ("HH",) and archive.entries[1].name.startswith("IMG-HH-ALOS2260002900")
 
 
 # --- as text
@@ -505,15 +505,15 @@ def test_the_text_of_thousands_is_short():
     )
     left_out = [Excluded(f"/b/{i}", "filter", "states no date", "season") for i in range(2000)]
     left_out += [Excluded(f"/c/{i}", "unreadable", "is damaged " * 40) for i in range(1500)]
-    lines = Archive(entries, tuple(left_out), "HH").to_text().splitlines()
+    lines = Archive(entries, tuple(left_out), ("HH",)).to_text().splitlines()
     assert len(lines) < 90 and max(map(len, lines)) <= 100
     assert "… and 4,980 more" in lines and "… and 3,480 more" in lines
     assert "3,500 products left out: 2,000 by season, 1,500 unreadable" in lines
-    assert "left out" not in Archive(entries[:1], (), "HH").to_text()
+    assert "left out" not in Archive(entries[:1], (), ("HH",)).to_text()
     # what failed comes first, wherever in the work it did
     failed = Excluded.of("/c/1", Alos2TutError("is damaged"))
-    lines = Archive(entries[:1], (*left_out[:49], failed), "HH").to_text().splitlines()
+    lines = Archive(entries[:1], (*left_out[:49], failed), ("HH",)).to_text().splitlines()
     assert lines[4:7] == ["50 products left out: 49 by season, 1 unreadable", "/c/1", "    is damaged"]
     assert lines[-3:] == ["/b/18", "    states no date", "… and 30 more"]
-    lines = Archive(entries[:1], (failed,), "HH").to_text().splitlines()
+    lines = Archive(entries[:1], (failed,), ("HH",)).to_text().splitlines()
     assert lines[4:] == ["1 product left out: 1 unreadable", "/c/1", "    is damaged"]

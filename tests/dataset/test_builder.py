@@ -29,7 +29,7 @@ from support.datasets import (
     shifted_copy,
     smallest_gap_m,
 )
-from support.products import write_geotiff
+from support.products import TIFF_NAME, write_geotiff
 
 from alos2tut import (
     Alos2TutError,
@@ -284,7 +284,7 @@ def test_a_pixel_is_displaced_if_half_of_it_is(small_scene):
     codes = np.full(product.shape, 255, np.uint8)
     codes[0, 0], codes[2:4, 0], codes[4:6, :2] = 100, 150, 100
     layer = Layer(Mask(codes), "code", meaning={100: "layover", 150: "shadow", 255: "land"})
-    grid = PatchGrid(dataclasses.replace(product, layers={"mask": layer}), 16, 2)
+    grid = PatchGrid(dataclasses.replace(product, layers={"mask": layer}), 16, 2, ("HH",))
     assert np.argwhere(grid.displaced((0, 0, 32, 32))).tolist() == [[1, 0], [2, 0]]
 
 
@@ -454,3 +454,61 @@ def test_the_real_mosaic_makes_a_dataset_from_its_own_mask(mosaic, tmp_path):
 
 def test_a_dataset_that_does_not_say_so_is_not_simulated(packed_dataset):
     assert open_dataset(packed_dataset).simulated is False
+
+
+def test_two_polarisations_are_two_channels_of_one_patch(dual, small_scene, tmp_path):
+    given = {"products": dual, "labels": labels_of(small_scene), **SMALL, "work_dir": tmp_path}
+    alone = {name: open_dataset(build(polarization=name, **given)) for name in ("HH", "HV")}
+    built = open_dataset(build(polarization="HH, HV", **given))
+    assert built.signal["polarizations"] == ["HH", "HV"] and built.channels == 2
+    assert built.content["settings"]["polarization"] == "HH,HV"
+    for name in ("pretrain", "train", "val", "test"):
+        part = built.split(name)
+        assert rows_of(built, name) == rows_of(alone["HH"], name)  # patches are named by the first channel
+        for channel, one in enumerate(alone.values()):
+            both = np.array_equal(part.patches[:, channel], one.split(name).patches[:, 0])
+            assert both and np.array_equal(part.labels, one.split(name).labels)
+    for field in ("mean_db", "std_db"):
+        of_each = tuple(getattr(one.statistics, field)[0] for one in alone.values())
+        assert getattr(built.statistics, field) == of_each
+    assert "mean " + ", ".join(f"{mean:g}" for mean in built.statistics.mean_db) in built.describe()
+    report = verify_dataset(built.path)
+    assert not report.differ and not report.unreadable
+    swapped = open_dataset(build(polarization="HV,HH", **given))
+    assert swapped.path != built.path
+    assert np.array_equal(swapped.split("val").patches, built.split("val").patches[:, ::-1])
+    assert rows_of(swapped, "val")[0]["FileName"].startswith("IMG-HV-")
+
+
+def test_a_pixel_that_one_channel_lacks_is_missing_in_all(dual, small_scene, tmp_path):
+    holes = tmp_path / "holes"
+    holes.mkdir()
+    product = open_product(dual, crs=SMALL["crs"])
+    for name in ("HH", "HV"):
+        dn = np.nan_to_num(product.read_dn(polarization=name))
+        if name == "HV":
+            dn[40:44, 60:70] = 0
+        write_geotiff(holes / TIFF_NAME.replace("-HH-", f"-{name}-"), dn, product.transform, crs=None)
+    given = {"products": holes, "labels": labels_of(small_scene), **SMALL, "work_dir": tmp_path, "points": None}
+    built = open_dataset(build(polarization="HH,HV", min_valid_fraction=0.1, **given))
+    [part] = [s for s in map(built.split, ("pretrain", "val", "test")) for r in s.table
+              if (r["PatchRow"], r["PatchCol"]) == ("16", "16")]  # fmt: skip
+    index = next(i for i, r in enumerate(part.table) if (r["PatchRow"], r["PatchCol"]) == ("16", "16"))
+    missing = part.patches[part.rows[index]] == NO_DATA
+    # rows 40…43 and columns 60…69 of the product, at two looks, from 16, 16 on
+    expected = np.zeros((16, 16), bool)
+    expected[4:6, 14:16] = True
+    assert np.array_equal(missing[0], expected) and np.array_equal(missing[1], expected)
+    assert (part.labels[part.rows[index]][expected] == 255).all()
+    assert float(part.table[index]["ValidFraction"]) == round(1 - 4 / 256, 4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [("HH,HH", "names HH twice"), ("HH,XX", "unknown polarisation 'XX'"), ("HH,", "unknown")]
+)
+def test_polarisations_that_are_none_are_refused(refused, asked, said):
+    assert said in refused(polarization=asked)
+
+
+def test_a_product_without_the_second_polarisation_is_left_out(refused):
+    assert "holds HH, HH,HV asked" in refused(polarization="HH,HV")

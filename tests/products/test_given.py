@@ -16,9 +16,9 @@ from alos2tut.products.given import Given
     [
         ({"scale": "decibel"}, "unknown scale 'decibel'"),
         ({"quantity": "sigma"}, "unknown quantity 'sigma'.*Did you mean 'sigma0'"),
-        ({"polarization": "HH,XX"}, "unknown polarization 'XX'"),
-        ({"polarization": "HH, HH"}, "names one twice"),
-        ({"polarization": ""}, "unknown polarization ''"),
+        ({"polarization": "HH,XX"}, "unknown polarisation 'XX'"),
+        ({"polarization": "HH, HH"}, "names HH twice"),
+        ({"polarization": ""}, "unknown polarisation ''"),
         ({"sensor": " "}, "says nothing"),
         ({"spacing_m": (1, 2, 3)}, "rows, columns"),
         ({"spacing_m": (1, -2)}, "spacing_m=-2"),

@@ -35,7 +35,7 @@ def entry(west: float, south: float, **known: object) -> Entry:
 
 
 def archive_of(*entries: Entry) -> Archive:
-    return Archive(entries, (), "HH")
+    return Archive(entries, (), ("HH",))
 
 
 def outlines(ax: plt.Axes) -> list[matplotlib.patches.Polygon]:
