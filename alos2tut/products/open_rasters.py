@@ -59,7 +59,7 @@ def geotiff_fields(
     return {
         "kind": "GeoTIFF",
         "shape": first.shape,
-        "grid": None if is_slc else _tiff_grid(first, crs),
+        "grid": None if is_slc else map_grid(first, crs),
         "calibration_factor_db": radiometry.CALIBRATION_FACTOR_DB + (radiometry.SLC_OFFSET_DB if is_slc else 0.0),
         "calibration_source": f"{ASSUMED_FACTOR} (GeoTIFF carries none)",
         "bands": bands,
@@ -86,7 +86,12 @@ def _no_data_dn(known: Sequence[int], bands: Mapping[str, RasterBand]) -> tuple[
     return tuple(sorted({*known, *(int(tag) for tag in tags if tag and tag.is_integer() and 0 < tag <= 65535)}))
 
 
-def _tiff_grid(band: RasterBand, crs: CRS | None) -> MapGrid:
+def map_grid(band: RasterBand, crs: CRS | None) -> MapGrid:
+    """Where the pixels of a raster lie, by its own statements; ``crs`` goes before its coordinate system.
+
+    Raises:
+        Alos2TutError: no georeference, or no coordinate system.
+    """
     if band.transform is None:
         raise Alos2TutError("has no georeference", where=band.source.where, remedy="Use the file as JAXA delivered it.")
     if crs is not None:
@@ -246,7 +251,7 @@ def _raster_fields(
     return {
         "path": found.delivery.path,
         "shape": first.shape,
-        "grid": _tiff_grid(first, crs),
+        "grid": map_grid(first, crs),
         "polarizations": tuple(images),
         "default_polarization": found.named_polarization,
         "bands": bands,

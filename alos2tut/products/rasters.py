@@ -41,7 +41,7 @@ from .sources import FileSource
 LONLAT = CRS.from_epsg(4326)
 
 #: pixels along a side, several times those of any product
-_LARGEST_SIDE = 2**17
+LARGEST_SIDE = 2**17
 #: unpacked bytes of one strip or tile, which is read whole; also of those that GDAL may keep
 _LARGEST_BLOCK = 2**28
 #: unpacked bytes per byte of the file; deflate reaches 1,032
@@ -527,8 +527,8 @@ def _check_sizes(
     """Refuse what would only fill memory, or what a file of these bytes cannot hold."""
     claimed, block_bytes = math.prod(shape) * itemsize, math.prod(block) * itemsize
     problem = None
-    if max(shape) > _LARGEST_SIDE:
-        problem = f"more than {_LARGEST_SIDE:,} along a side"
+    if max(shape) > LARGEST_SIDE:
+        problem = f"more than {LARGEST_SIDE:,} along a side"
     elif claimed > _LARGEST_RATIO * source.size:
         problem = f"which are {claimed:,} bytes, in a file of {source.size:,} bytes"
     elif block_bytes > _LARGEST_BLOCK:
