@@ -116,7 +116,7 @@ def open_given(path: str | Path, given: Given) -> Product:
         place = Path(path)
         for is_such, opened in _READERS:
             if is_such(place):
-                return opened(place, given)
+                return placed(opened(place, given))
     raise no_product(delivery)
 
 

@@ -267,6 +267,8 @@ def test_a_map_is_a_map(tmp_path):
     assert tuple(product.transform)[:6] == (10, 0, 600_000, 0, -10, 5_800_000)
     with pytest.raises(Alos2TutError, match="spacing_m"):
         opened(tmp_path / "T3", spacing_m=(1, 1))
+    with pytest.raises(Alos2TutError, match="nowhere on Earth"):
+        opened(write_t3(tmp_path / "a", header=HEADER + UTM31.replace("600000", "6e12")))
     (tmp_path / "T3" / "T33.bin.hdr").write_text(HEADER + UTM31.replace("600000", "700000"))
     with pytest.raises(Alos2TutError, match="different maps"):
         opened(tmp_path / "T3")
