@@ -57,5 +57,5 @@ endif
 	fi
 	@rm -f .venv/.installed
 	@echo "Installing into .venv. The first time this downloads up to 3.3 GB; README.md says how to take less."
-	@.venv/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[train,notebooks,xarray,dev]"
+	@.venv/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[train,notebooks,xarray,nisar,dev]"
 	@pwd -P > .venv/.installed

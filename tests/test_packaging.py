@@ -151,7 +151,7 @@ def test_make_installs_once_and_again_when_the_requirements_changed(clone):
     assert clone("test", "PIP_ARGS=--extra one").returncode == 0
     first = log(clone.folder)
     assert [line.split()[0] for line in first] == ["venv", "install", "run"]
-    assert "<--extra> <one> <-c> <constraints.txt> <-e> <.[train,notebooks,xarray,dev]>" in first[1]
+    assert "<--extra> <one> <-c> <constraints.txt> <-e> <.[train,notebooks,xarray,nisar,dev]>" in first[1]
     assert clone("test").returncode == 0
     assert log(clone.folder) == ["run -m pytest -n 2 --dist loadfile --no-loadscope-reorder"]
     stamp = clone.folder / ".venv" / ".installed"

@@ -194,6 +194,13 @@ class Metadata:
             return "slant range of the lines (smooth Earth)"
         return None if self.incidence_deg is None else "scene centre"
 
+    @property
+    def conversion_source(self) -> str | None:
+        """What turns σ⁰ and γ⁰ into each other, in words; None if nothing does."""
+        if "gamma0_to_sigma0" in self.layers:
+            return "delivered factor of each pixel (with terrain)"
+        return None if self.incidence_source is None else f"incidence: {self.incidence_source}"
+
     # --- what it is
 
     @property
@@ -313,7 +320,7 @@ class Metadata:
                 where=self.path,
                 remedy=f"Read {self.quantity}.",
             )
-        if self.incidence_source is None:
+        if self.conversion_source is None:
             raise Alos2TutError(
                 f"cannot turn {self.quantity} into {quantity}: no incidence angle is known",
                 where=self.path,
@@ -323,7 +330,7 @@ class Metadata:
 
     def describe_conversion(self) -> str:
         """What another quantity is made from, and how far that is off where one angle stands for all."""
-        text = f"from {self.quantity} by incidence: {self.incidence_source}"
+        text = f"from {self.quantity} by {self.conversion_source}"
         if self.incidence_source != "scene centre":
             return text
         error_db = self._error_of_one_angle_db()

@@ -109,11 +109,13 @@ def open_product(
 
 def open_given(path: str | Path, given: Given) -> Product:
     """Open what lies at a path as :func:`open_product` does, without warnings of masks; no polarisation is chosen."""
-    delivery = find_files(named_path(path, "product"))
+    place = named_path(path, "product")
+    if is_hdf5(place) and not place.is_file():  # a path into the file
+        return placed(open_gcov(place, given))
+    delivery = find_files(place)
     if found := products_in(delivery):
         return open_found(found, given)
     if delivery.archive is None:
-        place = Path(path)
         for is_such, opened in _READERS:
             if is_such(place):
                 return placed(opened(place, given))

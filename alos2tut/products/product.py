@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -323,11 +324,17 @@ class Product(Metadata):
         # neither kind of angle reaches 90°, where one quantity is no multiple of the other
         convert = radiometry.sigma0_to_gamma0 if quantity == "gamma0" else radiometry.gamma0_to_sigma0
 
-        def weigh(rows: slice, cols: slice) -> FloatArray:
-            angle: Any = self.incidence_deg
-            if self.incidence_source != "scene centre":
-                angle = self.read_incidence((rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start))
-            return np.asarray(convert(1.0, angle), dtype=np.float32)
+        factor, angle = self.layers.get("gamma0_to_sigma0"), self.layers.get("local_incidence")
+
+        def weigh(rows: slice, cols: slice, step: int) -> Iterator[FloatArray]:
+            if factor is not None:
+                return map(factor.values, factor.band.strips(rows, cols, step))
+            angles: Iterable[Any] = repeat(self.incidence_deg)
+            if angle is not None:
+                angles = map(angle.values, angle.band.strips(rows, cols, step))
+            elif self.slant_range_incidence is not None:
+                angles = self.slant_range_incidence.strips(rows, cols, step)
+            return (np.asarray(convert(1.0, degrees), dtype=np.float32) for degrees in angles)
 
         return weigh
 

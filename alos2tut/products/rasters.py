@@ -141,7 +141,7 @@ class RasterBand:
                 problem = f"holds {raster.count} band(s) of {stored}, not one of {' or '.join(sorted(dtypes))}"
                 raise Alos2TutError(problem, where=source.where)
             dtype = np.dtype(read_as)
-            _check_sizes(source, shape, raster.block_shapes[0], dtype.itemsize)
+            check_sizes(source, shape, raster.block_shapes[0], dtype.itemsize)
             if tags is None:
                 end = int(raster.tags(ns="ENVI").get("header_offset", 0)) + math.prod(shape) * dtype.itemsize
             else:
@@ -249,7 +249,7 @@ class RasterBand:
             for level in range(count):
                 with _closing(_opened(self.source, self.driver, overview_level=level)) as overview:
                     itemsize = np.dtype(_READ_AS.get(overview.dtypes[0], overview.dtypes[0])).itemsize
-                    _check_sizes(self.source, overview.shape, overview.block_shapes[0], itemsize, "its overview ")
+                    check_sizes(self.source, overview.shape, overview.block_shapes[0], itemsize, "its overview ")
             with _gdal(self.source.where, "pixels cannot be read"):
                 pixels = self._read(raster, out_shape=shape)
         return self._masked(pixels, masks)
@@ -521,7 +521,7 @@ def _upright(source: FileSource, transform: Affine, shape: tuple[int, int], flip
     return transform * rows * cols
 
 
-def _check_sizes(
+def check_sizes(
     source: FileSource, shape: tuple[int, int], block: tuple[int, int], itemsize: int, part: str = ""
 ) -> None:
     """Refuse what would only fill memory, or what a file of these bytes cannot hold."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
@@ -21,8 +22,8 @@ from .ceos import ImageFile
 
 WindowLike: TypeAlias = Window | tuple[int, int, int, int]
 FloatArray: TypeAlias = NDArray[np.float32]
-#: factors of the pixels at these rows and columns, (rows, columns)
-Weigh: TypeAlias = Callable[[slice, slice], FloatArray]
+#: factors of the pixels at these rows and columns, in strips of so many rows at most
+Weigh: TypeAlias = Callable[[slice, slice, int], Iterator[FloatArray]]
 #: writes what ⟨DN²⟩ means into another array of its shape
 Finish: TypeAlias = Callable[[FloatArray, FloatArray], object]
 T = TypeVar("T")
@@ -161,18 +162,13 @@ class PixelReader:
         """⟨DN²⟩, each pixel times its weight, in strips of look blocks; how they are cut changes no bit."""
         width = _length(self.cols)
         step = max(_STRIP_PX // (self.looks[0] * width), 1)
-        first = self.rows.start
         scratch = np.empty((min(step * self.looks[0], _length(self.rows)), width), dtype=np.float32)
-        for strip in self.band.strips(self.rows, self.cols, step * self.looks[0]):
-            lines = slice(first, first + len(strip))
+        part = (self.rows, self.cols, step * self.looks[0])
+        weights = repeat(None) if self.weigh is None else self.weigh(*part)
+        for strip in self.band.strips(*part):
             yield radiometry.mean_square(
-                strip,
-                self.looks,
-                no_data=self.no_data,
-                weight=None if self.weigh is None else self.weigh(lines, self.cols),
-                scratch=scratch[: len(strip)],
+                strip, self.looks, no_data=self.no_data, weight=next(weights), scratch=scratch[: len(strip)]
             )
-            first = lines.stop
 
 
 def _length(part: slice) -> int:
