@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import textwrap
@@ -25,7 +26,7 @@ from rasterio.crs import CRS
 
 from .. import geometry
 from ..core.artifacts import matches
-from ..core.errors import Alos2TutError
+from ..core.errors import Alos2TutError, warn
 from ..core.progress import progress_bar
 from ..core.tables import read_table, table
 from ..products.georeference import parsed_crs
@@ -33,7 +34,7 @@ from ..products.given import Given
 from ..products.metadata import ALOS2, named_polarizations
 from ..products.opening import open_given, warn_of_masks
 from ..products.product import Product
-from .config import DatasetConfig
+from .config import DatasetConfig, Frame
 from .encoding import same_spacing
 
 _SEASONS = ("winter", "spring", "summer", "autumn")
@@ -62,9 +63,11 @@ class Entry:
     fingerprint: str
 
     @property
-    def grid(self) -> tuple[CRS, Affine, tuple[int, int]]:
-        """Coordinate system, transform and shape of its pixels, without opening it."""
+    def grid(self) -> tuple[CRS | None, Affine, tuple[int, int]]:
+        """Coordinate system, transform and shape of its pixels, without opening it; see :func:`.frame_of`."""
         rows, cols = self.info["shape"]
+        if self.info["crs"] is None:
+            return None, Affine.identity(), (rows, cols)
         return _parsed(self.info["crs"]), Affine(*self.info["transform"]), (rows, cols)
 
     def open(self) -> Product:
@@ -114,6 +117,11 @@ class Archive:
     entries: tuple[Entry, ...]
     excluded: tuple[Excluded, ...]
     polarizations: tuple[str, ...]
+
+    @property
+    def frame(self) -> Frame:
+        """Whether they lie on a map, or all have a frame of their own."""
+        return "map" if self.entries[0].info["crs"] is not None else "image"
 
     def to_text(self) -> str:
         """Two tables of at most 100 columns: what is used, what is left out and why; of long ones the beginning."""
@@ -350,7 +358,7 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
 
     Args:
         config: products, filters, polarisation, and what a patch needs. With ``on_error="skip"`` products that cannot
-            be opened, lie in slant range, or are too small for a patch are left out instead of stopping the work.
+            be opened or are too small for a patch are left out instead of stopping the work.
         progress: show a bar; None: only where someone watches.
 
     Returns:
@@ -377,6 +385,15 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
                 excluded.append(left_out)
                 continue
             _check_usable(product, config)
+            if first is not None:
+                # where those may be left out that do not fit, maps are what is meant
+                if first.grid is None and product.grid is not None and config.on_error == "skip":
+                    lies = "lies on no map, and other products on one"
+                    excluded += (Excluded(one.path, "unreadable", lies) for one in entries.values())
+                    entries.clear()
+                    first = None
+                elif (first.grid is None) != (product.grid is None):
+                    raise _other_frame(product, first)
             made_of = product.fingerprint
         except Alos2TutError as error:
             if config.on_error == "raise":
@@ -394,6 +411,7 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
         placed = hashlib.sha256(json.dumps([made_of, info["crs"], info["transform"]]).encode()).hexdigest()
         name = product.image_name(polarizations[0])
         entries[made_of] = Entry(str(Path(path).absolute()), given, info, name, placed)
+    _check_separate(tuple(entries.values()))
     if not entries:
         raise Alos2TutError(
             f"no product is left of {len(excluded):,}: {count_reasons(excluded)}",
@@ -413,10 +431,9 @@ def _filtered(path: str, product: Product, config: DatasetConfig) -> Excluded | 
 
 
 def _check_usable(product: Product, config: DatasetConfig) -> None:
-    """It has images of one scene and a place on a map, and a patch fits into it."""
+    """It has images of one scene, and a patch fits into it."""
     product.check_one_scene()
     product.choose_polarizations(config.polarization)
-    _ = product.crs
     if min(product.shape) // config.looks < config.patch_px:
         raise Alos2TutError(
             f"{product.shape[0]} × {product.shape[1]} pixels at {config.looks} looks hold no patch of "
@@ -424,6 +441,34 @@ def _check_usable(product: Product, config: DatasetConfig) -> None:
             where=product.path,
             remedy="Choose a smaller patch_px or fewer looks.",
         )
+
+
+def _other_frame(product: Product, first: Product) -> Alos2TutError:
+    lies = ("on a map", "on no map")
+    return Alos2TutError(
+        f"lies {lies[product.grid is None]}, and {first.name} {lies[first.grid is None]}",
+        where=product.path,
+        remedy="Build a dataset of each kind; crs=… places an image on a map that its files do not state.",
+    )
+
+
+def _check_separate(entries: Sequence[Entry]) -> None:
+    """Of several images on no map none may show the ground of another, which nothing would keep out of other lists."""
+    if len(entries) < 2 or entries[0].info["crs"] is not None:
+        return
+    placed = [(entry, np.array(entry.info["footprint_lonlat"])) for entry in entries if entry.info["footprint_lonlat"]]
+    for number, (entry, corners) in enumerate(placed):
+        for other, others in placed[:number]:
+            others[:, 0] = geometry.beside(others[:, 0], corners[0, 0])
+            corners[:, 0] = geometry.beside(corners[:, 0], corners[0, 0])
+            if _meet(corners, others):
+                raise Alos2TutError(
+                    f"its ground touches that of {other.name}, and on no map it cannot be said which patches show it",
+                    where=entry.path,
+                    remedy="Leave one of the two out, or give them as products on a map (Level 1.5 or 2.1).",
+                )
+    if count := len(entries) - len(placed):
+        warn(f"{count} of {len(entries)} products state no place on Earth: each is taken for ground of its own")
 
 
 def _check_alike(product: Product, first: Product, polarizations: tuple[str, ...]) -> None:
@@ -437,7 +482,8 @@ def _check_alike(product: Product, first: Product, polarizations: tuple[str, ...
         )
     if product.quantity != first.quantity:
         raise Alos2TutError(f"is {product.quantity}, the first product is {first.quantity}", where=product.path)
-    if not same_spacing(product.spacing_m, first.spacing_m):
+    is_unknown = all(map(math.isnan, product.spacing_m + first.spacing_m))
+    if not is_unknown and not same_spacing(product.spacing_m, first.spacing_m):
         raise Alos2TutError(
             f"has pixels of {product.spacing_m} m, the first product of {first.spacing_m} m", where=product.path
         )

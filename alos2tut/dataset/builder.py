@@ -45,10 +45,10 @@ from .selection import KEPT, STATUSES, Choice, choose, report_absent
 from .store import (
     AUTHORS_COLUMNS,
     OUR_COLUMNS,
-    SCHEMA,
     SPLITS,
     STORES,
     describe_content,
+    framed,
     mapped_array,
     open_dataset,
     our_columns,
@@ -230,7 +230,7 @@ def _cut_product(job: _CutJob) -> None:
     sums = np.zeros((len(grid.polarizations), 3), dtype=object)
     all_rows = job.patches.table.row
     label = f"cutting {job.product.entry.name}"
-    with LabelMap(job.product.labels, job.product.legend) as labels:
+    with job.product.label_map() as labels:
         for row in progress_bar(np.unique(all_rows), label, "row", show=job.product.progress):
             picks = np.flatnonzero(all_rows == row)
             records = _cut_row(job, grid, labels, picks, sums)
@@ -302,19 +302,15 @@ def _records(
     """List entries of some patches of one row of the grid; ``points`` are rows and columns after looks."""
     product, config, table, n = grid.product, job.product.config, job.patches.table, grid.patch_px
     east, north = grid.transform * (points[:, 1] + 0.5, points[:, 0] + 0.5)
-    codes = labels.codes_at(product.crs, east, north)
-    longitude, latitude = reproject_points(product.crs, LONLAT, east, north)
-    longitude = geometry.beside(longitude, 0)
-    corners = table.corners_deg[picks]
-    blocks = splits.ground_blocks(corners, config.block_m)
+    codes = labels.codes_at(grid.crs, east, north)
+    lonlat = _lonlat_columns(grid, table.corners[picks], east, north)
+    blocks = splits.ground_blocks(table.ground[picks], config.blocks(table.frame)[0])
     image_name = product.image_name(grid.polarizations[0])
     # as far as they are known
     year, month, day = (*(product.acquired or "")[:10].split("-"), "", "")[:3]
     records = []
     for i, pick in enumerate(picks):
         row, col, labelled = int(table.row[pick]), int(table.col[pick]), table.counts[pick].sum() / n**2
-        # the authors give the lower left and the upper right corner of the square
-        _, upper_right, _, lower_left = corners[i]
         records.append(
             {
                 "Year": year,
@@ -322,20 +318,30 @@ def _records(
                 "Day": day,
                 "FolderPath": "/".join(part for part in (year, month, day) if part),
                 "FileName": f"{image_name}_{row}_{col}.tif",
-                "MinLon": f"{lower_left[0]:.4f}",
-                "MinLat": f"{lower_left[1]:.4f}",
-                "MaxLon": f"{upper_right[0]:.4f}",
-                "MaxLat": f"{upper_right[1]:.4f}",
-                "Latitude": f"{latitude[i]:.4f}",
-                "Longitude": f"{longitude[i]:.4f}",
+                **lonlat[i],
                 "Category": int(codes[i]),
                 "Product": image_name,
                 "PatchRow": row,
                 "PatchCol": col,
-                **our_columns(job.place[pick], blocks[i], table.valid[pick], labelled, corners[i]),
+                **our_columns(
+                    job.place[pick], blocks[i], table.valid[pick], labelled, table.corners[pick], table.frame
+                ),
             }
         )
     return records
+
+
+def _lonlat_columns(
+    grid: PatchGrid, corners: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> list[dict[str, str]]:
+    """Longitudes and latitudes as the authors give them, of patches and of a point in each; empty on no map."""
+    names = ("MinLon", "MinLat", "MaxLon", "MaxLat", "Latitude", "Longitude")
+    if grid.crs is None:
+        return [dict.fromkeys(names, "")] * len(x)
+    longitude, latitude = reproject_points(grid.crs, LONLAT, x, y)
+    # the authors give the lower left and the upper right corner of the square
+    columns = (*corners[:, 3].T, *corners[:, 1].T, latitude, geometry.beside(longitude, 0))
+    return [{name: f"{place:.4f}" for name, place in zip(names, of, strict=True)} for of in zip(*columns, strict=True)]
 
 
 # --- the end
@@ -386,20 +392,21 @@ def _describe(plan: Plan, choice: Choice, sums: list[list[int]]) -> dict[str, An
     """What ``dataset.json`` says of origin, signal and files; no times of the run, hosts or absolute paths."""
     config, entries = plan.config, plan.archive.entries
     used = [entries[i] for i in np.unique(choice.table.product[choice.status == KEPT])]
-    first = entries[0].info
+    first, spacing_m = entries[0].info, entries[0].info["spacing_m"]
     patches = {split: len(choice.lists[split]) for split in SPLITS}
+    polarizations = list(plan.archive.polarizations)
     class_pixels = {split: choice.class_pixels(split) for split in SPLITS}
     return {
-        "schema": SCHEMA,
+        **framed(choice.table.frame, first["quantity"], polarizations),
         "version": __version__,
         "settings": settings_for_key(config) | {"legend": plan.legend.name},
         "made_from": plan.made_from,
         "products": [entry.info | {"name": entry.name} for entry in used],
         "labels": [Path(path).name for path in config.labels],
         "quantity": first["quantity"],
-        "polarizations": list(plan.archive.polarizations),
+        "polarizations": polarizations,
         "simulated": any(entry.info["simulated"] for entry in used),
-        "spacing_m": [round(config.looks * spacing, 3) for spacing in first["spacing_m"]],
+        "spacing_m": spacing_m and [round(config.looks * spacing, 3) for spacing in spacing_m],
         "patch_px": config.patch_px,
         "balance": choice.balance(),
         "left_out": plan.excluded + _without_patches(plan, choice),

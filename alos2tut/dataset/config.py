@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..core.config import CText, PathText, PathTexts, Seed, Workers, settings
 
 #: there is no more ground than half-way around the Earth
 _HALF_AROUND_M = 20_000_000
 
+#: no raster has more rows or columns
+_MOST_PX = 2**31 - 1
+_TEST_FRACTION = 0.15
+
+#: what places are told in: coordinates of a map, or columns and rows of an image that lies on none
+Frame: TypeAlias = Literal["map", "image"]
+
+_Place = Annotated[int, Field(ge=-_MOST_PX, le=_MOST_PX)]
 _Metres = Annotated[float, Field(gt=0, le=1e6)]
 _Degrees = Annotated[float, Field(ge=0, le=90)]
 
@@ -21,12 +29,20 @@ class DatasetConfig:
     """From products and a label map to patches: see :func:`alos2tut.build_dataset`."""
 
     #: what counts for a dataset's key only where it is set: keys are older than these settings
-    KEYED_IF_SET: ClassVar[frozenset[str]] = frozenset({"scale", "quantity", "sensor", "spacing_m", "no_data"})
+    KEYED_IF_SET: ClassVar[frozenset[str]] = frozenset(
+        {"scale", "quantity", "sensor", "spacing_m", "no_data"}
+        | {"block_px", "buffer_px", "label_offset", "label_flip", "folds", "fold"}
+    )
 
     products: PathTexts = ()
     """Products: folders, their files, archives or GeoTIFFs; patterns such as ``archive/*/``; CSV tables of paths."""
     labels: PathTexts = ()
-    """Label rasters (any CRS) that cover the products; folders, archives or patterns of them."""
+    """Label rasters (any CRS) that cover the products; folders, archives or patterns of them. Of products on no map
+    (slant range, bare arrays) one raster each, in their order, of equal size; also ``.npy`` and ``.mat``."""
+    label_offset: tuple[_Place, _Place] | None = None
+    """On no map: row and column of the product on which the label raster's first pixel lies; None: equal sizes."""
+    label_flip: Literal["rows", "cols", "both"] | None = None
+    """On no map: the label raster's rows are reversed, its columns, or both."""
     legend: PathText = "japan_9"
     """A legend that comes with the package, or a YAML file."""
     work_dir: PathText = "work"
@@ -81,14 +97,40 @@ class DatasetConfig:
     temperature: float = Field(default=1.0, ge=1, allow_inf_nan=True)
     """Points per class follow the classes' shares to the power 1/temperature: 1 as they are, ``.inf`` all alike."""
     block_m: float = Field(default=10_000.0, ge=1, le=_HALF_AROUND_M)
-    """Side of the ground blocks that are assigned to the splits."""
+    """Side of the ground blocks that are assigned to the splits; of products on no map ``block_px`` is."""
     buffer_m: float = Field(default=1_000.0, ge=0, le=_HALF_AROUND_M)
-    """Ground within this distance of validation or test ground is in no other list."""
+    """Ground within this distance of validation or test ground is in no other list; see ``buffer_px``, too."""
+    block_px: int | None = Field(default=None, ge=1, le=_MOST_PX)
+    """On no map: side of the blocks in pixels after looks; None: two patches."""
+    buffer_px: int | None = Field(default=None, ge=0, le=_MOST_PX)
+    """On no map: width of the buffer in pixels after looks; None: a quarter of a patch."""
+    folds: int | None = Field(default=None, ge=2, le=100)
+    """Cross-validation: so many parts of the ground, each the test ground of one dataset, by ``fold``."""
+    fold: int | None = Field(default=None, ge=0, lt=100)
+    """Number, from 0, of the part that is tested on; validation is ``val_fraction`` of the others."""
     val_fraction: float = Field(default=0.15, gt=0, lt=1)
     """Share of the patches for validation."""
-    test_fraction: float = Field(default=0.15, gt=0, lt=1)
-    """Share of the patches for the final test."""
+    test_fraction: float = Field(default=_TEST_FRACTION, gt=0, lt=1)
+    """Share of the patches for the final test; not with ``folds``."""
     require_all_classes: bool = False
     """Stop, instead of warning, when a split lacks a class."""
     seed: Seed = 0
     """Equal seeds give equal results."""
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> Self:
+        if (self.folds is None) != (self.fold is None):
+            raise ValueError("folds and fold are set together: how many parts there are, and which is tested on")
+        if self.folds is not None and self.fold is not None:
+            if self.fold >= self.folds:
+                raise ValueError(f"fold={self.fold} is none of folds={self.folds}, which are numbered from 0")
+            if self.test_fraction != _TEST_FRACTION:
+                raise ValueError(f"test_fraction says nothing beside folds={self.folds}: leave it out")
+        return self
+
+    def blocks(self, frame: Frame) -> tuple[float, float]:
+        """Side of the blocks of ground and width of the buffer: on a map in metres, else in pixels after looks."""
+        if frame == "map":
+            return self.block_m, self.buffer_m
+        block_px = 2 * self.patch_px if self.block_px is None else self.block_px
+        return block_px, self.patch_px // 4 if self.buffer_px is None else self.buffer_px

@@ -53,13 +53,15 @@ def step_sums(steps: NDArray[np.int16]) -> tuple[int, int, int]:
     return values.size, int(values.sum()), int(np.dot(values, values))
 
 
-def same_spacing(one: ArrayLike, other: ArrayLike) -> bool:
-    """Whether two pixel sizes are equal to within :data:`SPACING_TOLERANCE`.
+def same_spacing(one: ArrayLike | None, other: ArrayLike | None) -> bool:
+    """Whether two pixel sizes are known, and equal to within :data:`SPACING_TOLERANCE`.
 
     Args:
-        one: metres, one number or (rows, columns).
+        one: metres, one number or (rows, columns); None: unknown.
         other: the same; the order of the two makes no difference.
     """
+    if one is None or other is None:
+        return False
     a, b = (np.broadcast_to(np.asarray(spacing, dtype=np.float64), (2,)) for spacing in (one, other))
     return bool((np.abs(a - b) <= SPACING_TOLERANCE * np.minimum(a, b)).all())
 

@@ -15,7 +15,6 @@ from .archive import Archive
 from .builder import patch_bytes
 from .config import DatasetConfig
 from .encoding import encode_db
-from .labels import LabelMap
 from .plan import Plan, planned, surveyed
 from .selection import choose, report_absent
 from .store import SPLITS, STORES
@@ -112,7 +111,7 @@ def _seconds_per_row(plan: Plan, number: int) -> tuple[float, float]:
     grid = PatchGrid.of(job)
     row, cols = grid.shape[0] // 2, slice(0, grid.shape[1])
     window = grid.window(row, cols)
-    with LabelMap(job.labels, job.legend) as labels:
+    with job.label_map() as labels:
         begun = time.perf_counter()
         grid.seen(window)
         grid.classes(labels, row, cols)

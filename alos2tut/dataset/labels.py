@@ -1,5 +1,8 @@
 """Label rasters on the grid of a product: every pixel gets the label pixel in which its centre lies, exactly.
 
+An image on no map has labels in its own frame: rasters without a coordinate system, of its rows and columns or placed
+on them (:class:`Placement`).
+
 PROJ needs half a microsecond per point, minutes for the pixels of a product. So the grid is worked on piece by piece:
 where a piece lies in a label raster is a polynomial through a few points, whose error other points tell. Only pixels
 whose place is nearer to the edge of a label pixel than that error are looked up by their own coordinates. (GDAL's
@@ -15,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from xml.etree import ElementTree
 
 import numpy as np
@@ -39,6 +42,7 @@ from ..products.names import ARCHIVE_ENDS, label_rasters
 from ..products.product import Product
 from ..products.rasters import has_mask_band, open_raster, reprojected
 from ..products.sources import find_file, find_files
+from .label_arrays import ARRAY_ENDS, open_array
 from .legend import IGNORE, UNKNOWN, Legend
 
 Floats = NDArray[np.floating[Any]]
@@ -155,11 +159,48 @@ def _files_of(path: Path) -> set[Path]:
     return set(filter(Path.is_file, used))
 
 
-def label_classes(product: Product, labels: Sequence[str | Path], legend: Legend, looks: int = 1) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Placement:
+    """Where a label raster lies on an image that lies on no map.
+
+    Attributes:
+        offset: row and column of the image on which the raster's first pixel lies, once it is turned as ``flip`` says;
+            None: the two are of equal size.
+        flip: the raster's rows are reversed, its columns, or both.
+    """
+
+    offset: tuple[int, int] | None = None
+    flip: Literal["rows", "cols", "both"] | None = None
+
+    def to_pixels(self, shape: tuple[int, int]) -> Affine:
+        """From columns and rows of the image to those of a raster of so many rows and columns."""
+        row, col = self.offset or (0, 0)
+        up, left = (self.flip in (axis, "both") for axis in ("rows", "cols"))
+        turned = Affine(-1 if left else 1, 0, shape[1] * left, 0, -1 if up else 1, shape[0] * up)
+        return turned * Affine.translation(-col, -row)
+
+
+EQUAL_SIZE = Placement()
+
+
+def label_classes(
+    product: Product,
+    labels: Sequence[str | Path],
+    legend: Legend,
+    looks: int = 1,
+    placement: Placement = EQUAL_SIZE,
+) -> NDArray[np.uint8]:
     """Class indices on the grid of a whole product at so many looks, (⌈rows/looks⌉, ⌈columns/looks⌉) uint8."""
     shape = (math.ceil(product.shape[0] / looks), math.ceil(product.shape[1] / looks))
-    with LabelMap(labels, legend) as label_map:
-        return label_map.classes_on(product.crs, product.transform * Affine.scale(looks), shape)
+    crs, transform = frame_of(product)
+    with LabelMap(labels, legend, placement) as label_map:
+        label_map.touching(crs, transform, product.shape)
+        return label_map.classes_on(crs, transform * Affine.scale(looks), shape)
+
+
+def frame_of(product: Product) -> tuple[CRS | None, Affine]:
+    """Coordinate system and transform of a product's pixels; on no map none, and columns and rows themselves."""
+    return (None, Affine.identity()) if product.grid is None else (product.crs, product.transform)
 
 
 class LabelMap:
@@ -169,20 +210,23 @@ class LabelMap:
     interpolates between some, which is a few hundredths of a label pixel off). Where PROJ knows no place, no label is.
 
     Args:
-        paths: rasters of one band of whole numbers, in any CRS, turned in any way, with longitudes that are counted
-            from −180 or from 0 or reach beyond 180; where several lie, the first one
-            counts that has a class there. Where a raster's no-data tag, mask band (also in a ``.msk`` beside it), alpha
-            band or NaN says that there is none, there is none, whatever the code.
+        paths: rasters of one band of whole numbers, or arrays of NumPy (``.npy``) or MATLAB (``.mat``); in any CRS,
+            turned in any way, with longitudes that are counted from −180 or from 0 or reach beyond 180; where several
+            lie, the first one counts that has a class there. Where a raster's no-data tag, mask band (also in a
+            ``.msk`` beside it), alpha band or NaN says that there is none, there is none, whatever the code.
         legend: what makes classes of codes; codes that it does not know are refused.
+        placement: where rasters without CRS lie on a grid that has none either. A point on the border of label pixels,
+            as the middle of an even number of looks is, lies in the one of the larger row and column of the image.
 
     Raises:
-        Alos2TutError: when it is used: a raster that cannot be opened or read, without CRS, of several bands, not of
-            small integers, with a georeference that is none, or with codes outside the legend where the grid lies.
+        Alos2TutError: when it is used: a raster that cannot be opened or read, of several bands, not of small integers,
+            with a CRS for a grid without one or the other way round, with a georeference that is none, or with codes
+            outside the legend where the grid lies.
     """
 
-    def __init__(self, paths: Sequence[str | Path], legend: Legend):
+    def __init__(self, paths: Sequence[str | Path], legend: Legend, placement: Placement = EQUAL_SIZE):
         self.paths = tuple(dict.fromkeys(map(str, paths)))
-        self.legend = legend
+        self.legend, self.placement = legend, placement
         self._rasters: list[_Raster] | None = None
         self._open: dict[str, Any] = {}
 
@@ -194,25 +238,46 @@ class LabelMap:
             source.close()
         self._open.clear()
 
-    def _headers(self) -> list[_Raster]:
-        """What the rasters say of themselves; each file is opened once."""
+    def _headers(self, crs: CRS | None) -> list[_Raster]:
+        """What the rasters say of themselves, if they lie in the frame that is asked for; each file is opened once."""
         if self._rasters is None:
-            self._rasters = [_header(path) for path in self.paths]
+            self._rasters = [_header(path, self.placement) for path in self.paths]
+        for raster in self._rasters:
+            if (raster.crs is None) != (crs is None):
+                states, lies = ("no", "on a map") if raster.crs is None else ("a", "on no map")
+                raise Alos2TutError(
+                    f"the label raster states {states} coordinate system, and the image lies {lies}",
+                    where=raster.path,
+                    remedy="Give labels in the frame of the image; crs=… places an image that states no map on one.",
+                )
         return self._rasters
 
-    def touching(self, crs: CRS, transform: Affine, shape: tuple[int, int]) -> tuple[str, ...]:
-        """Find those rasters that may cover some of a grid, by their outlines; none is missed."""
-        grid = _Grid(crs, transform, shape)
-        return tuple(raster.path for raster in self._headers() if grid.may_touch(raster))
+    def touching(self, crs: CRS | None, transform: Affine, shape: tuple[int, int]) -> tuple[str, ...]:
+        """Find those rasters that may cover some of a grid, by their outlines; none is missed.
+
+        Raises:
+            Alos2TutError: the grid of a whole image on no map, and a raster of another size whose place is not given,
+                or lies beside it.
+        """
+        grid, rasters = _Grid(crs, transform, shape), self._headers(crs)
+        for raster in rasters if crs is None else ():
+            sizes = "the label raster has {} × {} pixels, the image {} × {}".format(*raster.shape, *shape)
+            if self.placement.offset is None and raster.shape != shape:
+                remedy = "Say with label_offset=(row, col) where on the image the label raster's first pixel lies."
+                raise Alos2TutError(sizes, where=raster.path, remedy=remedy)
+            if not grid.may_touch(raster):
+                problem = f"{sizes}: at label_offset={self.placement.offset} it lies beside it"
+                raise Alos2TutError(problem, where=raster.path)
+        return tuple(raster.path for raster in rasters if grid.may_touch(raster))
 
     def classes_on(
-        self, crs: CRS, transform: Affine, shape: tuple[int, int], *, offset: tuple[int, int] = (0, 0)
+        self, crs: CRS | None, transform: Affine, shape: tuple[int, int], *, offset: tuple[int, int] = (0, 0)
     ) -> NDArray[np.uint8]:
         """Class indices on a grid, or on a window of one; the same for every window in which a pixel lies.
 
         Args:
-            crs: of the grid.
-            transform: of the grid's columns and rows to the ground.
+            crs: of the grid; None: an image on no map.
+            transform: of the grid's columns and rows to the ground, or to the image's.
             shape: rows and columns that are asked for.
             offset: row and column on the grid of the first pixel. A grid of a shifted transform is not quite the same:
                 rounding may move centres across the borders of label pixels.
@@ -222,27 +287,27 @@ class LabelMap:
         """
         classes = np.full(shape, IGNORE, dtype=np.uint8)
         grid = _Grid(crs, transform, shape, offset)
-        rasters = [raster for raster in self._headers() if grid.may_touch(raster)]
+        rasters = [raster for raster in self._headers(crs) if grid.may_touch(raster)]
         # within one environment rasterio need not make one for each call
         with rasterio.Env():
             for rows, cols in _pieces(shape) if rasters else ():
                 self._fill(classes[rows, cols], partial(_cells, grid, rows, cols), rasters)
         return classes
 
-    def codes_at(self, crs: CRS, x: ArrayLike, y: ArrayLike) -> NDArray[np.int32]:
+    def codes_at(self, crs: CRS | None, x: ArrayLike, y: ArrayLike) -> NDArray[np.int32]:
         """Raw codes at points of the ground, int32 (n,); :data:`NO_LABEL` where no raster lies.
 
         At ``transform * (column + 0.5, row + 0.5)`` they are those of the pixels of that grid, to the last border.
 
         Args:
-            crs: of the points.
+            crs: of the points; None: columns and rows of an image on no map.
             x: their coordinates, (n,).
             y: their coordinates, (n,).
         """
         points = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         codes = np.full(points[0].shape, NO_LABEL, dtype=np.int32)
         if codes.size:
-            self._fill(codes, lambda raster: raster.cells(*_ground(*points, crs, raster.crs)), self._headers())
+            self._fill(codes, lambda raster: raster.cells(*_ground(*points, crs, raster.crs)), self._headers(crs))
         return codes
 
     def _fill(self, part: NDArray[Any], cells: Callable[[_Raster], Cells | None], rasters: list[_Raster]) -> None:
@@ -311,8 +376,8 @@ class _Raster:
     """What a label raster says of itself."""
 
     path: str
-    crs: CRS
-    #: from the ground to columns and rows
+    crs: CRS | None
+    #: from the ground, or from columns and rows of an image on no map, to columns and rows
     to_pixels: Affine
     shape: tuple[int, int]
     #: a whole turn in its unit of longitude, infinite if it has none, and half a turn to the west of its middle
@@ -330,6 +395,9 @@ class _Raster:
 
     def cells(self, x: Floats, y: Floats) -> Cells:
         """The pixels, (2, n), in which points lie; those without a place lie in none."""
+        if self.crs is None:
+            # the middle of the image's pixel in which a point lies: of one on a border the same, however it is turned
+            x, y = np.floor(x) + 0.5, np.floor(y) + 0.5
         places = np.floor(self.places(x, y))
         return np.where(np.isfinite(places), np.clip(places, -1, _FAR), -1).astype(np.int32)
 
@@ -341,17 +409,17 @@ class _Raster:
         return np.asarray((rows >= 0) & (rows < self.shape[0]) & (cols >= 0) & (cols < self.shape[1]))
 
 
-def _header(path: str) -> _Raster:
+def _header(path: str, placement: Placement = EQUAL_SIZE) -> _Raster:
     """Check a label raster."""
     with open_label_raster(path) as source:
-        if source.crs is None:
-            raise Alos2TutError("the label raster states no coordinate system", where=path)
         if source.count - len(_alphas(source)) != 1 or 1 in _alphas(source):
             raise Alos2TutError(
                 f"the label raster has {source.count} bands, not one of codes", where=path, remedy="Extract that band."
             )
         if source.dtypes[0] not in _DTYPES + _WIDE_DTYPES:
             raise Alos2TutError(f"the label raster holds {source.dtypes[0]}, not codes", where=path)
+        if source.crs is None:
+            return _Raster(path, None, placement.to_pixels(source.shape), source.shape, math.inf, 0)
         turn = math.inf
         if source.crs.is_geographic:
             turn = round(2 * math.pi / source.crs.units_factor[1], 6)
@@ -368,6 +436,8 @@ def open_label_raster(path: str) -> Any:
         # neither a pipe nor a device, which would be read for ever
         if not Path(path).is_file():
             return open_raster(find_file(path).gdal_path)
+        if path.lower().endswith(ARRAY_ENDS):
+            return open_array(path)
         return open_raster(_with_masks(path), ["VRT"]) if is_mosaic(path) else open_raster(Path(path).absolute())
     except Alos2TutError as error:
         problem = f"the label raster cannot be opened ({error.problem})"
@@ -498,13 +568,13 @@ def _with_masks(path: str) -> str:
 class _Grid:
     """The grid that wants labels, or a window of it, from whose first pixel rows and columns count."""
 
-    crs: CRS
+    crs: CRS | None
     transform: Affine
     shape: tuple[int, int]
     #: row and column of that pixel on the grid
     offset: tuple[int, int] = (0, 0)
 
-    def ground(self, crs: CRS, rows: Floats, cols: Floats) -> tuple[Floats, Floats]:
+    def ground(self, crs: CRS | None, rows: Floats, cols: Floats) -> tuple[Floats, Floats]:
         """x and y in a coordinate system of points that are given by row and column; NaN where there is no place."""
         # from the whole grid's rows and columns, which are exact: centres are then the same in all windows
         x, y = self.transform * (cols + self.offset[1], rows + self.offset[0])
@@ -534,14 +604,14 @@ class _Grid:
 
 
 @lru_cache(maxsize=4)
-def _outline(grid: _Grid, crs: CRS) -> tuple[Floats, Floats]:
+def _outline(grid: _Grid, crs: CRS | None) -> tuple[Floats, Floats]:
     """Points all over a grid in another coordinate system, which is that of many rasters."""
     along = np.linspace(0, 1, _OUTLINE_POINTS)
     rows, cols = np.meshgrid(along * grid.shape[0], along * grid.shape[1], indexing="ij")
     return grid.ground(crs, rows.ravel(), cols.ravel())
 
 
-def _ground(x: Floats, y: Floats, source: CRS, target: CRS) -> tuple[Floats, Floats]:
+def _ground(x: Floats, y: Floats, source: CRS | None, target: CRS | None) -> tuple[Floats, Floats]:
     """x and y in another coordinate system; a point without a place, NaN, leaves the others theirs."""
     if source == target:
         return x, y
@@ -570,7 +640,8 @@ def _cells(grid: _Grid, rows: slice, cols: slice, raster: _Raster) -> Cells | No
     They are the exact ones of every centre's own coordinates.
     """
     size = (rows.stop - rows.start, cols.stop - cols.start)
-    if math.prod(size) <= _SMALL_PX:
+    # on no map the coordinates of every centre cost nothing
+    if math.prod(size) <= _SMALL_PX or grid.crs is None:
         return _exact(grid, rows, cols, raster, np.arange(math.prod(size))).reshape(2, *size)
     half, middle = np.array([_half(n) for n in size]), np.array([rows.start + rows.stop, cols.start + cols.stop]) / 2
     x, y = grid.ground(raster.crs, *(middle[:, None] + half[:, None] * _PROBES))

@@ -52,7 +52,6 @@ from .splits import CORNER_DECIMALS, away_from, check_ground, ground_blocks
 from .store import (
     AUTHORS_COLUMNS,
     OUR_COLUMNS,
-    SCHEMA,
     SPLITS,
     STORE_OF,
     STORES,
@@ -60,6 +59,7 @@ from .store import (
     Polarization,
     Quantity,
     describe_content,
+    framed,
     open_dataset,
     our_columns,
     sealed,
@@ -102,6 +102,12 @@ def export_patches(dataset: PatchDataset | str | Path, folder: str | Path, *, pr
     dataset = dataset if isinstance(dataset, PatchDataset) else open_dataset(dataset)
     folder = named_path(folder, "folder")
     _check_empty(folder)
+    if dataset.frame != "map":
+        raise Alos2TutError(
+            "its patches lie on no map, and patch files have a place on one",
+            where=dataset.path,
+            remedy="Read it with open_dataset.",
+        )
     if dataset.channels != 1:
         raise Alos2TutError(f"has {dataset.channels} channels; patch files hold one", where=dataset.path)
     make_folder(folder.parent)
@@ -286,15 +292,18 @@ def import_patches(
     if described.spacing_m is not None and not same_spacing(described.spacing_m, spacing_m):
         problem = f"says pixels of {described.spacing_m} m, and patches have {spacing_m} m"
         raise Alos2TutError(problem, where=folder / "patches.json")
+    signal: dict[str, Any] = {
+        "quantity": quantity or described.quantity,
+        "polarizations": list(stated or [_polarization_of(found)]),
+    }
     content = {
-        "schema": SCHEMA,
+        **framed("map", signal["quantity"], signal["polarizations"]),
         "version": __version__,
         "imported": {"lists": names, "on_overlap": on_overlap, "settings": settings},
         "settings": {"looks": 1, "block_m": described.settings.block_m, "buffer_m": buffer_m},
         "made_from": {f"list {name}": sha256_file(folder / file) for name, file in names.items()},
         "labels": [Path(file).name for file in files],
-        "quantity": quantity or described.quantity,
-        "polarizations": list(stated or [_polarization_of(found)]),
+        **signal,
         "simulated": described.simulated,
         # of degrees the length differs
         "spacing_m": described.spacing_m or spacing_m,

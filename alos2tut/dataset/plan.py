@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +22,10 @@ from ..core.parallel import as_completed, cores, partial_path, process_pool
 from ..core.progress import progress_bar
 from . import balance
 from .archive import Archive, Excluded, open_archive
-from .config import DatasetConfig
+from .config import DatasetConfig, Frame
 from .labels import LabelMap, label_files, label_fingerprint, warn_of_lost_labels
 from .legend import Legend, load_legend
-from .survey import PatchTable, ProductJob, survey_product
+from .survey import PatchTable, ProductJob, placement_of, survey_product
 
 
 def survey_dataset(
@@ -90,6 +91,8 @@ class Plan:
     def survey_file(self, job: ProductJob) -> Path:
         """Where a product's survey is kept: for all datasets that agree in what it depends on."""
         settings = {name: getattr(self.config, name) for name in ("looks", "patch_px", "polarization")}
+        placed = {name: getattr(self.config, name) for name in ("label_offset", "label_flip")}
+        settings |= {name: value for name, value in placed.items() if value is not None}
         made_from = {"product": job.entry.fingerprint}
         made_from |= {f"label {i}": self.label_hashes[path] for i, path in enumerate(job.labels)}
         folder = Path(self.config.work_dir).absolute() / "surveys"
@@ -138,6 +141,7 @@ def _plan(config: DatasetConfig, progress: bool | None) -> Plan:
                 remedy="Leave one of the two out.",
             )
         seen[entry.name] = entry.path
+    config = _in_frame(config, archive.frame)
     files = label_files(config.labels)
     archive, labels = _with_labels(archive, files, config, legend)
     touched = set(itertools.chain(*labels))
@@ -152,9 +156,19 @@ def _with_labels(
 ) -> tuple[Archive, tuple[tuple[str, ...], ...]]:
     """The products on whose ground some label raster may lie, and for each of them these rasters."""
     entries, labels, without = [], [], []
-    label_map = LabelMap(files, legend)
-    for entry in archive.entries:
-        found = label_map.touching(*entry.grid)
+    is_image = archive.frame == "image"
+    if is_image and len(files) != len(archive.entries):
+        raise Alos2TutError(
+            f"{len(files)} label rasters for {len(archive.entries)} products on no map",
+            where=few(files),
+            remedy="Give one for each product that is used, in the order of the products.",
+        )
+    placement = placement_of(config)
+    label_map = LabelMap(files, legend, placement)
+    for number, entry in enumerate(archive.entries):
+        # on no map nothing but their order tells which belongs to which
+        own = LabelMap(files[number : number + 1], legend, placement) if is_image else label_map
+        found = own.touching(*entry.grid)
         if found:
             entries.append(entry)
             labels.append(found)
@@ -169,6 +183,22 @@ def _with_labels(
     if not entries:
         raise Alos2TutError("do not overlap any product", where=few(files), remedy="Give the tiles of their ground.")
     return replace(archive, entries=tuple(entries), excluded=archive.excluded + tuple(without)), tuple(labels)
+
+
+def _in_frame(config: DatasetConfig, frame: Frame) -> DatasetConfig:
+    """The settings with sizes in pixels written out for images on no map; on a map such settings are refused."""
+    if frame == "map":
+        for name in ("block_px", "buffer_px", "label_offset", "label_flip"):
+            if getattr(config, name) is not None:
+                remedy = "Leave it out: blocks are in metres (block_m, buffer_m), and labels have their own place."
+                raise Alos2TutError("is for products on no map, and these lie on one", where=name, remedy=remedy)
+        return config
+    in_px: dict[str, Any] = dict(zip(("block_px", "buffer_px"), config.blocks(frame), strict=True))
+    for name, value in in_px.items():
+        in_metres = name.replace("_px", "_m")
+        if getattr(config, name) is None and getattr(config, in_metres) != getattr(DatasetConfig(), in_metres):
+            warn(f"{in_metres} says nothing of products on no map: {name}={value} is taken; set that instead")
+    return replace(config, **in_px)
 
 
 def few(files: Sequence[str]) -> str:

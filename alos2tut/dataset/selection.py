@@ -89,26 +89,30 @@ def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
             where="dataset settings",
             remedy="Lower min_valid_fraction or patch_px, or relax max_class_share.",
         )
+    block, buffer = config.blocks(table.frame)
     ground = np.full(len(table), splits.BUFFER, np.int8)
     ground[left] = splits.assign_splits(
-        table.corners_deg[left],
+        table.ground[left],
         table.counts[left],
-        block_m=config.block_m,
-        buffer_m=config.buffer_m,
+        block=block,
+        buffer=buffer,
         val_fraction=config.val_fraction,
         test_fraction=config.test_fraction,
         seed=config.seed,
+        folds=config.folds,
+        fold=config.fold or 0,
     )
     status[left[ground[left] == splits.BUFFER]] = _BUFFER
     enough_labels = table.labelled >= config.min_labelled_fraction
     status[(status == KEPT) & (ground != splits.PRETRAIN) & ~enough_labels] = _LABELS
     choice = Choice(table, status, ground, point, enough_labels, tuple(legend.names))
+    unit = "m" if table.frame == "map" else "px"
     for split in SPLITS:
         if not len(choice.lists[split]):
             raise Alos2TutError(
                 f"the list '{split}' is empty after splitting {len(left)} patches",
                 where="dataset settings",
-                remedy="Choose a smaller block_m, buffer_m or min_labelled_fraction, or give more products.",
+                remedy=f"Choose a smaller block_{unit}, buffer_{unit} or min_labelled_fraction, or give more products.",
             )
     return choice
 
@@ -131,11 +135,13 @@ def report_absent(choice: Choice, config: DatasetConfig) -> None:
     Raises:
         Alos2TutError: a class is lacking, and ``require_all_classes`` is set.
     """
-    corners_m, _ = geometry.on_ellipsoid(choice.table.corners_deg[0])
-    side_m = float(np.linalg.norm(corners_m[1] - corners_m[0]))
-    if config.block_m < 0.9 * side_m:
+    corners, unit = choice.table.corners[0], "px"
+    if choice.table.frame == "map":
+        corners, unit = geometry.on_ellipsoid(corners)[0], "m"
+    side, block = float(np.linalg.norm(corners[1] - corners[0])), config.blocks(choice.table.frame)[0]
+    if block < 0.9 * side:
         warn(
-            f"block_m={config.block_m:g} is below the patches' side of {side_m:.0f} m: every patch is a block of its "
+            f"block_{unit}={block:g} is below the patches' side of {side:.0f} {unit}: every patch is a block of its "
             "own, and intervals over blocks are too narrow. Choose several times the side"
         )
     for split in ("train", "val", "test"):

@@ -38,10 +38,12 @@ from ..core.public import public
 from ..core.tables import table
 from . import splits
 from .balance import class_weights
+from .config import Frame
 from .encoding import Statistics, decode_db
 from .legend import Legend
 
-SCHEMA = "alos2tut-dataset-2"
+#: of one channel of σ0 or γ0 on a map, and of all else; see :func:`framed`
+SCHEMA, WIDER_SCHEMA = "alos2tut-dataset-2", "alos2tut-dataset-3"
 SPLITS = ("pretrain", "train", "val", "test")
 #: Pairs of arrays of patches; the place of each is the number that :mod:`.splits` gives to its ground.
 STORES = ("pretrain", "val", "test")
@@ -164,6 +166,7 @@ class _Counts(BaseModel):
 class _Settings(BaseModel):
     # no place is further than half around the Earth
     buffer_m: Annotated[_Number, Field(lt=20e6)]
+    buffer_px: Annotated[_Count, Field(lt=2**31)] | None = None
     looks: Annotated[_Count, Field(gt=0, le=64)] = 1
 
 
@@ -171,17 +174,20 @@ class _Product(BaseModel):
     """What export places patches by; any more is for reading only."""
 
     name: str
-    crs: str
-    transform: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=6, max_length=6)]
+    #: None on no map
+    crs: str | None
+    transform: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=6, max_length=6)] | None
 
 
 class _Description(BaseModel):
     """Types and ranges; what else is there is for reading only."""
 
+    frame: Frame = "map"
     quantity: Quantity
     polarizations: Annotated[list[Polarization], Field(min_length=1)]
     statistics: Statistics
-    spacing_m: Annotated[list[_Metres], Field(min_length=2, max_length=2)]
+    #: None: unknown
+    spacing_m: Annotated[list[_Metres], Field(min_length=2, max_length=2)] | None
     patch_px: Annotated[_Count, Field(gt=0)]
     class_weights: list[Annotated[_Number, Field(le=1)]]
     settings: _Settings
@@ -205,9 +211,10 @@ def read_description(path: str | Path) -> dict[str, Any]:
     if not where.is_file():
         raise Alos2TutError("is no dataset: it has no dataset.json", where=path, remedy="Make one: build-dataset.")
     content = read_json(where)
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise Alos2TutError(f"is not of the schema {SCHEMA}", where=where, remedy="Build it anew.")
+    if not isinstance(content, dict) or content.get("schema") not in (SCHEMA, WIDER_SCHEMA):
+        raise Alos2TutError(f"is not of the schema {SCHEMA} or {WIDER_SCHEMA}", where=where, remedy="Build it anew.")
     described = from_dict(_Description, content, where=where)
+    _check_frame(described, content["schema"], where)
     classes = Legend.from_dict(content.get("legend"), where=f"{where}, legend").names
     _check_names("files", described.files, (*_LISTS, *_ARRAYS), where)
     _check_names("splits", described.splits, SPLITS, where)
@@ -220,6 +227,29 @@ def read_description(path: str | Path) -> dict[str, Any]:
         if found != wanted:
             raise Alos2TutError(f"'{field}' has {found} values, where there should be {wanted}", where=where)
     return content
+
+
+def framed(frame: Frame, quantity: str, polarizations: Sequence[str]) -> dict[str, str]:
+    """What ``dataset.json`` says of its schema and frame: the older schema wherever that can tell all."""
+    if frame == "map" and len(polarizations) == 1 and quantity in ("sigma0", "gamma0"):
+        return {"schema": SCHEMA}
+    return {"schema": WIDER_SCHEMA, "frame": frame}
+
+
+def _check_frame(described: _Description, schema: str, where: Path) -> None:
+    """Whether a dataset has those fields that its frame needs, and no others."""
+    is_map = described.frame == "map"
+    odd = next(
+        (one.name for one in described.products if (one.crs, one.transform).count(None) != (0 if is_map else 2)), ""
+    )
+    for field, is_wrong in {
+        "frame": schema == SCHEMA and not is_map,
+        "spacing_m": schema == SCHEMA and described.spacing_m is None,
+        "settings.buffer_px": is_map != (described.settings.buffer_px is None),
+        f"products, {quoted(odd)}, crs or transform": bool(odd),
+    }.items():
+        if is_wrong:
+            raise _broken(f"'{field}' is not what a dataset of the frame '{described.frame}' and {schema} has", where)
 
 
 def _check_names(field: str, found: Iterable[str], wanted: Iterable[str], where: Path) -> None:
@@ -246,6 +276,8 @@ class PatchDataset:
         self.legend = Legend.from_dict(content["legend"], where=path / "dataset.json")
         self.statistics = Statistics.from_dict(content["statistics"], where=path / "dataset.json")
         self.patch_px: int = content["patch_px"]
+        #: whether patches lie on a map, or have no place but their rows and columns in images
+        self.frame: Frame = content.get("frame", "map")
         self.channels = len(content["polarizations"])
         #: what training needs to agree on: quantity, polarisations and pixel size
         self.signal: dict[str, Any] = {k: content[k] for k in ("quantity", "polarizations", "spacing_m")}
@@ -262,9 +294,15 @@ class PatchDataset:
         self.tables = {name: ListTable(len(self._rows[name]), partial(self._read_table, name)) for name in SPLITS}
         self._check_sizes()
         ground = {name: places for name, (_, places) in lists.items()}
-        splits.check_ground(ground, content["settings"]["buffer_m"], where=str(path))
+        splits.check_ground(ground, self.buffer, where=str(path))
         #: whether patches were compared by their corners; else by boxes in degrees, as older lists hold no corners
-        self.has_corners = all(places.ndim == 3 for places in ground.values())
+        self.has_corners = self.frame == "image" or all(places.ndim == 3 for places in ground.values())
+
+    @property
+    def buffer(self) -> float:
+        """Width of the buffer around validation and test ground: in metres, on no map in pixels after looks."""
+        buffer: float = self.content["settings"]["buffer_m" if self.frame == "map" else "buffer_px"]
+        return buffer
 
     @cached_property
     def fingerprint(self) -> str:
@@ -310,16 +348,19 @@ class PatchDataset:
         """What the dataset holds, in a few lines."""
         content = self.content
         counts = ", ".join(f"{name} {len(self.tables[name])}" for name in SPLITS)
-        spacing = " × ".join(f"{side:g}" for side in content["spacing_m"])
+        sides_m = content["spacing_m"]
+        spacing = " of unknown size" if sides_m is None else f" of {' × '.join(f'{side:g}' for side in sides_m)} m"
         means, spreads = (", ".join(f"{x:g}" for x in of) for of in (self.statistics.mean_db, self.statistics.std_db))
         size = sum(size for size, _ in self.files.values())
         lines = {
             "dataset": f"{self.path.name}{' (simulated data)' if self.simulated else ''}",
-            "patches": f"{counts}; {self.patch_px} × {self.patch_px} pixels of {spacing} m",
+            "patches": f"{counts}; {self.patch_px} × {self.patch_px} pixels{spacing}",
             "signal": f"{content['quantity']} {'+'.join(content['polarizations'])}, mean {means}, spread {spreads} dB",
             "products": f"{len(content.get('products', []))} used, {len(content.get('left_out', []))} left out",
             "size": f"{size / 1e6:.0f} MB in {len(self.files)} files, version {content.get('version', '?')}",
         }
+        if self.frame == "image":
+            lines["place"] = f"in pixels of each product, on no map; buffer {self.buffer} px"
         if not self.has_corners:
             lines["lists"] = "without corners: ground is proved apart by boxes in degrees"
         return f"{table(lines.items())}\n\n{self._class_table()}"
@@ -358,31 +399,41 @@ class PatchDataset:
             raise Alos2TutError(f"the list cannot be read ({error})", where=self.path / f"{name}.csv") from None
 
     def _read_numbers(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Of a list: the rows of the store, (n,), and the patches' corners, (n, 4, 2), or boxes, (n, 4)."""
-        columns = ["Row", *BOX_COLUMNS]
+        """Of a list: the rows of the store, (n,), and the patches' corners, (n, 4, 2), or boxes, (n, 4).
+
+        On no map the numbers of their products and boxes, (n, 5), as :mod:`.splits` compares them.
+        """
+        is_image, columns = self.frame == "image", ["Row", *BOX_COLUMNS]
+        numbers = {product["name"]: number for number, product in enumerate(self.content.get("products", []))}
         text = self._list_text(name)
         try:
             header = next(csv.reader(text), [])
             if has_corners := not set(CORNER_COLUMNS).isdisjoint(header):
                 columns += CORNER_COLUMNS
+            columns += ["Product"] * is_image
             places = [header.index(column) for column in columns]
             with warnings.catch_warnings():
                 # a list may be empty
                 warnings.simplefilter("ignore", UserWarning)
-                values = np.loadtxt(text, delimiter=",", quotechar='"', comments=None, usecols=places, ndmin=2)
+                style: dict[str, Any] = {"delimiter": ",", "quotechar": '"', "comments": None, "ndmin": 2}
+                style |= {"converters": {places[-1]: numbers.__getitem__}} if is_image else {}
+                values = np.loadtxt(text, usecols=places, **style)
             values = values.reshape(-1, len(columns))
             if not (np.abs(values[:, 0]) < 2**53).all() or (values[:, 0] % 1).any():
                 raise ValueError("rows are whole numbers")
-        except (ValueError, csv.Error):
+        except (ValueError, LookupError, csv.Error):
             raise Alos2TutError(
                 f"a column of {', '.join(columns)} is missing or broken", where=self.path / f"{name}.csv"
             ) from None
         boxes = ground = values[:, 1:5]
+        if is_image:
+            ground = values[:, [-1, 1, 4, 3, 2]]
         if has_corners:
-            ground = values[:, 5:].reshape(-1, 4, 2)
+            corners = values[:, 5:13].reshape(-1, 4, 2)
             with np.errstate(invalid="ignore"):
-                off = splits.enclosing_boxes(ground) - boxes
-                off[:, ::2] = geometry.beside(off[:, ::2], 0)
+                off = _boxes_of(corners, self.frame) - boxes
+                if not is_image:
+                    ground, off[:, ::2] = corners, geometry.beside(off[:, ::2], 0)
             # rounded in the lists; what is no number is told by what reads the ground
             if (wrong := (np.abs(off) > 1e-6).any(axis=1)).any():
                 problem = f"row {np.argmax(wrong) + 1}: the corners are not those of {', '.join(BOX_COLUMNS)}"
@@ -431,22 +482,40 @@ def open_dataset(path: str | Path) -> PatchDataset:
 
 
 def our_columns(
-    row: int, block: NDArray[np.int64], valid: float, labelled: float, corners_deg: NDArray[np.float64]
+    row: int,
+    block: NDArray[np.int64],
+    valid: float,
+    labelled: float,
+    corners: NDArray[np.float64],
+    frame: Frame = "map",
 ) -> dict[str, object]:
     """Those of :data:`OUR_COLUMNS` that say what is in a patch and on which ground it lies.
 
     Args:
         row: of the store.
-        block: (2,) of ground, see :func:`.splits.ground_blocks`.
+        block: (2,) or (3,) of ground, see :func:`.splits.ground_blocks`.
         valid, labelled: shares of the pixels with data, and with a label.
-        corners_deg: (4, 2) longitude and latitude, in the order of :data:`CORNER_COLUMNS`.
+        corners: (4, 2) longitude and latitude, or column and row on no map, in the order of :data:`CORNER_COLUMNS`.
+        frame: of the dataset.
     """
-    [box] = splits.enclosing_boxes(corners_deg[None])
-    sides = {side: f"{value:.7f}" for side, value in zip(BOX_COLUMNS, box, strict=True)}
-    corners = zip(CORNER_COLUMNS, corners_deg.ravel(), strict=True)
-    sides |= {column: f"{value:.{splits.CORNER_DECIMALS}f}" for column, value in corners}
-    columns = {"Row": int(row), "Block": "{}_{}".format(*block)}
+    [box] = _boxes_of(corners[None], frame)
+    # pixels are whole numbers
+    decimals = (7, splits.CORNER_DECIMALS) if frame == "map" else (0, 0)
+    sides = {side: f"{value:.{decimals[0]}f}" for side, value in zip(BOX_COLUMNS, box, strict=True)}
+    sides |= {name: f"{value:.{decimals[1]}f}" for name, value in zip(CORNER_COLUMNS, corners.ravel(), strict=True)}
+    columns = {"Row": int(row), "Block": "_".join(map(str, block))}
     return {**columns, "ValidFraction": f"{valid:.4f}", "LabelledFraction": f"{labelled:.4f}", **sides}
+
+
+def _boxes_of(corners: NDArray[np.float64], frame: Frame) -> NDArray[np.float64]:
+    """What :data:`BOX_COLUMNS` hold of patches with these corners, (N, 4, 2): west, south, east, north.
+
+    On no map south is the lower edge, and so the larger row.
+    """
+    if frame == "map":
+        return splits.enclosing_boxes(corners)
+    (left, upper), (right, lower) = corners.min(axis=1).T, corners.max(axis=1).T
+    return np.stack([left, lower, right, upper], axis=1)
 
 
 def describe_content(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.warp import transform as reproject_points
 
 from .. import geometry
@@ -27,12 +28,14 @@ from ..products.product import Product
 from ..products.rasters import LONLAT
 from . import splits
 from .archive import Entry
-from .config import DatasetConfig
-from .labels import LabelMap
+from .config import DatasetConfig, Frame
+from .labels import LabelMap, Placement, frame_of
 from .legend import IGNORE, Legend
 
 #: what masks call ground that shows up elsewhere, or not at all
 _DISPLACED = ("layover", "shadow")
+#: what is the same for all patches of a table
+_OF_ALL = ("patch_px", "frame")
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,22 @@ class PatchTable:
     Attributes:
         product: (N,) int32, position of the product in its archive.
         row, col: (N,) int32, upper left pixel in the product's grid after looks.
-        corners_deg: (N, 4, 2) float64, longitude and latitude of the corners, rounded as lists hold them: upper left,
-            upper right, lower right, lower left.
+        corners: (N, 4, 2) float64, upper left, upper right, lower right, lower left: longitude and latitude, rounded as
+            lists hold them; of images on no map column and row, in pixels after looks.
         valid: (N,) float32, share of pixels with data in all channels that are not in layover or shadow.
         counts: (N, C) int32, labelled pixels with data of each class.
         patch_px: side of all patches.
+        frame: what corners are places of.
     """
 
     product: NDArray[np.int32]
     row: NDArray[np.int32]
     col: NDArray[np.int32]
-    corners_deg: NDArray[np.float64]
+    corners: NDArray[np.float64]
     valid: NDArray[np.float32]
     counts: NDArray[np.int32]
     patch_px: int
+    frame: Frame = "map"
 
     def __len__(self) -> int:
         return len(self.product)
@@ -64,6 +69,13 @@ class PatchTable:
     def labelled(self) -> NDArray[np.float64]:
         """Share of the pixels that are labelled, (N,)."""
         return np.asarray(self.counts.sum(axis=1) / self.patch_px**2)
+
+    @property
+    def ground(self) -> NDArray[np.float64]:
+        """The ground of each patch, as :mod:`.splits` compares it."""
+        if self.frame == "map":
+            return self.corners
+        return np.column_stack([self.product, self.corners[:, 0], self.corners[:, 2]])
 
     def take(self, where: Any) -> PatchTable:
         """Some of the patches, by a mask or by their places."""
@@ -75,18 +87,19 @@ class PatchTable:
         return int(first), int(last)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "patch_px"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OF_ALL}
 
     @classmethod
     def concatenate(cls, tables: Sequence[PatchTable]) -> PatchTable:
         """One table of several, of one patch size."""
         columns = {name: np.concatenate([t._arrays()[name] for t in tables]) for name in tables[0]._arrays()}
-        return cls(**columns, patch_px=tables[0].patch_px)
+        return cls(**columns, patch_px=tables[0].patch_px, frame=tables[0].frame)
 
     def save(self, path: Path) -> None:
         """Write the table, whole or not at all."""
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, patch_px=self.patch_px, **self._arrays())
+            of_all = {name: getattr(self, name) for name in _OF_ALL}
+            np.savez_compressed(file, allow_pickle=False, **of_all, **self._arrays())
 
     @classmethod
     def load(cls, path: Path) -> PatchTable:
@@ -100,7 +113,7 @@ class PatchTable:
                 columns = {field.name: file[field.name] for field in fields(cls)}
         except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise Alos2TutError(f"is damaged ({error})", where=path, remedy="Remove it; it is made anew.") from None
-        return cls(**columns | {"patch_px": int(columns["patch_px"])})
+        return cls(**columns | {"patch_px": int(columns["patch_px"]), "frame": str(columns["frame"])})
 
 
 @dataclass(frozen=True)
@@ -116,6 +129,15 @@ class ProductJob:
     #: look at every so many pixels only, a divisor of the patch size
     step: int = 1
     progress: bool | None = None
+
+    def label_map(self) -> LabelMap:
+        """The labels of the product."""
+        return LabelMap(self.labels, self.legend, placement_of(self.config))
+
+
+def placement_of(config: DatasetConfig) -> Placement:
+    """Where label rasters lie on products that lie on no map, by the settings of a dataset."""
+    return Placement(config.label_offset, config.label_flip)
 
 
 @dataclass(frozen=True)
@@ -172,25 +194,31 @@ class PatchGrid:
         return np.asarray(found.reshape(rows, self.looks, cols, self.looks).mean(axis=(1, 3)) >= 0.5)
 
     @property
+    def crs(self) -> CRS | None:
+        """The coordinate system of the product's map; None: it lies on none."""
+        return frame_of(self.product)[0]
+
+    @property
     def transform(self) -> Affine:
-        """From (column, row) in pixels after looks to the product's map."""
-        return self.product.transform * Affine.scale(self.looks)
+        """From (column, row) in pixels after looks to the product's map, or to its own columns and rows."""
+        return frame_of(self.product)[1] * Affine.scale(self.looks)
 
     def classes(self, labels: LabelMap, row: int, cols: slice, step: int = 1) -> NDArray[np.uint8]:
         """Classes of some patches of a row, of every so many pixels; of a pixel the same whichever are asked for."""
         n = self.patch_px // step
         shape, offset = (n, (cols.stop - cols.start) * n), (row * n, cols.start * n)
-        return labels.classes_on(self.product.crs, self.transform * Affine.scale(step), shape, offset=offset)
+        return labels.classes_on(self.crs, self.transform * Affine.scale(step), shape, offset=offset)
 
-    def corners_deg(self, row: int) -> NDArray[np.float64]:
+    def corners(self, row: int) -> NDArray[np.float64]:
         """Corners of a row of patches, (n, 4, 2), as :class:`PatchTable` has them."""
         count = self.shape[1] + 1
-        x, y = np.meshgrid(np.arange(float(count)), [row, row + 1.0])
-        east, north = self.transform * (x.ravel() * self.patch_px, y.ravel() * self.patch_px)
-        points = np.transpose(reproject_points(self.product.crs, LONLAT, east, north)).reshape(2, count, 2)
+        x, y = (along.ravel() * self.patch_px for along in np.meshgrid(np.arange(float(count)), [row, row + 1.0]))
+        places = (x, y) if self.crs is None else reproject_points(self.crs, LONLAT, *(self.transform * (x, y)))
+        points = np.transpose(places).reshape(2, count, 2)
         corners = np.stack([points[0, :-1], points[0, 1:], points[1, 1:], points[1, :-1]], axis=1)
-        # of maps that count longitudes beyond 180, too
-        corners[..., 0] = geometry.beside(corners[..., 0], 0)
+        if self.crs is not None:
+            # of maps that count longitudes beyond 180, too
+            corners[..., 0] = geometry.beside(corners[..., 0], 0)
         return corners.round(splits.CORNER_DECIMALS)
 
 
@@ -207,7 +235,7 @@ def survey_product(job: ProductJob) -> PatchTable:
         Alos2TutError: a product or label raster that cannot be read, or codes that the legend does not know.
     """
     grid = PatchGrid.of(job)
-    with LabelMap(job.labels, job.legend) as labels:
+    with job.label_map() as labels:
         rows = progress_bar(range(grid.shape[0]), f"looking at {job.entry.name}", "row", show=job.progress)
         return PatchTable.concatenate([_survey_row(job, grid, labels, row) for row in rows])
 
@@ -231,8 +259,9 @@ def _survey_row(job: ProductJob, grid: PatchGrid, labels: LabelMap, row: int) ->
         product=np.full(cols, job.number, np.int32),
         row=np.full(cols, row * n, np.int32),
         col=np.arange(cols, dtype=np.int32) * np.int32(n),
-        corners_deg=grid.corners_deg(row),
+        corners=grid.corners(row),
         valid=valid.astype(np.float32),
         counts=counts,
         patch_px=n,
+        frame="map" if grid.crs is not None else "image",
     )

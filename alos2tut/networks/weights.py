@@ -57,7 +57,8 @@ class _Signal:
     quantity: str
     polarizations: Annotated[list[str], Field(min_length=1)]
     spacing_m: Annotated[
-        tuple[Metres, Metres], BeforeValidator(lambda sides: sides if isinstance(sides, list) else [sides, sides])
+        tuple[Metres, Metres] | None,
+        BeforeValidator(lambda sides: sides if sides is None or isinstance(sides, list) else [sides, sides]),
     ]
 
 

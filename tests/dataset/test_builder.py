@@ -404,7 +404,8 @@ def test_classes_in_a_patch_or_two_of_a_list_are_named_in_a_warning(recwarn):
     lists = {"train": np.array([0, 1, 2, 3]), "val": np.array([0, 2, 3]), "test": np.array([1, 2, 3])}
     corners = np.array([[[139, 35], [139.01, 35], [139.01, 34.99], [139, 34.99]]])
     choice = SimpleNamespace(
-        table=SimpleNamespace(counts=counts, corners_deg=corners), lists=lists, names=("water", "land", "town"),
+        table=SimpleNamespace(counts=counts, corners=corners, frame="map"),
+        lists=lists, names=("water", "land", "town"),
         class_pixels=lambda split: counts[lists[split]].sum(axis=0),
     )  # fmt: skip
     report_absent(choice, load_config("dataset"))

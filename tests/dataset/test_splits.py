@@ -28,7 +28,7 @@ from alos2tut.dataset.splits import (
 )
 
 DEGREE_M = 111_320.0
-DEALT = {"block_m": 5000.0, "buffer_m": 700.0, "val_fraction": 0.2, "test_fraction": 0.15, "seed": 0}
+DEALT = {"block": 5000.0, "buffer": 700.0, "val_fraction": 0.2, "test_fraction": 0.15, "seed": 0}
 
 
 def grid_of_patches(south: float, west: float, rows: int = 12, cols: int = 12, side_m: float = 1280) -> np.ndarray:
@@ -63,8 +63,8 @@ def plain_is_away(box: np.ndarray, others: np.ndarray, buffer_m: float, rounding
     return bool((apart | beside).all())
 
 
-def plain_deal(boxes, counts, *, block_m, buffer_m, val_fraction, test_fraction, seed):
-    block_of = [plain_block(box, block_m) for box in boxes]
+def plain_deal(boxes, counts, *, block, buffer, val_fraction, test_fraction, seed):
+    block_of = [plain_block(box, block) for box in boxes]
     blocks = sorted(set(block_of))
     members = {block: [i for i, other in enumerate(block_of) if other == block] for block in blocks}
     sizes = np.array([len(members[block]) for block in blocks])
@@ -89,8 +89,8 @@ def plain_deal(boxes, counts, *, block_m, buffer_m, val_fraction, test_fraction,
     ground = [
         [i for block, r in zip(blocks, best, strict=True) if r == code for i in members[block]] for code in (0, 1, 2)
     ]
-    ground[1] = [i for i in ground[1] if plain_is_away(boxes[i], boxes[ground[2]], buffer_m)]
-    ground[0] = [i for i in ground[0] if plain_is_away(boxes[i], boxes[ground[1] + ground[2]], buffer_m)]
+    ground[1] = [i for i in ground[1] if plain_is_away(boxes[i], boxes[ground[2]], buffer)]
+    ground[0] = [i for i in ground[0] if plain_is_away(boxes[i], boxes[ground[1] + ground[2]], buffer)]
     roles = np.full(len(boxes), -1)
     for code in (0, 1, 2):
         roles[ground[code]] = code
@@ -104,7 +104,7 @@ def test_ground_is_dealt_by_the_plain_rule(seed, buffer_m):
     boxes = np.concatenate([grid_of_patches(35.1, 139.2), grid_of_patches(35.12, 139.25), grid_of_patches(43, 141)])
     boxes = boxes[random.permutation(len(boxes))[:350]]
     counts = random.integers(0, 1000, (len(boxes), 4)) * random.integers(0, 2, (len(boxes), 4)) * [1, 1, 1, 0]
-    asked = DEALT | {"seed": seed, "buffer_m": buffer_m}
+    asked = DEALT | {"seed": seed, "buffer": buffer_m}
     dealt = assign_splits(boxes, counts, **asked)
     assert dealt.dtype == np.int8
     np.testing.assert_array_equal(dealt, plain_deal(boxes, counts, **asked))
@@ -177,7 +177,7 @@ def test_what_was_assigned_is_proven_apart_though_lists_round(seed, buffer_m, we
     random = np.random.default_rng(seed)
     grids = [grid_of_patches(35 + random.uniform(0, 0.1), west + random.uniform(0, 0.1), 9, 9) for _ in range(3)]
     boxes = np.concatenate(grids)
-    role = assign_splits(boxes, random.integers(0, 100, (243, 3)), **DEALT | {"buffer_m": buffer_m, "seed": seed})
+    role = assign_splits(boxes, random.integers(0, 100, (243, 3)), **DEALT | {"buffer": buffer_m, "seed": seed})
     assert set(np.unique(role)) <= {PRETRAIN, VAL, TEST, BUFFER} and (role == TEST).any()
     lists = {"pretrain": PRETRAIN, "val": VAL, "test": TEST}
     rounded = {name: np.round(boxes[role == code], 7) for name, code in lists.items()}
@@ -273,7 +273,7 @@ def test_a_patch_across_the_antimeridian_is_in_the_block_of_its_centre():
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        pytest.param({"block_m": 1e6}, ["100 patches lie in", "at least 3", "block_m"], id="one block"),
+        pytest.param({"block": 1e6}, ["100 patches lie in", "at least 3", "block_m"], id="one block"),
         pytest.param({"val_fraction": 0.6, "test_fraction": 0.5}, ["nothing to train on"], id="no training"),
     ],
 )
@@ -365,7 +365,7 @@ def test_what_was_assigned_by_footprints_is_proven_apart(seed, buffer_m, west):
     random = np.random.default_rng(seed)
     places = [(west + random.uniform(0, 0.05), 50 + random.uniform(0, 0.05)) for _ in range(3)]
     ground = np.concatenate([footprints_of("EPSG:3857", place, random.uniform(0, 90), 1280, 8) for place in places])
-    role = assign_splits(ground, random.integers(0, 100, (192, 3)), **DEALT | {"buffer_m": buffer_m, "block_m": 3000})
+    role = assign_splits(ground, random.integers(0, 100, (192, 3)), **DEALT | {"buffer": buffer_m, "block": 3000})
     lists = {"pretrain": ground[role == PRETRAIN], "val": ground[role == VAL], "test": ground[role == TEST]}
     check_ground(lists | {"train": lists["pretrain"][::2]}, buffer_m, where="here")
     # what was given up does meet what it gave way to
@@ -375,7 +375,7 @@ def test_what_was_assigned_by_footprints_is_proven_apart(seed, buffer_m, west):
 
 
 def roles(ground: np.ndarray, buffer_m: float) -> np.ndarray:
-    return assign_splits(ground, np.ones((len(ground), 1), dtype=np.int64), **DEALT | {"buffer_m": buffer_m})
+    return assign_splits(ground, np.ones((len(ground), 1), dtype=np.int64), **DEALT | {"buffer": buffer_m})
 
 
 @pytest.mark.parametrize(

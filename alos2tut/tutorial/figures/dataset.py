@@ -464,7 +464,7 @@ def split_map(choice: Choice, block_m: float, names: Sequence[str]) -> Figure:
     kinds["in the buffer"] = (np.flatnonzero(choice.status == in_buffer), hatched)
     others = (choice.status != STATUSES.index("kept")) & (choice.status != in_buffer)
     kinds["dropped"] = (np.flatnonzero(others), {"facecolor": NO_DATA_COLOR, "edgecolor": "white"})
-    outlines = choice.table.corners_deg.copy()
+    outlines = choice.table.corners.copy()
     outlines[..., 0] = geometry.together(outlines[..., 0].ravel()).reshape(-1, 4)
     for ax, number in zip(axes[0], numbers.tolist(), strict=True):
         for members, style in kinds.values():
@@ -495,7 +495,7 @@ def _block_borders(
     of_product = slice(*table.span(number))
     shape = (int(table.row[of_product].max()) // table.patch_px + 1, -1)
     corners = outlines[of_product].reshape(*shape, 4, 2)
-    blocks = splits.ground_blocks(table.corners_deg[of_product], block_m).reshape(*shape, 2)
+    blocks = splits.ground_blocks(table.ground[of_product], block_m).reshape(*shape, 2)
     right, below = ((np.diff(blocks, axis=axis) != 0).any(axis=2) for axis in (1, 0))
     return [*corners[:, :-1][right][:, 1:3], *corners[:-1][below][:, 2:]]
 

@@ -144,7 +144,7 @@ def test_the_split_map_colours_ground_and_outlines_blocks(choice):
     block_m = 2227.0  # about two patches
     figure = dataset_figures.split_map(choice, block_m, ["spring", "autumn"])
     assert [ax.get_title() for ax in figure.axes] == ["spring", "autumn"]
-    for ax, corners in zip(figure.axes, np.split(choice.table.corners_deg, 2), strict=True):
+    for ax, corners in zip(figure.axes, np.split(choice.table.corners, 2), strict=True):
         pretrain, val, test, buffer, dropped, borders = ax.collections
         assert [len(c.get_paths()) for c in (pretrain, val, test, buffer, dropped)] == [8, 4, 4, 3, 1]
         assert val.get_paths()[0].vertices[:4] == pytest.approx(corners[10])
@@ -159,9 +159,9 @@ def test_the_split_map_colours_ground_and_outlines_blocks(choice):
 
 
 def test_a_split_across_the_antimeridian_is_drawn_in_one_piece(choice):
-    corners = choice.table.corners_deg.copy()
+    corners = choice.table.corners.copy()
     corners[..., 0] = geometry.beside(corners[..., 0] + 40.97, 0)
-    turned = replace(choice, table=replace(choice.table, corners_deg=corners)).take(slice(20))
+    turned = replace(choice, table=replace(choice.table, corners=corners)).take(slice(20))
     ax = dataset_figures.split_map(turned, 2227.0, ["across"]).axes[0]
     x = np.concatenate([path.vertices[:, 0] for kind in ax.collections[:5] for path in kind.get_paths()])
     assert np.ptp(x) == pytest.approx(0.05) and len(ax.collections[5].get_segments()) > 5
