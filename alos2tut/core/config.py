@@ -71,7 +71,9 @@ def settings_for_key(config: Any) -> dict[str, Any]:
     """The part of a config that decides the result, for :func:`alos2tut.core.artifacts.stage_dir`."""
     settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in _NOT_HASHED}
     for field in dataclasses.fields(config):
-        if field.name in getattr(config, "KEYED_IF_SET", ()) and settings[field.name] == field.default:
+        # of a field with limits pydantic holds the default
+        default = getattr(field.default, "default", field.default)
+        if field.name in getattr(config, "KEYED_IF_SET", ()) and settings[field.name] == default:
             del settings[field.name]
     return {key: _plain(value) for key, value in settings.items()}
 

@@ -388,12 +388,12 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
             if first is not None:
                 # where those may be left out that do not fit, maps are what is meant
                 if first.grid is None and product.grid is not None and config.on_error == "skip":
-                    lies = "lies on no map, and other products on one"
-                    excluded += (Excluded(one.path, "unreadable", lies) for one in entries.values())
+                    excluded += (Excluded.of(one.path, _other_frame(one.path, product)) for one in entries.values())
                     entries.clear()
                     first = None
                 elif (first.grid is None) != (product.grid is None):
-                    raise _other_frame(product, first)
+                    image, placed = (product, first) if product.grid is None else (first, product)
+                    raise _other_frame(image.path, placed)
             made_of = product.fingerprint
         except Alos2TutError as error:
             if config.on_error == "raise":
@@ -443,11 +443,10 @@ def _check_usable(product: Product, config: DatasetConfig) -> None:
         )
 
 
-def _other_frame(product: Product, first: Product) -> Alos2TutError:
-    lies = ("on a map", "on no map")
+def _other_frame(image: str | Path, placed: Product) -> Alos2TutError:
     return Alos2TutError(
-        f"lies {lies[product.grid is None]}, and {first.name} {lies[first.grid is None]}",
-        where=product.path,
+        f"lies on no map, and {placed.name} on one",
+        where=image,
         remedy="Build a dataset of each kind; crs=… places an image on a map that its files do not state.",
     )
 

@@ -409,7 +409,7 @@ def odd(shelf, tmp_path) -> Path:
 
 
 UNUSABLE = {
-    "slant": "slant range",
+    "slant": "lies on no map, and IMG-HH-",
     "nowhere": "coordinate system",
     "small": "48 × 15 pixels at 2 looks hold no patch of 8 px",
     "damaged": "leader file is missing",

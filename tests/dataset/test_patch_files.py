@@ -511,7 +511,7 @@ def test_the_files_that_a_dataset_was_made_from_are_hashed(folder, exported, tmp
     ("settings", "message"),
     [
         ({"lists": {"training": "train.csv"}}, "lists.*'training'.*'pretrain', 'train'"),
-        ({"quantity": "beta0"}, "quantity='beta0'.*'sigma0' or 'gamma0'"),
+        ({"quantity": "beta"}, "quantity='beta'.*'sigma0', 'gamma0'"),
         ({"on_overlap": "ignore"}, "on_overlap='ignore'.*'raise' or 'drop'"),
         ({"legend": "japan_10"}, "japan_10"),
         ({"buffer_m": 5000}, "less than 5000 m"),
