@@ -392,8 +392,8 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
                     entries.clear()
                     first = None
                 elif (first.grid is None) != (product.grid is None):
-                    image, placed = (product, first) if product.grid is None else (first, product)
-                    raise _other_frame(image.path, placed)
+                    both = (product, first) if product.grid is None else (first, product)
+                    raise _other_frame(both[0].path, both[1])
             made_of = product.fingerprint
         except Alos2TutError as error:
             if config.on_error == "raise":
