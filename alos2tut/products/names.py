@@ -112,20 +112,8 @@ class Found:
         return self.named["pol"] if self.named is not None else None
 
     def beside(self, name: str) -> tuple[list[FileSource], dict[str, Any]]:
-        """What lies beside one of the rasters and says where it has data: files, and arguments of ``RasterBand.open``.
-
-        That is a mask, and the text (``.aux.xml``) to which GDAL and QGIS write a no-data tag, if it names one.
-        """
-        files: list[FileSource] = []
-        stated: dict[str, Any] = {}
-        if mask := self.folder.get(f"{name}.msk", self.folder.get(f"{name}.MSK")):
-            files, stated = [mask], {"mask": mask}
-        if text := self.folder.get(f"{name}.aux.xml"):
-            with suppress(Alos2TutError):
-                tag = number(read_xml(text).findtext("PAMRasterBand/NoDataValue"))
-                if tag is not None:
-                    files, stated = [*files, text], stated | {"no_data": tag}
-        return files, stated
+        """What :func:`beside` says of one of the rasters."""
+        return beside(self.folder, name)
 
     def of(self, *names: str) -> Found:
         """With these of its files only."""
@@ -164,6 +152,23 @@ class Found:
     def files(self, sources: Sequence[FileSource]) -> tuple[Path, ...]:
         """Files on disk whose content makes the product: the archive, or these."""
         return (self.delivery.archive,) if self.delivery.archive else tuple(source.path for source in sources)
+
+
+def beside(folder: Mapping[str, FileSource], name: str) -> tuple[list[FileSource], dict[str, Any]]:
+    """What lies beside a raster and says where it has data: files, and arguments of ``RasterBand.open``.
+
+    That is a mask, and the text (``.aux.xml``) to which GDAL and QGIS write a no-data tag, if it names one.
+    """
+    files: list[FileSource] = []
+    stated: dict[str, Any] = {}
+    if mask := folder.get(f"{name}.msk", folder.get(f"{name}.MSK")):
+        files, stated = [mask], {"mask": mask}
+    if text := folder.get(f"{name}.aux.xml"):
+        with suppress(Alos2TutError):
+            tag = number(read_xml(text).findtext("PAMRasterBand/NoDataValue"))
+            if tag is not None:
+                files, stated = [*files, text], stated | {"no_data": tag}
+    return files, stated
 
 
 def find_product(path: str | Path) -> Found:
@@ -208,19 +213,20 @@ def products_in(delivery: Delivery) -> Found | None:
     return next((replace(found, named=found.matches.get(named or "")) for found in products.values()), None)
 
 
-def no_product(delivery: Delivery) -> Alos2TutError:
-    """The error that says why these files are no product that is read."""
+def no_product(delivery: Delivery, as_image: Alos2TutError | None = None) -> Alos2TutError:
+    """The error that says why these files are no product of ALOS-2, and ``as_image`` why no image that is read."""
+    also = "" if as_image is None else f" As a calibrated image: {as_image.problem}. {as_image.remedy or ''}".rstrip()
     try:
         _refuse_others(delivery)
     except Alos2TutError as error:
-        return error
+        return Alos2TutError(error.problem, where=error.where, remedy=f"{error.remedy}{also}")
     named = delivery.named
     whose = "no file here is" if named is None or _COMPANION.fullmatch(named) else f"'{named}' is not"
     return Alos2TutError(
         f"is no ALOS-2 product: {whose} named as JAXA names them",
         where=delivery.path,
         remedy="Expected IMG-HH-ALOS2…-… (CEOS, or GeoTIFF with .tif), ALOS2…_HH_SLP.tif of Level 2.2, or "
-        f"…_sl_HH_F02DAR.tif of the 25 m mosaic.{_elsewhere(delivery)}",
+        f"…_sl_HH_F02DAR.tif of the 25 m mosaic.{_elsewhere(delivery)}{also}",
     )
 
 

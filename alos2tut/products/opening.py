@@ -45,7 +45,6 @@ LEVELS = ("1.1", "1.5", "2.1", "3.1")
 _READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Given], Product]], ...] = (
     (is_polsarpro, open_polsarpro),
     (is_hdf5, open_gcov),
-    (has_rasters, open_images),
 )
 _ALTERED_RANGE = "Level 3.1 has noise reduced and its dynamic range compressed: σ0 is not what Level 1.5 would give"
 
@@ -115,11 +114,18 @@ def open_given(path: str | Path, given: Given) -> Product:
     delivery = find_files(place)
     if found := products_in(delivery):
         return open_found(found, given)
-    if delivery.archive is None:
-        for is_such, opened in _READERS:
-            if is_such(place):
-                return placed(opened(place, given))
-    raise no_product(delivery)
+    as_image = None
+    for is_such, opened in _READERS if delivery.archive is None else ():
+        if is_such(place):
+            return placed(opened(place, given))
+    if delivery.archive is None and has_rasters(place):
+        try:
+            return placed(open_images(place, given))
+        except Alos2TutError as error:
+            if given.of_pixels:
+                raise
+            as_image = error
+    raise no_product(delivery, as_image) from None
 
 
 def warn_of_masks(product: Product) -> None:

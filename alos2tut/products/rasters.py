@@ -1,4 +1,4 @@
-"""Rasters by GDAL: one band of a GeoTIFF or ENVI raster in, Cloud-Optimized GeoTIFFs out.
+"""Rasters by GDAL: bands of GeoTIFFs, ENVI rasters and checked mosaics in, Cloud-Optimized GeoTIFFs out.
 
 Files come from anywhere: what a raster and its overviews claim of their size is checked before they are read, and what
 merely lies beside a TIFF (overviews, world files, ``.aux.xml``) does not count, unless it says where no data is. GDAL
@@ -13,7 +13,7 @@ import os
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product as product_of
 from pathlib import Path
@@ -63,9 +63,9 @@ _READ_AS = {"complex_int16": "complex64"}
 # TIFF 6.0, section 2; BigTIFF is the same with wider numbers
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BITS, _COMPRESSION, _ORIENTATION, _STRIP_ROWS, _TILE_WIDTH, _TILE_HEIGHT = 258, 259, 274, 278, 322, 323
-_STRIP_STARTS, _STRIP_SIZES, _TILE_STARTS, _TILE_SIZES = 273, 279, 324, 325
+_STRIP_STARTS, _STRIP_SIZES, _TILE_STARTS, _TILE_SIZES, _SAMPLES, _PLANAR = 273, 279, 324, 325, 277, 284
 _TAGS = {_BITS, _COMPRESSION, _ORIENTATION, _STRIP_ROWS, _TILE_WIDTH, _TILE_HEIGHT}
-_TAGS |= {_STRIP_STARTS, _STRIP_SIZES, _TILE_STARTS, _TILE_SIZES}
+_TAGS |= {_STRIP_STARTS, _STRIP_SIZES, _TILE_STARTS, _TILE_SIZES, _SAMPLES, _PLANAR}
 #: field types that hold whole numbers; none of these tags is negative
 _WHOLE_NUMBERS = {1: "u1", 3: "u2", 4: "u4", 6: "u1", 8: "u2", 9: "u4", 13: "u4", 16: "u8", 17: "u8", 18: "u8"}
 #: whether (rows, columns) are stored the other way round, by orientation
@@ -76,7 +76,7 @@ _Tags = Mapping[int, NDArray[np.uint64]]
 
 @dataclass(frozen=True)
 class RasterBand:
-    """The one band of a GeoTIFF or ENVI raster, upright; it holds no handle and travels between processes.
+    """One band of a GeoTIFF, ENVI raster or mosaic, upright; it holds no handle and travels between processes.
 
     Attributes:
         source: the file; of an ENVI raster the one with the pixels.
@@ -93,6 +93,10 @@ class RasterBand:
         fill: what is read where opacity or a mask says that there is no data.
         flip: whether the file stores the rows from the bottom, and the columns from the right.
         driver: GDAL's name of the format.
+        number: of the band in the file.
+        description: what the file calls the band.
+        scaling: by what numbers are to be multiplied, and what is to be added then, as the file says.
+        mosaic: the text of a mosaic that was checked, which is opened in place of the file.
     """
 
     source: FileSource
@@ -107,17 +111,33 @@ class RasterBand:
     has_mask: bool = False
     masks: tuple[tuple[RasterBand, tuple[int, ...]], ...] = ()
     fill: float = 0
+    number: int = 1
+    description: str = ""
+    scaling: tuple[float, float] = (1.0, 0.0)
+    mosaic: str | None = field(default=None, repr=False)
 
     @classmethod
-    def open(
+    def open(cls, source: FileSource, dtypes: Collection[str], *args: Any, **options: Any) -> RasterBand:
+        """Look at a raster of one band without reading its pixels; arguments and errors as of :meth:`open_all`.
+
+        Raises:
+            Alos2TutError: more than one band beside those of opacity.
+        """
+        return cls.open_all(source, dtypes, *args, is_one=True, **options)[0]
+
+    @classmethod
+    def open_all(
         cls,
         source: FileSource,
         dtypes: Collection[str],
         mask: FileSource | None = None,
         fill: float | None = None,
         no_data: float | None = None,
-    ) -> RasterBand:
-        """Look at a raster without reading its pixels.
+        *,
+        is_one: bool = False,
+        mosaic: str | None = None,
+    ) -> tuple[RasterBand, ...]:
+        """Look at a raster without reading its pixels: all its bands but those of opacity.
 
         Args:
             source: a TIFF or BigTIFF, or the raw file of an ENVI raster whose ``.hdr`` lies beside it.
@@ -125,25 +145,34 @@ class RasterBand:
             mask: the ``.msk`` beside it, if there is one.
             fill: what to read where a mask says that there is no data; None: NaN, or 0 of other types than floats.
             no_data: the value that stands for no data if the raster itself names none.
+            is_one: whether it may have no more than one.
+            mosaic: the text of the mosaic that ``source`` is, whose sources were checked; ``source.size`` is then that
+                of all of them.
 
         Raises:
-            Alos2TutError: no such raster, more than one band beside those of opacity, another type, an orientation
-                other than 1, 3 and 4, a truncated file, sizes that cannot be, a mask of another size, or a
-                georeference in which pixels have no area.
+            Alos2TutError: no such raster, another number of bands, another type, an orientation other than 1, 3 and 4,
+                a truncated file, sizes that cannot be, a mask of another size, or a georeference in which pixels have
+                no area.
         """
-        tags = _first_directory(source)
-        driver = "ENVI" if tags is None else "GTiff"
-        with _closing(_opened(source, driver)) as raster, _gdal(source.where, "cannot be read as a raster"):
+        tags = None if mosaic else _first_directory(source)
+        driver = "VRT" if mosaic else "ENVI" if tags is None else "GTiff"
+        with _closing(_opened(source, driver, mosaic)) as raster, _gdal(source.where, "cannot be read as a raster"):
             shape, stored = raster.shape, raster.dtypes[0]
             read_as = _READ_AS.get(stored, stored)
             alphas = tuple(n for n, kind in enumerate(raster.colorinterp, 1) if kind == ColorInterp.alpha)
-            if raster.count - len(alphas) != 1 or 1 in alphas or not {stored, read_as} & set(dtypes):
-                problem = f"holds {raster.count} band(s) of {stored}, not one of {' or '.join(sorted(dtypes))}"
+            numbers = [n for n in range(1, raster.count + 1) if n not in alphas]
+            is_odd = 1 in alphas or {*raster.dtypes} - {stored} - {raster.dtypes[n - 1] for n in alphas}
+            if (is_one and len(numbers) != 1) or is_odd or not {stored, read_as} & set(dtypes):
+                one = "one " if is_one else ""
+                problem = f"holds {raster.count} band(s) of {stored}, not {one}of {' or '.join(sorted(dtypes))}"
                 raise Alos2TutError(problem, where=source.where)
             dtype = np.dtype(read_as)
             check_sizes(source, shape, raster.block_shapes[0], dtype.itemsize)
-            if tags is None:
-                end = int(raster.tags(ns="ENVI").get("header_offset", 0)) + math.prod(shape) * dtype.itemsize
+            if mosaic:
+                end = 0
+            elif tags is None:
+                stored_bytes = raster.count * math.prod(shape) * dtype.itemsize
+                end = int(raster.tags(ns="ENVI").get("header_offset", 0)) + stored_bytes
             else:
                 end = int(_block_ends(source, tags, shape).max())
             if end > source.size:
@@ -160,9 +189,20 @@ class RasterBand:
             has_mask = has_mask_band(raster)
             if fill is None:
                 fill = math.nan if dtype.kind == "f" else 0
-            tag = no_data if raster.nodata is None else raster.nodata
-            band = cls(source, shape, dtype, transform, crs, tag, flip, driver, alphas, has_mask, fill=fill)
-        return band if mask is None else band.hidden_by(cls.open(mask, ["uint8"]), (0,))
+            common = cls(source, shape, dtype, transform, crs, None, flip, driver, alphas, has_mask, fill=fill)
+            bands = tuple(
+                replace(
+                    common,
+                    no_data=no_data if raster.nodatavals[n - 1] is None else raster.nodatavals[n - 1],
+                    number=n,
+                    description=raster.descriptions[n - 1] or "",
+                    scaling=(raster.scales[n - 1], raster.offsets[n - 1]),
+                    mosaic=mosaic,
+                )
+                for n in numbers
+            )
+        hidden = None if mask is None else cls.open(mask, ["uint8"])
+        return bands if hidden is None else tuple(band.hidden_by(hidden, (0,)) for band in bands)
 
     def hidden_by(self, mask: RasterBand, values: tuple[int, ...]) -> RasterBand:
         """The band without data where another raster of the same pixels has one of these values."""
@@ -256,17 +296,17 @@ class RasterBand:
 
     @contextmanager
     def _reopened(self) -> Iterator[Any]:
-        with _closing(_opened(self.source, self.driver)) as raster:
+        with _closing(_opened(self.source, self.driver, self.mosaic)) as raster:
             if raster.shape != self.shape:
                 raise Alos2TutError("has changed since it was opened", where=self.source.where)
             yield raster
 
     def _read(self, raster: Any, **part: Any) -> NDArray[Any]:
         """Pixels as they are stored, filled where the file's mask or opacity says that there is no data."""
-        pixels: NDArray[Any] = raster.read(1, **part)
+        pixels: NDArray[Any] = raster.read(self.number, **part)
         masks = [raster.read(number, **part) == 0 for number in self.alphas]
         if self.has_mask:
-            masks.append(raster.read_masks(1, **part) == 0)
+            masks.append(raster.read_masks(self.number, **part) == 0)
         if self.dtype.kind == "c" and self.no_data is not None:
             masks.append(pixels == self.no_data)
         if masks:
@@ -430,11 +470,12 @@ def _gdal(where: str | Path, problem: str, remedy: str | None = None) -> Iterato
             raise Alos2TutError(f"{problem} ({error.__cause__ or error})", where=where, remedy=remedy) from None
 
 
-def _opened(source: FileSource, driver: str, **options: Any) -> Any:
+def _opened(source: FileSource, driver: str, mosaic: str | None = None, **options: Any) -> Any:
     """The raster as a dataset of rasterio, to be closed by the caller."""
-    path = source.gdal_path
+    path = mosaic or source.gdal_path
     problem = "cannot be opened" if driver == "GTiff" else "is no TIFF, and no ENVI raster with its .hdr beside it"
-    _check_name(path, source.where)
+    if not mosaic:
+        _check_name(path, source.where)
     with _gdal(source.where, problem):
         return open_raster(path, [driver], beside=driver != "GTiff", **options)
 
@@ -537,6 +578,12 @@ def check_sizes(
         raise Alos2TutError(f"{part}claims {shape[0]:,} × {shape[1]:,} pixels, {problem}", where=source.where)
 
 
+def is_tiff(path: str | Path) -> bool:
+    """Whether a file is a TIFF, by how it begins."""
+    with open(path, "rb") as file:
+        return file.read(4) in _TIFF_STARTS
+
+
 def _first_directory(source: FileSource) -> _Tags | None:
     """Those tags of a TIFF's first directory that are named above; None for what is no TIFF."""
     begin = source.read(0, 4)
@@ -582,7 +629,11 @@ def _block_ends(source: FileSource, tags: _Tags, shape: tuple[int, int]) -> NDAr
     is_tiled = _TILE_WIDTH in tags and _TILE_HEIGHT in tags
     tall = max(1, int(tags.get(_TILE_HEIGHT if is_tiled else _STRIP_ROWS, [height])[0]))
     wide = max(1, int(tags[_TILE_WIDTH][0])) if is_tiled else width
-    count = -(-height // tall) * -(-width // wide)
+    samples = max(1, int(tags.get(_SAMPLES, [1])[0]))
+    # separate planes of pixels, or the samples of a pixel together
+    planes, together = (samples, 1) if int(tags.get(_PLANAR, [1])[0]) == 2 else (1, samples)
+    per_plane = -(-height // tall) * -(-width // wide)
+    count = planes * per_plane
     nothing = np.zeros(0, np.uint64)
     starts = tags.get(_TILE_STARTS, tags.get(_STRIP_STARTS, nothing))[:count]
     sizes = tags.get(_TILE_SIZES, tags.get(_STRIP_SIZES, nothing))[:count]
@@ -592,9 +643,9 @@ def _block_ends(source: FileSource, tags: _Tags, shape: tuple[int, int]) -> NDAr
     lengths = sizes.astype(np.float64) if len(sizes) else np.ones(count)
     is_empty = (starts == 0) | (lengths == 0)
     if _COMPRESSION not in tags or tags[_COMPRESSION][0] == 1:
-        row_bytes = -(-wide * int(tags.get(_BITS, [1])[0]) // 8)
+        row_bytes = -(-wide * together * int(tags.get(_BITS, [1])[0]) // 8)
         lengths[:] = tall * row_bytes
         if not is_tiled:
-            lengths[-1] = (height - (count - 1) * tall) * row_bytes
+            lengths[per_plane - 1 :: per_plane] = (height - (per_plane - 1) * tall) * row_bytes
     # floats: exact for any file, and no overflow for any number that is stated
     return np.where(is_empty, 0.0, starts + lengths)
