@@ -45,6 +45,8 @@ class Encoder(nn.Module):
         self.signal: dict[str, Any] | None = None
         #: the data's own took the place of the file's: see alos2tut.networks.weights.settle_statistics
         self.has_own_statistics = False
+        #: the polarisation that it read before it read several: see alos2tut.networks.weights.extend_channels
+        self.extended_from: str | None = None
         self.header: dict[str, Any] = {}
         if any(side < stride or side % stride for side in self.image_px):
             made_of = "eight patches" if config.kind == "swin" else "one patch"

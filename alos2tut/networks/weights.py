@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -198,7 +198,8 @@ def check_signal(
         file_signal: ``.signal`` of an encoder or segmenter.
         dataset_signal: ``.signal`` of a dataset.
         where: the weights' file, for the message.
-        allow_other: warn instead; another number of polarisations is still refused, since no network reads it.
+        allow_other: warn instead; another number of polarisations is still refused, since no network reads it, and
+            the same ones in another order, since nobody means that.
 
     Raises:
         Alos2TutError: naming the field in which they differ.
@@ -208,6 +209,9 @@ def check_signal(
         if same_spacing(trained, given) if field == "spacing_m" else trained == given:
             continue
         problem = f"was trained on {field} {trained}, the data have {given}"
+        if field == "polarizations" and sorted(trained) == sorted(given):
+            remedy = f"Channels have an order: build the dataset with polarization={','.join(trained)}."
+            raise Alos2TutError(problem, where=where, remedy=remedy)
         if not allow_other:
             remedy = "Build the dataset alike, train for these data, or set allow_other_signal=true."
             if may_standardise_by_own(file_signal, dataset_signal):
@@ -216,6 +220,41 @@ def check_signal(
         if field == "polarizations" and len(trained) != len(given):
             raise Alos2TutError(problem, where=where, remedy="Build the dataset alike, or train for these data.")
         warn(f"{where}: {problem}.")
+
+
+def extend_channels(encoder: Encoder, polarizations: Sequence[str], dataset: Statistics, where: str | Path) -> None:
+    """Let an encoder of one channel read several; what is saved of it says ``extended_from`` in its header.
+
+    Each channel gets the weights of its patch embedding, divided by the number of channels, so that channels which
+    are equal once standardised give the tokens that the one gave. The polarisation that it was trained on keeps its
+    statistics; the others have the dataset's.
+
+    Args:
+        encoder: with ``.statistics`` and ``.signal``; it is changed.
+        polarizations: of the channels, in their order.
+        dataset: statistics of the data, by channel.
+        where: the encoder's file, for the warning.
+    """
+    assert encoder.statistics is not None and encoder.signal is not None
+    [trained], count = encoder.signal["polarizations"], len(polarizations)
+    embedding: Any = encoder.get_submodule(f"{encoder.config.kind}.patch_embed.proj")
+    embedding.weight = nn.Parameter(embedding.weight.detach().repeat(1, count, 1, 1) / count)
+    embedding.in_channels = encoder.in_channels = count
+    is_old = [name == trained for name in polarizations]
+    mean, std = (
+        tuple(own[0] if old else value for old, value in zip(is_old, of_data, strict=True))
+        for own, of_data in (
+            (encoder.statistics.mean_db, dataset.mean_db),
+            (encoder.statistics.std_db, dataset.std_db),
+        )
+    )
+    encoder.statistics, encoder.extended_from = Statistics(mean, std), trained
+    encoder.signal = {**encoder.signal, "polarizations": list(polarizations)}
+    added = ", ".join(name for name, old in zip(polarizations, is_old, strict=True) if not old)
+    warn(
+        f"{where}: was trained on {trained} alone. Each of {', '.join(polarizations)} gets its patch embedding, "
+        f"divided by {count}; the statistics of {added} are the dataset's."
+    )
 
 
 def may_standardise_by_own(file_signal: Mapping[str, Any], dataset_signal: Mapping[str, Any]) -> bool:
@@ -252,7 +291,7 @@ def settle_statistics(
     own = encoder.statistics
     if own == dataset:
         return
-    may_replace = may_standardise_by_own(encoder.signal, dataset_signal)
+    may_replace = encoder.extended_from is not None or may_standardise_by_own(encoder.signal, dataset_signal)
     if choice == "own":
         if not may_replace:
             problem = f"'own', and nothing calls for it: {where} was trained on the same quantity and polarisation"
@@ -340,7 +379,8 @@ def describe_encoder(
 ) -> dict[str, Any]:
     """The part of a header that says how to build an encoder, and what it reads; see :func:`save_encoder`.
 
-    ``statistics_from`` is "own" where :func:`settle_statistics` put the data's in the place of the encoder's file's.
+    ``statistics_from`` is "own" where :func:`settle_statistics` put the data's in the place of the encoder's file's,
+    ``extended_from`` the one polarisation that an encoder read before :func:`extend_channels`.
     """
     return {
         "encoder": dataclasses.asdict(encoder.config),
@@ -350,6 +390,7 @@ def describe_encoder(
         "signal": {field: _plain(signal[field]) for field in _SIGNAL},
         "provenance": dict(provenance),
         **({"statistics_from": "own"} if encoder.has_own_statistics else {}),
+        **({"extended_from": encoder.extended_from} if encoder.extended_from else {}),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,8 @@ _Percentile = Annotated[float, Field(ge=0, le=100)]
 class PretrainConfig(TrainingConfig):
     """SAR-W-SimMIM: see :func:`alos2tut.pretrain`."""
 
+    KEYED_IF_SET: ClassVar[frozenset[str]] = TrainingConfig.KEYED_IF_SET | {"weight_channels"}
+
     objective: Literal["simmim", "mixmae"] = "simmim"
     """What is asked of the network: SimMIM, or MixMAE (for a Swin with shifted=false)."""
     mask_unit_px: int = Field(default=_AS_PUBLISHED, ge=1, le=4096)
@@ -40,6 +42,8 @@ class PretrainConfig(TrainingConfig):
     """S in the weight exp(s · (1 − x))."""
     weight_percentiles: tuple[_Percentile, _Percentile] = WEIGHT_PERCENTILES
     """What ``sar_percentile`` scales between; power outside counts as at the end."""
+    weight_channels: Literal["per_channel", "shared_avg"] = "per_channel"
+    """Of several polarisations each is weighted by its own power; ``shared_avg``: all by the mean of their powers."""
     normaliser: Literal["count", "weights"] = "count"
     """Divide the weighted error by the count of masked pixels, or by the sum of their weights."""
     loss: Literal["l1", "mse", "huber"] = Field(default=_AS_PUBLISHED)

@@ -3,9 +3,9 @@
 Where SimMIM puts one learned token, MixMAE puts the tokens of another image: nothing that passes through the encoder is
 empty. The mask is one for the whole batch, in units of the encoder's final stride. Image i keeps its visible units and
 gets, at the masked ones, those of image B − 1 − i; in every window a token attends to tokens of its own image only. A
-small transformer then tells, for each image, the units that the mixture lacks. Each unit's pixels are normalised by
-their own mean and spread, and every pixel's squared error has its SAR weight. (The authors' README speaks of weights of
-tokens; their code multiplies pixel by pixel, and so does this.)
+small transformer then tells, for each image, the units that the mixture lacks. Each unit's pixels, of all channels
+together as the authors have it, are normalised by their own mean and spread, and every pixel's squared error has its
+SAR weight. (The authors' README speaks of weights of tokens; their code multiplies pixel by pixel, and so does this.)
 """
 
 from __future__ import annotations

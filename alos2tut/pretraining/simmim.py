@@ -18,7 +18,7 @@ from ..dataset.encoding import Statistics
 from ..networks.encoders import Encoder, by_channel, linear_power, standardize
 from .config import WEIGHT_PERCENTILES, PretrainConfig
 from .masks import draw_masks, token_to_pixel_mask
-from .weighting import Weighting, sar_weights
+from .weighting import Channels, Weighting, sar_weights
 
 #: numerator and denominator of a loss, to be summed over processes before dividing
 Parts = tuple[Tensor, Tensor]
@@ -32,21 +32,23 @@ class Loss:
     kind: Literal["l1", "mse", "huber"] = "l1"
     #: divide by the count of pixels and channels, so that weights of 1 change nothing, or by the sum of their weights
     normaliser: Literal["count", "weights"] = "count"
-    #: this and the next two: see :func:`.sar_weights`; ``none`` weighs all alike
+    #: this and the next three: see :func:`.sar_weights`; ``none`` weighs all alike
     weighting: Weighting | Literal["none"] = "sar"
     scale: float = 1.0
     percentiles: tuple[float, float] = WEIGHT_PERCENTILES
+    channels: Channels = "per_channel"
 
     @classmethod
     def of(cls, config: PretrainConfig) -> Loss:
         """As the settings say."""
-        return cls(config.loss, config.normaliser, config.weighting, config.weight_scale, config.weight_percentiles)
+        how = config.weighting, config.weight_scale, config.weight_percentiles, config.weight_channels
+        return cls(config.loss, config.normaliser, *how)
 
     def weights(self, rows: Tensor, valid: Tensor) -> Tensor | None:
         """The weight of each pixel's error, (B, C, H, W), from stored integers alike; None: all alike."""
         if self.weighting == "none":
             return None
-        return sar_weights(linear_power(rows), valid, self.scale, self.weighting, self.percentiles)
+        return sar_weights(linear_power(rows), valid, self.scale, self.weighting, self.percentiles, self.channels)
 
     def sums(self, prediction: Tensor, target: Tensor, counted: Tensor, weights: Tensor | None) -> Parts:
         """The sum of weighted errors over values that count, and their number or the sum of their weights.

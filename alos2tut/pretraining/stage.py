@@ -161,6 +161,8 @@ def objective_of(config: PretrainConfig) -> dict[str, Any]:
         names.append("weight_scale")
     if config.weighting == "sar_percentile":
         names.append("weight_percentiles")
+    if config.weight_channels != "per_channel":
+        names.append("weight_channels")
     if config.objective == "mixmae":
         names += ["decoder_width", "decoder_depth", "decoder_heads"]
     return {"name": config.objective, **{name: getattr(config, name) for name in names}}

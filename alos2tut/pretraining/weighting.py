@@ -4,6 +4,9 @@ The weight is exp(s · (1 − x̃)), with x̃ the pixel's linear power scaled to
 SAR-W-MixMAE; assumed the same for SAR-W-SimMIM of arXiv 2603.15119): ``sar`` between the patch's extremes, as
 published, where one strong scatterer takes all of the range and all other weights are nearly e^s; ``sar_percentile``
 between two percentiles, what lies outside counting as at the end; ``sar_ecdf`` by rank, as the share that is darker.
+
+Of several polarisations each has weights by its own power (``per_channel``), or all have those of the mean of their
+powers (``shared_avg``): the two ways of the authors' ``sarwmix/weighting.py`` (acaglayan/SAR-W-MixMAE @ 8c33c891).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from torch import Tensor
 from .config import WEIGHT_PERCENTILES
 
 Weighting = Literal["sar", "sar_percentile", "sar_ecdf"]
+Channels = Literal["per_channel", "shared_avg"]
 
 
 def sar_weights(
@@ -26,23 +30,28 @@ def sar_weights(
     scale: float = 1.0,
     weighting: Weighting = "sar",
     percentiles: tuple[float, float] = WEIGHT_PERCENTILES,
+    channels: Channels = "per_channel",
 ) -> Tensor:
     """The weight of each pixel's error: from 1 at the brightest pixels of an image to e^scale at its darkest.
 
     Where all valid pixels are equal, x̃ is 0: nothing there is brighter than anything else.
 
     Args:
-        power: (B, C, H, W) linear power; each image and channel is scaled by itself.
+        power: (B, C, H, W) linear power; each image is scaled by itself.
         valid: (B, C, H, W) bool; other pixels count for no extreme, percentile or rank and get weight 0.
         scale: the exponent's factor; 1 as published.
         weighting: how x̃ is scaled; see the module.
         percentiles: of ``sar_percentile``, 0…100.
+        channels: whether each channel is scaled by itself or their mean is; see the module.
 
     Returns:
         (B, C, H, W) float32 (float64 if ``power`` is).
     """
     if power.dtype != torch.float64:
         power = power.to(torch.float32)
+    if channels == "shared_avg":
+        mean, everywhere = power.mean(dim=1, keepdim=True), valid.all(dim=1, keepdim=True)
+        return torch.where(valid, sar_weights(mean, everywhere, scale, weighting, percentiles), 0.0)
     if weighting == "sar_ecdf":
         scaled = _share_darker(power, valid)
     elif weighting == "sar_percentile":

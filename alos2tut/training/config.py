@@ -71,7 +71,8 @@ class TrainingConfig:
     """An ``encoder.safetensors``, or its pretraining's folder, to start from (its architecture is used, and as
     a rule its ``statistics``); None: random initialisation."""
     allow_other_signal: bool = False
-    """Warn, instead of stopping, when ``init`` was trained on another quantity, polarisation or pixel size."""
+    """Warn, instead of stopping, when ``init`` was trained on another quantity, polarisation or pixel size; an encoder
+    of one channel is extended to those of the dataset, if it has several."""
     statistics: Literal["encoder", "own"] = "encoder"
     """Input is standardised by the statistics that travel with ``init``; ``own``, for relative power or another
     polarisation than that of ``init``: by those of the dataset's list ``pretrain``."""

@@ -21,7 +21,7 @@ from ..core.version import __version__
 from ..dataset.store import PatchDataset, open_dataset
 from ..networks.distributed import rank_and_world
 from ..networks.encoders import Encoder, build_encoder
-from ..networks.weights import check_signal, load_encoder, settle_statistics, weights_path
+from ..networks.weights import check_signal, extend_channels, load_encoder, settle_statistics, weights_path
 from .batches import derived_seed
 from .callbacks import checkpoints_in
 from .config import TrainingConfig
@@ -152,6 +152,8 @@ def initial_encoder(config: TrainingConfig, dataset: PatchDataset) -> Encoder:
     path = weights_path(config.init, "encoder")
     encoder = load_encoder(path, drop_path=config.drop_path)
     assert encoder.statistics is not None and encoder.signal is not None
+    if config.allow_other_signal and encoder.in_channels == 1 < dataset.channels:
+        extend_channels(encoder, dataset.signal["polarizations"], dataset.statistics, path)
     check_signal(encoder.signal, dataset.signal, path, allow_other=config.allow_other_signal)
     if encoder.image_px != image_px:
         raise Alos2TutError(

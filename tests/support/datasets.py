@@ -35,15 +35,19 @@ def write_packed_dataset(
 ) -> Path:
     """A small dataset in the packed form: bright, medium and dark ground with speckle, some missing pixels.
 
-    ``changes`` are other fields of ``dataset.json``; of ``splits`` also in part.
+    ``changes`` are other fields of ``dataset.json``; of ``splits`` also in part. Each further one of ``polarizations``
+    is 7 dB darker, with speckle of its own.
     """
+    names = changes.get("polarizations", ["HH"])
     random = np.random.default_rng(seed)
     path.mkdir(parents=True)
     for store, count in [("pretrain", n), ("val", n_held_out), ("test", n_held_out)]:
         coarse = random.integers(0, classes, (count, patch_px // 8, patch_px // 8))
         labels = coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
         db = -4 - 6 * labels.astype(float) + 10 * np.log10(random.gamma(3, 1 / 3, labels.shape))
-        rows = np.rint(db * 100).astype(np.int16)[:, None]
+        further = [-7.0 * k + 10 * np.log10(np.random.default_rng([seed, k, count]).gamma(3, 1 / 3, labels.shape))
+                   for k in range(1, len(names))]  # fmt: skip
+        rows = np.stack([np.rint(of * 100).astype(np.int16) for of in (db, *(db + one for one in further))], axis=1)
         rows[:, :, :3, :5] = -32768
         labels[:, :3, :5] = 255
         np.save(path / f"{store}_db.npy", rows)
@@ -61,18 +65,18 @@ def write_packed_dataset(
         "ignored": [0],
     }
     legend = changes.get("legend", legend)
-    names = [land_class["name"] for land_class in legend["classes"]]
+    classes_named = [land_class["name"] for land_class in legend["classes"]]
     counted = {}
     for name, count, _ in lists:
         labels = np.load(path / f"{'pretrain' if name == 'train' else name}_labels.npy")[:count]
-        pixels = np.bincount(labels.ravel(), minlength=256)[: len(names)]
-        counted[name] = {"patches": count, "class_pixels": dict(zip(names, map(int, pixels), strict=True))}
+        pixels = np.bincount(labels.ravel(), minlength=256)[: len(classes_named)]
+        counted[name] = {"patches": count, "class_pixels": dict(zip(classes_named, map(int, pixels), strict=True))}
     given = changes.pop("splits", {})
     content = {
         "schema": "alos2tut-dataset-2",
         "legend": legend,
         "splits": {name: facts | given.get(name, {}) for name, facts in counted.items()},
-        "statistics": {"mean_db": [-11.0], "std_db": [6.0]},
+        "statistics": {"mean_db": [-11.0 - 7 * k for k in range(len(names))], "std_db": [6.0] * len(names)},
         "patch_px": patch_px,
         "polarizations": ["HH"],
         "quantity": "sigma0",
