@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import product as combinations
 from pathlib import Path
@@ -69,6 +69,12 @@ def db_label(quantity: str) -> str:
     return f"{symbol(quantity)} (dB)"
 
 
+def first_channel_label(signal: Mapping[str, Any]) -> str:
+    """As :func:`db_label`, with the polarisation of the first channel where a ``signal`` has several."""
+    names = signal["polarizations"]
+    return f"{names[0]} {db_label(signal['quantity'])}" if len(names) > 1 else db_label(signal["quantity"])
+
+
 def quicklook(product: Product, boxes: Mapping[str, Window]) -> Figure:
     """The whole product in dB, multilooked in power to at most 900 pixels a side, with boxes (pixel windows) on it."""
     looks = max(1, math.ceil(max(product.shape) / 900))
@@ -100,6 +106,32 @@ def draw_grey(
     """An image (H, W) in grey, as a rule in dB; ``limits`` are as of :func:`grey_limits`, None: the image's own."""
     grey = plt.get_cmap("gray").with_extremes(bad=NO_DATA_COLOR)
     return ax.imshow(db, cmap=grey, extent=extent, **(limits or grey_limits(db)))
+
+
+def draw_patch(
+    ax: Axes, db: NDArray[np.floating[Any]], limits: Sequence[Mapping[str, float]], extent: Any = None
+) -> AxesImage:
+    """A patch (C, H, W) in dB: one channel in grey, several in colour.
+
+    The first channel is red, the second green, and blue the last of three or more, or of two their ratio: HH, HV and
+    HH/HV. The stretch is linear in dB, for each colour from the 1st to the 99th percentile of all patches that are
+    drawn together (``limits`` of :func:`patch_limits`, which :func:`patch_range` puts into words). Red-green-blind
+    readers tell these colours badly: what a figure must show by them is to be said, or shown by channel in grey.
+    """
+    bands = _bands(db)
+    if len(bands) == 1:
+        return draw_grey(ax, bands[0], extent, limits[0])
+    spans = zip(bands, limits, strict=True)
+    colors = np.stack([(band - of["vmin"]) / (of["vmax"] - of["vmin"]) for band, of in spans], axis=-1)
+    colors[np.isnan(colors).any(axis=-1)] = to_rgb(NO_DATA_COLOR)
+    return ax.imshow(colors.clip(0, 1), extent=extent)
+
+
+def _bands(db: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """What is drawn of channels (C, …) in dB: the one, or red, green and blue."""
+    if len(db) == 2:
+        return np.stack([*db, db[0] - db[1]])
+    return db if len(db) == 1 else np.stack([db[0], db[1], db[-1]])
 
 
 def draw_land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent: Any) -> None:
@@ -248,7 +280,24 @@ def grey_limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:
     """Limits of the grey scale: most of the values, in whole dB."""
     values = db[np.isfinite(db)]
     low, high = np.percentile(values, [1, 99]) if values.size else (-25.0, 0.0)
-    return {"vmin": math.floor(low), "vmax": math.ceil(high)}
+    # two whole numbers that differ, of equal values, too
+    return {"vmin": math.floor(low), "vmax": max(math.ceil(high), math.floor(low) + 1)}
+
+
+def patch_limits(patches_db: NDArray[np.floating[Any]]) -> list[dict[str, Any]]:
+    """Of patches (n, C, H, W) drawn together the limits of grey, or of red, green and blue: see :func:`draw_patch`."""
+    return [grey_limits(band) for band in _bands(np.moveaxis(patches_db, 1, 0))]
+
+
+def patch_range(signal: Mapping[str, Any], limits: Sequence[dict[str, Any]]) -> str:
+    """What the greys or colours of :func:`draw_patch` mean, in words, for data of a ``signal``."""
+    if len(limits) == 1:
+        return grey_range(signal["quantity"], limits[0])
+    names = signal["polarizations"]
+    shown = [names[0], names[1], names[-1] if len(names) > 2 else f"{names[0]}/{names[1]}"]
+    colors = zip(("red", "green", "blue"), shown, limits, strict=True)
+    texts = [f"{color} {name} {of['vmin']:.0f} to {of['vmax']:.0f}" for color, name, of in colors]
+    return f"{symbol(signal['quantity'])}: {', '.join(texts)} dB".replace("-", "−")
 
 
 def grey_range(quantity: str, limits: dict[str, Any]) -> str:

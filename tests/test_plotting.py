@@ -8,6 +8,7 @@ import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
+from matplotlib.colors import to_rgb
 from matplotlib.font_manager import fontManager
 from support.figures import legend_texts
 from support.map_files import write_raster
@@ -79,3 +80,49 @@ def test_boxes_and_one_warning_where_no_font_has_the_script(bare, tmp_path):
     assert names == ["□□□", r"□ \$x"] and plt.rcParams["font.family"] == ["sans-serif"]
     assert told.startswith(f"no font here has the characters (Cjk, Thai) of {WATER}, {LAND}: boxes are drawn")
     assert "Install one that has" in told and "other names in the legend" in told
+
+
+# --- several polarisations
+
+
+def _channels(count):
+    """Patches (2, count, 16, 16) whose channels are 8 dB apart, with a hole."""
+    db = np.random.default_rng(0).normal(-10, 3, (2, count, 16, 16)) - 8 * np.arange(count)[:, None, None]
+    db[0, :, :2, :3] = np.nan
+    return db.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("names", "blue", "blue_name"),
+    [(["HH", "HV"], lambda db: db[0] - db[1], "HH/HV"), (["HH", "HV", "VV"], lambda db: db[2], "VV")],
+)
+def test_several_channels_are_red_green_and_blue_between_their_own_percentiles(names, blue, blue_name):
+    patches = _channels(len(names))
+    limits = plotting.patch_limits(patches)
+    image = plotting.draw_patch(plt.figure().subplots(), patches[0], limits).get_array()
+    for place, band in enumerate((lambda db: db[0], lambda db: db[1], blue)):
+        both = np.stack([band(db) for db in patches])
+        low, high = np.nanpercentile(both, [1, 99])
+        low, high = np.floor(low), np.ceil(high)
+        assert (limits[place]["vmin"], limits[place]["vmax"]) == (low, high)
+        there = np.isfinite(both[0])
+        np.testing.assert_allclose(
+            image[..., place][there], ((both[0] - low) / (high - low)).clip(0, 1)[there], atol=1e-6
+        )
+    np.testing.assert_allclose(image[0, 0], to_rgb(plotting.NO_DATA_COLOR), atol=1e-6)
+    said = plotting.patch_range({"quantity": "gamma0", "polarizations": names}, limits)
+    assert said.startswith(f"γ⁰: red HH −{-limits[0]['vmin']} to ") and f"blue {blue_name} " in said
+
+
+def test_one_channel_is_grey_as_ever():
+    patches = _channels(1)
+    limits = plotting.patch_limits(patches)
+    assert limits == [plotting.grey_limits(patches)]
+    drawn = plotting.draw_patch(plt.figure().subplots(), patches[1], limits)
+    assert drawn.get_cmap().name == "gray" and np.array_equal(drawn.get_array(), patches[1, 0])
+    signal = {"quantity": "sigma0", "polarizations": ["HH"]}
+    assert plotting.patch_range(signal, limits) == plotting.grey_range("sigma0", limits[0])
+
+
+def test_a_flat_image_has_limits_that_differ():
+    assert plotting.grey_limits(np.full((4, 4), -7.0)) == {"vmin": -7, "vmax": -6}

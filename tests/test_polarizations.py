@@ -6,10 +6,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from support.datasets import write_packed_dataset
+from support.figures import texts
 from support.networks import MIXED, STATISTICS, TINY, losses_of, training
 
 from alos2tut import evaluate, load_config
@@ -26,6 +28,9 @@ from alos2tut.pretraining.simmim import Loss, SimMIM
 from alos2tut.pretraining.stage import load_pretraining, pretrain
 from alos2tut.pretraining.weighting import sar_weights
 from alos2tut.segmentation.stage import finetune
+from alos2tut.tutorial.figures import dataset as dataset_figures
+from alos2tut.tutorial.figures import finetuning as finetuning_figures
+from alos2tut.tutorial.figures import pretraining as pretraining_figures
 
 CHANNELS = {2: ["HH", "HV"], 3: ["HH", "HV", "VV"]}
 OBJECTIVES = {"simmim": {}, "mixmae": {"objective": "mixmae", "encoder": MIXED}}
@@ -242,3 +247,20 @@ def test_linear_power_and_missing_pixels_are_of_each_channel():
     torch.testing.assert_close(linear_power(rows), torch.tensor([[[[0.1, 0.0]], [[1.0, 10.0]]]]))
     x, valid = standardize(rows, Statistics((-10.0, 0.0), (5.0, 2.0)))
     assert x.tolist() == [[[[0.0, 0.0]], [[0.0, 5.0]]]] and valid.tolist() == [[[[True, False]], [[True, True]]]]
+
+
+@pytest.mark.parametrize("count", CHANNELS)
+def test_figures_of_several_channels_say_what_their_colours_are(packed, tmp_path, count):
+    dataset = open_dataset(packed[count])
+    folder = pretrain(training("pretrain", packed[count], tmp_path, steps=1, batch_size=4))
+    split = dataset.split("val")
+    said = {"one": split.gather([0, 1])[1]}
+    for figure, expected in (
+        (pretraining_figures.reconstructions(folder, dataset.signal), "blue"),
+        (finetuning_figures.errors_shown(split, [0, 1], said, dataset.legend, dataset.signal), "blue"),
+        (dataset_figures.class_gallery(dataset), "blue"),
+        (dataset_figures.statistics(dataset), "HH σ⁰"),
+        (dataset_figures.patch_and_labels(dataset, "val", 0), "HH σ⁰"),
+    ):
+        assert any(expected in text for text in texts(figure))
+        plt.close(figure)

@@ -242,22 +242,6 @@ def test_other_encoders_and_weightings_train_and_come_back(values, packed_datase
     assert last < first
 
 
-def test_two_polarisations(tmp_path):
-    dataset = write_packed_dataset(
-        tmp_path / "dataset",
-        polarizations=["HH", "HV"],
-        statistics={"mean_db": [-11.0, -17.0], "std_db": [6.0, 4.0]},
-    )
-    for store in ("pretrain", "val", "test"):
-        rows = np.load(dataset / f"{store}_db.npy")
-        np.save(dataset / f"{store}_db.npy", np.concatenate([rows, np.maximum(rows - 600, -32768)], axis=1))
-    restate_files(dataset)
-    stage = pretrain(_settings(dataset, tmp_path))
-    assert load_encoder(stage).in_channels == 2
-    with np.load(stage / "reconstructions.npz") as kept:
-        assert kept["reconstruction_db"].shape[2] == 2
-
-
 def test_gradient_checkpointing_changes_no_bit(packed_dataset, tmp_path):
     plain = pretrain(_settings(packed_dataset, tmp_path / "plain", drop_path=0.3))
     saving = pretrain(_settings(packed_dataset, tmp_path / "saving", drop_path=0.3, gradient_checkpointing=True))

@@ -370,7 +370,10 @@ def _percent(counts: Sequence[int]) -> NDArray[np.float64]:
 
 
 def statistics(dataset: PatchDataset) -> Figure:
-    """What values 200 pretraining patches hold, as a whole and by class, with the mean and spread that input gets."""
+    """What values 200 pretraining patches hold, as a whole and by class, with the mean and spread that input gets.
+
+    Of several polarisations that is the first.
+    """
     split = dataset.split("pretrain")
     drawn = np.random.default_rng(0).permutation(len(split))[:200]
     steps, labels = split.gather(np.sort(drawn))
@@ -398,7 +401,7 @@ def statistics(dataset: PatchDataset) -> Figure:
     right.set(ylabel="pixels of the class (% per dB)")
     right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
     for ax in (left, right):
-        ax.set(xlabel=plotting.db_label(dataset.signal["quantity"]), ylim=(0, None))
+        ax.set(xlabel=plotting.first_channel_label(dataset.signal), ylim=(0, None))
     return fig
 
 
@@ -415,15 +418,19 @@ def class_gallery(dataset: PatchDataset, split: str = "train") -> Figure:
     found = [(index, int(of_class.argmax())) for index, of_class in enumerate(amounts) if of_class.any()]
     names = plotting.drawable(dataset.legend.names)
     fig, axes = plt.subplots(2, len(found), figsize=(max(1.42 * len(found), 4.2) + 0.4, 3.7), squeeze=False)
-    limits = plotting.grey_limits(np.stack([part.db(patch)[0] for _, patch in found]))
+    limits = plotting.patch_limits(np.stack([part.db(patch) for _, patch in found]))
     for (top, bottom), (index, patch) in zip(axes.T, found, strict=True):
-        plotting.draw_grey(top, part.db(patch)[0], limits=limits)
+        plotting.draw_patch(top, part.db(patch), limits)
         plotting.draw_land_cover(bottom, part.gather([patch])[1][0], dataset.legend, None)
         share = amounts[index, patch] / dataset.patch_px**2
         top.set_title(names[index], fontsize=9.5)
         bottom.set_xlabel(f"{share:.0%}" if share >= 0.01 else f"{share:.1%}", fontsize=9)
     plotting.bare(*axes.flat)
-    axes[0, 0].set_ylabel(plotting.grey_range(dataset.signal["quantity"], limits), fontsize=9)
+    meaning = plotting.patch_range(dataset.signal, limits)
+    if len(limits) == 1:
+        axes[0, 0].set_ylabel(meaning, fontsize=9)
+    else:
+        fig.suptitle(meaning, fontsize=9.5)
     axes[1, 0].set_ylabel("label, and its share", fontsize=9)
     plotting.class_key(fig, dataset.legend)
     return fig
@@ -438,7 +445,7 @@ def patch_and_labels(dataset: PatchDataset, split: str, index: int) -> Figure:
     names = plotting.drawable(dataset.legend.names)
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 5.0), sharey=True)
     image = plotting.draw_grey(left, db, extent)
-    fig.colorbar(image, ax=left, label=plotting.db_label(dataset.signal["quantity"]), shrink=0.8)
+    fig.colorbar(image, ax=left, label=plotting.first_channel_label(dataset.signal), shrink=0.8)
     plotting.draw_land_cover(right, labels, dataset.legend, extent)
     shares = np.bincount(labels.ravel(), minlength=256)[: len(dataset.legend)] / labels.size
     commonest = [i for i in np.argsort(-shares, kind="stable")[:3] if shares[i] > 0]

@@ -246,6 +246,6 @@ def class_overlap(dataset: PatchDataset) -> Figure:
             ax.barh(place, third - first, left=first, height=0.62, color=color, edgecolor="0.3", linewidth=0.6)
             ax.plot([middle, middle], [place - 0.31, place + 0.31], color="k", linewidth=1.4)
     left.set_yticks(range(len(order)), [names[i] for i in order])
-    left.set(xlabel=f"local mean {plotting.db_label(dataset.signal['quantity'])}")
+    left.set(xlabel=f"local mean {plotting.first_channel_label(dataset.signal)}")
     right.set(xlabel="pixel above its local mean (dB)")
     return fig

@@ -117,33 +117,42 @@ def class_gains(comparison: Mapping[str, Any]) -> Figure:
 
 
 def errors_shown(
-    split: Split, indices: Sequence[int], predicted: Mapping[str, NDArray[np.uint8]], legend: Legend, quantity: str
+    split: Split,
+    indices: Sequence[int],
+    predicted: Mapping[str, NDArray[np.uint8]],
+    legend: Legend,
+    signal: Mapping[str, Any],
 ) -> Figure:
-    """Patches, labels, what each model says, and where it errs; ``predicted`` holds (n, H, W) classes by model."""
+    """Patches, labels, what each model says, and where it errs.
+
+    ``predicted`` holds (n, H, W) classes by model; several polarisations are drawn in colour.
+    """
     labels = split.gather(list(indices))[1]
     columns = 2 + 2 * len(predicted)
     fig, axes = plt.subplots(len(indices), columns, figsize=(2.1 * columns, 2.15 * len(indices) + 0.7), squeeze=False)
-    limits = plotting.grey_limits(np.stack([split.db(int(i))[0] for i in indices]))
+    limits = plotting.patch_limits(np.stack([split.db(int(i)) for i in indices]))
     for row, (axis_row, index) in enumerate(zip(axes, indices, strict=True)):
-        backscatter, known = split.db(int(index))[0], labels[row] != IGNORE
-        plotting.draw_grey(axis_row[0], backscatter, limits=limits)
+        backscatter, known = split.db(int(index)), labels[row] != IGNORE
+        plotting.draw_patch(axis_row[0], backscatter, limits)
         plotting.draw_land_cover(axis_row[1], labels[row], legend, None)
         for place, classes in enumerate(predicted.values()):
             wrong = known & (classes[row] != labels[row])
             said, marked = axis_row[2 + 2 * place : 4 + 2 * place]
             plotting.draw_land_cover(said, np.where(known, classes[row], IGNORE), legend, None)
-            plotting.draw_grey(marked, backscatter, limits=limits)
+            plotting.draw_patch(marked, backscatter, limits)
             overlay = np.zeros((*wrong.shape, 4))
             overlay[wrong] = (0.835, 0.369, 0.0, 0.75)  # vermilion
             marked.imshow(overlay)
             marked.set_xlabel(f"{wrong.sum() / max(known.sum(), 1):.0%} wrong")
         plotting.bare(*axis_row)
-    titles = [plotting.grey_range(quantity, limits), "label"]
+    titles = ["patch" if len(limits) > 1 else plotting.patch_range(signal, limits), "label"]
     for name in predicted:
         titles += [name, "where wrong"]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=9.5)
     plotting.class_key(fig, legend)
+    if len(limits) > 1:
+        fig.suptitle(plotting.patch_range(signal, limits), fontsize=9.5)
     return fig
 
 

@@ -50,7 +50,7 @@ Image = NDArray[np.floating[Any]]
 def calmest_and_brightest(split: Split) -> list[int]:
     """Of 64 of a list's patches, evenly taken, those whose brightest pixel stands out least and most."""
     index = split.evenly(_LOOKED_AT)
-    peaks = [np.nanmax(db) - np.nanmedian(db) for db in (split.db(int(i)) for i in index)]
+    peaks = [np.nanmax(db) - np.nanmedian(db) for db in (split.db(int(i))[0] for i in index)]
     return [int(index[np.argmin(peaks)]), int(index[np.argmax(peaks)])]
 
 
@@ -306,27 +306,36 @@ def _curve(ax: Axes, table: NDArray[Any], column: str, color: str, name: str) ->
     ax.plot(table["step"], plotting.smooth(table[column]), color=color, label=name)
 
 
-def reconstructions(folder: str | Path, quantity: str) -> Figure:
-    """Patches that pretraining never saw: given, seen, and what the network made of the hidden part as it learned."""
+def reconstructions(folder: str | Path, signal: Mapping[str, Any]) -> Figure:
+    """Patches that pretraining never saw: given, seen, and what the network made of the hidden part as it learned.
+
+    Several polarisations are drawn in colour; copying is judged on the first.
+    """
     with np.load(Path(folder) / "reconstructions.npz") as file:
         kept = dict(file)
-    given, mask = kept["input_db"][:3, 0], kept["mask"][:3]
+    given, mask = kept["input_db"][:3], kept["mask"][:3]
     steps, guessed, errors = (kept[name][-5:] for name in ("step", "reconstruction_db", "error_db"))
     columns = 2 + len(steps)
     fig, axes = plt.subplots(len(given), columns, figsize=(1.95 * columns, 2.15 * len(given) + 0.5), squeeze=False)
-    limits = plotting.grey_limits(given)
+    limits = plotting.patch_limits(given)
     for i, row in enumerate(axes):
         pictures = [given[i], np.where(mask[i], np.nan, given[i])]
-        pictures += [np.where(mask[i], guess[i, 0], given[i]) for guess in guessed]
+        pictures += [np.where(mask[i], guess[i], given[i]) for guess in guessed]
         for ax, picture in zip(row, pictures, strict=True):
-            plotting.draw_grey(ax, picture, limits=limits)
+            plotting.draw_patch(ax, picture, limits)
         plotting.bare(*row)
-        row[1].set_xlabel(f"copying: {_error_of_copying(given[i], mask[i]):.2f} dB")
+        row[1].set_xlabel(f"copying: {_error_of_copying(given[i, 0], mask[i]):.2f} dB")
         for ax, error in zip(row[2:], errors[:, i], strict=True):
             ax.set_xlabel(f"error {error:.2f} dB")
-    titles = [plotting.grey_range(quantity, limits), "seen", *(f"after step {step}" for step in steps)]
+    titles = [
+        "patch" if len(limits) > 1 else plotting.patch_range(signal, limits),
+        "seen",
+        *(f"after step {step}" for step in steps),
+    ]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=9.5)
+    if len(limits) > 1:
+        fig.suptitle(plotting.patch_range(signal, limits), fontsize=9.5)
     return fig
 
 

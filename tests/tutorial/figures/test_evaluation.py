@@ -155,7 +155,7 @@ def test_errors_are_marked_where_they_are(packed_dataset, segmenter):
     dataset = open_dataset(packed_dataset)
     split, indices = dataset.split("val"), [0, 1]
     said = predict_patches(segmenter, split, indices)
-    figure = comparison_figures.errors_shown(split, indices, {"one": said}, dataset.legend, "sigma0")
+    figure = comparison_figures.errors_shown(split, indices, {"one": said}, dataset.legend, dataset.signal)
     labels = split.gather(indices)[1]
     wrong = figure.axes[3].images[1].get_array()[..., 3] > 0
     np.testing.assert_array_equal(wrong, (labels[0] != 255) & (said[0] != labels[0]))

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from support.figures import texts
+from support.networks import SIGNAL
 
 from alos2tut import load_config, open_dataset
 from alos2tut.pretraining.reconstruction import HiddenPixels
@@ -81,7 +82,7 @@ def test_training_curves_and_reconstructions(packed_dataset, tmp_path):
     runs = {n: pretrain(load_config("pretrain", batch_size=2, weighting=w, **settings)) for n, w in weightings.items()}
     figure = pretraining_figures.training_curves(runs, 5.0)
     assert {"SAR weight", "no weight"} <= set(texts(figure))
-    pictures = pretraining_figures.reconstructions(runs["SAR weight"], "sigma0")
+    pictures = pretraining_figures.reconstructions(runs["SAR weight"], SIGNAL)
     assert {"after step 1", "after step 4", "after step 8"} <= set(texts(pictures))
     assert sum(text.startswith("error ") for text in texts(pictures)) == 3 * 4
     pretraining_figures.training_curves({"one": runs["no weight"]}, 5.0)
