@@ -31,9 +31,10 @@ from ..core.progress import progress_bar
 from ..core.tables import read_table, table
 from ..products.georeference import parsed_crs
 from ..products.given import Given
-from ..products.metadata import ALOS2, named_polarizations
+from ..products.metadata import named_polarizations
 from ..products.opening import open_given, warn_of_masks
 from ..products.product import Product
+from ..products.satellites import ALOS2
 from .config import DatasetConfig, Frame
 from .encoding import same_spacing
 
@@ -406,7 +407,7 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
         if made_of in entries:
             raise _given_twice(entries[made_of].path, path)
         info = {key: value for key, value in product.to_dict().items() if key != "path"}
-        if info["sensor"] == ALOS2:  # dataset.json is older than this entry
+        if info["sensor"] == ALOS2.sensor:  # dataset.json is older than this entry
             del info["sensor"]
         placed = hashlib.sha256(json.dumps([made_of, info["crs"], info["transform"]]).encode()).hexdigest()
         name = product.image_name(polarizations[0])

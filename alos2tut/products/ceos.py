@@ -37,6 +37,8 @@ from .sources import FileSource
 LARGEST_LEADER_BYTES = 64 * 2**20
 _MOST_RECORDS = 1000
 _LARGEST_SUMMARY_BYTES = 2**20
+#: no satellite sees so far: ALOS-4 states centimetres (GMTSAR, preproc/ALOS_preproc/ALOS_pre_process_SLC)
+_FARTHEST_M = 10_000_000
 
 
 def read_leader(source: FileSource) -> dict[str, dict[str, Any]]:
@@ -254,6 +256,7 @@ class ImageFile:
             range_spacing_m: of Level 1.1, whose lines state the range of the first pixel only.
         """
         stated = self.prefixes(np.arange(rows.start, rows.stop))["slant_range_m"].astype(np.float64)
+        stated[stated > _FARTHEST_M] *= 0.01
         if stated.ndim == 1:
             return np.asarray(stated[:, None] + cols[None, :] * (range_spacing_m or 0.0))
         return geometry.along_line(stated, cols, self.pixels)

@@ -83,13 +83,18 @@ DATASET_SUMMARY: Layout = {
     # direction of view against that of flight: 90 looks right
     "clock_angle_deg": (477, "F8.3"),
     "incidence_deg": (485, "F8.3"),
+    "mission": (397, "A16"),
     "wavelength_m": (501, "F16.7"),
+    # of echoes; half the light's way in between is the spacing of samples in range
+    "sampling_mhz": (711, "F16.7"),
     "level": (1095, "A16"),
     "azimuth_looks": (1175, "F16.7"),
     "range_looks": (1191, "F16.7"),
     "range_resolution_m": (1351, "F16.7"),
     "azimuth_resolution_m": (1367, "F16.7"),
     "orbit_direction": (1535, "A8"),
+    # at Level 1.1 in range, then in azimuth: JAXA's sample ALOS2403684200-200620 states 1.4304222 and 2.1960598
+    # (GDAL, autotest/gdrivers/sar_ceos.py), and 1.4304222 m are its samples' spacing
     "line_spacing_m": (1687, "F16.7"),
     "pixel_spacing_m": (1703, "F16.7"),
     "off_nadir_deg": (1839, "F16.7"),
@@ -186,8 +191,9 @@ PREFIXES: dict[str, Layout] = {
     },
 }
 
-#: bytes before the pixels of a line, by the pixels' type
-PREFIX_BYTES = {"IU2": 192, "C*8": 544}
+#: bytes before the pixels of a line that are read, by the pixels' type: all there are of Levels 1.5 and 2.1, and those
+#: that all satellites have of Level 1.1 (see :mod:`.satellites`)
+PREFIX_BYTES = {"IU2": 192, "C*8": 412}
 
 #: pixels as they lie in the file
 SAMPLE_DTYPES: dict[str, np.dtype[Any]] = {"IU2": np.dtype(">u2"), "C*8": np.dtype(">c8")}

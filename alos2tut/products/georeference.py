@@ -21,8 +21,8 @@ from .rasters import LONLAT, reprojected
 from .reading import SlantRangeIncidence
 from .sources import FileSource
 
-#: of the satellite over a sphere: 628 km, and some for the shape of the Earth and of the orbit
-_HEIGHTS_M = (560_000.0, 700_000.0)
+#: below and above a satellite's nominal height over a sphere: for the shape of the Earth and of the orbit
+_HEIGHTS_M = (-68_000.0, 72_000.0)
 
 
 #: an image a quarter of its side, and of this at most, from where the leader puts it is another scene's
@@ -178,7 +178,12 @@ def placed_elsewhere(grid: MapGrid, image: ImageFile) -> list[str]:
 
 
 def slant_range_incidence(
-    image: ImageFile, incidence_deg: float | None, range_spacing_m: float | None, *, is_one_of_scans: bool
+    image: ImageFile,
+    incidence_deg: float | None,
+    range_spacing_m: float | None,
+    orbit_height_m: float = geometry.ORBIT_HEIGHT_M,
+    *,
+    is_one_of_scans: bool,
 ) -> SlantRangeIncidence | None:
     """Incidence from the lines' slant ranges; None where the files do not state enough of it, or what cannot be.
 
@@ -186,6 +191,7 @@ def slant_range_incidence(
         image: whose lines state slant ranges.
         incidence_deg: at the centre of the scene.
         range_spacing_m: of Level 1.1.
+        orbit_height_m: nominal, of the satellite.
         is_one_of_scans: whether the image is one of several scans. The scene's centre is not that of the scan then, and
             the height of the satellite counts, which lines of Level 1.1 state.
     """
@@ -200,7 +206,7 @@ def slant_range_incidence(
         radius_m = geometry.satellite_radius_m(center_m, incidence_deg)
     else:
         return None
-    if not _HEIGHTS_M[0] < radius_m - geometry.EARTH_RADIUS_M < _HEIGHTS_M[1]:
+    if not _HEIGHTS_M[0] < radius_m - geometry.EARTH_RADIUS_M - orbit_height_m < _HEIGHTS_M[1]:
         return None
     corners = [image.slant_range_m(slice(row, row + 1), ends, range_spacing_m) for row in (0, image.lines - 1)]
     angles = geometry.incidence_by_slant_range_deg(np.concatenate(corners), radius_m)

@@ -19,8 +19,6 @@ from .reading import Band, Layer, SlantRangeIncidence
 POLARIZATIONS = ("HH", "HV", "VH", "VV")
 #: backscatter per area of ground, across the beam or along the slant range; or of no known reference
 QUANTITIES = ("sigma0", "gamma0", "beta0", "relative")
-#: what :attr:`.Metadata.sensor` says of PALSAR-2
-ALOS2 = "ALOS-2 PALSAR-2"
 
 
 def named_polarizations(text: str) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Which delivered files make one product: the names JAXA gives, in a folder or an archive; and how to read its XML.
 
-Names: JAXA's "ALOS-2/PALSAR-2 Level 1.1/1.5/2.1/3.1 CEOS SAR product format description" (rev. F); those of Level 2.2,
-the mosaic and the forest map from real files and from the tests of stactools-packages/palsar.
+Names: JAXA's "ALOS-2/PALSAR-2 Level 1.1/1.5/2.1/3.1 CEOS SAR product format description" (rev. F), of other satellites
+as :mod:`.satellites` says; those of Level 2.2, the mosaic and the forest map from real files and from the tests of
+stactools-packages/palsar.
 """
 
 from __future__ import annotations
@@ -20,17 +21,15 @@ from ..core.artifacts import named_path
 from ..core.errors import Alos2TutError, warn
 from .archives import DamageError
 from .metadata import POLARIZATIONS
+from .satellites import SATELLITES, Satellite
 from .sources import Delivery, FileSource, find_files
 
 Kind: TypeAlias = Literal["delivered", "card4l", "mosaic"]
 
 ORBITS = {"A": "ascending", "D": "descending"}
 LOOK_SIDES = {"L": "left", "R": "right"}
-#: product id, 10 characters: mode, look side, level, option, projection, orbit direction
-PRODUCT_ID = re.compile(
-    r"(?P<mode>[SUHFWV][BW][SDQ])(?P<look>[LR])(?P<level>\d\.\d)(?P<option>[GR_])(?P<projection>[UPML_])(?P<orbit>[AD])"
-)
 _SCENE = r"(?P<scene>ALOS2(?P<orbit_number>\d{5})(?P<frame>\d{4})-(?P<date>\d{6}))"
+_SCENES, _PRODUCTS = ("|".join(getattr(satellite, part) for satellite in SATELLITES) for part in ("scene", "product"))
 _POL, _TIF = "(?P<pol>HH|HV|VH|VV)", r"\.(?i:tiff?)"
 #: letter of the mode, its width or beam, polarisations, orbit direction, look side: F02DAR, FP6QAR
 _TILE_BEAM = r"(?P<beam>[A-Z][A-Z0-9]{2}[SDQ][AD][LR])"
@@ -39,7 +38,7 @@ _TILE_BEAM = r"(?P<beam>[A-Z][A-Z0-9]{2}[SDQ][AD][LR])"
 _KINDS: dict[Kind, tuple[re.Pattern[str], tuple[str, ...]]] = {
     "delivered": (
         re.compile(
-            rf"(?P<kind>VOL|LED|TRL|IMG)-(?:{_POL}-)?{_SCENE}-(?P<product>[0-9A-Z._]{{10}})"
+            rf"(?P<kind>VOL|LED|TRL|IMG)-(?:{_POL}-)?(?P<scene>{_SCENES})-(?P<product>{_PRODUCTS})"
             rf"(?:-(?P<scan>[BF]\d))?(?P<suffix>{_TIF})?"
         ),
         ("scene", "product"),
@@ -60,25 +59,22 @@ _KINDS: dict[Kind, tuple[re.Pattern[str], tuple[str, ...]]] = {
     ),
 }
 #: files that come with a product and stand for its folder
-_COMPANION = re.compile(rf"summary\.txt|(BRS-|ALOS2\d{{9}}-).*\.(jpg|kml)|.*_{_TILE_BEAM}\.(xml|hdr)|.*_C\.hdr")
+_COMPANION = re.compile(
+    rf"summary(-({_SCENES})-.*)?\.txt|workreport|(BRS-|({_SCENES})[-_]).*\.(jpg|kml)|.*_{_TILE_BEAM}\.(xml|hdr)|.*_C\.hdr"
+)
 #: an image's name inside a longer one, as browsers and users make them
-_INNER_NAME = re.compile(r"IMG-(HH|HV|VH|VV)-ALOS2\d{9}-\d{6}-[0-9A-Z._]{10}")
+_INNER_NAME = re.compile(rf"IMG-(HH|HV|VH|VV)-({_SCENES})-({_PRODUCTS})")
 ARCHIVE_ENDS = (".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".7z", ".rar")
 #: products of others, by their names: JAXA's, ESA's, NASA's, and those of ASF's corrected scenes
 _OTHERS = {
     "ALOS PALSAR": re.compile(
-        r"ALPSR|^AP_\d{5}_(FB[SD]|PLR|WB\d)|[NS]\d{2}[EW]\d{3}_(07|08|09|10)_(MOS|FNF|sl_|mask|linci|date|C)"
+        r"^AP_\d{5}_(FB[SD]|PLR|WB\d)|[NS]\d{2}[EW]\d{3}_(07|08|09|10)_(MOS|FNF|sl_|mask|linci|date|C)"
     ),
-    "ALOS-4 PALSAR-3": re.compile(r"ALOS-?4"),
     "ALOS PRISM": re.compile(r"ALPSM"),
     "ALOS AVNIR-2": re.compile(r"ALAV2"),
     "Sentinel-1": re.compile(r"^S1[A-D]_(IW|EW|WV|S\d)_"),
     "NISAR": re.compile(r"^NISAR_"),
 }
-#: the satellite in a CEOS leader's data set summary: first byte, length; and whose it is
-_PLATFORM = (720 + 396, 16)
-_PLATFORMS = {b"ALOS": "ALOS PALSAR", b"ALOS1": "ALOS PALSAR", b"ALOS-1": "ALOS PALSAR"}
-_PLATFORMS |= dict.fromkeys((b"ALOS4", b"ALOS-4"), "ALOS-4 PALSAR-3")
 _RASTER_ENDS = (".tif", ".tiff", ".img")
 #: what lies beside rasters and is none
 _BESIDE_RASTERS = {".hdr", ".xml", ".txt", ".msk", ".ovr", ".tfw", ".wld", ".prj", ".pdf", ".jpg", ".kml", ".html"}
@@ -105,6 +101,27 @@ class Found:
     def any_match(self) -> re.Match[str]:
         """The file the user named, else the first one."""
         return self.named or next(iter(self.matches.values()))
+
+    @property
+    def satellite(self) -> Satellite:
+        """Whose product it is, by the scene's name."""
+        scene = self.any_match["scene"]
+        return next(satellite for satellite in SATELLITES if re.fullmatch(satellite.scene, scene))
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What its names say of scene and product, by the groups of :class:`.Satellite`; none where they are odd.
+
+        Whoever asks has found a product of Levels 1.1 to 3.1, or of Level 2.2.
+        """
+        match = self.satellite.parts.fullmatch(f"{self.any_match['scene']}-{self.any_match['product']}")
+        return match.groupdict() if match else {}
+
+    @property
+    def summary(self) -> FileSource | None:
+        """``summary.txt``; of ALOS-4 the name of the product stands in its name, and ASF called it ``workreport``."""
+        names = ("summary.txt", f"summary-{self.identity}.txt", "workreport")
+        return next((self.folder[name] for name in names if name in self.folder), None)
 
     @property
     def named_polarization(self) -> str | None:
@@ -225,28 +242,18 @@ def no_product(delivery: Delivery, as_image: Alos2TutError | None = None) -> Alo
     return Alos2TutError(
         f"is no ALOS-2 product: {whose} named as JAXA names them",
         where=delivery.path,
-        remedy="Expected IMG-HH-ALOS2…-… (CEOS, or GeoTIFF with .tif), ALOS2…_HH_SLP.tif of Level 2.2, or "
-        f"…_sl_HH_F02DAR.tif of the 25 m mosaic.{_elsewhere(delivery)}{also}",
+        remedy="Expected IMG-HH-ALOS2…-… (CEOS, or GeoTIFF with .tif; ALOS4… and ALPSR… likewise), ALOS2…_HH_SLP.tif "
+        f"of Level 2.2, or …_sl_HH_F02DAR.tif of the 25 m mosaic.{_elsewhere(delivery)}{also}",
     )
 
 
 def _refuse_others(delivery: Delivery) -> None:
-    """Say whose product it is, if names or a leader tell that it is another satellite's."""
-    files = {name: file for folder in delivery.folders.values() for name, file in folder.items()}
-    names = [delivery.named] if delivery.named else [delivery.path.name, *files]
-    for name in names:
+    """Say whose product it is, if names tell that it is another satellite's."""
+    names = [name for folder in delivery.folders.values() for name in folder]
+    for name in [delivery.named] if delivery.named else [delivery.path.name, *names]:
         for satellite, pattern in _OTHERS.items():
             if pattern.search(name):
                 raise _not_read(satellite, delivery.path)
-    for name, file in files.items():
-        if name.upper().startswith("LED"):
-            check_platform(file)
-
-
-def check_platform(leader: FileSource) -> None:
-    """Refuse a CEOS leader of another satellite, whatever its name."""
-    if satellite := _PLATFORMS.get(leader.read(*_PLATFORM).strip()):
-        raise _not_read(satellite, leader.where)
 
 
 def _not_read(satellite: str, where: str | Path) -> Alos2TutError:

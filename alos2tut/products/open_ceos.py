@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from rasterio.crs import CRS
 
@@ -14,13 +16,42 @@ from ..core.errors import Alos2TutError, warn
 from .ceos import ImageFile, read_leader, read_volume
 from .georeference import ceos_grid, line_places, placed_elsewhere, slant_range_incidence
 from .metadata import MapGrid
-from .names import Found, check_platform, iso_time
+from .names import LOOK_SIDES, Found, iso_time
+from .satellites import ALOS, ALOS2, SATELLITES, Satellite
 from .sources import FileSource
 
 ASSUMED_FACTOR = "assumed: JAXA's published constant"
-ASSUMED_NOTE = "calibrated by −83 dB, which no file states: JAXA's published constant is assumed"
+_ASSUMED_NOTE = "calibrated by −83 dB, which no file states: JAXA's published constant is assumed"
+_RELATIVE_NOTE = "no file states a calibration factor, and none is assumed for {}: power is relative, it is no σ0"
+#: JAXA, "PALSAR calibration factor updated": since this day one factor holds for all of ALOS
+_ONE_FACTOR_SINCE = "2009-01-09"
 #: JAXA has published −83 and −79 dB; a factor far from them is no factor
 _FACTORS_DB = (-100.0, -60.0)
+_LIGHT_M_S = 299_792_458
+#: bandwidths of L-band radar are between 14 and 84 MHz
+_SAMPLINGS_MHZ = (1.0, 1000.0)
+
+
+class Calibration(NamedTuple):
+    """The factor of amplitudes in dB, None where none is known; where it is from, and what to know of it."""
+
+    factor_db: float | None
+    source: str
+    notes: Sequence[str] = ()
+
+    def fields(self, level: str) -> dict[str, Any]:
+        """As fields of a product: where no factor is known, its quantity is ``relative``."""
+        if self.factor_db is None:
+            return {"quantity": "relative", "calibration_factor_db": 0.0, "calibration_source": self.source}
+        offset_db = radiometry.SLC_OFFSET_DB if level == "1.1" else 0.0
+        return {"calibration_factor_db": self.factor_db + offset_db, "calibration_source": self.source}
+
+
+def assumed_calibration(satellite: Satellite) -> Calibration:
+    """Where no file states a factor: JAXA's published constant for ALOS-2, none for others."""
+    if satellite is ALOS2:
+        return Calibration(radiometry.CALIBRATION_FACTOR_DB, ASSUMED_FACTOR, (_ASSUMED_NOTE,))
+    return Calibration(None, "none: no file states a factor", (_RELATIVE_NOTE.format(satellite.sensor),))
 
 
 def ceos_fields(
@@ -34,7 +65,7 @@ def ceos_fields(
             where=f"{found.delivery.path}: LED-{found.identity}",
             remedy="Download the product again, whole.",
         )
-    check_platform(leader_source)
+    satellite = found.satellite
     bands = {pol: ImageFile.open(source) for pol, source in images.items()}
     first = of_one_shape(list(bands.values()))
     wanted = "C*8" if common["level"] == "1.1" else "IU2"
@@ -46,38 +77,40 @@ def ceos_fields(
         )
     leader = read_leader(leader_source)
     scene, projection = leader.get("dataset_summary", {}), leader.get("map_projection", {})
-    contradictions = _other_names(bands, scene, common, found.any_match["date"])
+    _check_satellite(satellite, scene, leader_source)
+    contradictions = _other_names(bands, scene, common, found)
     processed = common["processed"] or _created(found)
-    factor, origin, notes = _calibration(leader, common["mode"], scene.get("beam"), processed, leader_source)
+    calibration = _calibration(leader, found, scene.get("beam"), processed, leader_source)
     grid: MapGrid | None = None
     gaps: list[str] = []
-    if common["level"] == "1.1":
-        factor += radiometry.SLC_OFFSET_DB
-    else:
+    if common["level"] != "1.1":
         grid, gaps = ceos_grid(projection, first, leader_source, summary, crs)
         contradictions += [text for band in bands.values() for text in placed_elsewhere(grid, band)]
     looks: Any = (scene.get("azimuth_looks"), scene.get("range_looks"))
     resolution: Any = (scene.get("azimuth_resolution_m"), scene.get("range_resolution_m"))
-    spacing: Any = (scene.get("line_spacing_m"), scene.get("pixel_spacing_m"))
+    spacing: Any = stated_spacing_m(scene, common["level"])
     gaps += absent({"radiometric record": leader.get("radiometric", {}).get("calibration_factor_db"),
                      "scene incidence": scene.get("incidence_deg"), "looks": looks[0]}, "leader: ")  # fmt: skip
     footprint, is_scan = tuple((line_places(first) or {}).values()), common["scan"] is not None
-    extra = [found.folder["summary.txt"]] if summary else []
+    extra = [found.summary] if summary and found.summary else []
+    clock = scene.get("clock_angle_deg")
     return {
         "kind": "CEOS",
         "shape": first.shape,
         "grid": grid,
-        "calibration_factor_db": factor,
-        "calibration_source": origin,
+        **calibration.fields(common["level"]),
         "bands": bands,
         "files": found.files([leader_source, *images.values(), *extra]),
         "beam": _beam(common["mode"], scene.get("beam")),
+        # where the names do not say
+        "look_side": common["look_side"] or (LOOK_SIDES["R" if clock > 0 else "L"] if clock else None),
+        "orbit": scene.get("orbit") if common["orbit"] is None else common["orbit"],
         "acquired": common["acquired"] or iso_time(scene.get("center_time")),
         "processed": processed,
         "incidence_deg": scene.get("incidence_deg") or None,
         "off_nadir_deg": scene.get("off_nadir_deg") or common["off_nadir_deg"],
         "slant_range_incidence": slant_range_incidence(
-            first, scene.get("incidence_deg"), spacing[1], is_one_of_scans=is_scan
+            first, scene.get("incidence_deg"), spacing[1], satellite.orbit_height_m, is_one_of_scans=is_scan
         ),
         "looks": looks if looks[0] and looks[1] else None,
         "resolution_m": resolution if resolution[0] and resolution[1] else None,
@@ -90,7 +123,7 @@ def ceos_fields(
         # summary.txt may be missing
         "simulated": common["simulated"] or any(says_simulated(band.software) for band in bands.values()),
         "gaps": [*common["gaps"], *gaps],
-        "notes": [*common["notes"], *notes],
+        "notes": [*common["notes"], *calibration.notes],
         "contradictions": contradictions,
     }
 
@@ -105,21 +138,50 @@ def _created(found: Found) -> str | None:
     return iso_time(f"{volume.get('created_date')}{str(volume.get('created_time'))[:6]}")
 
 
-def other_days(time: str | None, named: str, where: str) -> list[str]:
+def _check_satellite(satellite: Satellite, scene: Mapping[str, Any], leader: FileSource) -> None:
+    """Refuse a leader of another satellite than the names'."""
+    other = next((other for other in SATELLITES if scene.get("mission") in other.platforms), satellite)
+    if other is not satellite:
+        raise Alos2TutError(
+            f"is an {other.sensor} leader, and its name is that of an {satellite.sensor} product",
+            where=leader.where,
+            remedy="Use the names that the files were delivered with; download the product again if they are.",
+        )
+
+
+def stated_spacing_m(scene: Mapping[str, Any], level: str) -> tuple[float | None, float | None]:
+    """Between lines and between pixels, in metres.
+
+    At Level 1.1 that of pixels is half of light's way between two samples of an echo. Leaders of ALOS-2 state it first
+    there, that of lines second, the other way round than on maps; those of ALOS-4 state neither.
+    """
+    line_m, pixel_m = (scene.get(f"{name}_spacing_m") or None for name in ("line", "pixel"))
+    sampling_mhz = scene.get("sampling_mhz") or 0.0
+    if level != "1.1" or not _SAMPLINGS_MHZ[0] < sampling_mhz < _SAMPLINGS_MHZ[1]:
+        return line_m, pixel_m
+    sampled_m = _LIGHT_M_S / 2e6 / sampling_mhz
+    if line_m and math.isclose(line_m, sampled_m, rel_tol=0.01):
+        line_m, pixel_m = pixel_m, line_m
+    return line_m, pixel_m or sampled_m
+
+
+def other_days(time: str | None, named: str | None, where: str) -> list[str]:
     """Whether a time is more than a day from the day in names, ``140909``: midnight may lie in a scene."""
     stated = (iso_time(time) or "")[:10]
     with suppress(ValueError):
-        if abs(date.fromisoformat(stated) - datetime.strptime(named, "%y%m%d").date()) > timedelta(days=1):
+        if named and abs(date.fromisoformat(stated) - datetime.strptime(named, "%y%m%d").date()) > timedelta(days=1):
             return [f"acquired {stated} by {where}, {named} by name"]
     return []
 
 
 def _other_names(
-    bands: Mapping[str, ImageFile], scene: Mapping[str, Any], common: Mapping[str, Any], day: str
+    bands: Mapping[str, ImageFile], scene: Mapping[str, Any], common: Mapping[str, Any], found: Found
 ) -> list[str]:
     """Files may have been renamed or mixed up: what is in them should be what their names say; a user should know."""
+    named_alike = re.fullmatch(found.satellite.scene, scene.get("scene_id") or "")
     stated = {
-        "scene": (scene.get("scene_id"), common["scene_id"]),
+        # what is no scene's name in the form that is known says nothing, unless that form was checked
+        "scene": (scene.get("scene_id") if named_alike or found.satellite.is_checked else None, common["scene_id"]),
         "level": (scene.get("level"), common["level"]),
         "orbit direction": ((scene.get("orbit_direction") or "")[:1] or None, common["orbit_direction"][0].upper()),
     }
@@ -128,7 +190,7 @@ def _other_names(
         for name, (inside, named) in stated.items()
         if inside not in (None, named)
     ]
-    differ += other_days(scene.get("center_time"), day, "the leader")
+    differ += other_days(scene.get("center_time"), found.parts.get("date"), "the leader")
     for pol, band in bands.items():
         line = band.prefixes([0])[0]
         inside = "".join("HV"[int(line[way])] for way in ("transmitted", "received") if int(line[way]) < 2)
@@ -170,16 +232,26 @@ def _beam(mode: str, number: int | None) -> str | None:
 
 
 def _calibration(
-    leader: Mapping[str, Mapping[str, Any]], mode: str, beam: int | None, processed: str | None, source: FileSource
-) -> tuple[float, str, list[str]]:
-    """The factor of amplitudes, where it is from, and what to know of it."""
+    leader: Mapping[str, Mapping[str, Any]], found: Found, beam: int | None, processed: str | None, source: FileSource
+) -> Calibration:
+    """By the leader; with what is known to be wrong there."""
+    satellite, mode = found.satellite, found.parts["mode"]
     factor = leader.get("radiometric", {}).get("calibration_factor_db")
-    origin, notes = "leader file", []
-    if factor is None:
-        factor, origin = radiometry.CALIBRATION_FACTOR_DB, ASSUMED_FACTOR
-        notes.append(ASSUMED_NOTE)
-    factor = checked_factor(factor, source)
-    if factor == radiometry.CALIBRATION_FACTOR_DB and _beam(mode, beam) == "W2":
+    calibration = assumed_calibration(satellite) if factor is None else Calibration(factor, "leader file")
+    if calibration.factor_db is None:
+        return calibration
+    factor, origin, notes = checked_factor(calibration.factor_db, source), calibration.source, [*calibration.notes]
+    if factor not in satellite.factors_db:
+        published = ", ".join(f"{value:g}" for value in satellite.factors_db)
+        notes.append(f"the calibration factor of {factor:g} dB is none that JAXA has published ({published})")
+    elif satellite is ALOS and (processed or "") < _ONE_FACTOR_SINCE:
+        when = f"processed {processed[:10]}" if processed else f"if it was processed before {_ONE_FACTOR_SINCE}"
+        notes.append(
+            f"{when}: JAXA gives such products factors by mode and polarisation, −83.16…−83.65 dB for HH, −80.2 dB for "
+            f"HV; the leader's {factor:g} dB is used for all"
+        )
+        warn(f"{source.where}: {notes[-1]}")
+    elif satellite is ALOS2 and factor == radiometry.CALIBRATION_FACTOR_DB and _beam(mode, beam) == "W2":
         if processed is None:
             notes.append("if it was ordered before 2016-09-28, this ScanSAR beam has −79 dB; no file says when")
         elif is_w2_before_correction(mode, beam, processed):
@@ -190,9 +262,7 @@ def _calibration(
             notes.append(
                 f"calibrated by {factor:g} dB, not −83 dB: {origin}; the time of processing stands for that of order"
             )
-    elif factor not in (radiometry.CALIBRATION_FACTOR_DB, radiometry.OLD_W2_FACTOR_DB):
-        notes.append(f"the calibration factor of {factor:g} dB is none that JAXA has published (−83; −79 dB once)")
-    return float(factor), origin, notes
+    return Calibration(float(factor), origin, notes)
 
 
 def checked_factor(factor_db: float, source: FileSource) -> float:

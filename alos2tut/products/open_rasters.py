@@ -11,11 +11,10 @@ from rasterio.crs import CRS
 
 from .. import geometry, radiometry
 from ..core.errors import Alos2TutError, warn
-from .metadata import ALOS2, MapGrid
+from .metadata import MapGrid
 from .names import (
     LOOK_SIDES,
     ORBITS,
-    PRODUCT_ID,
     Found,
     day_of,
     factor_of_equation,
@@ -26,10 +25,11 @@ from .names import (
     wkt_polygon,
     xml_texts,
 )
-from .open_ceos import ASSUMED_FACTOR, ASSUMED_NOTE, absent, checked_factor, of_one_shape
+from .open_ceos import ASSUMED_FACTOR, absent, assumed_calibration, checked_factor, of_one_shape
 from .product import Product
 from .rasters import RasterBand
 from .reading import DAYS, DEGREE, Layer
+from .satellites import ALOS2
 from .sources import FileSource
 
 #: from this year on the mosaic writes 1 for "no data", 0 before
@@ -52,16 +52,17 @@ def geotiff_fields(
     types = ("complex64", "complex_int16", "complex128") if is_slc else ("uint16",)
     bands = {pol: _opened(found, source, types) for pol, source in images.items()}
     first = of_one_shape(list(bands.values()))
-    extra = [found.folder["summary.txt"]] if summary else []
-    notes = [ASSUMED_NOTE]
-    if common["mode"][0] == "W" and day_of(found.any_match["date"]) < "2016-09-28":
+    extra = [found.summary] if summary and found.summary else []
+    calibration = assumed_calibration(found.satellite)
+    notes = list(calibration.notes)
+    if found.satellite is ALOS2 and common["mode"][0] == "W" and day_of(found.parts["date"]) < "2016-09-28":
         notes.append("if this is beam W2 and was ordered before 2016-09-28, its factor is −79 dB; GeoTIFF does not say")
     return {
         "kind": "GeoTIFF",
         "shape": first.shape,
         "grid": None if is_slc else map_grid(first, crs),
-        "calibration_factor_db": radiometry.CALIBRATION_FACTOR_DB + (radiometry.SLC_OFFSET_DB if is_slc else 0.0),
-        "calibration_source": f"{ASSUMED_FACTOR} (GeoTIFF carries none)",
+        **calibration.fields(common["level"]),
+        "calibration_source": f"{calibration.source} (GeoTIFF carries none)",
         "bands": bands,
         "files": found.files([*images.values(), *extra, *_beside(found, images.values())]),
         "no_data_dn": _no_data_dn((0,), bands),
@@ -129,17 +130,17 @@ def open_card4l(found: Found, crs: CRS | None) -> Product:
     stated = _card4l_xml(root, xml) if root is not None and xml else {}
     gaps = {"local incidence": fields["layers"].get("local_incidence"), "mask": fields["layers"].get("mask")}
     gaps |= {"summary XML": xml, "calibration equation": stated.get("calibration_factor_db")}
-    product_id = PRODUCT_ID.fullmatch(match["product"])
+    parts = found.parts
     fields |= {
         "kind": "CEOS-ARD NRB",
         "level": "2.2",
-        "sensor": ALOS2,
+        "sensor": ALOS2.sensor,
         "quantity": "gamma0",
         "scene_id": match["scene"],
         "product_id": match["product"],
-        "mode": product_id["mode"] if product_id else None,
-        "look_side": LOOK_SIDES[product_id["look"]] if product_id else None,
-        "orbit_direction": ORBITS[product_id["orbit"]] if product_id else None,
+        "mode": parts.get("mode"),
+        "look_side": LOOK_SIDES.get(parts.get("look", "")),
+        "orbit_direction": ORBITS.get(parts.get("orbit", "")),
         "orbit": int(match["orbit_number"]),
         "frame": int(match["frame"]),
         "acquired": day_of(match["date"]),
@@ -201,7 +202,7 @@ def open_mosaic(found: Found, crs: CRS | None) -> Product:
         **fields,
         kind="forest map" if "forest" in layers and not images else "25 m mosaic",
         level="mosaic",
-        sensor=ALOS2,
+        sensor=ALOS2.sensor,
         quantity="gamma0" if images else "",
         calibration_factor_db=(
             radiometry.CALIBRATION_FACTOR_DB if factor is None or xml is None else checked_factor(factor, xml)

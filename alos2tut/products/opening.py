@@ -27,8 +27,7 @@ from ..core.public import public
 from .ceos import ImageFile, read_summary
 from .georeference import parsed_crs
 from .given import Given
-from .metadata import ALOS2
-from .names import LOOK_SIDES, ORBITS, PRODUCT_ID, Found, day_of, iso_time, no_product, number, products_in
+from .names import LOOK_SIDES, ORBITS, Found, day_of, iso_time, no_product, number, products_in
 from .open_ceos import ceos_fields, other_days, says_simulated
 from .open_gcov import is_hdf5, open_gcov
 from .open_images import has_rasters, open_images
@@ -36,11 +35,11 @@ from .open_polsarpro import is_polsarpro, open_polsarpro
 from .open_rasters import geotiff_fields, open_card4l, open_mosaic
 from .product import Product
 from .rasters import LONLAT, RasterBand, reprojected
+from .satellites import ALOS2
 from .sources import FileSource, find_files
 
 #: lines of an image whose statements are looked at when it is opened
 _LOOKED_AT = 64
-LEVELS = ("1.1", "1.5", "2.1", "3.1")
 #: what is asked of a path, in this order, that is no product of JAXA's, and who opens it then
 _READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Given], Product]], ...] = (
     (is_polsarpro, open_polsarpro),
@@ -178,16 +177,17 @@ def placed(product: Product) -> Product:
 
 
 def _open_delivered(found: Found, crs: CRS | None, scan: int | None) -> Product:
-    product_id = PRODUCT_ID.fullmatch(found.any_match["product"])
-    if product_id is None:
+    satellite, parts = found.satellite, found.parts
+    if not parts:
         raise Alos2TutError(f"the product id '{found.any_match['product']}' cannot be read", where=found.delivery.path)
-    if product_id["level"] not in LEVELS:
+    if parts["level"] not in satellite.levels:
+        others = ", 2.2 and the mosaic" if satellite is ALOS2 else f" of {satellite.sensor}"
         raise Alos2TutError(
-            f"is of level {product_id['level']}",
+            f"is of level {parts['level']}",
             where=found.delivery.path,
-            remedy=f"Levels {', '.join(LEVELS)}, 2.2 and the mosaic are read.",
+            remedy=f"Levels {', '.join(satellite.levels)}{others} are read.",
         )
-    if crs is not None and product_id["level"] == "1.1":
+    if crs is not None and parts["level"] == "1.1":
         raise Alos2TutError(
             f"lies in slant range: {crs.to_string()} cannot place it on a map",
             where=found.delivery.path,
@@ -201,34 +201,35 @@ def _open_delivered(found: Found, crs: CRS | None, scan: int | None) -> Product:
             f"has no image file IMG-HH-{found.identity}", where=found.delivery.path, remedy="Download it again."
         )
     summary, gaps, notes = _summary(found)
+    notes += satellite.notes
     gaps += _missing_images(found, images, summary, label)
-    if product_id["level"] == "3.1":
+    if parts["level"] == "3.1":
         warn(f"{found.delivery.path}: {_ALTERED_RANGE}")
         notes.append(_ALTERED_RANGE)
     common = {
         "path": found.delivery.path,
-        "level": product_id["level"],
-        "sensor": ALOS2,
+        "level": parts["level"],
+        "sensor": satellite.sensor,
         "polarizations": tuple(images),
         "default_polarization": found.named_polarization,
         "quantity": "sigma0",
         "scene_id": found.any_match["scene"],
         "product_id": found.any_match["product"] + (f"-{label}" if label else ""),
-        "mode": product_id["mode"],
-        "look_side": LOOK_SIDES[product_id["look"]],
-        "orbit_direction": ORBITS[product_id["orbit"]],
-        "orbit": int(found.any_match["orbit_number"]),
-        "frame": int(found.any_match["frame"]),
+        "mode": parts["mode"],
+        "look_side": LOOK_SIDES.get(parts.get("look", "")),
+        "orbit_direction": ORBITS[parts["orbit"]],
+        "orbit": int(parts["orbit_number"]) if "orbit_number" in parts else None,
+        "frame": int(parts["frame"]),
         "scan": int(label[1]) if label else None,
         "scans": scans,
         "gaps": gaps,
         "notes": notes,
-        "contradictions": other_days(summary.get("Img_SceneCenterDateTime"), found.any_match["date"], "summary.txt"),
+        "contradictions": other_days(summary.get("Img_SceneCenterDateTime"), parts.get("date"), "summary.txt"),
         **_fields_of_summary(summary),
     }
-    parts = (geotiff_fields if is_tiff else ceos_fields)(found, images, common, summary, crs)
-    fields = common | parts
-    fields["acquired"] = fields["acquired"] or day_of(found.any_match["date"])
+    fields = common | (geotiff_fields if is_tiff else ceos_fields)(found, images, common, summary, crs)
+    if "date" in parts:
+        fields["acquired"] = fields["acquired"] or day_of(parts["date"])
     return Product(**fields | {name: tuple(fields[name]) for name in ("gaps", "notes", "contradictions")})
 
 
@@ -267,16 +268,16 @@ def _of_one_scan(found: Found, scan: int | None) -> tuple[Found, str | None, tup
 
 def _summary(found: Found) -> tuple[dict[str, str], list[str], list[str]]:
     """``summary.txt``, unless it is that of another product; gaps and notes that it gives rise to."""
-    source = found.folder.get("summary.txt")
+    source = found.summary
     if source is None:
         return {}, ["summary.txt"], []
     try:
         summary = read_summary(source)
     except Alos2TutError as error:  # a product is read without it, too
         return {}, ["summary.txt"], [f"summary.txt {error.problem}"]
-    match = found.any_match
-    for key, own in (("Scs_SceneID", match["scene"]), ("Pds_ProductID", match["product"])):
-        if summary.get(key) not in (None, own):
+    # of ALOS and ALOS-4 it is not known how much of the names is called scene, how much product
+    for key in ("Scs_SceneID", "Pds_ProductID"):
+        if summary.get(key, "") not in found.identity:
             return {}, ["summary.txt"], [f"summary.txt is that of another product, {summary[key]}, and was not used"]
     return summary, [], []
 

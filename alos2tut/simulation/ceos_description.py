@@ -93,6 +93,11 @@ class ProductDescription:
         return "IU2"
 
     @property
+    def prefix_bytes(self) -> int:
+        """Bytes before the pixels of a line."""
+        return ceos_layout.PREFIX_BYTES[self.sample_code]
+
+    @property
     def leader_records(self) -> tuple[str, ...]:
         """The records of the leader after its descriptor."""
         return tuple(ceos_layout.COUNTED)
@@ -101,7 +106,7 @@ class ProductDescription:
     def record_bytes(self) -> int:
         """Bytes of a line with its prefix."""
         sample_bytes = ceos_layout.SAMPLE_DTYPES[self.sample_code].itemsize
-        return ceos_layout.PREFIX_BYTES[self.sample_code] + sample_bytes * self.shape[1]
+        return self.prefix_bytes + sample_bytes * self.shape[1]
 
     @property
     def maker(self) -> tuple[str, str]:

@@ -157,7 +157,7 @@ def _record_dtype(description: ProductDescription) -> np.dtype[Any]:
     code = description.sample_code
     prefix = ceos_layout.prefix_dtype(code, written_layout(f"line {code}"))
     fields = {name: (form, offset) for name, (form, offset, *_) in (prefix.fields or {}).items()}
-    fields["samples"] = (np.dtype((ceos_layout.SAMPLE_DTYPES[code], description.shape[1:])), prefix.itemsize)
+    fields["samples"] = (np.dtype((ceos_layout.SAMPLE_DTYPES[code], description.shape[1:])), description.prefix_bytes)
     names, formats, offsets = list(fields), *zip(*fields.values(), strict=True)
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": description.record_bytes})
 
@@ -203,7 +203,7 @@ def _image_descriptor(description: ProductDescription) -> bytes:
         "bytes_per_group": sample_bytes,
         "lines": lines,
         "pixels": pixels,
-        "prefix_bytes": ceos_layout.PREFIX_BYTES[description.sample_code],
+        "prefix_bytes": description.prefix_bytes,
         "data_bytes": sample_bytes * pixels,
         "suffix_bytes": 0,
         "sample_format": "UNSIGNED INTEGER*2",

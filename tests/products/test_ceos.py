@@ -159,7 +159,7 @@ def test_a_file_that_shrinks_after_it_was_opened_is_an_error(tmp_path):
         pytest.param(277, b" 193", "descriptor's record_bytes is 252; a line cannot hold 193", id="long prefix"),
         pytest.param(289, b"   1", "descriptor's record_bytes is 252; a line cannot", id="suffix beyond the line"),
         pytest.param(289, b"  -1", "descriptor's suffix_bytes is -1", id="negative suffix"),
-        pytest.param(429, b"C*8 ", "prefix_bytes is 192, a line's prefix has 544", id="complex of amplitude size"),
+        pytest.param(429, b"C*8 ", "prefix_bytes is 192, a line's prefix has 412", id="complex of amplitude size"),
         pytest.param(429, b"C*4 ", r"descriptor's sample_code is C\*4, neither IU2", id="another sample type"),
         pytest.param(429, b"    ", "descriptor's sample_code is None", id="no sample type"),
         pytest.param(5, b"\x0b", "does not begin with a CEOS image descriptor", id="a leader's header"),

@@ -149,7 +149,6 @@ def test_a_name_says_mode_side_orbit_frame_and_day(tmp_path, name, fields):
         pytest.param(f"IMG-HH-{SCENE_ID}-UBSR1.0__D", r"is of level 1\.0.*are read", id="raw data"),
         pytest.param(f"IMG-HH-{SCENE_ID}-WWDR2.2GUA", r"is of level 2\.2.*are read", id="Level 2.2 under another name"),
         pytest.param(f"IMG-HH-{SCENE_ID}-UBSR2.1GU", "no ALOS-2 product", id="too short"),
-        pytest.param("IMG-HH-ALPSRP237752900-UBSR2.1GUD", "an ALOS PALSAR product", id="another satellite"),
         pytest.param(f"IMG-HX-{SCENE_ID}-UBSR2.1GUD", "no ALOS-2 product", id="unknown polarisation"),
         pytest.param("N23W161_20_sl_VX_F02DAR.tif", "no ALOS-2 product", id="mosaic of no polarisation"),
     ],
@@ -253,11 +252,8 @@ def test_a_folder_above_a_product_names_the_folders_in_it(copied, tmp_path):
 @pytest.mark.parametrize(
     ("name", "satellite"),
     [
-        ("IMG-HH-ALPSRP276160680-H1.5_UA", "an ALOS PALSAR product"),
-        ("ALPSRP276160680-H1.1__A.zip", "an ALOS PALSAR product"),
         ("AP_27616_FBD_F0680_RT1.dem.tif", "an ALOS PALSAR product"),
         ("N36E138_10_sl_HH", "an ALOS PALSAR product"),
-        ("IMG-HH-ALOS4012345678-250301-UBSR1.5GUA", "an ALOS-4 PALSAR-3 product"),
         ("S1A_IW_GRDH_1SDV_20150309T173017.zip", "a Sentinel-1 product"),
         ("NISAR_L2_PR_GCOV_001.h5", "a NISAR product"),
     ],
@@ -274,22 +270,6 @@ def test_products_of_other_satellites_are_called_what_they_are(tmp_path, name, s
         for use in open_product, verify_product:
             with pytest.raises(Alos2TutError, match=f"is {satellite}, which is not read"):
                 use(path)
-
-
-@pytest.mark.parametrize(("platform", "satellite"), [(b"ALOS", "an ALOS PALSAR"), (b"ALOS4", "an ALOS-4 PALSAR-3")])
-def test_a_leader_tells_the_satellite_whatever_files_are_called(copied, platform, satellite):
-    folder = copied("CEOS 2.1")
-    leader = next(folder.glob("LED-*"))
-    content = bytearray(leader.read_bytes())
-    assert content[1116:1132].strip() == b"ALOS2"
-    content[1116:1132] = platform.ljust(16)
-    leader.write_bytes(content)
-    with pytest.raises(Alos2TutError, match=f"is {satellite} product"):
-        open_product(folder)
-    for path in [*folder.iterdir()]:
-        path.rename(folder / path.name.replace("ALOS2", "SCENE"))
-    with pytest.raises(Alos2TutError, match=f"is {satellite} product"):
-        open_product(folder)
 
 
 # --- scans

@@ -30,7 +30,8 @@ from support.ceos import (
 )
 
 from alos2tut import Alos2TutError, geometry
-from alos2tut.products import ceos, ceos_layout
+from alos2tut.products import ceos
+from alos2tut.products.satellites import ALOS2
 from alos2tut.simulation import ceos_writer
 from alos2tut.simulation.ceos_writer import write_ceos_product
 
@@ -163,13 +164,13 @@ def test_prefix_fields_lie_where_another_reader_has_them(code, names):
     from ceos_alos2.sar_image.processed_data import processed_data_record
     from ceos_alos2.sar_image.signal_data import signal_data_record
 
-    line = bytearray(i % 251 for i in range(ceos_layout.PREFIX_BYTES[code]))
+    line = bytearray(i % 251 for i in range(ALOS2.prefix_bytes(code)))
     line[8:12] = struct.pack(">I", len(line))
     line[36:48] = struct.pack(">III", 2014, 252, 16_427_052)
     if code == "C*8":
         line[84:92] = struct.pack(">Q", 16_427_052_123)
     theirs = (signal_data_record if code == "C*8" else processed_data_record).parse(bytes(line))
-    [ours] = np.frombuffer(bytes(line), full_prefix(code))
+    [ours] = np.frombuffer(bytes(line), full_prefix(code), count=1)
     assert (ours["year"], ours["day_of_year"], ours["millisecond"]) == (2014, 252, 16_427_052)
     assert theirs.sensor_acquisition_date == dt.datetime(2014, 9, 9, 4, 33, 47, 52_000)
     if code == "C*8":
@@ -186,7 +187,7 @@ def test_prefix_fields_lie_where_another_reader_has_them(code, names):
             without = line.copy()
             without[place] = bytes(place.stop - place.start)
             assert not signal_data_record.parse(bytes(without))[other]
-            assert np.frombuffer(bytes(without), full_prefix(code))[0][name] == 0
+            assert np.frombuffer(bytes(without), full_prefix(code), count=1)[0][name] == 0
     for name, other in (COMMON_NAMES | names).items():
         expected = []
         for key in [other] if isinstance(other, str) else other:

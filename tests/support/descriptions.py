@@ -10,6 +10,7 @@ from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
 from alos2tut import geometry
+from alos2tut.products.satellites import ALOS2
 from alos2tut.simulation.ceos_description import Floats, ProductDescription
 
 _LIGHT_M_S = 299_792_458
@@ -38,6 +39,7 @@ class SlantRangeDescription(ProductDescription):
     bursts: tuple[int, int, int] | None = None
 
     sample_code = "C*8"
+    prefix_bytes = ALOS2.slc_prefix_bytes
 
     @property
     def center(self) -> tuple[float, float]:

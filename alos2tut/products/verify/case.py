@@ -16,7 +16,7 @@ from rasterio.crs import CRS
 
 from ...core.errors import Alos2TutError
 from .. import ceos, ceos_layout
-from ..names import PRODUCT_ID, Found, xml_texts
+from ..names import Found, xml_texts
 from ..product import Product
 from ..rasters import RasterBand
 from ..sources import FileSource
@@ -126,9 +126,8 @@ class Case:
 
     @property
     def product_id(self) -> Mapping[str, str]:
-        """The parts of the product id in the names."""
-        match = PRODUCT_ID.fullmatch(self.found.any_match["product"])
-        return match.groupdict() if match else {}
+        """What the names say of scene and product."""
+        return self.found.parts
 
     @property
     def raster(self) -> RasterBand | None:

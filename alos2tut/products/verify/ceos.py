@@ -18,9 +18,10 @@ from ...core.errors import Alos2TutError
 from .. import ceos, ceos_layout
 from ..georeference import line_places, utm
 from ..names import LOOK_SIDES, ORBITS, Found, number
-from ..open_ceos import is_w2_before_correction
+from ..open_ceos import is_w2_before_correction, stated_spacing_m
 from ..product import Product
 from ..rasters import LONLAT, RasterBand, reprojected
+from ..satellites import ALOS2
 from .case import Case, Image, Lines, common, read_bands, run, tried
 from .checks import (
     Check,
@@ -52,7 +53,8 @@ def checks_of(found: Found, product: Product | None, crs: CRS | None) -> tuple[s
     is_tiff = bool(images) and all(match["suffix"] for match in images)
     is_tiff |= found.named is not None and found.named["suffix"] is not None
     files = [match for match in images if bool(match["suffix"]) == is_tiff]
-    summary = tried(found.folder, "summary.txt", ceos.read_summary, problems) or {}
+    text = found.summary.name if found.summary else "summary.txt"
+    summary = tried(found.folder, text, ceos.read_summary, problems) or {}
     records: dict[str, Mapping[str, Any]] = {}
     for kind, reader in () if is_tiff else _READERS.items():
         records |= tried(found.folder, f"{kind}-{found.identity}", reader, problems) or {}
@@ -90,19 +92,24 @@ def _identity(case: Case) -> Iterator[Check]:
     image = next((image for image in case.images if image.lines is not None), None)
     channels = image.common("channel") if image else None
     frame = image.common("frame") if image and image.fields["sample_code"] == "C*8" else None
+    scene_id = scene.get("scene_id")
+    if not case.found.satellite.is_checked:  # the form of ids inside its files is not known
+        scene_id, frame, text = None, None, {}
+        summary = {key: value for key, value in summary.items() if key == "Lbi_ProcessLevel"}
+    orbit, mode = parts.get("orbit_number"), parts.get("mode", "")
     direction, clock = scene.get("orbit_direction"), scene.get("clock_angle_deg")
     direction = direction and ORBITS.get(direction[0], direction)
     side = ("right" if 0 < clock % 360 < 180 else "left") if clock else None
     sources = ("name", "leader", "summary.txt", "volume directory", "lines")
     rows: dict[str, tuple[Any, ...]] = {
-        "scene": (name["scene"], scene.get("scene_id"), summary.get("Scs_SceneID"), text.get("scene")),
+        "scene": (name["scene"], scene_id, summary.get("Scs_SceneID"), text.get("scene")),
         "product id": (name["product"], None, summary.get("Pds_ProductID"), text.get("product")),
         "level": (parts.get("level"), scene.get("level"), summary.get("Lbi_ProcessLevel")),
-        "orbit number": (int(name["orbit_number"]), scene.get("orbit")),
+        "orbit number": (int(orbit) if orbit else None, scene.get("orbit")),
         "orbit direction": (ORBITS.get(parts.get("orbit", "")), direction),
         "look side": (LOOK_SIDES.get(parts.get("look", "")), side),
-        "mode's polarisations": ({"S": 1, "D": 2, "Q": 4}.get(parts.get("mode", "")[-1:]), None, None, None, channels),
-        "frame": (int(name["frame"]), None, None, None, frame),
+        "mode's polarisations": ({"S": 1, "D": 2, "Q": 4}.get(mode[2:]), None, None, None, channels),
+        "frame": (int(parts.get("frame", 0)) or None, None, None, None, frame),
     }
     yield from table("identity", sources, rows)
 
@@ -111,7 +118,7 @@ def _times(case: Case) -> Iterator[Check]:
     start, center, end = (time_of(case.summary.get(f"Img_Scene{name}DateTime")) for name in ("Start", "Center", "End"))
     leader, observed = time_of(case.scene.get("center_time")), time_of(case.summary.get("Lbi_ObservationDate"))
     both = {"leader": leader, "summary.txt": center}
-    days = {"name": time_of(f"20{case.found.any_match['date']}"), **both, "summary.txt, observation": observed}
+    days = {"name": time_of(f"20{case.product_id.get('date', '')}"), **both, "summary.txt, observation": observed}
     yield compared("time", "day", {source: time and time.date() for source, time in days.items()})
     apart = abs((leader - center).total_seconds()) if leader and center else None
     note = "" if apart is None else f"{apart:.3f} s apart, 0.002 s allowed"
@@ -180,7 +187,7 @@ def _sizes(case: Case, image: Image, pointer: Mapping[str, Any]) -> Iterator[Che
         "pixels": (pixels, _pixels(image), case.projection.get("pixels"), shape[1]),
         "bytes of a line": (record_bytes, image.common("length"), None, None, longest, needed),
         "bytes of pixels": (fields.get("data_bytes"), None, None, None, None, of_pixels),
-        "bytes before pixels": (prefix, None, None, None, None, ceos_layout.PREFIX_BYTES[usual_code]),
+        "bytes before pixels": (prefix, None, None, None, None, case.found.satellite.prefix_bytes(usual_code)),
         "sample type": (code, None, None, None, None, usual_code),
     }
     yield from table(subject, sources, rows)
@@ -389,7 +396,8 @@ def _view(case: Case) -> Iterator[Check]:
     incidence, off_nadir = case.scene.get("incidence_deg") or None, case.scene.get("off_nadir_deg") or None
     by_off_nadir = None
     if off_nadir is not None:
-        sine = math.sin(math.radians(off_nadir)) * (1 + geometry.ORBIT_HEIGHT_M / geometry.EARTH_RADIUS_M)
+        sine = math.sin(math.radians(off_nadir))
+        sine *= 1 + case.found.satellite.orbit_height_m / geometry.EARTH_RADIUS_M
         by_off_nadir = math.degrees(math.asin(sine)) if abs(sine) < 1 else math.nan
     stated = {"leader": off_nadir, "summary.txt": number(case.summary.get("Img_OffNadirAngle"))}
     yield compared("view", "off-nadir angle", stated, within=0.06, unit="°")
@@ -408,7 +416,7 @@ def _ranges(case: Case, image: Image, incidence: float | None) -> Iterator[Check
     steps, middle = np.diff(ranges, axis=1), ranges[len(ranges) // 2]
     is_good = bool((steps > 0).all() or (steps < 0).all()) and ranges.min() > 500_000 and ranges.max() < 1_500_000
     yield judged("view", name, is_good, {"lines": middle}, "500…1500 km, all rising or all falling, in m")
-    stated_m, nominal_m = case.projection.get("platform_altitude_m") or 0.0, geometry.ORBIT_HEIGHT_M
+    stated_m, nominal_m = case.projection.get("platform_altitude_m") or 0.0, case.found.satellite.orbit_height_m
     height_m = stated_m if nominal_m / 2 < stated_m < 2 * nominal_m else nominal_m
     by_range = float(geometry.incidence_by_slant_range_deg(middle[1], geometry.EARTH_RADIUS_M + height_m))
     polynomial = case.scene.get("incidence_polynomial") or (0.0,)
@@ -422,7 +430,7 @@ def _ranges(case: Case, image: Image, incidence: float | None) -> Iterator[Check
 
 def _slant_ranges(case: Case, image: Image) -> NDArray[np.float64] | None:
     """Metres at the first, middle and last pixel of the lines (lines, 3)."""
-    lines, spacing = image.lines, case.scene.get("pixel_spacing_m")
+    lines, (_, spacing) = image.lines, stated_spacing_m(case.scene, case.product_id.get("level", ""))
     if lines is None or image.stated("slant_range_m") is None or (lines.file.sample_code == "C*8" and not spacing):
         return None
     places = np.array([0, 0.5, 1]) * (lines.file.pixels - 1)
@@ -440,7 +448,7 @@ def _radiometry(case: Case) -> Iterator[Check]:
     versions |= {f"IMG {image.label}": image.fields.get("software") for image in case.images}
     yield compared("radiometry", "software version", versions)
     # the middle of the band: 1236.5, 1257.5 and 1278.5 MHz
-    wavelength = {"leader": case.scene.get("wavelength_m"), "PALSAR-2": 0.2385}
+    wavelength = {"leader": case.scene.get("wavelength_m"), "L-band": 0.2385}
     yield compared("radiometry", "wavelength", wavelength, within=0.005, unit=" m")
     looks, is_slc = _all_of(case.scene, "azimuth_looks", "range_looks"), case.product_id.get("level") == "1.1"
     is_good = None if looks is None else looks == (1, 1) if is_slc else min(looks) >= 1
@@ -454,8 +462,9 @@ def _factor(case: Case) -> Check:
     mode, processed = case.product_id.get("mode", ""), product.processed if product else None
     # where no file says when it was processed, it may be an old one
     is_old = is_w2_before_correction(mode, case.scene.get("beam"), processed or "0000")
-    usual, used, note = radiometry.CALIBRATION_FACTOR_DB, None, ""
-    right = radiometry.OLD_W2_FACTOR_DB if is_old else usual
+    satellite, used, note = case.found.satellite, None, ""
+    usual = factor if factor in satellite.factors_db and satellite is not ALOS2 else satellite.factors_db[0]
+    right = radiometry.OLD_W2_FACTOR_DB if is_old and satellite is ALOS2 else usual
     if product is not None:
         used = product.calibration_factor_db - (radiometry.SLC_OFFSET_DB if product.level == "1.1" else 0.0)
         note = f"open_product: {product.calibration_source}"
