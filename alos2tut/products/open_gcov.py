@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import product as product_of
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ _LONGEST_TEXT = 4096
 _UNEVEN_PX = 0.01
 #: slots of HDF5's cache of chunks, a prime, many more than there are chunks in a row of them
 _CACHE_SLOTS = 10_007
+#: side of the blocks, nine at most, that are looked at when a file is opened
+_BLOCK = 512
 _DOWNLOAD = "Download it again."
 _UNTRIED = "the reader of NISAR's GCOV follows its specification; no file of NASA's was at hand to try it on"
 
@@ -113,7 +116,8 @@ def open_gcov(path: Path, given: Given) -> Product:
         mask = _layer(group, source, "mask", shape) if _exists(group, "mask") else None
         layers = _layers(group, source, shape, quantity)
         identity = _identity(_child(root, source, "science", radar, "identification"), source, radar, frequency)
-        notes = (*_unread(root, source, group), _UNTRIED)
+        notes = [*_unread(root, source, group), _UNTRIED]
+        notes += [note for pol, band in bands.items() for note in _looked_at(pol, band, mask, root)]
     wanted = {name: layers.get(layer) for layer, name in _LAYERS.items() if layer != _FACTOR or quantity == "gamma0"}
     wanted |= {name: identity[name] for name in ("acquired", "look_side", "orbit_direction")}
     return Product(
@@ -131,7 +135,7 @@ def open_gcov(path: Path, given: Given) -> Product:
         bands={pol: replace(band, is_power=True, mask=mask) for pol, band in bands.items()},
         layers=layers,
         gaps=(*gaps, *absent(wanted, "")),
-        notes=notes,
+        notes=tuple(notes),
         **identity,
     )
 
@@ -168,19 +172,37 @@ class GridBand:
         Raises:
             Alos2TutError: pixels that cannot be read; a file that has changed since it was opened.
         """
+        with self._reader() as read:
+            for first in range(rows.start, rows.stop, step):
+                yield read(slice(first, min(first + step, rows.stop)), cols)
+
+    def thumbnail(self, most_px: int) -> NDArray[Any]:
+        """Some of the pixels of the whole band, no more than ``most_px`` a side; errors as of :meth:`strips`."""
+        (height, width), step = self.shape, -(-max(self.shape) // most_px)
+        result = np.empty((-(-height // step), -(-width // step)), self.dtype)
+        with self._reader() as read:
+            for place, row in enumerate(range(0, height, step)):
+                result[place] = read(slice(row, row + 1), slice(0, width))[0, ::step]
+        return result
+
+    @contextmanager
+    def _reader(self) -> Iterator[Callable[[slice, slice], NDArray[Any]]]:
+        """What reads a window, while the file is open."""
         with _opened(self.source) as root:
             stored = self._stored(root)
             mask = None if self.mask is None else self.mask._stored(root)
-            for first in range(rows.start, rows.stop, step):
-                part = (slice(first, min(first + step, rows.stop)), cols)
+
+            def read(rows: slice, cols: slice) -> NDArray[Any]:
                 with _errors_named(self.source, "pixels cannot be read"), np.errstate(over="ignore"):
-                    values: NDArray[Any] = stored[part].astype(self.dtype)
-                    hidden = None if mask is None else np.isin(mask[part], _HIDDEN)
+                    values: NDArray[Any] = stored[rows, cols].astype(self.dtype)
+                    hidden = None if mask is None else np.isin(mask[rows, cols], _HIDDEN)
                 if self.dtype.kind == "f":
                     values[~(np.isfinite(values) & (values > 0))] = np.nan
                 if hidden is not None:
                     values[hidden] = np.nan
-                yield np.sqrt(values) if self.is_power else values
+                return np.sqrt(values) if self.is_power else values
+
+            yield read
 
     def _stored(self, root: Any) -> Any:
         with _errors_named(self.source, "pixels cannot be read"):
@@ -253,7 +275,7 @@ def _dataset(group: Any, source: FileSource, name: str, cache_bytes: int = 0) ->
     if not cache_bytes:
         return found
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
-    access.set_chunk_cache(_CACHE_SLOTS, cache_bytes, 1.0)
+    access.set_chunk_cache(_CACHE_SLOTS, cache_bytes, 0.0)  # the oldest goes first; of other rules some keep them all
     del found  # an open dataset keeps the cache that it has
     return h5py.Dataset(h5py.h5d.open(group.id, name.encode(), access))
 
@@ -347,6 +369,24 @@ def _chosen(root: Any, source: FileSource, inner: Sequence[str]) -> tuple[str, s
     if not grids or len(left) > (polarization is not None):
         raise Alos2TutError(f"holds no {'/'.join(inner)}", where=source.where, remedy="As in …h5/LSAR/frequencyB/HV.")
     return (*min(grids), polarization)
+
+
+def _looked_at(pol: str, band: GridBand, mask: GridBand | None, root: Any) -> list[str]:
+    """Notes on the numbers of some blocks: where all is hidden, and what is not above zero."""
+    counts = np.zeros(2, np.int64)
+    stored, codes = band._stored(root), None if mask is None else mask._stored(root)
+    for row, col in product_of(
+        *(sorted({0, max(side - _BLOCK, 0) // 2, max(side - _BLOCK, 0)}) for side in band.shape)
+    ):
+        part = (slice(row, row + _BLOCK), slice(col, col + _BLOCK))
+        power = stored[part]
+        shown = np.isfinite(power) if codes is None else np.isfinite(power) & ~np.isin(codes[part], _HIDDEN)
+        counts += [np.count_nonzero(shown), np.count_nonzero(shown & (power <= 0))]
+    known, low = counts.tolist()
+    if not known:
+        return [f"{pol}: none of the pixels looked at has data"]
+    share = f"{pol}: {low / known:.2%} of {known:,} pixels looked at are not above 0: they count as no data"
+    return [share] if low else []
 
 
 def _unread(root: Any, source: FileSource, group: Any) -> list[str]:

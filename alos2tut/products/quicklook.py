@@ -13,7 +13,6 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from .. import radiometry
 from ..core.errors import Alos2TutError
-from .rasters import RasterBand
 
 if TYPE_CHECKING:
     from .product import Product
@@ -42,8 +41,8 @@ def product_html(product: Product) -> str:
 
 def quicklook_png(product: Product, max_px: int = 320) -> bytes:
     """A small grey picture of a product as PNG, from some of its pixels: dB, black where there is no data."""
-    band = product.bands[product.choose_polarization()]
-    if isinstance(band, RasterBand):
+    band: Any = product.bands[product.choose_polarization()]
+    if hasattr(band, "thumbnail"):
         mean_square = radiometry.mean_square(band.thumbnail(max_px), (1, 1), no_data=product.no_data_of(band))
     else:
         mean_square = _sampled(band, product, -(-max(product.shape) // max_px))

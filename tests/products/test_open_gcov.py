@@ -268,6 +268,17 @@ def test_big_endian_and_double(tmp_path):
         np.testing.assert_allclose(product.read_power()[5], powers()[5] + 0 * product.read_power()[5], rtol=1e-3)
 
 
+def test_what_is_not_above_zero_is_counted(tmp_path):
+    power = powers()
+    power[10:12] = -0.001
+    notes = open_product(write(tmp_path / "product.h5", grid({"HHHH": power, "HVHV": powers()}))).notes
+    (note,) = (note for note in notes if "not above 0" in note)
+    known = np.isfinite(powers()) & ~np.isin(mask(), (0, 255))
+    assert note.startswith("HH: ") and f"{known[10:12].sum() / known.sum():.2%} of {known.sum():,}" in note
+    hidden = grid() | {"mask": np.zeros(SHAPE, np.uint8)}
+    assert any("none of the pixels" in note for note in open_product(write(tmp_path / "hidden.h5", hidden)).notes)
+
+
 # --- how it is read
 
 
@@ -313,6 +324,7 @@ def test_without_h5py_the_extra_is_named(gcov, monkeypatch):
 def test_a_picture_and_a_table_show_it(gcov):
     product = open_product(gcov)
     assert "data:image/png" in product._repr_html_()
+    np.testing.assert_array_equal(product.bands["HH"].thumbnail(25), product.read_dn()[::2, ::2])
     assert product.to_dict()["sensor"] == "NISAR L-SAR"
 
 
