@@ -247,18 +247,18 @@ def read_elements(
     Raises:
         Alos2TutError: no size, two, or one that cannot be; a file that is shorter or longer; another type of numbers.
     """
-    stated = {f"the header of {name}": (int(h["lines"]), int(h["samples"])) for name, h in headers.items() if h}
+    sizes = {f"the header of {name}": (int(h["lines"]), int(h["samples"])) for name, h in headers.items() if h}
     if config:
-        stated = {"config.txt": (int(config["Nrow"]), int(config["Ncol"]))} | stated
+        sizes = {"config.txt": (int(config["Nrow"]), int(config["Ncol"]))} | sizes
     folder = next(iter(files.values())).path.parent
-    if not stated:
+    if not sizes:
         raise Alos2TutError(
             "no file states rows and columns: there is no config.txt and no header",
             where=folder,
             remedy="Add config.txt.",
         )
-    says, shape = next(iter(stated.items()))
-    for other, size in stated.items():
+    says, shape = next(iter(sizes.items()))
+    for other, size in sizes.items():
         if size != shape:
             problem = f"{says} states {shape[0]} × {shape[1]} (rows × columns), {other} {size[0]} × {size[1]}"
             raise Alos2TutError(problem, where=folder, remedy="Correct the wrong one.")
@@ -273,7 +273,8 @@ def read_elements(
             problem = f"has {source.size:,} bytes; {shape[0]} × {shape[1]} numbers of {stored.itemsize} bytes"
             problem += f" after {offset:,}" if offset else ""
             raise Alos2TutError(f"{problem} are {expected:,}", where=source.where, remedy="Copy it again.")
-        ignored = missing if missing is not None else _ignored(header, source)
+        stated = header.get("data ignore value")
+        ignored = missing if missing is not None or stated is None else _number(stated, "data ignore value", source)
         # what lies off the diagonal may have any value where there is data
         elements[name] = Element(source, shape, stored, offset, None if "_" in name else ignored)
     return elements
@@ -290,12 +291,14 @@ def _numbers(header: Mapping[str, str], source: FileSource, is_complex: bool) ->
         if (value := header.get(key, known[0])) not in tuple(known):
             problem = f"its header states {key} {quoted(value)}"
             raise Alos2TutError(problem, where=source.where, remedy=f"Read is {' or '.join(known)}.")
+    for key, neutral in (("data gain values", 1.0), ("data offset values", 0.0)):
+        if (stated := header.get(key)) is not None and _number(stated.strip("{} "), key, source) != neutral:
+            raise Alos2TutError(f"its header states {key} {quoted(stated)}, which are not applied", where=source.where)
     return np.dtype((">" if order == "1" else "<") + _TYPES[code])
 
 
-def _ignored(header: Mapping[str, str], source: FileSource) -> float | None:
-    text = header.get("data ignore value")
+def _number(text: str, key: str, source: FileSource) -> float:
     try:
-        return None if text is None else float(text)
+        return float(text)
     except ValueError:
-        raise Alos2TutError(f"its header's data ignore value {quoted(text)} is no number", where=source.where) from None
+        raise Alos2TutError(f"its header's {key} {quoted(text)} is no number", where=source.where) from None

@@ -298,10 +298,13 @@ def test_powers_that_are_none_are_counted_and_no_data(tmp_path):
 def test_too_many_of_them_are_an_error(tmp_path, value):
     elements = elements_of("T3", scattering(reciprocal=True))
     elements["T33"][:3] = value  # 7.5 %
+    elements["T12_real"][9] = value  # off the diagonal any number may stand
     folder = write(tmp_path / "T3", elements)
     with pytest.raises(Alos2TutError, match=r"of 2,400 powers of HV 180 are .* \(7.5 %\).*no_data=0"):
         opened(folder)
-    assert np.isnan(opened(folder, no_data=value).read_power(polarization="HV")[:3]).all()
+    product = opened(folder, no_data=value)
+    assert np.isnan(product.read_power(polarization="HV")[:3]).all()
+    assert np.isfinite(product.read_power(polarization="VV")[9]).all()
 
 
 def test_what_a_header_says_of_no_data_counts(tmp_path):
@@ -355,7 +358,7 @@ BROKEN = [
     ("empty config", lambda f: (f / "config.txt").write_text(""), "config.txt.*does not state Nrow"),
     ("binary config", lambda f: (f / "config.txt").write_bytes(os.urandom(999) + b"\0"), "config.txt.*no text"),
     ("huge config", lambda f: os.truncate(f / "config.txt", 2**30), "config.txt.*1,073,741,824 bytes"),
-    ("no number", lambda f: (f / "config.txt").write_text(CONFIG.replace("40", "4e1")), "Nrow is '4e1'"),
+    ("rows of no number", lambda f: (f / "config.txt").write_text(CONFIG.replace("40", "4e1")), "Nrow is '4e1'"),
     ("negative", lambda f: (f / "config.txt").write_text(CONFIG.replace("40", "-40")), "Nrow is '-40'"),
     ("many digits", lambda f: (f / "config.txt").write_text(CONFIG.replace("40", "4" * 5000)), "no whole number"),
     ("no header of ENVI", lambda f: (f / "T11.bin.hdr").write_text("GIF89a"), r"T11\.bin\.hdr.*no header of ENVI"),
@@ -374,6 +377,8 @@ BROKEN = [
         r"lacks T11\.bin",
     ),
     ("a link to a device", lambda f: [(f / "T11.bin").unlink(), (f / "T11.bin").symlink_to("/dev/zero")], r"T11\.bin"),
+    ("a gain", lambda f: (f / "T11.bin.hdr").write_text(f"{HEADER}data gain values = {{2.0}}"), "not applied"),
+    ("no number", lambda f: (f / "T11.bin.hdr").write_text(f"{HEADER}data ignore value = none"), "'none'"),
     ("a folder", lambda f: [(f / "T11.bin").unlink(), (f / "T11.bin").mkdir()], r"lacks T11\.bin"),
 ]
 
