@@ -34,8 +34,8 @@ _CO = ((0.5, "T11"), (0.5, "T22"))
 #: what both cross-polarised powers of T4 have in common
 CROSS = ((0.5, "T33"), (0.5, "T44"))
 #: powers by matrix; those of C2 are named by :data:`POLAR_TYPES`. HV and VH of T4 are told apart as SNAP writes them,
-#: whose fourth component is i(HV − VH)/√2 of the channels that the product calls so (PolOpUtils.java of
-#: senbox-org/s1tbx, computeCoherencyMatrixT4): Im T34 = (|VH|² − |HV|²)/2
+#: whose fourth component is i(HV − VH)/√2 of the channels that the product calls so (PolOpUtils.java of its package
+#: org.csa.rstb.gpf, computeCoherencyMatrixT4), so that Im T34 = (|VH|² − |HV|²)/2
 POWERS: dict[str, dict[str, Formula]] = {
     "T3": {"HH": (*_CO, (1, "T12_real")), "HV": ((0.5, "T33"),), "VV": (*_CO, (-1, "T12_real"))},
     "T4": {

@@ -167,6 +167,19 @@ def test_t4_without_im_t34_gives_the_mean(tmp_path):
     assert "both their mean" in noted(product)
 
 
+def test_a_t4_of_polsarpro_has_hv_and_vh_the_other_way_round(tmp_path):
+    field = scattering()
+    swapped = {
+        "HH": field["HH"],
+        "HV": field["VH"],
+        "VH": field["HV"],
+        "VV": field["VV"],
+    }  # k4 = i(S12 − S21), S12 = VH
+    product = opened(write(tmp_path / "T4", elements_of("T4", swapped)))
+    np.testing.assert_allclose(product.read_power(polarization="HV"), powers_of(field)["VH"], rtol=2e-5)
+    assert "the other way round" in noted(product)
+
+
 def test_only_what_a_power_needs_must_be_there(tmp_path):
     elements = elements_of("T3", scattering(reciprocal=True))
     product = opened(write(tmp_path / "a", {"T33": elements["T33"]}))
