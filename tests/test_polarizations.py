@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from support.datasets import write_packed_dataset
+from support.datasets import build, write_packed_dataset
 from support.figures import texts
 from support.networks import MIXED, STATISTICS, TINY, losses_of, training
+from support.products import real_data
 
 from alos2tut import evaluate, load_config
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning, Stopped
@@ -264,3 +266,67 @@ def test_figures_of_several_channels_say_what_their_colours_are(packed, tmp_path
     ):
         assert any(expected in text for text in texts(figure))
         plt.close(figure)
+
+
+# --- real channels
+
+
+def test_flevolands_three_powers_from_its_matrix_to_a_report(tmp_path):
+    """AIRSAR's unfiltered T3: HH, HV, VV by the formula of its README; a pixel where one is not positive is in none."""
+    source = real_data("airsar_flevoland_1989")
+    given = {"looks": 1, "patch_px": 64, "block_px": 128, "buffer_px": 16, "min_labelled_fraction": 0.1}
+    dataset = open_dataset(
+        build(
+            products=source / "T3",
+            labels=source / "Flevoland_gt.mat",
+            legend="airsar_flevoland_13",
+            quantity="relative",
+            polarization="HH,HV,VV",
+            work_dir=tmp_path,
+            workers=1,
+            **given,
+        )
+    )
+    assert dataset.signal == {"quantity": "relative", "polarizations": ["HH", "HV", "VV"], "spacing_m": None}
+    t11, t22, t33, t12 = (
+        np.fromfile(source / "T3" / f"{name}.bin", "<f4").reshape(750, 1024).astype(float)
+        for name in ("T11", "T22", "T33", "T12_real")
+    )
+    power = np.stack([(t11 + t22) / 2 + t12, t33 / 2, (t11 + t22) / 2 - t12])
+    is_known = (power > 0).all(axis=0)
+    assert np.count_nonzero(power[1] == 0) == 2882 and np.count_nonzero(power[1] < 0) == 33
+    sums, missing = np.zeros((3, 3)), 0
+    for store in ("pretrain", "val", "test"):
+        part = dataset.split(store)
+        for index in range(len(part)):
+            row, col = (int(part.table[index][name]) for name in ("PatchRow", "PatchCol"))
+            here = np.s_[row : row + 64, col : col + 64]
+            db, known = part.db(index), is_known[here]
+            expected = 10 * np.log10(power[(slice(None), *here)], where=known, out=np.full((3, 64, 64), np.nan))
+            np.testing.assert_allclose(db, expected, atol=0.0051)
+            missing += np.count_nonzero(~known)
+            if store == "pretrain":
+                values = db[:, known].astype(float)
+                sums += np.array([[known.sum()] * 3, values.sum(axis=1), (values**2).sum(axis=1)]).T
+    mean = sums[:, 1] / sums[:, 0]
+    np.testing.assert_allclose(dataset.statistics.mean_db, mean, atol=2e-3)
+    np.testing.assert_allclose(dataset.statistics.std_db, np.sqrt(sums[:, 2] / sums[:, 0] - mean**2), atol=2e-3)
+    assert missing > 0
+    settings = {"encoder": {**TINY, "patch_size": 4}, "batch_size": 8}
+    start = pretrain(training("pretrain", dataset.path, tmp_path, steps=2, mask_unit_px=8, **settings))
+    # nobody says that two unknown pixel sizes are one
+    given = {
+        "steps": 3,
+        "validate_every": 3,
+        "decoder_width": 16,
+        "init": start,
+        "allow_other_signal": True,
+        **settings,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Alos2TutWarning)
+        folder = finetune(training("finetune", dataset.path, tmp_path, **given), quiet=True)
+        scored = {"dataset": dataset.path, "segmenter": folder, "work_dir": tmp_path, "allow_other_signal": True}
+        report = evaluate(load_config("evaluate", **scored))
+    model = json.loads((report / "report.json").read_text())["models"]["segmenter"]
+    assert 0 < model["miou"] < 1 and len(model["confusion_matrix"]) == 13

@@ -109,7 +109,9 @@ def export_patches(dataset: PatchDataset | str | Path, folder: str | Path, *, pr
             remedy="Read it with open_dataset.",
         )
     if dataset.channels != 1:
-        raise Alos2TutError(f"has {dataset.channels} channels; patch files hold one", where=dataset.path)
+        problem = f"has {dataset.channels} channels; patch files, as the authors have them, hold one"
+        remedy = "Build a dataset of each polarisation to export, or read this one with open_dataset."
+        raise Alos2TutError(problem, where=dataset.path, remedy=remedy)
     make_folder(folder.parent)
     with atomic_path(folder) as target:
         target.mkdir()

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from support.datasets import SETTINGS, labels_of
+from support.datasets import SETTINGS, SMALL, labels_of
 
 from alos2tut import Alos2TutWarning, load_config
 from alos2tut.dataset.estimate import DatasetEstimate, estimate_dataset
@@ -45,3 +45,9 @@ def test_a_dry_run_tells_what_would_be_built_and_writes_nothing(scene, dataset, 
         assert pixels / total == pytest.approx(built[name] / sum(built.values()), abs=0.02)
     text = estimate.to_text()
     assert "GB" in text and "1 worker" in text and "nothing was written" in text and estimate.hours > 0
+
+
+def test_a_second_channel_takes_two_bytes_a_pixel_more(dual, small_scene, tmp_path):
+    given = {"products": dual, "labels": labels_of(small_scene), **SMALL}
+    sizes = [estimated({**given, "polarization": names}, tmp_path / "work").size_bytes for names in ("HH", "HH,HV")]
+    assert sizes[1] * 3 == sizes[0] * 5

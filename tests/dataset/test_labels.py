@@ -672,3 +672,10 @@ def test_a_raster_of_tiny_pixels_is_refused_before_it_is_read(tmp_path, pixel, i
     message = r"labels\.tif: .*so small that one.*covers .* of them\. .*gdalwarp"
     with pytest.raises(Alos2TutError, match=message) if is_refused else nullcontext():
         assert not LabelMap([path], ANY_CODE).classes_on(UTM54, GRID, (90, 80)).any()
+
+
+def test_the_fingerprint_of_an_array_is_that_of_its_file(tmp_path):
+    np.save(tmp_path / "labels.npy", np.ones((4, 5), np.uint8))
+    before = label_fingerprint(tmp_path / "labels.npy")
+    np.save(tmp_path / "labels.npy", np.full((4, 5), 2, np.uint8))
+    assert label_fingerprint(tmp_path / "labels.npy") != before
