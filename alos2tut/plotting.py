@@ -84,7 +84,9 @@ def quicklook(product: Product, boxes: Mapping[str, Window]) -> Figure:
         left, _, _, top = extent_of(product, window)
         outline(ax, extent_of(product, window), edgecolor=ORANGE, linewidth=2)
         note(ax, name, (left, top), (2, 5), color=ORANGE, weight="bold", path_effects=halo("black"))
-    ax.set_title(f"{product_title(product)}, {looks} × {looks} looks of {product.spacing_m[0]:.3g} m")
+    spacing = product.spacing_m[0]
+    of = "pixels of unknown size" if math.isnan(spacing) else f"{spacing:.3g} m"
+    ax.set_title(f"{product_title(product)}, {looks} × {looks} looks of {of}")
     return fig
 
 
@@ -227,10 +229,11 @@ class LongitudeFormatter(ScalarFormatter):
 
 
 def map_axes(ax: Axes, product: Product, *, label_y: bool = True) -> None:
-    """Label axes by what the product's grid is in: kilometres, degrees, or lines and pixels in slant range."""
+    """Label axes by what the product's grid is in: kilometres or degrees; on no map pixels, in slant range if known."""
     labels = ("easting (km)", "northing (km)")
     if product.grid is None:
-        labels = ("slant range (pixel)", "azimuth (line)")
+        is_slant = product.slant_range_incidence is not None
+        labels = ("slant range (pixel)", "azimuth (line)") if is_slant else ("column (px)", "row (px)")
     elif product.crs.is_geographic:
         labels = ("longitude (°)", "latitude (°)")
         ax.xaxis.set_major_formatter(LongitudeFormatter())
@@ -320,4 +323,5 @@ def smooth(values: NDArray[np.float64], width: int = 15) -> NDArray[np.float64]:
 
 def product_title(product: Product) -> str:
     """A product in a title: its scene and polarisations, and whether it is simulated."""
-    return f"{'simulated ' if product.simulated else ''}{product.scene_id}, {'+'.join(product.polarizations)}"
+    scene = product.scene_id or product.path.name
+    return f"{'simulated ' if product.simulated else ''}{scene}, {'+'.join(product.polarizations)}"

@@ -147,6 +147,7 @@ def _map(path: Path) -> _Found:
         except Alos2TutError:
             continue
         if found.names and "alos2tut" in found.tags.get("SOFTWARE", ""):
-            size = {"pixels": f"{found.shape[0]} × {found.shape[1]}", "crs": found.grid.crs.to_string()}
-            return "a map", {"file": file.name, "content": found.description, **size, **found.tags}
+            crs, size = found.grid.crs, f"{found.shape[0]} × {found.shape[1]}"
+            place = {"pixels": size, "crs": crs and crs.to_string()}
+            return "a map", {"file": file.name, "content": found.description, **place, **found.tags}
     return None

@@ -281,6 +281,9 @@ class PatchDataset:
         self.channels = len(content["polarizations"])
         #: what training needs to agree on: quantity, polarisations and pixel size
         self.signal: dict[str, Any] = {k: content[k] for k in ("quantity", "polarizations", "spacing_m")}
+        if self.signal["spacing_m"] is None:
+            # all that is known of the size of pixels
+            self.signal["looks"] = content["settings"].get("looks", 1)
         #: some or all of the pixels are simulated
         self.simulated: bool = content.get("simulated", False)
         self.class_weights = np.array(content["class_weights"], dtype=np.float32)

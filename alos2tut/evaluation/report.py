@@ -52,6 +52,8 @@ from .config import EvaluateConfig
 REPORT_SCHEMA = "alos2tut-report-3"
 #: the scores of all classes together that have an interval
 MEANS = ("miou", "macc", "pixel_accuracy")
+#: what intervals are over on a map
+_BLOCK = "block of ground"
 
 
 @public
@@ -146,7 +148,7 @@ def report_text(report: Mapping[str, Any]) -> str:
             for gain in map(difference.__getitem__, MEANS)
         ]
         rows.append(["difference", "", *gains, "", ""])
-    notes = interval_notes(models["segmenter"]["intervals"])
+    notes = interval_notes(models["segmenter"]["intervals"], unit=interval_unit(report))
     return "\n".join([*headline_lines(report), table(rows, header), *notes])
 
 
@@ -157,7 +159,7 @@ def headline_lines(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def interval_notes(intervals: Mapping[str, Any], shown: str = "in brackets") -> list[str]:
+def interval_notes(intervals: Mapping[str, Any], shown: str = "in brackets", unit: str = _BLOCK) -> list[str]:
     """What a model's intervals are over and cover, or why there are none; and the classes that have none of their own.
 
     All models of a report are scored on the same list, so that this is the same for all.
@@ -165,11 +167,12 @@ def interval_notes(intervals: Mapping[str, Any], shown: str = "in brackets") -> 
     Args:
         intervals: those of one of a report's models.
         shown: where they are.
+        unit: as :func:`block_unit` gives it.
     """
     if intervals["refused"]:
         return [f"no intervals: {intervals['refused']}"]
     alone = ", ".join(intervals["in_one_block"])
-    blocks = f"{intervals['blocks']} blocks of ground"
+    blocks = f"{intervals['blocks']} {unit.replace('block', 'blocks', 1)}"
     return [
         f"{shown}: {100 * LEVEL:.0f} % intervals over {blocks}; they {coverage(COVERS)}",
         *([f"in a single block, so without an interval: {alone}"] if alone else []),
@@ -215,7 +218,7 @@ def _described(config: EvaluateConfig, dataset: PatchDataset) -> dict[str, Any]:
         "simulated": dataset.simulated,
         "boundary_tolerance_px": BOUNDARY_PX,
         "intervals": {
-            "unit": "block of ground",
+            "unit": block_unit(dataset),
             "level": LEVEL,
             "covers": list(COVERS),
             "leaves_out": [source for source in SOURCES if source not in COVERS],
@@ -227,6 +230,18 @@ def _list_headlines(dataset: PatchDataset, name: str) -> list[Headline]:
     """Headlines of the classes that the scored list hardly has; those that it lacks stand in ``absent``."""
     split, pixels = dataset.split(name), dataset.content["splits"][name]["class_pixels"]
     return of_lists({}, {name: few_patches(split, dataset.legend.names, pixels, np.arange(len(split)))})
+
+
+def block_unit(dataset: PatchDataset) -> str:
+    """What intervals are over, in words: on no map blocks of pixels."""
+    block_px = dataset.content["settings"].get("block_px")
+    return _BLOCK if block_px is None else f"block of {block_px} px"
+
+
+def interval_unit(report: Mapping[str, Any]) -> str:
+    """What a report says that its intervals are over, as :func:`block_unit` has it."""
+    unit: str = report.get("intervals", {}).get("unit", _BLOCK)
+    return unit
 
 
 def ground_blocks(split: Split) -> NDArray[np.int64]:

@@ -17,12 +17,12 @@ from ..core.errors import Alos2TutError
 from ..core.progress import progress_bar
 from ..core.public import public
 from ..core.version import __version__
-from ..dataset.labels import LabelMap, label_files, warn_of_lost_labels
+from ..dataset.labels import EQUAL_SIZE, LabelMap, Placement, label_files, warn_of_lost_labels
 from ..dataset.legend import IGNORE, Legend
 from ..headlines import of_scores
 from ..metrics import scores_from_confusion
 from ..products.rasters import write_cog
-from .files import STRIP_ROWS, MapFile
+from .files import IMAGE_TAGS, STRIP_ROWS, MapFile, label_frame, place_of
 
 #: value of a map of differences where map and labels agree; no class has this index
 AGREES = 254
@@ -33,7 +33,7 @@ _READING = (
     "score: the scores of the test list are."
 )
 #: tags of a map that also hold for where it differs
-_KEPT_TAGS = ("PRODUCT", "ACQUIRED", "SIMULATED", "TRAINED_ON_SIMULATED", "SOURCE")
+_KEPT_TAGS = ("PRODUCT", "ACQUIRED", "SIMULATED", "TRAINED_ON_SIMULATED", "SOURCE", *IMAGE_TAGS)
 
 
 @public
@@ -42,6 +42,7 @@ def map_agreement(
     labels: str | Path | Sequence[str | Path],
     legend: Legend,
     difference_path: str | Path,
+    placement: Placement = EQUAL_SIZE,
     *,
     progress: bool | None = None,
 ) -> dict[str, Any]:
@@ -52,9 +53,11 @@ def map_agreement(
 
     Args:
         map_path: a map as :func:`alos2tut.map_scene` writes it.
-        labels: label rasters in any coordinate system; what :func:`alos2tut.dataset.labels.label_files` takes.
+        labels: label rasters in any coordinate system, or in the frame of an image on no map; what
+            :func:`alos2tut.dataset.labels.label_files` takes.
         legend: the map's, which makes classes of the labels' codes.
         difference_path: the GeoTIFF to write, whole or not at all.
+        placement: where labels lie on an image that lies on no map.
         progress: show a bar; None: only where someone watches.
 
     Returns:
@@ -77,8 +80,8 @@ def map_agreement(
         raise Alos2TutError("is what is to be compared", where=difference_path, remedy="Name another file to write.")
     # pixels by class of the label (rows) and of the map, where no label is in the last row
     matrix = np.zeros((len(legend) + 1, len(legend)), dtype=np.int64)
-    with LabelMap(paths, legend) as label_map:
-        touching = label_map.touching(source.grid.crs, source.grid.transform, source.shape)
+    with LabelMap(paths, legend, placement) as label_map:
+        touching = label_map.touching(*label_frame(source.grid, source.shape))
         if not touching:
             remedy = "Give the label rasters of this ground."
             raise Alos2TutError("no label raster lies where the map is", where=source.path, remedy=remedy)
@@ -88,8 +91,7 @@ def map_agreement(
             _differences(source, label_map, matrix, progress),
             shape=source.shape,
             dtype="uint8",
-            crs=source.grid.crs,
-            transform=source.grid.transform,
+            **place_of(source.grid),
             no_data=IGNORE,
             tags=_tags(source, legend, touching),
             colormap=legend.colormap() | {AGREES: _LIGHT_GREY},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,10 +14,10 @@ class MapConfig:
     """A whole product to a map: see :func:`alos2tut.map_scene`."""
 
     #: what counts for an artifact's key only where it is not the default: keys are older than these settings
-    KEYED_IF_SET: ClassVar[frozenset[str]] = frozenset({"polarization", "convert"})
+    KEYED_IF_SET: ClassVar[frozenset[str]] = frozenset({"polarization", "convert", "label_offset", "label_flip"})
 
     polarization: CText | None = None
-    """Channel to read; None: the one that the segmenter was trained on."""
+    """Channel to read, or several as HH,HV; None: what the segmenter was trained on."""
     overlap_px: int | None = Field(default=None, ge=0, le=2**14)
     """Pixels that neighbouring tiles share; None: a quarter of the tile."""
     batch_size: Count = 8
@@ -32,9 +32,14 @@ class MapConfig:
     """Convert another quantity than that trained on by incidence angles, and average power over areas where no number
     of looks leads to the pixel size trained on."""
     allow_other_signal: bool = False
-    """Warn, instead of stopping, when the segmenter was trained on another quantity or polarisation."""
+    """Warn, instead of stopping, when the segmenter was trained on another quantity or polarisation, or when nobody
+    knows a pixel size."""
     labels: PathTexts = ()
     """Label rasters to compare the map with, or folders of them."""
+    label_offset: tuple[int, int] | None = None
+    """On images that lie on no map: row and column of the label raster's first pixel; None: both are of one size."""
+    label_flip: Literal["rows", "cols", "both"] | None = None
+    """There, too: the label raster's rows are reversed, its columns, or both."""
     preview: bool = True
     """Draw a picture with legend, scale bar and north."""
     overwrite: bool = False

@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from .. import geometry
@@ -21,6 +23,9 @@ from ..products.metadata import MapGrid
 from ..products.rasters import LONLAT, RasterBand, open_raster, reprojected
 from ..products.sources import FileSource
 
+#: tags of a map that lies on no map of the Earth, as :attr:`ImageGrid.tags` writes them
+_FRAME, _IMAGE_SHAPE, _IMAGE_PIXELS, _SPACING = "FRAME", "IMAGE_SHAPE", "IMAGE_PIXELS", "SPACING_M"
+IMAGE_TAGS = (_FRAME, _IMAGE_SHAPE, _IMAGE_PIXELS, _SPACING)
 _CLASS_TAG = re.compile(r"CLASS_(\d{1,3})")
 #: tag of a map that is nearly constant, which says so
 HEADLINE = "HEADLINE"
@@ -42,13 +47,92 @@ def map_file(out_path: str | Path, name: str) -> Path:
 
 
 @dataclass(frozen=True)
+class ImageGrid:
+    """Where pixels lie in an image that lies on no map: coordinates are columns and rows of the image.
+
+    Attributes:
+        shape: rows and columns of the image.
+        pixels: of the image along a side of one of ours, (rows, columns).
+        pixel_m: metres of one of ours, (rows, columns); None where nobody knows.
+    """
+
+    shape: tuple[int, int]
+    pixels: tuple[float, float]
+    pixel_m: tuple[float, float] | None
+
+    @property
+    def crs(self) -> None:
+        """There is none."""
+        return None
+
+    @property
+    def transform(self) -> Affine:
+        """From (column, row), pixel corners, to column and row of the image."""
+        return Affine.scale(self.pixels[1], self.pixels[0])
+
+    def spacing_m(self, _shape: tuple[int, int]) -> tuple[float, float]:
+        """As :meth:`MapGrid.spacing_m`; NaN where nobody knows."""
+        return self.pixel_m or (math.nan, math.nan)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What a raster on this grid says of it, since a TIFF without a coordinate system cannot."""
+        return {
+            _FRAME: "image",
+            _IMAGE_SHAPE: _by(self.shape),
+            _IMAGE_PIXELS: _by(self.pixels),
+            _SPACING: _by(self.pixel_m) if self.pixel_m else "unknown",
+        }
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str], where: Path) -> ImageGrid:
+        """The grid that :attr:`tags` tell of.
+
+        Raises:
+            Alos2TutError: tags that tell of none.
+        """
+        try:
+            spacing = None if tags[_SPACING] == "unknown" else _sides(tags[_SPACING])
+            rows, cols = _sides(tags[_IMAGE_SHAPE])
+            return cls((int(rows), int(cols)), _sides(tags[_IMAGE_PIXELS]), spacing)
+        except (KeyError, ValueError, OverflowError):
+            raise Alos2TutError("has no place on Earth: it is no map", where=where) from None
+
+
+def _by(sides: tuple[float, float]) -> str:
+    return " x ".join(repr(float(side)).removesuffix(".0") for side in sides)
+
+
+def _sides(text: str) -> tuple[float, float]:
+    rows, cols = map(float, text.split(" x "))
+    if not 0 < min(rows, cols) <= max(rows, cols) < math.inf:
+        raise ValueError(text)
+    return rows, cols
+
+
+def place_of(grid: MapGrid | ImageGrid) -> dict[str, Any]:
+    """What :func:`.write_cog` is told of a grid: that of an image leaves no trace but its tags."""
+    return {"crs": grid.crs, "transform": grid.transform if isinstance(grid, MapGrid) else None}
+
+
+def label_frame(grid: MapGrid | ImageGrid, shape: tuple[int, int]) -> tuple[CRS | None, Affine, tuple[int, int]]:
+    """Coordinate system, transform and rows and columns by which label rasters are found for a map of this shape.
+
+    On no map that is the image itself, whose pixels the labels share.
+    """
+    if isinstance(grid, ImageGrid):
+        return None, Affine.identity(), grid.shape
+    return grid.crs, grid.transform, shape
+
+
+@dataclass(frozen=True)
 class MapFile:
     """A raster that :func:`alos2tut.map_scene` or :func:`.map_agreement` wrote; pixels are unread."""
 
     path: Path
     #: pixels, uint8
     band: RasterBand
-    grid: MapGrid
+    grid: MapGrid | ImageGrid
     #: what it says of itself
     tags: Mapping[str, str]
     #: from values to (red, green, blue, opacity), 0 to 255; empty where there is no colour table
@@ -65,8 +149,6 @@ class MapFile:
         if not path.is_file():
             raise Alos2TutError("there is no such map", where=path)
         band = RasterBand.open(FileSource(path.name, path, path.stat().st_size), ["uint8"], fill=IGNORE)
-        if band.crs is None or band.transform is None:
-            raise Alos2TutError("has no place on Earth: it is no map", where=path)
         try:
             # as where pixels are read: what lies beside a TIFF says nothing
             with open_raster(path.absolute(), ["GTiff"], beside=False) as raster:
@@ -74,6 +156,8 @@ class MapFile:
                 colors = raster.colormap(1) if raster.colorinterp[0].name == "palette" else {}
         except (RasterioError, CPLE_BaseError, ValueError) as error:
             raise Alos2TutError(f"cannot be read as a map ({error})", where=path) from None
+        if band.crs is None or band.transform is None:
+            return cls(path, band, ImageGrid.from_tags(tags, path), tags, colors, float(scale), description)
         return cls(path, band, MapGrid(band.crs, band.transform), tags, colors, float(scale), description)
 
     @property
@@ -113,17 +197,21 @@ class MapFile:
 class Orientation:
     """How the pixels of a grid lie on the ground around one of its places."""
 
-    #: metres on the ground per pixel, (rows, columns)
+    #: length of a pixel, (rows, columns): metres on the ground, or whatever ``unit`` says
     spacing_m: tuple[float, float]
     #: of north in a picture of the grid, clockwise from its upper edge; None where the grid leads to no place on Earth
     north_deg: float | None
+    #: "m", or "px" where nobody knows how long pixels are
+    unit: str = "m"
 
 
-def orientation(grid: MapGrid, row: float, col: float) -> Orientation:
+def orientation(grid: MapGrid | ImageGrid, row: float, col: float) -> Orientation:
     """How a grid lies around (row, column), by the longitudes and latitudes of the neighbouring pixels.
 
     Unlike the unit of a projection this also holds where that does not keep lengths, as in Web Mercator.
     """
+    if isinstance(grid, ImageGrid):
+        return Orientation(grid.pixel_m, None) if grid.pixel_m else Orientation((1.0, 1.0), None, "px")
     around = [grid.transform * place for place in ((col - 1, row), (col + 1, row), (col, row - 1), (col, row + 1))]
     lonlat = reprojected(around, grid.crs, LONLAT)
     north_m, east_m = geometry.metres_per_degree(float(lonlat[:, 1].mean())) if np.isfinite(lonlat).all() else (0, 0)

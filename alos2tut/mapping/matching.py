@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from .. import radiometry
 from ..core.errors import Alos2TutError, warn
 from ..dataset.encoding import same_spacing
+from ..products.metadata import MapGrid
 from ..products.product import Product
 from ..products.reading import FloatArray
 from .config import MapConfig
+from .files import ImageGrid
 
 #: pixels along a side, as many as a raster may have that this package reads
 _LARGEST_SIDE = 2**17
@@ -29,7 +31,8 @@ class MatchedProduct:
     """A product, read on the pixels that a segmenter knows."""
 
     product: Product
-    polarization: str
+    #: channel by channel
+    polarizations: tuple[str, ...]
     #: what is read, converted by incidence angles if it is not the product's own
     quantity: str
     #: pixels of the product along a side of one of ours, (rows, columns); whole numbers are looks
@@ -45,36 +48,45 @@ class MatchedProduct:
         return rows, cols
 
     @property
-    def transform(self) -> Affine:
-        """From (column, row), pixel corners, to coordinates in the product's CRS."""
-        return self.product.transform * Affine.scale(self.pixels[1], self.pixels[0])
+    def grid(self) -> MapGrid | ImageGrid:
+        """Where our pixels lie: on the product's map, or in the product where it lies on none."""
+        if self.product.grid is not None:
+            transform = self.product.transform * Affine.scale(self.pixels[1], self.pixels[0])
+            return MapGrid(self.product.crs, transform)
+        down, across = (side * n for side, n in zip(self.product.spacing_m, self.pixels, strict=True))
+        return ImageGrid(self.product.shape, self.pixels, None if math.isnan(down + across) else (down, across))
 
     def db_from(self, first: int, rows: int) -> Iterator[FloatArray]:
-        """dB from a row of ours down to the last one, in blocks of about so many rows, NaN where there is no data.
+        """dB from a row of ours down to the last one, in blocks (channels, about so many rows, columns).
 
-        A pixel comes out the same to the bit in whatever block it lies.
+        NaN in all channels where one has no data. A pixel comes out the same to the bit in whatever block it lies.
         """
-        if not all(float(n).is_integer() for n in self.pixels):
-            yield from self._resampled_from(first)
-            return
-        down, across = map(int, self.pixels)
-        yield from self._blocks("db", first * down, looks=(down, across), rows=rows)
+        for channels in zip(*(self._channel_from(name, first, rows) for name in self.polarizations), strict=True):
+            db = np.stack(channels)
+            db[:, np.isnan(db).any(axis=0)] = np.nan
+            yield db
 
-    def _blocks(self, unit: Literal["db", "power"], top: int, **given: Any) -> Iterator[FloatArray]:
+    def _channel_from(self, polarization: str, first: int, rows: int) -> Iterator[FloatArray]:
+        if not all(float(n).is_integer() for n in self.pixels):
+            return self._resampled_from(polarization, first)
+        down, across = map(int, self.pixels)
+        return self._blocks("db", polarization, first * down, looks=(down, across), rows=rows)
+
+    def _blocks(self, unit: Literal["db", "power"], polarization: str, top: int, **given: Any) -> Iterator[FloatArray]:
         """Blocks of the product from one of its rows on."""
         window = (top, 0, self.product.shape[0] - top, self.product.shape[1])
-        own: dict[str, Any] = {"window": window, "polarization": self.polarization, "quantity": self.quantity}
+        own: dict[str, Any] = {"window": window, "polarization": polarization, "quantity": self.quantity}
         return (block for _, block in self.product.blocks(unit, **own, **given))
 
-    def _resampled_from(self, first: int) -> Iterator[FloatArray]:
-        """As :meth:`db_from`, by areas; rows are worked on in groups that lie the same wherever reading begins."""
+    def _resampled_from(self, polarization: str, first: int) -> Iterator[FloatArray]:
+        """A channel by areas; rows are worked on in groups that lie the same wherever reading begins."""
         (height, width), (down, across) = self.product.shape, self.pixels
         group = int(min(max(_GROUP_PX // (down * width), 1), _GROUP_ROWS))
         starts = range(first // group * group, self.shape[0], group)
         edges = [np.minimum(np.arange(s, min(s + group, self.shape[0]) + 1) * down, height) for s in starts]
         cols = np.minimum(np.arange(self.shape[1] + 1) * across, width)
         top = int(edges[0][0])
-        blocks = self._blocks("power", top, rows=max(1, math.ceil(group * down)))
+        blocks = self._blocks("power", polarization, top, rows=max(1, math.ceil(group * down)))
         spans = [(int(e[0]) - top, math.ceil(e[-1]) - top) for e in edges]
         for start, e, power in zip(starts, edges, sliding(blocks, spans), strict=True):
             db = radiometry.to_db(radiometry.area_means(power, e - int(e[0]), cols)).astype(np.float32)
@@ -82,20 +94,20 @@ class MatchedProduct:
 
 
 def sliding(blocks: Iterable[NDArray[Any]], spans: Iterable[tuple[int, int]]) -> Iterator[NDArray[Any]]:
-    """Windows of what blocks of rows make up together; only one window and one block are in memory.
+    """Windows of what blocks (…, rows, columns) make up together; only one window and one block are in memory.
 
     Windows are spans of rows (first, last exclusive), neither of which falls from one to the next; what lies below the
     last block is left out.
     """
     source, top, kept = iter(blocks), 0, None
     for first, last in spans:
-        parts = [] if kept is None else [kept[first - top :]]
-        end = top + (0 if kept is None else len(kept))
+        parts = [] if kept is None else [kept[..., first - top :, :]]
+        end = top + (0 if kept is None else kept.shape[-2])
         while end < last and (block := next(source, None)) is not None:
-            parts.append(block[max(first - end, 0) :])
-            end += len(block)
-        kept, top = parts[0] if len(parts) == 1 else np.concatenate(parts), first
-        yield kept[: last - first]
+            parts.append(block[..., max(first - end, 0) :, :])
+            end += block.shape[-2]
+        kept, top = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-2), first
+        yield kept[..., : last - first, :]
 
 
 def match(product: Product, segmenter: Any, config: MapConfig) -> MatchedProduct:
@@ -108,42 +120,57 @@ def match(product: Product, segmenter: Any, config: MapConfig) -> MatchedProduct
 
     Raises:
         Alos2TutError: another quantity or pixel size and not ``convert``, another polarisation and not
-            ``allow_other_signal``, slant range, no such polarisation, no incidence angle to convert by, a segmenter of
-            several polarisations, or more pixels than anybody can mean.
+            ``allow_other_signal``, another number of them, no such polarisation, no incidence angle to convert by, a
+            pixel size that nobody knows and ``convert`` or not ``allow_other_signal``, or more pixels than anybody can
+            mean.
     """
     signal = segmenter.signal
-    if len(signal["polarizations"]) != 1:
-        channels = ", ".join(signal["polarizations"])
-        raise Alos2TutError(f"the segmenter reads {channels} at once, a map is made of one", where="segmenter")
-    trained, polarization = signal["polarizations"][0], config.polarization
+    trained = tuple(signal["polarizations"])
     quantity = signal["quantity"] if config.convert and product.is_converted(signal["quantity"]) else product.quantity
-    if polarization is None:
-        is_other = config.allow_other_signal and trained not in product.polarizations
-        polarization = product.choose_polarization(None if is_other else trained)
+    wanted = config.polarization
+    if wanted is None and not (config.allow_other_signal and set(trained) - set(product.polarizations)):
+        wanted = ",".join(trained)
+    polarizations = product.choose_polarizations(wanted)
+    read, known = ", ".join(polarizations), ", ".join(trained)
+    if len(polarizations) != len(trained):
+        problem = f"{read} would be read, and the segmenter reads {known} at once"
+        raise Alos2TutError(problem, where=product.path, remedy="Name as many (polarization), in its order.")
     problems = []
     if quantity != signal["quantity"]:
         problems.append(f"is {quantity}, the segmenter was trained on {signal['quantity']}")
-    if polarization != trained:
-        problems.append(f"polarisation {polarization} is asked for, the segmenter was trained on {trained}")
+    if polarizations != trained:
+        problems.append(f"polarisation {read} is asked for, the segmenter was trained on {known}")
     if problems and not config.allow_other_signal:
         remedy = "Train on data like these; or convert a quantity (convert); or take it as it is (allow_other_signal)."
         raise Alos2TutError("; ".join(problems), where=product.path, remedy=remedy)
     for problem in problems:
         warn(f"{product.path}: {problem}.")
-    pixels = _matching_pixels(product, signal["spacing_m"], config.convert)
-    return MatchedProduct(product, product.choose_polarization(polarization), quantity, pixels)
+    is_known = signal["spacing_m"] is not None and not math.isnan(sum(product.spacing_m))
+    pixels = (_matching_pixels if is_known else _unknown_pixels)(product, signal, config)
+    return MatchedProduct(product, polarizations, quantity, pixels)
 
 
-def _matching_pixels(product: Product, spacing_m: Any, convert: bool) -> tuple[float, float]:
+def _unknown_pixels(product: Product, signal: Mapping[str, Any], config: MapConfig) -> tuple[int, int]:
+    """Looks as in training, where pixels of unknown size were trained on; else the product's own pixels."""
+    whose = "the segmenter was trained on" if signal["spacing_m"] is None else "the image has"
+    problem, looks = f"{whose} pixels of unknown size", int(signal.get("looks", 1))
+    if config.convert or not config.allow_other_signal:
+        remedy = "State it (spacing_m), or take pixels as they are (allow_other_signal)."
+        problem += ", which nothing can be averaged to (convert)" if config.convert else ""
+        raise Alos2TutError(problem, where=product.path, remedy=remedy)
+    warn(f"{product.path}: {problem}: blocks of {looks} × {looks} of the image's are taken.")
+    return looks, looks
+
+
+def _matching_pixels(product: Product, signal: Mapping[str, Any], config: MapConfig) -> tuple[float, float]:
     """Pixels of the product along a side of the segmenter's; looks where there are any."""
-    wanted = np.broadcast_to(np.asarray(spacing_m, dtype=float), (2,))
-    # an error in slant range, where pixels have no size on a map
-    spacing = np.asarray(product.spacing_m if product.crs else ())
+    wanted = np.broadcast_to(np.asarray(signal["spacing_m"], dtype=float), (2,))
+    spacing = np.asarray(product.spacing_m)
     looks = np.maximum(1, np.rint(wanted / spacing))
     if same_spacing(spacing * looks, wanted):
         return int(looks[0]), int(looks[1])
     sizes = "has pixels of {:.4g} × {:.4g} m, the segmenter's are {:.4g} × {:.4g} m".format(*spacing, *wanted)
-    if not convert:
+    if not config.convert:
         remedy = "Train on such pixels, or let them be averaged over areas (convert)."
         raise Alos2TutError(f"{sizes}; no number of looks leads there", where=product.path, remedy=remedy)
     pixels = wanted / spacing

@@ -128,7 +128,12 @@ def _preview_footnote(source: MapFile) -> str:
         parts.append("network trained on simulated data")
     down, across = (f"{side:.3g}" for side in source.grid.spacing_m(source.shape))
     crs = source.grid.crs
-    parts.append(crs.to_string() if crs.to_epsg() is not None else "own coordinate system")
+    if crs is None:
+        parts.append("on no map")
+    else:
+        parts.append(crs.to_string() if crs.to_epsg() is not None else "own coordinate system")
+    if down == "nan":
+        return "  ·  ".join([*parts, "pixels of unknown size"])
     parts.append(f"pixels of {down} m" if down == across else f"pixels of {down} m × {across} m (rows × columns)")
     return "  ·  ".join(parts)
 
@@ -152,7 +157,8 @@ def draw_frame(ax: Axes, window: PixelWindow, lies: Orientation, *, with_scale: 
     if not with_scale:
         return
     length_m = round_length_m(width * lies.spacing_m[1])
-    text = f"{length_m / 1000:,.10g} km" if length_m >= 1000 else f"{length_m:.10g} m"
+    is_far = length_m >= 1000 and lies.unit == "m"
+    text = f"{length_m / 1000:,.10g} km" if is_far else f"{length_m:.10g} {lies.unit}"
     _draw_bar(ax, col, length_m / lies.spacing_m[1], text)
     if lies.north_deg is not None:
         # below a narrow map there is no room beside the bar

@@ -113,13 +113,14 @@ def _probabilities(model: Any, x: Tensor, classes: int) -> Tensor:
 
 
 def _stored_rows(plan: MapPlan, first: int) -> Iterator[NDArray[np.int16]]:
-    """dB as networks are given it, of each row of tiles from ``first`` on, without data outside the product."""
+    """dB (channels, rows, columns) as networks are given it, of each row of tiles from ``first`` on."""
     grid, height = plan.grid, plan.grid.tile_px[0]
     origin = grid.tops[first]
     blocks = plan.source.db_from(origin, max(1, height - grid.overlap_px))
     for db in sliding(blocks, ((top - origin, top - origin + height) for top in grid.tops[first:])):
-        stored = np.full((height, grid.padded_width), NO_DATA, dtype=np.int16)
-        stored[: db.shape[0], : db.shape[1]] = encode_db(db)
+        # outside the product there is no data
+        stored = np.full((len(db), height, grid.padded_width), NO_DATA, dtype=np.int16)
+        stored[:, : db.shape[1], : db.shape[2]] = encode_db(db)
         yield stored
 
 

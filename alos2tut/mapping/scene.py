@@ -18,7 +18,7 @@ from ..core.artifacts import atomic_path, write_json
 from ..core.errors import Alos2TutError, warn
 from ..core.public import public
 from ..core.version import __version__
-from ..dataset.labels import LabelMap, label_files
+from ..dataset.labels import LabelMap, Placement, label_files
 from ..dataset.legend import IGNORE
 from ..headlines import in_words, of_map
 from ..networks.inference import load_on_best_device
@@ -29,7 +29,7 @@ from ..products.product import Product
 from ..products.rasters import check_tif_name, write_cog
 from .agreement import map_agreement
 from .config import MapConfig
-from .files import HEADLINE, MapFile, map_file
+from .files import HEADLINE, ImageGrid, MapFile, label_frame, map_file, place_of
 from .matching import MatchedProduct, match
 from .rows import STEPS, KeptRows, MapPlan, kept_rows, map_missing, weights_hash
 from .tiling import TileGrid
@@ -65,9 +65,10 @@ def map_scene(
     the same product, segmenter and settings is left as it is.
 
     Args:
-        product: a product, or the path of one; not in slant range.
+        product: a product, or the path of one. Where it lies on no map (slant range, a bare array) neither does what is
+            made: a TIFF in the same frame, without a coordinate system, whose tags say so.
         segmenter: a loaded segmenter, which stays on its device, or its file or folder, which goes to a GPU if there is
-            one. Anything will do that maps standardised dB (B, 1, H, W) to logits (B, classes, H, W) and has
+            one. Anything will do that maps standardised dB (B, C, H, W) to logits (B, classes, H, W) and has
             ``image_px``, ``statistics``, ``legend`` and ``signal``; but only what :func:`alos2tut.load_segmenter` gives
             is known again. Of a module in training mode a copy is used, in evaluation mode.
         out_path: the GeoTIFF to write (whole or not at all), with colour table, 255 for no data, overviews, and tags of
@@ -95,7 +96,7 @@ def map_scene(
     draw = _preview() if config.preview else None
     model = _ready(segmenter)
     plan = _planned(product, model, config)
-    labels = _touching_labels(config.labels, plan, model, out_path)
+    labels, placement = _touching_labels(config, plan, model, out_path)
     made_from = _made_from(plan, model)
     if all(_is_made_from(out_path, name, made_from) for name in plan.names):
         print(f"reusing {out_path}")
@@ -113,7 +114,9 @@ def map_scene(
             draw(out_path).savefig(temporary, format="png", dpi="figure")
     headlines = [MapFile.open(out_path).tags.get(HEADLINE, "")]
     if labels:
-        report = map_agreement(out_path, labels, model.legend, map_file(out_path, "difference"), progress=progress)
+        report = map_agreement(
+            out_path, labels, model.legend, map_file(out_path, "difference"), placement, progress=progress
+        )
         write_json(map_file(out_path, "agreement"), report)
         headlines.append(in_words(report["headlines"]))
     if told := "; against the labels, ".join(filter(None, headlines)):
@@ -190,20 +193,24 @@ def _planned(product: Product, model: Any, config: MapConfig) -> MapPlan:
     return MapPlan(source, grid, config.batch_size, config.flips, names, len(model.legend))
 
 
-def _touching_labels(given: Sequence[str], plan: MapPlan, model: Any, out_path: Path) -> tuple[str, ...]:
-    """Label rasters that may lie on the map; refused at once if there are none, since mapping takes long."""
+def _touching_labels(config: MapConfig, plan: MapPlan, model: Any, out_path: Path) -> tuple[tuple[str, ...], Placement]:
+    """Label rasters that may lie on the map, and how; refused at once if none does, since mapping takes long."""
+    given, placement = config.labels, Placement(config.label_offset, config.label_flip)
+    if plan.source.grid.crs is not None and placement != Placement():
+        problem = "is for images on no map, and the product lies on one"
+        raise Alos2TutError(problem, where="label_offset, label_flip", remedy="Leave it out.")
     if not given:
-        return ()
+        return (), placement
     own = {map_file(out_path, name).resolve() for name in (*_BANDS, *_BESIDE)}
     if clash := next((path for path in given if Path(path).resolve() in own), None):
         raise Alos2TutError("is a label raster; the map would replace it", where=clash, remedy="Name another map.")
     # an earlier map may lie in the folder of the labels
     paths = [path for path in label_files(given) if Path(path).resolve() not in own]
-    with LabelMap(paths, model.legend) as label_map:
-        touching = label_map.touching(plan.source.product.crs, plan.source.transform, plan.source.shape)
+    with LabelMap(paths, model.legend, placement) as label_map:
+        touching = label_map.touching(*label_frame(plan.source.grid, plan.source.shape))
     if not touching:
         raise Alos2TutError("no label raster touches the product", where=", ".join(paths))
-    return touching
+    return touching, placement
 
 
 def _made_from(plan: MapPlan, model: Any) -> dict[str, Any] | None:
@@ -217,10 +224,10 @@ def _made_from(plan: MapPlan, model: Any) -> dict[str, Any] | None:
         "no_data_dn": list(product.no_data_dn),
         "incidence": product.incidence_source,
         "segmenter": weights_hash(model),
-        "polarization": source.polarization,
+        "polarization": ",".join(source.polarizations),
         "quantity": source.quantity,
-        "crs": source.product.crs.to_string(),
-        "transform": list(source.transform)[:6],
+        "crs": source.grid.crs and source.grid.crs.to_string(),
+        "transform": list(source.grid.transform)[:6],
         "overlap_px": plan.grid.overlap_px,
         "batch": plan.grid.batch(plan.batch_size),
         "flips": plan.flips,
@@ -274,8 +281,7 @@ def _assemble(kept: KeptRows, out_path: Path, model: Any, made_from: dict[str, A
             kept.layer(name),
             shape=source.shape,
             dtype="uint8",
-            crs=source.product.crs,
-            transform=source.transform,
+            **place_of(source.grid),
             no_data=IGNORE,
             tags=tags if name == "classes" else _tags(source, model, made_from),
             description=_BANDS[name],
@@ -286,9 +292,11 @@ def _assemble(kept: KeptRows, out_path: Path, model: Any, made_from: dict[str, A
 def _tags(source: MatchedProduct, model: Any, made_from: dict[str, Any] | None) -> dict[str, str]:
     """What the rasters say of themselves."""
     names = {f"CLASS_{index}": name for index, name in enumerate(model.legend.names)}
-    product, header = source.product, getattr(model, "header", {})
+    product, header, grid = source.product, getattr(model, "header", {}), source.grid
+    names |= grid.tags if isinstance(grid, ImageGrid) else {}
+    names |= {"POLARIZATIONS": ", ".join(source.polarizations)} if len(source.polarizations) > 1 else {}
     return names | {
-        "PRODUCT": product.image_name(source.polarization),
+        "PRODUCT": product.image_name(source.polarizations[0]),
         "ACQUIRED": product.acquired or "unknown",
         "LEGEND": model.legend.name,
         "SIGNAL": json.dumps(model.signal),

@@ -93,10 +93,10 @@ def blended_rows(
     Every forward pass has the same shape (another one may change the last bits); tiles without any data are left out.
 
     Args:
-        predict: from tiles (batch, 1, height, width) int16, :data:`.NO_DATA` where there is none, to
+        predict: from tiles (batch, channels, height, width) int16, :data:`.NO_DATA` where there is none, to
             probabilities (batch, classes, height, width) float32, both on ``device``.
-        tile_rows: stored dB (tile height, ``grid.padded_width``) of each row of tiles from ``grid.reaching(rows[0])``
-            on, NO_DATA outside the image.
+        tile_rows: stored dB (channels, tile height, ``grid.padded_width``) of each row of tiles from
+            ``grid.reaching(rows[0])`` on, NO_DATA outside the image, and in all channels where one has no data.
         grid, classes, batch_size, device: what there is to do, by how many at most, and where.
         rows: first and last (exclusive) row of tiles whose image rows are wanted.
 
@@ -112,13 +112,13 @@ def blended_rows(
     total = torch.zeros((classes, height, grid.padded_width), device=device)
     first = grid.reaching(rows[0])
     for row, steps in zip(range(first, rows[1]), tile_rows, strict=False):
-        stored, valid = torch.from_numpy(steps).to(device), steps != NO_DATA
+        stored, valid = torch.from_numpy(steps).to(device), steps[0] != NO_DATA
         chosen = [i for i, left in enumerate(grid.lefts) if valid[:, left : left + width].any()]
         for start in range(0, len(chosen), batch):
             numbers = chosen[start : start + batch]
-            tiles = torch.full((batch, 1, height, width), NO_DATA, dtype=torch.int16, device=device)
+            tiles = torch.full((batch, len(steps), height, width), NO_DATA, dtype=torch.int16, device=device)
             for place, number in enumerate(numbers):
-                tiles[place, 0] = stored[:, grid.lefts[number] : grid.lefts[number] + width]
+                tiles[place] = stored[..., grid.lefts[number] : grid.lefts[number] + width]
             for number, probability in zip(numbers, predict(tiles), strict=False):
                 part = slice(grid.lefts[number], grid.lefts[number] + width)
                 total[:, :, part].addcmul_(probability, down[row][:, None] * across[number])

@@ -40,6 +40,8 @@ JAXA_DATA = "ALOS-2 PALSAR-2 data (c) JAXA"
 _KEY = "alos2tut"
 _FORMAT = 1
 _SIGNAL = ("quantity", "polarizations", "spacing_m")
+#: what a signal of unknown pixel size says instead: pixels of the image along a side of one that was trained on
+_LOOKS = "looks"
 _REMEDY = "Make the file anew, or copy it again."
 #: characters of a header; bytes of what a network holds beside its weights (masks of shifted windows, positions)
 _LONGEST_HEADER, _LARGEST_BUFFERS = 4 * 2**20, 2**30
@@ -60,6 +62,7 @@ class _Signal:
         tuple[Metres, Metres] | None,
         BeforeValidator(lambda sides: sides if sides is None or isinstance(sides, list) else [sides, sides]),
     ]
+    looks: Annotated[int, Field(ge=1, le=64)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_HEADER)
@@ -387,7 +390,7 @@ def describe_encoder(
         "image_px": list(encoder.image_px),
         "in_channels": encoder.in_channels,
         "statistics": statistics.to_dict(),
-        "signal": {field: _plain(signal[field]) for field in _SIGNAL},
+        "signal": {field: _plain(signal[field]) for field in (*_SIGNAL, *([_LOOKS] if _LOOKS in signal else []))},
         "provenance": dict(provenance),
         **({"statistics_from": "own"} if encoder.has_own_statistics else {}),
         **({"extended_from": encoder.extended_from} if encoder.extended_from else {}),
@@ -418,7 +421,9 @@ def _origin(simulated: bool, start: Mapping[str, Any]) -> dict[str, Any]:
 def _encoder_from(checked: _EncoderHeader, header: dict[str, Any], drop_path: float = 0.0) -> Encoder:
     encoder = build_encoder(checked.encoder, checked.image_px, checked.in_channels, drop_path)
     encoder.statistics, encoder.header = checked.statistics, header
-    encoder.signal = {field: header["signal"][field] for field in _SIGNAL}
+    is_needed = checked.signal.spacing_m is None and checked.signal.looks is not None
+    looks = {_LOOKS: checked.signal.looks} if is_needed else {}
+    encoder.signal = {field: header["signal"][field] for field in _SIGNAL} | looks
     return encoder
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from ..core.errors import Alos2TutError
 from ..core.validation import is_count
-from ..dataset.labels import LabelMap, label_files
+from ..dataset.labels import EQUAL_SIZE, LabelMap, Placement, frame_of, label_files
 from ..dataset.legend import IGNORE, Legend
-from ..mapping.files import MapFile, PixelWindow, map_file
+from ..mapping.files import ImageGrid, MapFile, PixelWindow, label_frame, map_file
 from ..metrics import classes_named, water_classes
 from ..products.metadata import MapGrid
 from ..products.product import Product
@@ -42,8 +42,8 @@ class MapView:
         classes: the map, uint8 (H, W): 0…classes−1, or :data:`alos2tut.dataset.legend.IGNORE`.
         confidence: probability of the mapped class, float32 (H, W) in 0…1, NaN without data; None if it was not kept.
         labels: as ``classes``; None if there are none on this ground.
-        grid: where pixels lie; ``grid.transform`` leads from (column, row) to the CRS.
-        polarization: the channel that was mapped.
+        grid: where pixels lie; ``grid.transform`` leads from (column, row) to the CRS, or to the product's pixels.
+        polarization: the channel that was mapped, of several the first.
     """
 
     product: Product
@@ -51,7 +51,7 @@ class MapView:
     classes: NDArray[np.uint8] = field(repr=False)
     confidence: NDArray[np.float32] | None = field(repr=False)
     labels: NDArray[np.uint8] | None = field(repr=False)
-    grid: MapGrid
+    grid: MapGrid | ImageGrid
     polarization: str
     # what was read of the product: pictures of one place are drawn again and again
     _read: dict[tuple[Any, ...], tuple[NDArray[np.float32], Extent]] = field(
@@ -65,6 +65,7 @@ class MapView:
         product: Product,
         label_paths: str | Path | Sequence[str | Path],
         legend: Legend,
+        placement: Placement = EQUAL_SIZE,
     ) -> Self:
         """Read a map, and what belongs to it, into memory: 6 bytes per pixel.
 
@@ -74,6 +75,7 @@ class MapView:
             product: what was mapped.
             label_paths: label rasters in any coordinate system; none of them, ``()``: a view without labels.
             legend: the map's, which makes classes of the labels' codes.
+            placement: where labels lie on an image that lies on no map.
 
         Raises:
             Alos2TutError: a file that cannot be read, a map that has other classes than the legend or lies on another
@@ -86,7 +88,8 @@ class MapView:
         classes = np.concatenate([strip for _, strip in source.class_strips(len(legend))])
         labels = None
         if paths := label_files(label_paths):
-            with LabelMap(paths, legend) as label_map:
+            with LabelMap(paths, legend, placement) as label_map:
+                label_map.touching(*label_frame(source.grid, source.shape))
                 labels = label_map.classes_on(source.grid.crs, source.grid.transform, source.shape)
             labels = labels if (labels != IGNORE).any() else None
         polarization = next(
@@ -111,7 +114,7 @@ class MapView:
     @property
     def pixels(self) -> tuple[float, float]:
         """Pixels of the product along a side of one of the map, (rows, columns)."""
-        across = ~self.product.transform * self.grid.transform
+        across = ~frame_of(self.product)[1] * self.grid.transform
         return across.e, across.a
 
     def window(self, window: PixelWindow | None) -> PixelWindow:
@@ -164,8 +167,9 @@ def _whole_blocks(start: int, size: int, ratio: float, most: int, step: int) -> 
 
 def _check_grid(source: MapFile, product: Product) -> None:
     """Refuse a map that is not one of the product: its pixels begin at the product's corner and cover all of it."""
-    if source.grid.crs == product.crs:
-        across = ~product.transform * source.grid.transform
+    crs, transform = frame_of(product)
+    if source.grid.crs == crs:
+        across = ~transform * source.grid.transform
         ratios = np.array((across.e, across.a))
         corner = np.array((across.f, across.c)) / np.maximum(ratios, 1)
         skew = np.array((across.b, across.d)) * source.shape

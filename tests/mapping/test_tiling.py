@@ -33,7 +33,7 @@ def seen(grid: TileGrid, stored: np.ndarray, rows: tuple[int, int], predict) -> 
     height = grid.tile_px[0]
     padded = np.full((max(height, stored.shape[0]), grid.padded_width), NO_DATA, np.int16)
     padded[: stored.shape[0], : stored.shape[1]] = stored
-    given = (padded[top : top + height] for top in grid.tops[grid.reaching(rows[0]) :])
+    given = (padded[None, top : top + height] for top in grid.tops[grid.reaching(rows[0]) :])
     found = blended_rows(predict, given, grid, rows, classes=3, batch_size=3, device=torch.device("cpu"))
     return np.concatenate([probability.numpy().copy() for _, probability, _ in found], axis=1)
 

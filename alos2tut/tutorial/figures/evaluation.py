@@ -19,7 +19,7 @@ from ... import plotting
 from ...core.tables import Interval
 from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset
-from ...evaluation.report import headline_lines, interval_notes
+from ...evaluation.report import headline_lines, interval_notes, interval_unit
 from ...evaluation.robustness import Robustness
 from ...metrics import too_few
 from ...plotting import BLUE, ORANGE, SKY, VERMILION
@@ -67,7 +67,7 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
     ax.set(ylabel=f"IoU, accuracy\non the list {report['split']}", ylim=(0, 1))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=2)
     alone = {"in_one_block": plotting.drawable(intervals["in_one_block"])}
-    plotting.footnote(fig, *interval_notes(intervals | alone, "bars with caps"))
+    plotting.footnote(fig, *interval_notes(intervals | alone, "bars with caps", interval_unit(report)))
     if lines := plotting.drawable(headline_lines(report)):
         text = "\n".join(textwrap.fill(line, 120, subsequent_indent="  ") for line in lines)
         fig.suptitle(text, x=0.01, ha="left", fontsize=8.5, color=VERMILION)
@@ -147,7 +147,7 @@ def class_threshold(
         name: of the class.
         index: of the class.
         threshold: in 0…1.
-        quantity: ``sigma0`` or ``gamma0``.
+        quantity: as a product states it.
     """
     (name,), known = plotting.drawable([name]), labels != IGNORE
     truth, given = (labels == index)[known], probability[known]

@@ -45,7 +45,7 @@ _NO_DATA_LABEL = "no data or label"
 
 
 def layers(view: MapView) -> tuple[str, ...]:
-    """What a view can show, in the order of reading: "σ⁰" (or "γ⁰"), "labels", "map" and "confidence"."""
+    """What a view can show, in the order of reading: "σ⁰" (or another quantity), "labels", "map" and "confidence"."""
     there = {_LABELS: view.labels is not None, _MAP: True, _CONFIDENCE: view.confidence is not None}
     return (plotting.symbol(view.product.quantity), *(name for name, has in there.items() if has))
 

@@ -77,10 +77,13 @@ def kinds_of_ground(power: FloatArray, size: int) -> dict[str, Area]:
 def amplitude_power_db(product: Product, window: Window) -> Figure:
     """One window as amplitude, power and dB, each over its histogram: why SAR images are shown in dB."""
     power = product.read_power(window)
-    quantity = plotting.symbol(product.quantity)
+    quantity, amplitude = plotting.symbol(product.quantity), product.read_dn(window).astype(float)
+    # calibrated images hold no digital numbers: their amplitude is the root of power itself
+    as_dn = ("amplitude: digital numbers", amplitude / 1000, "DN / 1000", " ∝ DN²")
+    title, amplitude, label, law = as_dn if product.calibration_factor_db else ("amplitude", amplitude, "√power", "")
     scales: dict[str, tuple[FloatArray, str]] = {
-        "amplitude: digital numbers": (product.read_dn(window).astype(float) / 1000, "DN / 1000"),
-        f"power: {quantity} ∝ DN²": (power, f"{quantity} (linear)"),
+        title: (amplitude, label),
+        f"power: {quantity}{law}": (power, f"{quantity} (linear)"),
         f"decibels: 10 log₁₀ {quantity}": (radiometry.to_db(power), plotting.db_label(product.quantity)),
     }
     fig, axes = plt.subplots(2, 3, figsize=(12.0, 5.6), height_ratios=(2.2, 1))
@@ -160,16 +163,17 @@ def darkest_db(product: Product) -> float:
 def value_range(product: Product, window: Window, darkest_db: float) -> Figure:
     """Where the pixels of a window lie between the noise floor and saturation, and what noise adds to dark ground.
 
-    Where the product does not state its noise floor, :func:`darkest_db` bounds it. Complex products do not saturate.
+    Where the product does not state its noise floor, :func:`darkest_db` bounds it. Only whole numbers saturate.
     """
-    stated = product.noise_floor_db.get(product.choose_polarization(None))
+    polarization = product.choose_polarization(None)
+    stated = product.noise_floor_db.get(polarization)
     floor = darkest_db if stated is None else stated
     name = f"{'darkest ground' if stated is None else 'noise floor'}\n{'' if stated is None else '(σ⁰) '}"
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.3), width_ratios=(1.4, 1))
     db = product.read_db(window)
     left.hist(db[np.isfinite(db)], bins=np.linspace(-60, 20, 161), color=SKY, density=True)
     marks = {name: (floor, VERMILION)}
-    if product.level != "1.1":
+    if product.bands[polarization].dtype.kind in "ui":
         marks["saturation\n"] = (radiometry.dn_range_db(product.calibration_factor_db)[1], ORANGE)
     left.margins(y=0.25)
     for text, (x, color) in marks.items():
