@@ -156,6 +156,8 @@ def _files_of(path: Path) -> set[Path]:
     if is_mosaic(path):
         parts = (Path(part.text or "") for part in checked_mosaic(path).iter("SourceFilename"))
         return {path}.union(*map(_files_of, parts))
+    if path.name.lower().endswith(ARRAY_ENDS):
+        return {path}
     with open_raster(path) as source:
         used = {Path(file).absolute() for file in source.files if not file.endswith(".ovr")}
     return set(filter(Path.is_file, used))

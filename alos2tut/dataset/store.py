@@ -44,6 +44,7 @@ from .legend import Legend
 
 #: of one channel of σ0 or γ0 on a map, and of all else; see :func:`framed`
 SCHEMA, WIDER_SCHEMA = "alos2tut-dataset-2", "alos2tut-dataset-3"
+_OF_SCHEMA = ("sigma0", "gamma0")
 SPLITS = ("pretrain", "train", "val", "test")
 #: Pairs of arrays of patches; the place of each is the number that :mod:`.splits` gives to its ground.
 STORES = ("pretrain", "val", "test")
@@ -231,7 +232,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
 
 def framed(frame: Frame, quantity: str, polarizations: Sequence[str]) -> dict[str, str]:
     """What ``dataset.json`` says of its schema and frame: the older schema wherever that can tell all."""
-    if frame == "map" and len(polarizations) == 1 and quantity in ("sigma0", "gamma0"):
+    if frame == "map" and len(polarizations) == 1 and quantity in _OF_SCHEMA:
         return {"schema": SCHEMA}
     return {"schema": WIDER_SCHEMA, "frame": frame}
 
@@ -244,6 +245,7 @@ def _check_frame(described: _Description, schema: str, where: Path) -> None:
     )
     for field, is_wrong in {
         "frame": schema == SCHEMA and not is_map,
+        "quantity": schema == SCHEMA and described.quantity not in _OF_SCHEMA,
         "spacing_m": schema == SCHEMA and described.spacing_m is None,
         "settings.buffer_px": is_map != (described.settings.buffer_px is None),
         f"products, {quoted(odd)}, crs or transform": bool(odd),
@@ -323,6 +325,11 @@ class PatchDataset:
                 if content_hash(path) != self.files[path.name][1]:
                     raise _broken("was changed since the dataset was built", path)
         return sha256_file(self.path / "dataset.json")
+
+    def ground(self, name: str) -> NDArray[np.float64]:
+        """Where the patches of a list lie, as :mod:`.splits` compares it, (n, …)."""
+        ground = self._read_numbers(name)[1]
+        return ground if self.has_corners or ground.ndim == 2 else splits.enclosing_boxes(ground)
 
     @public
     def split(self, name: str) -> Split:

@@ -73,8 +73,8 @@ class Task:
     name: str
     #: side of a place in pixels
     side_px: int
-    #: its (rows, columns) in metres
-    size_m: tuple[float, float]
+    #: its (rows, columns) in metres; None: not known
+    size_m: tuple[float, float] | None
     #: places that seeds train on: the fewest and the most
     train: tuple[int, int]
     #: places of ``val`` that are scored on, by class; classes without one are not named
@@ -87,14 +87,19 @@ class Task:
     refused: str | None
 
     @property
+    def size(self) -> str:
+        """How large a place is: in metres, or in pixels where these are of no known size."""
+        return f"{self.side_px} px" if self.size_m is None else f"{' × '.join(f'{side:g}' for side in self.size_m)} m"
+
+    @property
     def chance(self) -> float | None:
         """The best balanced accuracy that guesses can expect which do not look: one over the classes of ``val``."""
         return 1 / len(self.val) if self.val else None
 
     def to_text(self) -> str:
         """What is asked, of how many places; or why it is not."""
-        size = " × ".join(f"{side:g}" for side in self.size_m)
-        start = f"{self.name}: the majority class of {size} m ({self.side_px} px)"
+        start = f"{self.name}: the majority class of {self.size}"
+        start += "" if self.size_m is None else f" ({self.side_px} px)"
         if self.refused is not None:
             return "; ".join([f"{start} is not judged: {self.refused}", *([self.few_to_text()] if self.few else [])])
         trained = "–".join(map(str, sorted(set(self.train))))
@@ -555,7 +560,7 @@ class _Exam:
         return {name: int(n) for name, n in zip(names, counts, strict=True) if n < FEW_PATCHES}
 
     def _task(self, name: str, side: int) -> Task:
-        names, (rows_m, cols_m) = self.dataset.legend.names, self.dataset.signal["spacing_m"]
+        names, spacing_m = self.dataset.legend.names, self.dataset.signal["spacing_m"]
         scored = self.held_out.classes_of(name, self.target[name])
         learned = {seed: self.training.classes_of(name, places[name]) for seed, places in self.drawn.items()}
         reasons = [
@@ -565,7 +570,7 @@ class _Exam:
         return Task(
             name,
             side,
-            (side * rows_m, side * cols_m),
+            None if spacing_m is None else (side * spacing_m[0], side * spacing_m[1]),
             (min(map(len, learned.values())), max(map(len, learned.values()))),
             {names[index]: int(count) for index, count in zip(*np.unique(scored, return_counts=True), strict=True)},
             self.few[name],

@@ -28,7 +28,7 @@ from ..core.errors import Alos2TutError
 from ..dataset.encoding import decode_db
 from ..dataset.legend import IGNORE
 from ..dataset.splits import away_from
-from ..dataset.store import BOX_COLUMNS, CORNER_COLUMNS, PatchDataset
+from ..dataset.store import PatchDataset
 from ..metrics import scores_from_confusion, t_interval
 
 SCHEMES = ("ground", "patches", "pixels")
@@ -129,11 +129,11 @@ def pixel_features(db: NDArray[np.floating[Any]]) -> FloatArray:
 class _Ground:
     """All labelled patches of a dataset: where they lie, and what is known of a sample of their pixels."""
 
-    #: (N, 4, 2) or (N, 4), see :mod:`alos2tut.dataset.splits`
-    places_deg: FloatArray
+    #: (N, …) as :mod:`alos2tut.dataset.splits` compares it
+    places: FloatArray
     #: (N,) number of each patch's ground block
     block: NDArray[np.int64]
-    buffer_m: float
+    buffer: float
     #: of the sampled pixels: features, class, position of their patch, and whether they may be scored or learned from
     features: FloatArray
     classes: NDArray[np.uint8]
@@ -149,20 +149,18 @@ class _Ground:
                 features, classes, is_scored = _sampled(*split.gather([index]), seed=len(records))
                 samples.append((features, classes, np.full(len(classes), len(records)), is_scored))
                 records.append(record)
-        sides = CORNER_COLUMNS if all(map(set(CORNER_COLUMNS).issubset, records)) else BOX_COLUMNS
-        places = np.array([[float(record[side]) for side in sides] for record in records])
-        places = places if sides is BOX_COLUMNS else places.reshape(-1, 4, 2)
+        places = np.concatenate([dataset.ground(name) for name in ("train", "val", "test")])
         block = np.unique([record["Block"] for record in records], return_inverse=True)[1]
         if block.max() < 3:
             raise Alos2TutError(
                 f"its labelled patches lie in {block.max() + 1} blocks of ground; at least 4 are needed",
                 where=dataset.path,
-                remedy="Build it with a smaller block_m.",
+                remedy="Build it with smaller blocks.",
             )
         features, *others = (np.concatenate(parts) for parts in zip(*samples, strict=True))
         # all scales count alike
         features = (features - features.mean(axis=0)) / features.std(axis=0)
-        return cls(places, block, float(dataset.content["settings"]["buffer_m"]), features, *others)
+        return cls(places, block, float(dataset.buffer), features, *others)
 
     def deal(self, random: np.random.Generator) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64]]:
         """Pixels that each scheme learns from, and pixels that are scored."""
@@ -171,7 +169,7 @@ class _Ground:
         inside = random.permutation(np.flatnonzero(held_out))
         tested = inside[: max(1, len(inside) // 2)]
         far = np.flatnonzero(~held_out)
-        far = far[away_from(self.places_deg[far], self.places_deg[held_out], self.buffer_m)]
+        far = far[away_from(self.places[far], self.places[held_out], self.buffer)]
         others = np.setdiff1d(np.arange(len(self.block)), tested)
         learned = {
             "ground": np.flatnonzero(np.isin(self.patch, far) & ~self.is_scored),
@@ -183,7 +181,7 @@ class _Ground:
             raise Alos2TutError(
                 "too little ground is left to learn from outside the held-out blocks and their buffer",
                 where="dataset",
-                remedy="Build it with a smaller block_m or buffer_m, or with more ground.",
+                remedy="Build it with smaller blocks or a smaller buffer, or with more ground.",
             )
         test = np.flatnonzero(np.isin(self.patch, tested) & self.is_scored)
         return {scheme: random.permutation(pool)[:count] for scheme, pool in learned.items()}, test

@@ -437,11 +437,13 @@ def class_gallery(dataset: PatchDataset, split: str = "train") -> Figure:
 
 
 def patch_and_labels(dataset: PatchDataset, split: str, index: int) -> Figure:
-    """One patch of a list beside its labels, in metres, with its name and its commonest classes."""
+    """One patch of a list beside its labels, in metres if those are known, with its name and its commonest classes."""
     part = dataset.split(split)
     db, labels = part.db(index)[0], part.gather([index])[1][0]
-    height_m, width_m = (side * n for side, n in zip(dataset.signal["spacing_m"], db.shape, strict=True))
-    extent = (0, width_m, height_m, 0)
+    unit, sides = (
+        ("pixels", (1.0, 1.0)) if dataset.signal["spacing_m"] is None else ("metres", dataset.signal["spacing_m"])
+    )
+    extent = (0, sides[1] * db.shape[1], sides[0] * db.shape[0], 0)
     names = plotting.drawable(dataset.legend.names)
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 5.0), sharey=True)
     image = plotting.draw_grey(left, db, extent)
@@ -450,9 +452,9 @@ def patch_and_labels(dataset: PatchDataset, split: str, index: int) -> Figure:
     shares = np.bincount(labels.ravel(), minlength=256)[: len(dataset.legend)] / labels.size
     commonest = [i for i in np.argsort(-shares, kind="stable")[:3] if shares[i] > 0]
     right.set_title(", ".join(f"{names[i]} {shares[i]:.0%}" for i in commonest) or "no labels")
-    left.set(title=part.table[index].get("FileName") or f"{split} {index}", xlabel="metres", ylabel="metres")
+    left.set(title=part.table[index].get("FileName") or f"{split} {index}", xlabel=unit, ylabel=unit)
     left.title.set_fontsize(8.5)
-    right.set_xlabel("metres")
+    right.set_xlabel(unit)
     plotting.class_key(fig, dataset.legend)
     return fig
 
