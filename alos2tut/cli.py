@@ -19,11 +19,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .core.environment import process_number
 from .core.errors import Alos2TutError, Alos2TutWarning, Stopped, closest, system_error, system_errors_named, visible
 from .core.version import __version__
+
+if TYPE_CHECKING:
+    from .products.given import Given
+
+T = TypeVar("T")
 
 #: exit status for bad input or an impossible request
 _REFUSED = 2
@@ -278,21 +283,40 @@ def _with_flags(message: str, flags: dict[str, str]) -> str:
     return re.sub(r"\(([a-z_]+(?:, [a-z_]+)*)\)", as_flags, message)
 
 
-def _pair(values: Sequence[int] | None, flag: str) -> tuple[int, int] | None:
+def _given(options: argparse.Namespace) -> Given:
+    """What is said of a product."""
+    from .products.given import Given
+
+    return Given.of(options, spacing_m=_pair(options.spacing_m, "--spacing-m"))
+
+
+def _pair(values: Sequence[T] | None, flag: str) -> tuple[T, T] | None:
     """Rows and columns of one number or two."""
     if values and len(values) > 2:
         raise Alos2TutError("takes one number or two", where=flag)
     return (values[0], values[-1]) if values else None
 
 
-_CRS = _arg("--crs", help="coordinate system that the product lacks or states wrongly, as in EPSG:32654")
+#: what files of products may leave open
+_GIVEN = (
+    _arg("--crs", help="coordinate system that the product lacks or states wrongly, as in EPSG:32654"),
+    _arg("--scale", help="of a calibrated image's numbers: power, amplitude or db"),
+    _arg("--quantity", help="of a calibrated image: sigma0, gamma0, beta0 or relative"),
+    _arg("--sensor", metavar="TEXT", help="who took a calibrated image"),
+    _arg("--spacing-m", type=float, nargs="+", metavar="M", help="pixel size of an image on no map: rows, columns"),
+    _arg("--no-data", type=float, metavar="NUMBER", help="of a calibrated image: what stands for no data"),
+)
+_POLARIZATION = _arg(
+    "--polarization", metavar="POL", help="which is read, or which the image is; of several bands HH,HV"
+)
 _JSON = _arg("--json", action="store_true", help="all of it as JSON")
 _DATASET = _arg("dataset", metavar="DATASET", help="a dataset's folder")
 
 
 @_command(
     _arg("path", metavar="PATH", help="product (folder, file or archive), or a result: its folder or file"),
-    _CRS,
+    *_GIVEN,
+    _POLARIZATION,
     _arg("--scan", type=int, metavar="N", help="scan of a ScanSAR product of Level 1.1 (default: the first)"),
     _JSON,
 )
@@ -300,13 +324,14 @@ def _info(options: argparse.Namespace) -> None:
     """What a product is, or any file or folder that a stage left behind."""
     from .results import describe
 
-    content, text = describe(Path(options.path), crs=options.crs, scan=options.scan)
+    content, text = describe(Path(options.path), _given(options))
     _say(json.dumps(content, indent=2, default=str) if options.json else text)
 
 
 @_command(
     _arg("path", metavar="PATH", help="product (folder, file or archive) or dataset, damaged or not"),
-    _CRS,
+    *_GIVEN,
+    _POLARIZATION,
     _JSON,
 )
 def _verify(options: argparse.Namespace) -> int:
@@ -321,7 +346,7 @@ def _verify(options: argparse.Namespace) -> int:
     path = Path(options.path)
     try:
         is_dataset = (path / "dataset.json").is_file()
-        report = verify_dataset(path) if is_dataset else verify_product(path, crs=options.crs)
+        report = verify_dataset(path) if is_dataset else verify_product(path, **vars(_given(options)))
     except Alos2TutError as error:
         raise Alos2TutError(without_folders(str(error), path.parent)) from None
     _say(json.dumps(report.to_dict(), indent=2) if options.json else report.to_text())
@@ -563,7 +588,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     _arg("out", metavar="OUT.tif", help="the Cloud-Optimized GeoTIFF to write"),
     _arg("--workers", type=int, default=1, metavar="N", help="processes that share the work (default 1)"),
     _arg("--devices", nargs="+", default=(), metavar="NAME", help="GPUs that do: cuda:0 cuda:1"),
-    _CRS,
+    *_GIVEN,
     stages=["map"],
     without=["work_dir"],
 )
@@ -584,7 +609,7 @@ def _map(options: argparse.Namespace) -> None:
     if not 1 <= options.workers <= MOST_WORKERS or (options.workers > 1 and options.devices):
         problem = f"is a number from 1 to {MOST_WORKERS}, and excludes --devices"
         raise Alos2TutError(problem, where="--workers")
-    config, product = _config(options), open_product(options.product, crs=options.crs)
+    config, product = _config(options), open_product(options.product, **vars(_given(options)))
     pool = DeviceExecutor(options.devices) if options.devices else process_pool(options.workers)
     # the output is the agreement and the map's path, also where it is found again
     with contextlib.redirect_stdout(sys.stderr), pool as executor:

@@ -14,6 +14,7 @@ from .core.errors import Alos2TutError
 from .core.tables import Interval, facts
 from .dataset.legend import load_legend
 from .dataset.store import open_dataset
+from .products.given import Given
 from .products.opening import open_product
 
 #: what a stage leaves in its folder, and what that makes the folder
@@ -31,8 +32,8 @@ _SHORT = 160
 _KINDS = "a product, dataset, training, evaluation, comparison, map, weights, checkpoint, legend or settings"
 
 
-def describe(path: Path, *, crs: str | None = None, scan: int | None = None) -> tuple[dict[str, Any], str]:
-    """All that is known of a product or result, and the same as people read it.
+def describe(path: Path, given: Given | None = None) -> tuple[dict[str, Any], str]:
+    """All that is known of a product, of which something may be given, or of a result; and the same as people read it.
 
     Raises:
         Alos2TutError: it is none of these, or damaged.
@@ -49,7 +50,7 @@ def describe(path: Path, *, crs: str | None = None, scan: int | None = None) -> 
                 problem = f"is no whole report ({type(error).__name__}: {error})"
                 raise Alos2TutError(problem, where=path, remedy="Make it anew.") from None
     try:
-        content = open_product(path, crs=crs, scan=scan).to_dict()
+        content = open_product(path, **vars(given or Given())).to_dict()
     except Alos2TutError as error:
         if error.problem.startswith("is no ALOS-2 product"):
             problem = f"is nothing that is known here ({_KINDS}); {error.problem.removeprefix('is ')}"

@@ -41,8 +41,9 @@ from ..core.tables import read_table
 from ..core.version import __version__
 from ..geometry import beside
 from ..products.georeference import parsed_crs
-from ..products.metadata import POLARIZATIONS, MapGrid
+from ..products.metadata import POLARIZATIONS, MapGrid, data_source
 from ..products.rasters import LONLAT, RasterBand, reprojected
+from ..products.satellites import ALOS2
 from ..products.sources import FileSource
 from .balance import histogram
 from .encoding import NO_DATA, STEPS_PER_DB, encode_db, same_spacing, step_sums
@@ -141,6 +142,7 @@ def _export_store(dataset: PatchDataset, store: str, target: Path, progress: boo
         product["name"]: (parsed_crs(product["crs"], where), Affine(*product["transform"]) * looks)
         for product in dataset.content.get("products", ())
     }
+    sensors = {product["name"]: product.get("sensor", ALOS2.sensor) for product in dataset.content.get("products", ())}
     written = set()
     lists = [dataset.split(name) for name in SPLITS if STORE_OF[name] == store]
     work = [(part, index) for part in lists for index in range(len(part))]
@@ -160,7 +162,7 @@ def _export_store(dataset: PatchDataset, store: str, target: Path, progress: boo
         transform = transform * Affine.translation(int(record["PatchCol"]), int(record["PatchRow"]))
         make_folder(path.parent)
         tags = {"SCALE": "dB", "QUANTITY": dataset.signal["quantity"], "PRODUCT": name}
-        tags["SOURCE"] = "simulated" if dataset.simulated else "ALOS-2 PALSAR-2, (c) JAXA"
+        tags["SOURCE"] = data_source(sensors[name], dataset.simulated)
         path.write_bytes(_geotiff(part.db(index)[0], crs, transform, tags, no_data=np.nan, predictor=3))
         labels = _geotiff(part.gather([index])[1][0], crs, transform, {}, no_data=IGNORE, legend=dataset.legend)
         _label_path(path).write_bytes(labels)

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from xml.etree import ElementTree
 
-from ..core.artifacts import named_path
 from ..core.errors import Alos2TutError, warn
 from .archives import DamageError
 from .metadata import POLARIZATIONS
 from .satellites import SATELLITES, Satellite
-from .sources import Delivery, FileSource, find_files
+from .sources import Delivery, FileSource
 
 Kind: TypeAlias = Literal["delivered", "card4l", "mosaic"]
 
@@ -188,27 +187,11 @@ def beside(folder: Mapping[str, FileSource], name: str) -> tuple[list[FileSource
     return files, stated
 
 
-def find_product(path: str | Path) -> Found:
-    """The one product that a path means.
-
-    Args:
-        path: a folder, a file in it, an archive, or a path into one.
-
-    Raises:
-        Alos2TutError: none, or several; an archive that is not safe to read.
-    """
-    delivery = find_files(named_path(path, "product"))
-    found = products_in(delivery)
-    if found is None:
-        raise no_product(delivery)
-    return found
-
-
 def products_in(delivery: Delivery) -> Found | None:
-    """The one product of JAXA's among these files; None without any.
+    """The one product of JAXA's that the path of these files means; None without any.
 
     Raises:
-        Alos2TutError: several; an archive that cannot be read.
+        Alos2TutError: several; an archive of a kind that is not read.
     """
     path, named = delivery.path, delivery.named
     if delivery.archive is None and named is not None and named.lower().endswith(ARCHIVE_ENDS):

@@ -153,7 +153,7 @@ class Tutorial:
     @cached_property
     def verified(self) -> Report:
         """What the product's files say of each other."""
-        return verify_product(self.product_path, crs=self.config("dataset").crs)
+        return verify_product(self.product_path, **vars(Given.of(self.config("dataset"))))
 
     @cached_property
     def dataset_path(self) -> Path:

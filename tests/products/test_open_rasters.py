@@ -23,8 +23,7 @@ from support.products import SCENE_ID, TIFF_NAME, UTM54, amplitudes, write_geoti
 
 from alos2tut import Alos2TutError, Alos2TutWarning, open_product, verify_product
 from alos2tut.products.given import Given
-from alos2tut.products.names import find_product
-from alos2tut.products.opening import open_found
+from alos2tut.products.opening import open_given
 
 # --- GeoTIFF
 
@@ -338,7 +337,7 @@ def test_masks_and_tags_of_each_image_are_heeded(tmp_path, beside):
         write_geotiff(file, dn, UTM54, nodata=tag)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=not beside), rasterio.open(files[1], "r+") as raster:
         raster.write_mask(mask)
-    before = open_found(find_product(tmp_path), Given()).fingerprint
+    before = open_given(tmp_path, Given()).fingerprint
     with pytest.warns(Alos2TutWarning, match=r"contradict") as told:
         product = open_product(tmp_path)
     texts = sorted(str(w.message) for w in told if "contradict" in str(w.message))

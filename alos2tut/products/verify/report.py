@@ -7,6 +7,7 @@ read is a line of the report, too. Tolerances stand at each comparison and in th
 from __future__ import annotations
 
 import html
+import math
 import os
 import re
 import warnings
@@ -16,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import rasterio
-from rasterio.crs import CRS
 
 from ...core.artifacts import named_path
 from ...core.errors import Alos2TutError, Alos2TutWarning
@@ -26,9 +27,10 @@ from ...core.version import __version__
 from ..archives import container_of, damaged_members
 from ..georeference import parsed_crs
 from ..given import Given
-from ..names import Found, find_product
-from ..opening import open_found
+from ..names import Found, products_in
+from ..opening import open_found, open_product
 from ..product import Product
+from ..sources import find_files
 from . import ceos as checks_ceos
 from . import rasters as checks_rasters
 from .checks import Check, Verdict, judged, unreadable
@@ -116,26 +118,43 @@ def _versions() -> dict[str, str]:
 
 
 @public
-def verify_product(path: str | Path, *, crs: str | int | CRS | None = None) -> Report:
-    """Compare what the files of a product say of each other.
+def verify_product(path: str | Path, **given: Any) -> Report:
+    """Compare what the files of a product say of each other; of an image of others only itself can be looked at.
 
     Args:
         path: as for :func:`alos2tut.open_product`; the product may be damaged or incomplete. All scans of a ScanSAR
             are looked at. Of a product that lies there as both CEOS and GeoTIFF, the file named decides; else CEOS.
-        crs: replaces a coordinate system that the files lack or state wrongly.
+        given: what the files leave open, by the names of :func:`alos2tut.open_product`, as ``crs``.
 
     Raises:
-        Alos2TutError: nothing there that is a product, several products, an archive that is not safe to read, or a
-            ``crs`` that is none.
+        Alos2TutError: nothing there that is a product, several products, an archive that is not safe to read, or
+            something given that cannot be.
     """
-    found = find_product(named_path(path, "product").absolute())
-    system = None if crs is None else parsed_crs(crs, found.delivery.path)
-    product, opening = _opened(found, system)
+    place, said = named_path(path, "product").absolute(), Given(**given)
+    found = products_in(find_files(place))
+    if found is None:
+        return _of_image(open_product(place, **given))
+    system = None if said.crs is None else parsed_crs(said.crs, found.delivery.path)
+    product, opening = _opened(found, said)
     is_delivered = found.kind == "delivered"
     kind, checks = checks_ceos.checks_of(found, product, system) if is_delivered else checks_rasters.checks_of(found)
     delivery = found.delivery
     base = delivery.archive or (delivery.path if delivery.named is None else delivery.path.parent)
     return Report.of(found.identity, kind, [*_checksums(delivery.archive), *checks, *opening], base)
+
+
+def _of_image(product: Product) -> Report:
+    """Each image is read to its end; there is nothing else that says something of it."""
+    checks = _opening(product)
+    for pol in product.polarizations:
+        try:
+            known = sum(int(np.isfinite(block).sum()) for _, block in product.blocks("power", polarization=pol))
+        except Alos2TutError as error:
+            checks.append(unreadable("images", pol, error))
+            continue
+        values = {"pixels": f"{known:,} of {math.prod(product.shape):,} hold data"}
+        checks.append(judged("images", pol, None, values, "no other file says what they should be"))
+    return Report.of(product.name, product.kind, checks, product.path if product.path.is_dir() else product.path.parent)
 
 
 def _checksums(archive: Path | None) -> Iterator[Check]:
@@ -155,18 +174,23 @@ def _checksums(archive: Path | None) -> Iterator[Check]:
     yield judged("files", "checksums of the archive", not damaged, values, "; ".join(damaged))
 
 
-def _opened(found: Found, crs: CRS | None) -> tuple[Product | None, list[Check]]:
+def _opened(found: Found, given: Given) -> tuple[Product | None, list[Check]]:
     """The product as it opens, and what is said then."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", Alos2TutWarning)
         try:
-            product = open_found(found, Given(crs=crs))
+            product = open_found(found, given)
         except Exception as error:
             return None, [unreadable("reading", "open_product", error)]
-    note = "; ".join(dict.fromkeys([*(str(warning.message) for warning in caught), *product.notes]))
+    return product, _opening(product, *(str(warning.message) for warning in caught))
+
+
+def _opening(product: Product, *warned: str) -> list[Check]:
+    """What is said of a product that opened."""
+    note = "; ".join(dict.fromkeys([*warned, *product.notes]))
     gaps = [Check("reading", "not stated", "absent", {"open_product": gap}) for gap in product.gaps]
-    return product, [Check("reading", "open_product", "agrees", {"opened": repr(product).strip("<>")}, note), *gaps]
+    return [Check("reading", "open_product", "agrees", {"opened": repr(product).strip("<>")}, note), *gaps]
 
 
 def without_folders(text: str, base: Path) -> str:
