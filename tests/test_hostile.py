@@ -7,9 +7,12 @@ import sys
 import tarfile
 import zipfile
 
+import numpy as np
 import pytest
+import rasterio
 
 from alos2tut import Alos2TutError, open_product
+from alos2tut.dataset.label_arrays import open_array
 
 #: runs all commands of the table in one process with little memory
 RUN = """
@@ -86,3 +89,26 @@ def test_names_in_archives_steer_no_terminal(tmp_path):
     with pytest.raises(Alos2TutError, match=r"x1b\[31mIMG") as refused:
         open_product(tmp_path / "x.zip")
     assert not set("\x1b\x07\u202e") & set(str(refused.value))
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_numbers_that_no_backscatter_has_are_no_image_without_data(tmp_path):
+    path = tmp_path / "hundredths.tif"
+    stored = np.full((20, 30), -1250, np.int16)  # −12.5 dB in hundredths, and no tag says so
+    with rasterio.open(path, "w", driver="GTiff", dtype="int16", count=1, height=20, width=30) as raster:
+        raster.write(stored, 1)
+    said = {"scale": "db", "quantity": "gamma0", "polarization": "HH"}
+    with pytest.raises(Alos2TutError, match="all numbers of all pixels lie beyond ±300 dB"):
+        open_product(path, **said)
+    with rasterio.open(path, "r+") as raster:
+        raster.scales = (0.01,)
+    product = open_product(path, **said)
+    assert product.read_db()[3, 4] == pytest.approx(-12.5, abs=1e-4)
+    np.testing.assert_allclose(product.bands["HH"].thumbnail(10), 10 ** (-12.5 / 20), rtol=1e-5)
+
+
+def test_labels_in_hdf5_are_named(tmp_path):
+    path = tmp_path / "labels.mat"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(504))
+    with pytest.raises(Alos2TutError, match="is HDF5"):
+        open_array(str(path))

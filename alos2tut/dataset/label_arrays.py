@@ -113,9 +113,9 @@ def _loaded(path: str) -> NDArray[Any]:
 
     with open(path, "rb") as file:
         start = file.read(_HEADER_BYTES)
-        if start.startswith(b"MATLAB 7.3"):
+        if start.startswith((b"MATLAB 7.3", b"\x89HDF")):
             raise Alos2TutError(
-                "is a MATLAB 7.3 file, which is HDF5",
+                "is HDF5, as MATLAB 7.3 writes it",
                 where=path,
                 remedy="Save it as an older one (save('labels.mat', 'NAME', '-v7')), or the array as .npy.",
             )

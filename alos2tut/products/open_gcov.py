@@ -482,10 +482,11 @@ def _identity(group: Any, source: FileSource, radar: str, frequency: str) -> dic
     granule = (_text(group, source, "granuleId") or "").removesuffix(".h5")
     # what it states is to be part of files' names
     scene = granule if re.fullmatch(r"[A-Za-z0-9][\w.-]{1,200}", granule, re.ASCII) else Path(source.name).stem
+    mission = _text(group, source, "missionId") or ""
     started, ended = (_iso_utc(_text(group, source, f"zeroDoppler{end}Time")) for end in ("Start", "End"))
     return {
         "scene_id": scene if frequency == _FREQUENCIES[0] else f"{scene}-{frequency}",
-        "sensor": f"{_text(group, source, 'missionId') or 'NISAR'} {_RADARS[radar]}",
+        "sensor": f"{mission if re.fullmatch(r'[A-Za-z0-9 _-]{1,40}', mission) else 'NISAR'} {_RADARS[radar]}",
         "look_side": _known(_text(group, source, "lookDirection"), ("left", "right")),
         "orbit_direction": _known(_text(group, source, "orbitPassDirection"), ("ascending", "descending")),
         "orbit": _count(group, source, "absoluteOrbitNumber"),

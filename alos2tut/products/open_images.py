@@ -83,6 +83,10 @@ class BackscatterBand:
         for stored in self.raster.strips(rows, cols, step):
             yield self.amplitude(self.numbers(stored))
 
+    def thumbnail(self, most_px: int) -> NDArray[np.float32]:
+        """The whole band at no more than ``most_px`` pixels a side, as the raster gives it."""
+        return self.amplitude(self.numbers(self.raster.thumbnail(most_px)))
+
     def numbers(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Stored numbers as floats in the band's scale, NaN where the raster says that there is no data."""
         factor, offset = self.raster.scaling
@@ -413,7 +417,11 @@ def _looked_at(pol: str, image: BackscatterBand, quantity: str) -> list[str]:
     amplitude = image.amplitude(numbers)
     lost = int(np.count_nonzero(np.isnan(amplitude))) - negative - zero
     if lost == numbers.size - negative - zero:
-        return [f"{pol}: none of {which} has data"]
+        problem = f"all numbers of {which} lie beyond ±{_FARTHEST_DB} dB, which no {image.scale} of backscatter does"
+        remedy = (
+            "If they are hundredths of dB, or the like, write their scale into the file (gdal_edit.py -scale 0.01)."
+        )
+        raise Alos2TutError(problem, where=where, remedy=remedy)
     median_db = 20 * float(np.log10(np.nanmedian(amplitude)))
     if quantity != "relative" and not _LIKELY_DB[0] <= median_db <= _LIKELY_DB[1]:
         problem = f"the median is {median_db:.0f} dB as {image.scale}, which {quantity} of no scene is"

@@ -507,7 +507,9 @@ def test_names_that_the_file_states_are_no_paths(tmp_path):
     with h5py.File(path, "a") as file:
         del file[f"{IDENTITY}/granuleId"]
         file[f"{IDENTITY}/granuleId"] = "../../etc/x"
-    assert open_product(path).name == "product_HH"
+        del file[f"{IDENTITY}/missionId"]
+        file[f"{IDENTITY}/missionId"] = "N\x1b[31m" * 9
+    assert open_product(path).name == "product_HH" and open_product(path).sensor == "NISAR L-SAR"
 
 
 @pytest.mark.skipif(fcntl is None, reason="no such locks here")
