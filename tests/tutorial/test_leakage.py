@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support.products import complex_numbers, write_ceos
 
-from alos2tut import Alos2TutError
+from alos2tut import Alos2TutError, build_dataset, load_config, open_dataset
 from alos2tut.dataset.encoding import encode_db
-from alos2tut.dataset.store import Split
+from alos2tut.dataset.store import BOX_COLUMNS, Split
 from alos2tut.tutorial import leakage
 from alos2tut.tutorial.leakage import _HELD_OUT, SCALES_PX, SCHEMES, Leakage, _Ground, measure_leakage, pixel_features
 
@@ -25,8 +26,11 @@ def dataset_of(db: np.ndarray, labels: np.ndarray, *, block: int = 3, buffer_m: 
         name: Split(name, encode_db(db)[:, None], labels.astype(np.uint8), members, [table[i] for i in members])
         for name, members in zip(("train", "val", "test"), np.array_split(np.arange(len(db)), 3), strict=True)
     }
-    content = {"settings": {"buffer_m": buffer_m}}
-    return SimpleNamespace(split=parts.__getitem__, legend=range(3), content=content, path="somewhere")
+
+    def ground(name: str) -> np.ndarray:
+        return np.array([[float(record[side]) for side in BOX_COLUMNS] for record in parts[name].table])
+
+    return SimpleNamespace(split=parts.__getitem__, ground=ground, buffer=buffer_m, legend=range(3), path="somewhere")
 
 
 @pytest.fixture(scope="module")
@@ -117,5 +121,21 @@ def test_features_are_means_and_variation_over_growing_squares():
 
 
 def test_too_little_ground_is_refused(noise):
-    with pytest.raises(Alos2TutError, match=r"1 blocks of ground.*smaller block_m"):
+    with pytest.raises(Alos2TutError, match=r"1 blocks of ground.*smaller blocks"):
         measure_leakage(dataset_of(noise, np.zeros(noise.shape, int), block=100))
+
+
+@pytest.mark.filterwarnings("ignore::alos2tut.Alos2TutWarning")
+def test_ground_of_an_image_on_no_map_is_held_out_in_its_pixels(tmp_path):
+    codes = np.random.default_rng(0).integers(1, 6, (20, 20)).repeat(16, axis=0).repeat(16, axis=1)
+    np.save(tmp_path / "gt.npy", codes)
+    write_ceos(tmp_path / "one", {"HH": complex_numbers(codes.shape)}, "HBQR1.1__A")
+    settings = {"looks": 1, "patch_px": 16, "block_px": 64, "buffer_px": 4, "workers": 1, "min_labelled_fraction": 0.1}
+    settings |= {"products": tmp_path / "one", "labels": tmp_path / "gt.npy", "legend": "airsar_sanfrancisco"}
+    dataset = open_dataset(build_dataset(load_config("dataset", **settings, work_dir=tmp_path)))
+    ground = _Ground.of(dataset)
+    assert ground.buffer == 4 and ground.places.shape[1] == 5
+    training, test = ground.deal(np.random.default_rng(0))
+    learned, tested = (ground.places[np.unique(ground.patch[pixels])] for pixels in (training["ground"], test))
+    gaps = np.maximum(learned[:, None, 1:3] - tested[:, 3:], tested[:, 1:3] - learned[:, None, 3:]).clip(0)
+    assert np.hypot(*np.moveaxis(gaps, -1, 0)).min() >= 4
