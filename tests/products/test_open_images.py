@@ -394,3 +394,17 @@ def test_rasters_of_other_kinds_are_refused(tmp_path):
     nothing = write(tmp_path / "empty.tif", {"": power() * np.nan})
     product = open_product(nothing, **said)
     assert np.isnan(product.read_db()).all() and "HH: none of all pixels has data" in product.notes
+
+
+def test_snaps_folders_and_headers_open(tmp_path):
+    # BEAM-DIMAP: x.dim beside x.data, which holds a big-endian ENVI raster per band, and others
+    numbers = {"Gamma0_HH": power(), "Gamma0_HV": power(seed=1), "localIncidenceAngle": power() + 40}
+    for name, pixels in numbers.items():
+        write(tmp_path / "x.data" / f"{name}.img", {name: pixels}, driver="ENVI")
+    (tmp_path / "x.dim").write_text("<Dimap_Document/>")
+    for path in (tmp_path / "x.dim", tmp_path / "x.data"):
+        product = open_product(path, scale="power")
+        assert product.polarizations == ("HH", "HV") and product.quantity == "gamma0" and product.name == "x_HH"
+        np.testing.assert_allclose(product.read_power(polarization="HV"), numbers["Gamma0_HV"], rtol=1e-5)
+    one = open_product(tmp_path / "x.data" / "Gamma0_HV.hdr", scale="power")
+    assert one.polarizations == ("HV",) and {file.suffix for file in one.files} == {".img", ".hdr"}
