@@ -66,10 +66,10 @@ def open_product(
     Args:
         path: a folder as JAXA delivers it, any of its files, or a zip, tar or tar.gz of it (or a path into one:
             ``delivery.zip/IMG-HV-…``). Read are: CEOS and GeoTIFF of Levels 1.1, 1.5, 2.1 and 3.1; Level 2.2; tiles of
-            the 25 m mosaic and of the forest map. An image file makes its polarisation the one that is read unless
-            another is named. Of a product that lies in one folder as both CEOS and GeoTIFF, the file named decides;
-            a folder means CEOS. Of others: a raster of calibrated backscatter (GeoTIFF, COG, ENVI or a plain VRT), a
-            folder with one per polarisation; a folder of PolSARpro's; a NISAR GCOV.
+            the 25 m mosaic and of the forest map; CEOS of ALOS-4 and ALOS. An image file makes its polarisation the one
+            that is read unless another is named. Of a product that lies in one folder as both CEOS and GeoTIFF, the
+            file named decides; a folder means CEOS. Of others: a raster of calibrated backscatter (GeoTIFF, COG, ENVI
+            or a plain VRT), a folder with one per polarisation; a folder of PolSARpro's; a NISAR GCOV.
         crs: replaces a coordinate system that the files lack or state wrongly, for example ``"EPSG:32654"``.
         scan: which scan of a ScanSAR Level 1.1 product, whose scans are files of different sizes; None: that of
             the file named, else the first, with a warning.
