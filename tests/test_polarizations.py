@@ -244,6 +244,11 @@ def test_channels_in_another_order_are_refused_even_where_other_signals_are_allo
         finetune(config, quiet=True)
 
 
+def test_a_dataset_that_names_a_polarisation_twice_is_refused(tmp_path):
+    with pytest.raises(Alos2TutError, match="'polarizations' has 2 values, where there should be 1"):
+        open_dataset(write_packed_dataset(tmp_path / "twice", polarizations=["HH", "HH"]))
+
+
 def test_linear_power_and_missing_pixels_are_of_each_channel():
     rows = torch.tensor([[[[-1000, NO_DATA]], [[0, 1000]]]], dtype=torch.int16)
     torch.testing.assert_close(linear_power(rows), torch.tensor([[[[0.1, 0.0]], [[1.0, 10.0]]]]))

@@ -224,6 +224,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     for field, found, wanted in [
         ("class_weights", len(described.class_weights), len(classes)),
         ("polarizations", len(described.polarizations), len(described.statistics.mean_db)),
+        ("polarizations", len(described.polarizations), len(set(described.polarizations))),
     ]:
         if found != wanted:
             raise Alos2TutError(f"'{field}' has {found} values, where there should be {wanted}", where=where)
