@@ -202,13 +202,15 @@ def check_signal(
         dataset_signal: ``.signal`` of a dataset.
         where: the weights' file, for the message.
         allow_other: warn instead; another number of polarisations is still refused, since no network reads it, and
-            the same ones in another order, since nobody means that.
+            the same ones in another order, since nobody means that. A pixel size that nobody knows, of either, matches.
 
     Raises:
         Alos2TutError: naming the field in which they differ.
     """
     for field in _SIGNAL:
         trained, given = _plain(file_signal[field]), _plain(dataset_signal[field])
+        if allow_other and trained is None and given is None:
+            continue
         if same_spacing(trained, given) if field == "spacing_m" else trained == given:
             continue
         problem = f"was trained on {field} {trained}, the data have {given}"

@@ -30,8 +30,10 @@ from ..core.cache import content_hash
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, Alos2TutWarning, closest
 from ..core.public import check_type
-from ..dataset.archive import product_paths
+from ..dataset import splits
+from ..dataset.archive import Archive, open_archive, product_paths
 from ..dataset.builder import build_dataset
+from ..dataset.config import DatasetConfig
 from ..dataset.labels import label_files
 from ..dataset.store import PatchDataset, open_dataset
 from ..pretraining.config import PretrainConfig
@@ -167,6 +169,11 @@ class Tutorial:
         return open_dataset(self.dataset_path)
 
     @cached_property
+    def allowed(self) -> dict[str, bool]:
+        """What lets weights meet data whose pixels have an unknown size: here both come of this dataset."""
+        return {"allow_other_signal": True} if self.dataset.signal["spacing_m"] is None else {}
+
+    @cached_property
     def pretrained_path(self) -> Path:
         """The folder of the pretraining."""
         return self.pretrained_with()
@@ -208,7 +215,9 @@ class Tutorial:
     def _finetuned_with(self, **start: Any) -> Path:
         from ..segmentation.stage import finetune
 
-        return _trained(finetune, "finetune", self.config("finetune", dataset=self.dataset_path, **start))
+        return _trained(
+            finetune, "finetune", self.config("finetune", dataset=self.dataset_path, **start, **self.allowed)
+        )
 
     @cached_property
     def starts(self) -> dict[str, Path | None]:
@@ -223,7 +232,7 @@ class Tutorial:
 
         config = fitting_budgets(self.config("compare", starts=self.starts), self.dataset_path)
         # one process for each of the small runs, whatever the long ones take
-        return compare(self.config("finetune", dataset=self.dataset_path, devices=1), config)
+        return compare(self.config("finetune", dataset=self.dataset_path, devices=1, **self.allowed), config)
 
     @cached_property
     def report_path(self) -> Path:
@@ -231,14 +240,15 @@ class Tutorial:
         from ..evaluation.report import evaluate
 
         segmenter, baseline = (p / "segmenter.safetensors" for p in (self.finetuned_path, self.baseline_path))
-        return evaluate(self.config("evaluate", dataset=self.dataset_path, segmenter=segmenter, baseline=baseline))
+        files = {"dataset": self.dataset_path, "segmenter": segmenter, "baseline": baseline}
+        return evaluate(self.config("evaluate", **files, **self.allowed))
 
     @cached_property
     def map_path(self) -> Path:
         """The land-cover map of the whole product, with its confidence, beside the labels."""
         from ..mapping.scene import map_scene
 
-        config = self.config("map", probability=True, entropy=True, labels=self.label_paths)
+        config = self.config("map", probability=True, entropy=True, labels=self.label_paths, **self.allowed)
         segmenter = self.finetuned_path / "segmenter.safetensors"
         made_from = {"product": self.opened.fingerprint, "segmenter": content_hash(segmenter)}
         target = stage_dir(self.folder, "map", settings_for_key(config), made_from) / "landcover.tif"
@@ -252,6 +262,23 @@ class Tutorial:
         make_folder(self.folder / "figures")
         with atomic_path(self.folder / "figures" / f"{name}.png") as temporary:
             figure.savefig(temporary)
+
+
+def touching_first(archive: Archive, config: DatasetConfig) -> Archive:
+    """Of an archive what touches the ground of its first product; all of it where nobody states where that lies."""
+    footprint = archive.entries[0].info["footprint_lonlat"]
+    if not footprint:
+        return archive
+    [area] = splits.enclosing_boxes([footprint])
+    return open_archive(dataclasses.replace(config, area=tuple(area)))
+
+
+def in_small_patches(config: DatasetConfig, product: Product) -> DatasetConfig:
+    """The settings for small products: patches half as wide, in blocks of ground three patches wide."""
+    half_px = config.patch_px // 2
+    if product.coordinate_frame == "image":
+        return dataclasses.replace(config, patch_px=half_px, block_px=3 * half_px, buffer_px=half_px // 4)
+    return dataclasses.replace(config, patch_px=half_px, block_m=3 * half_px * config.looks * product.spacing_m[0])
 
 
 def _as_meant(value: Any, kind: str) -> Any:

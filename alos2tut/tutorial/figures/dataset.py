@@ -35,7 +35,7 @@ from ...core.tables import coverage
 from ...dataset import splits
 from ...dataset.archive import Archive
 from ...dataset.encoding import NO_DATA, decode_db
-from ...dataset.labels import LabelMap, label_pixels, open_label_raster
+from ...dataset.labels import EQUAL_SIZE, LabelMap, Placement, frame_of, label_pixels, open_label_raster
 from ...dataset.legend import IGNORE, Legend
 from ...dataset.selection import STATUSES, Choice
 from ...dataset.store import PatchDataset, Split
@@ -64,7 +64,10 @@ def footprints(archive: Archive, used: Archive | None = None, labels: Sequence[s
     """Where products lie in longitude and latitude, with close-ups where they are small; and outlines of label rasters.
 
     Colours tell the day; grey is unknown. Dashed are those that a filter has not left in ``used`` (None: all are used).
+    Products whose place on Earth nobody states are shown by their size.
     """
+    if not any(entry.info["footprint_lonlat"] for entry in archive.entries):
+        return _sizes(archive)
     entries = [entry for entry in archive.entries if entry.info["footprint_lonlat"]]
     kept = {entry.path for entry in (used or archive).entries}
     corners = [np.array(entry.info["footprint_lonlat"]) for entry in entries]
@@ -112,6 +115,19 @@ def footprints(archive: Archive, used: Archive | None = None, labels: Sequence[s
         keys.append(Line2D([], [], color="0.2", linestyle=_DASHED, label="left out by the filter"))
     if keys:
         fig.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+    return fig
+
+
+def _sizes(archive: Archive) -> Figure:
+    """Products on no map, each in a frame of its own, one behind the other."""
+    shapes = [entry.grid[2] for entry in archive.entries]
+    fig, ax = plt.subplots(figsize=(5.2, 5.2 * max(h for h, _ in shapes) / max(w for _, w in shapes) + 0.6))
+    for entry, (height, width) in zip(archive.entries, shapes, strict=True):
+        plotting.outline(ax, (0, width, height, 0), edgecolor=GREY, linewidth=1.6)
+        plotting.note(ax, entry.name, (width, height), (-4, 4), ha="right", fontsize=8)
+    ax.set(aspect="equal", xlabel="column", ylabel="row", title="no place on Earth is stated")
+    ax.margins(0.04)
+    ax.invert_yaxis()
     return fig
 
 
@@ -206,7 +222,14 @@ def mixed_window(classes: NDArray[np.uint8]) -> Window:
     )
 
 
-def warp_close_up(product: Product, labels: Sequence[str | Path], legend: Legend, window: Window, looks: int) -> Figure:
+def warp_close_up(
+    product: Product,
+    labels: Sequence[str | Path],
+    legend: Legend,
+    window: Window,
+    looks: int,
+    placement: Placement = EQUAL_SIZE,
+) -> Figure:
     """How labels come to pixels: each takes the class of the label pixel in which its centre lies.
 
     Args:
@@ -215,13 +238,15 @@ def warp_close_up(product: Product, labels: Sequence[str | Path], legend: Legend
         legend: their legend.
         window: row, column, height and width in pixels after looks; some 30 a side can be told apart.
         looks: pixels of the product along a side of one pixel.
+        placement: of label rasters on a product that lies on no map.
     """
     row, col, height, width = window
-    grid = product.transform * Affine.scale(looks) * Affine.translation(col, row)
-    with LabelMap(labels, legend) as rasters:
-        classes = rasters.classes_on(product.crs, grid, (height, width))
-        touching = rasters.touching(product.crs, grid, (height, width))
-    found = [_label_pixels(Path(path), legend, product.crs, grid, (height, width)) for path in touching]
+    crs, transform = frame_of(product)
+    grid = transform * Affine.scale(looks) * Affine.translation(col, row)
+    with LabelMap(labels, legend, placement) as rasters:
+        touching = rasters.touching(crs, transform, product.shape)
+        classes = rasters.classes_on(crs, grid, (height, width))
+    found = [_label_pixels(Path(path), legend, crs, grid, (height, width), placement) for path in touching]
     found.append((np.empty((0, 4, 2)), np.empty(0, np.uint8)))
     corners, of_class = (np.concatenate(parts) for parts in zip(*found, strict=True))
     # of two rasters on one grid the first one counts
@@ -251,29 +276,32 @@ def warp_close_up(product: Product, labels: Sequence[str | Path], legend: Legend
 
 
 def _label_pixels(
-    path: Path, legend: Legend, crs: CRS, grid: Affine, shape: tuple[int, int]
+    path: Path, legend: Legend, crs: CRS | None, grid: Affine, shape: tuple[int, int], placement: Placement
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Label pixels that touch a grid: their corners in its columns and rows, (n, 4, 2), and their classes, (n,)."""
     height, width = shape
     edge = [(x, y) for x in np.linspace(0, width, 9) for y in np.linspace(0, height, 9)]
     with open_label_raster(str(path)) as raster:
-        inside = reprojected([grid * point for point in edge], crs, raster.crs)
-        if raster.crs.is_geographic:
+        ground = [grid * point for point in edge]
+        to_raster = placement.to_pixels(raster.shape) if crs is None else ~raster.transform
+        inside = np.array(ground) if crs is None else reprojected(ground, crs, raster.crs)
+        if crs is not None and raster.crs.is_geographic:
             inside[:, 0] = geometry.beside(inside[:, 0], (raster.bounds.left + raster.bounds.right) / 2)
-        cols, rows = ~raster.transform * (inside[:, 0], inside[:, 1])
+        cols, rows = to_raster * (inside[:, 0], inside[:, 1])
         first = np.maximum(np.floor([rows.min(), cols.min()]).astype(int), 0)
         last = np.minimum(np.ceil([rows.max(), cols.max()]).astype(int), raster.shape)
         size = last - first
         if (size <= 0).any():
             return np.empty((0, 4, 2)), np.empty(0, np.uint8)
         classes = label_pixels(str(path), RasterWindow(first[1], first[0], size[1], size[0]), legend)
-        places = np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1]), indexing="ij"), axis=-1).reshape(-1, 1, 2)
-        corners = (places + first + np.array([(0, 0), (0, 1), (1, 1), (1, 0)])).reshape(-1, 2)
-        x, y = raster.transform * (corners[:, 1].astype(float), corners[:, 0].astype(float))
-        ground = reprojected(np.stack([x, y], axis=1), raster.crs, crs)
-        if crs.is_geographic:
-            ground[:, 0] = geometry.beside(ground[:, 0], (grid * (width / 2, height / 2))[0])
-    x, y = ~grid * (ground[:, 0], ground[:, 1])
+        pixels = np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1]), indexing="ij"), axis=-1).reshape(-1, 1, 2)
+        corners = (pixels + first + np.array([(0, 0), (0, 1), (1, 1), (1, 0)])).reshape(-1, 2)
+        places = np.stack(~to_raster * (corners[:, 1].astype(float), corners[:, 0].astype(float)), axis=1)
+        if crs is not None:
+            places = reprojected(places, raster.crs, crs)
+            if crs.is_geographic:
+                places[:, 0] = geometry.beside(places[:, 0], (grid * (width / 2, height / 2))[0])
+    x, y = ~grid * (places[:, 0], places[:, 1])
     return np.stack([x, y], axis=1).reshape(-1, 4, 2), classes.ravel()
 
 
@@ -387,7 +415,9 @@ def statistics(dataset: PatchDataset) -> Figure:
     left.axvspan(mean - std, mean + std, color=BLUE, alpha=0.14, linewidth=0)
     left.axvline(mean, color=BLUE, label=f"this dataset: {mean:.2f} ± {std:.2f} dB".replace("-", "−"))
     paper = f"the paper's: {PAPER_STATISTICS_DB[0]:.2f} ± {PAPER_STATISTICS_DB[1]:.2f} dB".replace("-", "−")
-    for place, line in zip((-1, 0, 1), (":", "--", ":"), strict=True):
+    # of relative power there is no level to hold against a published one
+    lines = ((-1, ":"), (0, "--"), (1, ":")) if dataset.signal["quantity"] != "relative" else ()
+    for place, line in lines:
         left.axvline(PAPER_STATISTICS_DB[0] + place * PAPER_STATISTICS_DB[1], color=VERMILION, linestyle=line,
                      linewidth=1.1, label=paper if place == 0 else None)  # fmt: skip
     left.set(ylabel="pixels (% per dB)")
@@ -459,8 +489,11 @@ def patch_and_labels(dataset: PatchDataset, split: str, index: int) -> Figure:
     return fig
 
 
-def split_map(choice: Choice, block_m: float, names: Sequence[str]) -> Figure:
-    """Whose ground it is: patches by list, blocks of ``block_m`` metres outlined; of the first three named products."""
+def split_map(choice: Choice, block: float, names: Sequence[str]) -> Figure:
+    """Whose ground it is: patches by list, blocks of ground outlined; of the first three named products.
+
+    ``block`` is a block's side: metres on a map, else pixels after looks.
+    """
     numbers = np.unique(choice.table.product)[:3]
     fig, axes = plt.subplots(1, len(numbers), figsize=(6.8 if len(numbers) == 1 else 3.9 * len(numbers), 5.0),
                              squeeze=False)  # fmt: skip
@@ -474,14 +507,16 @@ def split_map(choice: Choice, block_m: float, names: Sequence[str]) -> Figure:
     others = (choice.status != STATUSES.index("kept")) & (choice.status != in_buffer)
     kinds["dropped"] = (np.flatnonzero(others), {"facecolor": NO_DATA_COLOR, "edgecolor": "white"})
     outlines = choice.table.corners.copy()
-    outlines[..., 0] = geometry.together(outlines[..., 0].ravel()).reshape(-1, 4)
+    is_map = choice.table.frame == "map"
+    if is_map:
+        outlines[..., 0] = geometry.together(outlines[..., 0].ravel()).reshape(-1, 4)
     for ax, number in zip(axes[0], numbers.tolist(), strict=True):
         for members, style in kinds.values():
             corners = outlines[members[choice.table.product[members] == number]]
             ax.add_collection(PolyCollection(corners, **style, linewidth=0.5))
-        borders = _block_borders(choice.table, outlines, number, block_m)
+        borders = _block_borders(choice.table, outlines, number, block)
         ax.add_collection(LineCollection(borders, color="black", linewidth=1.3))
-        lonlat_axes(ax)
+        lonlat_axes(ax) if is_map else _pixel_axes(ax)
         ax.set_title(names[number], fontsize=8.5)
         if ax is not axes[0, 0]:
             ax.set_ylabel("")
@@ -497,14 +532,23 @@ def _corners(left: float, right: float, bottom: float, top: float) -> list[tuple
     return [(left, bottom), (right, bottom), (right, top), (left, top)]
 
 
+def _pixel_axes(ax: Axes) -> None:
+    """Axes of columns and rows after looks, from the upper left corner."""
+    ax.autoscale_view()
+    ax.margins(0.02)
+    ax.invert_yaxis()
+    ax.set(aspect="equal", xlabel="column (after looks)", ylabel="row (after looks)")
+
+
 def _block_borders(
-    table: PatchTable, outlines: NDArray[np.float64], number: int, block_m: float
+    table: PatchTable, outlines: NDArray[np.float64], number: int, block: float
 ) -> list[NDArray[np.float64]]:
-    """Sides between neighbouring patches of a product that lie in different blocks of ground, (2, 2) in degrees."""
+    """Sides between neighbouring patches of a product that lie in different blocks of ground, (2, 2) in their frame."""
     of_product = slice(*table.span(number))
     shape = (int(table.row[of_product].max()) // table.patch_px + 1, -1)
     corners = outlines[of_product].reshape(*shape, 4, 2)
-    blocks = splits.ground_blocks(table.ground[of_product], block_m).reshape(*shape, 2)
+    blocks = splits.ground_blocks(table.ground[of_product], block)
+    blocks = blocks.reshape(*shape, blocks.shape[-1])
     right, below = ((np.diff(blocks, axis=axis) != 0).any(axis=2) for axis in (1, 0))
     return [*corners[:, :-1][right][:, 1:3], *corners[:-1][below][:, 2:]]
 

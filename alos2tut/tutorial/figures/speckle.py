@@ -74,6 +74,14 @@ def kinds_of_ground(power: FloatArray, size: int) -> dict[str, Area]:
     return {"most even": even, "typical": ranked[len(ranked) // 2], "mixed": ranked[len(ranked) * 19 // 20]}
 
 
+def as_numbers(product: Product, window: Window) -> str:
+    """The pixels of a small window as they are stored and in dB, with what leads from one to the other."""
+    dn, db = product.read_dn(window), product.read_db(window).round(2)
+    if product.calibration_factor_db:
+        return f"digital numbers\n{dn}\nin dB: 20·log10(DN) {product.calibration_factor_db:+g} dB\n{db}"
+    return f"amplitudes, whose square is {plotting.symbol(product.quantity)}\n{dn}\nin dB: 20·log10(amplitude)\n{db}"
+
+
 def amplitude_power_db(product: Product, window: Window) -> Figure:
     """One window as amplitude, power and dB, each over its histogram: why SAR images are shown in dB."""
     power = product.read_power(window)
@@ -348,7 +356,7 @@ def texture_laws(areas: Mapping[str, FloatArray], looks: float) -> Figure:
         has_texture = math.isfinite(order.high)
         if has_texture:
             ax.plot(grid, _per_db(laws.k_density, grid, looks, order.value), "--", color="k", label="K law")
-        found = f"ν = {order.value:.2g}" if has_texture else f"no texture found (ν > {order.low:.0f})"
+        found = f"ν = {order.value:.2g}" if has_texture else f"no texture found (ν > {order.low:.2g})"
         ax.set(xlabel="power / mean power (dB)", title=f"{name}: {found}", xlim=(-22, 13))
     axes[0, 0].set_ylabel("density (1/dB)")
     axes[0, -1].legend(loc="upper left", fontsize=9)
@@ -358,8 +366,12 @@ def texture_laws(areas: Mapping[str, FloatArray], looks: float) -> Figure:
 def texture_by_scale(areas: Mapping[str, FloatArray], even: FloatArray, spacing_m: float) -> Figure:
     """The strength of texture, 1/ν, after averaging over more and more pixels; ``even`` says how many looks that gives.
 
-    The window shrinks with the averaging, so its size on the ground stays the same.
+    The window shrinks with the averaging, so its size on the ground stays the same. Sizes are in metres, or in pixels
+    where the spacing is not known (NaN).
     """
+    unit = "m"
+    if math.isnan(spacing_m):
+        spacing_m, unit = 1.0, "pixels"
     fig, axes = plt.subplots(1, len(areas), figsize=(3.9 * len(areas), 3.2), squeeze=False)
     looks = [speckle.enl_moments(radiometry.multilook(even, n)) for n in _AVERAGED_PX]
     for ax, (name, power) in zip(axes[0], areas.items(), strict=True):
@@ -369,12 +381,12 @@ def texture_by_scale(areas: Mapping[str, FloatArray], even: FloatArray, spacing_
         ]
         x, bounds = np.array(_AVERAGED_PX) * spacing_m, [(1 / e.high, 1 / e.low) for e in found]
         plotting.error_bars(ax, x, [1 / e.value for e in found], bounds, "o-", color=BLUE, capsize=3)
-        ax.set(xscale="log", xlabel="size of the averaged pixel (m)", title=name)
+        ax.set(xscale="log", xlabel=f"size of the averaged pixel ({unit})", title=name)
         # the smallest scale still shows what counts as no texture
         ax.set_ylim(0, max(1.15 * np.max(bounds), 0.05))
         ax.set_xticks(x, [f"{at:.3g}" for at in x])
         ax.minorticks_off()
-    axes[0, 0].set_ylabel(f"texture strength 1/ν\nwithin {_TEXTURE_PX * spacing_m:.3g} m, with 95 %")
+    axes[0, 0].set_ylabel(f"texture strength 1/ν\nwithin {_TEXTURE_PX * spacing_m:.3g} {unit}, with 95 %")
     return fig
 
 
