@@ -215,7 +215,11 @@ def products_in(delivery: Delivery) -> Found | None:
 
 def no_product(delivery: Delivery, as_image: Alos2TutError | None = None) -> Alos2TutError:
     """The error that says why these files are no product of ALOS-2, and ``as_image`` why no image that is read."""
-    also = "" if as_image is None else f" As a calibrated image: {as_image.problem}. {as_image.remedy or ''}".rstrip()
+    also = (
+        " Of others a raster of backscatter (GeoTIFF, ENVI, plain VRT), a PolSARpro folder or a NISAR GCOV, unpacked."
+    )
+    if as_image is not None:
+        also = f" As a calibrated image: {as_image.problem}. {as_image.remedy or ''}".rstrip()
     try:
         _refuse_others(delivery)
     except Alos2TutError as error:

@@ -312,6 +312,10 @@ def test_memory_is_bounded_by_the_window(tmp_path):
     for name in ("mask", "numberOfLooks", "rtcGammaToSigmaFactor"):
         members[name] = np.ones(shape, np.uint8 if name == "mask" else np.float32)
     product = open_product(write(tmp_path / "large.h5", members, chunks=(512, 512), compression="gzip"))
+    # HDF5's own memory: a row of chunks, of which the oldest goes first; other rules keep all that are read in part
+    with h5py.File(product.path) as root:
+        stored = product.bands["HH"]._stored(root)
+        assert stored.id.get_access_plist().get_chunk_cache()[1:] == (512 * 1024 * 4, 0.0)
     with peak_below(8e6):
         assert product.read_power(looks=64, quantity="sigma0").shape == (32, 16)
 
@@ -342,6 +346,11 @@ def test_other_products_of_nisar_are_named(tmp_path, name):
         file.create_group(f"science/LSAR/{name}")
         file[f"{IDENTITY}/productType"] = name
     refused(tmp_path / "other.h5", f"is NISAR's {name}")
+
+
+def test_what_would_open_is_said_of_what_does_not(tmp_path):
+    np.save(tmp_path / "power.npy", powers())
+    assert "a NISAR GCOV" in str(refused(tmp_path / "power.npy", "no ALOS-2 product"))
 
 
 def test_hdf5_of_others_is_refused(tmp_path):
