@@ -151,8 +151,6 @@ def label_fingerprint(path: str | Path) -> str:
 
 def _files_of(path: Path) -> set[Path]:
     """A raster that is no mosaic, with what lies beside it and counts; a mosaic with all that its parts are made of."""
-    if path.suffix.lower() in ARRAY_ENDS:
-        return {path}
     if is_mosaic(path):
         parts = (Path(part.text or "") for part in checked_mosaic(path).iter("SourceFilename"))
         return {path}.union(*map(_files_of, parts))
