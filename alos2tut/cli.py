@@ -588,7 +588,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     _arg("out", metavar="OUT.tif", help="the Cloud-Optimized GeoTIFF to write"),
     _arg("--workers", type=int, default=1, metavar="N", help="processes that share the work (default 1)"),
     _arg("--devices", nargs="+", default=(), metavar="NAME", help="GPUs that do: cuda:0 cuda:1"),
-    *_GIVEN,
+    _GIVEN[0],
     stages=["map"],
     without=["work_dir"],
 )
@@ -604,12 +604,14 @@ def _map(options: argparse.Namespace) -> None:
     from .mapping.files import map_file
     from .mapping.rows import DeviceExecutor
     from .mapping.scene import map_scene
+    from .products.given import Given
     from .products.opening import open_product
 
     if not 1 <= options.workers <= MOST_WORKERS or (options.workers > 1 and options.devices):
         problem = f"is a number from 1 to {MOST_WORKERS}, and excludes --devices"
         raise Alos2TutError(problem, where="--workers")
-    config, product = _config(options), open_product(options.product, **vars(_given(options)))
+    config = _config(options)
+    product = open_product(options.product, **vars(Given.of(config, crs=options.crs)))
     pool = DeviceExecutor(options.devices) if options.devices else process_pool(options.workers)
     # the output is the agreement and the map's path, also where it is found again
     with contextlib.redirect_stdout(sys.stderr), pool as executor:

@@ -69,8 +69,9 @@ def test_settings_of_a_dataset_that_cannot_be_are_refused(name, value):
 
 #: what no count, share, rate or list of them should be
 ODD = (".nan", ".inf", "-.inf", "-1", "0", "1e30", f"1{'0' * 30}", "[]", "[1]", "[0, 1, 2, 3, 4, 5, 6]", "[.nan, .nan]")
-#: numbers that may be infinite: the norm that is not clipped, and the temperature at which classes are drawn alike
-UNBOUNDED = {"clip_norm", "temperature"}
+#: numbers that may be infinite: the norm that is not clipped, and the temperature at which classes are drawn alike; and
+#: what stands for no data, which may be any
+UNBOUNDED = {"clip_norm", "temperature", "no_data"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -24,6 +24,7 @@ from ..headlines import in_words, of_map
 from ..networks.inference import load_on_best_device
 from ..networks.segmenter import Segmenter
 from ..networks.weights import weights_path
+from ..products.given import Given
 from ..products.opening import open_product
 from ..products.product import Product
 from ..products.rasters import check_tif_name, write_cog
@@ -65,8 +66,9 @@ def map_scene(
     the same product, segmenter and settings is left as it is.
 
     Args:
-        product: a product, or the path of one. Where it lies on no map (slant range, a bare array) neither does what is
-            made: a TIFF in the same frame, without a coordinate system, whose tags say so.
+        product: a product, or the path of one, which is opened as ``config`` says. Where it lies on no map (slant
+            range, a bare array) neither does what is made: a TIFF in the same frame, without a coordinate system, whose
+            tags say so.
         segmenter: a loaded segmenter, which stays on its device, or its file or folder, which goes to a GPU if there is
             one. Anything will do that maps standardised dB (B, C, H, W) to logits (B, classes, H, W) and has
             ``image_px``, ``statistics``, ``legend`` and ``signal``; but only what :func:`alos2tut.load_segmenter` gives
@@ -91,7 +93,7 @@ def map_scene(
             files of different scenes, damaged pixels, a full disk, or a segmenter that gives no numbers.
     """
     out_path = _checked_out_path(out_path)
-    product = _opened(product, out_path)
+    product = _opened(product, config, out_path)
     product.check_one_scene()
     draw = _preview() if config.preview else None
     model = _ready(segmenter)
@@ -144,9 +146,9 @@ def _checked_out_path(out_path: str | Path) -> Path:
     return path
 
 
-def _opened(product: Product | str | Path, out_path: Path) -> Product:
+def _opened(product: Product | str | Path, config: MapConfig, out_path: Path) -> Product:
     """The product, none of whose files a map at this path would replace."""
-    product = product if isinstance(product, Product) else open_product(product)
+    product = product if isinstance(product, Product) else open_product(product, **vars(Given.of(config)))
     for name in (*_BANDS, *_BESIDE):
         product.check_target(map_file(out_path, name))
     return product

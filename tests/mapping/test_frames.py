@@ -226,7 +226,9 @@ def test_the_real_san_francisco_is_mapped_by_two_channels(tmp_path):
     model.legend = Legend.from_dict(legend | {"classes": classes}, where="legend")
     labels = folder / "SF-AIRSAR-label2d.png"
     with pytest.warns(Alos2TutWarning, match="unknown size: blocks of 2 × 2"):
-        out = map_scene(product, model, tmp_path / "map.tif", allow_other_signal=True, labels=labels, preview=True)
+        # a path is opened as the settings say
+        settings = {"quantity": "relative", "allow_other_signal": True, "labels": labels, "preview": True}
+        out = map_scene(folder / "T3_leefiltered", model, tmp_path / "map.tif", **settings)
     db = np.stack([np.round(product.read_db(looks=2, polarization=name), 2) for name in ("HH", "HV")])
     x = torch.from_numpy(np.nan_to_num((db - [[[-20]], [[-30]]]) / 6).astype(np.float32))[None]
     expected = np.where(np.isnan(db).any(axis=0), 255, by_ratio(x)[0].argmax(dim=0).numpy())
