@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from scipy.io import loadmat
+from support.notebooks import ROOT
 
 from alos2tut.core.artifacts import read_json
 from alos2tut.dataset.encoding import decode_db
@@ -25,6 +26,14 @@ def as_documented(name: str, folder: Path) -> dict[str, str]:
     words = shlex.split(load_manifest()[name].tutorial.replace("{path}", str(folder / name)))
     assert words[:2] == ["python", "notebooks/run_all.py"] and words[2::3] == ["-p"] * (len(words) // 3)
     return dict(zip(words[3::3], words[4::3], strict=True))
+
+
+def test_the_readme_shows_the_command_that_fetch_prints():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = text.split("<!-- airsar-call -->")[1].split("```")[1].replace("\\\n", " ")
+    shown = block[block.index("python notebooks") :]
+    documented = load_manifest()["airsar_sanfrancisco"].tutorial.replace("{path}", "data/airsar_sanfrancisco")
+    assert shlex.split(shown) == shlex.split(documented)
 
 
 @pytest.fixture(scope="module")
