@@ -36,6 +36,7 @@ from ..core.environment import process_number
 from ..core.errors import Alos2TutError, closest, quoted, system_errors_named
 from ..core.public import public
 from ..core.tables import table
+from ..products.satellites import ALOS2
 from . import splits
 from .balance import class_weights
 from .config import Frame
@@ -45,6 +46,8 @@ from .legend import Legend
 #: of one channel of σ0 or γ0 on a map, and of all else; see :func:`framed`
 SCHEMA, WIDER_SCHEMA = "alos2tut-dataset-2", "alos2tut-dataset-3"
 _OF_SCHEMA = ("sigma0", "gamma0")
+#: satellite and radar of products for which ``dataset.json`` names none
+USUAL_SENSOR = ALOS2.sensor
 SPLITS = ("pretrain", "train", "val", "test")
 #: Pairs of arrays of patches; the place of each is the number that :mod:`.splits` gives to its ground.
 STORES = ("pretrain", "val", "test")
@@ -175,6 +178,7 @@ class _Product(BaseModel):
     """What export places patches by; any more is for reading only."""
 
     name: str
+    sensor: str | None = None
     #: None on no map
     crs: str | None
     transform: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=6, max_length=6)] | None
@@ -289,6 +293,9 @@ class PatchDataset:
             self.signal["looks"] = content["settings"].get("looks", 1)
         #: some or all of the pixels are simulated
         self.simulated: bool = content.get("simulated", False)
+        #: satellite and radar of the pixels; None for one that nobody named
+        products: list[dict[str, Any]] = content.get("products") or [{}]
+        self.sensors: tuple[str | None, ...] = tuple({p.get("sensor", USUAL_SENSOR): 0 for p in products})
         self.class_weights = np.array(content["class_weights"], dtype=np.float32)
         #: bytes and SHA-256 of each file, by name
         self.files: dict[str, tuple[int, str]] = {

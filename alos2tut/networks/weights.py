@@ -30,12 +30,13 @@ from ..core.public import public
 from ..core.version import __version__
 from ..dataset.encoding import Statistics, same_spacing
 from ..dataset.legend import Legend
+from ..dataset.store import USUAL_SENSOR
 from .config import EncoderConfig
 from .encoders import Encoder, build_encoder
 from .segmenter import Segmenter
 
 #: who is to be named for weights that real data made
-JAXA_DATA = "ALOS-2 PALSAR-2 data (c) JAXA"
+JAXA_DATA = f"{USUAL_SENSOR} data (c) JAXA"
 
 _KEY = "alos2tut"
 _FORMAT = 1
@@ -102,6 +103,7 @@ def save_encoder(
     objective: Mapping[str, Any],
     provenance: Mapping[str, Any],
     simulated: bool,
+    sensors: Sequence[str | None] = (USUAL_SENSOR,),
 ) -> None:
     """Write an encoder; its header says, too, who is to be named for the data.
 
@@ -115,8 +117,9 @@ def save_encoder(
             training gives equal files.
         simulated: whether it was trained on simulated data; it counts as such, too, if the encoder that it started
             from does.
+        sensors: whose data it was trained on, if they are real; None for one that is not known.
     """
-    header = describe_encoder(encoder, statistics, signal, provenance) | _origin(simulated, encoder.header)
+    header = describe_encoder(encoder, statistics, signal, provenance) | _origin(simulated, sensors, encoder.header)
     save_weights(path, encoder, "encoder", {**header, "objective": dict(objective)})
 
 
@@ -140,9 +143,16 @@ def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> Encoder:
     return _built(checked, lambda: _encoder_from(checked, header, drop_path), tensors, path).eval()
 
 
-def save_segmenter(path: str | Path, segmenter: Segmenter, *, provenance: Mapping[str, Any], simulated: bool) -> None:
+def save_segmenter(
+    path: str | Path,
+    segmenter: Segmenter,
+    *,
+    provenance: Mapping[str, Any],
+    simulated: bool,
+    sensors: Sequence[str | None] = (USUAL_SENSOR,),
+) -> None:
     """Write a segmenter, with its statistics, signal, legend and decoder settings; see :func:`save_encoder`."""
-    header = describe_segmenter(segmenter, provenance) | _origin(simulated, segmenter.encoder.header)
+    header = describe_segmenter(segmenter, provenance) | _origin(simulated, sensors, segmenter.encoder.header)
     save_weights(path, segmenter, "segmenter", header)
 
 
@@ -409,9 +419,12 @@ def describe_segmenter(segmenter: Segmenter, provenance: Mapping[str, Any]) -> d
     }
 
 
-def _origin(simulated: bool, start: Mapping[str, Any]) -> dict[str, Any]:
+def _origin(simulated: bool, sensors: Sequence[str | None], start: Mapping[str, Any]) -> dict[str, Any]:
     """Whether any data were simulated and who is to be named for them; ``start``: the header trained on from."""
-    names = {"simulated" if simulated else JAXA_DATA}
+    right = {name: " (c) JAXA" if "ALOS" in name.upper() else "" for name in sensors if name}
+    names = {f"{name} data{owner}" for name, owner in right.items()}
+    names |= {"data of an unknown sensor"} if None in sensors else set()
+    names = {"simulated"} if simulated else names
     if "attribution" in start:
         names.add(str(start["attribution"]))
     return {

@@ -145,6 +145,7 @@ def _write_results(run: Run[PretrainConfig], network: Objective, history: Histor
         objective=objective,
         provenance=run.provenance,
         simulated=run.dataset.simulated,
+        sensors=run.dataset.sensors,
     )
     decoder = {"objective": objective, "provenance": run.provenance}
     save_weights(folder / "decoder.safetensors", network.decoder, f"{objective['name']}-decoder", decoder)

@@ -243,8 +243,9 @@ def _initial_segmenter(config: FinetuneConfig, dataset: PatchDataset, encoder: E
 def _write_results(run: Run[FinetuneConfig], network: Segmenter, best: dict[str, Any], facts: dict[str, Any]) -> None:
     network.load_state_dict(best["weights"])
     network.eval()
-    provenance, simulated = {**run.provenance, "step": best["step"]}, run.dataset.simulated
-    save_segmenter(run.folder / "segmenter.safetensors", network, provenance=provenance, simulated=simulated)
+    whose: dict[str, Any] = {"simulated": run.dataset.simulated, "sensors": run.dataset.sensors}
+    provenance = {**run.provenance, "step": best["step"]}
+    save_segmenter(run.folder / "segmenter.safetensors", network, provenance=provenance, **whose)
     content = {
         **facts,
         "init": "file" if "init" in run.made_from else "random",

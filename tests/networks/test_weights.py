@@ -333,3 +333,14 @@ def test_own_statistics_take_a_reason(trained, data, is_reason):
     with pytest.raises(Alos2TutError, match=r"statistics: 'own', and nothing calls for it.*statistics=encoder"):
         settle_statistics(encoder, data, other, "encoder", "own")
     assert encoder.statistics == STATISTICS
+
+
+def test_whose_data_made_weights_is_named_by_their_sensors():
+    assert (
+        weights._origin(False, ("ALOS-2 PALSAR-2",), {})["attribution"]
+        == weights.JAXA_DATA
+        == "ALOS-2 PALSAR-2 data (c) JAXA"
+    )
+    named = weights._origin(False, ("AIRSAR", None), {"attribution": weights.JAXA_DATA, "simulated": False})
+    assert named["attribution"] == "AIRSAR data; ALOS-2 PALSAR-2 data (c) JAXA; data of an unknown sensor"
+    assert weights._origin(True, ("AIRSAR",), {}) == {"simulated": True, "attribution": "simulated"}
