@@ -163,7 +163,7 @@ def npy(array: Any, **options: Any) -> bytes:
     [
         ("two.mat", mat(gt=np.ones((4, 5)), more=np.ones((4, 5))), r"holds 2 variables.*gt \(4 × 5 double\), more"),
         ("none.mat", mat(text="abc", cell=np.array([{"a": 1}], dtype=object)), "holds 0 variables"),
-        ("new.mat", b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF", "MATLAB 7.3 file, which is HDF5.*-v7"),
+        ("new.mat", b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF", "HDF5, as MATLAB 7.3 writes it.*-v7"),
         ("bad.mat", mat(gt=np.ones((40, 50)))[:900], "is damaged"),
         ("odd.mat", damaged_mat(b"\0" * 1000), "is damaged"),
         ("text.mat", b"nothing of MATLAB's", "is damaged"),
