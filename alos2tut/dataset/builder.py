@@ -261,15 +261,14 @@ def _cut_row(
 ) -> list[dict[str, Any]]:
     """Cut some patches of one row of the grid; returns their records and adds to the sums of pretraining's pixels."""
     n, table = grid.patch_px, job.patches.table
-    row = int(table.row[picks[0]]) // n
-    cols = slice(int(table.col[picks].min()) // n, int(table.col[picks].max()) // n + 1)
+    row, cols = int(table.row[picks[0]]), slice(int(table.col[picks].min()), int(table.col[picks].max()) + n)
     window = grid.window(row, cols)
     db = grid.read_db(window)
     classes = grid.classes(labels, row, cols)
     classes[np.isnan(db[0]) | grid.displaced(window)] = IGNORE
     points = np.empty((len(picks), 2), np.int64)
     for i, pick in enumerate(picks):
-        left = int(table.col[pick]) - cols.start * n
+        left = int(table.col[pick]) - cols.start
         part = (..., slice(left, left + n))
         if (np.bincount(classes[part].ravel(), minlength=256)[: table.counts.shape[1]] != table.counts[pick]).any():
             raise Alos2TutError(

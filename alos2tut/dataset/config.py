@@ -31,7 +31,7 @@ class DatasetConfig:
     #: what counts for a dataset's key only where it is set: keys are older than these settings
     KEYED_IF_SET: ClassVar[frozenset[str]] = frozenset(
         {"scale", "quantity", "sensor", "spacing_m", "no_data"}
-        | {"block_px", "buffer_px", "label_offset", "label_flip", "folds", "fold"}
+        | {"block_px", "buffer_px", "label_offset", "label_flip", "folds", "fold", "stride_px"}
     )
 
     products: PathTexts = ()
@@ -86,6 +86,9 @@ class DatasetConfig:
     """Looks averaged in power: 2 makes 5 m pixels of the 2.5 m of Level 2.1."""
     patch_px: int = Field(default=256, ge=8, le=4096)
     """Side of a patch, in pixels after looks."""
+    stride_px: int | None = Field(default=None, ge=1, le=4096)
+    """Pixels from one patch to the next; below ``patch_px`` those to train on overlap, of which small scenes, and
+    ground between that held out, so give more. Patches held out never overlap. None: ``patch_px``."""
     min_valid_fraction: float = Field(default=0.9, gt=0, le=1)
     """Patches with less valid ground than this are dropped."""
     min_labelled_fraction: float = Field(default=0.5, ge=0, le=1)
@@ -126,6 +129,12 @@ class DatasetConfig:
                 raise ValueError(f"fold={self.fold} is none of folds={self.folds}, which are numbered from 0")
             if self.test_fraction != _TEST_FRACTION:
                 raise ValueError(f"test_fraction says nothing beside folds={self.folds}: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_stride(self) -> Self:
+        if self.stride_px is not None and self.patch_px % self.stride_px:
+            raise ValueError(f"stride_px={self.stride_px} does not divide patch_px={self.patch_px}")
         return self
 
     def blocks(self, frame: Frame) -> tuple[float, float]:

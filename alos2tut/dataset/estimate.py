@@ -80,7 +80,8 @@ def estimate_dataset(
     Raises:
         Alos2TutError: as :func:`build_dataset`, as far as it shows without looking at every pixel.
     """
-    step = max(d for d in range(1, _DRY_STEP + 1) if config.patch_px % d == 0)
+    # which divides the patches' side, too
+    step = max(d for d in range(1, _DRY_STEP + 1) if (config.stride_px or config.patch_px) % d == 0)
     with planned(config, executor, progress) as (plan, workers):
         plan, table = surveyed(plan, workers, step)
     choice = choose(table, plan.config, plan.legend)
@@ -109,7 +110,7 @@ def _seconds_per_row(plan: Plan, number: int) -> tuple[float, float]:
     """Time to look at, and to cut, the middle row of patches of a product."""
     job = next(job for job in plan.jobs() if job.number == number)
     grid = PatchGrid.of(job)
-    row, cols = grid.shape[0] // 2, slice(0, grid.shape[1])
+    row, cols = grid.starts[0][len(grid.starts[0]) // 2], grid.width
     window = grid.window(row, cols)
     with job.label_map() as labels:
         begun = time.perf_counter()

@@ -91,7 +91,7 @@ class Plan:
     def survey_file(self, job: ProductJob) -> Path:
         """Where a product's survey is kept: for all datasets that agree in what it depends on."""
         settings = {name: getattr(self.config, name) for name in ("looks", "patch_px", "polarization")}
-        placed = {name: getattr(self.config, name) for name in ("label_offset", "label_flip")}
+        placed = {name: getattr(self.config, name) for name in ("label_offset", "label_flip", "stride_px")}
         settings |= {name: value for name, value in placed.items() if value is not None}
         made_from = {"product": job.entry.fingerprint}
         made_from |= {f"label {i}": self.label_hashes[path] for i, path in enumerate(job.labels)}

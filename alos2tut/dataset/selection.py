@@ -101,6 +101,7 @@ def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
         seed=config.seed,
         folds=config.folds,
         fold=config.fold or 0,
+        apart=None if config.stride_px in (None, config.patch_px) else _Apart(table.take(left)),
     )
     status[left[ground[left] == splits.BUFFER]] = _BUFFER
     enough_labels = table.labelled >= config.min_labelled_fraction
@@ -115,6 +116,33 @@ def choose(table: PatchTable, config: DatasetConfig, legend: Legend) -> Choice:
                 remedy=f"Choose a smaller block_{unit}, buffer_{unit} or min_labelled_fraction, or give more products.",
             )
     return choice
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """Which of overlapping patches may be held out together, so that no pixel is scored twice."""
+
+    table: PatchTable
+
+    def __call__(self, places: NDArray[np.int64], role: int) -> NDArray[np.bool_]:
+        """Those that lie side by side from the product's corner on; for validation also others, where these leave room.
+
+        All folds so test on the same patches.
+        """
+        n = self.table.patch_px
+        product, row, col = (of[places].tolist() for of in (self.table.product, self.table.row, self.table.col))
+        on_grid = np.array([r % n == 0 and c % n == 0 for r, c in zip(row, col, strict=True)], dtype=np.bool_)
+        if role == splits.TEST:
+            return on_grid
+        # first rows and columns of what stays, by the cells of the side of a patch that they lie in
+        taken: dict[tuple[int, int, int], tuple[int, int]] = {}
+        stays = np.zeros(len(places), np.bool_)
+        for place in np.argsort(~on_grid, kind="stable").tolist():
+            key = product[place], row[place] // n, col[place] // n
+            around = [taken.get((key[0], key[1] + i, key[2] + j)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+            if all(max(abs(t[0] - row[place]), abs(t[1] - col[place])) >= n for t in around if t):
+                taken[key], stays[place] = (row[place], col[place]), True
+        return stays
 
 
 def _sampled(table: PatchTable, config: DatasetConfig, legend: Legend) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:

@@ -18,7 +18,7 @@ Boxes of patches askew overlap with their neighbours', so that more is dropped t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -28,6 +28,9 @@ from scipy.spatial import cKDTree
 
 from .. import geometry
 from ..core.errors import Alos2TutError
+
+#: from places of patches that might be :data:`VAL`, or :data:`TEST`, and which of the two, to which of them may stay
+Apart: TypeAlias = Callable[[NDArray[np.int64], int], NDArray[np.bool_]]
 
 #: what :func:`assign_splits` makes of a patch
 PRETRAIN, VAL, TEST, BUFFER = 0, 1, 2, -1
@@ -158,6 +161,7 @@ def assign_splits(
     seed: int,
     folds: int | None = None,
     fold: int = 0,
+    apart: Apart | None = None,
 ) -> NDArray[np.int8]:
     """Whole ground blocks to validation, test and training ground; then the buffer between them.
 
@@ -176,9 +180,10 @@ def assign_splits(
         folds: for cross-validation: the blocks are drawn into so many alike parts, the same whatever ``fold`` is;
             validation is then ``val_fraction`` of the other parts.
         fold: the part that is test ground, from 0.
+        apart: where patches overlap, which of those that might be held out may stay; the others are dropped.
 
     Returns:
-        (N,) :data:`PRETRAIN`, :data:`VAL`, :data:`TEST` or, for what the buffer takes, :data:`BUFFER`.
+        (N,) :data:`PRETRAIN`, :data:`VAL`, :data:`TEST` or, for what is dropped, :data:`BUFFER`.
 
     Raises:
         Alos2TutError: no patch, too few blocks, nothing left to train on.
@@ -214,9 +219,12 @@ def assign_splits(
         wanted = np.array([1 - val_fraction, val_fraction])
         of_block[rest] = _best_draw(sizes[rest], of_blocks[rest], wanted, (seed, 13, fold))
     role = of_block[block_of]
-    for name, others in ((VAL, (TEST,)), (PRETRAIN, (VAL, TEST))):
+    for name, others in ((TEST, ()), (VAL, (TEST,)), (PRETRAIN, (VAL, TEST))):
         mine = np.flatnonzero(role == name)
         role[mine[~away_from(ground[mine], ground[np.isin(role, others)], buffer)]] = BUFFER
+        if apart is not None and name != PRETRAIN:
+            mine = np.flatnonzero(role == name)
+            role[mine[~apart(mine, name)]] = BUFFER
     return role
 
 

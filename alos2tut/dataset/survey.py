@@ -142,32 +142,42 @@ def placement_of(config: DatasetConfig) -> Placement:
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """The non-overlapping patches of a product, from its upper left corner on; partial ones at the edges are left out.
+    """The patches of a product, from its upper left corner on; partial ones at the edges are left out.
 
-    Sizes are in pixels after looks. ``polarizations`` are the channels of a patch.
+    Sizes and places are in pixels after looks. ``polarizations`` are the channels of a patch, ``stride_px`` the step
+    from one patch to the next; None: they lie side by side.
     """
 
     product: Product
     patch_px: int
     looks: int
     polarizations: tuple[str, ...]
+    stride_px: int | None = None
 
     @classmethod
     def of(cls, job: ProductJob) -> PatchGrid:
         """The grid of a product by the settings of a dataset."""
         config = job.config
-        return cls(job.entry.open(), config.patch_px, config.looks, named_polarizations(config.polarization or "HH"))
+        channels = named_polarizations(config.polarization or "HH")
+        return cls(job.entry.open(), config.patch_px, config.looks, channels, config.stride_px)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        rows, cols = (size // self.looks // self.patch_px for size in self.product.shape)
+    def starts(self) -> tuple[range, range]:
+        """First rows, and first columns, of the patches."""
+        step = self.stride_px or self.patch_px
+        rows, cols = (range(0, size // self.looks - self.patch_px + 1, step) for size in self.product.shape)
         return rows, cols
 
+    @property
+    def width(self) -> slice:
+        """The columns of a whole row of patches."""
+        return slice(0, self.starts[1][-1] + self.patch_px)
+
     def window(self, row: int, cols: slice) -> tuple[int, int, int, int]:
-        """A part of a row of patches in pixels of the product: row, column, height, width."""
-        side = self.patch_px * self.looks
-        return row * side, cols.start * side, side, (cols.stop - cols.start) * side
+        """A part of the row of patches that begins in ``row``, in pixels of the product: row, column, height, width."""
+        parts = row, cols.start, self.patch_px, cols.stop - cols.start
+        top, left, height, width = (part * self.looks for part in parts)
+        return top, left, height, width
 
     def seen(self, window: tuple[int, int, int, int]) -> NDArray[np.bool_]:
         """Pixels after looks that have data in all channels, and whose ground the radar saw where the map has it."""
@@ -205,17 +215,22 @@ class PatchGrid:
 
     def classes(self, labels: LabelMap, row: int, cols: slice, step: int = 1) -> NDArray[np.uint8]:
         """Classes of some patches of a row, of every so many pixels; of a pixel the same whichever are asked for."""
-        n = self.patch_px // step
-        shape, offset = (n, (cols.stop - cols.start) * n), (row * n, cols.start * n)
+        shape, offset = (self.patch_px // step, (cols.stop - cols.start) // step), (row // step, cols.start // step)
         return labels.classes_on(self.crs, self.transform * Affine.scale(step), shape, offset=offset)
 
     def corners(self, row: int) -> NDArray[np.float64]:
         """Corners of a row of patches, (n, 4, 2), as :class:`PatchTable` has them."""
-        count = self.shape[1] + 1
-        x, y = (along.ravel() * self.patch_px for along in np.meshgrid(np.arange(float(count)), [row, row + 1.0]))
-        places = (x, y) if self.crs is None else reproject_points(self.crs, LONLAT, *(self.transform * (x, y)))
-        points = np.transpose(places).reshape(2, count, 2)
-        corners = np.stack([points[0, :-1], points[0, 1:], points[1, 1:], points[1, :-1]], axis=1)
+        left = np.array(self.starts[1], dtype=np.float64)
+        right, top, bottom = (
+            left + self.patch_px,
+            np.full(len(left), float(row)),
+            np.full(len(left), row + self.patch_px),
+        )
+        x, y = np.stack([left, right, right, left], axis=1), np.stack([top, top, bottom, bottom], axis=1)
+        places = (x.ravel(), y.ravel())
+        if self.crs is not None:
+            places = reproject_points(self.crs, LONLAT, *(self.transform * places))
+        corners = np.transpose(places).reshape(-1, 4, 2)
         if self.crs is not None:
             # of maps that count longitudes beyond 180, too
             corners[..., 0] = geometry.beside(corners[..., 0], 0)
@@ -236,31 +251,32 @@ def survey_product(job: ProductJob) -> PatchTable:
     """
     grid = PatchGrid.of(job)
     with job.label_map() as labels:
-        rows = progress_bar(range(grid.shape[0]), f"looking at {job.entry.name}", "row", show=job.progress)
+        rows = progress_bar(grid.starts[0], f"looking at {job.entry.name}", "row", show=job.progress)
         return PatchTable.concatenate([_survey_row(job, grid, labels, row) for row in rows])
 
 
 def _survey_row(job: ProductJob, grid: PatchGrid, labels: LabelMap, row: int) -> PatchTable:
-    cols, n, step = grid.shape[1], grid.patch_px, job.step
-    top, left, height, width = grid.window(row, slice(0, cols))
+    starts, n, step = np.array(grid.starts[1]), grid.patch_px, job.step
+    top, left, height, width = grid.window(row, grid.width)
     if step == 1:
         seen = grid.seen((top, left, height, width))
     else:
         lines = range(top + step // 2 * grid.looks, top + height, step * grid.looks)
         every = [grid.seen((line, left, grid.looks, width)) for line in lines]
         seen = np.concatenate(every)[:, step // 2 :: step]
-    classes = grid.classes(labels, row, slice(0, cols), step)
+    classes = grid.classes(labels, row, grid.width, step)
     classes[~seen] = IGNORE
-    counts = np.empty((cols, len(job.legend)), np.int32)
-    for col, part in enumerate(np.split(classes, cols, axis=1)):
-        counts[col] = np.bincount(part.ravel(), minlength=256)[: len(job.legend)] * step**2
-    valid = seen.reshape(len(seen), cols, n // step).mean(axis=(0, 2))
+    counts, valid = np.empty((len(starts), len(job.legend)), np.int32), np.empty(len(starts), np.float32)
+    for place, start in enumerate(starts // step):
+        part = (slice(None), slice(start, start + n // step))
+        counts[place] = np.bincount(classes[part].ravel(), minlength=256)[: len(job.legend)] * step**2
+        valid[place] = seen[part].mean()
     return PatchTable(
-        product=np.full(cols, job.number, np.int32),
-        row=np.full(cols, row * n, np.int32),
-        col=np.arange(cols, dtype=np.int32) * np.int32(n),
+        product=np.full(len(starts), job.number, np.int32),
+        row=np.full(len(starts), row, np.int32),
+        col=starts.astype(np.int32),
         corners=grid.corners(row),
-        valid=valid.astype(np.float32),
+        valid=valid,
         counts=counts,
         patch_px=n,
         frame="map" if grid.crs is not None else "image",
