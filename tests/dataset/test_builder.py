@@ -42,7 +42,7 @@ from alos2tut import (
     verify_dataset,
 )
 from alos2tut.dataset import archive, splits
-from alos2tut.dataset.encoding import NO_DATA, decode_db
+from alos2tut.dataset.encoding import NO_DATA, decode_db, encode_db
 from alos2tut.dataset.selection import report_absent
 from alos2tut.dataset.store import BOX_COLUMNS, CORNER_COLUMNS, SPLITS
 from alos2tut.dataset.survey import PatchGrid
@@ -533,3 +533,35 @@ def test_bands_of_one_calibrated_image_are_channels(dual, small_scene, tmp_path)
         # the last bit of a power may round another way
         assert np.abs(one.patches.astype(int) - other.patches).max() <= 1
         assert np.array_equal(one.labels, other.labels)
+
+
+def test_patches_to_train_on_may_overlap_those_held_out_never(scene, tmp_path):
+    given = {"products": [scene], "labels": [labels_of(scene)], "patch_px": 32, "block_m": 640, "buffer_m": 40}
+    side_by_side = open_dataset(build(**given, work_dir=tmp_path))
+    assert (
+        open_dataset(build(**given, stride_px=32, work_dir=tmp_path)).tables["test"][0]
+        == side_by_side.tables["test"][0]
+    )
+    dataset = open_dataset(build(**given, stride_px=8, work_dir=tmp_path))
+    place = {name: np.array([(int(r["PatchRow"]), int(r["PatchCol"])) for r in table])
+             for name, table in dataset.tables.items()}  # fmt: skip
+    # all windows of the lattice were looked at, and each is what the product has there
+    assert len(place["pretrain"]) > 4 * len(side_by_side.tables["pretrain"])
+    assert not (place["pretrain"] % 8).any() and (place["pretrain"] % 32).any()
+    assert not (place["test"] % 32).any()
+    for name in ("val", "test"):
+        apart = np.abs(place[name][:, None] - place[name][None]).max(axis=-1)
+        assert apart[~np.eye(len(apart), dtype=bool)].min() >= 32
+    product, split = open_product(scene), dataset.split("pretrain")
+    for index in (0, len(split) // 2, len(split) - 1):
+        row, col = place["pretrain"][index]
+        db = product.read_db((2 * row, 2 * col, 64, 64), looks=2)
+        np.testing.assert_array_equal(split.patches[split.rows[index]][0], encode_db(db))
+    boxes = {name: boxes_m(dataset, name, scene) for name in dataset.tables}
+    for held_out in ("val", "test"):
+        assert smallest_gap_m(boxes["pretrain"], boxes[held_out]) >= 39
+
+
+def test_a_stride_that_does_not_divide_a_patch_is_refused():
+    with pytest.raises(Alos2TutError, match="stride_px=24 does not divide patch_px=32"):
+        load_config("dataset", patch_px=32, stride_px=24)
