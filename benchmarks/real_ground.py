@@ -43,6 +43,8 @@ GROUND |= {"stride_px": 16, "min_valid_fraction": 0.5, "val_fraction": 0.2}
 TRAINING: dict[str, Any] = {"batch_size": 8, "validate_every": 100}
 #: recipes, of which the first is used
 TRIED: dict[str, dict[str, Any]] = {
+    "cross-entropy, refined decoder, 300 steps": {
+        "loss": "cross_entropy", "class_weighting": "tempered", "decoder": "refined", "steps": 300},
     "cross-entropy, refined decoder, 600 steps": {
         "loss": "cross_entropy", "class_weighting": "tempered", "decoder": "refined", "steps": 600},
     "published loss and decoder, 600 steps": {"steps": 600},
