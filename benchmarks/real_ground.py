@@ -88,7 +88,9 @@ SCENES = {
 def network_scores(folder: Path, out: Path, seed: int, recipe: dict[str, Any]) -> dict[str, Any]:
     """A network from a random start, trained and scored once on the test list."""
     trained = finetune(load_config("finetune", dataset=str(folder), seed=seed, work_dir=str(out), **TRAINING, **recipe))
-    config = load_config("evaluate", dataset=str(folder), segmenter=str(trained), work_dir=str(out))
+    # their pixel size is not known, and so matches only if that is said; it is the same image
+    place = {"dataset": str(folder), "segmenter": str(trained), "work_dir": str(out)}
+    config = load_config("evaluate", **place, allow_other_signal=True)
     scores = read_json(evaluate(config) / "report.json")["models"]["segmenter"]
     return {"by_block": scores["by_block"], "best_step": read_json(trained / "run.json")["best_step"]}
 
