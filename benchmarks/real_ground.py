@@ -118,6 +118,7 @@ def most_frequent_scores(folder: Path) -> dict[str, Any]:
 
 def run(data: Path, out: Path, seeds: tuple[int, ...]) -> Iterator[str]:
     """What is missing, seed by seed, so that every scene has its first numbers early; yields what was done."""
+    (out / "runs").mkdir(parents=True, exist_ok=True)
     for seed, name, fold in product_of(seeds, SCENES, range(FOLDS)):
         for method in METHODS:
             path = out / "runs" / f"{name} {method} fold {fold} seed {seed}.json".replace(" ", "_")
