@@ -16,7 +16,7 @@ import argparse
 import csv
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product as product_of
 from pathlib import Path
@@ -116,14 +116,14 @@ def most_frequent_scores(folder: Path) -> dict[str, Any]:
     return {"by_block": counts}
 
 
-def run(data: Path, out: Path, seeds: tuple[int, ...]) -> Iterator[str]:
+def run(data: Path, out: Path, seeds: Sequence[int], methods: Sequence[str]) -> Iterator[str]:
     """What is missing, seed by seed, so that every scene has its first numbers early; yields what was done."""
     (out / "runs").mkdir(parents=True, exist_ok=True)
     for seed, name, fold in product_of(seeds, SCENES, range(FOLDS)):
-        for method in METHODS:
+        for method in methods:
             path = out / "runs" / f"{name} {method} fold {fold} seed {seed}.json".replace(" ", "_")
             # which class is most frequent no seed changes
-            if not path.exists() and (method != FREQUENT or seed == seeds[0]):
+            if not path.exists() and (method != FREQUENT or seed == SEEDS[0]):
                 folder = SCENES[name].dataset(data, out, fold)
                 began = time.process_time()
                 found = scores(method, SCENES[name], data, folder, out, seed)
@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the fetched scenes")
     parser.add_argument("--out", type=Path, default=Path("work/real_ground"), help="datasets, trainings and runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--choose", action="store_true", help="show validation of the recipes that were tried")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -201,7 +202,7 @@ def main() -> None:
     if options.choose:
         print(choose(options.data, options.out))
         return
-    for done in run(options.data, options.out, tuple(options.seeds)):
+    for done in run(options.data, options.out, options.seeds, options.methods):
         print(done, flush=True)
     print(results(options.out))
 
