@@ -43,8 +43,8 @@ _MOST_ODD = 0.05
 _FILLS = {"int16": -(2.0**15), "uint16": 2.0**16 - 1}
 #: pixels up to which all of an image is looked at when it is opened
 _COUNTED_PX = 2**22
-#: files of a folder that an error names
-_LISTED = 5
+#: files of a folder that an error names; characters of a file's own description
+_LISTED, _DESCRIBED = 5, 400
 _POLARIZATION = re.compile(r"(?<![A-Za-z0-9])(HH|HV|VH|VV)(?![A-Za-z0-9])", re.IGNORECASE)
 _QUANTITY = re.compile(r"(?<![A-Za-z])(sigma|gamma|beta)[ _-]?(?:0|nought|naught)(?![0-9])", re.IGNORECASE)
 _DB = re.compile(r"(?<![A-Za-z0-9])dB(?![A-Za-z0-9])", re.IGNORECASE)
@@ -167,6 +167,7 @@ def open_images(path: Path, given: Given) -> Product:
         notes += _looked_at(pol, image, str(quantity))
     grid = _grid(list(bands.values()), given, notes)
     notes += [f"given by the user: {given.to_text()}"] if given.of_pixels else []
+    notes += [f"the file says: {said}"] if (said := _described(tags)) else []
     owner = tags.get("SOURCE", "").partition(", (c)")[0]
     sensor = given.sensor or (owner if owner not in ("", "simulated", "unknown sensor") else None)
     known: dict[str, Any] = {"sensor": sensor, "date": tags.get("ACQUIRED"), "incidence angle": None, "looks": None}
@@ -255,6 +256,12 @@ def _tags(band: RasterBand) -> Mapping[str, str]:
             return dict(raster.tags())
     except (RasterioError, CPLE_BaseError):
         return {}
+
+
+def _described(tags: Mapping[str, str]) -> str:
+    """A TIFF's ImageDescription in one line, of at most :data:`_DESCRIBED` characters."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in tags.get("TIFFTAG_IMAGEDESCRIPTION", "")).split())
+    return text if len(text) <= _DESCRIBED else f"{text[:_DESCRIBED]}…"
 
 
 def _text(band: RasterBand) -> str:

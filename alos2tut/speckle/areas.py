@@ -22,8 +22,8 @@ from .statistics import coefficient_of_variation, effective_samples
 _BLOCKS, _BLOCKS_PER_STEP = 8, 2
 #: Share of pixels equal to their right and their lower neighbour above which a window is no speckle but filled in.
 _LARGEST_FLAT_SHARE = 0.1
-#: Share of pixels that equal the window's largest above which it is cut off, as saturated ground is.
-_LARGEST_SHARE_AT_TOP = 0.01
+#: Share of pixels that equal the window's largest, or its smallest, above which it is cut off, as saturated ground is.
+_LARGEST_SHARE_AT_END = 0.01
 #: Up to this CV², power cannot be told from a constant: ENL is not sought either.
 _LEAST_SQUARED_CV = 1e-8
 #: Standard deviations that CV² of pure speckle spans: 3.5 on either side of its mean, of some thousand windows.
@@ -70,7 +70,7 @@ def homogeneous_areas(power: ArrayLike, size: int, count: int = 1) -> list[Area]
 
     An image without even ground gives its least uneven windows, with no sign of it: compare their ENL with what is
     known of the product. Windows in which anything is missing are not chosen, nor those where more than 1 % of the
-    pixels equal the largest, as in saturated ground, more than a tenth their right and lower neighbours, as in padding,
+    pixels equal the largest or the smallest, as in ground that is saturated or censored, more than a tenth their right and lower neighbours, as in padding,
     or more than 5 % of the blocks are eight times calmer in CV² than the calmest tenth of all windows, as in ground
     that was interpolated.
 
@@ -163,20 +163,15 @@ def _area(values: FloatArray, row: int, col: int, size: int) -> Area:
 
 def _evenness_of_windows(values: FloatArray, block: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """CV² of the pixels of each window, and that of its blocks' means over it; infinite where it cannot be used."""
-    mean, mean_square, flat, top, share_at_top = _averages_of_blocks(values, block)
+    mean, mean_square, flat, *ends = _averages_of_blocks(values, block)
     squared_mean = _window_averages(mean) ** 2
     variance = _window_averages(mean_square) - squared_mean
-    tops, shares = _windows(top), _windows(share_at_top)
-    largest = tops.max(axis=(2, 3))
-    # block by block: all windows at once would take many times the memory of the image
-    at_top = sum(
-        np.where(tops[:, :, i, j] == largest, shares[:, :, i, j], 0) for i, j in np.ndindex(_BLOCKS, _BLOCKS)
-    ) / (_BLOCKS * _BLOCKS)
+    is_whole = (_share_at_end(*ends[:2]) <= _LARGEST_SHARE_AT_END) & (_share_at_end(*ends[2:]) <= _LARGEST_SHARE_AT_END)
     with np.errstate(invalid="ignore"):
         usable = (
             (variance > _LEAST_SQUARED_CV * squared_mean)
             & (_window_averages(flat) <= _LARGEST_FLAT_SHARE)
-            & (at_top <= _LARGEST_SHARE_AT_TOP)
+            & is_whole
         )
     infinite = np.full_like(variance, np.inf)
     squared_cv = np.divide(variance, squared_mean, out=infinite.copy(), where=usable)
@@ -189,11 +184,23 @@ def _evenness_of_windows(values: FloatArray, block: int) -> tuple[NDArray[np.flo
     return squared_cv, np.divide(variance_of_blocks, variance, out=infinite, where=usable)
 
 
+def _share_at_end(largest: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Which share of a window's pixels equals its largest, from the largest of its blocks and their shares of it."""
+    tops, shares = _windows(largest), _windows(share)
+    top = tops.max(axis=(2, 3))
+    # block by block: all windows at once would take many times the memory of the image
+    parts = (np.where(tops[:, :, i, j] == top, shares[:, :, i, j], 0) for i, j in np.ndindex(_BLOCKS, _BLOCKS))
+    return np.asarray(sum(parts) / _BLOCKS**2)
+
+
 def _averages_of_blocks(values: FloatArray, block: int) -> NDArray[np.float64]:
-    """Of blocks, (5, rows, cols): mean, mean square, flat share, largest, share of that; NaN where any is missing."""
+    """Of blocks, (7, rows, cols); NaN where any is missing.
+
+    These are mean, mean square, flat share, the largest and its share, the smallest with the other sign and its share.
+    """
     rows, cols = (n // block for n in values.shape)
     strip = max(_STRIP_ROWS // block, 1)
-    found = np.empty((5, rows, cols))
+    found = np.empty((7, rows, cols))
     for first in range(0, rows, strip):
         some = min(strip, rows - first)
         # one row more, for the lower neighbours
@@ -206,10 +213,11 @@ def _averages_of_blocks(values: FloatArray, block: int) -> NDArray[np.float64]:
         def blocks(image: NDArray[Any], some: int = some) -> NDArray[Any]:
             return image[: some * block, : cols * block].reshape(some, block, cols, block)
 
-        top = blocks(pixels).max(axis=(1, 3))
-        at_top = blocks(pixels) == top[:, None, :, None]
         of_pixels = [blocks(image).mean(axis=(1, 3)) for image in (pixels, pixels**2, flat)]
-        found[:, first : first + some] = [*of_pixels, top, at_top.mean(axis=(1, 3))]
+        for signed in (blocks(pixels), -blocks(pixels)):
+            top = signed.max(axis=(1, 3))
+            of_pixels += [top, (signed == top[:, None, :, None]).mean(axis=(1, 3))]
+        found[:, first : first + some] = of_pixels
     return found
 
 
