@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -149,7 +150,8 @@ def draw_land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent
 def class_key(fig: Figure, legend: Legend) -> None:
     """The colours of the classes, below a figure."""
     keys = color_keys([*zip(legend.names, legend.colors / 255, strict=True), ("no data or label", NO_LABEL_COLOR)])
-    fig.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 5))
+    # rows of equal length
+    fig.legend(handles=keys, loc="outside lower center", ncols=math.ceil(len(keys) / math.ceil(len(keys) / 5)))
 
 
 def color_keys(entries: Iterable[tuple[str, Any]]) -> list[Artist]:
@@ -272,6 +274,14 @@ def error_bars(ax: Axes, x: Any, values: Any, intervals: Any, fmt: str, **style:
     means = np.array([np.nan if value is None else value for value in values])
     bounds = [(mean, mean) if bar is None else bar for mean, bar in zip(means, intervals, strict=True)]
     ax.errorbar(x, means, np.abs(np.transpose(bounds) - means), fmt=fmt, **{"capsize": 2} | style)
+
+
+def words_only(text: str) -> Figure:
+    """In place of a figure that cannot be drawn: why."""
+    fig, ax = plt.subplots(figsize=(7, 1.6))
+    ax.text(0.5, 0.5, "\n".join(textwrap.fill(line, 80) for line in text.splitlines()), ha="center", va="center")
+    ax.axis("off")
+    return fig
 
 
 def footnote(fig: Figure, *lines: str) -> None:

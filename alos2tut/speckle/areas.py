@@ -70,9 +70,9 @@ def homogeneous_areas(power: ArrayLike, size: int, count: int = 1) -> list[Area]
 
     An image without even ground gives its least uneven windows, with no sign of it: compare their ENL with what is
     known of the product. Windows in which anything is missing are not chosen, nor those where more than 1 % of the
-    pixels equal the largest or the smallest, as in ground that is saturated or censored, more than a tenth their right and lower neighbours, as in padding,
-    or more than 5 % of the blocks are eight times calmer in CV² than the calmest tenth of all windows, as in ground
-    that was interpolated.
+    pixels equal the largest or the smallest, as in ground that is saturated or censored, more than a tenth their right
+    and lower neighbours, as in padding, or more than 5 % of the blocks are eight times calmer in CV² than the calmest
+    tenth of all windows, as in ground that was interpolated.
 
     Args:
         power: linear power (H, W).
@@ -169,9 +169,7 @@ def _evenness_of_windows(values: FloatArray, block: int) -> tuple[NDArray[np.flo
     is_whole = (_share_at_end(*ends[:2]) <= _LARGEST_SHARE_AT_END) & (_share_at_end(*ends[2:]) <= _LARGEST_SHARE_AT_END)
     with np.errstate(invalid="ignore"):
         usable = (
-            (variance > _LEAST_SQUARED_CV * squared_mean)
-            & (_window_averages(flat) <= _LARGEST_FLAT_SHARE)
-            & is_whole
+            (variance > _LEAST_SQUARED_CV * squared_mean) & (_window_averages(flat) <= _LARGEST_FLAT_SHARE) & is_whole
         )
     infinite = np.full_like(variance, np.inf)
     squared_cv = np.divide(variance, squared_mean, out=infinite.copy(), where=usable)

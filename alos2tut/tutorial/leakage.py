@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from ..core.errors import Alos2TutError
 from ..dataset.encoding import decode_db
 from ..dataset.legend import IGNORE
 from ..dataset.splits import away_from
@@ -54,10 +53,12 @@ class Leakage:
     Attributes:
         miou: by scheme, one mean IoU per repeat, of :data:`REPEATS`.
         accuracy: by scheme, the share of pixels that are right, one per repeat.
+        refused: why nothing was measured, and what would help; None: it was.
     """
 
     miou: Mapping[str, tuple[float, ...]]
     accuracy: Mapping[str, tuple[float, ...]]
+    refused: str | None = None
 
     def gain(self, scheme: str, score: str = "miou") -> tuple[float, float, float]:
         """What a scheme pretends to gain over ``ground``: the mean over repeats and its 95 % interval (Student's t).
@@ -74,6 +75,20 @@ class Leakage:
         low, high = t_interval(differences.tolist(), least=-1) or (math.nan, math.nan)
         return float(differences.mean()), low, high
 
+    def to_text(self) -> str:
+        """What each careless scheme pretends to gain in mIoU, or why nothing was measured."""
+        if self.refused:
+            return f"nothing was measured: {self.refused}"
+        gains = {scheme: [100 * gain for gain in self.gain(scheme)] for scheme in SCHEMES[1:]}
+        return "\n".join(
+            f"{scheme} at random: {mean:+.1f} points of mIoU, 95 % interval {low:+.1f} to {high:+.1f}"
+            for scheme, (mean, low, high) in gains.items()
+        )
+
+
+class _TooLittleGround(Exception):
+    """Of which some is to be held out, and some to be left."""
+
 
 def measure_leakage(dataset: PatchDataset, *, seed: int = 0) -> Leakage:
     """Train and test one learner on this dataset's labelled patches, dealt by each of the :data:`SCHEMES`.
@@ -82,13 +97,16 @@ def measure_leakage(dataset: PatchDataset, *, seed: int = 0) -> Leakage:
         dataset: its lists ``train``, ``val`` and ``test`` are taken together, whatever their split.
         seed: equal seeds give equal results.
 
-    Raises:
-        Alos2TutError: too few blocks of ground to hold some out.
+    Returns:
+        The scores; ``refused`` where too little ground would be left to learn from, or lies in too few blocks.
     """
-    ground = _Ground.of(dataset)
     scores = []
-    for repeat in range(REPEATS):
-        training, test = ground.deal(np.random.default_rng([seed, repeat]))
+    try:
+        ground = _Ground.of(dataset)
+        dealt = [ground.deal(np.random.default_rng([seed, repeat])) for repeat in range(REPEATS)]
+    except _TooLittleGround as error:
+        return Leakage({}, {}, str(error))
+    for training, test in dealt:
         confusions = {s: _confusion(ground, train, test, len(dataset.legend)) for s, train in training.items()}
         scores.append({scheme: scores_from_confusion(counts) for scheme, counts in confusions.items()})
     miou, accuracy = (
@@ -152,11 +170,8 @@ class _Ground:
         places = np.concatenate([dataset.ground(name) for name in ("train", "val", "test")])
         block = np.unique([record["Block"] for record in records], return_inverse=True)[1]
         if block.max() < 3:
-            raise Alos2TutError(
-                f"its labelled patches lie in {block.max() + 1} blocks of ground; at least 4 are needed",
-                where=dataset.path,
-                remedy="Build it with smaller blocks.",
-            )
+            problem = f"labelled patches lie in {block.max() + 1} blocks of ground, and at least 4 are needed."
+            raise _TooLittleGround(f"{problem} Build the dataset with smaller blocks.")
         features, *others = (np.concatenate(parts) for parts in zip(*samples, strict=True))
         # all scales count alike
         features = (features - features.mean(axis=0)) / features.std(axis=0)
@@ -178,11 +193,8 @@ class _Ground:
         }
         count = min(map(len, learned.values()))
         if count < NEIGHBOURS:
-            raise Alos2TutError(
-                "too little ground is left to learn from outside the held-out blocks and their buffer",
-                where="dataset",
-                remedy="Build it with smaller blocks or a smaller buffer, or with more ground.",
-            )
+            problem = "too little ground is left to learn from outside the held-out blocks and their buffer."
+            raise _TooLittleGround(f"{problem} Build the dataset with smaller blocks, a smaller buffer or more ground.")
         test = np.flatnonzero(np.isin(self.patch, tested) & self.is_scored)
         return {scheme: random.permutation(pool)[:count] for scheme, pool in learned.items()}, test
 

@@ -34,8 +34,9 @@ from ..dataset import splits
 from ..dataset.archive import Archive, open_archive, product_paths
 from ..dataset.builder import build_dataset
 from ..dataset.config import DatasetConfig
-from ..dataset.labels import label_files
+from ..dataset.labels import Placement, label_files
 from ..dataset.store import PatchDataset, open_dataset
+from ..dataset.survey import placement_of
 from ..pretraining.config import PretrainConfig
 from ..products.given import Given
 from ..products.opening import open_product
@@ -139,6 +140,11 @@ class Tutorial:
     def label_paths(self) -> tuple[str, ...]:
         """The label rasters of the product."""
         return label_files((self.product_path / "labels" if self.labels is None else self.labels,))
+
+    @property
+    def placement(self) -> Placement:
+        """Where the label rasters lie on a product that lies on no map."""
+        return placement_of(self.config("dataset"))
 
     @cached_property
     def archive_labels(self) -> tuple[str, ...]:
@@ -248,7 +254,9 @@ class Tutorial:
         """The land-cover map of the whole product, with its confidence, beside the labels."""
         from ..mapping.scene import map_scene
 
-        config = self.config("map", probability=True, entropy=True, labels=self.label_paths, **self.allowed)
+        placed = {f"label_{name}": value for name, value in vars(self.placement).items() if value is not None}
+        given = {"labels": self.label_paths, **placed, **self.allowed}
+        config = self.config("map", probability=True, entropy=True, **given)
         segmenter = self.finetuned_path / "segmenter.safetensors"
         made_from = {"product": self.opened.fingerprint, "segmenter": content_hash(segmenter)}
         target = stage_dir(self.folder, "map", settings_for_key(config), made_from) / "landcover.tif"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from alos2tut import Alos2TutError, fetch
+from alos2tut import Alos2TutError, fetch, open_product
 from alos2tut.downloads.manifest import MadeFile, load_manifest
 from alos2tut.downloads.recipes import RECIPES, make_image, pixels_sha256
 
@@ -72,6 +72,7 @@ def test_it_says_how_it_was_made_and_what_is_censored(scene):
         says = image.tags()["TIFFTAG_IMAGEDESCRIPTION"]
     for part in ("-34.55 to -9.52 dB", "minus 3.01 dB", "Codes 0 (6.5% of the pixels) and 255 (6.2%)", "relative"):
         assert part in says
+    assert open_product(scene / "HV.tif", scale="db", quantity="relative").notes[-1] == f"the file says: {says}"
 
 
 def test_it_is_made_once_and_another_is_not_taken_for_it(scene, hv_db, tmp_path):

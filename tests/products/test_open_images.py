@@ -197,6 +197,16 @@ def test_descriptions_tell_what_they_can_with_a_note(tmp_path):
     assert lied.quantity == "gamma0" and any("by its name it is sigma0" in note for note in lied.notes)
 
 
+def test_what_a_tiff_says_of_itself_is_a_note_of_one_line(tmp_path):
+    said = {"scale": "power", "quantity": "sigma0"}
+    path = write(tmp_path / "image_HH.tif", {"HH": power()})
+    for words, note in (("dark ones\n are\x1b cut", "dark ones are cut"), ("w" * 999, f"{'w' * 400}…"), (" ", None)):
+        with rasterio.open(path, "r+") as raster:
+            raster.update_tags(TIFFTAG_IMAGEDESCRIPTION=words)
+        notes = [text for text in open_product(path, **said).notes if text.startswith("the file says")]
+        assert notes == ([] if note is None else [f"the file says: {note}"])
+
+
 def test_bands_are_named_in_their_order(tmp_path):
     two = {"Band 1": power(), "Band 2": power(seed=1) / 4}
     file = write(tmp_path / "a.tif", two)

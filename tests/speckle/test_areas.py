@@ -88,10 +88,10 @@ def test_ground_that_was_filled_is_not_chosen(fill):
     assert all(area.cv > 0.7 for area in areas)
 
 
-@pytest.mark.parametrize("largest", [1.6, 2.0])
-def test_saturated_ground_is_not_chosen(largest):
+@pytest.mark.parametrize("ends", [(0, 1.6), (0, 2.0), (0.3, 9), (0.4, 9)])
+def test_ground_that_is_cut_off_is_not_chosen(ends):
     power = speckle.draw_speckle((512, 512), 3, 1)
-    power[:256] = np.minimum(power[:256], largest)
+    power[:256] = power[:256].clip(*ends)
     assert all(area.row + 32 > 240 for area in homogeneous_areas(power, 32, 20))
     with pytest.raises(Alos2TutError, match="saturated"):
         homogeneous_areas(power[:200], 32)

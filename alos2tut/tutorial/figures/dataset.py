@@ -125,7 +125,7 @@ def _sizes(archive: Archive) -> Figure:
     for entry, (height, width) in zip(archive.entries, shapes, strict=True):
         plotting.outline(ax, (0, width, height, 0), edgecolor=GREY, linewidth=1.6)
         plotting.note(ax, entry.name, (width, height), (-4, 4), ha="right", fontsize=8)
-    ax.set(aspect="equal", xlabel="column", ylabel="row", title="no place on Earth is stated")
+    ax.set(aspect="equal", xlabel="column (px)", ylabel="row (px)", title="no place on Earth is stated")
     ax.margins(0.04)
     ax.invert_yaxis()
     return fig
@@ -458,10 +458,10 @@ def class_gallery(dataset: PatchDataset, split: str = "train") -> Figure:
     plotting.bare(*axes.flat)
     meaning = plotting.patch_range(dataset.signal, limits)
     if len(limits) == 1:
-        axes[0, 0].set_ylabel(meaning, fontsize=9)
+        axes[0, 0].set_ylabel(meaning.replace(", ", ",\n"), fontsize=9)
     else:
         fig.suptitle(meaning, fontsize=9.5)
-    axes[1, 0].set_ylabel("label, and its share", fontsize=9)
+    axes[1, 0].set_ylabel("label,\nand its share", fontsize=9)
     plotting.class_key(fig, dataset.legend)
     return fig
 
@@ -554,9 +554,14 @@ def _block_borders(
 
 
 def leakage(result: Leakage) -> Figure:
-    """Scores of one learner on the same pixels after three ways to deal the data, and what each pretends to gain."""
+    """Scores of one learner on the same pixels after three ways to deal the data, and what each pretends to gain.
+
+    Where nothing was measured, it says why.
+    """
     names = {"ground": "blocks of ground", "patches": "patches at random", "pixels": "pixels at random"}
     colors = {"ground": BLUE, "patches": ORANGE, "pixels": VERMILION}
+    if result.refused:
+        return plotting.words_only(result.to_text())
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.7), width_ratios=(1.15, 1))
     scores = np.array([result.miou[scheme] for scheme in SCHEMES])
     left.plot(range(len(SCHEMES)), scores, color="0.8", linewidth=0.8, zorder=1)

@@ -145,7 +145,7 @@ def errors_shown(
             marked.imshow(overlay)
             marked.set_xlabel(f"{wrong.sum() / max(known.sum(), 1):.0%} wrong")
         plotting.bare(*axis_row)
-    titles = ["patch" if len(limits) > 1 else plotting.patch_range(signal, limits), "label"]
+    titles = ["patch" if len(limits) > 1 else plotting.patch_range(signal, limits).replace(", ", "\n"), "label"]
     for name in predicted:
         titles += [name, "where wrong"]
     for ax, title in zip(axes[0], titles, strict=True):

@@ -328,7 +328,7 @@ def reconstructions(folder: str | Path, signal: Mapping[str, Any]) -> Figure:
         for ax, error in zip(row[2:], errors[:, i], strict=True):
             ax.set_xlabel(f"error {error:.2f} dB")
     titles = [
-        "patch" if len(limits) > 1 else plotting.patch_range(signal, limits),
+        "patch" if len(limits) > 1 else plotting.patch_range(signal, limits).replace(", ", "\n"),
         "seen",
         *(f"after step {step}" for step in steps),
     ]
@@ -415,12 +415,9 @@ def probe_scores(probe: Probe) -> Figure:
     """
     judged, methods = probe.judgements, probe.methods
     if not judged:
-        fig, ax = plt.subplots(figsize=(7, 1.6))
         lines = [(f"{task.name}: {task.refused}", task.few_to_text() if task.few else "") for task in probe.tasks]
         reasons = "\n".join(plotting.drawable(line for pair in lines for line in pair if line))
-        ax.text(0.5, 0.5, f"nothing can be judged\n{reasons}", ha="center", va="center")
-        ax.axis("off")
-        return fig
+        return plotting.words_only(f"nothing can be judged\n{reasons}")
     heights = len(methods), len(probe.compared)
     few = {task.name: zip(plotting.drawable(task.few), task.few.values(), strict=True) for task in probe.tasks}
     shape = (4.1 * len(judged), 2.8 + 0.4 * sum(heights))

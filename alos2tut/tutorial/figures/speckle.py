@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from numpy.typing import NDArray
 from scipy import special
 
@@ -157,6 +158,14 @@ def _draw_areas(ax: Axes, theta: float) -> None:
     ax.set(xlim=(-1.0, 1.9), ylim=(-0.25, 1.2))
     ax.axis("off")
     ax.set_title("one echo, three areas to divide it by")
+
+
+def shares_at_ends(dn: FloatArray) -> tuple[float, float]:
+    """Which shares of an image's pixels equal its lowest and its highest number; large where numbers were cut off."""
+    known = dn[np.isfinite(dn)]
+    if not known.size:
+        return math.nan, math.nan
+    return float((known == known.min()).mean()), float((known == known.max()).mean())
 
 
 def darkest_db(product: Product) -> float:
@@ -310,6 +319,8 @@ def correlation(power: FloatArray) -> Figure:
     plotting.error_bars(right, _AVERAGED_PX, looks, intervals, "o-", color=BLUE, capsize=3, label="measured, 95 %")
     right.set(xlabel="pixels averaged, n × n", ylabel="equivalent number of looks", yscale="log")
     right.yaxis.set_major_formatter("{x:g}")
+    # between two powers of ten that are not both shown, other numbers, and of these few
+    right.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     right.set_xticks(_AVERAGED_PX)
     right.legend()
     return fig

@@ -56,6 +56,13 @@ def test_the_middle_of_a_window_is_a_square_in_it():
     assert speckle_figures.middle_of((8, 16, 50, 41)) == (12, 16, 41, 41)
 
 
+def test_what_was_cut_off_stands_at_the_ends():
+    dn = np.arange(100.0).reshape(10, 10).clip(5, 89)
+    dn[0, 0] = np.nan
+    assert speckle_figures.shares_at_ends(dn) == pytest.approx((5 / 99, 11 / 99))
+    assert np.isnan(speckle_figures.shares_at_ends(dn * np.nan)).all()
+
+
 def test_bright_targets_carry_a_loss_in_power_and_not_in_db():
     power = speckle.draw_speckle((128, 128), 2, seed=0)
     power.ravel()[:: 128 * 4] *= 1000
