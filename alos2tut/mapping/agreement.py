@@ -21,8 +21,9 @@ from ..dataset.labels import EQUAL_SIZE, LabelMap, Placement, label_files, warn_
 from ..dataset.legend import IGNORE, Legend
 from ..headlines import of_scores
 from ..metrics import scores_from_confusion
+from ..products.metadata import IMAGE_TAGS
 from ..products.rasters import write_cog
-from .files import IMAGE_TAGS, STRIP_ROWS, MapFile, label_frame, place_of
+from .files import STRIP_ROWS, MapFile, label_frame, place_of
 
 #: value of a map of differences where map and labels agree; no class has this index
 AGREES = 254

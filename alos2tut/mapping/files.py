@@ -19,13 +19,10 @@ from rasterio.errors import RasterioError
 from .. import geometry
 from ..core.errors import Alos2TutError
 from ..dataset.legend import IGNORE, Legend
-from ..products.metadata import MapGrid
+from ..products.metadata import ImageGrid, MapGrid
 from ..products.rasters import LONLAT, RasterBand, open_raster, reprojected
 from ..products.sources import FileSource
 
-#: tags of a map that lies on no map of the Earth, as :attr:`ImageGrid.tags` writes them
-_FRAME, _IMAGE_SHAPE, _IMAGE_PIXELS, _SPACING = "FRAME", "IMAGE_SHAPE", "IMAGE_PIXELS", "SPACING_M"
-IMAGE_TAGS = (_FRAME, _IMAGE_SHAPE, _IMAGE_PIXELS, _SPACING)
 _CLASS_TAG = re.compile(r"CLASS_(\d{1,3})")
 #: tag of a map that is nearly constant, which says so
 HEADLINE = "HEADLINE"
@@ -44,70 +41,6 @@ def map_file(out_path: str | Path, name: str) -> Path:
         return path
     suffix = {"agreement": ".json", "preview": ".png"}.get(name, path.suffix or ".tif")
     return path.with_name(f"{path.stem}_{name}{suffix}")
-
-
-@dataclass(frozen=True)
-class ImageGrid:
-    """Where pixels lie in an image that lies on no map: coordinates are columns and rows of the image.
-
-    Attributes:
-        shape: rows and columns of the image.
-        pixels: of the image along a side of one of ours, (rows, columns).
-        pixel_m: metres of one of ours, (rows, columns); None where nobody knows.
-    """
-
-    shape: tuple[int, int]
-    pixels: tuple[float, float]
-    pixel_m: tuple[float, float] | None
-
-    @property
-    def crs(self) -> None:
-        """There is none."""
-        return None
-
-    @property
-    def transform(self) -> Affine:
-        """From (column, row), pixel corners, to column and row of the image."""
-        return Affine.scale(self.pixels[1], self.pixels[0])
-
-    def spacing_m(self, _shape: tuple[int, int]) -> tuple[float, float]:
-        """As :meth:`MapGrid.spacing_m`; NaN where nobody knows."""
-        return self.pixel_m or (math.nan, math.nan)
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """What a raster on this grid says of it, since a TIFF without a coordinate system cannot."""
-        return {
-            _FRAME: "image",
-            _IMAGE_SHAPE: _by(self.shape),
-            _IMAGE_PIXELS: _by(self.pixels),
-            _SPACING: _by(self.pixel_m) if self.pixel_m else "unknown",
-        }
-
-    @classmethod
-    def from_tags(cls, tags: Mapping[str, str], where: Path) -> ImageGrid:
-        """The grid that :attr:`tags` tell of.
-
-        Raises:
-            Alos2TutError: tags that tell of none.
-        """
-        try:
-            spacing = None if tags[_SPACING] == "unknown" else _sides(tags[_SPACING])
-            rows, cols = _sides(tags[_IMAGE_SHAPE])
-            return cls((int(rows), int(cols)), _sides(tags[_IMAGE_PIXELS]), spacing)
-        except (KeyError, ValueError, OverflowError):
-            raise Alos2TutError("has no place on Earth: it is no map", where=where) from None
-
-
-def _by(sides: tuple[float, float]) -> str:
-    return " x ".join(repr(float(side)).removesuffix(".0") for side in sides)
-
-
-def _sides(text: str) -> tuple[float, float]:
-    rows, cols = map(float, text.split(" x "))
-    if not 0 < min(rows, cols) <= max(rows, cols) < math.inf:
-        raise ValueError(text)
-    return rows, cols
 
 
 def place_of(grid: MapGrid | ImageGrid) -> dict[str, Any]:

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from .. import radiometry
 from ..core.errors import Alos2TutError, warn
 from ..dataset.encoding import same_spacing
-from ..products.metadata import MapGrid
+from ..products.metadata import ImageGrid, MapGrid
 from ..products.product import Product
 from ..products.reading import FloatArray
 from .config import MapConfig
-from .files import ImageGrid
 
 #: pixels along a side, as many as a raster may have that this package reads
 _LARGEST_SIDE = 2**17

@@ -25,12 +25,13 @@ from ..networks.inference import load_on_best_device
 from ..networks.segmenter import Segmenter
 from ..networks.weights import weights_path
 from ..products.given import Given
+from ..products.metadata import ImageGrid
 from ..products.opening import open_product
 from ..products.product import Product
 from ..products.rasters import check_tif_name, write_cog
 from .agreement import map_agreement
 from .config import MapConfig
-from .files import HEADLINE, ImageGrid, MapFile, label_frame, map_file, place_of
+from .files import HEADLINE, MapFile, label_frame, map_file, place_of
 from .matching import MatchedProduct, match
 from .rows import STEPS, KeptRows, MapPlan, kept_rows, map_missing, weights_hash
 from .tiling import TileGrid

@@ -31,6 +31,7 @@ from ..core.version import __version__
 from ..dataset.encoding import Statistics, same_spacing
 from ..dataset.legend import Legend
 from ..dataset.store import USUAL_SENSOR
+from ..products.satellites import owner_of
 from .config import EncoderConfig
 from .encoders import Encoder, build_encoder
 from .segmenter import Segmenter
@@ -421,8 +422,7 @@ def describe_segmenter(segmenter: Segmenter, provenance: Mapping[str, Any]) -> d
 
 def _origin(simulated: bool, sensors: Sequence[str | None], start: Mapping[str, Any]) -> dict[str, Any]:
     """Whether any data were simulated and who is to be named for them; ``start``: the header trained on from."""
-    right = {name: " (c) JAXA" if "ALOS" in name.upper() else "" for name in sensors if name}
-    names = {f"{name} data{owner}" for name, owner in right.items()}
+    names = {f"{name} data {owner_of(name)}".rstrip() for name in sensors if name}
     names |= {"data of an unknown sensor"} if None in sensors else set()
     names = {"simulated"} if simulated else names
     if "attribution" in start:

@@ -15,10 +15,14 @@ from .. import geometry
 from ..core.errors import Alos2TutError, closest
 from .rasters import LONLAT, reprojected
 from .reading import Band, Layer, SlantRangeIncidence
+from .satellites import owner_of
 
 POLARIZATIONS = ("HH", "HV", "VH", "VV")
 #: backscatter per area of ground, across the beam or along the slant range; or of no known reference
 QUANTITIES = ("sigma0", "gamma0", "beta0", "relative")
+#: tags of a raster that lies on no map, as :attr:`ImageGrid.tags` writes them
+_FRAME, _IMAGE_SHAPE, _IMAGE_PIXELS, _SPACING = "FRAME", "IMAGE_SHAPE", "IMAGE_PIXELS", "SPACING_M"
+IMAGE_TAGS = (_FRAME, _IMAGE_SHAPE, _IMAGE_PIXELS, _SPACING)
 
 
 def named_polarizations(text: str) -> tuple[str, ...]:
@@ -57,11 +61,75 @@ class MapGrid:
         return dy * per_degree[0], dx * per_degree[1]
 
 
+@dataclass(frozen=True)
+class ImageGrid:
+    """Where pixels lie in an image that lies on no map: coordinates are columns and rows of the image.
+
+    Attributes:
+        shape: rows and columns of the image.
+        pixels: of the image along a side of one of ours, (rows, columns).
+        pixel_m: metres of one of ours, (rows, columns); None where nobody knows.
+    """
+
+    shape: tuple[int, int]
+    pixels: tuple[float, float]
+    pixel_m: tuple[float, float] | None
+
+    @property
+    def crs(self) -> None:
+        """There is none."""
+        return None
+
+    @property
+    def transform(self) -> Affine:
+        """From (column, row), pixel corners, to column and row of the image."""
+        return Affine.scale(self.pixels[1], self.pixels[0])
+
+    def spacing_m(self, _shape: tuple[int, int]) -> tuple[float, float]:
+        """As :meth:`MapGrid.spacing_m`; NaN where nobody knows."""
+        return self.pixel_m or (math.nan, math.nan)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What a raster on this grid says of it, since a TIFF without a coordinate system cannot."""
+        return {
+            _FRAME: "image",
+            _IMAGE_SHAPE: _by(self.shape),
+            _IMAGE_PIXELS: _by(self.pixels),
+            _SPACING: _by(self.pixel_m) if self.pixel_m else "unknown",
+        }
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str], where: Path) -> ImageGrid:
+        """The grid that :attr:`tags` tell of.
+
+        Raises:
+            Alos2TutError: tags that tell of none.
+        """
+        try:
+            spacing = None if tags[_SPACING] == "unknown" else _sides(tags[_SPACING])
+            rows, cols = _sides(tags[_IMAGE_SHAPE])
+            return cls((int(rows), int(cols)), _sides(tags[_IMAGE_PIXELS]), spacing)
+        except (KeyError, ValueError, OverflowError):
+            raise Alos2TutError("has no place on Earth: it is no map", where=where) from None
+
+
+def _by(sides: tuple[float, float]) -> str:
+    return " x ".join(repr(float(side)).removesuffix(".0") for side in sides)
+
+
+def _sides(text: str) -> tuple[float, float]:
+    rows, cols = map(float, text.split(" x "))
+    if not 0 < min(rows, cols) <= max(rows, cols) < math.inf:
+        raise ValueError(text)
+    return rows, cols
+
+
 def data_source(sensor: str | None, simulated: bool) -> str:
     """What :attr:`.Metadata.source` says."""
     if simulated:
         return "simulated"
-    return f"{sensor}, (c) JAXA" if sensor and "ALOS" in sensor.upper() else sensor or "unknown sensor"
+    return ", ".join(text for text in (sensor, owner_of(sensor)) if text) or "unknown sensor"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -143,12 +211,11 @@ class Metadata:
 
     def _map_grid(self) -> MapGrid:
         if self.grid is None:
-            problem = "states no map" if self.level == "image" else f"lies in slant range (Level {self.level})"
-            raise Alos2TutError(
-                f"{problem}: its pixels have no place on a map",
-                where=self.path,
-                remedy="Order the scene as Level 2.1, or project it with SAR software first.",
-            )
+            problem, remedy = "states no map", "Project it with SAR software first."
+            if self.level != "image":
+                problem = f"lies in slant range (Level {self.level})"
+                remedy = "Order the scene as Level 2.1, or project it with SAR software first."
+            raise Alos2TutError(f"{problem}: its pixels have no place on a map", where=self.path, remedy=remedy)
         return self.grid
 
     @property

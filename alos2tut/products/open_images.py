@@ -23,7 +23,7 @@ from rasterio.errors import RasterioError
 from ..core.errors import Alos2TutError, system_errors_named
 from .georeference import parsed_crs
 from .given import IMAGE_SCALES, Given
-from .metadata import POLARIZATIONS, QUANTITIES, MapGrid
+from .metadata import IMAGE_TAGS, POLARIZATIONS, QUANTITIES, ImageGrid, MapGrid
 from .mosaics import checked_mosaic, is_mosaic
 from .names import beside, label_rasters
 from .open_ceos import of_one_shape
@@ -155,7 +155,7 @@ def open_images(path: Path, given: Given) -> Product:
     files = candidates(path)
     files = _one_of_each(path, files) if len(files) > 1 else files
     rasters = [band for file in files for band in _bands_of(file, is_one=len(files) > 1)]
-    tags, notes = _tags(rasters[0]), list[str]()
+    (tags, points), notes = _stated(rasters[0]), list[str]()
     bands = _by_polarization(path, rasters, tags.get("POLARIZATION"), given, notes)
     texts = [_text(band) for band in bands.values()]
     scale = _said("scale", given.scale, _OUR_SCALES.get(tags.get("SCALE", "")), texts, notes)
@@ -166,12 +166,15 @@ def open_images(path: Path, given: Given) -> Product:
     for pol, image in read.items():
         notes += _looked_at(pol, image, str(quantity))
     grid = _grid(list(bands.values()), given, notes)
+    if grid is None and points:
+        notes.append(f"its {points:,} ground control points are not used: it lies in its own frame, on no map")
+    spacing_m = given.spacing_m or (_spacing_m(tags, path) if grid is None else None)
     notes += [f"given by the user: {given.to_text()}"] if given.of_pixels else []
     notes += [f"the file says: {said}"] if (said := _described(tags)) else []
     owner = tags.get("SOURCE", "").partition(", (c)")[0]
     sensor = given.sensor or (owner if owner not in ("", "simulated", "unknown sensor") else None)
     known: dict[str, Any] = {"sensor": sensor, "date": tags.get("ACQUIRED"), "incidence angle": None, "looks": None}
-    known |= {"map": None, "pixel spacing": given.spacing_m} if grid is None else {}
+    known |= {"map": None, "pixel spacing": spacing_m} if grid is None else {}
     return Product(
         path=path,
         kind="calibrated image",
@@ -188,7 +191,7 @@ def open_images(path: Path, given: Given) -> Product:
         sensor=sensor,
         acquired=tags.get("ACQUIRED"),
         simulated=owner == "simulated",
-        stated_spacing_m=given.spacing_m,
+        stated_spacing_m=spacing_m,
         given=given.of_pixels,
         gaps=tuple(name for name, value in known.items() if value is None),
         notes=tuple(notes),
@@ -249,13 +252,18 @@ def _parts(file: Path) -> list[Path]:
     return parts
 
 
-def _tags(band: RasterBand) -> Mapping[str, str]:
-    """What a raster says of itself, as files of :meth:`alos2tut.Product.to_cog` do."""
+def _stated(band: RasterBand) -> tuple[Mapping[str, str], int]:
+    """Tags of a raster, as files of :meth:`alos2tut.Product.to_cog` have them, and how many ground control points."""
     try:
         with open_raster(band.mosaic or band.source.gdal_path, [band.driver], beside=band.driver != "GTiff") as raster:
-            return dict(raster.tags())
+            return dict(raster.tags()), len(raster.gcps[0])
     except (RasterioError, CPLE_BaseError):
-        return {}
+        return {}, 0
+
+
+def _spacing_m(tags: Mapping[str, str], path: Path) -> tuple[float, float] | None:
+    """The pixel size that our own tags state of an image on no map."""
+    return ImageGrid.from_tags(tags, path).pixel_m if {*IMAGE_TAGS} <= {*tags} else None
 
 
 def _described(tags: Mapping[str, str]) -> str:

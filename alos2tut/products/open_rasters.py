@@ -94,7 +94,7 @@ def map_grid(band: RasterBand, crs: CRS | None) -> MapGrid:
         Alos2TutError: no georeference, or no coordinate system.
     """
     if band.transform is None:
-        raise Alos2TutError("has no georeference", where=band.source.where, remedy="Use the file as JAXA delivered it.")
+        raise Alos2TutError("has no georeference", where=band.source.where, remedy="Use the file as it was delivered.")
     if crs is not None:
         if band.crs is not None and band.crs != crs:
             warn(

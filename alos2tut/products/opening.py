@@ -101,7 +101,7 @@ def open_product(
     warn_of_masks(product)
     if polarization is None:
         return product
-    wanted = product.choose_polarization(polarization.partition(",")[0].strip())
+    wanted = product.choose_polarizations(polarization)[0]
     return replace(product, default_polarization=wanted)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from .. import radiometry
@@ -25,7 +26,7 @@ from ..core.cache import fingerprint
 from ..core.errors import Alos2TutError, system_error, warn
 from ..core.progress import progress_bar
 from ..core.public import public
-from .metadata import Metadata
+from .metadata import ImageGrid, Metadata
 from .quicklook import product_html
 from .rasters import write_cog
 from .reading import Band, FloatArray, PixelReader, Weigh, WindowLike, finisher, read_strips, window_slices
@@ -361,6 +362,9 @@ class Product(Metadata):
     ) -> Path:
         """Write one polarisation as a Cloud-Optimized GeoTIFF, float32 with NaN for no data, block by block.
 
+        An image on no map becomes a TIFF without a coordinate system, whose tags say so, and on which row and column
+        of the image it begins.
+
         Args:
             path: the file to write, whole or not at all.
             scale: "db", "power" or "dn".
@@ -374,26 +378,35 @@ class Product(Metadata):
             ``path``.
 
         Raises:
-            Alos2TutError: a product in slant range, an unknown argument, a path that cannot be written or that the
-                product :meth:`owns`.
+            Alos2TutError: an unknown argument, a path that cannot be written or that the product :meth:`owns`.
         """
         self.check_target(path)
         reader = self._reader(scale, window, polarization, looks, quantity)
         self.warn_of_conversion(quantity)
         blocks = reader.blocks(_COG_ROWS)
-        corner = Affine.translation(reader.cols.start, reader.rows.start)
+        crs, transform, tags = self._place(reader)
         return write_cog(
             path,
             progress_bar(blocks, "writing", "block", total=-(-reader.shape[0] // _COG_ROWS), show=progress),
             shape=reader.shape,
             dtype="float32",
-            crs=self.crs,
-            transform=self.transform * corner * Affine.scale(reader.looks[1], reader.looks[0]),
+            crs=crs,
+            transform=transform,
             no_data=math.nan,
-            tags=self._tags(scale, self.choose_polarization(polarization), quantity, reader.looks),
+            tags=self._tags(scale, self.choose_polarization(polarization), quantity, reader.looks) | tags,
             compress=compress,
             overviews=overviews,
         )
+
+    def _place(self, reader: PixelReader) -> tuple[CRS | None, Affine | None, dict[str, str]]:
+        """Coordinate system, transform and, of an image on no map, tags that say where the pixels lie that are read."""
+        (top, left), looks = (reader.rows.start, reader.cols.start), reader.looks
+        if self.grid is not None:
+            corner = Affine.translation(left, top)
+            return self.crs, self.transform * corner * Affine.scale(looks[1], looks[0]), {}
+        rows_m, cols_m = self.spacing_m
+        pixel_m = None if math.isnan(rows_m) else (rows_m * looks[0], cols_m * looks[1])
+        return None, None, ImageGrid(self.shape, looks, pixel_m).tags | {"IMAGE_CORNER": f"{top}, {left}"}
 
     def _tags(self, scale: str, polarization: str, quantity: str | None, looks: tuple[int, int]) -> dict[str, str]:
         """What a user of exported pixels has to know."""

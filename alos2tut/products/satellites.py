@@ -116,3 +116,15 @@ ALOS4 = Satellite(
 )
 
 SATELLITES = (ALOS2, ALOS4, ALOS)
+
+
+def owner_of(sensor: str | None) -> str:
+    """Who is to be named for data of a sensor, which is named in words; an empty text where that is not known.
+
+    Those of ALOS are JAXA's and METI's, as NASA's archive credits them (earthdata.nasa.gov, "An unrestricted view:
+    PALSAR data at NASA's ASF DAAC"); those of the satellites after it are JAXA's.
+    """
+    named = re.findall(r"(?:ALOS|PALSAR)[ -]?(\d?)", (sensor or "").upper())
+    if not named:
+        return ""
+    return "(c) JAXA" if {*named} & {"2", "3", "4"} else "(c) JAXA/METI"

@@ -16,9 +16,9 @@ from ..core.errors import Alos2TutError
 from ..core.validation import is_count
 from ..dataset.labels import EQUAL_SIZE, LabelMap, Placement, frame_of, label_files
 from ..dataset.legend import IGNORE, Legend
-from ..mapping.files import ImageGrid, MapFile, PixelWindow, label_frame, map_file
+from ..mapping.files import MapFile, PixelWindow, label_frame, map_file
 from ..metrics import classes_named, water_classes
-from ..products.metadata import MapGrid
+from ..products.metadata import ImageGrid, MapGrid
 from ..products.product import Product
 
 #: left, right, bottom, top in columns and rows of a map, as matplotlib has it

@@ -15,9 +15,10 @@ from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.labels import Placement
 from alos2tut.dataset.legend import Legend
 from alos2tut.mapping.agreement import AGREES
-from alos2tut.mapping.files import ImageGrid, MapFile, map_file
+from alos2tut.mapping.files import MapFile, map_file
 from alos2tut.mapping.matching import match
 from alos2tut.mapping.preview import preview
+from alos2tut.products.metadata import ImageGrid
 from alos2tut.results import describe
 from alos2tut.tutorial.figures.map import layers
 from alos2tut.tutorial.map_view import MapView

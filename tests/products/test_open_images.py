@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
 from support.products import UTM54, real_data, write_geotiff
 
@@ -322,6 +323,14 @@ def test_an_image_on_no_map_has_its_own_frame(tmp_path):
     assert open_product(placed, **said, spacing_m=(5, 5)).grid is None
     with pytest.raises(Alos2TutError, match=r"an image on a map.*spacing_m"):
         open_product(write(tmp_path / "c.tif", {"": np.sqrt(power())}), **said, spacing_m=(5, 5))
+
+
+def test_ground_control_points_are_told_and_not_used(tmp_path):
+    file = write(tmp_path / "a.tif", {"HV": power()}, crs=None, transform=None)
+    with rasterio.open(file, "r+") as raster:
+        raster.gcps = [GroundControlPoint(r, c, 139 + c, 35 - r) for r, c in ((0, 0), (0, 9), (9, 0))], "EPSG:4326"
+    product = open_product(file, scale="power", quantity="relative")
+    assert product.grid is None and "its 3 ground control points are not used" in "\n".join(product.notes)
 
 
 # --- what cannot be

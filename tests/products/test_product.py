@@ -14,6 +14,7 @@ from support.packagings import image_of
 from support.products import ARCHIVES, SCENE_ID, TIFF_NAME, UTM54, amplitudes, archived, write_ceos, write_geotiff
 
 from alos2tut import Alos2TutError, Alos2TutWarning, Product, open_product
+from alos2tut.mapping.config import MapConfig
 from alos2tut.mapping.scene import _opened
 from alos2tut.products.ceos import ImageFile
 from alos2tut.products.metadata import MapGrid
@@ -118,7 +119,7 @@ def test_nothing_is_written_that_looks_like_a_file_of_the_delivery(tmp_path, nam
     before = {path: path.read_bytes() for path in folder.iterdir()}
     product = open_product(image_of(folder))
     assert product.owns(folder / name) and not product.owns(tmp_path / name)
-    for write in (product.to_cog, lambda path: _opened(product, path)):
+    for write in (product.to_cog, lambda path: _opened(product, MapConfig(), path)):
         with pytest.raises(Alos2TutError, match=rf"{re.escape(name)}.*of the product itself.*another folder"):
             write(folder / name)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
@@ -157,9 +158,21 @@ def test_beside_an_archive_names_are_free(plain, tmp_path, archive):
         product.to_cog(path)
 
 
-def test_what_cannot_be_written_is_refused_at_once(plain, slc, tmp_path):
-    with pytest.raises(Alos2TutError, match="slant range"):
-        slc.to_cog(tmp_path / "x.tif")
+def test_slant_range_is_written_in_its_own_frame(slc, tmp_path):
+    window, (rows_m, cols_m) = (2, 3, 11, 8), slc.spacing_m
+    path = slc.to_cog(tmp_path / "x.tif", window=window, looks=(2, 1))
+    with rasterio.open(path) as cog:
+        assert cog.crs is None and cog.transform.is_identity
+        np.testing.assert_array_equal(cog.read(1), slc.read_db(window, looks=(2, 1)))
+        told = cog.tags()
+    assert (told["FRAME"], told["IMAGE_PIXELS"], told["IMAGE_CORNER"]) == ("image", "2 x 1", "2, 3")
+    again = open_product(path)
+    assert (again.grid, again.quantity, again.polarizations) == (None, slc.quantity, ("HH",))
+    assert again.spacing_m == (2 * rows_m, cols_m)
+    np.testing.assert_allclose(again.read_db(), slc.read_db(window, looks=(2, 1)), atol=1e-3)
+
+
+def test_what_cannot_be_written_is_refused_at_once(plain, tmp_path):
     with pytest.raises(Alos2TutError, match="does not exist"):
         plain.to_cog(tmp_path / "nowhere" / "x.tif")
     with pytest.raises(Alos2TutError, match="compress: compress='lzw' is not True or False"):

@@ -14,6 +14,7 @@ from support.products import UTM54, amplitudes, complex_numbers, read_by_gdal, w
 from support.satellites import ALOS4_11, ALOS4_15, ALOS4_21, ALOS_11, ALOS_15, pixels_of, turned_into
 
 from alos2tut import Alos2TutError, Alos2TutWarning, open_product, verify_product
+from alos2tut.products.satellites import owner_of
 
 ON_A_MAP = [
     pytest.param(ALOS_15, "UBSR1.5GUD", 0, id="ALOS 1.5"),
@@ -210,3 +211,19 @@ def test_what_is_missing_or_anothers_is_told(tmp_path, identity):
     leader_of(folder).unlink()
     with pytest.raises(Alos2TutError, match="the leader file is missing"):
         open_product(folder)
+
+
+@pytest.mark.parametrize(
+    ("sensor", "owner"),
+    [
+        ("ALOS PALSAR", "(c) JAXA/METI"),
+        ("ALOS-1", "(c) JAXA/METI"),
+        ("ALOS-2 PALSAR-2", "(c) JAXA"),
+        ("palsar2", "(c) JAXA"),
+        ("ALOS-4 PALSAR-3", "(c) JAXA"),
+        ("NISAR L-SAR", ""),
+        (None, ""),
+    ],
+)
+def test_who_is_named_for_the_data(sensor, owner):
+    assert owner_of(sensor) == owner
