@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib import font_manager, patheffects
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.colors import ListedColormap, to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.image import AxesImage
@@ -124,10 +124,18 @@ def draw_patch(
     bands = _bands(db)
     if len(bands) == 1:
         return draw_grey(ax, bands[0], extent, limits[0])
-    spans = zip(bands, limits, strict=True)
-    colors = np.stack([(band - of["vmin"]) / (of["vmax"] - of["vmin"]) for band, of in spans], axis=-1)
-    colors[np.isnan(colors).any(axis=-1)] = to_rgb(NO_DATA_COLOR)
-    return ax.imshow(colors.clip(0, 1), extent=extent)
+    return ax.imshow(patch_colors(db, limits, to_rgba(NO_DATA_COLOR)), extent=extent)
+
+
+def patch_colors(
+    db: NDArray[np.floating[Any]], limits: Sequence[Mapping[str, float]], no_data: tuple[float, float, float, float]
+) -> NDArray[np.floating[Any]]:
+    """Red, green, blue and opacity (H, W, 4) by which :func:`draw_patch` shows several channels (C, H, W) in dB."""
+    spans = zip(_bands(db), limits, strict=True)
+    shown = [((band - of["vmin"]) / (of["vmax"] - of["vmin"])).clip(0, 1) for band, of in spans]
+    colors = np.stack([*shown, np.ones_like(shown[0])], axis=-1)
+    colors[np.isnan(colors).any(axis=-1)] = no_data
+    return colors
 
 
 def _bands(db: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

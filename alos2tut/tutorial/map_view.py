@@ -43,7 +43,7 @@ class MapView:
         confidence: probability of the mapped class, float32 (H, W) in 0…1, NaN without data; None if it was not kept.
         labels: as ``classes``; None if there are none on this ground.
         grid: where pixels lie; ``grid.transform`` leads from (column, row) to the CRS, or to the product's pixels.
-        polarization: the channel that was mapped, of several the first.
+        polarizations: the channels that were mapped.
     """
 
     product: Product
@@ -52,7 +52,7 @@ class MapView:
     confidence: NDArray[np.float32] | None = field(repr=False)
     labels: NDArray[np.uint8] | None = field(repr=False)
     grid: MapGrid | ImageGrid
-    polarization: str
+    polarizations: tuple[str, ...]
     # what was read of the product: pictures of one place are drawn again and again
     _read: dict[tuple[Any, ...], tuple[NDArray[np.float32], Extent]] = field(
         default_factory=dict, init=False, repr=False
@@ -92,11 +92,12 @@ class MapView:
                 label_map.touching(*label_frame(source.grid, source.shape))
                 labels = label_map.classes_on(source.grid.crs, source.grid.transform, source.shape)
             labels = labels if (labels != IGNORE).any() else None
-        polarization = next(
+        first = next(
             (name for name in product.polarizations if product.image_name(name) == source.tags.get("PRODUCT")),
             product.choose_polarization(),
         )
-        return cls(product, legend, classes, _confidence(source), labels, source.grid, polarization)
+        mapped = product.choose_polarizations(source.tags.get("POLARIZATIONS", first))
+        return cls(product, legend, classes, _confidence(source), labels, source.grid, mapped)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -135,7 +136,7 @@ class MapView:
         """Backscatter of a window of the map, averaged in power to about ``most_px`` pixels a side.
 
         Returns:
-            dB, float32, NaN without data, and where it lies: its blocks may reach over the window.
+            dB by channel, float32 (C, H, W), NaN without data, and where it lies: its blocks may reach over the window.
 
         Raises:
             Alos2TutError: damaged pixels.
@@ -146,10 +147,11 @@ class MapView:
             sides = zip(window[:2], window[2:], self.pixels, self.product.shape, strict=True)
             (rows, cols), looks = zip(*(_whole_blocks(*side, step) for side in sides), strict=True)
             part = (rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
-            db = self.product.read_db(part, polarization=self.polarization, looks=looks)
+            db = np.stack([self.product.read_db(part, polarization=pol, looks=looks) for pol in self.polarizations])
             # a block that the product's edge cuts is drawn whole
             first = np.array((rows.start, cols.start))
-            (top, left), (bottom, right) = (first / self.pixels, (first + np.multiply(db.shape, looks)) / self.pixels)
+            last = first + np.multiply(db.shape[1:], looks)
+            (top, left), (bottom, right) = first / self.pixels, last / self.pixels
             self._read[key] = db, (float(left), float(right), float(bottom), float(top))
         return self._read[key]
 

@@ -20,7 +20,7 @@ from alos2tut.mapping.matching import match
 from alos2tut.mapping.preview import preview
 from alos2tut.products.metadata import ImageGrid
 from alos2tut.results import describe
-from alos2tut.tutorial.figures.map import layers
+from alos2tut.tutorial.figures.map import layers, map_and_labels
 from alos2tut.tutorial.map_view import MapView
 
 pytestmark = [
@@ -114,7 +114,7 @@ def test_labels_of_the_same_frame_are_compared(slant, tmp_path, flip):
     view = MapView.open(out, open_product(slant), labels, model.legend, Placement((37, 21), flip))
     np.testing.assert_array_equal(view.labels, np.where(expected == 9, 255, expected))
     assert view.pixels == (3, 1)
-    db, extent = view.backscatter_db((0, 0, *view.shape), 50)
+    (db,), extent = view.backscatter_db((0, 0, *view.shape), 50)
     assert db.shape[0] <= 50 and extent[0] == 0
 
 
@@ -199,7 +199,26 @@ def test_channels_are_read_in_the_order_of_training(dual, tmp_path, order):
         tags = raster.tags()
     assert tags["POLARIZATIONS"] == ", ".join(order) and f"IMG-{order[0]}" in tags["PRODUCT"]
     view = MapView.open(out, open_product(dual), (), of_two().legend)
-    assert view.polarization == order[0]
+    assert view.polarizations == order
+    shown, colors = map_and_labels(view, []).axes[0], direct_colors(open_product(dual), order)
+    np.testing.assert_allclose(shown.images[0].get_array(), colors, atol=1e-6)
+    title = " ".join(shown.get_title().split())
+    assert (
+        title.startswith(f"σ⁰: red {order[0]} −") and f", blue {order[0]}/{order[1]}" in title and title.endswith("dB")
+    )
+
+
+def direct_colors(product, order):
+    """Channels and their difference at the map's looks, each from its 1st to its 99th percentile in whole dB."""
+    first, second = (product.read_db(looks=2, polarization=name) for name in order)
+    bands = []
+    for band in (first, second, first - second):
+        low, high = np.percentile(band[np.isfinite(band)], [1, 99])
+        low, high = np.floor(low), np.ceil(high)
+        bands.append(np.clip((band - low) / (high - low), 0, 1))
+    colors = np.stack([*bands, np.ones_like(first)], axis=-1)
+    colors[np.isnan(first) | np.isnan(second)] = 0
+    return colors
 
 
 def test_channels_are_as_many_as_the_segmenter_reads(dual, tmp_path):
@@ -247,7 +266,7 @@ def test_the_real_san_francisco_is_mapped_by_two_channels(tmp_path):
     figure = preview(out)
     assert "pixels of unknown size" in figure.get_supxlabel() and bar_of(figure.axes[0]).endswith(" px")
     view = MapView.open(out, product, labels, model.legend)
-    assert layers(view)[0] == "relative power" and view.polarization == "HH"
+    assert layers(view)[0] == "relative power" and view.polarizations == ("HH", "HV")
 
 
 def bar_of(ax):

@@ -363,7 +363,8 @@ def test_hdf5_of_others_is_refused(tmp_path):
 
 
 def test_a_polarisation_that_is_absent_names_those_present(gcov):
-    assert "HH, HV" in str(refused(gcov, "no polarisation 'VV'", polarization="VV"))
+    for asked in ("VV", "HH,VV"):
+        assert "HH, HV" in str(refused(gcov, "no polarisation 'VV'", polarization=asked))
 
 
 def test_what_the_file_says_is_not_said_again(gcov):

@@ -7,6 +7,7 @@ hatched is where there is nothing. Classes have their legend's colours, confiden
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +37,8 @@ from ..map_view import MapView, agreement_by_confidence
 _PANEL_PX, _SMALL_PANEL_PX = 900, 500
 #: bins of confidence with fewer pixels say nothing
 _FEW_PIXELS = 50
+#: letters of a line of a title, which is as wide as the narrowest panel
+_TITLE_LETTERS = 36
 #: inches: what a colour bar and its label take
 _BAR_INCHES = 1.0
 _LABELS, _MAP, _CONFIDENCE = "labels", "map", "confidence"
@@ -64,7 +67,8 @@ def map_and_labels(view: MapView, outlined: Sequence[PixelWindow]) -> Figure:
 def zooms(view: MapView, windows: Mapping[str, PixelWindow], outlined: Sequence[PixelWindow]) -> Figure:
     """Some places closer: a row for each, with backscatter, labels, map and confidence, those that the view has.
 
-    All rows have one grey scale, so that their brightness can be compared.
+    All rows have one grey scale, or one stretch of their colours (:func:`.draw_patch`), so that their brightness can be
+    compared.
 
     Args:
         view: the map.
@@ -90,7 +94,8 @@ def _rows(
     width: float,
 ) -> Figure:
     """Windows of a map, a row for each with a panel for each layer, of so many pixels and inches at most."""
-    limits = plotting.grey_limits(np.concatenate([view.backscatter_db(p, most_px)[0].ravel() for p in parts.values()]))
+    numbers = [view.backscatter_db(part, most_px)[0].reshape(len(view.polarizations), -1) for part in parts.values()]
+    limits = plotting.patch_limits(np.concatenate(numbers, axis=1)[np.newaxis])
     widest = max(parts.values(), key=lambda part: part[2] / part[3])
     width, height = _panels_size(widest, _orientation(view, widest), (len(parts), len(shown)), width)
     size = (width + 0.4 * any(parts) + _BAR_INCHES * (_CONFIDENCE in shown), height)
@@ -218,25 +223,34 @@ class _Panel:
     #: the class indices that are drawn; None: the layer has no classes
     classes: NDArray[np.uint8] | None
     title: str
+    #: whether anything is missing of what has no classes
+    has_gaps: bool = False
 
     @classmethod
     def draw(cls, ax: Axes, view: MapView, layer: str, window: PixelWindow, most_px: int, limits: Any = None) -> _Panel:
-        """Draw a layer of a window, in some ``most_px`` pixels a side; ``limits`` are those of the grey scale."""
-        title, classes, n = layer, None, len(view.legend)
+        """Draw a layer of a window, in some ``most_px`` pixels a side; ``limits`` as of :func:`.patch_limits`."""
+        title, classes, n, scale = layer, None, len(view.legend), dict[str, Any]()
         if layer in (_LABELS, _MAP):
             classes, extent = _sampled(view.classes if layer == _MAP else view.labels, window, most_px)
-            values, limits = np.minimum(classes, n), {"vmin": -0.5, "vmax": n + 0.5}
+            values, scale = np.minimum(classes, n), {"vmin": -0.5, "vmax": n + 0.5}
             colors: Any = ListedColormap([*map(tuple, view.legend.colors / 255), TRANSPARENT])
         elif layer == _CONFIDENCE:
             values, extent = _sampled(view.confidence, window, most_px)
-            colors, limits = cividis(), {"vmin": 0, "vmax": 1}
+            colors, scale = cividis(), {"vmin": 0, "vmax": 1}
         else:
             values, extent = view.backscatter_db(window, most_px)
-            colors, limits = colormaps["gray"].with_extremes(bad=TRANSPARENT), limits or plotting.grey_limits(values)
-            which = f"{view.polarization} " if len(view.product.polarizations) > 1 else ""
-            title = which + plotting.grey_range(view.product.quantity, limits)
-        image = ax.imshow(values, colors, extent=extent, interpolation="nearest", **limits)
-        return cls(ax, layer, image, classes, title)
+            limits = limits or plotting.patch_limits(values[np.newaxis])
+            signal = {"quantity": view.product.quantity, "polarizations": view.polarizations}
+            title, colors = plotting.patch_range(signal, limits), colormaps["gray"].with_extremes(bad=TRANSPARENT)
+            if len(values) == 1:
+                values, scale = values[0], limits[0]
+                title = f"{view.polarizations[0]} {title}" if len(view.product.polarizations) > 1 else title
+        has_gaps = bool(np.isnan(values).any())
+        if values.ndim == 3:
+            values = plotting.patch_colors(values, limits, TRANSPARENT)
+            title = textwrap.fill(title, _TITLE_LETTERS)
+        image = ax.imshow(values, colors, extent=extent, interpolation="nearest", **scale)
+        return cls(ax, layer, image, classes, title, has_gaps)
 
     def between(self, start: float, stop: float) -> _Panel:
         """The panel, as if only the classes between two columns of the map were drawn."""
@@ -297,7 +311,7 @@ def _key(fig: Figure, legend: Legend, panels: Sequence[_Panel], outlined: Sequen
     handles = plotting.color_keys(
         (legend.names[index], legend.colors[index] / 255) for index in sorted(values - {IGNORE})
     )
-    if IGNORE in values or any(np.ma.getmaskarray(np.ma.asarray(p.image.get_array())).any() for p in panels):
+    if IGNORE in values or any(panel.has_gaps for panel in panels):
         handles.append(no_data_key(_NO_DATA_LABEL))
     handles += [_outline_key()] * bool(outlined)
     if handles:

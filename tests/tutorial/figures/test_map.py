@@ -53,7 +53,7 @@ def test_a_view_holds_what_the_files_hold(view, mapped_scene):
     np.testing.assert_array_equal(view.labels, label_classes(product, labels, legend, 2))
     expected = np.where(view.classes == 255, np.nan, np.arange(view.shape[1]) % 250 / 250).astype(np.float32)
     np.testing.assert_allclose(view.confidence, expected, atol=1e-6)
-    assert view.confidence.dtype == np.float32 and view.polarization == "HH" and view.pixels == (2, 2)
+    assert view.confidence.dtype == np.float32 and view.polarizations == ("HH",) and view.pixels == (2, 2)
     assert map_figures.layers(view) == ("σ⁰", "labels", "map", "confidence")
     hidden = view.mapped_labels
     assert (hidden[100:110, 200:230] == 255).all() and (hidden[:100] == view.labels[:100]).all()
@@ -75,15 +75,15 @@ def test_a_view_may_lack_confidence_and_labels(tmp_path, mapped_scene):
 
 def test_backscatter_lies_where_the_map_says(view, mapped_scene):
     product = mapped_scene[1]
-    db, extent = view.backscatter_db((40, 60, 30, 50), 900)
+    (db,), extent = view.backscatter_db((40, 60, 30, 50), 900)
     np.testing.assert_array_equal(db, product.read_db((80, 120, 60, 100), looks=2))
     assert extent == (60, 110, 70, 40)
     # 3 × 3 pixels of the map make one of the picture, counted from the product's corner
-    db, extent = view.backscatter_db((40, 60, 30, 50), 17)
+    (db,), extent = view.backscatter_db((40, 60, 30, 50), 17)
     np.testing.assert_array_equal(db, product.read_db((78, 120, 66, 102), looks=6))
     assert extent == (60, 111, 72, 39)
     # the last blocks are cut by the edge
-    db, extent = view.backscatter_db(view.window(None), 46)
+    (db,), extent = view.backscatter_db(view.window(None), 46)
     assert db.shape == (37, 46) and extent == (0, 46 * 7, 37 * 7, 0)
 
 
@@ -93,7 +93,7 @@ def test_maps_of_pixels_that_cut_those_of_the_product(tmp_path, mapped_scene):
     grid = {"transform": product.transform * Affine.scale(2.5), "legend": legend}
     view = MapView.open(write_raster(tmp_path / "map.tif", np.ones(shape), **grid), product, labels, legend)
     assert view.pixels == pytest.approx((2.5, 2.5))
-    db, (left, right, bottom, top) = view.backscatter_db((10, 20, 40, 40), 900)
+    (db,), (left, right, bottom, top) = view.backscatter_db((10, 20, 40, 40), 900)
     assert left <= 20 and right >= 60 and top <= 10 and bottom >= 50
     np.testing.assert_array_equal(db, product.read_db((24, 50, 102, 100), looks=2))
     assert (left, right, bottom, top) == pytest.approx((20, 60, 126 / 2.5, 24 / 2.5))
