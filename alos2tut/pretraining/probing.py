@@ -220,6 +220,18 @@ class Probe:
             for task, kind in self.judgements
         ]
 
+    def reading(self) -> str:
+        """The differences to the baselines read aloud: how many lie above zero, below it, or hold it."""
+        lines = []
+        for baseline in (RANDOM, RAW) if self.judgements else ():
+            gains = [found for found in self._differences() if found["minus"] == baseline]
+            above = sum(gain["low"] is not None and gain["low"] > 0 for gain in gains)
+            below = sum(gain["high"] is not None and gain["high"] < 0 for gain in gains)
+            rest = len(gains) - above - below
+            told = f"better in {above}, worse in {below}, not told apart in {rest} of {len(gains)} comparisons"
+            lines.append(f"encoders against {baseline}: {told}")
+        return "\n".join(lines)
+
     def to_text(self) -> str:
         """A table of the scores, and what they mean."""
         judged = [(task.name, kind) for task, kind in self.judgements]

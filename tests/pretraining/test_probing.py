@@ -22,7 +22,17 @@ from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import VisionTransformerEncoder
 from alos2tut.networks.weights import save_encoder
 from alos2tut.pretraining import probing
-from alos2tut.pretraining.probing import RANDOM, RAW, Score, balanced_accuracy, draw_patches, majorities, name_encoders
+from alos2tut.pretraining.probing import (
+    RANDOM,
+    RAW,
+    Probe,
+    Score,
+    Task,
+    balanced_accuracy,
+    draw_patches,
+    majorities,
+    name_encoders,
+)
 from alos2tut.tutorial.figures import pretraining as figures
 
 VIT = EncoderConfig(kind="vit", patch_size=8, embed_dim=16, depths=(1,), num_heads=(2,))
@@ -314,6 +324,15 @@ def test_methods_are_compared_seed_by_seed():
     assert gain.covers == one.covers == ("training draws",)
     assert one.minus(random).covers == random.covers == ("seeds", "training draws")
     assert one.minus(Score("c", "cell", "linear", (0.1, 0.2, 0.3))).value == pytest.approx(0.35)
+
+
+def test_differences_are_read_aloud_by_their_intervals():
+    gains = {"a": [0.2, 0.2, 0.21], "b": [-0.2, -0.2, -0.21], "c": [-0.1, 0, 0.1], RANDOM: 0, RAW: [-0.4, -0.4, -0.41]}
+    scores = tuple(Score(name, "cell", "linear", tuple(np.full(3, 0.5) + gain)) for name, gain in gains.items())
+    task = Task("cell", 8, None, (3, 3), {"x": 4}, {}, {}, None)
+    read = Probe("d", False, (0, 1, 2), (task,), scores).reading().splitlines()
+    assert read[0].endswith(f"{RANDOM}: better in 1, worse in 1, not told apart in 1 of 3 comparisons")
+    assert read[1].endswith(f"{RAW}: better in 3, worse in 0, not told apart in 0 of 3 comparisons")
 
 
 def test_one_seed_has_no_interval(packed_dataset, trained):

@@ -372,6 +372,7 @@ def errors_compared(runs: Mapping[str, HiddenPixels], names: Sequence[str]) -> F
     bottom.set_xlabel("class, darkest first")
     top.legend(loc="upper center", ncols=2)
     top.margins(y=0.25)
+    top.set_ylim(bottom=0)
     plotting.footnote(fig, _OVER_PATCHES)
     return fig
 
