@@ -46,7 +46,7 @@ _WORDS = {
 _HARDLY = ("absent", "few-patches", "rare")
 _REMEDY = (
     "Merge them with others in the legend (merges), or give more ground: a larger scene, more products, smaller blocks "
-    "(block_m), which deal it more evenly, or a larger budget."
+    "(block_m, block_px), which deal it more evenly, or a larger budget."
 )
 
 
