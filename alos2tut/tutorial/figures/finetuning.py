@@ -37,6 +37,7 @@ def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
         right.plot(table["step"][scored], table["val_miou"][scored], f"{mark}-", color=color, label=name)
     left.set(xlabel="optimiser step", ylabel="training loss (running mean)")
     right.set(xlabel="optimiser step", ylabel="validation mIoU")
+    right.margins(y=0.1)
     right.set_ylim(bottom=0)
     left.legend()
     return fig
