@@ -82,7 +82,8 @@ class Given:
 
     def to_text(self) -> str:
         """All that was said, for notes: ``scale=db, quantity=gamma0``; an empty text for nothing."""
-        return ", ".join(f"{name}={value}" for name, value in self.of_pixels.items())
+        place = {} if self.crs is None else {"crs": self.crs}
+        return ", ".join(f"{name}={value}" for name, value in (self.of_pixels | place).items())
 
     def refuse(self, where: str | Path, whose: str, names: Collection[str] = _OF_IMAGES) -> None:
         """Raise an error that names what was said of files that say it themselves.

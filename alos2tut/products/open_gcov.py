@@ -66,7 +66,7 @@ _UNEVEN_PX = 0.01
 _CACHE_SLOTS = 10_007
 #: side of the blocks, nine at most, that are looked at when a file is opened
 _BLOCK = 512
-_DOWNLOAD = "Download it again."
+_DOWNLOAD, _WHOLE = "Download it again.", "Use the file as NASA delivers it."
 _UNTRIED = "the reader of NISAR's GCOV follows its specification; no file of NASA's was at hand to try it on"
 
 
@@ -117,6 +117,7 @@ def open_gcov(path: Path, given: Given) -> Product:
         layers = _layers(group, source, shape, quantity)
         identity = _identity(_child(root, source, "science", radar, "identification"), source, radar, frequency)
         notes = [*_unread(root, source, group), _UNTRIED]
+        notes += [f"given by the user: {said}"] if (said := given.to_text()) else []
         notes += [note for pol, band in bands.items() for note in _looked_at(pol, band, mask, root)]
     wanted = {name: layers.get(layer) for layer, name in _LAYERS.items() if layer != _FACTOR or quantity == "gamma0"}
     wanted |= {name: identity[name] for name in ("acquired", "look_side", "orbit_direction")}
@@ -241,7 +242,11 @@ def _errors_named(source: FileSource, problem: str) -> Iterator[None]:
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         # the last sentence says what went wrong in HDF5; a lock fails on disks that know none
         text = str(error).strip("'\"")
-        remedy = "On a disk that knows no locks set HDF5_USE_FILE_LOCKING=FALSE." if "lock" in text else _DOWNLOAD
+        remedy = (
+            "On a disk that knows no locks set HDF5_USE_FILE_LOCKING=FALSE."
+            if re.search(r"\block", text)
+            else _DOWNLOAD
+        )
         raise Alos2TutError(f"{problem} ({text})", where=source.where, remedy=remedy) from None
 
 
@@ -258,7 +263,7 @@ def _child(group: Any, source: FileSource, *names: str) -> Any:
             return None
         if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
             problem = f"{group.name.rstrip('/')}/{name} is a link to another place, which is not followed"
-            raise Alos2TutError(problem, where=source.where, remedy="Use the file as NASA delivers it.")
+            raise Alos2TutError(problem, where=source.where, remedy=_WHOLE)
         group = group[name]
     return group
 
@@ -271,7 +276,7 @@ def _dataset(group: Any, source: FileSource, name: str, cache_bytes: int = 0) ->
     if not isinstance(found, h5py.Dataset):
         return None
     if found.is_virtual or found.external:
-        raise Alos2TutError(f"{found.name} lies in other files, which are not read", where=source.where)
+        raise Alos2TutError(f"{found.name} lies in other files, which are not read", where=source.where, remedy=_WHOLE)
     if not cache_bytes:
         return found
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
@@ -287,7 +292,7 @@ def _layer(group: Any, source: FileSource, name: str, shape: tuple[int, int]) ->
     if kind is None or found.shape != shape or not (kind == np.uint8 if codes else kind.kind == "f"):
         is_what = "no raster" if kind is None else f"of {kind} and shape {found.shape}"
         wanted = f"{'uint8' if codes else 'real numbers'} of {shape}, the lengths of its coordinates"
-        raise Alos2TutError(f"{group.name}/{name} is {is_what}, not {wanted}", where=source.where)
+        raise Alos2TutError(f"{group.name}/{name} is {is_what}, not {wanted}", where=source.where, remedy=_DOWNLOAD)
     tall, wide = found.chunks or (1, 1)
     block = (tall, -(-shape[1] // wide) * wide) if found.chunks else (1, 1)
     check_sizes(source, shape, block, kind.itemsize, f"{found.name} ")
@@ -342,6 +347,7 @@ def _chosen(root: Any, source: FileSource, inner: Sequence[str]) -> tuple[str, s
         raise Alos2TutError(
             f"is HDF5, but no product of NISAR: it holds no science/LSAR or science/SSAR, but {held}",
             where=source.where,
+            remedy="Of HDF5 NISAR's GCOV is read; write another image as GeoTIFF.",
         )
     grids = {
         (radar, frequency): grid
@@ -358,7 +364,9 @@ def _chosen(root: Any, source: FileSource, inner: Sequence[str]) -> tuple[str, s
             remedy = "Download the scene's GCOV, which is what can be read."
             raise Alos2TutError(f"is NISAR's {name}{what}, not GCOV", where=source.where, remedy=remedy)
     if not grids:
-        raise Alos2TutError("is of NISAR, but holds no GCOV/grids/frequencyA or frequencyB", where=source.where)
+        raise Alos2TutError(
+            "is of NISAR, but holds no GCOV/grids/frequencyA or frequencyB", where=source.where, remedy=_DOWNLOAD
+        )
     left = [name for name in inner if name not in ("science", "GCOV", "grids")]
     for known in (_RADARS, _FREQUENCIES):
         if left and left[0] in known:
@@ -457,7 +465,8 @@ def _quantity(parameters: Any, source: FileSource) -> tuple[str, list[str]]:
     rtc = _child(parameters, source, "rtc")
     expressed = (_text(rtc, source, "outputBackscatterExpressionConvention") or "").lower()
     if any(word in expressed for word in ("amplitude", "decibel", "db")):
-        raise Alos2TutError(f"states its backscatter as '{expressed}', not as power", where=source.where)
+        remedy = "Order it in power, or write it as GeoTIFF and say scale."
+        raise Alos2TutError(f"states its backscatter as '{expressed}', not as power", where=source.where, remedy=remedy)
     stated = _text(rtc, source, "outputBackscatterNormalizationConvention")
     if stated is not None:
         if stated.lower() not in _QUANTITIES:

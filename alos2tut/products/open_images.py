@@ -169,7 +169,7 @@ def open_images(path: Path, given: Given) -> Product:
     if grid is None and points:
         notes.append(f"its {points:,} ground control points are not used: it lies in its own frame, on no map")
     spacing_m = given.spacing_m or (_spacing_m(tags, path) if grid is None else None)
-    notes += [f"given by the user: {given.to_text()}"] if given.of_pixels else []
+    notes += [f"given by the user: {said}"] if (said := given.to_text()) else []
     notes += [f"the file says: {said}"] if (said := _described(tags)) else []
     owner = tags.get("SOURCE", "").partition(", (c)")[0]
     sensor = given.sensor or (owner if owner not in ("", "simulated", "unknown sensor") else None)
@@ -382,7 +382,8 @@ def _grid(bands: Sequence[RasterBand], given: Given, notes: list[str]) -> MapGri
     first = bands[0]
     for band in bands[1:]:
         if (band.transform, band.crs) != (first.transform, first.crs):
-            raise Alos2TutError(f"lies elsewhere than {first.source.name}", where=band.source.where)
+            remedy = "Put files of one image, on one grid, into a folder of their own."
+            raise Alos2TutError(f"lies elsewhere than {first.source.name}", where=band.source.where, remedy=remedy)
     crs = None if given.crs is None else parsed_crs(given.crs, first.source.where)
     if crs is None and (first.transform is None or (first.crs is None and given.spacing_m is not None)):
         if first.transform is not None:
@@ -442,6 +443,6 @@ def _looked_at(pol: str, image: BackscatterBand, quantity: str) -> list[str]:
         problem = f"the median is {median_db:.0f} dB as {image.scale}, which {quantity} of no scene is"
         remedy = "Check scale; of numbers that are not calibrated say quantity='relative'."
         raise Alos2TutError(problem, where=where, remedy=remedy)
-    counts = {"0": zero, "below 0": negative, f"beyond ±{_FARTHEST_DB} dB": lost}
+    counts = {"are 0": zero, "are below 0": negative, f"lie beyond ±{_FARTHEST_DB} dB": lost}
     texts = [f"{count:,} {what}" for what, count in counts.items() if count]
     return [f"{pol}: of {which}, {', '.join(texts)}: they count as no data"] if texts else []

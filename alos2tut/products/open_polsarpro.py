@@ -291,7 +291,10 @@ def _fit(
         elif asked and pol not in asked:
             notes.append(f"{pol} is not offered: {told}")
         else:
-            remedy = "If a number stands for no data, say which, as no_data=0; or name another polarization."
+            remedy = (
+                "If a number stands for no data, say which, as no_data=0; if the byte order is another, state it in "
+                "headers; or name another polarization."
+            )
             raise Alos2TutError(told, where=path, remedy=remedy)
     shares = {name: count / census.looked_at for name, count in census.not_positive.items() if count}
     if shares:

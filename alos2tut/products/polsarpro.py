@@ -187,7 +187,7 @@ def read_config(source: FileSource | None) -> dict[str, str]:
 
 def _whole(text: str, name: str, source: FileSource) -> int:
     if not re.fullmatch(r"[0-9]{1,15}", text):
-        raise Alos2TutError(f"{name} is {quoted(text)}, no whole number", where=source.where)
+        raise Alos2TutError(f"{name} is {quoted(text)}, no whole number", where=source.where, remedy="Correct it.")
     return int(text)
 
 
@@ -210,7 +210,7 @@ def read_header(name: str, files: Mapping[str, FileSource]) -> dict[str, str]:
 def _fields(source: FileSource) -> dict[str, str]:
     text = _text(source)
     if text.split("\n", 1)[0].strip() != "ENVI":
-        raise Alos2TutError("is no header of ENVI", where=source.where)
+        raise Alos2TutError("is no header of ENVI", where=source.where, remedy="Copy it again, or remove it.")
     fields: dict[str, str] = {}
     key = None
     for line in text.splitlines():
@@ -263,7 +263,7 @@ def read_elements(
             problem = f"{says} states {shape[0]} × {shape[1]} (rows × columns), {other} {size[0]} × {size[1]}"
             raise Alos2TutError(problem, where=folder, remedy="Correct the wrong one.")
     if not 1 <= min(shape) <= max(shape) <= LARGEST_SIDE:
-        raise Alos2TutError(f"{says} claims {shape[0]:,} × {shape[1]:,} pixels", where=folder)
+        raise Alos2TutError(f"{says} claims {shape[0]:,} × {shape[1]:,} pixels", where=folder, remedy="Correct it.")
     elements = {}
     for name, header in headers.items():
         source = files[f"{name}.bin"]
@@ -293,7 +293,9 @@ def _numbers(header: Mapping[str, str], source: FileSource, is_complex: bool) ->
             raise Alos2TutError(problem, where=source.where, remedy=f"Read is {' or '.join(known)}.")
     for key, neutral in (("data gain values", 1.0), ("data offset values", 0.0)):
         if (stated := header.get(key)) is not None and _number(stated.strip("{} "), key, source) != neutral:
-            raise Alos2TutError(f"its header states {key} {quoted(stated)}, which are not applied", where=source.where)
+            remedy = "Apply them, and take them out of the header."
+            problem = f"its header states {key} {quoted(stated)}, which are not applied"
+            raise Alos2TutError(problem, where=source.where, remedy=remedy)
     return np.dtype((">" if order == "1" else "<") + _TYPES[code])
 
 

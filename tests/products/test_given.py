@@ -39,7 +39,8 @@ def test_a_config_says_it_too():
         crs="EPSG:32654", scale="db", quantity="gamma0", polarization="HH, HV", spacing_m=(5, 10), no_data=-99
     )
     assert given.polarizations == ("HH", "HV")
-    assert given.to_text() == "scale=db, quantity=gamma0, polarization=HH, HV, spacing_m=(5.0, 10.0), no_data=-99.0"
+    said = "scale=db, quantity=gamma0, polarization=HH, HV, spacing_m=(5.0, 10.0), no_data=-99.0, crs=EPSG:32654"
+    assert given.to_text() == said
     assert Given().of_pixels == {} and pickle.loads(pickle.dumps(given)) == given
 
 

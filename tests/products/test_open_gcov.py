@@ -353,6 +353,12 @@ def test_what_would_open_is_said_of_what_does_not(tmp_path):
     assert "a NISAR GCOV" in str(refused(tmp_path / "power.npy", "no ALOS-2 product"))
 
 
+def test_a_truncated_file_is_to_be_downloaded_again(gcov, tmp_path):
+    (tmp_path / "cut.h5").write_bytes(gcov.read_bytes()[:3000])
+    text = str(refused(tmp_path / "cut.h5", "cannot be opened as HDF5"))
+    assert "Download it again" in text and "LOCKING" not in text
+
+
 def test_hdf5_of_others_is_refused(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["elevation"] = np.zeros((3, 3))
@@ -376,7 +382,8 @@ def test_another_coordinate_system_may_be_given(tmp_path):
     path = write(tmp_path / "product.h5", grid(epsg=1))
     refused(path, "EPSG:1 is no coordinate system|no coordinate system")
     with pytest.warns(UserWarning, match="EPSG:1"):
-        assert open_product(path, crs="EPSG:32654").crs.to_epsg() == 32654
+        product = open_product(path, crs="EPSG:32654")
+    assert product.crs.to_epsg() == 32654 and "given by the user: crs=EPSG:32654" in product.notes
     with h5py.File(path, "a") as file:
         del file[f"{GRIDS}/projection"]
     refused(path, "no EPSG code")

@@ -260,7 +260,7 @@ def test_all_that_says_no_data_is_heeded(tmp_path):
     product = open_product(file, scale="power", quantity="sigma0")
     read = product.read_db()
     assert np.isnan(read[0, :6]).all() and np.isfinite(read).sum() == read.size - 6
-    assert "HH: of all pixels, 1 0, 1 below 0: they count as no data" in product.notes
+    assert "HH: of all pixels, 1 are 0, 1 are below 0: they count as no data" in product.notes
     (check,) = [check for check in verify_product(file, scale="power", quantity="sigma0").checks if check.name == "HH"]
     assert check.values == {"pixels": "2,994 of 3,000 hold data"}
     more = open_product(file, scale="power", quantity="sigma0", no_data=float(pixels[5, 5])).read_db()
@@ -273,7 +273,7 @@ def test_all_that_says_no_data_is_heeded(tmp_path):
         raster.write(values, 1)
     db = open_product(tmp_path / "b_HH.tif", scale="db", quantity="sigma0")
     assert np.isnan(db.read_db()[0, :3]).all() and np.isfinite(db.read_db()).sum() == 2997
-    assert "HH: of all pixels, 3 beyond ±300 dB: they count as no data" in db.notes
+    assert "HH: of all pixels, 3 lie beyond ±300 dB: they count as no data" in db.notes
 
 
 @pytest.mark.parametrize("dtype", ["int16", "float32"])
@@ -319,7 +319,8 @@ def test_an_image_on_no_map_has_its_own_frame(tmp_path):
     placed = write(tmp_path / "b.tif", {"": np.sqrt(power())}, crs=None)
     with pytest.raises(Alos2TutError, match=r"states no coordinate system.*crs="):
         open_product(placed, **said)
-    assert open_product(placed, **said, crs="EPSG:32654").crs.to_epsg() == 32654
+    product = open_product(placed, **said, crs="EPSG:32654")
+    assert product.crs.to_epsg() == 32654 and product.notes[-1].endswith("polarization=HV, crs=EPSG:32654")
     assert open_product(placed, **said, spacing_m=(5, 5)).grid is None
     with pytest.raises(Alos2TutError, match=r"an image on a map.*spacing_m"):
         open_product(write(tmp_path / "c.tif", {"": np.sqrt(power())}), **said, spacing_m=(5, 5))

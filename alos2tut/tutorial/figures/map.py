@@ -7,7 +7,6 @@ hatched is where there is nothing. Classes have their legend's colours, confiden
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,8 +36,6 @@ from ..map_view import MapView, agreement_by_confidence
 _PANEL_PX, _SMALL_PANEL_PX = 900, 500
 #: bins of confidence with fewer pixels say nothing
 _FEW_PIXELS = 50
-#: letters of a line of a title, which is as wide as the narrowest panel
-_TITLE_LETTERS = 36
 #: inches: what a colour bar and its label take
 _BAR_INCHES = 1.0
 _LABELS, _MAP, _CONFIDENCE = "labels", "map", "confidence"
@@ -248,7 +245,7 @@ class _Panel:
         has_gaps = bool(np.isnan(values).any())
         if values.ndim == 3:
             values = plotting.patch_colors(values, limits, TRANSPARENT)
-            title = textwrap.fill(title, _TITLE_LETTERS)
+            title = title.replace(", ", ",\n")
         image = ax.imshow(values, colors, extent=extent, interpolation="nearest", **scale)
         return cls(ax, layer, image, classes, title, has_gaps)
 
