@@ -30,7 +30,7 @@ def as_documented(name: str, folder: Path) -> dict[str, str]:
 
 def test_the_readme_shows_the_command_that_fetch_prints():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = text.split("<!-- airsar-call -->")[1].split("```")[1].replace("\\\n", " ")
+    block = text.split("<!-- own-data-call -->")[1].split("```")[1].replace("\\\n", " ")
     shown = block[block.index("python notebooks") :]
     documented = load_manifest()["airsar_sanfrancisco"].tutorial.replace("{path}", "data/airsar_sanfrancisco")
     assert shlex.split(shown) == shlex.split(documented)

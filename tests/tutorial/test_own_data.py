@@ -6,28 +6,46 @@ import re
 import shlex
 from pathlib import Path
 
+import nbformat
 import rasterio
 from support.notebooks import ROOT, main_report, one, run_all
 
 from alos2tut import load_legend
+from alos2tut.mapping.files import MapFile
+
+
+def readme_block(name: str) -> str:
+    """The commands that README shows between two marks."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.search(rf"<!-- {name}-call -->\s*```sh\n(.+?)```\s*<!-- /{name}-call -->", text, flags=re.DOTALL)[1]
 
 
 def readme_call(name: str) -> list[str]:
-    """The arguments of a call that README shows for one's own data, or for a tile of the mosaic."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.search(rf"<!-- {name}-call -->\s*```sh\n(.+?)```\s*<!-- /{name}-call -->", text, flags=re.DOTALL)[1]
-    words = shlex.split(block.replace("\\\n", " "))
+    """The arguments of the notebooks there."""
+    words = shlex.split(readme_block(name).replace("\\\n", " "), comments=True)
     return words[words.index("notebooks/run_all.py") + 1 :]
 
 
-def test_the_readme_example_is_simulated_and_has_a_legend_that_opens(tmp_path: Path) -> None:
-    arguments = readme_call("own-data")
-    values = dict(zip(arguments[3::3], arguments[4::3], strict=True))
-    assert arguments[:2] == ["--work-dir", "work"]
+def test_the_readme_example_runs_on_real_labelled_radar(airsar: Path, tmp_path: Path) -> None:
+    """As it stands, beside the folder that fetch fills, but for the profile: the path of an image on no map."""
+    work = tmp_path / "work"
+    run_all(work, airsar.parent, "--profile", "smoke", *readme_call("own-data"))
+    for path in (work / "notebooks").glob("*.ipynb"):
+        outputs = [o for cell in nbformat.read(path, as_version=4).cells for o in cell.get("outputs", [])]
+        assert "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stderr") == "", path.name
+        assert sum("image/png" in o.get("data", {}) for o in outputs) >= 2
+    report = main_report(work)
+    assert report["classes"] == ["bare soil", "mountain", "water", "urban", "vegetation"] and not report["simulated"]
+    mapped = MapFile.open(one(work, "map-*/landcover.tif"))
+    assert (mapped.shape, mapped.grid.crs, mapped.tags["FRAME"]) == ((900, 1024), None, "image")
+
+
+def test_the_merged_legend_of_the_readme_opens_and_its_example_is_simulated(tmp_path: Path) -> None:
+    block, arguments = readme_block("merged-legend"), readme_call("merged-legend")
+    values = dict(zip(arguments[1::3], arguments[2::3], strict=True))
     assert values == {"product": "myscene", "labels": "myscene/labels", "legend": "four.yaml"}
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert ".venv/bin/alos2tut simulate myscene --seed 1\n" in text
-    (tmp_path / "four.yaml").write_text(re.search(r"<<END\n(.+?)END\n", text, flags=re.DOTALL)[1], encoding="utf-8")
+    assert block.startswith(".venv/bin/alos2tut simulate myscene --seed 1\n")
+    (tmp_path / "four.yaml").write_text(re.search(r"<<END\n(.+?)END\n", block, flags=re.DOTALL)[1], encoding="utf-8")
     legend = load_legend(tmp_path / "four.yaml")
     assert legend.names == ["water", "built-up", "open land", "forest"]
     assert sorted(code for of in legend.classes for code in of.codes) == list(range(1, 15))
