@@ -583,6 +583,36 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 @_command(
+    _DATASET,
+    _arg(
+        "--product",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        dest="products",
+        help="what it was built of: windows then reach beyond a patch, as on a map; else they end at its edge",
+    ),
+    *_GIVEN,
+    _POLARIZATION,
+    _arg("--split", default="test", choices=_LISTS[1:], help="the list to score on (default test)"),
+    _arg("--seed", type=int, default=0, metavar="N", help="of the forest and of the pixels it grows on (default 0)"),
+    _JSON,
+)
+def _baseline(options: argparse.Namespace) -> None:
+    """Score the floor: a random forest on means and variations of power at several scales.
+
+    It grows on the list train, and its settings are chosen on val. A network that is no better on the same patches
+    has learned nothing that was not plain to see. Nothing is written.
+    """
+    from .evaluation.forest import baseline
+    from .products.opening import open_product
+
+    products = [open_product(path, **vars(_given(options))) for path in options.products]
+    floor = baseline(options.dataset, products, split=options.split, seed=options.seed)
+    _say(json.dumps(floor.to_dict(), indent=2) if options.json else floor.to_text())
+
+
+@_command(
     _arg("product", metavar="PRODUCT", help="product (folder or file)"),
     _arg("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, or its folder"),
     _arg("out", metavar="OUT.tif", help="the Cloud-Optimized GeoTIFF to write"),

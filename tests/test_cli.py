@@ -17,7 +17,7 @@ from alos2tut.configs import describe_settings, load_config
 from alos2tut.networks.weights import save_weights
 
 COMMANDS = ["info", "verify", "fetch", "cache", "simulate", "build-dataset", "export-patches", "import-patches"]
-COMMANDS += ["pretrain", "probe", "finetune", "compare", "evaluate", "map", "convert", "export-weights"]
+COMMANDS += ["pretrain", "probe", "finetune", "compare", "evaluate", "baseline", "map", "convert", "export-weights"]
 #: the stages whose settings a command takes, and those settings that it leaves out or takes without a flag
 STAGES = {
     "simulate": (["simulate"], {"work_dir"}),
@@ -33,6 +33,7 @@ TOLD = {
     "probe": ("--seeds", "--patches", "--allow-other-signal", "balanced accuracy"),
     "compare": ("--start", "--budgets", "--seeds", "the first is the reference"),
     "evaluate": ("--baseline", "torchrun"),
+    "baseline": ("--product", "--scale", "--split", "random forest", "Nothing is written"),
     "convert": ("--image-px", "--mean-db", "--polarizations", "--drop-unknown", "Nothing in the checkpoint is run"),
     "export-weights": ("--layout", "authors"),
 }
@@ -359,6 +360,21 @@ def test_a_coordinate_system_and_a_channel_may_be_named(capsys, monkeypatch, sma
     run(capsys, "map", small_scene, "s", "o", "--crs", "EPSG:32653", "--allow-other-signal")
     product, config = seen[1]
     assert product.crs.to_epsg() == 32653 and config.allow_other_signal
+
+
+def test_the_floor_of_a_dataset_is_told(capsys, monkeypatch, small_scene, packed_dataset):
+    monkeypatch.setattr("alos2tut.evaluation.forest.TREES", 3)
+    monkeypatch.setattr("alos2tut.evaluation.forest._TREES_TO_CHOOSE", 2)
+    status, out, _ = run(capsys, "baseline", packed_dataset, "--split", "val", "--seed", 4)
+    assert status == 0 and out.startswith("mIoU ") and "cut at the patch" in out and "of the list 'val'" in out
+    found = json.loads(run(capsys, "baseline", packed_dataset, "--json")[1])
+    assert found["split"] == "test" and found["seed"] == 0 and 0 <= found["miou"] <= 1
+    assert "not among the products given" in refused(capsys, "baseline", packed_dataset, "--product", small_scene)
+    seen = []
+    monkeypatch.setattr("alos2tut.products.opening.open_product", lambda path, **given: seen.append((path, given)))
+    monkeypatch.setattr("alos2tut.evaluation.forest.baseline", raises(Alos2TutError("done")))
+    refused(capsys, "baseline", "d", "--product", "a", "b", "--scale", "db", "--spacing-m", 3)
+    assert [(path, given["scale"], given["spacing_m"]) for path, given in seen] == [(n, "db", (3, 3)) for n in "ab"]
 
 
 def test_map_says_how_far_map_and_labels_agree(capsys, monkeypatch, small_scene, tmp_path):

@@ -192,10 +192,11 @@ class _Source:
         if not self.products:
             return multiscale_statistics(np.asarray(to_power(split.db(position)), dtype=np.float64))
         record, side = split.table[position], self.dataset.patch_px
-        product = self.products.get(record["Product"])
+        image = record.get("Product") or "an image without a name"
+        product = self.products.get(image)
         if product is None:
             held = ", ".join(self.products)
-            problem = f"holds patches of {record['Product']}, which is not among the products given: {held}"
+            problem = f"holds patches of {image}, which is not among the products given: {held}"
             raise Alos2TutError(problem, where=self.dataset.path, remedy="Give all products that it was built of.")
         looks, reach = self.dataset.content["settings"].get("looks", 1), WINDOWS_PX[-1] // 2
         size = [pixels // looks for pixels in product.shape]
