@@ -213,29 +213,40 @@ def check_signal(
         dataset_signal: ``.signal`` of a dataset.
         where: the weights' file, for the message.
         allow_other: warn instead; another number of polarisations is still refused, since no network reads it, and
-            the same ones in another order, since nobody means that. A pixel size that nobody knows, of either, matches.
+            the same ones in another order, since nobody means that. Pixels of unknown size, of either, match nothing
+            without it; with it those of as many looks do, and of others it warns.
 
     Raises:
         Alos2TutError: naming the field in which they differ.
     """
     for field in _SIGNAL:
         trained, given = _plain(file_signal[field]), _plain(dataset_signal[field])
-        if allow_other and trained is None and given is None:
-            continue
         if same_spacing(trained, given) if field == "spacing_m" else trained == given:
             continue
         problem = f"was trained on {field} {trained}, the data have {given}"
+        remedy = "Build the dataset alike, train for these data, or take them as they are (allow_other_signal)."
+        if field == "spacing_m" and None in (trained, given):
+            sizes = [_size_in_words(signal) for signal in (file_signal, dataset_signal)]
+            if allow_other and sizes[0] == sizes[1]:
+                continue
+            problem = f"was trained on {sizes[0]}, the data have {sizes[1]}, which cannot be compared"
+            remedy = "If they are alike, say so (allow_other_signal); or build datasets with their size (spacing_m)."
         if field == "polarizations" and sorted(trained) == sorted(given):
             remedy = f"Channels have an order: build the dataset with polarization={','.join(trained)}."
             raise Alos2TutError(problem, where=where, remedy=remedy)
         if not allow_other:
-            remedy = "Build the dataset alike, train for these data, or set allow_other_signal=true."
-            if may_standardise_by_own(file_signal, dataset_signal):
+            if field != "spacing_m" and may_standardise_by_own(file_signal, dataset_signal):
                 remedy += " Trainings and probes from such weights take statistics=own with it."
             raise Alos2TutError(problem, where=where, remedy=remedy)
         if field == "polarizations" and len(trained) != len(given):
             raise Alos2TutError(problem, where=where, remedy="Build the dataset alike, or train for these data.")
         warn(f"{where}: {problem}.")
+
+
+def _size_in_words(signal: Mapping[str, Any]) -> str:
+    """The pixels of a signal; of unknown size all that is told is how many of the image's make one."""
+    spacing = _plain(signal["spacing_m"])
+    return f"pixels of {spacing} m" if spacing else f"pixels of unknown size (looks={signal.get(_LOOKS, 1)})"
 
 
 def extend_channels(encoder: Encoder, polarizations: Sequence[str], dataset: Statistics, where: str | Path) -> None:

@@ -352,7 +352,7 @@ def _check_said(path: Path, band: RasterBand, said: Mapping[str, Any]) -> None:
     if not missing:
         return
     known = {"quantity": QUANTITIES, "polarization": POLARIZATIONS}
-    asked = [f"{name}= one of {', '.join(known[name])}" for name in missing if name in known]
+    asked = [f"{name}={' or '.join(known[name])}" for name in missing if name in known]
     if "scale" in missing:
         asked.insert(0, _proposal(band))
     problem = f"nothing tells {' and '.join(missing)}"
@@ -363,7 +363,7 @@ def _proposal(band: RasterBand) -> str:
     """What the numbers support of the scale."""
     numbers = _data(BackscatterBand(band, "power", _missing(band, Given())))[0]
     if not numbers.size:
-        return "scale= one of " + ", ".join(IMAGE_SCALES)
+        return f"scale={' or '.join(IMAGE_SCALES)}"
     negative, median = float((numbers < 0).mean()), float(np.median(numbers))
     if negative > _MOST_ODD:
         return f"scale='db', which the numbers support ({negative:.0%} are below 0)"

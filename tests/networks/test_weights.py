@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from functools import partial
 from unittest.mock import Mock
 
@@ -291,6 +292,19 @@ def test_which_signals_pass():
     check_signal(SIGNAL, {"quantity": "sigma0", "polarizations": ("HH",), "spacing_m": (5.0, 5.0001)}, "encoder")
     # as far as degrees change with latitude
     check_signal(SIGNAL, {**SIGNAL, "spacing_m": [5.0, 5.0 * (1 + 0.9 * SPACING_TOLERANCE)]}, "encoder")
+
+
+def test_pixels_of_unknown_size_match_where_that_is_said():
+    unknown = {**SIGNAL, "spacing_m": None, "looks": 2}
+    for data, size in [(unknown, r"unknown size \(looks=2\)"), (SIGNAL, r"\[5.0, 5.0\] m")]:
+        said = rf"unknown size \(looks=2\), the data have pixels of {size}, which cannot be compared"
+        with pytest.raises(Alos2TutError, match=rf"{said}. If they are alike, say so \(allow_other_signal\)"):
+            check_signal(unknown, data, "encoder")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_signal(unknown, dict(unknown), "encoder", allow_other=True)
+    with pytest.warns(Alos2TutWarning, match=r"\(looks=2\), the data have pixels of unknown size \(looks=1\)"):
+        check_signal(unknown, {**unknown, "looks": 1}, "encoder", allow_other=True)
 
 
 def test_other_statistics_are_reported(recwarn):

@@ -60,7 +60,7 @@ def test_a_real_image_in_db_opens():
     # a polarisation that the name tells is taken with a note; the sensor is not guessed
     named = open_product(file, scale="db", quantity="sigma0")
     assert "polarisations are taken from the names: VV" in named.notes and "sensor" in named.gaps
-    with pytest.raises(Alos2TutError, match=r"nothing tells quantity. Say quantity= one of sigma0"):
+    with pytest.raises(Alos2TutError, match=r"nothing tells quantity. Say quantity=sigma0 or gamma0 or"):
         open_product(file, scale="db")
     with pytest.raises(Alos2TutError, match=r"100.00% are below 0.*say scale='db'"):
         open_product(file, scale="power", quantity="sigma0")
