@@ -177,7 +177,7 @@ def test_bad_input_is_refused_in_one_line(capsys, tmp_path, small_scene):
     ("arguments", "advice"),
     [
         ([], "required: COMMAND"),
-        (["inof"], "unknown command 'inof'. Did you mean 'info'? Known: build-dataset, "),
+        (["inof"], "unknown command 'inof'. Did you mean 'info'? Known: baseline, "),
         (["info"], "required: PATH"),
         (["info", "x", "--jso"], "unknown argument '--jso'. Did you mean '--json'? Known: "),
         (["map", "p", "s", "o", "--batchsize=4"], "Did you mean '--batch-size'?"),
