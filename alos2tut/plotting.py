@@ -321,6 +321,14 @@ def patch_range(signal: Mapping[str, Any], limits: Sequence[dict[str, Any]]) -> 
     return f"{symbol(signal['quantity'])}: {', '.join(texts)} dB".replace("-", "−")
 
 
+def patch_title(fig: Figure, signal: Mapping[str, Any], limits: Sequence[dict[str, Any]]) -> str:
+    """A label for patches: what their greys mean; of colours, which take more words, the figure's title says it."""
+    meaning = patch_range(signal, limits)
+    if len(limits) > 1:
+        fig.suptitle(meaning, fontsize=9.5)
+    return "patch" if len(limits) > 1 else meaning.replace(", ", "\n")
+
+
 def grey_range(quantity: str, limits: dict[str, Any]) -> str:
     """The grey scale in words, for panels without a colour bar."""
     return f"{symbol(quantity)}, {limits['vmin']:.0f} to {limits['vmax']:.0f} dB".replace("-", "−")

@@ -31,7 +31,6 @@ _HEADER_BYTES, _COMPRESSED, _STEP = 128, 15, 2**20
 class ArrayRaster:
     """An array (rows, columns) as far as it is used like a dataset of rasterio: one band on no map, no data nowhere."""
 
-    name: str
     array: NDArray[Any]
 
     crs: ClassVar[None] = None
@@ -57,24 +56,9 @@ class ArrayRaster:
         return height, width
 
     @property
-    def height(self) -> int:
-        """Rows."""
-        return self.shape[0]
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.shape[1]
-
-    @property
     def dtypes(self) -> tuple[str]:
         """Name of the type, in whatever byte order."""
         return (self.array.dtype.name,)
-
-    @property
-    def files(self) -> list[str]:
-        """What it is made of."""
-        return [self.name]
 
     def read(self, band: int, *, window: Window) -> NDArray[Any]:
         """A window of the only band, in native byte order."""
@@ -97,7 +81,7 @@ def open_array(path: str) -> ArrayRaster:
         raise Alos2TutError(f"is damaged, or no array ({type(error).__name__}: {error})", where=path) from None
     if array.ndim != 2 or not array.size:
         raise Alos2TutError(f"holds an array of {array.shape}, not rows and columns of codes", where=path)
-    return ArrayRaster(path, array.view(np.uint8) if array.dtype == np.bool_ else array)
+    return ArrayRaster(array.view(np.uint8) if array.dtype == np.bool_ else array)
 
 
 def _mapped(path: str) -> NDArray[Any]:

@@ -28,7 +28,6 @@ from numpy.polynomial.chebyshev import chebvander
 from numpy.typing import ArrayLike, NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -40,7 +39,7 @@ from ..products.archives import container_of
 from ..products.mosaics import checked_mosaic, is_mosaic
 from ..products.names import ARCHIVE_ENDS, label_rasters
 from ..products.product import Product
-from ..products.rasters import has_mask_band, open_raster, reprojected
+from ..products.rasters import alpha_bands, has_mask_band, hiding_masks, open_raster, reprojected
 from ..products.sources import find_file, find_files
 from .label_arrays import ARRAY_ENDS, open_array
 from .legend import IGNORE, UNKNOWN, Legend
@@ -414,10 +413,9 @@ class _Raster:
 def _header(path: str, placement: Placement = EQUAL_SIZE) -> _Raster:
     """Check a label raster."""
     with open_label_raster(path) as source:
-        if source.count - len(_alphas(source)) != 1 or 1 in _alphas(source):
-            raise Alos2TutError(
-                f"the label raster has {source.count} bands, not one of codes", where=path, remedy="Extract that band."
-            )
+        if source.count - len(alphas := alpha_bands(source)) != 1 or 1 in alphas:
+            problem = f"the label raster has {source.count} bands, not one of codes"
+            raise Alos2TutError(problem, where=path, remedy="Extract that band.")
         if source.dtypes[0] not in _DTYPES + _WIDE_DTYPES:
             raise Alos2TutError(f"the label raster holds {source.dtypes[0]}, not codes", where=path)
         if source.crs is None:
@@ -448,22 +446,11 @@ def open_label_raster(path: str) -> Any:
         raise Alos2TutError(f"the label raster cannot be opened ({error})", where=path) from None
 
 
-def _alphas(source: Any) -> list[int]:
-    """Numbers of the bands that say where the others hold."""
-    return [number for number, kind in enumerate(source.colorinterp, 1) if kind == ColorInterp.alpha]
-
-
 def _read(source: Any, path: str, window: Window) -> _Codes:
-    """Codes of a window of an open raster, of one of the small types, and where it says that there are none.
-
-    GDAL's own mask heeds one statement and passes over the others.
-    """
-    masks: list[NDArray[np.bool_]] = []
+    """Codes of a window of an open raster, of one of the small types, and where it says that there are none."""
     try:
         codes = source.read(1, window=window)
-        masks += [source.read(number, window=window) == 0 for number in _alphas(source)]
-        if has_mask_band(source):
-            masks.append(source.read_masks(1, window=window) == 0)
+        masks = hiding_masks(source, alpha_bands(source), has_mask_band(source), window=window)
     except (RasterioError, CPLE_BaseError) as error:
         problem = f"the label raster cannot be read ({error.__cause__ or error})"
         raise Alos2TutError(problem, where=path) from None
@@ -505,7 +492,7 @@ def warn_of_lost_labels(paths: Sequence[str], legend: Legend) -> None:
         with open_label_raster(path) as source:
             is_signed, tag = not source.dtypes[0].startswith("u"), source.nodata
             told = [f"its no-data tag ({tag:g})"] if tag in named else []
-            if _alphas(source):
+            if alpha_bands(source):
                 told.append("its alpha band")
             elif has_mask_band(source):
                 told.append("its mask band")
@@ -515,11 +502,12 @@ def warn_of_lost_labels(paths: Sequence[str], legend: Legend) -> None:
 
 def _count_lost(source: Any, path: str, legend: Legend, told: str) -> None:
     """Count what :func:`warn_of_lost_labels` tells of one raster, and tell it."""
-    step = max(_WINDOW_PX // source.width, 1)
-    every = step * math.ceil(source.height * source.width / _COUNTED_PX)
+    height, width = source.shape
+    step = max(_WINDOW_PX // width, 1)
+    every = step * math.ceil(height * width / _COUNTED_PX)
     hidden_codes, negative, total = Counter[int](), Counter[int](), 0
-    for first in range(0, source.height, every):
-        window = Window(0, first, source.width, min(step, source.height - first))
+    for first in range(0, height, every):
+        window = Window(0, first, width, min(step, height - first))
         try:
             codes, hidden = _read(source, path, window)
         except Alos2TutError:  # what is wrong there is told where it is asked for

@@ -220,18 +220,12 @@ class PatchGrid:
 
     def corners(self, row: int) -> NDArray[np.float64]:
         """Corners of a row of patches, (n, 4, 2), as :class:`PatchTable` has them."""
-        left = np.array(self.starts[1], dtype=np.float64)
-        right, top, bottom = (
-            left + self.patch_px,
-            np.full(len(left), float(row)),
-            np.full(len(left), row + self.patch_px),
-        )
-        x, y = np.stack([left, right, right, left], axis=1), np.stack([top, top, bottom, bottom], axis=1)
-        places = (x.ravel(), y.ravel())
+        side = float(self.patch_px)
+        around = np.array([(0, 0), (side, 0), (side, side), (0, side)])
+        corners = np.array([(col, row) for col in self.starts[1]])[:, None] + around
         if self.crs is not None:
-            places = reproject_points(self.crs, LONLAT, *(self.transform * places))
-        corners = np.transpose(places).reshape(-1, 4, 2)
-        if self.crs is not None:
+            places = reproject_points(self.crs, LONLAT, *(self.transform * tuple(corners.reshape(-1, 2).T)))
+            corners = np.transpose(places).reshape(-1, 4, 2)
             # of maps that count longitudes beyond 180, too
             corners[..., 0] = geometry.beside(corners[..., 0], 0)
         return corners.round(splits.CORNER_DECIMALS)

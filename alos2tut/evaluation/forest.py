@@ -24,9 +24,9 @@ from ..core.public import public
 from ..core.tables import Interval
 from ..dataset.legend import IGNORE
 from ..dataset.store import PatchDataset, Split, open_dataset
-from ..metrics import COVERS, block_counts, block_intervals, scores_from_confusion
+from ..metrics import COVERS, scores_from_confusion
 from ..radiometry import to_power
-from .report import MEANS, ground_blocks, interval_notes
+from .report import MEANS, ground_blocks, interval_notes, named_scores
 
 #: sides of the windows in pixels
 WINDOWS_PX = (3, 5, 9, 17, 33)
@@ -64,22 +64,9 @@ class Floor:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, with scores as a report has them."""
-        matrix, intervals = self.matrices.sum(axis=0), block_intervals(self.matrices)
-        scores = scores_from_confusion(matrix)
         plain = {key: value for key, value in vars(self).items() if key != "matrices"}
-        return {
-            **plain | {"patches": list(self.patches), "windows_px": list(WINDOWS_PX), "trees": TREES},
-            **scores,
-            "absent": [self.classes[index] for index in scores["absent"]],
-            "per_class": dict(zip(self.classes, scores["per_class"], strict=True)),
-            "intervals": intervals
-            | {
-                "per_class": dict(zip(self.classes, intervals["per_class"], strict=True)),
-                "in_one_block": [self.classes[index] for index in intervals["in_one_block"]],
-            },
-            "confusion_matrix": matrix.tolist(),
-            "by_block": block_counts(self.matrices).tolist(),
-        }
+        plain |= {"patches": list(self.patches), "windows_px": list(WINDOWS_PX), "trees": TREES}
+        return plain | named_scores(self.matrices, self.classes)
 
     def to_text(self) -> str:
         """The means, and what their intervals cover."""

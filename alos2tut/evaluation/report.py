@@ -249,39 +249,43 @@ def ground_blocks(split: Split) -> NDArray[np.int64]:
     return np.unique([record.get("Block", "") for record in split.table], return_inverse=True)[1].astype(np.int64)
 
 
+def named_scores(matrices: NDArray[np.int64], names: Sequence[str]) -> dict[str, Any]:
+    """Scores and their intervals from confusion matrices by block (blocks, C, C), with the classes' names."""
+    matrix, intervals = matrices.sum(axis=0), block_intervals(matrices)
+    scores = scores_from_confusion(matrix)
+    intervals["per_class"] = dict(zip(names, intervals["per_class"], strict=True))
+    intervals["in_one_block"] = [names[index] for index in intervals["in_one_block"]]
+    return {
+        **scores,
+        "absent": [names[index] for index in scores["absent"]],
+        "per_class": dict(zip(names, scores["per_class"], strict=True)),
+        "intervals": intervals,
+        "confusion_matrix": matrix.tolist(),
+        "by_block": block_counts(matrices).tolist(),
+    }
+
+
 def _scored(segmenter: Segmenter, dataset: PatchDataset, config: EvaluateConfig) -> dict[str, Any]:
     """Everything a report says of one model."""
     val = dataset.split("val")
     temperature = fit_temperature(*labelled_logits(segmenter, val, config.batch_size, seed=config.seed))
     tried = [1.0] if temperature is None else [1.0, temperature.value]
     matrices, boundaries, confidences = _counted(segmenter, dataset.split(config.split), config.batch_size, tried)
-    names, matrix = dataset.legend.names, matrices.sum(axis=0)
-    water = water_classes(names)
-    scores, edges = scores_from_confusion(matrix), boundary_scores(boundaries)
-    intervals = block_intervals(matrices)
-    curves = [reliability(counts) for counts in confidences]
-    per_class = [a | {"boundary": b} for a, b in zip(scores["per_class"], edges["per_class"], strict=True)]
+    scores, edges = named_scores(matrices, dataset.legend.names), boundary_scores(boundaries)
+    for of_class, boundary in zip(scores["per_class"].values(), edges["per_class"], strict=True):
+        of_class["boundary"] = boundary
+    water, curves = water_classes(dataset.legend.names), [reliability(counts) for counts in confidences]
+    is_pretrained = "init" in segmenter.header.get("provenance", {}).get("made_from", {})
     return {
         **scores,
-        "initialisation": "pretrained"
-        if "init" in segmenter.header.get("provenance", {}).get("made_from", {})
-        else "random",
-        "absent": [names[index] for index in scores["absent"]],
-        "per_class": dict(zip(names, per_class, strict=True)),
+        "initialisation": "pretrained" if is_pretrained else "random",
         "boundary_f1": edges["f1"],
-        "water": water_scores(matrix, water) | _water_by_block(matrices, water) if water else None,
-        "intervals": intervals
-        | {
-            "per_class": dict(zip(names, intervals["per_class"], strict=True)),
-            "in_one_block": [names[index] for index in intervals["in_one_block"]],
-        },
+        "water": water_scores(matrices.sum(axis=0), water) | _water_by_block(matrices, water) if water else None,
         "calibration": {
             "temperature": None if temperature is None else {**asdict(temperature), "fitted_on": val.name},
             "as_it_is": curves[0],
             "with_temperature": None if temperature is None else curves[1],
         },
-        "confusion_matrix": matrix.tolist(),
-        "by_block": block_counts(matrices).tolist(),
     }
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import product as product_of
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from .metadata import POLARIZATIONS, MapGrid
 from .names import middle_of
 from .open_ceos import absent
 from .product import Product
-from .rasters import check_sizes
+from .rasters import check_sizes, spread_blocks
 from .reading import Layer
 from .sources import FileSource
 
@@ -64,8 +63,6 @@ _LONGEST_TEXT = 4096
 _UNEVEN_PX = 0.01
 #: slots of HDF5's cache of chunks, a prime, many more than there are chunks in a row of them
 _CACHE_SLOTS = 10_007
-#: side of the blocks, nine at most, that are looked at when a file is opened
-_BLOCK = 512
 _DOWNLOAD, _WHOLE = "Download it again.", "Use the file as NASA delivers it."
 _UNTRIED = "the reader of NISAR's GCOV follows its specification; no file of NASA's was at hand to try it on"
 
@@ -383,10 +380,7 @@ def _looked_at(pol: str, band: GridBand, mask: GridBand | None, root: Any) -> li
     """Notes on the numbers of some blocks: where all is hidden, and what is not above zero."""
     counts = np.zeros(2, np.int64)
     stored, codes = band._stored(root), None if mask is None else mask._stored(root)
-    for row, col in product_of(
-        *(sorted({0, max(side - _BLOCK, 0) // 2, max(side - _BLOCK, 0)}) for side in band.shape)
-    ):
-        part = (slice(row, row + _BLOCK), slice(col, col + _BLOCK))
+    for part in spread_blocks(band.shape):
         power = stored[part]
         shown = np.isfinite(power) if codes is None else np.isfinite(power) & ~np.isin(codes[part], _HIDDEN)
         counts += [np.count_nonzero(shown), np.count_nonzero(shown & (power <= 0))]

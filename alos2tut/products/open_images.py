@@ -135,11 +135,6 @@ def _is_raster(path: Path) -> bool:
         return any(file.is_file() and file != path for file in headers) or is_tiff(path) or is_mosaic(path)
 
 
-def has_rasters(path: Path) -> bool:
-    """Whether a path is a raster, or a folder with some."""
-    return bool(candidates(path))
-
-
 def open_images(path: Path, given: Given) -> Product:
     """Open one image, or a folder with one per polarisation.
 

@@ -12,7 +12,7 @@ Level 2.2 were checked on real files.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from .given import Given
 from .names import LOOK_SIDES, ORBITS, Found, day_of, iso_time, no_product, number, products_in
 from .open_ceos import ceos_fields, other_days, says_simulated
 from .open_gcov import is_hdf5, open_gcov
-from .open_images import has_rasters, open_images
+from .open_images import candidates, open_images
 from .open_polsarpro import is_polsarpro, open_polsarpro
 from .open_rasters import geotiff_fields, open_card4l, open_mosaic
 from .product import Product
@@ -40,11 +40,6 @@ from .sources import FileSource, find_files
 
 #: lines of an image whose statements are looked at when it is opened
 _LOOKED_AT = 64
-#: what is asked of a path, in this order, that is no product of JAXA's, and who opens it then
-_READERS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Given], Product]], ...] = (
-    (is_polsarpro, open_polsarpro),
-    (is_hdf5, open_gcov),
-)
 _ALTERED_RANGE = "Level 3.1 has noise reduced and its dynamic range compressed: σ0 is not what Level 1.5 would give"
 
 
@@ -87,17 +82,9 @@ def open_product(
     """
     product = open_given(
         path,
-        Given(
-            crs=crs,
-            scan=scan,
-            scale=scale,
-            quantity=quantity,
-            polarization=polarization,
-            sensor=sensor,
-            spacing_m=spacing_m,
-            no_data=no_data,
-        ),
-    )
+        Given(crs=crs, scan=scan, scale=scale, quantity=quantity, polarization=polarization, sensor=sensor,
+              spacing_m=spacing_m, no_data=no_data),
+    )  # fmt: skip
     warn_of_masks(product)
     if polarization is None:
         return product
@@ -113,18 +100,20 @@ def open_given(path: str | Path, given: Given) -> Product:
     delivery = find_files(place)
     if found := products_in(delivery):
         return open_found(found, given)
-    as_image = None
-    for is_such, opened in _READERS if delivery.archive is None else ():
-        if is_such(place):
-            return placed(opened(place, given))
-    if delivery.archive is None and has_rasters(place):
-        try:
-            return placed(open_images(place, given))
-        except Alos2TutError as error:
-            if given.of_pixels:
-                raise
-            as_image = error
-    raise no_product(delivery, as_image) from None
+    if delivery.archive is not None:
+        raise no_product(delivery)
+    if is_polsarpro(place):
+        return placed(open_polsarpro(place, given))
+    if is_hdf5(place):
+        return placed(open_gcov(place, given))
+    if not candidates(place):
+        raise no_product(delivery)
+    try:
+        return placed(open_images(place, given))
+    except Alos2TutError as error:
+        if given.of_pixels:
+            raise
+        raise no_product(delivery, error) from None
 
 
 def warn_of_masks(product: Product) -> None:

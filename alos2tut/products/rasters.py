@@ -159,7 +159,7 @@ class RasterBand:
         with _closing(_opened(source, driver, mosaic)) as raster, _gdal(source.where, "cannot be read as a raster"):
             shape, stored = raster.shape, raster.dtypes[0]
             read_as = _READ_AS.get(stored, stored)
-            alphas = tuple(n for n, kind in enumerate(raster.colorinterp, 1) if kind == ColorInterp.alpha)
+            alphas = alpha_bands(raster)
             numbers = [n for n in range(1, raster.count + 1) if n not in alphas]
             is_odd = 1 in alphas or {*raster.dtypes} - {stored} - {raster.dtypes[n - 1] for n in alphas}
             if (is_one and len(numbers) != 1) or is_odd or not {stored, read_as} & set(dtypes):
@@ -225,12 +225,8 @@ class RasterBand:
         return tag + own + [f"the mask {mask.source.name}" for mask, _ in self.masks]
 
     def blocks(self, *others: RasterBand) -> Iterator[list[NDArray[Any]]]:
-        """At most nine blocks of 512² pixels, spread evenly, of this band and of others of its shape."""
-        starts = (
-            np.unique(np.linspace(0, max(side - 512, 0), min(-(-side // 512), 3)).astype(int)) for side in self.shape
-        )
-        for row, col in product_of(*starts):
-            rows, cols = slice(row, min(row + 512, self.shape[0])), slice(col, min(col + 512, self.shape[1]))
+        """Of this band and of others of its shape the blocks of :func:`spread_blocks`."""
+        for rows, cols in spread_blocks(self.shape):
             yield [np.concatenate(list(band.strips(rows, cols, 512))) for band in (self, *others)]
 
     def contradicted(self, no_data: Collection[int]) -> float:
@@ -304,9 +300,7 @@ class RasterBand:
     def _read(self, raster: Any, **part: Any) -> NDArray[Any]:
         """Pixels as they are stored, filled where the file's mask or opacity says that there is no data."""
         pixels: NDArray[Any] = raster.read(self.number, **part)
-        masks = [raster.read(number, **part) == 0 for number in self.alphas]
-        if self.has_mask:
-            masks.append(raster.read_masks(self.number, **part) == 0)
+        masks = hiding_masks(raster, self.alphas, self.has_mask, self.number, **part)
         if self.dtype.kind == "c" and self.no_data is not None:
             masks.append(pixels == self.no_data)
         if masks:
@@ -323,9 +317,29 @@ class RasterBand:
         return upright
 
 
+def spread_blocks(shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
+    """At most nine blocks of 512² pixels, spread evenly over so many rows and columns."""
+    starts = (np.unique(np.linspace(0, max(side - 512, 0), min(-(-side // 512), 3)).astype(int)) for side in shape)
+    for row, col in product_of(*starts):
+        yield slice(row, min(row + 512, shape[0])), slice(col, min(col + 512, shape[1]))
+
+
 def has_mask_band(raster: Any) -> bool:
     """Whether a dataset of rasterio has a mask of its own, be it of all its bands or of the first alone."""
     return not {MaskFlags.all_valid, MaskFlags.alpha, MaskFlags.nodata} & {*raster.mask_flag_enums[0]}
+
+
+def alpha_bands(raster: Any) -> tuple[int, ...]:
+    """Numbers of a dataset's bands that say where the others hold."""
+    return tuple(number for number, kind in enumerate(raster.colorinterp, 1) if kind == ColorInterp.alpha)
+
+
+def hiding_masks(
+    raster: Any, alphas: Iterable[int], has_mask: bool, number: int = 1, **part: Any
+) -> list[NDArray[np.bool_]]:
+    """Where bands of opacity and a dataset's own mask say that a band has no data; GDAL's own mask heeds but one."""
+    masks = [raster.read(alpha, **part) == 0 for alpha in alphas]
+    return [*masks, raster.read_masks(number, **part) == 0] if has_mask else masks
 
 
 def reprojected(points: ArrayLike, source: CRS, target: CRS) -> NDArray[np.float64]:

@@ -253,7 +253,7 @@ def test_what_is_assumed_is_said_and_can_be_given(tmp_path, out):
         ({}, "encoder.pth: statistics missing: .* 3 channels .* Give --mean-db and --std-db"),
         ({**THREE, "statistics": AUTHORS_STATISTICS}, "has 3 input channel.s., the statistics 1"),
         ({**THREE, "signal": {}}, r"polarizations are \['HH'\]. Give --polarizations"),
-        ({**THREE, "signal": {"quantity": "beta0"}}, "signal: quantity='beta0': .*'sigma0' or 'gamma0'"),
+        ({**THREE, "signal": {"quantity": "power"}}, "signal: quantity='power': .*'beta0' or 'relative'"),
         ({**THREE, "signal": {"polarizations": ["HH", "HV", "XX"]}}, "polarizations.2='XX': .* 'VH' or 'VV'"),
         ({**THREE, "signal": THREE["signal"] | {"spacing_m": [0.0, 5.0]}}, r"spacing_m.0=0\.0: .*than 0"),
         ({**THREE, "signal": {"pixel": 5}}, "signal: unknown key 'pixel'.*Known: polarizations, quantity, spacing_m"),

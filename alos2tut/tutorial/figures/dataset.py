@@ -282,11 +282,12 @@ def _label_pixels(
     height, width = shape
     edge = [(x, y) for x in np.linspace(0, width, 9) for y in np.linspace(0, height, 9)]
     with open_label_raster(str(path)) as raster:
-        ground = [grid * point for point in edge]
         to_raster = placement.to_pixels(raster.shape) if crs is None else ~raster.transform
-        inside = np.array(ground) if crs is None else reprojected(ground, crs, raster.crs)
-        if crs is not None and raster.crs.is_geographic:
-            inside[:, 0] = geometry.beside(inside[:, 0], (raster.bounds.left + raster.bounds.right) / 2)
+        inside = np.array([grid * point for point in edge])
+        if crs is not None:
+            inside = reprojected(inside, crs, raster.crs)
+            if raster.crs.is_geographic:
+                inside[:, 0] = geometry.beside(inside[:, 0], (raster.bounds.left + raster.bounds.right) / 2)
         cols, rows = to_raster * (inside[:, 0], inside[:, 1])
         first = np.maximum(np.floor([rows.min(), cols.min()]).astype(int), 0)
         last = np.minimum(np.ceil([rows.max(), cols.max()]).astype(int), raster.shape)
@@ -456,11 +457,7 @@ def class_gallery(dataset: PatchDataset, split: str = "train") -> Figure:
         top.set_title(names[index], fontsize=9.5)
         bottom.set_xlabel(f"{share:.0%}" if share >= 0.01 else f"{share:.1%}", fontsize=9)
     plotting.bare(*axes.flat)
-    meaning = plotting.patch_range(dataset.signal, limits)
-    if len(limits) == 1:
-        axes[0, 0].set_ylabel(meaning.replace(", ", ",\n"), fontsize=9)
-    else:
-        fig.suptitle(meaning, fontsize=9.5)
+    axes[0, 0].set_ylabel(plotting.patch_title(fig, dataset.signal, limits), fontsize=9)
     axes[1, 0].set_ylabel("label,\nand its share", fontsize=9)
     plotting.class_key(fig, dataset.legend)
     return fig
@@ -470,9 +467,8 @@ def patch_and_labels(dataset: PatchDataset, split: str, index: int) -> Figure:
     """One patch of a list beside its labels, in metres if those are known, with its name and its commonest classes."""
     part = dataset.split(split)
     db, labels = part.db(index)[0], part.gather([index])[1][0]
-    unit, sides = (
-        ("pixels", (1.0, 1.0)) if dataset.signal["spacing_m"] is None else ("metres", dataset.signal["spacing_m"])
-    )
+    sides = dataset.signal["spacing_m"] or (1.0, 1.0)
+    unit = "metres" if dataset.signal["spacing_m"] else "pixels"
     extent = (0, sides[1] * db.shape[1], sides[0] * db.shape[0], 0)
     names = plotting.drawable(dataset.legend.names)
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 5.0), sharey=True)

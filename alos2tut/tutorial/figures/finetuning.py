@@ -146,14 +146,12 @@ def errors_shown(
             marked.imshow(overlay)
             marked.set_xlabel(f"{wrong.sum() / max(known.sum(), 1):.0%} wrong")
         plotting.bare(*axis_row)
-    titles = ["patch" if len(limits) > 1 else plotting.patch_range(signal, limits).replace(", ", "\n"), "label"]
+    titles = [plotting.patch_title(fig, signal, limits), "label"]
     for name in predicted:
         titles += [name, "where wrong"]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=9.5)
     plotting.class_key(fig, legend)
-    if len(limits) > 1:
-        fig.suptitle(plotting.patch_range(signal, limits), fontsize=9.5)
     return fig
 
 

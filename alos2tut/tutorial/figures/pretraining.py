@@ -327,15 +327,9 @@ def reconstructions(folder: str | Path, signal: Mapping[str, Any]) -> Figure:
         row[1].set_xlabel(f"copying: {_error_of_copying(given[i, 0], mask[i]):.2f} dB")
         for ax, error in zip(row[2:], errors[:, i], strict=True):
             ax.set_xlabel(f"error {error:.2f} dB")
-    titles = [
-        "patch" if len(limits) > 1 else plotting.patch_range(signal, limits).replace(", ", "\n"),
-        "seen",
-        *(f"after step {step}" for step in steps),
-    ]
+    titles = [plotting.patch_title(fig, signal, limits), "seen", *(f"after step {step}" for step in steps)]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=9.5)
-    if len(limits) > 1:
-        fig.suptitle(plotting.patch_range(signal, limits), fontsize=9.5)
     return fig
 
 
