@@ -222,7 +222,7 @@ class PatchGrid:
         """Corners of a row of patches, (n, 4, 2), as :class:`PatchTable` has them."""
         side = float(self.patch_px)
         around = np.array([(0, 0), (side, 0), (side, side), (0, side)])
-        corners = np.array([(col, row) for col in self.starts[1]])[:, None] + around
+        corners: NDArray[np.float64] = np.array([(col, row) for col in self.starts[1]])[:, None] + around
         if self.crs is not None:
             places = reproject_points(self.crs, LONLAT, *(self.transform * tuple(corners.reshape(-1, 2).T)))
             corners = np.transpose(places).reshape(-1, 4, 2)
