@@ -156,7 +156,7 @@ def results(out: Path) -> str:
             mine = [run for run in runs if (run["scene"], run["method"]) == (name, method)]
             seeds = [s for s in SEEDS if sum(run["seed"] == s for run in mine) == FOLDS]
             if not seeds:
-                rows.append([name, method, f"{len(mine)} runs", "", "", ""])
+                rows.append([name, method, f"{len(mine)} runs", "", "", "", ""])
                 continue
             scored = [block_scores(pooled([run for run in mine if run["seed"] == seed])) for seed in seeds]
             values = [score["miou"].value for score in scored]

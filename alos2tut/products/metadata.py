@@ -278,14 +278,17 @@ class Metadata:
 
         As JAXA has it: ``IMG-HV-<scene>-<product>``, with ``-F1`` for a scan, or ``<scene>_<product>_HV_SLP`` for
         Level 2.2. Shorter than that ``N23W161_20_HV`` for a tile of the mosaic, ``N23W161_20_forest`` for one of the
-        forest map. Other images have their file's or folder's name, and the polarisation: ``scene_VV``.
+        forest map. Other images have their file's or folder's name, and the polarisation: ``scene_VV``; ``HV.tif`` has
+        that of its folder.
         """
         polarization = self.choose_polarization(polarization) if self.polarizations else next(iter(self.layers), "")
         if self.product_id and self.level == "2.2":
             return f"{self.scene_id}_{self.product_id}_{polarization}_SLP"
         if self.product_id:
             return f"IMG-{polarization}-{self.scene_id}-{self.product_id}"
-        stem = self.scene_id or self.path.absolute().stem
+        path = self.path.absolute()
+        # a file that is called by its polarisation alone is one of its folder
+        stem = self.scene_id or (path.parent.name if path.stem in POLARIZATIONS else path.stem)
         return stem if stem.endswith(f"_{polarization}") else f"{stem}_{polarization}"
 
     def choose_polarization(self, wanted: str | None = None) -> str:

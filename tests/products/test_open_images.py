@@ -198,6 +198,12 @@ def test_descriptions_tell_what_they_can_with_a_note(tmp_path):
     assert lied.quantity == "gamma0" and any("by its name it is sigma0" in note for note in lied.notes)
 
 
+def test_a_file_called_by_its_polarisation_has_the_name_of_its_folder(tmp_path):
+    (tmp_path / "bay").mkdir()
+    path = write(tmp_path / "bay" / "HV.tif", {"HV": power()})
+    assert open_product(path, scale="power", quantity="relative").name == "bay_HV"
+
+
 def test_what_a_tiff_says_of_itself_is_a_note_of_one_line(tmp_path):
     said = {"scale": "power", "quantity": "sigma0"}
     path = write(tmp_path / "image_HH.tif", {"HH": power()})
