@@ -282,11 +282,12 @@ def touching_first(archive: Archive, config: DatasetConfig) -> Archive:
 
 
 def in_small_patches(config: DatasetConfig, product: Product) -> DatasetConfig:
-    """The settings for small products: patches half as wide, in blocks of ground three patches wide."""
+    """The settings for small products: patches half as wide, side by side, in blocks of ground three patches wide."""
     half_px = config.patch_px // 2
+    config = dataclasses.replace(config, patch_px=half_px, stride_px=None)
     if product.coordinate_frame == "image":
-        return dataclasses.replace(config, patch_px=half_px, block_px=3 * half_px, buffer_px=half_px // 4)
-    return dataclasses.replace(config, patch_px=half_px, block_m=3 * half_px * config.looks * product.spacing_m[0])
+        return dataclasses.replace(config, block_px=3 * half_px, buffer_px=half_px // 4)
+    return dataclasses.replace(config, block_m=3 * half_px * config.looks * product.spacing_m[0])
 
 
 def _as_meant(value: Any, kind: str) -> Any:

@@ -313,7 +313,9 @@ def patch_grid(product: Product, choice: Choice, looks: int) -> Figure:
     plotting.draw_backscatter(fig, ax, product, shrink)
     table, keys = choice.table, []
     for status, ((color, hatch), name) in enumerate(zip(((GREEN, None), *_DROPPED), STATUSES, strict=True)):
-        here = np.flatnonzero((table.product == 0) & (choice.status == status))
+        members = (table.product == 0) & (choice.status == status)
+        # of overlapping patches some show what is not used
+        here = np.flatnonzero(members & (_side_by_side(table) | (hatch is None)))
         places = np.stack([table.row[here], table.col[here]], axis=1) * looks
         side = table.patch_px * looks
         boxes = [_corners(*plotting.extent_of(product, (row, col, side, side))) for row, col in places.tolist()]
@@ -322,7 +324,7 @@ def patch_grid(product: Product, choice: Choice, looks: int) -> Figure:
         # kept ones last, so that their outlines are whole
         ax.add_collection(PolyCollection(boxes, **style, linewidth=1.1, zorder=3 if hatch is None else 2))
         if boxes:
-            keys.append(Patch(**style, label=f"{name}: {len(boxes)}"))
+            keys.append(Patch(**style, label=f"{name}: {np.count_nonzero(members)}"))
     fig.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 3))
     return fig
 
@@ -503,15 +505,17 @@ def split_map(choice: Choice, block: float, names: Sequence[str]) -> Figure:
     others = (choice.status != STATUSES.index("kept")) & (choice.status != in_buffer)
     kinds["dropped"] = (np.flatnonzero(others), {"facecolor": NO_DATA_COLOR, "edgecolor": "white"})
     outlines = choice.table.corners.copy()
-    is_map = choice.table.frame == "map"
+    is_map, on_grid = choice.table.frame == "map", _side_by_side(choice.table)
+    # of overlapping patches these show what is not used, and those in use lie on them
+    layers = dict.fromkeys(kinds, 3) | {"pretraining and training": 2, "in the buffer": 1, "dropped": 1}
     if is_map:
         outlines[..., 0] = geometry.together(outlines[..., 0].ravel()).reshape(-1, 4)
     for ax, number in zip(axes[0], numbers.tolist(), strict=True):
-        for members, style in kinds.values():
-            corners = outlines[members[choice.table.product[members] == number]]
-            ax.add_collection(PolyCollection(corners, **style, linewidth=0.5))
+        for what, (members, style) in kinds.items():
+            here = members[(choice.table.product[members] == number) & (on_grid[members] | (layers[what] > 1))]
+            ax.add_collection(PolyCollection(outlines[here], **style, linewidth=0.5, zorder=layers[what]))
         borders = _block_borders(choice.table, outlines, number, block)
-        ax.add_collection(LineCollection(borders, color="black", linewidth=1.3))
+        ax.add_collection(LineCollection(borders, color="black", linewidth=1.3, zorder=4))
         lonlat_axes(ax) if is_map else _pixel_axes(ax)
         ax.set_title(names[number], fontsize=8.5)
         if ax is not axes[0, 0]:
@@ -536,11 +540,17 @@ def _pixel_axes(ax: Axes) -> None:
     ax.set(aspect="equal", xlabel="column (after looks)", ylabel="row (after looks)")
 
 
+def _side_by_side(table: PatchTable) -> NDArray[np.bool_]:
+    """Which patches lie side by side from the product's corner on, (N,): all, unless their stride is below their side."""
+    on_grid: NDArray[np.bool_] = (table.row % table.patch_px == 0) & (table.col % table.patch_px == 0)
+    return on_grid
+
+
 def _block_borders(
     table: PatchTable, outlines: NDArray[np.float64], number: int, block: float
 ) -> list[NDArray[np.float64]]:
     """Sides between neighbouring patches of a product that lie in different blocks of ground, (2, 2) in their frame."""
-    of_product = slice(*table.span(number))
+    of_product = np.flatnonzero((table.product == number) & _side_by_side(table))
     shape = (int(table.row[of_product].max()) // table.patch_px + 1, -1)
     corners = outlines[of_product].reshape(*shape, 4, 2)
     blocks = splits.ground_blocks(table.ground[of_product], block)
