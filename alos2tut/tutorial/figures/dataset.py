@@ -541,7 +541,7 @@ def _pixel_axes(ax: Axes) -> None:
 
 
 def _side_by_side(table: PatchTable) -> NDArray[np.bool_]:
-    """Which patches lie side by side from the product's corner on, (N,): all, unless their stride is below their side."""
+    """Which patches lie side by side from the product's corner on, (N,): all, unless a stride makes them overlap."""
     on_grid: NDArray[np.bool_] = (table.row % table.patch_px == 0) & (table.col % table.patch_px == 0)
     return on_grid
 
