@@ -292,7 +292,8 @@ def test_flevolands_three_powers_from_its_matrix_to_a_report(tmp_path):
             **given,
         )
     )
-    assert dataset.signal == {"quantity": "relative", "polarizations": ["HH", "HV", "VV"], "spacing_m": None}
+    signal = {"quantity": "relative", "polarizations": ["HH", "HV", "VV"], "spacing_m": None, "looks": 1}
+    assert dataset.signal == signal
     t11, t22, t33, t12 = (
         np.fromfile(source / "T3" / f"{name}.bin", "<f4").reshape(750, 1024).astype(float)
         for name in ("T11", "T22", "T33", "T12_real")

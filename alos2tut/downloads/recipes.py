@@ -15,6 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ..core.artifacts import atomic_path, make_folder
 from ..core.errors import Alos2TutError
+from ..products.rasters import open_raster
 from .manifest import MadeFile
 
 #: T33 in dB at the codes 0 and 255 of the green channel of PolSF's SF-AIRSAR-Pauli.bmp: fitted on the T33 of the
@@ -95,7 +96,7 @@ def _read(path: Path, bands: int) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as picture:
+            with open_raster(path.absolute()) as picture:
                 if picture.count != bands:
                     raise Alos2TutError(f"has {picture.count} bands, not {bands}", where=path)
                 pixels: NDArray[Any] = picture.read()
