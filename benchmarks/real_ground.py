@@ -7,7 +7,22 @@ scenes; those over seeds are of whole trainings on the same ground. Nothing was 
 the recipe of the networks was chosen by validation on fold 0 of San Francisco, among those of :data:`TRIED`.
 
 ``python benchmarks/real_ground.py --data data --out work/real_ground`` does what is missing of all runs, writes one
-JSON file for each, and prints the table; ``--choose`` shows what the choice of the recipe was made on.
+JSON file for each, and prints the table; ``--choose`` shows what the choice of the recipe was made on. A training takes
+about 75 seconds of one core, a forest 105.
+
+mIoU of one seed on all folds together, with its 95 % interval over blocks of ground; the networks' means over three
+seeds (San Francisco) or two are 0.404, 0.100 and 0.220:
+
+====================  ======================  ======================  ===================
+scene                 network                 forest                  most frequent class
+====================  ======================  ======================  ===================
+San Francisco, HV     0.401 [0.357, 0.446]    0.498 [0.458, 0.539]    0.091
+Flevoland, HH         0.100 [0.065, 0.151]    0.239 [0.196, 0.288]    0.009
+Flevoland, HH+HV+VV   0.207 [0.145, 0.285]    0.488 [0.417, 0.559]    0.009
+====================  ======================  ======================  ===================
+
+The forest is above the network everywhere: 300 steps from a random start, chosen on San Francisco, are few for 13
+crops.
 """
 
 from __future__ import annotations
