@@ -73,6 +73,19 @@ def scores_from_confusion(matrix: NDArray[np.int64]) -> dict[str, Any]:
     }
 
 
+def confusion_of_pixels(
+    reference: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]], shape: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Counts of pixels by class of the reference (rows) and of the prediction (columns).
+
+    Args:
+        reference, predicted: (n,) indices of classes.
+        shape: rows and columns: how many classes each of them has.
+    """
+    cells = reference.astype(np.int64) * shape[1] + predicted
+    return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+
+
 def water_classes(names: Sequence[str]) -> list[int]:
     """Indices of the classes that are water: "permanent water bodies", but neither "not water" nor "wetland"."""
     return classes_named(names, {"water"})

@@ -54,7 +54,7 @@ from torch import Tensor, nn
 
 from alos2tut import load_legend, open_product, radiometry, simulate_product
 from alos2tut.dataset.labels import label_classes
-from alos2tut.metrics import scores_from_confusion
+from alos2tut.metrics import confusion_of_pixels, scores_from_confusion
 
 LOOKS, BLOCK_PX, BORDER_PX, IGNORE = 2, 384, 16, 255
 #: none reaches beyond a block's border
@@ -115,7 +115,7 @@ def evaluate(scene: Scene, split: str, scores: Scores, prior_weight: float) -> d
         truth = scene.classes[inner]
         guess = np.argmax(scores(inner) + log_prior, axis=0)
         known = truth != IGNORE
-        matrix += np.bincount(truth[known] * np.int64(count) + guess[known], minlength=count**2).reshape(count, count)
+        matrix += confusion_of_pixels(truth[known], guess[known], (count, count))
     return scores_from_confusion(matrix)
 
 

@@ -24,9 +24,9 @@ from ..core.public import public
 from ..core.tables import Interval
 from ..dataset.legend import IGNORE
 from ..dataset.store import PatchDataset, Split, open_dataset
-from ..metrics import COVERS, scores_from_confusion
+from ..metrics import COVERS, confusion_of_pixels, scores_from_confusion
 from ..radiometry import to_power
-from .report import MEANS, ground_blocks, interval_notes, named_scores
+from .report import MEANS, block_unit, ground_blocks, interval_notes, named_scores
 
 #: sides of the windows in pixels
 WINDOWS_PX = (3, 5, 9, 17, 33)
@@ -35,6 +35,8 @@ TREES = 300
 LEAVES, WEIGHTINGS = (3, 10, 30, 100), (None, "balanced")
 #: pixels that the forest grows on, and of those validated on, at most
 _PIXELS = 30_000
+#: pixels that these are drawn from, at most: those of patches that are spread evenly over the list
+_DRAWN_FROM = 5 * 10**8
 #: trees while settings are chosen
 _TREES_TO_CHOOSE = 100
 #: a coefficient of variation below this is that of one pixel, or of rounding
@@ -61,6 +63,8 @@ class Floor:
     seed: int
     #: (blocks, classes, classes) pixels: rows are the reference, columns the prediction
     matrices: NDArray[np.int64]
+    #: what a block is, in words
+    unit: str
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, with scores as a report has them."""
@@ -79,7 +83,9 @@ class Floor:
         made = f"random forest of {TREES} trees on power in windows of {WINDOWS_PX[0]} to {WINDOWS_PX[-1]} px, {reach}"
         grown = f"grown on {self.patches[0]} patches, scored on {self.patches[1]} of the list '{self.split}'"
         leaf = f"leaves of at least {self.min_leaf} pixels, classes weighted {self.weighting or 'as they are'}"
-        return "\n".join([", ".join(told), *interval_notes(found["intervals"]), f"{made}; {grown}; {leaf}"])
+        return "\n".join(
+            [", ".join(told), *interval_notes(found["intervals"], unit=self.unit), f"{made}; {grown}; {leaf}"]
+        )
 
 
 @public
@@ -118,10 +124,8 @@ def baseline(
     source = _Source(dataset, _by_image(dataset, products))
     train, scored = dataset.split("train"), dataset.split(split)
     positions = np.arange(len(train)) if chosen is None else np.asarray(chosen, dtype=np.int64)
-    rng = np.random.default_rng([seed, 31])
-    grown, held_out = (
-        source.sample(part, places, rng) for part, places in ((train, positions), _all(dataset.split("val")))
-    )
+    rng, val = np.random.default_rng([seed, 31]), dataset.split("val")
+    grown, held_out = source.sample(train, positions, rng), source.sample(val, np.arange(len(val)), rng)
     leaf, weighting = _best(grown, held_out, len(dataset.legend), seed)
     forest = _forest(grown, leaf, weighting, TREES, seed)
     blocks, size = ground_blocks(scored), len(dataset.legend)
@@ -134,9 +138,9 @@ def baseline(
         counted = labels != IGNORE
         if counted.any():
             guess = forest.predict(source.features(scored, position)[counted])
-            matrices[block] += _confusion(labels[counted], guess, size)
+            matrices[block] += confusion_of_pixels(labels[counted], guess, (size, size))
     facts = dataset.path.name, dataset.simulated, split, list(dataset.legend.names), (len(positions), len(scored))
-    return Floor(*facts, bool(products), leaf, weighting, seed, matrices)
+    return Floor(*facts, bool(products), leaf, weighting, seed, matrices, block_unit(dataset))
 
 
 def multiscale_statistics(power: _Power) -> NDArray[np.float32]:
@@ -200,6 +204,11 @@ class _Source:
         self, split: Split, positions: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Statistics (n, features) and classes (n,) of labelled pixels, drawn evenly from all of some patches."""
+        # NumPy draws from less than 10⁹; nor need labels of more than that be read for a few thousand pixels
+        most = max(_DRAWN_FROM // self.dataset.patch_px**2, 1)
+        positions = positions[
+            np.unique(np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int))
+        ]
         labelled = [int(np.count_nonzero(split.labels[split.rows[position]] != IGNORE)) for position in positions]
         if not sum(labelled):
             raise Alos2TutError("no pixel has a label", where=self.dataset.path / f"{split.name}.csv")
@@ -213,10 +222,6 @@ class _Source:
                 found.append(statistics.reshape(-1, statistics.shape[-1])[pixels])
                 classes.append(labels[pixels])
         return np.concatenate(found), np.concatenate(classes)
-
-
-def _all(split: Split) -> tuple[Split, NDArray[np.int64]]:
-    return split, np.arange(len(split))
 
 
 def _by_image(dataset: PatchDataset, products: Sequence[Any]) -> dict[str, Any]:
@@ -245,11 +250,7 @@ def _best(grown: _Sample, held_out: _Sample, classes: int, seed: int) -> tuple[i
 
     def miou(setting: tuple[int, str | None]) -> float:
         guess = _forest(grown, *setting, _TREES_TO_CHOOSE, seed).predict(held_out[0])
-        return float(scores_from_confusion(_confusion(held_out[1], guess, classes))["miou"])
+        matrix = confusion_of_pixels(held_out[1], guess, (classes, classes))
+        return float(scores_from_confusion(matrix)["miou"])
 
     return max(product_of(LEAVES, WEIGHTINGS), key=miou)
-
-
-def _confusion(reference: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
-    cells = reference.astype(np.int64) * classes + predicted
-    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)

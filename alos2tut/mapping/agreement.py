@@ -20,7 +20,7 @@ from ..core.version import __version__
 from ..dataset.labels import EQUAL_SIZE, LabelMap, Placement, label_files, warn_of_lost_labels
 from ..dataset.legend import IGNORE, Legend
 from ..headlines import of_scores
-from ..metrics import scores_from_confusion
+from ..metrics import confusion_of_pixels, scores_from_confusion
 from ..products.metadata import IMAGE_TAGS
 from ..products.rasters import write_cog
 from .files import STRIP_ROWS, MapFile, label_frame, place_of
@@ -130,8 +130,7 @@ def _differences(
     for first, mapped in progress_bar(strips, "comparing", "strip", total=count, show=progress):
         labelled = labels.classes_on(grid.crs, grid.transform, mapped.shape, offset=(first, 0))
         is_mapped = mapped != IGNORE
-        pairs = np.minimum(labelled, classes)[is_mapped].astype(np.intp) * classes + mapped[is_mapped]
-        matrix += np.bincount(pairs, minlength=matrix.size).reshape(matrix.shape)
+        matrix += confusion_of_pixels(np.minimum(labelled, classes)[is_mapped], mapped[is_mapped], matrix.shape)
         differing = np.where(labelled == mapped, np.uint8(AGREES), labelled)
         yield Window(0, first, width, len(mapped)), np.where(is_mapped, differing, np.uint8(IGNORE))
     # raised before the file takes its name

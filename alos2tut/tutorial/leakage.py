@@ -28,7 +28,7 @@ from ..dataset.encoding import decode_db
 from ..dataset.legend import IGNORE
 from ..dataset.splits import away_from
 from ..dataset.store import PatchDataset
-from ..metrics import scores_from_confusion, t_interval
+from ..metrics import confusion_of_pixels, scores_from_confusion, t_interval
 
 SCHEMES = ("ground", "patches", "pixels")
 NEIGHBOURS = 5
@@ -214,6 +214,4 @@ def _confusion(ground: _Ground, train: NDArray[np.int64], test: NDArray[np.int64
     for rank in range(NEIGHBOURS):
         # a later neighbour's vote never outweighs an earlier one's, but two do
         votes[np.arange(len(test)), ground.classes[train][nearest[:, rank]]] += 1 - 0.01 * rank
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (ground.classes[test], votes.argmax(axis=1)), 1)
-    return counts
+    return confusion_of_pixels(ground.classes[test], votes.argmax(axis=1), (classes, classes))

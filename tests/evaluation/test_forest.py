@@ -94,3 +94,17 @@ def test_other_products_are_refused(built, tmp_path):
         baseline(dataset, [open_product(other)])
     with pytest.raises(Alos2TutError, match="is gamma0, the dataset sigma0"):
         baseline(dataset, [dataclasses.replace(product, quantity="gamma0")])
+
+
+def test_of_a_long_list_evenly_spread_patches_are_drawn_from(dataset, monkeypatch):
+    monkeypatch.setattr(module, "_DRAWN_FROM", 3 * dataset.patch_px**2)
+    split, looked_at = dataset.split("train"), []
+    source = module._Source(dataset, {})
+    whole = module._Source.features
+    monkeypatch.setattr(
+        module._Source,
+        "features",
+        lambda self, split, position: looked_at.append(position) or whole(self, split, position),
+    )
+    source.sample(split, np.arange(len(split)), np.random.default_rng(0))
+    assert looked_at == np.linspace(0, len(split) - 1, 3).round().tolist()
