@@ -350,12 +350,14 @@ def by_channel(values: tuple[float, ...], like: Tensor) -> Tensor:
 _UNDECAYED = ("bias", "relative_position_bias_table", "position", "pos_embed", "cls_token", "mask_token")
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, weight_decay: float, layer_decay: float = 1.0, encoder_lr: float = 1.0
+) -> list[dict[str, Any]]:
     """Parameter groups for an optimiser, by weight decay and learning rate; frozen parameters are in none.
 
     Vectors, biases, position tables and the mask token do not decay. With ``layer_decay`` the learning rate shrinks
     by that factor with every block towards the input; what is not in the encoder's blocks (its last norm, a decoder)
-    has the full rate.
+    has the full rate. All rates of the encoder are multiplied by ``encoder_lr``.
 
     Args:
         model: the module to train, with its :class:`Encoder` as ``.encoder``, or an encoder itself.
@@ -368,12 +370,14 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float =
     assert isinstance(encoder, Encoder)
     prefix = "" if encoder is model else "encoder."
     blocks = sum(encoder.config.depths)
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    groups: dict[tuple[int, bool, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        depth = encoder.depth_of(name.removeprefix(prefix)) if name.startswith(prefix) else blocks + 1
+        is_encoders = name.startswith(prefix)
+        depth = encoder.depth_of(name.removeprefix(prefix)) if is_encoders else blocks + 1
+        scale = layer_decay ** (blocks + 1 - depth) * (encoder_lr if is_encoders else 1.0)
         decays = parameter.ndim > 1 and not name.endswith(_UNDECAYED)
-        kept = {"weight_decay": weight_decay if decays else 0.0, "lr_scale": layer_decay ** (blocks + 1 - depth)}
-        groups.setdefault((depth, decays), {"params": [], **kept})["params"].append(parameter)
+        kept = {"weight_decay": weight_decay if decays else 0.0, "lr_scale": scale}
+        groups.setdefault((depth, decays, scale), {"params": [], **kept})["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,10 @@ from ..training.config import TrainingConfig
 @settings
 class FinetuneConfig(TrainingConfig):
     """Land-cover segmentation: see :func:`alos2tut.finetune`."""
+
+    KEYED_IF_SET: ClassVar[frozenset[str]] = TrainingConfig.KEYED_IF_SET | {
+        *("encoder_lr", "frozen_fraction", "ema", "turns", "speckle_looks"),
+    }
 
     mode: Literal["full", "frozen", "linear_probe"] = "full"
     """Train all; or the decoder alone; or, on the frozen encoder, one linear map."""
@@ -39,6 +43,17 @@ class FinetuneConfig(TrainingConfig):
     """Exponent of ``tempered``: 0 all alike, 1 every class as much in all."""
     layer_decay: float = Field(default=0.8, gt=0, le=1)
     """Each layer further from the decoder learns slower by this factor."""
+    encoder_lr: float = Field(default=1.0, gt=0, le=1000)
+    """A factor on the encoder's learning rates, beside that of ``layer_decay``."""
+    frozen_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the steps, the first ones, in which the encoder stays as it is; after them all is trained."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay per step of an exponential moving average of the weights, which is what is validated and kept; at step
+    t, from 0, it is at most (1 + t) / (10 + t), so that short trainings forget their start, too. None: no average."""
+    turns: bool = False
+    """Turn patches by quarters, beside mirroring them."""
+    speckle_looks: float | None = Field(default=None, ge=0.1, le=1e6)
+    """Multiply the power of training patches by gamma noise of so many looks, drawn anew each time; None: by none."""
     batch_size: Count = 256
     """Samples per micro-batch over all devices together."""
     epochs: float = Field(default=100.0, gt=0, le=1e6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,16 @@ from ..networks.encoders import Encoder, standardize
 from ..networks.inference import confusion_matrix
 from ..networks.segmenter import Segmenter
 from ..networks.weights import save_segmenter
-from ..training.batches import Batch, derived_seed, flip
+from ..training.batches import (
+    Batch,
+    batch_generator,
+    derived_seed,
+    draw_speckle,
+    draw_turns,
+    flip,
+    speckled,
+    turn,
+)
 from ..training.callbacks import History, StepCallback
 from ..training.loop import check_processes, fit
 from ..training.module import Training, number_of_steps
@@ -40,15 +50,60 @@ class _Finetuning(Training):
     def __init__(
         self, network: Segmenter, config: FinetuneConfig, class_weights: Tensor, steps: int, chosen: NDArray[np.int64]
     ) -> None:
-        super().__init__(network, config, "train", steps, chosen=chosen, layer_decay=config.layer_decay)
+        rates = {"layer_decay": config.layer_decay, "encoder_lr": config.encoder_lr}
+        super().__init__(network, config, "train", steps, chosen=chosen, **rates)
         self.register_buffer("class_weights", class_weights, persistent=False)
+        self.frozen_steps = round(config.frozen_fraction * steps)
+        self.skips_weights = self.frozen_steps > 0
+        #: weights of the encoder that are to be trained, which a frozen one keeps
+        self._learning = [parameter for parameter in network.encoder.parameters() if parameter.requires_grad]
+        # a part of the module, so that it travels in resume checkpoints and to the device
+        self.average = None if config.ema is None else deepcopy(network).requires_grad_(False).eval()
+
+    @property
+    def result(self) -> Segmenter:
+        """What is validated and kept: the network, or the average of its weights."""
+        return self.network if self.average is None else self.average
 
     def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        x, _ = standardize(flip(batch.rows, flips), self.network.statistics)
+        rows, labels = self._augmented(batch, flips)
+        x, _ = standardize(rows, self.network.statistics)
         logits = self.network(x)
         with torch.autocast(x.device.type, enabled=False):
-            loss, reported = segmentation_losses(logits, flip(batch.labels, flips), self.class_weights, self.config)
+            loss, reported = segmentation_losses(logits, labels, self.class_weights, self.config)
         return loss, {"loss": reported}
+
+    def _augmented(self, batch: Batch, flips: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows and labels of a batch, changed as the settings and the draws of its micro-batch say."""
+        config, rows, place = self.config, batch.rows, (self.config.seed, batch.micro_batch)
+        if config.speckle_looks is not None:
+            generator = batch_generator(*place, "speckle", rows.device)
+            speckle = draw_speckle((config.batch_size, *rows.shape[1:]), config.speckle_looks, generator)
+            rows = speckled(rows, speckle[batch.positions])
+        images = flip(rows, flips), flip(batch.labels, flips)
+        if config.turns:
+            turns = draw_turns(config.batch_size, batch_generator(*place, "turns"))[batch.positions]
+            images = turn(images[0], turns), turn(images[1], turns)
+        return images
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate; let the encoder rest in the first steps, and wake it after them."""
+        super().on_train_batch_start(batch, batch_idx)
+        learns = self.global_step >= self.frozen_steps
+        if self._learning and self._learning[0].requires_grad != learns:
+            for parameter in self._learning:
+                parameter.requires_grad_(learns)
+            self.network.train()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, and take the new weights into their average."""
+        done = self.global_step
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None and self.config.ema is not None:
+            share = 1 - min(self.config.ema, (1 + done) / (10 + done))
+            with torch.no_grad():
+                for kept, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                    kept.lerp_(new, share)
 
 
 class Validation(StepCallback):
@@ -72,8 +127,8 @@ class Validation(StepCallback):
         """Score, and remember the weights if they are the best so far."""
         if step % self.every and step != module.steps:
             return
-        segmenter = module.network
-        assert isinstance(segmenter, Segmenter)
+        assert isinstance(module, _Finetuning)
+        segmenter = module.result
         matrix = confusion_matrix(segmenter, self.split, self.batch_size)
         miou = scores_from_confusion(matrix)["miou"]
         self.history.note(val_miou=miou)

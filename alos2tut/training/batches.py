@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from ..dataset.encoding import NO_DATA, STEPS_PER_DB
 from ..dataset.store import Split, batch_indices, open_dataset
 
 #: One sample of the endless stream: micro-batch, position in it, index in the list.
 Sample = tuple[int, int, int]
 
 #: Keeps the draws of different purposes apart.
-PURPOSES = {"init": 0, "network": 1, "augmentation": 2, "examples": 3, "budget": 4}
+PURPOSES = {"init": 0, "network": 1, "augmentation": 2, "examples": 3, "budget": 4, "turns": 5, "speckle": 6}
 
 
 class Batch(NamedTuple):
@@ -40,9 +41,11 @@ def derived_seed(seed: int, purpose: str, *keys: int) -> int:
     return int(state[0]) << 31 ^ int(state[1])
 
 
-def batch_generator(seed: int, micro_batch: int) -> torch.Generator:
-    """The CPU generator from which a whole micro-batch's flips, then its masks, are drawn."""
-    return torch.Generator().manual_seed(derived_seed(seed, "augmentation", micro_batch))
+def batch_generator(
+    seed: int, micro_batch: int, purpose: str = "augmentation", device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """The generator of a whole micro-batch: of its flips, then its masks, or of another of :data:`PURPOSES`."""
+    return torch.Generator(device).manual_seed(derived_seed(seed, purpose, micro_batch))
 
 
 def draw_flips(n: int, generator: torch.Generator) -> Tensor:
@@ -57,6 +60,37 @@ def flip(images: Tensor, flips: Tensor) -> Tensor:
         chosen = flips[:, column].view(-1, *[1] * (images.ndim - 1))
         images = torch.where(chosen, images.flip(axis), images)
     return images
+
+
+def draw_turns(n: int, generator: torch.Generator) -> Tensor:
+    """For each of n images whether to turn it by a quarter, (n,) bool; with the flips a square has its eight ways."""
+    return torch.rand(n, generator=generator) < 0.5
+
+
+def turn(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn each square image (B, …, H, H) as :func:`draw_turns` says; labels and images alike."""
+    chosen = to_device(turns, images.device).view(-1, *[1] * (images.ndim - 1))
+    return torch.where(chosen, images.rot90(1, (-2, -1)), images)
+
+
+def draw_speckle(shape: tuple[int, ...], looks: float, generator: torch.Generator) -> Tensor:
+    """Gamma noise of mean 1 and variance 1/looks, float32 on the generator's device: speckle of so many looks."""
+    order = torch.full(shape, looks, dtype=torch.float32, device=generator.device)
+    # what torch.distributions.Gamma draws with, which takes no generator
+    return torch._standard_gamma(order, generator=generator) / looks
+
+
+def speckled(rows: Tensor, speckle: Tensor) -> Tensor:
+    """Stored rows whose power is multiplied by speckle, which adds it in dB: float32 of the same hundredths.
+
+    Args:
+        rows: (B, C, H, W) int16 hundredths of dB; pixels without data stay so.
+        speckle: (B, C, H, W) as of :func:`draw_speckle`.
+    """
+    # few looks may give a power of nothing
+    noise_db = 10 * torch.log10(speckle.clamp(min=torch.finfo(torch.float32).tiny))
+    noisy = (rows.to(torch.float32) + STEPS_PER_DB * noise_db).clamp(min=NO_DATA + 1)
+    return torch.where(rows != NO_DATA, noisy, float(NO_DATA))
 
 
 def to_device(drawn: Tensor, device: torch.device) -> Tensor:

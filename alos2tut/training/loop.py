@@ -70,7 +70,7 @@ def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightni
         _check_checkpoint(checkpoint, training)
     with _quiet():
         trainer = lightning.Trainer(
-            **_processes(config),
+            **_processes(config, training.skips_weights),
             precision=precision,
             max_steps=training.steps,
             accumulate_grad_batches=config.accumulate,
@@ -135,7 +135,7 @@ def _local_processes() -> int:
     return process_number("LOCAL_WORLD_SIZE", rank_and_world()[1])
 
 
-def _processes(config: TrainingConfig) -> dict[str, Any]:
+def _processes(config: TrainingConfig, skips_weights: bool) -> dict[str, Any]:
     """Lightning's words for the processes that ``torchrun`` started, or for this one."""
     _, world = rank_and_world()
     local = _local_processes()
@@ -143,7 +143,8 @@ def _processes(config: TrainingConfig) -> dict[str, Any]:
     # named, since Lightning would take a Slurm allocation for its own, and requeue it
     if world == 1:
         return words | {"plugins": [LightningEnvironment()]}
-    return words | {"plugins": [TorchElasticEnvironment()], "strategy": DDPStrategy(gradient_as_bucket_view=True)}
+    strategy = DDPStrategy(gradient_as_bucket_view=True, find_unused_parameters=skips_weights)
+    return words | {"plugins": [TorchElasticEnvironment()], "strategy": strategy}
 
 
 def _check_checkpoint(path: Path, training: Training) -> None:
@@ -181,6 +182,7 @@ def _quiet() -> Iterator[None]:
         r".*isinstance\(treespec, LeafSpec\).*",  # between Lightning and torch
         r".*module\(s\) in eval mode at the start.*",  # a frozen encoder is meant to be
         r".*Grad strides do not match bucket view strides.*",  # of 1 × 1 convolutions, whose strides say nothing
+        r".*find_unused_parameters=True was specified.*",  # for a while all are used
         r".*The `srun` command is available.*",  # a scheduler's command on the path is no mistake
     ]
     # TensorBoard writes in a thread, whose error comes to us when it is given the next row

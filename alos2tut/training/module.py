@@ -49,10 +49,13 @@ class Training(lightning.LightningModule):
         paired: whether the i-th sample of a batch and the i-th from its end belong together.
         chosen: positions in the list to train on; None: all.
         layer_decay: by which factor each layer further from the output learns slower.
+        encoder_lr: a factor on the encoder's learning rates.
     """
 
     #: what :meth:`losses` reports
     reported: tuple[str, ...] = ("loss",)
+    #: whether in some steps weights that are to be trained have no part in the loss
+    skips_weights: bool = False
 
     def __init__(
         self,
@@ -65,10 +68,11 @@ class Training(lightning.LightningModule):
         paired: bool = False,
         chosen: NDArray[np.int64] | None = None,
         layer_decay: float = 1.0,
+        encoder_lr: float = 1.0,
     ) -> None:
         super().__init__()
         self.network, self.config, self.steps, self.paired = network, config, steps, paired
-        self.layer_decay = layer_decay
+        self.layer_decay, self.encoder_lr = layer_decay, encoder_lr
         self.rows = PatchRows(config.dataset, split, labelled, chosen)
         #: of the last step, before it was clipped
         self.grad_norm: Tensor = torch.zeros(())
@@ -102,7 +106,7 @@ class Training(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW with our parameter groups."""
-        groups = parameter_groups(self.network, self.config.weight_decay, self.layer_decay)
+        groups = parameter_groups(self.network, self.config.weight_decay, self.layer_decay, self.encoder_lr)
         return torch.optim.AdamW(groups, betas=self.config.betas, eps=1e-8)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

@@ -110,5 +110,8 @@ def test_layer_decay_by_depth():
         "decoder.0.weight": 0,
     }.items():
         assert scale[name] == 0.5**halvings, name
+    slower = _by_name(model, parameter_groups(model, 0.05, 0.5, encoder_lr=0.3))
+    for name, group in slower.items():
+        assert group["lr_scale"] == scale[name] * (0.3 if name.startswith("encoder.") else 1), name
     alone = parameter_groups(model.encoder, 0.05, 0.5)
     assert _by_name(model.encoder, alone)["position"]["lr_scale"] == 0.5**9

@@ -31,7 +31,17 @@ from alos2tut.segmentation.config import FinetuneConfig
 from alos2tut.segmentation.stage import finetune
 from alos2tut.training import batches, callbacks
 from alos2tut.training import loop as training
-from alos2tut.training.batches import EndlessBatches, PatchRows, batch_generator, derived_seed, draw_flips, flip
+from alos2tut.training.batches import (
+    EndlessBatches,
+    PatchRows,
+    batch_generator,
+    derived_seed,
+    draw_flips,
+    draw_speckle,
+    flip,
+    speckled,
+    turn,
+)
 from alos2tut.training.callbacks import StepCallback, checkpoints_in, latest_checkpoint
 from alos2tut.training.module import learning_rate, number_of_steps
 
@@ -103,6 +113,33 @@ def test_flips_mirror_images_and_labels_alike():
         assert torch.equal(flipped[1], values[1].flip(-1))
         assert torch.equal(flipped[2], values[2].flip(-2))
         assert torch.equal(flipped[3], values[3].flip(-1, -2))
+
+
+def test_turns_lay_images_and_labels_alike():
+    images, labels = torch.randn(3, 2, 4, 4), torch.randint(0, 9, (3, 4, 4))
+    for values in (images, labels):
+        turned = turn(values, torch.tensor([False, True, True]))
+        assert torch.equal(turned[0], values[0])
+        for image, before in zip(turned[1:], values[1:], strict=True):
+            assert torch.equal(image, torch.from_numpy(np.rot90(before.numpy(), axes=(-2, -1)).copy()))
+
+
+@pytest.mark.parametrize("looks", [1.0, 4.0])
+def test_speckle_multiplies_power(looks):
+    """Its mean is 1 and its variance 1/L; a missing pixel stays missing."""
+    rows = torch.full((2, 1, 200, 200), -1234, dtype=torch.int16)
+    rows[1, 0, :5] = -32768
+    speckle = draw_speckle(tuple(rows.shape), looks, batch_generator(0, 3, "speckle"))
+    noisy = speckled(rows, speckle)
+    assert (noisy[1, 0, :5] == -32768).all()
+    power = 10 ** (noisy[0].double() / 1000)
+    assert float(power.mean()) == pytest.approx(10**-1.234, rel=0.03)
+    assert float(power.var() / power.mean() ** 2) == pytest.approx(1 / looks, rel=0.05)
+    torch.testing.assert_close(power / 10**-1.234, speckle[0].double(), rtol=1e-4, atol=1e-9)
+    again = draw_speckle(tuple(rows.shape), looks, batch_generator(0, 3, "speckle"))
+    assert torch.equal(again, speckle) and not torch.equal(again[0], again[1])
+    # nothing at all is still a number that could be stored
+    assert speckled(rows[:1], torch.zeros(1, 1, 200, 200)).min() == -32767
 
 
 # --- learning rate
@@ -192,6 +229,13 @@ def test_layer_decay_reaches_the_optimiser_at_a_step(packed_dataset, tmp_path, m
         ("pretrain", pretrain, "encoder.safetensors", {"drop_path": 0.3}),
         ("pretrain", pretrain, "encoder.safetensors", {"drop_path": 0.3, "objective": "mixmae", "encoder": MIXED}),
         ("finetune", finetune, "segmenter.safetensors", {"drop_path": 0.3, "dropout": 0.5, "validate_every": 2}),
+        # frozen for four steps: one interruption falls before their end, one after it
+        (
+            "finetune",
+            finetune,
+            "segmenter.safetensors",
+            {"frozen_fraction": 0.6, "ema": 0.9, "turns": True, "speckle_looks": 3, "drop_path": 0.3},
+        ),
     ],
 )
 def test_interrupted_equals_uninterrupted(stage, run, weights, extra, packed_dataset, tmp_path, monkeypatch, capsys):

@@ -32,7 +32,13 @@ TRAININGS = {
         "finetune",
         {"steps": 3, "batch_size": 5, "accumulate": 2, "encoder": TINY, "validate_every": 1, "dropout": 0.0},
     ),
-}
+    # what is drawn for a whole batch is shared out; an encoder that rests at first has no gradient to wait for
+    "recipe": (
+        "finetune",
+        {"steps": 4, "batch_size": 5, "encoder": TINY, "validate_every": 2, "dropout": 0.0, "decoder": "refined",
+         "turns": True, "speckle_looks": 3, "frozen_fraction": 0.5, "ema": 0.9, "lr": 1e-3, "drop_path": 0.0},
+    ),
+}  # fmt: skip
 
 SCRIPT = """
 import json, sys
@@ -100,7 +106,7 @@ def test_two_processes_learn_what_one_does(case, folders):
     for row, same in zip(one, two, strict=True):
         for name in names:
             assert float(row[name]) == pytest.approx(float(same[name]), rel=1e-5), (name, row["step"])
-        if stage == "finetune":
+        if row.get("val_miou"):
             assert float(row["val_miou"]) == pytest.approx(float(same["val_miou"]), abs=5e-3)
     if stage == "pretrain":
         assert float(one[-1]["loss"]) < float(one[0]["loss"])
