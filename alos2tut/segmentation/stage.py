@@ -50,7 +50,7 @@ class _Finetuning(Training):
     def __init__(
         self, network: Segmenter, config: FinetuneConfig, class_weights: Tensor, steps: int, chosen: NDArray[np.int64]
     ) -> None:
-        rates = {"layer_decay": config.layer_decay, "encoder_lr": config.encoder_lr}
+        rates: dict[str, Any] = {"layer_decay": config.layer_decay, "encoder_lr": config.encoder_lr}
         super().__init__(network, config, "train", steps, chosen=chosen, **rates)
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.frozen_steps = round(config.frozen_fraction * steps)
