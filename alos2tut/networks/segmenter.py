@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..dataset.encoding import Statistics
 from ..dataset.legend import Legend
 from .decoders import DECODERS
-from .encoders import Encoder
+from .encoders import Encoder, by_channel, destandardize
+from .multiscale import window_statistics
+
+#: sides of the windows whose statistics a decoder may receive, in pixels: those of the floor
+#: (:data:`alos2tut.evaluation.forest.WINDOWS_PX`)
+WINDOWS_PX = (3, 5, 9, 17, 33)
+#: what the logarithm of the coefficient of variation is standardised by: log 1/√3, of three looks on even ground, and
+#: about what one look, or nine, are away from that; windows that are more even than the last one says count as it
+_LOG_CV_MEAN, _LOG_CV_STD, _LEAST_VARIATION = -0.55, 0.55, -3.0
 
 
 class Segmenter(nn.Module):
@@ -23,6 +32,7 @@ class Segmenter(nn.Module):
         decoder: ``paper``, ``refined`` or ``linear``; see :mod:`alos2tut.networks.decoders`.
         width: the decoder's channels.
         dropout: the decoder's rate.
+        decoder_statistics: whether the decoder also receives :meth:`image_statistics`.
     """
 
     def __init__(
@@ -35,12 +45,14 @@ class Segmenter(nn.Module):
         decoder: str = "paper",
         width: int = 256,
         dropout: float = 0.5,
+        decoder_statistics: bool = False,
     ) -> None:
         super().__init__()
         self.encoder, self.legend, self.statistics, self.signal = encoder, legend, statistics, signal
         self.header: dict[str, Any] = {}
-        self.decoder_kind = decoder
-        self.decoder = DECODERS[decoder](encoder, len(legend), width, dropout)
+        self.decoder_kind, self.decoder_statistics = decoder, decoder_statistics
+        beside = 2 * len(WINDOWS_PX) * encoder.in_channels if decoder_statistics else 0
+        self.decoder = DECODERS[decoder](encoder, len(legend), width, dropout, beside)
 
     @property
     def image_px(self) -> tuple[int, int]:
@@ -49,8 +61,29 @@ class Segmenter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardised dB (B, C, H, W) → logits (B, classes, H, W)."""
-        logits: Tensor = self.decoder(self.decoder.maps(self.encoder, x), x)
+        beside = [self.image_statistics(x)] if self.decoder_statistics else []
+        logits: Tensor = self.decoder(self.decoder.maps(self.encoder, x), x, *beside)
         return logits
+
+    def image_statistics(self, x: Tensor) -> Tensor:
+        """Mean power and its variation in windows of :data:`WINDOWS_PX` around each pixel, as a network takes them.
+
+        Computed from what the network is given, so that they need no file, no list and no other input on a map. There
+        it is not known where data are missing: such a pixel, which standardising made the mean, counts as that. The
+        windows end at the image's edge.
+
+        Args:
+            x: (B, C, H, W) standardised dB.
+
+        Returns:
+            (B, C · 2 · windows, H, W) float32: mean power in dB, standardised as the input is; and the logarithm of
+            the coefficient of variation, by fixed numbers.
+        """
+        power = torch.pow(10.0, destandardize(x.to(torch.float32), self.statistics) / 10)
+        mean_db, log_cv, _ = window_statistics(power, torch.ones_like(power, dtype=torch.bool), WINDOWS_PX)
+        mean, std = (by_channel(values, x).unsqueeze(2) for values in (self.statistics.mean_db, self.statistics.std_db))
+        variation = ((log_cv - _LOG_CV_MEAN) / _LOG_CV_STD).clamp(min=_LEAST_VARIATION)
+        return torch.cat([(mean_db - mean) / std, variation], dim=2).flatten(1, 2)
 
     def freeze(self) -> None:
         """Let the encoder be as it is: no gradient, and no stochastic depth."""

@@ -16,7 +16,7 @@ class FinetuneConfig(TrainingConfig):
     """Land-cover segmentation: see :func:`alos2tut.finetune`."""
 
     KEYED_IF_SET: ClassVar[frozenset[str]] = TrainingConfig.KEYED_IF_SET | {
-        *("encoder_lr", "frozen_fraction", "ema", "turns", "speckle_looks"),
+        *("encoder_lr", "frozen_fraction", "ema", "turns", "speckle_looks", "budget_draw", "decoder_statistics"),
     }
 
     mode: Literal["full", "frozen", "linear_probe"] = "full"
@@ -25,10 +25,14 @@ class FinetuneConfig(TrainingConfig):
     """The published decoder, our refined one, or one linear map (which ``linear_probe`` takes)."""
     decoder_width: int = Field(default=256, ge=8, le=2**14)
     """Channels of the decoder."""
+    decoder_statistics: bool = False
+    """The decoder also receives mean and variation of power in windows of 3 to 33 px: what the floor is made of."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Rate in the decoder's fusing blocks."""
     budget: Count | None = None
     """Train on so many patches of the list only, drawn by ``seed``: a larger budget holds a smaller one; None: all."""
+    budget_draw: Literal["random", "covering"] = "random"
+    """Draw them evenly; or so that every class is on one, by an oracle that has seen all labels."""
     loss: Literal["dice_focal", "cross_entropy"] = "dice_focal"
     """The published mixture, or weighted cross-entropy."""
     dice_share: float = Field(default=0.5, ge=0, le=1)

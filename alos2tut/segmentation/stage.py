@@ -38,6 +38,7 @@ from ..training.callbacks import History, StepCallback
 from ..training.loop import check_processes, fit
 from ..training.module import Training, number_of_steps
 from ..training.run import Run
+from .budgets import budgeted_patches, training_pixels
 from .config import FinetuneConfig
 from .losses import segmentation_losses
 
@@ -210,26 +211,6 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     return folder
 
 
-def budgeted_patches(config: FinetuneConfig, dataset: PatchDataset) -> NDArray[np.int64]:
-    """Positions in the ``train`` list that the budget pays for, in rising order; all without a budget.
-
-    The first of one shuffled order are taken, so that with equal seeds a larger budget holds a smaller one.
-
-    Raises:
-        Alos2TutError: an empty list, or a budget of more patches than there are.
-    """
-    n, where = len(dataset.split("train")), dataset.path / "train.csv"
-    if n < 1:
-        problem = "the list of patches to train on is empty"
-        raise Alos2TutError(problem, where=where, remedy="Build the dataset of more ground.")
-    if config.budget is None:
-        return np.arange(n)
-    if config.budget > n:
-        raise Alos2TutError(f"a budget of {config.budget} patches, of which there are {n}", where=where)
-    order = np.random.default_rng(derived_seed(config.seed, "budget")).permutation(n)
-    return np.sort(order[: config.budget])
-
-
 def training_class_weights(
     config: FinetuneConfig, dataset: PatchDataset, chosen: NDArray[np.int64]
 ) -> NDArray[np.float32]:
@@ -238,7 +219,7 @@ def training_class_weights(
     Raises:
         Alos2TutError: none of these patches has a labelled pixel.
     """
-    counts = np.array(list(_training_pixels(config, dataset, chosen).values()), dtype=np.int64)
+    counts = np.array(list(training_pixels(config, dataset, chosen).values()), dtype=np.int64)
     if not counts.any():
         raise Alos2TutError(f"none of {len(chosen)} patches has a label", where=dataset.path / "train.csv")
     if config.class_weighting == "frequency" and np.count_nonzero(counts) > 1:
@@ -250,22 +231,11 @@ def training_class_weights(
     return weights.astype(np.float32)
 
 
-def _training_pixels(config: FinetuneConfig, dataset: PatchDataset, chosen: NDArray[np.int64]) -> dict[str, int]:
-    """Pixels of each class in the patches that training sees."""
-    pixels: dict[str, int] = dataset.content["splits"]["train"]["class_pixels"]
-    if config.budget is None:
-        return pixels
-    split, counted = dataset.split("train"), np.zeros(256, dtype=np.int64)
-    for row in split.rows[chosen]:
-        counted += np.bincount(split.labels[row].ravel(), minlength=256)
-    return dict(zip(pixels, counted.tolist(), strict=False))
-
-
 def list_headlines(config: FinetuneConfig, dataset: PatchDataset) -> list[Headline]:
     """Headlines of the patches that are drawn, and of the lists held out, of which ``test`` is not opened."""
     chosen = budgeted_patches(config, dataset)
     pixels = {name: dataset.content["splits"][name]["class_pixels"] for name in ("train", "val", "test")}
-    pixels["train"] = _training_pixels(config, dataset, chosen)
+    pixels["train"] = training_pixels(config, dataset, chosen)
     val, names = dataset.split("val"), dataset.legend.names
     patches = {
         split.name: few_patches(split, names, pixels[split.name], positions)
@@ -289,6 +259,7 @@ def _initial_segmenter(config: FinetuneConfig, dataset: PatchDataset, encoder: E
         # the decoder's own seed: it starts equal whether the encoder is pretrained or random
         torch.manual_seed(derived_seed(config.seed, "init", 1))
         decoder: dict[str, Any] = {"decoder": config.decoder, "width": config.decoder_width, "dropout": config.dropout}
+        decoder["decoder_statistics"] = config.decoder_statistics
         network = Segmenter(encoder, dataset.legend, encoder.statistics, dataset.signal, **decoder)
     if config.mode != "full":
         network.freeze()

@@ -96,6 +96,19 @@ def test_overlapping_tiles_are_blended_by_their_weights(tmp_path):
     np.testing.assert_array_equal(found[clear], blended.argmax(axis=0)[clear])
 
 
+def test_a_decoder_that_receives_statistics_maps_what_it_names(tmp_path):
+    product = write_product(tmp_path / "product", (128, 128), seed=2, holes=True)
+    file = write_segmenter(tmp_path / "s.safetensors", decoder="refined", decoder_statistics=True)
+    found = read(map_scene(product, file, tmp_path / "map.tif"))
+    db = expected_db(product)
+    with torch.no_grad():
+        x = torch.from_numpy(np.nan_to_num((db + 12) / 5)).to(torch.float32)
+        named = load_segmenter(file)(x[None, None])[0].argmax(dim=0).numpy()
+    assert len(np.unique(named)) > 1
+    known = ~np.isnan(db)
+    assert (found[known] == named[known]).mean() > 0.999 and (found[~known] == 255).all()
+
+
 def test_every_batch_has_one_shape_and_empty_tiles_are_left_out(tmp_path):
     product = write_geotiff(tmp_path / TIFF_NAME, np.zeros((128, 192)), FRAME)
     model = Model(constant)

@@ -1,10 +1,13 @@
 """Decoders: any encoder, any size, any number of classes; and what each reads."""
 
+import numpy as np
 import pytest
 import torch
 
 from alos2tut.core.errors import Alos2TutError
+from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.legend import Legend
+from alos2tut.evaluation.forest import multiscale_statistics
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.decoders import DECODERS
 from alos2tut.networks.encoders import build_encoder, parameter_groups
@@ -14,12 +17,14 @@ SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (2, 2, 4, 4), "win
 VIT = {"kind": "vit", "embed_dim": 16, "depths": (5,), "num_heads": (2,), "position": "learned"}
 
 
-def segmenter_of(decoder, config, image_px, channels=1, classes=5):
+def segmenter_of(decoder, config, image_px, channels=1, classes=5, *, statistics=False):
     colors = [{"name": str(c), "color": [0, 0, 0], "codes": [c]} for c in range(classes)]
     legend = Legend.from_dict({"name": "x", "classes": colors}, where="x")
     torch.manual_seed(0)
     encoder = build_encoder(EncoderConfig(**config), image_px, channels)
-    return Segmenter(encoder, legend, None, {}, decoder=decoder, width=16, dropout=0.0)
+    mean_db, std_db = (-11.0, -18.0)[:channels], (6.0, 4.0)[:channels]
+    options = {"width": 16, "dropout": 0.0, "decoder_statistics": statistics}
+    return Segmenter(encoder, legend, Statistics(mean_db, std_db), {}, decoder=decoder, **options)
 
 
 CASES = [
@@ -33,11 +38,12 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("statistics", [False, True], ids=["image", "statistics"])
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(("config", "image_px", "channels"), CASES)
-def test_logits_have_the_images_size_and_every_parameter_learns(decoder, config, image_px, channels):
+def test_logits_have_the_images_size_and_every_parameter_learns(decoder, config, image_px, channels, statistics):
     """Also where the deepest map is one pixel, smaller than every pooling bin."""
-    segmenter = segmenter_of(decoder, config, image_px, channels)
+    segmenter = segmenter_of(decoder, config, image_px, channels, statistics=statistics)
     segmenter.encoder.mask_token.requires_grad_(False)
     segmenter.encoder.last_norm.requires_grad_(False)
     logits = segmenter(torch.randn(2, channels, *image_px, generator=torch.Generator().manual_seed(1)))
@@ -47,6 +53,34 @@ def test_logits_have_the_images_size_and_every_parameter_learns(decoder, config,
     assert not unused
     grouped = {id(p) for group in parameter_groups(segmenter, 0.05, 0.8) for p in group["params"]}
     assert grouped == {id(p) for p in segmenter.parameters() if p.requires_grad}
+
+
+def test_statistics_beside_the_image_are_the_floors():
+    """Of power; standardised by numbers of their own, and bounded on ground that is too even to be real."""
+    segmenter = segmenter_of("refined", {**SWIN, "patch_size": 2}, (48, 32), 2, statistics=True)
+    x = torch.randn(2, 2, 48, 32, generator=torch.Generator().manual_seed(0))
+    x[1] = 0.0
+    found = segmenter.image_statistics(x)
+    assert found.shape == (2, 20, 48, 32) and found.dtype == torch.float32
+    db = x.double().numpy() * np.array([6.0, 4.0])[:, None, None] + np.array([-11.0, -18.0])[:, None, None]
+    floor = multiscale_statistics(10 ** (db[0] / 10)).reshape(48, 32, 2, 5, 2).transpose(2, 4, 3, 0, 1)
+    mean_db = (floor[:, 0] - np.array([-11.0, -18.0])[:, None, None, None]) / np.array([6, 4])[:, None, None, None]
+    wanted = np.concatenate([mean_db, np.maximum((floor[:, 1] + 0.55) / 0.55, -3)], axis=1).reshape(20, 48, 32)
+    np.testing.assert_allclose(found[0].numpy(), wanted, rtol=1e-4, atol=1e-4)
+    # the mean everywhere, as where data are missing
+    assert found[1].abs().unique().round(decimals=4).tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_decoder_sees_what_is_beside_the_image(decoder):
+    segmenter = segmenter_of(decoder, {**SWIN, "patch_size": 2}, (32, 32), statistics=True).eval()
+    x = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    maps, beside = segmenter.decoder.maps(segmenter.encoder, x), segmenter.image_statistics(x)
+    assert torch.equal(segmenter(x), segmenter.decoder(maps, x, beside))
+    for channel in range(beside.shape[1]):
+        other = beside.clone()
+        other[:, channel] += 1
+        assert not torch.equal(segmenter.decoder(maps, x, other), segmenter(x))
 
 
 def test_a_shift_of_the_image_shifts_the_borders():

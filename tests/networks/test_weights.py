@@ -93,6 +93,7 @@ def test_segmenter_comes_back_equal(tmp_path, packed_dataset):
     assert torch.equal(loaded(x), segmenter(x)) and not loaded.training
     assert (loaded.legend, loaded.statistics, loaded.image_px) == (dataset.legend, STATISTICS, (32, 32))
     assert loaded.signal == SIGNAL and loaded.decoder.dropout == 0.3
+    assert loaded.header["decoder"] == {"kind": "paper", "width": 24, "dropout": 0.3}
     with pytest.raises(Alos2TutError, match="'segmenter', not 'encoder'"):
         load_encoder(tmp_path / "s.safetensors")
     _rewrite(tmp_path / "s.safetensors", header={"decoder": {"width": 24}})
@@ -101,6 +102,25 @@ def test_segmenter_comes_back_equal(tmp_path, packed_dataset):
     _rewrite(tmp_path / "s.safetensors", drop=("legend",))
     with pytest.raises(Alos2TutError, match="'legend'"):
         load_segmenter(tmp_path / "s.safetensors")
+
+
+def test_a_decoder_that_receives_statistics_comes_back_equal(tmp_path, packed_dataset):
+    dataset, file = open_dataset(packed_dataset), tmp_path / "s.safetensors"
+    options = {"decoder": "refined", "width": 16, "decoder_statistics": True}
+    encoder = SwinEncoder(TINY, (32, 32))
+    segmenter = Segmenter(encoder, dataset.legend, STATISTICS, dataset.signal, **options).eval()
+    save_segmenter(file, segmenter, provenance={}, simulated=False)
+    loaded = load_segmenter(file)
+    x = torch.randn(2, 1, 32, 32)
+    assert loaded.decoder_statistics and torch.equal(loaded(x), segmenter(x))
+    kept = loaded.header["decoder"]
+    assert kept == {"kind": "refined", "width": 16, "dropout": 0.5, "statistics": True}
+    _rewrite(file, header={"decoder": {**kept, "statistics": False}})
+    with pytest.raises(Alos2TutError, match=r"'decoder\.classify.*' is "):
+        load_segmenter(file)
+    _rewrite(file, header={"decoder": {**kept, "statistics": "yes"}})
+    with pytest.raises(Alos2TutError, match=r"decoder\.statistics"):
+        load_segmenter(file)
 
 
 @pytest.mark.parametrize(

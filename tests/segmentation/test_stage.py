@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,9 +25,10 @@ from alos2tut.networks.weights import load_encoder, load_segmenter
 from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.stage import pretrain
 from alos2tut.segmentation import stage as segmentation
+from alos2tut.segmentation.budgets import budgeted_patches, covering_order, pixels_by_patch
 from alos2tut.segmentation.config import FinetuneConfig
 from alos2tut.segmentation.losses import segmentation_losses
-from alos2tut.segmentation.stage import _initial_segmenter, budgeted_patches, finetune, training_class_weights
+from alos2tut.segmentation.stage import _initial_segmenter, finetune, training_class_weights
 from alos2tut.training.batches import Batch
 from alos2tut.training.callbacks import StepCallback
 from alos2tut.training.run import initial_encoder
@@ -203,10 +205,12 @@ def test_what_each_mode_trains(mode, packed_dataset, tmp_path):
     assert network.training and network.decoder.training and network.encoder.training == (mode == "full")
 
 
-@pytest.mark.parametrize("decoder", ["refined", "linear"])
-def test_other_decoders_come_back(decoder, packed_dataset, tmp_path):
-    segmenter = load_segmenter(finetune(_settings(packed_dataset, tmp_path, decoder=decoder)))
-    assert segmenter.decoder_kind == decoder and segmenter(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 32, 32)
+@pytest.mark.parametrize(("decoder", "statistics"), [("refined", False), ("linear", False), ("refined", True)])
+def test_other_decoders_come_back(decoder, statistics, packed_dataset, tmp_path):
+    config = _settings(packed_dataset, tmp_path, decoder=decoder, decoder_statistics=statistics)
+    segmenter = load_segmenter(finetune(config))
+    assert (segmenter.decoder_kind, segmenter.decoder_statistics) == (decoder, statistics)
+    assert segmenter(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 32, 32)
 
 
 def test_a_vit_is_fine_tuned(packed_dataset, tmp_path):
@@ -221,7 +225,15 @@ def test_a_vit_is_fine_tuned(packed_dataset, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("encoder_lr", 0.3), ("frozen_fraction", 0.5), ("ema", 0.9), ("turns", True), ("speckle_looks", 4.0)],
+    [
+        ("encoder_lr", 0.3),
+        ("frozen_fraction", 0.5),
+        ("ema", 0.9),
+        ("turns", True),
+        ("speckle_looks", 4.0),
+        ("budget_draw", "covering"),
+        ("decoder_statistics", True),
+    ],
 )
 def test_what_is_not_set_has_no_part_in_the_key(name, value, packed_dataset, tmp_path):
     config = _settings(packed_dataset, tmp_path)
@@ -323,6 +335,48 @@ def test_budgets_are_nested_and_drawn_by_seed(packed_dataset, tmp_path):
     for seed in (0, 1):
         assert drawn[seed, 2] < drawn[seed, 5] < drawn[seed, 10] == set(range(10))
     assert drawn[0, 5] != drawn[1, 5]
+
+
+def _with_rare_classes(path):
+    """Ten patches to train on, of which one has class 1 and another, alone, class 2."""
+    dataset = write_packed_dataset(path)
+    labels = np.zeros((12, 32, 32), dtype=np.uint8)
+    labels[3, :2], labels[7, 5, 5], labels[11] = 1, 2, 2
+    np.save(dataset / "pretrain_labels.npy", labels)
+    restate_files(dataset)
+    return dataset
+
+
+def test_an_oracle_covers_every_class(tmp_path):
+    folder = _with_rare_classes(tmp_path / "dataset")
+    dataset = open_dataset(folder)
+    by_patch = pixels_by_patch(dataset.split("train"), np.arange(10), 3)
+    assert by_patch.shape == (10, 3) and by_patch[3].tolist() == [960, 64, 0] and by_patch[7, 2] == 1
+    for seed in range(5):
+        config = _settings(folder, tmp_path, budget_draw="covering", seed=seed)
+        drawn = [set(budgeted_patches(replace(config, budget=n), dataset).tolist()) for n in range(1, 11)]
+        assert all(len(one) == n for n, one in enumerate(drawn, 1)) and all(map(set.issubset, drawn, drawn[1:]))
+        # the rarest class first; two patches have all three
+        assert drawn[0] == {7} and drawn[1] == {3, 7}
+        # the others in the order of the random draw
+        order = [next(iter(b - a)) for a, b in pairwise([set(), *drawn])]
+        plain = [replace(config, budget_draw="random", budget=n) for n in range(1, 11)]
+        plain = [set(budgeted_patches(one, dataset).tolist()) for one in plain]
+        random = [next(iter(b - a)) for a, b in pairwise([set(), *plain])]
+        assert order[2:] == [one for one in random if one not in (3, 7)]
+
+
+def test_the_covering_patch_is_drawn():
+    pixels = np.array([[9, 0], [9, 3], [9, 1], [9, 2]])
+    firsts = {int(covering_order(np.random.default_rng(seed).permutation(4), pixels)[0]) for seed in range(30)}
+    assert firsts == {1, 2, 3}
+
+
+@pytest.mark.parametrize(("draw", "lacking"), [("random", 2), ("covering", 1)])
+def test_what_a_budget_lacks_is_told(draw, lacking, tmp_path):
+    config = _settings(_with_rare_classes(tmp_path / "dataset"), tmp_path, steps=1, budget=1, budget_draw=draw)
+    with pytest.warns(Alos2TutWarning, match=rf"without a pixel: class {lacking} \(train\)"):
+        finetune(config)
 
 
 def test_only_the_budget_is_learned_from(packed_dataset, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -83,13 +84,13 @@ def write_product(folder: Path, shape: tuple[int, int], seed: int = 0, holes: bo
     return write_geotiff(folder / TIFF_NAME, dn, FRAME)
 
 
-def write_segmenter(path: Path, seed: int = 0) -> Path:
+def write_segmenter(path: Path, seed: int = 0, **options: Any) -> Path:
     """A small network with random weights, in a file."""
     torch.manual_seed(seed)
     config = EncoderConfig(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1), window_size=2)
     signal_ = {"quantity": "sigma0", "polarizations": ["HH"], "spacing_m": [5.0, 5.0]}
     legend, statistics = load_legend("japan_9"), Statistics((-12.0,), (5.0,))
-    segmenter = Segmenter(SwinEncoder(config, (64, 64), 1), legend, statistics, signal_, width=8)
+    segmenter = Segmenter(SwinEncoder(config, (64, 64), 1), legend, statistics, signal_, width=8, **options)
     save_segmenter(path, segmenter, provenance={"made_from": {}}, simulated=True)
     return path
 
