@@ -596,19 +596,23 @@ def _evaluate(options: argparse.Namespace) -> None:
     _POLARIZATION,
     _arg("--split", default="test", choices=_LISTS[1:], help="the list to score on (default test)"),
     _arg("--seed", type=int, default=0, metavar="N", help="of the forest and of the pixels it grows on (default 0)"),
+    _arg("--on", metavar="DATASET", help="another dataset to score on (default: the same)"),
+    _arg(
+        "--work-dir", default="work", metavar="DIR", help="folder that holds the results of all stages (default work)"
+    ),
     _JSON,
 )
 def _baseline(options: argparse.Namespace) -> None:
     """Score the floor: a random forest on means and variations of power at several scales.
 
     It grows on the list train, and its settings are chosen on val. A network that is no better on the same patches
-    has learned nothing that was not plain to see. Nothing is written.
+    has learned nothing that was not plain to see. It is kept in DIR/floor-… and found again.
     """
     from .evaluation.forest import baseline
     from .products.opening import open_product
 
     products = [open_product(path, **vars(_given(options))) for path in options.products]
-    floor = baseline(options.dataset, products, split=options.split, seed=options.seed)
+    floor = baseline(options.dataset, products, **_named(options, "on", "split", "seed", "work_dir"))
     _say(json.dumps(floor.to_dict(), indent=2) if options.json else floor.to_text())
 
 

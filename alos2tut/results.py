@@ -22,6 +22,7 @@ _REPORTS = {
     "run.json": "a training",
     "report.json": "an evaluation",
     "comparison.json": "a comparison",
+    "floor.json": "a floor",
     "patches.json": "patches, a file each",
     "agreement.json": "a comparison of a map with labels",
     "failed.json": "a training that failed",
@@ -29,7 +30,7 @@ _REPORTS = {
 }
 #: characters of an entry that is shown, and not only named
 _SHORT = 160
-_KINDS = "a product, dataset, training, evaluation, comparison, map, weights, checkpoint, legend or settings"
+_KINDS = "a product, dataset, training, evaluation, comparison, floor, map, weights, checkpoint, legend or settings"
 
 
 def describe(path: Path, given: Given | None = None) -> tuple[dict[str, Any], str]:

@@ -33,7 +33,7 @@ TOLD = {
     "probe": ("--seeds", "--patches", "--allow-other-signal", "balanced accuracy"),
     "compare": ("--start", "--budgets", "--seeds", "the first is the reference"),
     "evaluate": ("--baseline", "torchrun"),
-    "baseline": ("--product", "--scale", "--split", "random forest", "Nothing is written"),
+    "baseline": ("--product", "--scale", "--split", "--on", "random forest", "found again"),
     "convert": ("--image-px", "--mean-db", "--polarizations", "--drop-unknown", "Nothing in the checkpoint is run"),
     "export-weights": ("--layout", "authors"),
 }
@@ -362,13 +362,15 @@ def test_a_coordinate_system_and_a_channel_may_be_named(capsys, monkeypatch, sma
     assert product.crs.to_epsg() == 32653 and config.allow_other_signal
 
 
-def test_the_floor_of_a_dataset_is_told(capsys, monkeypatch, small_scene, packed_dataset):
+def test_the_floor_of_a_dataset_is_told(capsys, monkeypatch, small_scene, packed_dataset, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("alos2tut.evaluation.forest.TREES", 3)
     monkeypatch.setattr("alos2tut.evaluation.forest._TREES_TO_CHOOSE", 2)
     status, out, _ = run(capsys, "baseline", packed_dataset, "--split", "val", "--seed", 4)
     assert status == 0 and out.startswith("mIoU ") and "cut at the patch" in out and "of the list 'val'" in out
     found = json.loads(run(capsys, "baseline", packed_dataset, "--json")[1])
     assert found["split"] == "test" and found["seed"] == 0 and 0 <= found["miou"] <= 1
+    assert len(list(tmp_path.glob("work/floor-*/floor.json"))) == 2
     assert "not among the products given" in refused(capsys, "baseline", packed_dataset, "--product", small_scene)
     seen = []
     monkeypatch.setattr("alos2tut.products.opening.open_product", lambda path, **given: seen.append((path, given)))

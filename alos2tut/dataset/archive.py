@@ -5,8 +5,6 @@ Products are opened one by one and only plain facts of them are kept, so that an
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import re
@@ -409,9 +407,8 @@ def open_archive(config: DatasetConfig, *, progress: bool | None = None) -> Arch
         info = {key: value for key, value in product.to_dict().items() if key != "path"}
         if info["sensor"] == ALOS2.sensor:  # dataset.json is older than this entry
             del info["sensor"]
-        placed = hashlib.sha256(json.dumps([made_of, info["crs"], info["transform"]]).encode()).hexdigest()
         name = product.image_name(polarizations[0])
-        entries[made_of] = Entry(str(Path(path).absolute()), given, info, name, placed)
+        entries[made_of] = Entry(str(Path(path).absolute()), given, info, name, product.placed_fingerprint)
     _check_separate(tuple(entries.values()))
     if not entries:
         raise Alos2TutError(

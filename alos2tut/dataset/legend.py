@@ -78,6 +78,28 @@ class Legend:
         """Class colours, (classes, 3) uint8."""
         return np.array([c.color for c in self.classes], dtype=np.uint8)
 
+    def check_same(self, other: Legend, where: str | Path) -> None:
+        """Refuse another legend whose classes are of other codes; names and colours are only what they are called.
+
+        Args:
+            other: that of a dataset.
+            where: what knows the classes of this one; named in the error message.
+
+        Raises:
+            Alos2TutError: a class, by its index, of other codes.
+        """
+        for index in range(max(len(self), len(other))):
+            own, asked = (
+                " + ".join(map(str, sorted(legend.classes[index].codes))) if index < len(legend) else ""
+                for legend in (self, other)
+            )
+            if own != asked:
+                raise Alos2TutError(
+                    f"knows class {index} as the codes {own or 'of nothing'}, the dataset as {asked or 'nothing'}",
+                    where=where,
+                    remedy="Build the dataset with the legend that it was trained on.",
+                )
+
     def colormap(self) -> dict[int, tuple[int, int, int, int]]:
         """Colour table of a class raster, for GDAL: index → RGBA; :data:`IGNORE` is transparent."""
         return {i: (*c.color, 255) for i, c in enumerate(self.classes)} | {IGNORE: (0, 0, 0, 0)}

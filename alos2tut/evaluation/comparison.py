@@ -24,7 +24,8 @@ from ..networks.weights import load_encoder
 from ..segmentation.config import FinetuneConfig
 from ..segmentation.stage import finetune, list_headlines
 from .config import CompareConfig, EvaluateConfig
-from .report import MEANS, evaluate, scores_by_block
+from .ground import MEANS, scores_by_block
+from .report import evaluate
 
 COMPARISON_SCHEMA = "alos2tut-comparison-2"
 

@@ -6,8 +6,11 @@ it has learned nothing that was not plain to see. It gets the patches that the n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from functools import partial
 from itertools import product as product_of
 from pathlib import Path
 from typing import Any
@@ -17,28 +20,35 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from sklearn.ensemble import RandomForestClassifier
 
+from ..core.artifacts import make_folder, read_json, stage_dir, write_json
 from ..core.errors import Alos2TutError
-from ..core.parallel import cores
+from ..core.parallel import cores, map_in_order
 from ..core.progress import progress_bar
 from ..core.public import public
 from ..core.tables import Interval
+from ..core.version import __version__
 from ..dataset.legend import IGNORE
 from ..dataset.store import PatchDataset, Split, open_dataset
 from ..metrics import COVERS, confusion_of_pixels, scores_from_confusion
 from ..radiometry import to_power
-from .report import MEANS, block_unit, ground_blocks, interval_notes, named_scores
+from .ground import MEANS, block_unit, ground_blocks, interval_notes, named_scores
 
+#: of ``floor.json``
+FLOOR_SCHEMA = "alos2tut-floor-1"
 #: sides of the windows in pixels
 WINDOWS_PX = (3, 5, 9, 17, 33)
 TREES = 300
 #: what is chosen on validation: pixels of a leaf at least, and whether rare classes weigh as much as frequent ones
-LEAVES, WEIGHTINGS = (3, 10, 30, 100), (None, "balanced")
-#: pixels that the forest grows on, and of those validated on, at most
-_PIXELS = 30_000
+LEAVES, WEIGHTINGS = (1, 3, 10, 30), (None, "balanced")
+#: pixels that the forest grows on, and of those validated on, at most; and those that each tree draws of them with
+#: replacement: of the quick profile's scene as many again are worth 0.002 mIoU, and take three times as long
+_PIXELS, _PIXELS_OF_A_TREE = 30_000, 10_000
 #: pixels that these are drawn from, at most: those of patches that are spread evenly over the list
 _DRAWN_FROM = 5 * 10**8
 #: trees while settings are chosen
-_TREES_TO_CHOOSE = 100
+_TREES_TO_CHOOSE = 20
+#: trees after which it is seen which pixels are decided
+_TREES_AT_ONCE = 50
 #: a coefficient of variation below this is that of one pixel, or of rounding
 _LEAST_CV = 1e-3
 
@@ -49,7 +59,10 @@ _Power = NDArray[np.float64]
 class Floor:
     """What :func:`baseline` found."""
 
+    #: those that it grew on and that it is scored on, by the names of their folders
+    grown_on: str
     dataset: str
+    #: some or all pixels of either are simulated
     simulated: bool
     split: str
     classes: list[str]
@@ -68,9 +81,16 @@ class Floor:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, with scores as a report has them."""
-        plain = {key: value for key, value in vars(self).items() if key != "matrices"}
-        plain |= {"patches": list(self.patches), "windows_px": list(WINDOWS_PX), "trees": TREES}
+        plain = vars(self) | {"patches": list(self.patches), "matrices": self.matrices.tolist()}
+        plain |= {"windows_px": list(WINDOWS_PX), "trees": TREES, "schema": FLOOR_SCHEMA, "version": __version__}
         return plain | named_scores(self.matrices, self.classes)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Floor:
+        """What :meth:`to_dict` gave."""
+        plain = {field.name: content[field.name] for field in fields(cls)}
+        matrices = np.array(plain["matrices"], dtype=np.int64)
+        return cls(**plain | {"patches": tuple(plain["patches"]), "matrices": matrices})
 
     def to_text(self) -> str:
         """The means, and what their intervals cover."""
@@ -81,7 +101,8 @@ class Floor:
         ]
         reach = "computed on the products" if self.on_products else "cut at the patch"
         made = f"random forest of {TREES} trees on power in windows of {WINDOWS_PX[0]} to {WINDOWS_PX[-1]} px, {reach}"
-        grown = f"grown on {self.patches[0]} patches, scored on {self.patches[1]} of the list '{self.split}'"
+        whose = "" if self.grown_on == self.dataset else f" of {self.grown_on}"
+        grown = f"grown on {self.patches[0]} patches{whose}, scored on {self.patches[1]} of the list '{self.split}'"
         leaf = f"leaves of at least {self.min_leaf} pixels, classes weighted {self.weighting or 'as they are'}"
         return "\n".join(
             [", ".join(told), *interval_notes(found["intervals"], unit=self.unit), f"{made}; {grown}; {leaf}"]
@@ -93,9 +114,11 @@ def baseline(
     dataset: PatchDataset | str | Path,
     products: Sequence[Any] = (),
     *,
+    on: PatchDataset | str | Path | None = None,
     split: str = "test",
-    chosen: Sequence[int] | None = None,
+    chosen: Sequence[int] | NDArray[np.int64] | None = None,
     seed: int = 0,
+    work_dir: str | Path | None = None,
     progress: bool | None = None,
 ) -> Floor:
     """Score a random forest on a dataset: the floor for networks that are trained on the same patches.
@@ -103,44 +126,92 @@ def baseline(
     A pixel is described by the mean power in dB and the logarithm of the coefficient of variation of power, of each
     channel, in windows of 3, 5, 9, 17 and 33 pixels around it: all that is known of a homogeneous area with texture.
     Pixels without data count in no window. Of the labelled pixels of the list ``train`` at most 30,000 are drawn
-    evenly; the least size of a leaf and the weighting of classes are chosen by mIoU on as many of ``val``.
+    evenly, of which each of 300 trees draws 10,000; the least size of a leaf and the weighting of classes are chosen by
+    the mIoU of 20 trees on as many of ``val``.
 
     Args:
-        dataset: an open dataset, or its folder.
-        products: those it was built of, open (:func:`alos2tut.open_product`). Windows then reach beyond the patch, as
-            they would on a map; without them they end at its edge.
+        dataset: an open dataset, or its folder: what the forest grows and is chosen on.
+        products: those that the datasets were built of, open (:func:`alos2tut.open_product`). Windows then reach beyond
+            the patch, as they would on a map; without them they end at its edge.
+        on: another dataset to score on, with the same classes and signal; None: the same one.
         split: the list to score on.
         chosen: positions in the list ``train`` to grow on; None: all.
         seed: of the draws of pixels and of the forest.
+        work_dir: holds the results of all stages: the floor is kept there as ``floor-<hash>/floor.json``, and found
+            again; None: nothing is written.
         progress: show a bar; None: only where someone watches.
 
     Returns:
-        Confusion matrices by block of ground, and what the forest is; nothing is written.
+        Confusion matrices by block of ground, and what the forest is.
 
     Raises:
-        Alos2TutError: a patch of a product that is not among those given, or of another quantity; no labelled pixel.
+        Alos2TutError: datasets of other classes or signals; a patch of a product that is not among those given, or of
+            another quantity; no labelled pixel.
     """
     dataset = dataset if isinstance(dataset, PatchDataset) else open_dataset(dataset)
-    source = _Source(dataset, _by_image(dataset, products))
-    train, scored = dataset.split("train"), dataset.split(split)
-    positions = np.arange(len(train)) if chosen is None else np.asarray(chosen, dtype=np.int64)
-    rng, val = np.random.default_rng([seed, 31]), dataset.split("val")
+    scored_on = dataset if on is None else on if isinstance(on, PatchDataset) else open_dataset(on)
+    _check_alike(dataset, scored_on)
+    sources = [_Source(one, _by_image(one, products)) for one in (dataset, scored_on)]
+    positions = np.arange(len(dataset.split("train"))) if chosen is None else np.asarray(chosen, dtype=np.int64)
+    if work_dir is None:
+        return _floor(*sources, split, positions, seed, progress)
+    settings = {"split": split, "seed": seed, "windows_px": WINDOWS_PX, "trees": TREES}
+    settings["positions"] = hashlib.sha256(positions.tobytes()).hexdigest()
+    made_from = {"dataset": dataset.fingerprint, "on": scored_on.fingerprint}
+    made_from["products"] = sorted({p.placed_fingerprint for source in sources for p in source.products.values()})
+    target = stage_dir(work_dir, "floor", settings, made_from) / "floor.json"
+    if (kept := _kept(target)) is None:
+        kept = _floor(*sources, split, positions, seed, progress)
+        make_folder(target.parent)
+        write_json(target, kept.to_dict() | {"made_from": made_from})
+    return kept
+
+
+def _kept(path: Path) -> Floor | None:
+    """The floor in a file of this schema; None where there is none, and it is made anew."""
+    try:
+        content = read_json(path) if path.is_file() else None
+        return Floor.from_dict(content) if content and content["schema"] == FLOOR_SCHEMA else None
+    except (Alos2TutError, TypeError, LookupError, ValueError):
+        return None
+
+
+def _check_alike(dataset: PatchDataset, scored_on: PatchDataset) -> None:
+    """Refuse to score on patches of other classes, or whose power means something else."""
+    dataset.legend.check_same(scored_on.legend, dataset.path)
+    for name, value in dataset.signal.items():
+        if scored_on.signal.get(name) != value:
+            problem = f"its {name} is {value}, that of the dataset to score on {scored_on.signal.get(name)}"
+            raise Alos2TutError(problem, where=dataset.path, remedy="Build both of the same signal.")
+
+
+def _floor(
+    source: _Source, scored_on: _Source, split: str, positions: NDArray[np.int64], seed: int, progress: bool | None
+) -> Floor:
+    """Grow a forest on patches of the list ``train`` and count what it says of the list ``split``, maybe elsewhere."""
+    dataset = source.dataset
+    train, val, scored = dataset.split("train"), dataset.split("val"), scored_on.dataset.split(split)
+    rng, size = np.random.default_rng([seed, 31]), len(dataset.legend)
     grown, held_out = source.sample(train, positions, rng), source.sample(val, np.arange(len(val)), rng)
-    leaf, weighting = _best(grown, held_out, len(dataset.legend), seed)
+    leaf, weighting = _best(grown, held_out, size, seed)
     forest = _forest(grown, leaf, weighting, TREES, seed)
-    blocks, size = ground_blocks(scored), len(dataset.legend)
+    blocks = ground_blocks(scored)
     matrices = np.zeros((int(blocks.max(initial=0)) + 1, size, size), dtype=np.int64)
-    bar = progress_bar(
-        zip(range(len(scored)), blocks, strict=True), "scoring", "patch", total=len(scored), show=progress
-    )
-    for position, block in bar:
-        labels = scored.labels[scored.rows[position]]
-        counted = labels != IGNORE
-        if counted.any():
-            guess = forest.predict(source.features(scored, position)[counted])
-            matrices[block] += confusion_of_pixels(labels[counted], guess, (size, size))
-    facts = dataset.path.name, dataset.simulated, split, list(dataset.legend.names), (len(positions), len(scored))
-    return Floor(*facts, bool(products), leaf, weighting, seed, matrices, block_unit(dataset))
+
+    def labelled() -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]:
+        for position, block in enumerate(blocks.tolist()):
+            labels = scored.labels[scored.rows[position]]
+            if (counted := labels != IGNORE).any():
+                yield block, labels[counted], scored_on.features(scored, position)[counted]
+
+    with ThreadPoolExecutor(cores()) as pool:
+        found = map_in_order(pool, partial(_counted, forest, size), labelled(), ahead=2 * cores())
+        for block, matrix in progress_bar(found, "scoring", "patch", total=len(scored), show=progress):
+            matrices[block] += matrix
+    simulated = dataset.simulated or scored_on.dataset.simulated
+    facts = dataset.path.name, scored_on.dataset.path.name, simulated, split, list(dataset.legend.names)
+    patches, on_products = (len(positions), len(scored)), bool(source.products and scored_on.products)
+    return Floor(*facts, patches, on_products, leaf, weighting, seed, matrices, block_unit(scored_on.dataset))
 
 
 def multiscale_statistics(power: _Power) -> NDArray[np.float32]:
@@ -225,9 +296,11 @@ class _Source:
 
 
 def _by_image(dataset: PatchDataset, products: Sequence[Any]) -> dict[str, Any]:
-    """Products by the names that lists give their images."""
+    """Products by the names that lists give their images: those that a dataset was built of, where it says of which."""
+    made_from = set(map(str, dataset.content.get("made_from", {}).values()))
+    mine = [product for product in products if product.placed_fingerprint in made_from] or products
     found: dict[str, Any] = {}
-    for product in products:
+    for product in mine:
         if product.quantity != dataset.content["quantity"]:
             raise Alos2TutError(f"is {product.quantity}, the dataset {dataset.content['quantity']}", where=product.path)
         found |= {product.image_name(name): product for name in product.polarizations}
@@ -237,20 +310,45 @@ def _by_image(dataset: PatchDataset, products: Sequence[Any]) -> dict[str, Any]:
 _Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
-def _forest(sample: _Sample, leaf: int, weighting: str | None, trees: int, seed: int) -> Any:
-    forest = RandomForestClassifier(
-        trees, min_samples_leaf=leaf, class_weight=weighting, random_state=seed, n_jobs=cores()
-    ).fit(*sample)
-    # several threads would add up votes in an order of their own, which may turn a tie
-    return forest.set_params(n_jobs=1)
+def _forest(sample: _Sample, leaf: int, weighting: str | None, trees: int, seed: int) -> RandomForestClassifier:
+    of_a_tree = min(_PIXELS_OF_A_TREE, len(sample[1]))
+    settings = {"min_samples_leaf": leaf, "class_weight": weighting, "max_samples": of_a_tree}
+    return RandomForestClassifier(trees, **settings, random_state=seed, n_jobs=cores()).fit(*sample)
+
+
+def _predicted(forest: RandomForestClassifier, statistics: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The classes (n,) of largest mean probability over the trees.
+
+    A pixel whose first class leads by more than the trees to come could turn is asked of no more of them.
+    """
+    trees, classes = forest.estimators_, forest.classes_
+    votes, undecided = np.zeros((len(statistics), len(classes))), np.arange(len(statistics))
+    for start in range(0, len(trees), _TREES_AT_ONCE):
+        asked = trees[start : start + _TREES_AT_ONCE]
+        votes[undecided] += sum(tree.predict_proba(statistics, check_input=False) for tree in asked)
+        ahead = np.sort(votes[undecided], axis=1)[:, -2:]
+        left = ahead[:, -1] - ahead[:, 0] <= len(trees) - start - len(asked)
+        undecided, statistics = undecided[left], statistics[left]
+        if not undecided.size:
+            break
+    found: NDArray[np.uint8] = classes[votes.argmax(axis=1)]
+    return found
+
+
+def _counted(
+    forest: RandomForestClassifier, size: int, patch: tuple[int, NDArray[np.uint8], NDArray[np.float32]]
+) -> tuple[int, NDArray[np.int64]]:
+    """Of the labelled pixels of a patch its block of ground and their confusion matrix."""
+    block, labels, statistics = patch
+    return block, confusion_of_pixels(labels, _predicted(forest, statistics), (size, size))
 
 
 def _best(grown: _Sample, held_out: _Sample, classes: int, seed: int) -> tuple[int, str | None]:
     """The least leaf and the weighting with the highest mIoU on validation, the first of equals."""
 
     def miou(setting: tuple[int, str | None]) -> float:
-        guess = _forest(grown, *setting, _TREES_TO_CHOOSE, seed).predict(held_out[0])
-        matrix = confusion_of_pixels(held_out[1], guess, (classes, classes))
+        forest = _forest(grown, *setting, _TREES_TO_CHOOSE, seed)
+        matrix = confusion_of_pixels(held_out[1], _predicted(forest, held_out[0]), (classes, classes))
         return float(scores_from_confusion(matrix)["miou"])
 
     return max(product_of(LEAVES, WEIGHTINGS), key=miou)

@@ -21,9 +21,8 @@ from ..core.environment import process_number
 from ..core.errors import Alos2TutError, Alos2TutWarning, warn
 from ..core.parallel import alone_in
 from ..core.public import public
-from ..core.tables import SOURCES, Interval, coverage, table
+from ..core.tables import SOURCES, Interval, table
 from ..core.version import __version__
-from ..dataset.legend import Legend
 from ..dataset.store import PatchDataset, Split, open_dataset
 from ..headlines import Headline, few_patches, of_lists, of_scores
 from ..metrics import (
@@ -31,11 +30,9 @@ from ..metrics import (
     COVERS,
     LEVEL,
     block_counts,
-    block_intervals,
     block_scores,
     boundary_counts,
     boundary_scores,
-    scores_from_confusion,
     water_classes,
     water_matrices,
     water_scores,
@@ -47,13 +44,10 @@ from ..networks.segmenter import Segmenter
 from ..networks.weights import check_signal, weights_path
 from .calibration import BINS, fit_temperature, labelled_logits, reliability, reliability_counts
 from .config import EvaluateConfig
+from .ground import MEANS, block_unit, ground_blocks, interval_notes, interval_unit, named_scores, scores_by_block
 
 #: of ``report.json``; ``report_schema.json`` beside this module is what it must look like (JSON Schema 2020-12)
 REPORT_SCHEMA = "alos2tut-report-3"
-#: the scores of all classes together that have an interval
-MEANS = ("miou", "macc", "pixel_accuracy")
-#: what intervals are over on a map
-_BLOCK = "block of ground"
 
 
 @public
@@ -159,26 +153,6 @@ def headline_lines(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def interval_notes(intervals: Mapping[str, Any], shown: str = "in brackets", unit: str = _BLOCK) -> list[str]:
-    """What a model's intervals are over and cover, or why there are none; and the classes that have none of their own.
-
-    All models of a report are scored on the same list, so that this is the same for all.
-
-    Args:
-        intervals: those of one of a report's models.
-        shown: where they are.
-        unit: as :func:`block_unit` gives it.
-    """
-    if intervals["refused"]:
-        return [f"no intervals: {intervals['refused']}"]
-    alone = ", ".join(intervals["in_one_block"])
-    blocks = f"{intervals['blocks']} {unit.replace('block', 'blocks', 1)}"
-    return [
-        f"{shown}: {100 * LEVEL:.0f} % intervals over {blocks}; they {coverage(COVERS)}",
-        *([f"in a single block, so without an interval: {alone}"] if alone else []),
-    ]
-
-
 @contextmanager
 def _one_group() -> Iterator[None]:
     """The processes that ``torchrun`` started as one group, of which the first one warns; alone, nothing changes."""
@@ -232,39 +206,6 @@ def _list_headlines(dataset: PatchDataset, name: str) -> list[Headline]:
     return of_lists({}, {name: few_patches(split, dataset.legend.names, pixels, np.arange(len(split)))})
 
 
-def block_unit(dataset: PatchDataset) -> str:
-    """What intervals are over, in words: on no map blocks of pixels."""
-    block_px = dataset.content["settings"].get("block_px")
-    return _BLOCK if block_px is None else f"block of {block_px} px"
-
-
-def interval_unit(report: Mapping[str, Any]) -> str:
-    """What a report says that its intervals are over, as :func:`block_unit` has it."""
-    unit: str = report.get("intervals", {}).get("unit", _BLOCK)
-    return unit
-
-
-def ground_blocks(split: Split) -> NDArray[np.int64]:
-    """The block of ground that each patch of a list lies in, (n,) from 0; a list that names none is one block."""
-    return np.unique([record.get("Block", "") for record in split.table], return_inverse=True)[1].astype(np.int64)
-
-
-def named_scores(matrices: NDArray[np.int64], names: Sequence[str]) -> dict[str, Any]:
-    """Scores and their intervals from confusion matrices by block (blocks, C, C), with the classes' names."""
-    matrix, intervals = matrices.sum(axis=0), block_intervals(matrices)
-    scores = scores_from_confusion(matrix)
-    intervals["per_class"] = dict(zip(names, intervals["per_class"], strict=True))
-    intervals["in_one_block"] = [names[index] for index in intervals["in_one_block"]]
-    return {
-        **scores,
-        "absent": [names[index] for index in scores["absent"]],
-        "per_class": dict(zip(names, scores["per_class"], strict=True)),
-        "intervals": intervals,
-        "confusion_matrix": matrix.tolist(),
-        "by_block": block_counts(matrices).tolist(),
-    }
-
-
 def _scored(segmenter: Segmenter, dataset: PatchDataset, config: EvaluateConfig) -> dict[str, Any]:
     """Everything a report says of one model."""
     val = dataset.split("val")
@@ -293,11 +234,6 @@ def _water_by_block(matrices: NDArray[np.int64], water: Sequence[int]) -> dict[s
     """The interval of water's IoU, and what it comes from."""
     counts = block_counts(water_matrices(matrices, water))
     return {"interval": block_scores(counts)["per_class"][0].interval, "by_block": counts.tolist()}
-
-
-def scores_by_block(scores: Mapping[str, Any], classes: int) -> dict[str, Any]:
-    """What :func:`alos2tut.metrics.block_scores` makes of one of a report's models, or of its water."""
-    return block_scores(np.array(scores["by_block"], dtype=np.int64).reshape(-1, 3, classes))
 
 
 def _difference(models: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -342,24 +278,12 @@ def fitting_segmenter(path: Path, dataset: PatchDataset, allow_other_signal: boo
 def check_fit(segmenter: Segmenter, dataset: PatchDataset, where: str | Path, allow_other_signal: bool) -> None:
     """Refuse a segmenter, from ``where``, that does not read this dataset's patches, or does not know its classes."""
     check_signal(segmenter.signal, dataset.signal, where, allow_other=allow_other_signal)
-    # names and colours are only what classes are called and shown in
     known, legend = segmenter.legend, dataset.legend
-    for index in range(max(len(known), len(legend))):
-        own, asked = (" + ".join(map(str, _codes(classes, index))) for classes in (known, legend))
-        if own != asked:
-            raise Alos2TutError(
-                f"knows class {index} as the codes {own or 'of nothing'}, the dataset as {asked or 'nothing'}",
-                where=where,
-                remedy="Build the dataset with the legend that it was trained on.",
-            )
+    known.check_same(legend, where)
     if known.names != legend.names:
         warn(f"{where}: calls the classes {known.names}, the dataset {legend.names}; their codes are the same.")
     if segmenter.image_px != (dataset.patch_px, dataset.patch_px):
         raise Alos2TutError(f"reads {segmenter.image_px} px, the patches have {dataset.patch_px} px", where=where)
-
-
-def _codes(legend: Legend, index: int) -> list[int]:
-    return sorted(legend.classes[index].codes) if index < len(legend) else []
 
 
 def predict_patches(segmenter: Segmenter, split: Split, indices: Sequence[int]) -> NDArray[np.uint8]:

@@ -26,7 +26,8 @@ from ..networks.inference import confusion_matrices
 from ..networks.segmenter import Segmenter
 from ..networks.weights import weights_path
 from ..radiometry import to_db, to_power
-from .report import check_fit, fitting_segmenter, ground_blocks
+from .ground import ground_blocks
+from .report import check_fit, fitting_segmenter
 
 #: the ways of changing patches, each with the value at which it changes nothing
 KINDS: dict[str, float | None] = {"added_looks": None, "multilook": 1, "gain_db": 0}

@@ -112,6 +112,12 @@ class Product(Metadata):
         said = json.dumps(dict(self.given), sort_keys=True)
         return hashlib.sha256(f"{of_files};{said}".encode()).hexdigest() if self.given else of_files
 
+    @property
+    def placed_fingerprint(self) -> str:
+        """A hash that changes with :attr:`fingerprint` and with the place on the map: what datasets are known by."""
+        info = self.to_dict()
+        return hashlib.sha256(json.dumps([self.fingerprint, info["crs"], info["transform"]]).encode()).hexdigest()
+
     def owns(self, path: str | Path) -> bool:
         """Whether a path is, or looks like, a file of the delivery, so that nothing may be written there.
 

@@ -20,7 +20,7 @@ from alos2tut.evaluation.comparison import (
     labels_for,
     read_comparison,
 )
-from alos2tut.evaluation.report import scores_by_block
+from alos2tut.evaluation.ground import scores_by_block
 from alos2tut.metrics import block_scores, t_interval
 from alos2tut.pretraining.stage import pretrain
 

@@ -1,16 +1,18 @@
 """The floor: its statistics against plain arithmetic, and that it finds what is there and nothing else."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 from support.datasets import build, labels_of, write_packed_dataset
 from support.products import TIFF_NAME, UTM54, write_geotiff
 
 from alos2tut import Alos2TutError, open_product
 from alos2tut.dataset.store import open_dataset
 from alos2tut.evaluation import forest as module
-from alos2tut.evaluation.forest import WINDOWS_PX, baseline, multiscale_statistics
+from alos2tut.evaluation.forest import WINDOWS_PX, Floor, baseline, multiscale_statistics
 from alos2tut.metrics import scores_from_confusion
 
 
@@ -24,6 +26,7 @@ def few_trees(monkeypatch):
     monkeypatch.setattr(module, "TREES", 30)
     monkeypatch.setattr(module, "_TREES_TO_CHOOSE", 10)
     monkeypatch.setattr(module, "_PIXELS", 3_000)
+    monkeypatch.setattr(module, "_PIXELS_OF_A_TREE", 1_000)
 
 
 def test_statistics_are_those_of_the_known_pixels_of_a_window():
@@ -60,6 +63,56 @@ def test_what_is_plain_to_see_is_found_again_and_alike(dataset):
     assert f"mIoU {told['miou']:.3f}" in floor.to_text() and "cut at the patch" in floor.to_text()
 
 
+def test_trees_that_can_turn_nothing_are_not_asked(monkeypatch):
+    monkeypatch.setattr(module, "_TREES_AT_ONCE", 4)
+    random = np.random.default_rng(0)
+    classes = random.choice([1, 4, 7], 900).astype(np.uint8)
+    statistics = (classes[:, None] + random.normal(0, 2, (900, 3))).astype(np.float32)
+    forest = RandomForestClassifier(30, random_state=0).fit(statistics[:600], classes[:600])
+    asked, ask = [], type(forest.estimators_[0]).predict_proba
+    monkeypatch.setattr(
+        type(forest.estimators_[0]),
+        "predict_proba",
+        lambda self, x, check_input=True: asked.append(len(x)) or ask(self, x, check_input),
+    )
+    found = module._predicted(forest, statistics)
+    assert asked[:16] == [900] * 16 and 0 < asked[-1] < asked[16] < 900
+    assert (found == forest.predict(statistics)).all()
+    # of one class alone
+    forest.fit(statistics, np.full(900, 4, np.uint8))
+    assert (module._predicted(forest, statistics) == 4).all()
+
+
+def test_a_floor_is_kept_and_found_again_by_all_that_decides_it(dataset, tmp_path, monkeypatch):
+    first = baseline(dataset, work_dir=tmp_path)
+    (kept,) = tmp_path.glob("floor-*/floor.json")
+    assert json.loads(kept.read_text())["miou"] == first.to_dict()["miou"]
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_forest", lambda *_: pytest.fail("grows anew"))
+        again = baseline(dataset.path, work_dir=tmp_path, chosen=range(len(dataset.split("train"))))
+    assert again.to_dict() == first.to_dict() and (again.matrices == first.matrices).all()
+    for number, other in enumerate([{"seed": 1}, {"chosen": [0, 3]}, {"split": "val"}], 2):
+        baseline(dataset, work_dir=tmp_path, **other)
+        assert len(list(tmp_path.glob("floor-*"))) == number
+    for broken in ("", "[]", json.dumps(json.loads(kept.read_text()) | {"schema": "alos2tut-floor-0"})):
+        kept.write_text(broken)
+        assert baseline(dataset, work_dir=tmp_path).to_dict() == first.to_dict()
+        assert Floor.from_dict(json.loads(kept.read_text())).to_dict() == first.to_dict()
+
+
+def test_a_floor_is_scored_on_other_ground_of_the_same_classes_and_signal(dataset, tmp_path):
+    other = write_packed_dataset(tmp_path / "other", seed=5, n_held_out=5)
+    found = baseline(dataset, on=other)
+    assert (found.grown_on, found.dataset, found.patches) == (dataset.path.name, "other", (10, 5))
+    assert found.matrices.sum() == sum(open_dataset(other).content["splits"]["test"]["class_pixels"].values())
+    assert scores_from_confusion(found.matrices.sum(axis=0))["miou"] > 0.75
+    assert f"grown on 10 patches of {dataset.path.name}, scored on 5" in found.to_text()
+    with pytest.raises(Alos2TutError, match="quantity is sigma0, that of the dataset to score on gamma0"):
+        baseline(dataset, on=write_packed_dataset(tmp_path / "gamma0", quantity="gamma0"))
+    with pytest.raises(Alos2TutError, match="knows class 2 as the codes 3, the dataset as nothing"):
+        baseline(dataset, on=write_packed_dataset(tmp_path / "two", classes=2))
+
+
 def test_nothing_is_found_where_nothing_is(dataset, monkeypatch):
     monkeypatch.setattr(module, "multiscale_statistics", lambda power: np.random.default_rng(
         int(abs(power[np.isfinite(power)].sum()) * 1e6)).random((*power.shape[1:], 4)).astype(np.float32))  # fmt: skip
@@ -85,6 +138,13 @@ def test_windows_reach_beyond_the_patch_into_its_product(built):
     floor = baseline(dataset, [product])
     assert floor.on_products and "computed on the products" in floor.to_text()
     assert (floor.matrices != baseline(dataset).matrices).any()
+
+
+def test_of_products_of_one_name_those_are_taken_that_a_dataset_was_built_of(built):
+    dataset, product = built
+    namesake = dataclasses.replace(product, given={"sensor": "another"})
+    assert namesake.image_name("HH") == product.image_name("HH") and namesake.fingerprint != product.fingerprint
+    assert set(module._by_image(dataset, [product, namesake]).values()) == {product}
 
 
 def test_other_products_are_refused(built, tmp_path):

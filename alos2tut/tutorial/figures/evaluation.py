@@ -19,7 +19,8 @@ from ... import plotting
 from ...core.tables import Interval
 from ...dataset.legend import IGNORE
 from ...dataset.store import PatchDataset
-from ...evaluation.report import headline_lines, interval_notes, interval_unit
+from ...evaluation.ground import interval_notes, interval_unit
+from ...evaluation.report import headline_lines
 from ...evaluation.robustness import Robustness
 from ...metrics import too_few
 from ...plotting import BLUE, ORANGE, SKY, VERMILION
