@@ -151,17 +151,18 @@ def baseline(
     dataset = dataset if isinstance(dataset, PatchDataset) else open_dataset(dataset)
     scored_on = dataset if on is None else on if isinstance(on, PatchDataset) else open_dataset(on)
     _check_alike(dataset, scored_on)
-    sources = [_Source(one, _by_image(one, products)) for one in (dataset, scored_on)]
+    source, its = (_Source(one, _by_image(one, products)) for one in (dataset, scored_on))
     positions = np.arange(len(dataset.split("train"))) if chosen is None else np.asarray(chosen, dtype=np.int64)
     if work_dir is None:
-        return _floor(*sources, split, positions, seed, progress)
+        return _floor(source, its, split, positions, seed, progress)
     settings = {"split": split, "seed": seed, "windows_px": WINDOWS_PX, "trees": TREES}
-    settings["positions"] = hashlib.sha256(positions.tobytes()).hexdigest()
+    settings |= {"positions": hashlib.sha256(positions.tobytes()).hexdigest()}
     made_from = {"dataset": dataset.fingerprint, "on": scored_on.fingerprint}
-    made_from["products"] = sorted({p.placed_fingerprint for source in sources for p in source.products.values()})
+    read = {product.placed_fingerprint for product in (*source.products.values(), *its.products.values())}
+    made_from |= {f"product {number}": product for number, product in enumerate(sorted(read))}
     target = stage_dir(work_dir, "floor", settings, made_from) / "floor.json"
     if (kept := _kept(target)) is None:
-        kept = _floor(*sources, split, positions, seed, progress)
+        kept = _floor(source, its, split, positions, seed, progress)
         make_folder(target.parent)
         write_json(target, kept.to_dict() | {"made_from": made_from})
     return kept
