@@ -5,10 +5,10 @@ PYTHON ?= python3
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test lab lint soak bench venv clean distclean
+.PHONY: help tutorial test lab lint soak bench bench-science venv clean distclean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 tutorial: .venv/.installed ## run notebooks 01-05 and say where the results lie
 	@.venv/bin/python notebooks/run_all.py
@@ -30,6 +30,9 @@ soak: .venv/.installed ## run the long tests, and the properties on many more ex
 
 bench: .venv/.installed ## measure speed and memory
 	@.venv/bin/python benchmarks/measure.py
+
+bench-science: .venv/.installed ## measure what pretraining is worth, on simulated ground: hours, and goes on where it stopped
+	@.venv/bin/python benchmarks/evidence.py science --workers 2 --work work/evidence --runs work/evidence/runs
 
 venv: .venv/.installed ## build .venv, which all the others do by themselves
 

@@ -356,7 +356,8 @@ def _finetuned(spec: Spec, place: Place) -> Run:
     folder = finetune(config, quiet=True)
     made = read_json(folder / "run.json")
     val = read_csv(folder / "metrics.csv", "val_miou")
-    found = {"stage": folder.name, "val_miou": made["val"]["miou"], "best_step": made["best_step"], "by_step": val}
+    found = {"stage": folder.name, "patches": made["patches"], "val_miou": made["val"]["miou"]}
+    found |= {"best_step": made["best_step"], "by_step": val}
     if spec["test"] is not None:
         place_of = {"dataset": dataset(spec["test"], place), "segmenter": folder, "work_dir": place.work}
         scored = evaluate(load_config("evaluate", "paper", **place_of))

@@ -1,0 +1,432 @@
+"""What the runs of the benchmark say, from their JSON files alone: intervals, tables and curves of ``docs/results.md``.
+
+The primary comparison is measured with a number of first weights (*seeds*) crossed with a number of drawn training
+lists (*draws*), once in each cell. See :func:`crossed` for what its mean is worth.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from evidence_runs import Run, bench
+from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
+
+from alos2tut.core.artifacts import atomic_path, read_json, read_text
+from alos2tut.core.errors import Alos2TutError
+from alos2tut.core.tables import Interval
+from alos2tut.evaluation.comparison import labels_for
+from alos2tut.metrics import LEVEL, BlockScore, block_scores
+
+#: Okabe & Ito's colours, which are told apart with any colour vision, and the marks of the curves
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+MARKS = "osD^vP*X<>"
+_LARGEST_PAGE = 2**20
+
+
+# --- what a mean is worth --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its variance and the degrees of freedom of that; without a variance nothing is known of it."""
+
+    value: float
+    variance: float | None = None
+    freedom: float = 0.0
+
+    def interval(self) -> list[float] | None:
+        """The 95 % interval by Student's t."""
+        if self.variance is None:
+            return None
+        half = float(stdtrit(self.freedom, (1 + LEVEL) / 2)) * math.sqrt(self.variance)
+        return [self.value - half, self.value + half]
+
+    def p_value(self) -> float | None:
+        """Of the mean being zero, two-sided."""
+        if not self.variance:
+            return None
+        return float(2 * stdtr(self.freedom, -abs(self.value) / math.sqrt(self.variance)))
+
+    def with_error_of(self, other: Estimate) -> Estimate:
+        """The same mean with another, independent source of error: variances add up (Satterthwaite's freedom)."""
+        if self.variance is None or other.variance is None:
+            return Estimate(self.value)
+        return Estimate(self.value, *_sum_of([(self.variance, self.freedom), (other.variance, other.freedom)]))
+
+    def to_text(self, *, signed: bool = True) -> str:
+        """Mean and interval, as people read them."""
+        return Interval.of(self.value, self.interval()).to_text(signed=signed)
+
+
+def _sum_of(parts: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """Variance and degrees of freedom of a sum of mean squares (Satterthwaite, Biometrics Bulletin 2, 1946)."""
+    parts = [part for part in parts if part[0]]
+    total = sum(variance for variance, _ in parts)
+    spread = sum(variance**2 / freedom for variance, freedom in parts)
+    return total, (total**2 / spread if spread else math.inf)
+
+
+def one_way(values: Sequence[float]) -> Estimate:
+    """The mean of independent values."""
+    n, mean = len(values), float(np.mean(values))
+    return Estimate(mean, float(np.var(values, ddof=1)) / n, n - 1) if n > 1 else Estimate(mean)
+
+
+def crossed(values: NDArray[np.float64]) -> Estimate:
+    """The mean of a table y_sd = μ + a_s + b_d + e_sd, both of whose margins are random: seeds (rows) and draws.
+
+    Var(ȳ) = σ²_a / s + σ²_b / d + σ²_e / sd, estimated by the mean squares of the two-way analysis without replication:
+    (MS_a + MS_b − MS_e) / sd (Searle, Casella & McCulloch, Variance Components, 1992, section 4.3), where a component
+    that comes out negative counts as zero. Its degrees of freedom are Satterthwaite's, of the mean squares that it is
+    made of. ``tests/test_evidence.py`` measures how often the interval holds μ.
+
+    Args:
+        values: (seeds, draws). With one row or one column: the mean of independent values.
+    """
+    rows, cols = values.shape
+    if min(rows, cols) < 2:
+        return one_way(values.ravel().tolist())
+    mean = values.mean()
+    of_rows, of_cols = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
+    squares = (
+        cols * np.sum((of_rows - mean) ** 2) / (rows - 1),
+        rows * np.sum((of_cols - mean) ** 2) / (cols - 1),
+        np.sum((values - of_rows - of_cols + mean) ** 2) / ((rows - 1) * (cols - 1)),
+    )
+    freedoms, error = (rows - 1, cols - 1, (rows - 1) * (cols - 1)), float(squares[2])
+    kept = [(float(square), of) for square, of in zip(squares[:2], freedoms[:2], strict=True) if square > error]
+    # the sum counts the error once for each component: with both it is subtracted once, with none added
+    kept += [(-error, freedoms[2])] if len(kept) == 2 else [] if kept else [(error, freedoms[2])]
+    total, freedom = _sum_of(kept)
+    return Estimate(float(mean), total / values.size, freedom)
+
+
+def over_ground(score: BlockScore, other: BlockScore | None = None) -> Estimate:
+    """A score's error over blocks of ground, or that of its difference to another's on the same blocks."""
+    if score.value is None or score.pulls is None:
+        raise Alos2TutError("there are too few blocks of ground for an interval", where="by_block")
+    if other is None:
+        return Estimate(score.value, float(np.sum(score.pulls**2)), score.freedom)
+    assert other.value is not None and other.pulls is not None
+    variance = float(np.sum((score.pulls - other.pulls) ** 2))
+    return Estimate(score.value - other.value, variance, min(score.freedom, other.freedom))
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """p-values of a family, corrected for their number (Holm, Scandinavian Journal of Statistics 6, 1979)."""
+    order = sorted((value, index) for index, value in enumerate(values) if value is not None)
+    found: list[float | None] = [None] * len(values)
+    least = 0.0
+    for rank, (value, index) in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * value))
+        found[index] = least
+    return found
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def load(folder: Path, group: str) -> list[Run]:
+    """The runs of a group that are of the present version of benchmark and recipe; others are kept apart."""
+    asked = {"benchmark": bench()["benchmark"], "recipe": bench()["recipe"][group]}
+    runs = [read_json(path) for path in sorted((folder / group).glob("*.json"))]
+    return [run for run in runs if {key: run["spec"][key] for key in asked} == asked]
+
+
+class Scores:
+    """mIoU of the final runs by method, level and labels, on the same blocks of ground."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.by_place: dict[tuple[str, str, Any], dict[tuple[int, int], BlockScore]] = {}
+        self.all_patches = max((run["patches"] for run in runs if "patches" in run), default=0)
+        for run in runs:
+            spec = run["spec"]
+            place = spec["method"], spec["level"], spec["labels"]
+            score = block_scores(np.array(run["by_block"], dtype=np.int64))["miou"]
+            self.by_place.setdefault(place, {})[spec["seed"], spec["draw"]] = score
+
+    def labels(self) -> list[Any]:
+        """Numbers of labelled patches, from few to all."""
+        return sorted({labels for _, _, labels in self.by_place}, key=lambda n: math.inf if n == "all" else n)
+
+    def patches(self, labels: Any) -> int:
+        """Labelled patches as a number; 0 where it is not known."""
+        return self.all_patches if labels == "all" else int(labels)
+
+    def methods(self, level: str) -> list[str]:
+        """Methods in the order in which the settings name them."""
+        known = ["floor", "unet", "random", "chosen", *bench()["final"]["others"], "ceiling"]
+        there = {method for method, of, _ in self.by_place if of == level}
+        return [method for method in dict.fromkeys(known) if method in there]
+
+    def of(self, method: str, labels: Any, level: str = "standard") -> dict[tuple[int, int], BlockScore]:
+        """Scores by (seed, draw); those without a pretraining stand on one level only."""
+        found = self.by_place.get((method, level, labels), {})
+        return found or (self.by_place.get((method, "standard", labels), {}) if not_pretrained(method) else {})
+
+    def mean(self, method: str, labels: Any, level: str = "standard") -> Estimate | None:
+        """The mean with its error over seeds and draws."""
+        found = self.of(method, labels, level)
+        return estimate({key: _value(score) for key, score in found.items()}) if found else None
+
+    def difference(
+        self, method: str, other: str, labels: Any, level: str = "standard"
+    ) -> tuple[Estimate, Estimate] | None:
+        """A method minus another on the draws that both have: its error over seeds and draws, and over ground."""
+        mine, its = self.of(method, labels, level), self.of(other, labels, level)
+        draws = {draw for _, draw in mine} & {draw for _, draw in its}
+        mine, its = ({key: score for key, score in of.items() if key[1] in draws} for of in (mine, its))
+        if not draws:
+            return None
+        if set(mine) == set(its):
+            values = {key: _value(mine[key]) - _value(its[key]) for key in mine}
+        else:  # not the same seeds: draw by draw
+            values = {(0, draw): _of_draw(mine, draw) - _of_draw(its, draw) for draw in sorted(draws)}
+        # on ground every draw weighs alike, as above
+        one, two = (BlockScore.mean([_mean_of_draw(of, draw) for draw in sorted(draws)]) for of in (mine, its))
+        return estimate(values), over_ground(one, two)
+
+
+def not_pretrained(method: str) -> bool:
+    """Whether nothing is pretrained, so that the level of that does not matter."""
+    return method in ("floor", "unet", "random", "ceiling")
+
+
+def _value(score: BlockScore) -> float:
+    assert score.value is not None
+    return score.value
+
+
+def _mean_of_draw(scores: Mapping[tuple[int, int], BlockScore], draw: int) -> BlockScore:
+    return BlockScore.mean([score for (_, own), score in scores.items() if own == draw])
+
+
+def _of_draw(scores: Mapping[tuple[int, int], BlockScore], draw: int) -> float:
+    return _value(_mean_of_draw(scores, draw))
+
+
+def estimate(values: Mapping[tuple[int, int], float]) -> Estimate:
+    """The mean of values by (seed, draw): crossed where each seed has each draw, else of draws as independent."""
+    seeds, draws = (sorted({key[axis] for key in values}) for axis in (0, 1))
+    if len(values) == len(seeds) * len(draws):
+        return crossed(np.array([[values[seed, draw] for draw in draws] for seed in seeds]))
+    by_draw = [np.mean([value for (_, own), value in values.items() if own == draw]) for draw in draws]
+    return one_way([float(value) for value in by_draw])
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table; what is None shows as a dash."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join("–" if cell is None else str(cell) for cell in line) + " |" for line in lines)
+
+
+def final_tables(runs: Sequence[Run]) -> dict[str, str]:
+    """The parts of the page that come from the final runs."""
+    scores = Scores(runs)
+    return {"primary": primary_text(scores), "scores": score_table(scores), "differences": difference_table(scores)}
+
+
+def primary_text(scores: Scores) -> str:
+    """The comparison that was named beforehand."""
+    labels, level = (bench()["final"]["primary"][key] for key in ("labels", "level"))
+    found = scores.difference("chosen", "random", labels, level)
+    if found is None:
+        return "The primary comparison has not been run."
+    trained, ground = found
+    seeds, draws = (len({key[axis] for key in scores.of("chosen", labels, level)}) for axis in (0, 1))
+    blocks = len(next(iter(scores.of("chosen", labels, level).values())).pulls)  # type: ignore[arg-type]
+    both = trained.with_error_of(ground)
+    rows = [
+        [f"{seeds} seeds × {draws} draws of training patches", trained.to_text()],
+        [f"{blocks} blocks of test ground", ground.to_text()],
+        ["both together", both.to_text()],
+    ]
+    name = f"{bench()['final']['chosen']} − random start, {labels} labels, {level} level: mIoU {trained.value:+.3f}"
+    return "\n\n".join([f"**{name}**", markdown(["95 % interval over", "difference of mIoU"], rows)])
+
+
+def score_table(scores: Scores) -> str:
+    """mIoU of every method, level and number of labels, with intervals over seeds and draws, and (runs)."""
+    rows = []
+    for level in ("standard", "shifted"):
+        for method in scores.methods(level):
+            cells: list[Any] = []
+            for labels in scores.labels():
+                mean = scores.mean(method, labels, level) if scores.by_place.get((method, level, labels)) else None
+                runs = len(scores.of(method, labels, level))
+                cells.append(mean and f"{mean.to_text(signed=False)} ({runs})")
+            rows.append([_shown(method), level, *cells])
+    return markdown(["start", "level", *(f"{labels} labels" for labels in scores.labels())], rows)
+
+
+def _shown(method: str) -> str:
+    return f"chosen ({bench()['final']['chosen']})" if method == "chosen" else method
+
+
+def difference_table(scores: Scores) -> str:
+    """Every method against the random start and the floor; p-values of all but the primary are corrected together."""
+    primary = ("chosen", bench()["final"]["primary"]["level"], bench()["final"]["primary"]["labels"])
+    rows, p_values = list[list[Any]](), list[float | None]()
+    for level in ("standard", "shifted"):
+        for labels, method in itertools.product(scores.labels(), scores.methods(level)):
+            found = scores.difference(method, "random", labels, level)
+            if method in ("random", "ceiling") or found is None:
+                continue
+            gain, is_primary = found[0].with_error_of(found[1]), (method, level, labels) == primary
+            p_values.append(None if is_primary else gain.p_value())
+            row = [_shown(method), level, labels, gain.to_text(), "primary" if is_primary else None]
+            rows.append([*row, *beside_floor(scores, method, labels, level), worth(scores, method, labels, level)])
+    for row, p_value in zip(rows, holm(p_values), strict=True):
+        row[4] = row[4] or (p_value and f"{p_value:.3f}")
+    header = ["start", "level", "labels", "minus random", "p (Holm)", "minus floor", "of the way from floor to ceiling"]
+    return markdown([*header, "labels that a random start needs for as much"], rows)
+
+
+def beside_floor(scores: Scores, method: str, labels: Any, level: str) -> tuple[str | None, str | None]:
+    """A method minus the floor with as many labels, and its share of the way from there to the ceiling."""
+    found = None if method == "floor" else scores.difference(method, "floor", labels, level)
+    if found is None:
+        return None, None
+    gain, top, floor = found[0].with_error_of(found[1]), scores.mean("ceiling", "all"), scores.mean("floor", labels)
+    share = f"{gain.value / (top.value - floor.value):.0%}" if top and floor and top.value > floor.value else None
+    return gain.to_text(), share
+
+
+def worth(scores: Scores, method: str, labels: Any, level: str) -> str | None:
+    """With how many labels a random start is as good; None where its curve does not reach there."""
+    mean = scores.mean(method, labels, level)
+    curve = [
+        (n, own.value) for of in scores.labels() if (n := scores.patches(of)) and (own := scores.mean("random", of))
+    ]
+    found = None if mean is None else labels_for(mean.value, curve)
+    return found and f"{found:.0f}"
+
+
+def search_table(runs: Sequence[Run]) -> str:
+    """Configurations of fine-tuning by start, the best first."""
+    found: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        found.setdefault((run["spec"]["method"], run["spec"]["rung"], run["spec"]["config"]), []).append(run)
+    rows = []
+    for (start, rung, config), mine in found.items():
+        mine = sorted(mine, key=lambda run: run["spec"]["draw"])
+        mean, steps = float(np.mean([run["val_miou"] for run in mine])), mine[0]["spec"]["settings"]["steps"]
+        values = ", ".join(f"{run['val_miou']:.3f}" for run in mine)
+        best = ", ".join(str(run["best_step"]) for run in mine)
+        rows.append([start, config, rung, steps, f"{mean:.3f}", values, best])
+    rows.sort(key=lambda row: (row[0], row[2] != "whole", -float(row[4])))
+    return markdown(["start", "configuration", "rung", "steps", "mIoU on val", "by draw", "best step"], rows)
+
+
+def pretraining_table(runs: Sequence[Run]) -> str:
+    """Pretrainings on validation ground: loss, probe and fine-tuning, and what they cost."""
+    rows = []
+    names = dict.fromkeys(run["spec"]["method"] for run in runs if run["spec"]["level"] == "standard")
+    for name in names:
+        made = next((r for r in runs if r["spec"]["kind"] == "pretrain" and r["spec"]["method"] == name), None)
+        tuned = sorted(
+            (r["spec"]["draw"], r["val_miou"])
+            for r in runs
+            if r["spec"]["kind"] == "finetune" and r["spec"]["method"] == name
+        )
+        probe = [None] * 3
+        if made is not None:
+            asked = [f"{name} {task}" for task in ("patch k-NN", "patch linear", "cell linear")]
+            probe = [f"{np.mean(made['probe'][one]):.3f}" if one in made["probe"] else None for one in asked]
+        settings = made and made["spec"]["settings"]
+        rows.append(
+            [
+                name,
+                settings and made["spec"]["train"],
+                settings and settings["steps"],
+                made and f"{made['cpu_s'] / 60:.0f}",
+                made and f"{made['final_loss']:.4f}",
+                *probe,
+                f"{np.mean([value for _, value in tuned]):.3f}" if tuned else None,
+                ", ".join(f"{value:.3f}" for _, value in tuned) or None,
+            ]
+        )
+    header = ["pretraining", "pool", "steps", "minutes of a core", "final loss", "probe: patch, k-NN", "patch, linear"]
+    return markdown([*header, "cell, linear", "mIoU on val, fine-tuned", "by draw"], rows)
+
+
+def curves(scores: Scores, path: Path) -> None:
+    """mIoU by labelled patches, a curve for each method of the standard level, with intervals over seeds and draws."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams.update({"font.size": 9})
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    places = {labels: place for place, labels in enumerate(scores.labels())}
+    methods = [method for method in scores.methods("standard") if method != "ceiling"]
+    for index, method in enumerate(methods):
+        known = [(labels, mean) for labels in places if (mean := scores.mean(method, labels))]
+        x = [places[labels] + 0.03 * (index - len(methods) / 2) for labels, _ in known]
+        ends = [mean.interval() or [mean.value] * 2 for _, mean in known]
+        y = [mean.value for _, mean in known]
+        bars = [[max(value - low, 0) for value, (low, _) in zip(y, ends, strict=True)],
+                [max(high - value, 0) for value, (_, high) in zip(y, ends, strict=True)]]  # fmt: skip
+        style = {"marker": MARKS[index % len(MARKS)], "color": COLOURS[index % len(COLOURS)], "capsize": 2}
+        axes.errorbar(x, y, bars, label=_shown(method), linewidth=1.2, markersize=4, elinewidth=0.8, **style)
+    if top := scores.mean("ceiling", "all"):
+        axes.axhline(top.value, color="0.5", linestyle="--", linewidth=1, label="ceiling: all labels, long")
+    axes.set_xticks(list(places.values()), [str(labels) for labels in places])
+    axes.set_xlabel("labelled patches of 320 m")
+    axes.set_ylabel("mIoU on test ground (simulated)")
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    axes.grid(axis="y", linewidth=0.4)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
+    pyplot.close(figure)
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def write_page(runs: Path, page: Path) -> None:
+    """Write what the runs say between the markers of a page, and the curves beside it.
+
+    A part stands between ``<!-- evidence:NAME -->`` and ``<!-- /evidence:NAME -->``, with NAME of: primary, scores,
+    differences, search, pretraining, runs.
+
+    Raises:
+        Alos2TutError: the page is missing, or lacks a marker.
+    """
+    final, search, judged = (load(runs, group) for group in ("final", "search", "pretraining"))
+    parts = {"search": search_table(search), "pretraining": pretraining_table(judged)}
+    parts |= final_tables(final) | {"runs": machines(final + search + judged)}
+    text = read_text(page, "Markdown", _LARGEST_PAGE)
+    for name, part in parts.items():
+        begin, end = f"<!-- evidence:{name} -->", f"<!-- /evidence:{name} -->"
+        if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+            raise Alos2TutError(f"lacks the pair of markers {begin} and {end}", where=page)
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{part}\n{end}{rest.partition(end)[2]}"
+    with atomic_path(page) as temporary:
+        temporary.write_text(text, "utf-8")
+    if final:
+        curves(Scores(final), page.with_name(f"{page.stem}_curves.png"))
+
+
+def machines(runs: Sequence[Run]) -> str:
+    """On what the runs were done, and what they took."""
+    found: dict[tuple[str, ...], list[float]] = {}
+    for run in runs:
+        machine = run["machine"]
+        kind = machine.get("gpu", machine["cpu"]), re.sub(r"\+.*", "", machine["torch"]), run["commit"]
+        found.setdefault(kind, []).append(run["cpu_s"])
+    rows = [[*kind, len(spent), f"{sum(spent) / 3600:.1f}"] for kind, spent in sorted(found.items())]
+    return markdown(["machine", "torch", "commit", "runs", "hours of a core"], rows)
