@@ -26,10 +26,16 @@ _Percentile = Annotated[float, Field(ge=0, le=100)]
 class PretrainConfig(TrainingConfig):
     """SAR-W-SimMIM: see :func:`alos2tut.pretrain`."""
 
-    KEYED_IF_SET: ClassVar[frozenset[str]] = TrainingConfig.KEYED_IF_SET | {"weight_channels"}
+    KEYED_IF_SET: ClassVar[frozenset[str]] = TrainingConfig.KEYED_IF_SET | {"weight_channels", "target", "input_looks"}
 
     objective: Literal["simmim", "mixmae"] = "simmim"
     """What is asked of the network: SimMIM, or MixMAE (for a Swin with shifted=false)."""
+    target: Literal["pixels", "multiscale", "log_ratio"] = "pixels"
+    """What is predicted of hidden ground: its ``pixels``, as published; ``multiscale``: mean power and its variation in
+    windows of 3, 5 and 9 px; ``log_ratio``: gradients of power over 5, 9 and 13 px. The last two with SimMIM only."""
+    input_looks: float | None = Field(default=None, ge=0.1, le=1e6)
+    """The network sees images with gamma speckle of so many looks more than they have, and is asked about the images as
+    they are; None: it sees these."""
     mask_unit_px: int = Field(default=_AS_PUBLISHED, ge=1, le=4096)
     """Side of the square units that are masked together; as published: SimMIM 16, MixMAE the encoder's stride."""
     mask_ratio: float = Field(default=_AS_PUBLISHED, gt=0, lt=1)
@@ -46,8 +52,9 @@ class PretrainConfig(TrainingConfig):
     """Of several polarisations each is weighted by its own power; ``shared_avg``: all by the mean of their powers."""
     normaliser: Literal["count", "weights"] = "count"
     """Divide the weighted error by the count of masked pixels, or by the sum of their weights."""
-    loss: Literal["l1", "mse", "huber"] = Field(default=_AS_PUBLISHED)
-    """Error of a masked pixel; as published: SimMIM l1 in standardised dB, MixMAE mse in its unit's own scale."""
+    loss: Literal["l1", "mse", "huber", "gamma"] = Field(default=_AS_PUBLISHED)
+    """Error of a masked pixel; as published: SimMIM l1 in standardised dB, MixMAE mse in its unit's own scale.
+    ``gamma``: how unlikely its power is where the prediction is the mean of speckled power; SimMIM's pixels only."""
     decoder_width: int = Field(default=512, ge=4, le=2**14)
     """MixMAE: channels of the decoder."""
     decoder_depth: int = Field(default=8, ge=1, le=256)
@@ -78,6 +85,15 @@ class PretrainConfig(TrainingConfig):
             raise ValueError(f"weight_percentiles fall: {self.weight_percentiles}")
         if any(drop >= later for drop, later in pairwise(self.lr_drops)):
             raise ValueError(f"lr_drops do not rise: {self.lr_drops}")
+        return self
+
+    @model_validator(mode="after")
+    def _fitting(self) -> PretrainConfig:
+        asked = f"objective={self.objective}, target={self.target}"
+        if self.objective == "mixmae" and self.target != "pixels":
+            raise ValueError(f"{asked}: MixMAE predicts pixels; the other targets are SimMIM's")
+        if self.loss == "gamma" and (self.objective, self.target) != ("simmim", "pixels"):
+            raise ValueError(f"loss=gamma, {asked}: the likelihood is one of pixels' power, which SimMIM predicts")
         return self
 
     @property

@@ -82,10 +82,12 @@ class MixMAE(Objective):
         tokens = self.unit_px // self.encoder.config.patch_size
         return units.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1).expand(n, -1, -1)
 
-    def parts(self, rows: Tensor, mask: Tensor, loss: Loss, statistics: Statistics) -> dict[str, Parts]:
+    def parts(
+        self, rows: Tensor, mask: Tensor, loss: Loss, statistics: Statistics, shown: Tensor | None = None
+    ) -> dict[str, Parts]:
         """See :meth:`Objective.parts`: all units count; ``mae_db`` is given each unit's true mean and spread."""
         x, valid = standardize(rows, statistics)
-        prediction = self(x, mask)
+        prediction = self(x if shown is None else standardize(shown, statistics)[0], mask)
         with torch.autocast(rows.device.type, enabled=False):
             weights = loss.weights(rows, valid)
             std_db = by_channel(statistics.std_db, rows).expand_as(x)

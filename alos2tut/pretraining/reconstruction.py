@@ -27,6 +27,7 @@ from ..training.module import Training
 from .config import PretrainConfig
 from .masks import token_to_pixel_mask
 from .simmim import Objective
+from .targets import WINDOWS_PX, ask, maps_of
 
 #: Patches of the validation list whose reconstruction is kept over training.
 EXAMPLES = 4
@@ -78,13 +79,30 @@ def reconstruct(
     return predicted
 
 
+def asked_db(
+    network: Objective, patches_db: NDArray[np.floating[Any]], mask: NDArray[np.bool_]
+) -> NDArray[np.floating[Any]]:
+    """What :func:`reconstruct` is to be held against, (n, C, H, W) dB, NaN where nothing is asked.
+
+    That are the hidden pixels; or, where windows are predicted, the mean power of the smallest around each, where all
+    of it is hidden and has data.
+    """
+    target, statistics, patch_size = network.target, network.encoder.statistics, network.encoder.config.patch_size
+    assert statistics is not None
+    hidden = token_to_pixel_mask(torch.from_numpy(mask), patch_size)
+    asked = ask(target, torch.from_numpy(encode_db(patches_db)), hidden, statistics)
+    values, counted = (of[:, :: maps_of(target)] for of in asked[:2])
+    db = patches_db if target == "pixels" else destandardize(values, statistics).numpy()
+    return np.where(counted.numpy(), db, np.float32(np.nan))
+
+
 # --- pictures over training ------------------------------------------------------------------------------------------
 
 
 class Snapshots(StepCallback):
     """Keeps what the network makes of a few fixed patches at the end of training, half-way, a quarter of the way …
 
-    The pictures travel in the resume checkpoints, so a resumed run has them all.
+    The pictures travel in the resume checkpoints, so a resumed run has them all. Of log ratios there are none.
 
     Args:
         split: the list to take the patches from: one that training never sees.
@@ -93,7 +111,8 @@ class Snapshots(StepCallback):
 
     def __init__(self, split: Split, config: PretrainConfig, steps: int) -> None:
         self.config = config
-        self.due = {math.ceil(steps / 2**times) for times in range(config.snapshots)}
+        pictures = 0 if config.target == "log_ratio" else config.snapshots
+        self.due = {math.ceil(steps / 2**times) for times in range(pictures)}
         self.index = split.evenly(EXAMPLES)
         rows = split.gather_rows(self.index)
         self.patches_db = np.stack([split.db(int(i)) for i in self.index]) if len(rows) else rows.astype(np.float32)
@@ -117,22 +136,24 @@ class Snapshots(StepCallback):
 
         The file holds ``index`` (n,) in the list, ``step`` (T,), ``input_db`` (n, C, H, W), ``reconstruction_db``
         (T, n, C, H, W), ``mask`` (n, H, W) True where hidden, and ``error_db`` (T, n): mean absolute error in dB over
-        what was hidden and has data.
+        what was asked (:func:`asked_db`). Where that are means in windows, ``window_px`` is their side.
         """
-        given = self.patches_db
-        pixels = mask_pixels(self._mask(network), network.encoder.config.patch_size)
+        given, mask = self.patches_db, self._mask(network)
+        asked = asked_db(network, given, mask)
         steps = sorted(self.pictures)
         guessed = np.stack([self.pictures[step].numpy() for step in steps]) if steps else given[None][:0]
-        counted = pixels[:, None] & ~np.isnan(given)
-        errors = np.where(counted, np.abs(guessed - given), 0).sum(axis=(2, 3, 4))
+        counted = ~np.isnan(asked)
+        errors = np.where(counted, np.abs(guessed - asked), 0).sum(axis=(2, 3, 4))
         content = {
             "index": self.index,
             "step": np.array(steps, dtype=np.int64),
             "input_db": given,
             "reconstruction_db": guessed,
-            "mask": pixels,
+            "mask": mask_pixels(mask, network.encoder.config.patch_size),
             "error_db": errors / np.maximum(counted.sum(axis=(1, 2, 3)), 1),
         }
+        if network.target == "multiscale":
+            content["window_px"] = np.int64(WINDOWS_PX[network.target][0])
         with atomic_path(path) as temporary, open(temporary, "wb") as handle:
             np.savez(handle, **content)
 
@@ -156,7 +177,7 @@ class HiddenPixels:
     patch: NDArray[np.int32]
     #: class index, 255 where there is no label
     label: NDArray[np.uint8]
-    #: what was hidden, in dB
+    #: what was hidden, in dB: see :func:`asked_db`
     truth_db: NDArray[np.float32]
     #: its surroundings: mean power of 7 × 7 pixels, in dB
     around_db: NDArray[np.float32]
@@ -219,19 +240,19 @@ def hidden_pixels(
         config: says how much is hidden.
 
     Raises:
-        Alos2TutError: an empty list, or patches that do not fit the network.
+        Alos2TutError: an empty list, patches that do not fit the network, or one that predicts log ratios.
     """
-    part, encoder = dataset.split("val"), network.encoder
+    part = dataset.split("val")
     if not len(part):
         raise Alos2TutError("the list is empty", where=dataset.path / "val.csv")
     index = part.evenly(64)
     labels = part.gather(index)[1]
     given = np.stack([part.db(int(i)) for i in index])
     mask = draw_mask(network, len(index), config.mask_unit_px, config.mask_ratio)
-    guess, truth = reconstruct(network, given, mask)[:, 0], given[:, 0]
-    shown = mask_pixels(mask, encoder.config.patch_size) & ~np.isnan(truth)
+    guess, truth = reconstruct(network, given, mask)[:, 0], asked_db(network, given, mask)[:, 0]
+    shown = ~np.isnan(truth)
     number = np.broadcast_to(np.arange(len(index), dtype=np.int32)[:, None, None], truth.shape)
-    around = np.stack([local_mean_db(patch) for patch in truth])
+    around = np.stack([local_mean_db(patch) for patch in given[:, 0]])
     return HiddenPixels(number[shown], labels[shown], truth[shown], around[shown], guess[shown])
 
 

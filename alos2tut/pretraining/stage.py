@@ -7,6 +7,7 @@ What is hidden, and how the guess is judged, is the objective's: :mod:`alos2tut.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ..dataset.encoding import Statistics
 from ..networks.distributed import rank_and_world, ratios_over_processes, wait_for_all
 from ..networks.encoders import Encoder
 from ..networks.weights import load_encoder, load_weights, save_encoder, save_weights
-from ..training.batches import Batch, derived_seed, flip, to_device
+from ..training.batches import Batch, batch_generator, derived_seed, draw_speckle, flip, speckled, to_device
 from ..training.callbacks import STOPPED, History, checkpoints_in
 from ..training.loop import check_processes, fit
 from ..training.module import Training, learning_rate, number_of_steps
@@ -33,6 +34,7 @@ from .config import PretrainConfig
 from .mixmae import MixMAE
 from .reconstruction import Snapshots
 from .simmim import Loss, Objective, SimMIM
+from .targets import target_share
 
 
 def build_objective(config: PretrainConfig, encoder: Encoder) -> Objective:
@@ -42,19 +44,19 @@ def build_objective(config: PretrainConfig, encoder: Encoder) -> Objective:
         Alos2TutError: an encoder that the objective cannot train, or a decoder whose heads do not divide its width.
     """
     if config.objective == "simmim":
-        return SimMIM(encoder)
+        return SimMIM(encoder, config.target)
     return MixMAE(encoder, config.decoder_width, config.decoder_depth, config.decoder_heads)
 
 
 def losses(
-    network: Objective, rows: Tensor, mask: Tensor, loss: Loss, statistics: Statistics
+    network: Objective, rows: Tensor, mask: Tensor, loss: Loss, statistics: Statistics, shown: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of one batch, right over any number of processes; arguments as of :meth:`Objective.parts`.
 
     Returns:
         The loss to differentiate; and, of the whole batch, its ``loss`` and ``mae_db``.
     """
-    differentiable, reported = ratios_over_processes(network.parts(rows, mask, loss, statistics))
+    differentiable, reported = ratios_over_processes(network.parts(rows, mask, loss, statistics, shown))
     return differentiable["loss"], reported
 
 
@@ -75,7 +77,12 @@ class Pretraining(Training):
         config, rows = self.config, flip(batch.rows, flips)
         # drawn for the whole micro-batch, then this process's share of it
         mask = self.network.draw_masks(config.batch_size, config.mask_unit_px, config.mask_ratio, generator)
-        return losses(self.network, rows, to_device(mask[batch.positions], rows.device), self.judge, self.statistics)
+        shown = None
+        if config.input_looks is not None:
+            own = batch_generator(config.seed, batch.micro_batch, "speckle", rows.device)
+            shown = speckled(rows, draw_speckle((len(mask), *rows.shape[1:]), config.input_looks, own)[batch.positions])
+        mask = to_device(mask[batch.positions], rows.device)
+        return losses(self.network, rows, mask, self.judge, self.statistics, shown)
 
 
 # --- the stage -------------------------------------------------------------------------------------------------------
@@ -128,10 +135,20 @@ def _prepared(run: Run[PretrainConfig]) -> tuple[Objective, int]:
         torch.manual_seed(derived_seed(config.seed, "init", 1))
         network = build_objective(config, run.encoder)
     network.draw_masks(config.batch_size, config.mask_unit_px, config.mask_ratio, torch.Generator())
+    for side, share in _target_share(network, config):
+        if not share:
+            problem = f"no window of {side} px lies whole in what units of {config.mask_unit_px} px hide"
+            remedy = "Enlarge mask_unit_px or mask_ratio, or take another target."
+            raise Alos2TutError(problem, where="target", remedy=remedy)
     if patches < 1:
         where = run.dataset.path / "pretrain.csv"
         raise Alos2TutError("the list of patches is empty", where=where, remedy="Build it of more ground.")
     return network.train(), number_of_steps(config, patches)
+
+
+def _target_share(network: Objective, config: PretrainConfig) -> Iterable[tuple[int, float]]:
+    share = target_share(config.target, network.encoder.image_px, config.mask_unit_px, config.mask_ratio)
+    return share.items()
 
 
 def _write_results(run: Run[PretrainConfig], network: Objective, history: History, snapshots: Snapshots) -> None:
@@ -150,7 +167,9 @@ def _write_results(run: Run[PretrainConfig], network: Objective, history: Histor
     decoder = {"objective": objective, "provenance": run.provenance}
     save_weights(folder / "decoder.safetensors", network.decoder, f"{objective['name']}-decoder", decoder)
     snapshots.save(folder / "reconstructions.npz", network)
-    final = {"final_loss": history.last("loss"), "final_mae_db": history.last("mae_db")}
+    final: dict[str, Any] = {"final_loss": history.last("loss"), "final_mae_db": history.last("mae_db")}
+    if run.config.target != "pixels":
+        final["target_share"] = {f"{side} px": round(share, 6) for side, share in _target_share(network, run.config)}
     files = ("encoder.safetensors", "decoder.safetensors", "reconstructions.npz", "metrics.csv")
     run.finish(network, {"objective": objective, **final}, files)
 
@@ -162,8 +181,8 @@ def objective_of(config: PretrainConfig) -> dict[str, Any]:
         names.append("weight_scale")
     if config.weighting == "sar_percentile":
         names.append("weight_percentiles")
-    if config.weight_channels != "per_channel":
-        names.append("weight_channels")
+    defaults = {"weight_channels": "per_channel", "target": "pixels", "input_looks": None}
+    names += [name for name, default in defaults.items() if getattr(config, name) != default]
     if config.objective == "mixmae":
         names += ["decoder_width", "decoder_depth", "decoder_heads"]
     return {"name": config.objective, **{name: getattr(config, name) for name in names}}

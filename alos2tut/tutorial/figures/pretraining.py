@@ -309,7 +309,8 @@ def _curve(ax: Axes, table: NDArray[Any], column: str, color: str, name: str) ->
 def reconstructions(folder: str | Path, signal: Mapping[str, Any]) -> Figure:
     """Patches that pretraining never saw: given, seen, and what the network made of the hidden part as it learned.
 
-    Several polarisations are drawn in colour; copying is judged on the first.
+    Several polarisations are drawn in colour; copying is judged on the first, where pixels are what was asked. Where
+    means in windows were, these are drawn; of log ratios there is nothing to draw.
     """
     with np.load(Path(folder) / "reconstructions.npz") as file:
         kept = dict(file)
@@ -324,7 +325,8 @@ def reconstructions(folder: str | Path, signal: Mapping[str, Any]) -> Figure:
         for ax, picture in zip(row, pictures, strict=True):
             plotting.draw_patch(ax, picture, limits)
         plotting.bare(*row)
-        row[1].set_xlabel(f"copying: {_error_of_copying(given[i, 0], mask[i]):.2f} dB")
+        if "window_px" not in kept:
+            row[1].set_xlabel(f"copying: {_error_of_copying(given[i, 0], mask[i]):.2f} dB")
         for ax, error in zip(row[2:], errors[:, i], strict=True):
             ax.set_xlabel(f"error {error:.2f} dB")
     titles = [plotting.patch_title(fig, signal, limits), "seen", *(f"after step {step}" for step in steps)]
