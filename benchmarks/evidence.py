@@ -75,7 +75,7 @@ def pretraining(name: str, seed: int, level: str = "standard") -> Spec:
 
 
 def search_plan(runs: Place) -> list[Spec]:
-    """All configurations of each start at a third of the steps; then, where these are there, the better half at all."""
+    """All configurations of each start at a third of the steps; then, where these are there, the best at all."""
     search, plan = bench()["search"], []
     for start, name in search["starts"].items():
         begin = None if name is None else pretraining(name, 0)
@@ -89,7 +89,7 @@ def search_plan(runs: Place) -> list[Spec]:
                 config: float(np.mean([read_json(runs.result(spec))["val_miou"] for spec in specs]))
                 for config, specs in by_config.items()
             }
-            better = sorted(means, key=lambda config: -means[config])[: -(-len(means) // 2)]
+            better = sorted(means, key=lambda config: -means[config])[: search["kept"]]
             for config in better:
                 settings = merged(bench()["finetune"], search["configurations"][config])
                 plan += [_search_run(start, begin, config, settings, "whole", d) for d in search["draws"]]
