@@ -7,7 +7,7 @@ however many calls on however many machines that share the folders, each take th
 ==================  ====================================================================================================
 ``freeze``          hashes scenes and datasets, made where they are missing, and the floor; what is frozen stays so
 ``search``          configurations of fine-tuning for each start on validation ground: all of them at a third of the
-                    steps (a schedule of their own), then the better half at all
+                    steps (a schedule of their own), then the best of them at all
 ``pretraining``     named pretrainings, judged on validation ground by the probe and by fine-tuning
 ``final``           methods by labels and draws, scored once on the test list, in the order of what matters
 ``science``         a part of ``final`` that takes hours, not days: ``make bench-science``

@@ -160,9 +160,9 @@ def final_version():
     return bench()["recipe"]["final"]
 
 
-def test_the_better_half_of_a_search_is_run_at_length(place, monkeypatch):
+def test_the_best_of_a_search_are_run_at_length(place, monkeypatch):
     settings = copy.deepcopy(bench())
-    settings["search"] |= {"draws": [0], "starts": {"none": None}}
+    settings["search"] |= {"draws": [0], "starts": {"none": None}, "kept": 2}
     settings["search"]["configurations"] = {name: {"dropout": d} for name, d in (("a", 0.1), ("b", 0.2), ("c", 0.3))}
     monkeypatch.setattr(evidence, "bench", lambda: settings)
     scores = {"a": 0.2, "b": 0.1, "c": 0.3}
