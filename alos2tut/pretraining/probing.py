@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, layer_norm
 
 from ..core.errors import Alos2TutError, quoted
 from ..core.progress import progress_bar
@@ -36,7 +36,7 @@ from ..dataset.encoding import NO_DATA
 from ..dataset.legend import IGNORE
 from ..dataset.store import PatchDataset, Split, open_dataset
 from ..metrics import t_interval
-from ..networks.encoders import Encoder, build_encoder, linear_power, standardize
+from ..networks.encoders import Encoder, SwinEncoder, build_encoder, linear_power, standardize
 from ..networks.inference import best_device, device_of
 from ..networks.weights import check_signal, load_encoder, settle_statistics, weights_path
 
@@ -264,8 +264,9 @@ def probe(
 ) -> Probe:
     """Judge encoders by linear and k-NN probes on their frozen features.
 
-    Two tasks: the majority class of each *patch*, from the mean of its features, and that of each *cell*, one feature
-    of the encoder with the coarsest stride (finer features are averaged to it, so that all face the same cells). A
+    Two tasks: the majority class of each *patch*, from the mean of its features, and that of each *cell*, one pixel of
+    the coarsest of all features (finer ones are averaged to it, so that all face the same cells). Of a Swin the
+    features are the maps of all stages before merging, each normalised, side by side; of a ViT the final ones. A
     majority is of the pixels with both data and label; a tie goes to the first class, and a place of which less than
     half has both is left out. Beside the encoders stand *random features* (the first encoder's architecture with
     random weights, others for each seed) and *raw statistics* (mean power in dB, and power's coefficient of variation).
@@ -460,11 +461,23 @@ def majorities(labels: NDArray[np.uint8], side: int, classes: int) -> Whole:
 
 
 def encoder_features(encoder: Encoder, rows: Tensor, sides: Sequence[int]) -> list[Tensor]:
-    """The encoder's final features, averaged over places; see :data:`Features`."""
+    """The encoder's features, averaged over places; see :data:`Features`.
+
+    Of a Swin these are the maps of all stages, each before it is merged and normalised over its channels
+    (:func:`torch.nn.functional.layer_norm`), side by side; of a ViT the final features.
+    """
     assert encoder.statistics is not None
     x, _ = standardize(rows.to(device_of(encoder)), encoder.statistics)
-    features = encoder(x).float()
-    return [_by_place(features, side // encoder.stride) for side in sides]
+    if isinstance(encoder, SwinEncoder):
+        unmerged = (of.float().movedim(1, -1) for of in encoder.features(x, merged=False))
+        maps = [layer_norm(of, of.shape[-1:]).movedim(-1, 1) for of in unmerged]
+    else:
+        maps = [encoder(x).float()]
+    strides = [x.shape[-1] // of.shape[-1] for of in maps]
+    return [
+        torch.cat([_by_place(of, side // stride) for of, stride in zip(maps, strides, strict=True)], dim=-1)
+        for side in sides
+    ]
 
 
 def raw_statistics(rows: Tensor, sides: Sequence[int]) -> list[Tensor]:

@@ -12,14 +12,14 @@ import torch
 from scipy.stats import t as student_t
 from support.datasets import write_packed_dataset
 from support.figures import texts
-from support.networks import SIGNAL, STATISTICS
+from support.networks import SIGNAL, STATISTICS, TINY
 
 from alos2tut import load_encoder, open_dataset, probe
 from alos2tut.cli import main
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.dataset.encoding import NO_DATA, Statistics
 from alos2tut.networks.config import EncoderConfig
-from alos2tut.networks.encoders import VisionTransformerEncoder
+from alos2tut.networks.encoders import SwinEncoder, VisionTransformerEncoder, standardize
 from alos2tut.networks.weights import save_encoder
 from alos2tut.pretraining import probing
 from alos2tut.pretraining.probing import (
@@ -186,6 +186,24 @@ def test_raw_statistics_leave_out_what_has_no_data():
     power = np.array([1, 1, 10])
     assert found[0, 0].tolist() == pytest.approx([10 * math.log10(4), power.std() / 4], rel=1e-6)
     assert probing.raw_statistics(torch.full_like(rows, NO_DATA), [2])[0].tolist() == [[[0, 0]]]
+
+
+def test_a_swin_is_read_at_every_stage_before_merging():
+    """The finest map alone knows how its pixels vary: averaged by hand, each map normalised, side by side."""
+    torch.manual_seed(0)
+    encoder = ready(SwinEncoder(EncoderConfig(**TINY), (32, 32))).eval()
+    rows = torch.randint(-2500, 500, (2, 1, 32, 32), dtype=torch.int16)
+    with torch.no_grad():
+        patch, cell = probing.encoder_features(encoder, rows, [32, 16])
+        maps = encoder.features(standardize(rows, STATISTICS)[0], merged=False)
+    assert patch.shape == (2, 1, 15 * 24) and cell.shape == (2, 4, 15 * 24)
+    expected = []
+    for of in (each.double().numpy() for each in maps):
+        normed = (of - of.mean(axis=1, keepdims=True)) / np.sqrt(of.var(axis=1, keepdims=True) + 1e-5)
+        side = of.shape[-1] // 2
+        expected.append(normed[:, :, :side, side:].mean(axis=(2, 3)))
+    np.testing.assert_allclose(cell[:, 1], np.concatenate(expected, axis=1), atol=1e-5)
+    np.testing.assert_allclose(cell.mean(dim=1), patch[:, 0], atol=1e-5)
 
 
 def test_an_interval_is_students():
