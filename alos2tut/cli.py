@@ -311,20 +311,21 @@ _POLARIZATION = _arg(
 )
 _JSON = _arg("--json", action="store_true", help="all of it as JSON")
 _DATASET = _arg("dataset", metavar="DATASET", help="a dataset's folder")
+_SEGMENTER = _arg("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, its folder, or bundled")
 
 
 @_command(
-    _arg("path", metavar="PATH", help="product (folder, file or archive), or a result: its folder or file"),
+    _arg("path", metavar="PATH", help="product (folder, file or archive), or a result: its folder or file; or bundled"),
     *_GIVEN,
     _POLARIZATION,
     _arg("--scan", type=int, metavar="N", help="scan of a ScanSAR product of Level 1.1 (default: the first)"),
     _JSON,
 )
 def _info(options: argparse.Namespace) -> None:
-    """What a product is, or any file or folder that a stage left behind."""
+    """What a product is, or any file or folder that a stage left behind; or the weights that came with the package."""
     from .results import describe
 
-    content, text = describe(Path(options.path), _given(options))
+    content, text = describe(options.path, _given(options))
     _say(json.dumps(content, indent=2, default=str) if options.json else text)
 
 
@@ -489,7 +490,7 @@ def _pretrain(options: argparse.Namespace) -> None:
 
 @_command(
     _DATASET,
-    _arg("encoders", nargs="+", metavar="ENCODER", help="encoder.safetensors or its folder, or NAME=PATH of one"),
+    _arg("encoders", nargs="+", metavar="ENCODER", help="encoder.safetensors, its folder, bundled, or NAME=one"),
     _arg("--seeds", type=int, default=5, metavar="N", help="draws of training patches (default 5)"),
     _arg("--patches", type=int, default=500, metavar="N", help="at most, of each list (default 500)"),
     _arg("--batch-size", type=int, default=32, metavar="N", help="patches per forward pass (default 32)"),
@@ -535,7 +536,8 @@ def _finetune(options: argparse.Namespace) -> None:
         action="append",
         default=[],
         metavar="NAME[=ENCODER]",
-        help="encoder.safetensors or its folder, or none: random weights; repeatable, the first is the reference",
+        help="encoder.safetensors or its folder, or none: random weights (bundled alone: those that came with the "
+        "package); repeatable, the first is the reference",
     ),
     stages=["finetune", "compare"],
     without=["init", "budget", "starts"],
@@ -546,6 +548,7 @@ def _compare(options: argparse.Namespace) -> None:
     --set and --config speak of the fine-tuning.
     """
     from .evaluation.comparison import compare, comparison_table, fitting_budgets, read_comparison
+    from .networks.bundle import BUNDLED
 
     parts = [start.partition("=") for start in options.start]
     for name, equals, path in parts:
@@ -554,7 +557,7 @@ def _compare(options: argparse.Namespace) -> None:
             raise Alos2TutError(problem, where="--start", remedy=remedy)
         if not name.strip():
             raise Alos2TutError(f"'={path}' has no name", where="--start", remedy="Write NAME=ENCODER.")
-    starts = {name: path or None for name, _, path in parts}
+    starts = {name: path or (BUNDLED if name == BUNDLED else None) for name, _, path in parts}
     if len(starts) < len(options.start):
         raise Alos2TutError("a name is given twice", where="--start")
     options.starts = starts or None
@@ -566,7 +569,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 @_command(
     _DATASET,
-    _arg("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, or its folder"),
+    _SEGMENTER,
     stages=["evaluate"],
 )
 def _evaluate(options: argparse.Namespace) -> None:
@@ -618,7 +621,7 @@ def _baseline(options: argparse.Namespace) -> None:
 
 @_command(
     _arg("product", metavar="PRODUCT", help="product (folder or file)"),
-    _arg("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, or its folder"),
+    _SEGMENTER,
     _arg("out", metavar="OUT.tif", help="the Cloud-Optimized GeoTIFF to write"),
     _arg("--workers", type=int, default=1, metavar="N", help="processes that share the work (default 1)"),
     _arg("--devices", nargs="+", default=(), metavar="NAME", help="GPUs that do: cuda:0 cuda:1"),
@@ -702,7 +705,7 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 @_command(
-    _arg("source", metavar="IN", help="encoder.safetensors, segmenter.safetensors, or its folder"),
+    _arg("source", metavar="IN", help="encoder.safetensors, segmenter.safetensors, its folder, or bundled"),
     _arg("target", metavar="OUT", help="the .pth or .safetensors file to write"),
     _arg("--layout", default="microsoft", help="names: microsoft (default) or authors"),
 )

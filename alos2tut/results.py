@@ -14,6 +14,7 @@ from .core.errors import Alos2TutError
 from .core.tables import Interval, facts
 from .dataset.legend import load_legend
 from .dataset.store import open_dataset
+from .networks.bundle import BUNDLED, read_bundle
 from .products.given import Given
 from .products.opening import open_product
 
@@ -33,12 +34,18 @@ _SHORT = 160
 _KINDS = "a product, dataset, training, evaluation, comparison, floor, map, weights, checkpoint, legend or settings"
 
 
-def describe(path: Path, given: Given | None = None) -> tuple[dict[str, Any], str]:
+def describe(path: str | Path, given: Given | None = None) -> tuple[dict[str, Any], str]:
     """All that is known of a product, of which something may be given, or of a result; and the same as people read it.
+
+    The word ``bundled`` stands for the weights that come with the package.
 
     Raises:
         Alos2TutError: it is none of these, or damaged.
     """
+    if str(path) == BUNDLED:
+        content = {"is": "the weights that come with the package", **read_bundle()}
+        return content, facts(_shortened(content))
+    path = Path(path)
     if (path / "dataset.json").is_file() or path.name == "dataset.json":
         dataset = open_dataset(path if path.is_dir() else path.parent)
         return dataset.content, dataset.describe()

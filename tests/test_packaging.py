@@ -278,6 +278,9 @@ def test_no_symbolic_link_stays_in_the_tree():
 
 # --- the installed package
 
+#: stands in for weights, which a checkout need not have
+BUNDLED = "alos2tut/bundled/stand-in.safetensors"
+
 
 def built(source: Path, out: Path, kind: str) -> Path:
     """What pip or ``build`` would build of a source tree: a ``wheel`` or an ``sdist``."""
@@ -298,6 +301,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     shutil.copytree(ROOT / "alos2tut", source / "alos2tut", ignore=ignored)
     for name in ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "data_manifest.yaml"]:
         shutil.copy(ROOT / name, source)
+    (source / BUNDLED).parent.mkdir(exist_ok=True)
+    (source / BUNDLED).write_bytes(b"weights")
     with tarfile.open(built(source, folder / "sdist", "sdist")) as archive:
         archive.extractall(folder / "unpacked", filter="data")
     [unpacked] = (folder / "unpacked").iterdir()
@@ -309,10 +314,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def test_a_wheel_carries_the_package_as_it_is_and_the_data_manifest(wheel):
-    kinds = (".py", ".pyi", ".yaml", ".json", ".typed")
+    kinds = (".py", ".pyi", ".yaml", ".json", ".typed", ".safetensors")
     files = [path for path in (ROOT / "alos2tut").rglob("*") if path.suffix in kinds]
     expected = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in files}
     assert {"py.typed", "__init__.pyi", "profiles.yaml"} <= {Path(name).name for name in expected}
+    expected[BUNDLED] = b"weights"
     expected["alos2tut/downloads/data_manifest.yaml"] = (ROOT / "data_manifest.yaml").read_bytes()
     carried = {name: content for name, content in wheel.items() if not re.match(r"alos2tut-[^/]+\.dist-info/", name)}
     assert carried == expected

@@ -16,8 +16,8 @@ class CompareConfig:
     starts: dict[CText, PathText | None] = Field(
         default_factory=lambda: dict[str, str | None](random=None), min_length=1
     )
-    """Encoder files or pretraining folders by name, the one to compare with first; None: random weights, of the
-    architecture of the first file."""
+    """Encoder files or pretraining folders by name, or ``bundled`` (it came with the package), the one to compare with
+    first; None: random weights, of the architecture of the first file."""
     budgets: tuple[Count | Literal["all"], ...] = Field((100, 1_000, 10_000, "all"), min_length=1)
     """Numbers of labelled patches, or ``all`` there are."""
     seeds: int = Field(default=3, ge=1, le=1000)
@@ -43,7 +43,7 @@ class EvaluateConfig:
     dataset: LaterPathText = ""
     """The dataset's folder."""
     segmenter: LaterPathText = ""
-    """The ``segmenter.safetensors`` to score, or its fine-tuning's folder."""
+    """The ``segmenter.safetensors`` to score, or its fine-tuning's folder, or ``bundled``: it came with the package."""
     baseline: PathText | None = None
     """Another one to compare with: the same network from random initialisation."""
     work_dir: PathText = "work"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..core.artifacts import atomic_path, named_path
 from ..core.errors import Alos2TutError, closest
 from ..core.public import public
+from .bundle import named_weights
 from .encoders import Encoder, SwinEncoder, VisionTransformerEncoder
 from .segmenter import Segmenter
 from .weights import load_encoder, load_segmenter, read_header
@@ -40,7 +41,8 @@ def export_checkpoint(source: str | Path, target: str | Path, layout: str = "mic
     """Write an encoder or a segmenter of this package under the names that others' code reads.
 
     Args:
-        source: ``encoder.safetensors`` or ``segmenter.safetensors``, or the folder of a training that holds it.
+        source: ``encoder.safetensors`` or ``segmenter.safetensors``, or the folder of a training that holds it, or
+            ``bundled``: the segmenter that comes with the package.
         target: the file to write, whole or not at all: ``.pth`` or ``.pt`` (tensors in a dictionary, which
             ``torch.load(weights_only=True)`` reads) or ``.safetensors``.
         layout: ``microsoft``: an encoder in Swin's or BEiT's names, in a ``.pth`` under ``model``; ``authors``: as the
@@ -53,7 +55,7 @@ def export_checkpoint(source: str | Path, target: str | Path, layout: str = "mic
         Alos2TutError: other weights, an unknown layout or ending, or an architecture that the others' code does not
             compute alike.
     """
-    source, target = named_path(source, "source"), named_path(target, "target")
+    source, target = named_weights(source, "source"), named_path(target, "target")
     if layout not in LAYOUTS:
         raise Alos2TutError(f"unknown layout '{layout}'", where="layout", remedy=closest(layout, LAYOUTS))
     if target.suffix not in (".pth", ".pt", ".safetensors"):

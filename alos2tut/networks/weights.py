@@ -32,6 +32,7 @@ from ..dataset.encoding import Statistics, same_spacing
 from ..dataset.legend import Legend
 from ..dataset.store import USUAL_SENSOR
 from ..products.satellites import owner_of
+from .bundle import named_weights
 from .config import EncoderConfig
 from .encoders import Encoder, build_encoder
 from .segmenter import Segmenter
@@ -106,6 +107,7 @@ def save_encoder(
     provenance: Mapping[str, Any],
     simulated: bool,
     sensors: Sequence[str | None] = (USUAL_SENSOR,),
+    half: bool = False,
 ) -> None:
     """Write an encoder; its header says, too, who is to be named for the data.
 
@@ -120,16 +122,20 @@ def save_encoder(
         simulated: whether it was trained on simulated data; it counts as such, too, if the encoder that it started
             from does.
         sensors: whose data it was trained on, if they are real; None for one that is not known.
+        half: in half precision, which the header then says: a file half as large. It is read as float32.
+
+    Raises:
+        Alos2TutError: a number that is too large for half precision; or it cannot be written.
     """
     header = describe_encoder(encoder, statistics, signal, provenance) | _origin(simulated, sensors, encoder.header)
-    save_weights(path, encoder, "encoder", {**header, "objective": dict(objective)})
+    save_weights(path, encoder, "encoder", {**header, "objective": dict(objective)}, half=half)
 
 
 def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> Encoder:
     """Read an encoder that :func:`save_encoder` wrote.
 
     Args:
-        path: its file, or the folder of the pretraining.
+        path: its file, or the folder of the pretraining; ``bundled``: the one that comes with the package.
         drop_path: rate of stochastic depth, for training it further.
 
     Returns:
@@ -152,17 +158,18 @@ def save_segmenter(
     provenance: Mapping[str, Any],
     simulated: bool,
     sensors: Sequence[str | None] = (USUAL_SENSOR,),
+    half: bool = False,
 ) -> None:
     """Write a segmenter, with its statistics, signal, legend and decoder settings; see :func:`save_encoder`."""
     header = describe_segmenter(segmenter, provenance) | _origin(simulated, sensors, segmenter.encoder.header)
-    save_weights(path, segmenter, "segmenter", header)
+    save_weights(path, segmenter, "segmenter", header, half=half)
 
 
 def load_segmenter(path: str | Path) -> Segmenter:
     """Read a segmenter that :func:`save_segmenter` wrote.
 
     Args:
-        path: its file, or the folder of the fine-tuning.
+        path: its file, or the folder of the fine-tuning; ``bundled``: the one that comes with the package.
 
     Returns:
         The segmenter in evaluation mode: standardised dB (B, C, H, W) → logits (B, classes, H, W). It carries
@@ -186,10 +193,17 @@ def load_segmenter(path: str | Path) -> Segmenter:
     return segmenter.eval()
 
 
-def save_weights(path: str | Path, module: nn.Module, kind: str, header: Mapping[str, Any]) -> None:
-    """Write any module's weights under a header of that kind."""
+def save_weights(
+    path: str | Path, module: nn.Module, kind: str, header: Mapping[str, Any], *, half: bool = False
+) -> None:
+    """Write any module's weights under a header of that kind; ``half`` as for :func:`save_encoder`."""
     content = {"format": _FORMAT, "package": f"alos2tut {__version__}", "kind": kind, **header}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    if half:
+        content["precision"] = "float16"
+        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+        if large := next((name for name, t in tensors.items() if not bool(torch.isfinite(t).all())), None):
+            raise Alos2TutError(f"'{large}' is beyond half precision", where=path, remedy="Write it in float32.")
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: json.dumps(content, sort_keys=True)})
 
@@ -339,14 +353,18 @@ def settle_statistics(
 
 
 def weights_path(path: str | Path, kind: str) -> Path:
-    """The file ``<kind>.safetensors`` of a stage folder, or the path itself where it names no folder."""
-    path = named_path(path, kind)
+    """The file ``<kind>.safetensors`` of a stage folder, or the path itself where it names no folder.
+
+    ``bundled`` stands for the folder of the weights that come with the package: see
+    :func:`alos2tut.networks.bundle.named_weights`.
+    """
+    path = named_weights(path, kind)
     return path / f"{kind}.safetensors" if path.is_dir() else path
 
 
 @public
 def read_weights(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The header and the tensors of a file of ours, or of the stage folder that holds it.
+    """The header and the tensors, in float32 whatever the file holds, of a file of ours or of the stage folder.
 
     Raises:
         Alos2TutError: no such file, no safetensors file, no header of ours, or another kind of weights.
@@ -356,7 +374,8 @@ def read_weights(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str,
     if header.get("kind") != kind:
         raise Alos2TutError(f"holds weights of the kind {quoted(header.get('kind'))}, not '{kind}'", where=path)
     with _opened(path) as file:
-        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    return header, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
 @public

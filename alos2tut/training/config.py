@@ -68,8 +68,8 @@ class TrainingConfig:
     compile: bool = False
     """Compile the network (torch.compile): faster on a GPU after some minutes of compiling."""
     init: PathText | None = None
-    """An ``encoder.safetensors``, or its pretraining's folder, to start from (its architecture is used, and as
-    a rule its ``statistics``); None: random initialisation."""
+    """An ``encoder.safetensors``, or its pretraining's folder, or ``bundled`` (it came with the package), to start from
+    (its architecture is used, and as a rule its ``statistics``); None: random initialisation."""
     allow_other_signal: bool = False
     """Warn, instead of stopping, when ``init`` was trained on another quantity, polarisation or pixel size; an encoder
     of one channel is extended to those of the dataset, if it has several."""

@@ -26,6 +26,7 @@ from alos2tut.networks.weights import (
     load_encoder,
     load_segmenter,
     read_header,
+    read_weights,
     save_encoder,
     save_segmenter,
     settle_statistics,
@@ -44,14 +45,14 @@ def encoder_file(tmp_path):
     return path
 
 
-def _save(path, encoder, simulated=False):
+def _save(path, encoder, simulated=False, **options):
     kept = {
         "statistics": STATISTICS,
         "signal": SIGNAL,
         "provenance": {"dataset": "abc"},
         "objective": {"name": "simmim"},
     }
-    save_encoder(path, encoder, simulated=simulated, **kept)
+    save_encoder(path, encoder, simulated=simulated, **kept, **options)
 
 
 def _rewrite(path, *, header=None, tensors=None, drop=()):
@@ -68,6 +69,25 @@ def test_encoder_comes_back_equal(encoder_file):
     assert torch.equal(loaded(x), original(x)) and not loaded.training
     assert (loaded.config, loaded.image_px, loaded.statistics, loaded.signal) == (TINY, (32, 48), STATISTICS, SIGNAL)
     assert loaded.header["provenance"] == {"dataset": "abc"}
+
+
+def test_half_precision_takes_half_the_bytes_and_is_read_as_float32(encoder_file, tmp_path):
+    half, encoder = tmp_path / "half.safetensors", load_encoder(encoder_file)
+    _save(half, encoder, half=True)
+    assert half.stat().st_size < 0.55 * encoder_file.stat().st_size
+    assert read_header(half) == read_header(encoder_file) | {"precision": "float16"}
+    kept, found = load_file(half), read_weights(half, "encoder")[1]
+    for name, tensor in encoder.state_dict().items():
+        assert kept[name].dtype == (torch.float16 if tensor.is_floating_point() else tensor.dtype)
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], kept[name].to(tensor.dtype))
+    assert all(torch.equal(tensor, found[name]) for name, tensor in load_encoder(half).state_dict().items())
+    # a file of any other precision, too
+    _rewrite(encoder_file, tensors={name: t.double() for name, t in found.items() if t.is_floating_point()})
+    assert {t.dtype for t in read_weights(encoder_file, "encoder")[1].values()} <= {torch.float32, torch.int64}
+    with torch.no_grad():
+        next(encoder.parameters()).fill_(1e5)
+    with pytest.raises(Alos2TutError, match=r"half\.safetensors: '\w.*' is beyond half precision"):
+        _save(half, encoder, half=True)
 
 
 def test_weights_are_written_whole_or_not_at_all(tmp_path):
