@@ -290,6 +290,13 @@ def _given(options: argparse.Namespace) -> Given:
     return Given.of(options, spacing_m=_pair(options.spacing_m, "--spacing-m"))
 
 
+def _opened(options: argparse.Namespace) -> list[Any]:
+    """The products that are given, open."""
+    from .products.opening import open_product
+
+    return [open_product(path, **vars(_given(options))) for path in options.products]
+
+
 def _pair(values: Sequence[T] | None, flag: str) -> tuple[T, T] | None:
     """Rows and columns of one number or two."""
     if values and len(values) > 2:
@@ -308,6 +315,14 @@ _GIVEN = (
 )
 _POLARIZATION = _arg(
     "--polarization", metavar="POL", help="which is read, or which the image is; of several bands HH,HV"
+)
+_PRODUCT = _arg(
+    "--product",
+    nargs="+",
+    default=[],
+    metavar="PATH",
+    dest="products",
+    help="what the dataset was built of: the floor's windows then reach beyond a patch, as on a map",
 )
 _JSON = _arg("--json", action="store_true", help="all of it as JSON")
 _DATASET = _arg("dataset", metavar="DATASET", help="a dataset's folder")
@@ -539,6 +554,9 @@ def _finetune(options: argparse.Namespace) -> None:
         help="encoder.safetensors or its folder, or none: random weights (bundled alone: those that came with the "
         "package); repeatable, the first is the reference",
     ),
+    _PRODUCT,
+    *_GIVEN,
+    _POLARIZATION,
     stages=["finetune", "compare"],
     without=["init", "budget", "starts"],
 )
@@ -562,7 +580,8 @@ def _compare(options: argparse.Namespace) -> None:
         raise Alos2TutError("a name is given twice", where="--start")
     options.starts = starts or None
     config = _config(options, "compare")
-    folder = compare(_config(options), config if options.budgets else fitting_budgets(config, options.dataset))
+    config = config if options.budgets else fitting_budgets(config, options.dataset)
+    folder = compare(_config(options), config, _opened(options))
     _say(comparison_table(read_comparison(folder)))
     _say(folder)
 
@@ -570,6 +589,9 @@ def _compare(options: argparse.Namespace) -> None:
 @_command(
     _DATASET,
     _SEGMENTER,
+    _PRODUCT,
+    *_GIVEN,
+    _POLARIZATION,
     stages=["evaluate"],
 )
 def _evaluate(options: argparse.Namespace) -> None:
@@ -580,21 +602,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     from .core.artifacts import read_json
     from .evaluation.report import evaluate, report_text
 
-    folder = evaluate(_config(options))
+    folder = evaluate(_config(options), _opened(options))
     _say(report_text(read_json(folder / "report.json")))
     _say(folder)
 
 
 @_command(
     _DATASET,
-    _arg(
-        "--product",
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        dest="products",
-        help="what it was built of: windows then reach beyond a patch, as on a map; else they end at its edge",
-    ),
+    _PRODUCT,
     *_GIVEN,
     _POLARIZATION,
     _arg("--split", default="test", choices=_LISTS[1:], help="the list to score on (default test)"),
@@ -612,10 +627,8 @@ def _baseline(options: argparse.Namespace) -> None:
     has learned nothing that was not plain to see. It is kept in DIR/floor-… and found again.
     """
     from .evaluation.forest import baseline
-    from .products.opening import open_product
 
-    products = [open_product(path, **vars(_given(options))) for path in options.products]
-    floor = baseline(options.dataset, products, **_named(options, "on", "split", "seed", "work_dir"))
+    floor = baseline(options.dataset, _opened(options), **_named(options, "on", "split", "seed", "work_dir"))
     _say(json.dumps(floor.to_dict(), indent=2) if options.json else floor.to_text())
 
 

@@ -7,13 +7,14 @@ A headline is a dict, ready for JSON: ``code``, for programs, which stays; ``cla
 - ``rare``, ``uncommon``: classes with less than :data:`RARE`, or :data:`UNCOMMON`, of the training pixels;
 - ``never-predicted``: classes with reference pixels that no pixel was given;
 - ``constant``: one class has :data:`CONSTANT` or more of a prediction, and not of its reference, if it has one;
-- ``not-above-most-frequent``: scores are not above those of naming the most frequent class everywhere.
+- ``not-above-most-frequent``: scores are not above those of naming the most frequent class everywhere;
+- ``not-above-floor``: mIoU is not above that of the random forest (:func:`alos2tut.evaluation.baseline`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ _WORDS = {
     "never-predicted": "never predicted",
     "constant": "nearly all of one class",
     "not-above-most-frequent": "not better than the most frequent class everywhere",
+    "not-above-floor": "not better than the floor, a random forest",
 }
 #: codes of what is warned of before training, and what helps
 _HARDLY = ("absent", "few-patches", "rare")
@@ -48,15 +50,6 @@ _REMEDY = (
     "Merge them with others in the legend (merges), or give more ground: a larger scene, more products, smaller blocks "
     "(block_m, block_px), which deal it more evenly, or a larger budget."
 )
-
-
-class Yardstick(NamedTuple):
-    """Scores of something simple on the same pixels, which a segmenter is to beat."""
-
-    code: str
-    name: str
-    pixel_accuracy: float
-    miou: float
 
 
 def warn_of_lists(headlines: Sequence[Headline], where: str = "") -> list[Headline]:
@@ -145,16 +138,16 @@ def of_scores(
     matrix: NDArray[np.int64],
     names: Sequence[str],
     counts: NDArray[np.int64] | None = None,
-    yardsticks: Sequence[Yardstick] = (),
+    floor: NDArray[np.int64] | None = None,
 ) -> list[Headline]:
     """Headlines of a prediction against a reference.
 
     Args:
         matrix: (classes, classes) counts of pixels; rows are the reference, columns the prediction.
         names: of the classes.
-        counts: the same by block of ground, as :func:`alos2tut.metrics.block_counts` gives them; what is above a
-            yardstick by less than the interval of that difference reaches down is not above it.
-        yardsticks: others than the most frequent class.
+        counts: the same by block of ground, as :func:`alos2tut.metrics.block_counts` gives them; what is above another
+            by less than the interval of that difference reaches down is not above it.
+        floor: what the floor has on the same blocks, alike.
     """
     reference, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
     never = {
@@ -178,17 +171,18 @@ def of_scores(
     one = np.arange(len(matrix)) == commonest
     everywhere = block_scores(np.stack([counts[:, 1] * one, counts[:, 1], counts[:, 1].sum(axis=1)[:, None] * one], 1))
     name = f"the most frequent class everywhere ({names[commonest]})"
-    floors = [("not-above-most-frequent", name, {key: everywhere[key] for key in _COMPARED})]
-    for yardstick in yardsticks:
-        fixed = {key: scores[key].fixed(getattr(yardstick, key)) for key in _COMPARED}
-        floors.append((yardstick.code, yardstick.name, fixed))
-    for code, name, floor in floors:
-        gains = {key: scores[key].minus(floor[key]) for key in _COMPARED}
+    others: list[tuple[str, str, Any, tuple[str, ...]]]
+    others = [("not-above-most-frequent", name, everywhere, _COMPARED)]
+    if floor is not None:
+        # by what its settings were chosen
+        others.append(("not-above-floor", "the floor, a random forest", block_scores(floor), ("miou",)))
+    for code, name, other, compared in others:
+        gains = {key: scores[key].minus(other[key]) for key in compared}
         if all((gain["interval"] or [gain["value"]])[0] <= 0 for gain in gains.values()):
             better = (
                 "not better by more than its interval" if any(g["value"] > 0 for g in gains.values()) else "not better"
             )
-            scored = [_gain_in_words(key, scores[key].value, floor[key].value, gain) for key, gain in gains.items()]
+            scored = [_gain_in_words(key, scores[key].value, other[key].value, gain) for key, gain in gains.items()]
             found.append({"code": code, "classes": [], "text": f"{better} than {name}: {', '.join(scored)}"})
     return found
 

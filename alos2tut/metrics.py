@@ -236,10 +236,6 @@ class BlockScore:
             ends = [max(value - half, -1.0), min(value + half, 1.0)]
         return {"value": value, "interval": ends}
 
-    def fixed(self, value: float) -> BlockScore:
-        """A number without error, to compare this score with."""
-        return BlockScore(value, None if self.pulls is None else np.zeros_like(self.pulls), self.freedom)
-
     @classmethod
     def mean(cls, scores: Sequence[BlockScore]) -> BlockScore:
         """The mean of scores on the same blocks, without those that are None."""

@@ -105,7 +105,7 @@ def network_scores(folder: Path, out: Path, seed: int, recipe: dict[str, Any]) -
     trained = finetune(load_config("finetune", dataset=str(folder), seed=seed, work_dir=str(out), **TRAINING, **recipe))
     # their pixel size is not known, and so matches only if that is said; it is the same image
     place = {"dataset": str(folder), "segmenter": str(trained), "work_dir": str(out)}
-    config = load_config("evaluate", **place, allow_other_signal=True)
+    config = load_config("evaluate", **place, allow_other_signal=True, floor=False)
     scores = read_json(evaluate(config) / "report.json")["models"]["segmenter"]
     return {"by_block": scores["by_block"], "best_step": read_json(trained / "run.json")["best_step"]}
 

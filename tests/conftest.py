@@ -49,6 +49,15 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _few_trees() -> Iterator[None]:
+    """A floor of few trees stands beside scores; as it is, it takes longer than the networks of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, number in {"TREES": 4, "_TREES_TO_CHOOSE": 1, "_PIXELS": 500}.items():
+            patch.setattr(f"alos2tut.evaluation.forest.{name}", number)
+        yield
+
+
 @pytest.fixture(scope="session")
 def packed_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small packed dataset: 32 px patches, three classes, one polarisation."""

@@ -17,7 +17,7 @@ from alos2tut.dataset.store import open_dataset
 from alos2tut.evaluation.comparison import compare, comparison_table, read_comparison
 from alos2tut.evaluation.config import CompareConfig
 from alos2tut.evaluation.report import report_text
-from alos2tut.headlines import Yardstick, few_patches, in_words, of_lists, of_map, of_runs, of_scores
+from alos2tut.headlines import few_patches, in_words, of_lists, of_map, of_runs, of_scores
 from alos2tut.metrics import block_counts, block_scores
 from alos2tut.networks.weights import save_segmenter
 from alos2tut.segmentation.stage import _show_headlines, list_headlines
@@ -111,10 +111,21 @@ def test_better_is_by_more_than_the_interval():
     assert f"mIoU 0.655 against 0.377 ({gain['value']:+.3f} [{low:+.3f}, {high:+.3f}])" in found["text"]
     sure = np.array([[[390, 10], [50, 50]]] * 3)
     assert of_scores(sure.sum(axis=0), NAMES, block_counts(sure)) == of_scores(matrix, NAMES) == []
-    # any other that a segmenter is to beat
-    forest = Yardstick("not-above-forest", "the random forest", 0.9, 0.7)
-    assert codes(of_scores(matrix, NAMES, None, [forest])) == ["not-above-forest"]
-    assert codes(of_scores(sure.sum(axis=0), NAMES, block_counts(sure), [forest])) == ["not-above-forest"]
+
+
+def test_the_floor_is_beaten_in_miou_by_more_than_the_interval():
+    sure = np.array([[[390, 10], [50, 50]], [[380, 20], [40, 60]], [[390, 10], [45, 55]]])
+    better = np.array([[[390, 10], [5, 95]]] * 3)
+    assert of_scores(better.sum(axis=0), NAMES, block_counts(better), block_counts(sure)) == []
+    (found,) = of_scores(sure.sum(axis=0), NAMES, block_counts(sure), block_counts(better))
+    assert found["code"] == "not-above-floor" and found["text"].startswith("not better than the floor, a random forest")
+    # by no more than the interval; and by a value without one
+    near = sure + np.array([[[0, 0], [-3, 3]], [[0, 0], [2, -2]], [[0, 0], [-1, 1]]])
+    (found,) = of_scores(near.sum(axis=0), NAMES, block_counts(near), block_counts(sure))
+    assert found["text"].startswith("not better by more than its interval than the floor")
+    assert of_scores(near.sum(axis=0), NAMES, None, block_counts(sure.sum(axis=0)[None])) == []
+    of_itself = of_scores(near.sum(axis=0), NAMES, None, block_counts(near.sum(axis=0)[None]))
+    assert codes(of_itself) == ["not-above-floor"] and "mIoU" in of_itself[0]["text"]
 
 
 def test_maps_of_one_class():
@@ -228,11 +239,11 @@ def test_a_report_begins_with_its_headlines(lopsided, constant, tmp_path, capsys
     found = headlines_of(Path(folder), "report.json")
     assert [(headline["code"], headline["model"]) for headline in found] == [
         ("few-patches", None), ("never-predicted", "segmenter"), ("constant", "segmenter"),
-        ("not-above-most-frequent", "segmenter"),
+        ("not-above-most-frequent", "segmenter"), ("not-above-floor", "segmenter"),
     ]  # fmt: skip
     assert found[1]["classes"] == ["class 1", "class 2"]
-    assert lines[:4] == [f"! {headline['model'] or 'test'}: {headline['text']}" for headline in found]
-    assert lines[0] == "! test: in fewer than 3 patches: class 2 (2 of test)" and lines[4].startswith("model ")
+    assert lines[:5] == [f"! {headline['model'] or 'test'}: {headline['text']}" for headline in found]
+    assert lines[0] == "! test: in fewer than 3 patches: class 2 (2 of test)" and lines[5].startswith("model ")
     report = json.loads((Path(folder) / "report.json").read_text())
     figure = class_scores(report)
     title = figure.get_suptitle()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ from ..segmentation.config import FinetuneConfig
 from ..segmentation.stage import finetune, list_headlines
 from .config import CompareConfig, EvaluateConfig
 from .ground import MEANS, scores_by_block
-from .report import evaluate
+from .report import evaluate, floor_note
 
-COMPARISON_SCHEMA = "alos2tut-comparison-2"
+COMPARISON_SCHEMA = "alos2tut-comparison-3"
 
 #: what intervals over seeds cover, as :data:`alos2tut.core.tables.SOURCES` has it, where patches are drawn for a budget
 #: and where all are taken; those over blocks of ground cover what a report's do
@@ -35,7 +35,7 @@ DRAWN, ALL_TAKEN = ("seeds", "training draws"), ("seeds",)
 
 
 @public
-def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
+def compare(finetuning: FinetuneConfig, config: CompareConfig, products: Sequence[Any] = ()) -> Path:
     """Fine-tune from each start, with each budget and seed, and score each result once on the ``test`` list.
 
     Runs that are there are reused, so a comparison may grow, and one that was stopped goes on.
@@ -43,6 +43,7 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
     Args:
         finetuning: its ``init``, ``budget`` and ``seed`` are replaced; results go to its ``work_dir``.
         config: starts, budgets and seeds.
+        products: those that the dataset was built of, open: the floor's windows then reach beyond the patch.
 
     Returns:
         The folder ``<work_dir>/compare-<hash>`` with ``comparison.json``: for each start and budget the ``runs``
@@ -51,7 +52,9 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
         not reach there). Means and differences have two 95 % intervals: ``interval`` over seeds (Student's t; null for
         one seed), which covers what ``covers`` says; and ``ground`` over the blocks of the test list, on which all are
         scored (null with fewer than three), which covers other ground and no other training. ``headlines`` are those of
-        all runs (:mod:`alos2tut.headlines`); those of the lists are also warned of, once.
+        all runs (:mod:`alos2tut.headlines`); those of the lists are also warned of, once. ``floor`` has, by
+        budget, what the random forest of :func:`alos2tut.evaluation.baseline` reaches on the same patches, seed by
+        seed, and each entry of a start ``above_floor``, its difference to that.
 
     Raises:
         Alos2TutError: a budget twice, or of more patches than there are; what :func:`alos2tut.finetune` and
@@ -73,7 +76,7 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
     # once for all runs, and before the first one
     of_lists = [[h for h in list_headlines(one, dataset) if h["code"] != "uncommon"] for _, one in settings]
     warn_of_lists(of_runs(of_lists))
-    runs = [_run(one, name, config.score_batch_size) for name, one in settings]
+    runs = [_run(one, name, config, products) for name, one in settings]
     headlines = of_runs([[*known, *run["headlines"]] for known, run in zip(of_lists, runs, strict=True)])
     content = {
         "schema": COMPARISON_SCHEMA,
@@ -88,6 +91,11 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig) -> Path:
         "in_one_block": runs[0]["intervals"]["in_one_block"],
         "refused": runs[0]["intervals"]["refused"],
         "starts": compared(runs, names, budgets, patches),
+        "floor": [
+            {"budget": budget, **_summary(floors)}
+            for budget in budgets
+            if (floors := [run["floor"] for run in runs if (run["start"], run["budget"]) == (names[0], budget)])[0]
+        ],
     }
     reports = {f"{run['start']}-{run['budget']}-{run['seed']}": run["report"] for run in runs}
     target = stage_dir(finetuning.work_dir, "compare", {"inits": names}, reports)
@@ -103,7 +111,7 @@ def fitting_budgets(config: CompareConfig, dataset: str | Path) -> CompareConfig
     return dataclasses.replace(config, budgets=tuple(fitting or ["all"]))
 
 
-def _run(config: FinetuneConfig, name: str, batch_size: int) -> dict[str, Any]:
+def _run(config: FinetuneConfig, name: str, comparing: CompareConfig, products: Sequence[Any]) -> dict[str, Any]:
     """One fine-tuning and its scores on the test list."""
     stage = finetune(config, quiet=True)
     made = read_json(stage / "run.json")
@@ -111,23 +119,43 @@ def _run(config: FinetuneConfig, name: str, batch_size: int) -> dict[str, Any]:
         dataset=config.dataset,
         segmenter=str(stage),
         work_dir=config.work_dir,
-        batch_size=batch_size,
+        batch_size=comparing.score_batch_size,
+        floor=comparing.floor,
         allow_other_signal=config.allow_other_signal,
     )
-    path = evaluate(settings) / "report.json"
+    path = evaluate(settings, products) / "report.json"
     report = read_json(path)
-    scores = report["models"]["segmenter"]
+    scores, floor = report["models"]["segmenter"], report["models"].get("floor")
     return {
         "headlines": report.get("headlines", []),
         "start": name,
         "budget": made["patches"],
         "seed": config.seed,
         "report": path.parent.name,
-        **{score: scores[score] for score in MEANS},
-        "on_ground": scores_by_block(scores, len(scores["per_class"])),
         "intervals": scores["intervals"],
+        **_scores(scores, report["classes"]),
+        "floor": floor and {"seed": config.seed, "grown": floor["grown"], **_scores(floor, report["classes"])},
+    }
+
+
+def _scores(scores: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Of one of a report's models what runs are compared by."""
+    return {
+        **{score: scores[score] for score in MEANS},
+        "on_ground": scores_by_block(scores, len(classes)),
         # in the legend's order, which is that of the blocks' counts; a file's keys are sorted
-        "iou": {land_class: scores["per_class"][land_class]["iou"] for land_class in report["classes"]},
+        "iou": {land_class: scores["per_class"][land_class]["iou"] for land_class in classes},
+    }
+
+
+def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Runs, their mean, and its intervals over seeds and over ground."""
+    own = _on_ground(runs)
+    return {
+        "runs": [{key: run[key] for key in ("seed", *MEANS, "iou", "report", "grown") if key in run} for run in runs],
+        "mean": {score: mean_of_known(run[score] for run in runs) for score in MEANS},
+        "interval": {score: t_interval([run[score] for run in runs]) for score in MEANS},
+        "ground": {score: own[score].interval for score in MEANS},
     }
 
 
@@ -147,30 +175,27 @@ def compared(
     for (name, budget), mine in by_place.items():
         first = {run["seed"]: run for run in by_place[names[0], budget]}
         pairs = [(run, first[run["seed"]]) for run in mine]
-        mean = {score: mean_of_known(run[score] for run in mine) for score in MEANS}
+        summary = _summary(mine)
         of_classes = {
             land_class: [(a["iou"][land_class], b["iou"][land_class]) for a, b in pairs]
             for land_class in mine[0]["iou"]
         }
         own, its = _on_ground(mine), _on_ground([first[run["seed"]] for run in mine])
+        floors = [run["floor"] for run in mine if run.get("floor")]
+        above = _differences(zip(mine, floors, strict=True), own, _on_ground(floors)) if floors else None
         entries.append(
             {
                 "start": name,
                 "budget": budget,
                 "covers": DRAWN if budget < patches else ALL_TAKEN,
-                "runs": [{key: run[key] for key in ("seed", *MEANS, "iou", "report")} for run in mine],
-                "mean": mean,
-                "interval": {score: t_interval([run[score] for run in mine]) for score in MEANS},
-                "ground": {score: own[score].interval for score in MEANS},
-                "difference": {
-                    score: _difference([(a[score], b[score]) for a, b in pairs], own[score], its[score])
-                    for score in MEANS
-                },
+                **summary,
+                "difference": _differences(pairs, own, its),
+                "above_floor": above,
                 "iou_difference": {
                     land_class: _difference(of, own["per_class"][index], its["per_class"][index])
                     for index, (land_class, of) in enumerate(of_classes.items())
                 },
-                "same_as": None if mean["miou"] is None else labels_for(mean["miou"], curve),
+                "same_as": labels_for(score, curve) if (score := summary["mean"]["miou"]) is not None else None,
             }
         )
     return entries
@@ -197,6 +222,14 @@ def _on_ground(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return means | {"per_class": [BlockScore.mean(of_class) for of_class in classes]}
 
 
+def _differences(
+    pairs: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]], own: Mapping[str, Any], other: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Of all means the differences of runs to others, pair by pair."""
+    both = list(pairs)
+    return {score: _difference([(a[score], b[score]) for a, b in both], own[score], other[score]) for score in MEANS}
+
+
 def _difference(
     pairs: Sequence[tuple[float | None, float | None]], own: BlockScore, first: BlockScore
 ) -> dict[str, Any]:
@@ -208,26 +241,36 @@ def _difference(
 
 @public
 def comparison_table(content: Mapping[str, Any]) -> str:
-    """A comparison's mIoU as lines of text: mean, difference to the first start, labels worth; what intervals cover."""
-    rows, first = [], content["first"]
+    """A comparison's mIoU as lines of text: mean, differences to first start and floor, labels worth."""
+    rows, first, floor = [], content["first"], content.get("floor", [])
+    header = ["start", "labels", "mIoU", f"minus {first}", "the same, over ground", "worth"]
+    header += ["minus floor", "the same, over ground"] if floor else []
     for entry in content["starts"]:
         mean = Interval.of(entry["mean"]["miou"], entry["interval"]["miou"], entry["covers"])
         row = [entry["start"], entry["budget"], mean.to_text()]
         if entry["start"] != first:
-            gain, worth = entry["difference"]["miou"], entry["same_as"]
-            row += [
-                Interval.of(gain["mean"], gain[over], covers).to_text(signed=True)
-                for over, covers in (("interval", entry["covers"]), ("ground", COVERS))
-            ]
-            row.append("" if worth is None else f"{worth:.0f} labels")
-        rows.append([*row, "", "", ""][:6])
+            worth = entry["same_as"]
+            row += [*_gain_texts(entry, "difference"), "" if worth is None else f"{worth:.0f} labels"]
+        row = [*row, "", "", ""][:6]
+        rows.append(row + (_gain_texts(entry, "above_floor") if floor else []))
+    for entry in floor:
+        mean = Interval.of(entry["mean"]["miou"], entry["interval"]["miou"])
+        rows.append(["floor", entry["budget"], mean.to_text(), *[""] * (len(header) - 3)])
     return "\n".join(
         [
             *(f"! {headline['text']}" for headline in content.get("headlines", [])),
-            table(rows, ["start", "labels", "mIoU", f"minus {first}", "the same, over ground", "worth"], "<><"),
+            table(rows, header, "<><"),
             *interval_notes(content),
+            *([floor_note(floor[0]["runs"][0])] if floor else []),
         ]
     )
+
+
+def _gain_texts(entry: Mapping[str, Any], name: str) -> list[str]:
+    """A difference of mIoU with its interval over seeds, and with that over ground."""
+    gain = entry[name]["miou"]
+    pairs = ("interval", entry["covers"]), ("ground", COVERS)
+    return [Interval.of(gain["mean"], gain[over], covers).to_text(signed=True) for over, covers in pairs]
 
 
 def interval_notes(content: Mapping[str, Any], shown: tuple[str, str] = ("", "")) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,8 @@ class CompareConfig:
     """The first of them."""
     score_batch_size: Count = 32
     """Patches per forward pass when scoring."""
+    floor: bool = True
+    """Score a random forest on the same patches beside each run; see :func:`alos2tut.evaluation.baseline`."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
 
@@ -39,6 +41,9 @@ class CompareConfig:
 @settings
 class EvaluateConfig:
     """Scores on a split that training never saw: see :func:`alos2tut.evaluate`."""
+
+    #: what counts for an artifact's key only where it is not the default: keys are older than these settings
+    KEYED_IF_SET: ClassVar[frozenset[str]] = frozenset({"floor"})
 
     dataset: LaterPathText = ""
     """The dataset's folder."""
@@ -54,5 +59,7 @@ class EvaluateConfig:
     """List to score."""
     batch_size: Count = 32
     """Patches per forward pass."""
+    floor: bool = True
+    """Score a random forest on the same patches beside; see :func:`alos2tut.evaluation.baseline`."""
     seed: Seed = 0
     """Equal seeds give equal results."""

@@ -42,16 +42,19 @@ from ..networks.encoders import standardize
 from ..networks.inference import confusion_counts, device_of, evaluating, load_on_best_device, scored_batches, summed
 from ..networks.segmenter import Segmenter
 from ..networks.weights import check_signal, weights_path
+from ..segmentation.budgets import budgeted_patches
+from ..segmentation.config import FinetuneConfig
 from .calibration import BINS, fit_temperature, labelled_logits, reliability, reliability_counts
 from .config import EvaluateConfig
+from .forest import baseline
 from .ground import MEANS, block_unit, ground_blocks, interval_notes, interval_unit, named_scores, scores_by_block
 
 #: of ``report.json``; ``report_schema.json`` beside this module is what it must look like (JSON Schema 2020-12)
-REPORT_SCHEMA = "alos2tut-report-3"
+REPORT_SCHEMA = "alos2tut-report-4"
 
 
 @public
-def evaluate(config: EvaluateConfig) -> Path:
+def evaluate(config: EvaluateConfig, products: Sequence[Any] = ()) -> Path:
     """Score a segmenter, and a baseline beside it, on one split of a dataset.
 
     All scores come from counts of pixels. Processes that ``torchrun`` started share the patches and sum their counts,
@@ -59,7 +62,7 @@ def evaluate(config: EvaluateConfig) -> Path:
     model:
 
     - its ``headlines`` (:mod:`alos2tut.headlines`): classes that are never predicted, a prediction that is nearly
-      constant, scores that are not above those of the most frequent class;
+      constant, scores that are not above those of the most frequent class, or of the floor;
     - the confusion matrix, mIoU, mAcc, pixel accuracy and the scores of every class; null where no pixel is labelled
       (:func:`alos2tut.metrics.scores_from_confusion`);
     - 95 % intervals over blocks of ground (:func:`alos2tut.metrics.block_intervals`), which cover neither another
@@ -72,8 +75,14 @@ def evaluate(config: EvaluateConfig) -> Path:
     With a baseline, it holds the segmenter's score minus the baseline's, of mIoU, mAcc, accuracy and the IoU of every
     class, with intervals of their own: both are scored on the same blocks.
 
+    Beside them stands the floor (:func:`alos2tut.evaluation.baseline`), a random forest that gets the patches that the
+    segmenter was trained on, and the difference to it. Where the segmenter was trained on another dataset, the forest
+    grows on the whole list ``train`` of this one, which ``same_patches`` says; there is no floor where that list, or
+    ``val``, has no label.
+
     Args:
         config: dataset, segmenter, baseline, split; see :class:`alos2tut.evaluation.config.EvaluateConfig`.
+        products: those that the dataset was built of, open: the floor's windows then reach beyond the patch.
 
     Returns:
         The folder ``<work_dir>/evaluate-<hash>`` with ``report.json``.
@@ -88,6 +97,9 @@ def evaluate(config: EvaluateConfig) -> Path:
     with _one_group():
         models = {role: fitting_segmenter(path, dataset, config.allow_other_signal) for role, path in files.items()}
         made_from = {"dataset": dataset.fingerprint} | {role: content_hash(path) for role, path in files.items()}
+        if config.floor:
+            prints = sorted(product.placed_fingerprint for product in products)
+            made_from |= {f"product {number}": product for number, product in enumerate(prints)}
         target = stage_dir(config.work_dir, "evaluate", settings_for_key(config), made_from)
         is_first = rank_and_world()[0] == 0
         if _is_current(target / "report.json"):
@@ -99,15 +111,79 @@ def evaluate(config: EvaluateConfig) -> Path:
             # what is said of the list, then of the models
             report["headlines"] = [headline | {"model": None} for headline in _list_headlines(dataset, config.split)]
             report["models"] = {role: _scored(segmenter, dataset, config) for role, segmenter in models.items()}
-            report["difference"] = _difference(report["models"], dataset.legend.names) if config.baseline else None
-            for role, scores in report["models"].items():
-                matrix = np.array(scores["confusion_matrix"], dtype=np.int64)
-                found = of_scores(matrix, dataset.legend.names, np.array(scores["by_block"], dtype=np.int64))
-                report["headlines"] += [headline | {"model": role} for headline in found]
             if is_first:
+                _compare(report, models, dataset, config, products)
                 write_json(target / "report.json", report)
             wait_for_all()
     return target
+
+
+def _compare(
+    report: dict[str, Any],
+    models: Mapping[str, Segmenter],
+    dataset: PatchDataset,
+    config: EvaluateConfig,
+    products: Sequence[Any],
+) -> None:
+    """Add to a report the floor, the differences to it and between models, and the headlines of each model."""
+    scored, names = report["models"], dataset.legend.names
+    report["difference"] = _difference(scored["segmenter"], scored["baseline"], names) if config.baseline else None
+    drawn = {role: _drawn(segmenter, dataset) for role, segmenter in models.items()}
+    floor = _floor(drawn["segmenter"], dataset, config, products) if config.floor else None
+    # of another budget than the segmenter the floor of the baseline is another one
+    alike = [role for role in models if floor and np.array_equal(drawn[role][0], drawn["segmenter"][0])]
+    report["above_floor"] = {role: _difference(scored[role], floor, names) for role in alike if floor}
+    for role, scores in scored.items():
+        matrix, counts = (np.array(scores[key], dtype=np.int64) for key in ("confusion_matrix", "by_block"))
+        its = np.array(floor["by_block"], dtype=np.int64) if floor and role in alike else None
+        report["headlines"] += [headline | {"model": role} for headline in of_scores(matrix, names, counts, its)]
+    if floor:
+        scored["floor"] = floor
+
+
+def _drawn(segmenter: Segmenter, dataset: PatchDataset) -> tuple[NDArray[np.int64], int | None]:
+    """Positions in the list ``train`` that a segmenter was trained on, and with which seed; of another dataset all."""
+    provenance = segmenter.header.get("provenance", {})
+    if provenance.get("made_from", {}).get("dataset") != dataset.fingerprint:
+        return np.arange(len(dataset.split("train"))), None
+    said = provenance.get("settings", {})
+    trained = FinetuneConfig(**{name: said[name] for name in ("budget", "budget_draw", "seed") if name in said})
+    return budgeted_patches(trained, dataset), trained.seed
+
+
+def _floor(
+    drawn: tuple[NDArray[np.int64], int | None], dataset: PatchDataset, config: EvaluateConfig, products: Sequence[Any]
+) -> dict[str, Any] | None:
+    """What a report says of the floor on these patches; None where there is nothing to grow or choose it on."""
+    if not all(any(dataset.content["splits"][name]["class_pixels"].values()) for name in ("train", "val")):
+        return None
+    chosen, seed = drawn
+    own_seed = config.seed if seed is None else seed
+    floor = baseline(
+        dataset, products, split=config.split, chosen=chosen, seed=own_seed, work_dir=config.work_dir, progress=False
+    )
+    content, water = floor.to_dict(), water_classes(dataset.legend.names)
+    facts = {name: content[name] for name in ("trees", "windows_px", "on_products", "min_leaf", "weighting", "seed")}
+    return {
+        **named_scores(floor.matrices, dataset.legend.names),
+        "water": water_scores(floor.matrices.sum(axis=0), water) | _water_by_block(floor.matrices, water)
+        if water
+        else None,
+        "grown": facts | {"patches": len(chosen), "same_patches": seed is not None},
+    }
+
+
+def floor_note(floor: Mapping[str, Any]) -> str:
+    """What a report's floor is, as a line of text."""
+    grown, sides = floor["grown"], floor["grown"]["windows_px"]
+    whose = (
+        "that the segmenter was trained on" if grown["same_patches"] else "of this dataset, not those of the segmenter"
+    )
+    reach = "computed on the products" if grown["on_products"] else "cut at the patch"
+    return (
+        f"floor: a random forest of {grown['trees']} trees on power in windows of {sides[0]} to {sides[-1]} px, "
+        f"{reach}, grown on the patches {whose}"
+    )
 
 
 def _is_current(path: Path) -> bool:
@@ -143,6 +219,17 @@ def report_text(report: Mapping[str, Any]) -> str:
         ]
         rows.append(["difference", "", *gains, "", ""])
     notes = interval_notes(models["segmenter"]["intervals"], unit=interval_unit(report))
+    if floor := models.get("floor"):
+        means = [Interval.of(floor[name], floor["intervals"][name], COVERS).to_text() for name in MEANS]
+        rows.append(["floor", "", *means, "", ", ".join(floor["absent"]) or "none"])
+        for role in (role for role in ("segmenter", "baseline") if role in report["above_floor"]):
+            above = report["above_floor"][role]
+            gains = [
+                Interval.of(above[name]["value"], above[name]["interval"], COVERS).to_text(signed=True)
+                for name in MEANS
+            ]
+            rows.append([f"{role} − floor", "", *gains, "", ""])
+        notes.append(floor_note(floor))
     return "\n".join([*headline_lines(report), table(rows, header), *notes])
 
 
@@ -236,9 +323,8 @@ def _water_by_block(matrices: NDArray[np.int64], water: Sequence[int]) -> dict[s
     return {"interval": block_scores(counts)["per_class"][0].interval, "by_block": counts.tolist()}
 
 
-def _difference(models: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The segmenter's scores minus the baseline's, each with its interval over the blocks that both are scored on."""
-    first, second = (models[role] for role in ("segmenter", "baseline"))
+def _difference(first: Mapping[str, Any], second: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """One model's scores minus another's, each with its interval over the blocks that both are scored on."""
     one, other = (scores_by_block(scores, len(names)) for scores in (first, second))
     pairs = zip(names, one["per_class"], other["per_class"], strict=True)
     both = [scores["water"] for scores in (first, second) if scores["water"] is not None]

@@ -39,7 +39,7 @@ from ..dataset.store import PatchDataset, open_dataset
 from ..dataset.survey import placement_of
 from ..pretraining.config import PretrainConfig
 from ..products.given import Given
-from ..products.opening import open_product
+from ..products.opening import open_given, open_product
 from ..products.product import Product
 from ..products.verify.report import Report, verify_product
 from ..simulation.config import SimulateConfig
@@ -159,6 +159,14 @@ class Tutorial:
         return open_product(self.product_path, **vars(Given.of(self.config("dataset"))))
 
     @cached_property
+    def products(self) -> tuple[Product, ...]:
+        """What the dataset was built of, opened."""
+        if self.product is None:
+            return (self.opened,)
+        archive = open_archive(self.config("dataset", products=self.product), progress=False)
+        return tuple(open_given(entry.path, entry.given) for entry in archive.entries)
+
+    @cached_property
     def verified(self) -> Report:
         """What the product's files say of each other."""
         return verify_product(self.product_path, **vars(Given.of(self.config("dataset"))))
@@ -238,7 +246,9 @@ class Tutorial:
 
         config = fitting_budgets(self.config("compare", starts=self.starts), self.dataset_path)
         # one process for each of the small runs, whatever the long ones take
-        return compare(self.config("finetune", dataset=self.dataset_path, devices=1, **self.allowed), config)
+        return compare(
+            self.config("finetune", dataset=self.dataset_path, devices=1, **self.allowed), config, self.products
+        )
 
     @cached_property
     def report_path(self) -> Path:
@@ -247,7 +257,7 @@ class Tutorial:
 
         segmenter, baseline = (p / "segmenter.safetensors" for p in (self.finetuned_path, self.baseline_path))
         files = {"dataset": self.dataset_path, "segmenter": segmenter, "baseline": baseline}
-        return evaluate(self.config("evaluate", **files, **self.allowed))
+        return evaluate(self.config("evaluate", **files, **self.allowed), self.products)
 
     @cached_property
     def map_path(self) -> Path:

@@ -23,6 +23,7 @@ from alos2tut.evaluation.comparison import (
 from alos2tut.evaluation.ground import scores_by_block
 from alos2tut.metrics import block_scores, t_interval
 from alos2tut.pretraining.stage import pretrain
+from alos2tut.tutorial.figures.finetuning import label_efficiency
 
 
 def run(start, budget, seed, miou, **iou):
@@ -118,6 +119,19 @@ def test_a_comparison_runs_reuses_and_grows(start, packed_dataset, tmp_path):
     larger = compare(config, load_config("compare", seeds=3, **wanted))
     assert larger != folder and len(list(tmp_path.glob("finetune-*"))) == 12
     assert all(path.stat().st_mtime_ns == before for path, before in trained.items())
+    assert [(floor["budget"], [run["seed"] for run in floor["runs"]]) for floor in content["floor"]] == [
+        (4, [0, 1]), (10, [0, 1])
+    ]  # fmt: skip
+    assert len(list(tmp_path.glob("floor-*"))) == 6
+    for entry in content["starts"]:
+        (floor,) = (one for one in content["floor"] if one["budget"] == entry["budget"])
+        above = [a["miou"] - b["miou"] for a, b in zip(entry["runs"], floor["runs"], strict=True)]
+        assert entry["above_floor"]["miou"]["mean"] == pytest.approx(np.mean(above))
+        low, high = entry["above_floor"]["miou"]["interval"]
+        assert low <= np.mean(above) <= high
+    table = comparison_table(content)
+    assert "minus floor" in table and table.count("\nfloor ") == 2 and "\nfloor: a random forest of 4 trees" in table
+    assert all(axis.get_xlabel() == "labelled patches" for axis in label_efficiency(content).axes)
     mim, random = entries["mim", 10], entries["random", 10]
     gains = [a["miou"] - b["miou"] for a, b in zip(mim["runs"], random["runs"], strict=True)]
     assert mim["difference"]["miou"]["mean"] == pytest.approx(np.mean(gains))

@@ -21,12 +21,15 @@ from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
 from alos2tut.core.parallel import folder_lock
 from alos2tut.dataset.store import open_dataset
 from alos2tut.evaluation.config import EvaluateConfig
+from alos2tut.evaluation.forest import baseline
 from alos2tut.evaluation.report import evaluate, predict_patches, report_text
 from alos2tut.networks import inference
 from alos2tut.networks.encoders import standardize
 from alos2tut.networks.inference import best_device
 from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import load_segmenter, read_weights, save_segmenter
+from alos2tut.segmentation.budgets import budgeted_patches
+from alos2tut.segmentation.config import FinetuneConfig
 
 
 @pytest.fixture
@@ -65,15 +68,15 @@ def test_a_segmenter_is_scored_by_its_file_or_folder(packed_dataset, trained, tm
     assert report["models"]["segmenter"] == report["models"]["baseline"] == read_report(folder)["models"]["segmenter"]
 
 
-@pytest.mark.parametrize("found", ["", "[]", '{"schema": "alos2tut-report-2", "models": {}}'])
+@pytest.mark.parametrize("found", ["", "[]", '{"schema": "alos2tut-report-3", "models": {}}'])
 def test_a_report_of_another_schema_is_made_anew(packed_dataset, trained, tmp_path, found, capsys):
     folder = evaluate(settings(packed_dataset, trained, tmp_path))
     before = (folder / "report.json").read_bytes()
     (folder / "report.json").write_text(found)
     assert evaluate(settings(packed_dataset, trained, tmp_path)) == folder
     assert (folder / "report.json").read_bytes() == before and "reusing" not in capsys.readouterr().out
-    with pytest.raises(Alos2TutError, match="is not of the schema alos2tut-report-3"):
-        report_text(json.loads(before) | {"schema": "alos2tut-report-2"})
+    with pytest.raises(Alos2TutError, match="is not of the schema alos2tut-report-4"):
+        report_text(json.loads(before) | {"schema": "alos2tut-report-3"})
 
 
 def test_two_scorings_of_the_same_are_one(packed_dataset, trained, tmp_path):
@@ -88,7 +91,7 @@ def test_a_list_without_labels_has_no_scores(trained, tmp_path, capsys):
     dataset = write_packed_dataset(tmp_path / "dataset")
     np.save(dataset / "test_labels.npy", np.full((4, 32, 32), 255, dtype=np.uint8))
     restate_files(dataset)
-    command = ["evaluate", str(dataset), str(trained), "--work-dir", str(tmp_path)]
+    command = ["evaluate", str(dataset), str(trained), "--work-dir", str(tmp_path), "--no-floor"]
     assert main([*command, "--baseline", str(trained)]) == 0
     assert capsys.readouterr().out.splitlines()[3].split() == ["difference", "–", "–", "–"]
     assert main(command) == 0
@@ -183,7 +186,9 @@ def test_a_difference_has_an_interval_of_its_own(trained, tmp_path):
                                    "leaves_out": ["seeds", "training draws"]}  # fmt: skip
     lines = [line for line in report_text(report).splitlines() if not line.startswith("!")]
     assert lines[3].startswith("difference") and f"{found['miou']['value']:+.3f} [" in lines[3]
-    assert "95 % intervals over 4 blocks of ground; they cover ground, not seeds or training draws" in lines[4]
+    assert [line.split("  ")[0] for line in lines[4:7]] == ["floor", "segmenter − floor", "baseline − floor"]
+    assert "95 % intervals over 4 blocks of ground; they cover ground, not seeds or training draws" in lines[7]
+    assert lines[-1].startswith("floor: a random forest of 4 trees") and "cut at the patch" in lines[-1]
     dataset = write_blocks(tmp_path / "dry")
     same = read_report(evaluate(settings(dataset, trained, tmp_path, baseline=trained)))["difference"]
     assert same["miou"] == {"value": 0, "interval": [0, 0]} and same["water"] is None
@@ -213,6 +218,42 @@ def test_a_report_as_text_names_what_is_missing():
     ]
     report["models"]["segmenter"]["intervals"] = models["baseline"]["intervals"]
     assert report_text(report).splitlines()[3:] == ["no intervals: too few blocks"]
+
+
+def test_the_floor_gets_the_patches_of_the_segmenter(packed_dataset, tmp_path):
+    dataset = open_dataset(packed_dataset)
+    segmenter, kept = tiny_segmenter(dataset), {"budget": 4, "seed": 3}
+    scored = {}
+    for name, ground in (("same", dataset.fingerprint), ("other", "0" * 64)):
+        provenance = {"made_from": {"dataset": ground}, "settings": kept}
+        save_segmenter(tmp_path / f"{name}.safetensors", segmenter, provenance=provenance, simulated=True)
+        config = settings(packed_dataset, tmp_path / f"{name}.safetensors", tmp_path)
+        report = scored[name] = read_report(evaluate(config))
+        assert report["above_floor"].keys() == {"segmenter"}
+        gain = report["above_floor"]["segmenter"]["miou"]["value"]
+        models = report["models"]
+        assert gain == pytest.approx(models["segmenter"]["miou"] - models["floor"]["miou"])
+        assert models["floor"]["pixels"] == models["segmenter"]["pixels"]
+    grown = {name: report["models"]["floor"]["grown"] for name, report in scored.items()}
+    assert [(one["patches"], one["seed"], one["same_patches"]) for one in grown.values()] == [
+        (4, 3, True),
+        (10, 0, False),
+    ]
+    drawn = budgeted_patches(FinetuneConfig(**kept), dataset)
+    floor = baseline(dataset, chosen=drawn, seed=3)
+    assert floor.to_dict()["confusion_matrix"] == scored["same"]["models"]["floor"]["confusion_matrix"]
+    assert "grown on the patches that the segmenter was trained on" in report_text(scored["same"])
+    assert "patches of this dataset, not those of the segmenter" in report_text(scored["other"])
+    without = read_report(evaluate(dataclasses.replace(config, floor=False)))
+    assert "floor" not in without["models"] and without["above_floor"] == {}
+
+
+def test_no_floor_grows_where_nothing_is_labelled(trained, tmp_path):
+    none = {"class_pixels": {"class 0": 0, "class 1": 0, "class 2": 0}}
+    dataset = write_packed_dataset(tmp_path / "dataset", splits={"train": none})
+    with pytest.warns(Alos2TutWarning, match="'train' has no pixel"):
+        report = read_report(evaluate(settings(dataset, trained, tmp_path)))
+    assert report["models"].keys() == {"segmenter"} and report["above_floor"] == {}
 
 
 def test_the_temperature_comes_from_validation(trained, tmp_path):

@@ -85,7 +85,7 @@ def test_the_stages_run_and_the_report_says_what_it_is_about(walk, name):
     tutorial = walk(name)
     report = read_json(tutorial.report_path / "report.json")
     assert report["classes"] == tutorial.dataset.legend.names and not report["simulated"]
-    assert report["models"].keys() == {"segmenter", "baseline"}
+    assert report["models"].keys() == {"segmenter", "baseline", "floor"}
     for model in report["models"].values():
         pixels = np.array(model["confusion_matrix"]).sum()
         assert pixels == sum(tutorial.dataset.content["splits"]["test"]["class_pixels"].values())

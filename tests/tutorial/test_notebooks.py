@@ -101,7 +101,8 @@ def test_artifacts_agree_with_each_other(tutorial: tuple[Path, str]) -> None:
     assert sorted(told) == [("mixmae", "sar"), ("simmim", "none"), ("simmim", "sar")]
     report = main_report(work)
     assert report["made_from"]["dataset"] == dataset.fingerprint
-    assert {m["initialisation"] for m in report["models"].values()} == {"pretrained", "random"}
+    assert {report["models"][role]["initialisation"] for role in ("segmenter", "baseline")} == {"pretrained", "random"}
+    assert report["models"]["floor"]["grown"]["on_products"] and report["models"]["floor"]["grown"]["same_patches"]
     for path in work.glob("finetune-*/segmenter.safetensors"):
         segmenter = load_segmenter(path)
         assert (segmenter.legend.names, segmenter.statistics) == (dataset.legend.names, dataset.statistics)

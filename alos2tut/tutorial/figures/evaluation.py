@@ -23,7 +23,7 @@ from ...evaluation.ground import interval_notes, interval_unit
 from ...evaluation.report import headline_lines
 from ...evaluation.robustness import Robustness
 from ...metrics import too_few
-from ...plotting import BLUE, ORANGE, SKY, VERMILION
+from ...plotting import BLUE, GREY, ORANGE, SKY, VERMILION
 from ...pretraining.reconstruction import local_mean_db
 from .pretraining import darkest_first
 
@@ -34,39 +34,43 @@ Image = NDArray[np.floating[Any]]
 
 
 def class_scores(report: Mapping[str, Any]) -> Figure:
-    """IoU of every class, mIoU and accuracy of each model; below, if there are two, the differences, with intervals.
+    """IoU of every class, mIoU and accuracy of each model and of the floor; below the differences, with intervals.
 
-    One model's scores have their own intervals over ground. Of two, the differences have them: what makes ground easy
-    or hard for both cancels out there. Absent classes stay empty and are named.
+    A model's scores that stand alone have their own intervals over ground. Of several, the differences have them: what
+    makes ground easy or hard for both cancels out there. Absent classes stay empty and are named.
     """
-    names, difference = report["classes"], report["difference"]
+    names, differences = report["classes"], _named_differences(report)
     drawn = plotting.drawable(names)
-    models = [report["models"][role] for role in ("segmenter", "baseline") if role in report["models"]]
-    rows = len(models)
+    models = [report["models"][role] for role in ("segmenter", "baseline", "floor") if role in report["models"]]
+    rows, has_floor = 2 if differences else 1, "floor" in report["models"]
     fig, axes = plt.subplots(rows, 1, figsize=(9.6, 1.6 + 2.5 * rows), sharex=True, squeeze=False)
     places = np.array([*range(len(names)), len(names) + 0.5, len(names) + 1.5])
     (ax, below), intervals = (axes[0, 0], axes[-1, 0]), models[0]["intervals"]
-    for offset, (scores, color) in enumerate(zip(models, _COLORS, strict=False)):
+    width, colors = 0.76 / max(len(models), 2), [*_COLORS[: len(models) - has_floor], GREY]
+    for offset, (scores, color) in enumerate(zip(models, colors, strict=False)):
         of_classes = [scores["per_class"][name]["iou"] for name in names]
         values = np.array([*of_classes, scores["miou"], scores["pixel_accuracy"]], dtype=float)
-        x = places + 0.38 * (offset - (rows - 1) / 2)
-        label = f"{scores['initialisation']} initialisation: mIoU {Interval.of(scores['miou'], None).to_text()}"
-        ax.bar(x, values, width=0.36, color=color, label=label)
-        if difference is None:
+        x = places + width * (offset - (len(models) - 1) / 2)
+        name = f"{scores['initialisation']} initialisation" if "initialisation" in scores else "floor"
+        label = f"{name}: mIoU {Interval.of(scores['miou'], None).to_text()}"
+        ax.bar(x, values, width=0.95 * width, color=color, label=label)
+        if not differences:
             bounds = [*(intervals["per_class"][name] for name in names), intervals["miou"], intervals["pixel_accuracy"]]
             plotting.error_bars(ax, x, values, bounds, "none", ecolor="0.25", linewidth=1)
         for place in x[values < 0.01]:
             plotting.note(ax, "0", (place, 0), color=color, ha="center")
-    if difference is not None:
+    for offset, (name, difference) in enumerate(differences.items()):
         gains = [*(difference["per_class"][name] for name in names), difference["miou"], difference["pixel_accuracy"]]
-        _differences(below, places, gains, "o", "0.25")
-        one, other = (model["initialisation"] for model in models)
-        below.set_ylabel(f"{one}\nminus {other}" if one != other else "segmenter\nminus baseline")
+        x = places + 0.2 * (offset - (len(differences) - 1) / 2)
+        _differences(below, x, gains, _MARKS[offset], ("0.25", "0.6")[offset], label=name)
+    if differences:
+        below.set_ylabel("difference of\nIoU, accuracy")
+        below.legend()
     absent = models[0]["absent"]
     ticks = [f"{text}\n(absent)" if name in absent else text for name, text in zip(names, drawn, strict=True)]
     below.set_xticks(places, [*ticks, "mIoU", "accuracy"], rotation=25, ha="right")
     ax.set(ylabel=f"IoU, accuracy\non the list {report['split']}", ylim=(0, 1))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=2)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=len(models))
     alone = {"in_one_block": plotting.drawable(intervals["in_one_block"])}
     plotting.footnote(fig, *interval_notes(intervals | alone, "bars with caps", interval_unit(report)))
     if lines := plotting.drawable(headline_lines(report)):
@@ -74,6 +78,18 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
         fig.suptitle(text, x=0.01, ha="left", fontsize=8.5, color=VERMILION)
         fig.set_figheight(fig.get_figheight() + 0.15 * len(text.splitlines()))
     return fig
+
+
+def _named_differences(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A report's differences, by what is subtracted from what."""
+    found, start = {}, {role: scores.get("initialisation") for role, scores in report["models"].items()}
+    if report["difference"] is not None:
+        is_start = start["segmenter"] != start["baseline"]
+        pair = (start["segmenter"], start["baseline"]) if is_start else ("segmenter", "baseline")
+        found["{} minus {}".format(*pair)] = report["difference"]
+    if above := report.get("above_floor", {}).get("segmenter"):
+        found[f"{start['segmenter'] if len(found) else 'segmenter'} minus floor"] = above
+    return found
 
 
 def confusion(report: Mapping[str, Any]) -> Figure:
@@ -216,10 +232,10 @@ def robustness_curves(found: Mapping[str, Robustness]) -> Figure:
     return fig
 
 
-def _differences(ax: Axes, places: Any, found: Sequence[Mapping[str, Any]], fmt: str, color: str) -> None:
+def _differences(ax: Axes, places: Any, found: Sequence[Mapping[str, Any]], fmt: str, color: str, **style: Any) -> None:
     """Differences (``value``, ``interval``) beside the line of none."""
     values, intervals = ([difference[key] for difference in found] for key in ("value", "interval"))
-    plotting.error_bars(ax, places, values, intervals, fmt, color=color, markersize=5, linewidth=1.2)
+    plotting.error_bars(ax, places, values, intervals, fmt, color=color, markersize=5, linewidth=1.2, **style)
     ax.axhline(0, color="k", linewidth=0.8, linestyle="--")
     low, high = ax.get_ylim()
     if high - low < 1e-9:  # nothing but rounding

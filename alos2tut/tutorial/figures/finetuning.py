@@ -44,12 +44,16 @@ def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
 
 
 def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
-    """mIoU on the test list over labelled patches, from each start; and the difference to the first start.
+    """mIoU on the test list over labelled patches, from each start; and differences to the first start and the floor.
 
-    Left, dots are means over seeds, small marks the runs. Right, differences have two 95 % intervals, each of the
-    difference itself: bars with caps over seeds (none for one), and pale ones over ground.
+    Left, dots are means over seeds, small marks the runs, the dotted line is the floor's. Beside it differences have
+    two 95 % intervals, each of the difference itself: bars with caps over seeds (none for one), and pale ones over
+    ground.
     """
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11.2, 3.8))
+    floor = sorted(comparison.get("floor", []), key=lambda entry: int(entry["budget"]))
+    panels = 3 if floor else 2
+    fig, axes = plt.subplots(1, panels, figsize=(5.6 * panels, 3.8))
+    left, right, above = axes[0], axes[1], axes[-1]
     names = list(dict.fromkeys(entry["start"] for entry in comparison["starts"]))
     shifts = np.exp(np.linspace(-0.04, 0.04, len(names)))
     for name, (color, mark), shift in zip(names, _STYLES, shifts, strict=False):
@@ -60,14 +64,21 @@ def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
         for budget, entry in zip(budgets, entries, strict=True):
             runs = [run["miou"] for run in entry["runs"]]
             left.plot([budget] * len(runs), runs, "_", color=color, markersize=9, alpha=0.6)
+        if floor:
+            _gains(above, budgets, [entry["above_floor"]["miou"] for entry in entries], **style)
         if name != comparison["first"]:
             _gains(right, budgets, [entry["difference"]["miou"] for entry in entries], **style)
+    if floor:
+        heights = [entry["mean"]["miou"] for entry in floor]
+        left.plot([entry["budget"] for entry in floor], heights, "x:", color=GREY, markersize=6, label="floor")
+        above.axhline(0, color="k", linewidth=0.8, linestyle="--")
+        above.set(ylabel="mIoU minus the floor's")
     right.axhline(0, color="k", linewidth=0.8, linestyle="--")
     left.margins(y=0.1)
     left.set(ylabel="mIoU on the test list")
     left.set_ylim(bottom=0)
     right.set(ylabel=f"mIoU minus that of '{comparison['first']}'")
-    for ax in (left, right):
+    for ax in axes:
         ticks = sorted({entry["budget"] for entry in comparison["starts"]})
         ax.set(xscale="log", xlabel="labelled patches")
         ax.set_xticks(ticks, [str(tick) for tick in ticks])

@@ -48,6 +48,11 @@ def test_scores_and_confusions(report):
     ticks = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
     assert ticks == [*report["classes"], "mIoU", "accuracy"]
     assert "no intervals: fewer than 3 blocks of ground have a label: 1" in texts(figure)
+    above, below = figure.axes
+    named = [text.get_text() for text in above.get_legend().get_texts()]
+    assert len(named) == 3 and named[-1].startswith("floor: mIoU 0.")
+    subtracted = [text.get_text() for text in below.get_legend().get_texts()]
+    assert subtracted == ["segmenter minus baseline", "random minus floor"]
     evaluation_figures.confusion(report)
 
 
@@ -62,7 +67,7 @@ def test_of_two_models_the_difference_has_the_interval(report):
         name: one.minus(other) for name, one, other in zip(names, *(s["per_class"] for s in scores), strict=True)
     }
     model = report["models"]["segmenter"] | {"intervals": intervals}
-    two = report | {"models": {"segmenter": model, "baseline": model}, "difference": gains}
+    two = report | {"models": {"segmenter": model, "baseline": model}, "difference": gains, "above_floor": {}}
     above, below = evaluation_figures.class_scores(two).axes
     assert not any(isinstance(drawn, ErrorbarContainer) for drawn in above.containers)
     (drawn,) = below.containers
