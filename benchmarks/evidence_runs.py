@@ -359,7 +359,12 @@ def _finetuned(spec: Spec, place: Place) -> Run:
     found = {"stage": folder.name, "patches": made["patches"], "val_miou": made["val"]["miou"]}
     found |= {"best_step": made["best_step"], "by_step": val}
     if spec["test"] is not None:
-        place_of = {"dataset": dataset(spec["test"], place), "segmenter": folder, "work_dir": place.work}
+        place_of = {
+            "dataset": dataset(spec["test"], place),
+            "segmenter": folder,
+            "work_dir": place.work,
+            "floor": False,
+        }
         scored = evaluate(load_config("evaluate", "paper", **place_of))
         scores = read_json(scored / "report.json")["models"]["segmenter"]
         found |= {"miou": scores["miou"], "by_block": scores["by_block"]}
