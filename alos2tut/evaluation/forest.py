@@ -39,7 +39,7 @@ FLOOR_SCHEMA = "alos2tut-floor-1"
 WINDOWS_PX = (3, 5, 9, 17, 33)
 TREES = 300
 #: what is chosen on validation: pixels of a leaf at least, and whether rare classes weigh as much as frequent ones
-LEAVES, WEIGHTINGS = (1, 3, 10, 30), (None, "balanced")
+LEAVES, WEIGHTINGS = (3, 10, 30, 100), (None, "balanced")
 #: pixels that the forest grows on, and of those validated on, at most; and those that each tree draws of them with
 #: replacement: of the quick profile's scene as many again are worth 0.002 mIoU, and take three times as long
 _PIXELS, _PIXELS_OF_A_TREE = 30_000, 10_000
