@@ -1,4 +1,4 @@
-"""What holds of "pretraining saves labels", on simulated ground: a recipe, pretrainings, the final comparison.
+"""What holds of "pretraining saves labels": a recipe, pretrainings, the final comparison, simulated; then real ground.
 
 ``evidence.yaml`` beside this file says which ground, settings and runs. Each run leaves one JSON file in
 ``docs/results/runs``; one that is there is not done again, and a run that was killed anywhere goes on. Workers, of
@@ -11,11 +11,14 @@ however many calls on however many machines that share the folders, each take th
 ``pretraining``     named pretrainings, judged on validation ground by the probe and by fine-tuning
 ``final``           methods by labels and draws, scored once on the test list, in the order of what matters
 ``science``         a part of ``final`` that takes hours, not days: ``make bench-science``
+``real``            starts by labels and draws on folds of two AIRSAR scenes, where nothing is chosen; ``alos2tut fetch
+                    airsar_sanfrancisco`` and ``alos2tut fetch airsar_flevoland`` bring them
 ``tables``          tables and curves of ``docs/results.md``, made of the JSON files alone
 ==================  ====================================================================================================
 
-``python benchmarks/evidence.py GROUP --workers 2``; ``--only 'chosen_*_64_*'`` does some, ``--list`` tells what is
-left. Each worker computes on one thread.
+``python benchmarks/evidence.py GROUP --workers 2``; ``--only 'chosen_*_64_*'`` does some, pretrainings too that other
+runs start from (``pretraining --only 'simmim_seed*'``); ``--list`` tells what is left. Each worker computes on one
+thread.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evidence_runs import HERE, Place, Spec, bench, freeze, is_done, open_runs, work
+from evidence_runs import HERE, Place, Spec, bench, freeze, is_done, open_runs, real_datasets, work
 
 from alos2tut.core.artifacts import read_json
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
@@ -64,14 +67,19 @@ def merged(*settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def pretraining(name: str, seed: int, level: str = "standard") -> Spec:
     """The run of a named pretraining."""
-    if name not in bench()["pretrainings"]:
-        raise Alos2TutError(f"'{name}' is none of the pretrainings", where="evidence.yaml")
-    settings = merged(bench()["pretrain"], bench()["pretrainings"][name])
+    settings = pretraining_settings(name)
     ground = settings.pop("dataset", "pool")
     where = {"train": ground if level == "standard" else "shifted", "level": level}
     shown = name if level == "standard" else f"{name}_{level}"
     facts: dict[str, Any] = {"kind": "pretrain", "method": name, "seed": seed, "settings": settings}
     return spec_of("pretraining", f"{shown}_seed{seed}", **facts, **where)
+
+
+def pretraining_settings(name: str) -> dict[str, Any]:
+    """Settings of a named pretraining, and the ``dataset`` where it has one of its own."""
+    if name not in bench()["pretrainings"]:
+        raise Alos2TutError(f"'{name}' is none of the pretrainings", where="evidence.yaml")
+    return merged(bench()["pretrain"], bench()["pretrainings"][name])
 
 
 def search_plan(runs: Place) -> list[Spec]:
@@ -148,23 +156,28 @@ def final_run(method: str, labels: int | str, draw: int, seed: int | None = None
     seeds = {"random": final["seeds"], "chosen": final["seeds"]}.get(method)
     seeds = seeds or (final["others"].get(method) or {}).get("seeds", 1)
     seed = draw % seeds if seed is None else seed
-    kind, start, recipe = "finetune", None, "pretrained"
+    kind, start, named = "finetune", None, "pretrained"
     if method in ("floor", "unet"):
-        kind, recipe = method, method
+        kind, named = method, method
     elif method == "random":
         start = {"kind": "random", "name": f"random_seed{seed}_b{bench()['benchmark']}", "seed": seed}
-        recipe = "random"
+        named = "random"
     else:
         name = final["chosen"] if method in ("chosen", "ceiling") else method
-        recipe = "ceiling" if method == "ceiling" else recipe
+        named = "ceiling" if method == "ceiling" else named
         start = pretraining(name, seed, level)
-    settings = dict(final["recipes"].get(recipe) or {})
-    settings |= (settings.pop("by_labels", None) or {}).get(labels, {})
+    settings = recipe(named, labels)
     settings = merged(bench()["finetune"], settings) if kind == "finetune" else settings
     facts = {"kind": kind, "method": method, "level": level, "labels": labels, "draw": draw, "seed": seed}
     facts |= {"train": "label", "test": "test", "start": start, "settings": settings}
     shown = f"{method}_{level}_{labels}_draw{draw}" + (f"_seed{seed}" if kind != "floor" else "")
     return spec_of("final", shown, **facts)
+
+
+def recipe(name: str, labels: int | str) -> dict[str, Any]:
+    """What a recipe of the final comparison changes for a number of labels."""
+    settings = dict(bench()["final"]["recipes"].get(name) or {})
+    return settings | (settings.pop("by_labels", None) or {}).get(labels, {})
 
 
 def science_plan(runs: Place) -> list[Spec]:
@@ -177,17 +190,69 @@ def science_plan(runs: Place) -> list[Spec]:
     ]
 
 
+def real_plan(runs: Place) -> list[Spec]:
+    """Floor, no pretraining and that of simulated ground; then that of the other scene, and that of the fold's own."""
+    real = bench()["real"]
+    return [
+        real_run(method, scene, labels, draw, fold)
+        for methods in (("floor", "random", "simulation"), ("other",), ("own",))
+        for scene, one in real["draws"].items()
+        for labels, draws in one.items()
+        for draw in range(draws)
+        for fold in range(real["fold"]["folds"])
+        for method in methods
+    ]
+
+
+def real_run(method: str, scene: str, labels: int | str, draw: int, fold: int) -> Spec:
+    """One run on a fold of a real scene; all recipes are those of the final comparison."""
+    real, final, ground = bench()["real"], bench()["final"], f"{scene}_fold{fold}"
+    name, seed = (real["pretraining"][key] for key in ("name", "seed"))
+    starts: dict[str, Callable[[], Spec]] = {
+        "simulation": lambda: pretraining(name, seed),
+        "other": lambda: real_pretraining(f"{next(one for one in real['scenes'] if one != scene)}_whole"),
+        "own": lambda: real_pretraining(ground),
+    }
+    # of fewer labels than simulated ground was tried with: the recipe of its fewest
+    like = labels if labels in final["draws"] else min(one for one in final["draws"] if one != "all")
+    settings: dict[str, Any] = {}
+    if method != "floor":
+        # other channels and scales: the mean and spread of dB are those of the fold's own training blocks, for all
+        changed = recipe("random" if method == "random" else "pretrained", like) | {"statistics": "own"}
+        settings = merged(bench()["finetune"], changed)
+    facts = {"kind": "floor" if method == "floor" else "finetune", "method": method, "level": "real"}
+    facts |= {"scene": scene, "fold": fold, "labels": labels, "draw": draw, "train": ground, "test": ground}
+    facts |= {"seed": seed if method in starts else 0, "start": starts[method]() if method in starts else None}
+    return spec_of("real", f"{scene}_{method}_{labels}_draw{draw}_fold{fold}", **facts, settings=settings)
+
+
+def real_pretraining(ground: str) -> Spec:
+    """The pretraining that simulated ground is seen with, on the list ``pretrain`` of a real dataset."""
+    name, seed = (bench()["real"]["pretraining"][key] for key in ("name", "seed"))
+    settings = pretraining_settings(name)
+    settings.pop("dataset", None)
+    facts = {"kind": "pretrain", "method": name, "seed": seed, "level": "real", "train": ground, "settings": settings}
+    return spec_of("real", f"{ground}_{name}_seed{seed}", **facts)
+
+
 PLANS: dict[str, Callable[[Place], list[Spec]]] = {
     "search": search_plan,
     "pretraining": pretraining_plan,
     "final": final_plan,
     "science": science_plan,
+    "real": real_plan,
 }
 
 
 def plan(group: str, only: Sequence[str], place: Place) -> list[Spec]:
-    """The runs of a group whose name, with or without its version, fits one of some patterns; all without any."""
+    """The runs of a group whose name, with or without its version, fits one of some patterns; all without any.
+
+    With patterns the group's pretrainings, too, that runs of any group start from.
+    """
     names = {spec["name"]: spec for spec in PLANS[group](place)}
+    if only:
+        starts = [spec["start"] for plan in (final_plan, real_plan) for spec in plan(place) if spec["start"]]
+        names |= {one["name"]: one for one in starts if one["kind"] == "pretrain" and one["group"] == group}
     fits = {name for name in names for one in only if fnmatchcase(name, one) or fnmatchcase(name, f"{one}_r[0-9]*")}
     return [spec for name, spec in names.items() if not only or name in fits]
 
@@ -206,20 +271,20 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--work", type=Path, default=Path("work/evidence"), help="folder of the stages' results")
     parser.add_argument("--scenes", type=Path, help="folder of the scenes; left out: `scenes` in that folder")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of fetched scenes")
     parser.add_argument("--runs", type=Path, default=RESULTS / "runs", help="folder of the JSON files")
     parser.add_argument("--page", type=Path, default=RESULTS.with_suffix(".md"), help="what tables are written into")
     parser.add_argument("--list", action="store_true", help="tell what is left to do, and do nothing")
     options = parser.parse_args()
-    place = Place(
-        *(path.absolute() for path in (options.work, options.scenes or options.work / "scenes", options.runs))
-    )
+    folders = options.work, options.scenes or options.work / "scenes", options.runs, options.data
+    place = Place(*(path.absolute() for path in folders))
     if options.group == "tables":
         from evidence_tables import write_page
 
         write_page(place.runs, options.page)
         return 0
     if options.group == "freeze":
-        known = [name for name in bench()["datasets"] if name != "settings"]
+        known = [*(name for name in bench()["datasets"] if name != "settings"), *real_datasets()]
         chosen = [n for n in known if not options.only or any(fnmatchcase(n, one) for one in options.only)]
         print("\n".join(freeze(place, chosen)) or "all of it was frozen")
         return 0
@@ -237,7 +302,7 @@ def main() -> int:
     if options.group == "science":
         from evidence_tables import final_tables, load
 
-        print("\n\n".join(final_tables(load(place.runs, "final")).values()))
+        print("\n\n".join(final_tables(load(place.runs, "final")[0]).values()))
     return 1 if failed else 0
 
 

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ from alos2tut.metrics import block_counts, block_scores, scores_from_confusion
 from alos2tut.networks.encoders import standardize
 from alos2tut.networks.inference import confusion_matrices, confusion_matrix
 from alos2tut.networks.weights import save_encoder
+from alos2tut.products.given import Given
 from alos2tut.segmentation.stage import budgeted_patches
 from alos2tut.training.run import initial_encoder
 
@@ -71,11 +72,12 @@ def bench() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where things lie: stages' results, scenes, and one JSON file for each run."""
+    """Where things lie: stages' results, simulated scenes, one JSON file for each run, and fetched scenes."""
 
     work: Path
     scenes: Path
     runs: Path
+    data: Path = Path("data")
 
     def result(self, spec: Spec) -> Path:
         """The JSON file of a run."""
@@ -108,19 +110,53 @@ def scene_hashes(folder: Path) -> dict[str, str]:
     return {file.name: content_hash(file) for file in files}
 
 
+def real_datasets() -> dict[str, dict[str, Any]]:
+    """Settings of the datasets of real scenes by their names: the folds of each scene, and the whole of it."""
+    real, found = bench()["real"], {}
+    for name, one in real["scenes"].items():
+        folds = {f"fold{fold}": real["fold"] | {"fold": fold} for fold in range(real["fold"]["folds"])}
+        for part, lists in {**folds, "whole": real["whole"]}.items():
+            found[f"{name}_{part}"] = real["settings"] | one | lists
+    return found
+
+
+def dataset_settings(name: str, place: Place) -> dict[str, Any]:
+    """Settings of a dataset, with the paths of its products and labels, which are there."""
+    if name not in (real := real_datasets()):
+        settings = {**bench()["datasets"]["settings"], **bench()["datasets"][name]}
+        folders = [scene(one, place) for one in settings.pop("scenes")]
+        return settings | {"products": folders, "labels": [folder / "labels" for folder in folders]}
+    settings = dict(real[name])
+    files = {key: place.data / settings.pop(key) for key in ("product", "labels")}
+    for path in files.values():
+        if not path.exists():
+            remedy = f"alos2tut fetch {path.relative_to(place.data).parts[0]}; --data names the folder it lies in."
+            raise Alos2TutError("is missing", where=path, remedy=remedy)
+    return settings | {"products": [files["product"]], "labels": [files["labels"]]}
+
+
 @cache
 def dataset(name: str, place: Place) -> Path:
-    """The folder of a dataset of frozen scenes, built or found, which must be the one that was frozen."""
-    settings = {**bench()["datasets"]["settings"], **bench()["datasets"][name]}
-    folders = [scene(one, place) for one in settings.pop("scenes")]
-    labels = [folder / "labels" for folder in folders]
-    config = load_config(
-        "dataset", "paper", products=folders, labels=labels, work_dir=place.work, workers=1, **settings
-    )
+    """The folder of a dataset, built or found, which must be the one that was frozen."""
+    config = load_config("dataset", "paper", work_dir=place.work, workers=1, **dataset_settings(name, place))
     with folder_lock(place.work / "locks" / f"dataset-{name}", wait=True):
         folder = build_dataset(config)
-    check_frozen("datasets", name, open_dataset(folder).fingerprint, folder)
+    data = open_dataset(folder)
+    check_frozen("datasets", name, files_hash(data) if name in real_datasets() else data.fingerprint, folder)
     return folder
+
+
+def files_hash(data: PatchDataset) -> str:
+    """Of pixels and lists alone: a fingerprint also knows the products' bytes, which of a TIFF depend on its writer."""
+    _ = data.fingerprint  # which is given only where the stores are those that were built
+    return hashlib.sha256(json.dumps(data.files, sort_keys=True).encode()).hexdigest()
+
+
+def products(name: str, place: Place) -> list[Any]:
+    """What a dataset was built of, open."""
+    settings = dataset_settings(name, place)
+    given = {field.name: settings[field.name] for field in fields(Given) if field.name in settings}
+    return [open_product(path, **given) for path in settings["products"]]
 
 
 def floor_hash() -> str:
@@ -337,17 +373,23 @@ def results(spec: Spec, place: Place) -> Run:
 
 
 def _pretrained(spec: Spec, place: Place) -> Run:
-    """A pretraining, and how the probe on validation ground judges its encoder."""
+    """A pretraining, and, if it is one on simulated ground, how the probe on validation ground judges its encoder."""
     signal = {"dataset": dataset(spec["train"], place), "work_dir": place.work, "seed": spec["seed"]}
     folder = pretrain(load_config("pretrain", "paper", **signal, **spec["settings"]))
     made = read_json(folder / "run.json")
-    other = spec["level"] != "standard"
-    judged = probe(dataset("dev", place), {spec["method"]: folder}, allow_other_signal=other)
+    found = {"stage": folder.name} | {key: value for key, value in made.items() if isinstance(value, (int, float))}
+    if spec["level"] != "real":
+        judged = probe(dataset("dev", place), {spec["method"]: folder}, **_signal(spec))
+        scores = {f"{one.method} {one.task} {one.probe}": [round(s, 4) for s in one.by_seed] for one in judged.scores}
+        found |= {"probe": scores}
     make_folder(place.encoder(spec).parent)
     write_json(place.encoder(spec), {"spec": spec, "folder": folder.name})
-    numbers = {key: value for key, value in made.items() if isinstance(value, (int, float))}
-    scores = {f"{one.method} {one.task} {one.probe}": [round(s, 4) for s in one.by_seed] for one in judged.scores}
-    return {"stage": folder.name, **numbers, "probe": scores}
+    return found
+
+
+def _signal(spec: Spec) -> dict[str, bool]:
+    """Whether data may differ from what an encoder saw: by design, or as nobody knows the size of real pixels."""
+    return {"allow_other_signal": True} if spec["level"] != "standard" else {}
 
 
 def _finetuned(spec: Spec, place: Place) -> Run:
@@ -359,13 +401,9 @@ def _finetuned(spec: Spec, place: Place) -> Run:
     found = {"stage": folder.name, "patches": made["patches"], "val_miou": made["val"]["miou"]}
     found |= {"best_step": made["best_step"], "by_step": val}
     if spec["test"] is not None:
-        place_of = {
-            "dataset": dataset(spec["test"], place),
-            "segmenter": folder,
-            "work_dir": place.work,
-            "floor": False,
-        }
-        scored = evaluate(load_config("evaluate", "paper", **place_of))
+        place_of = {"dataset": dataset(spec["test"], place), "segmenter": folder, "work_dir": place.work}
+        # the floor has runs of its own
+        scored = evaluate(load_config("evaluate", "paper", **place_of, **_signal(spec), floor=False))
         scores = read_json(scored / "report.json")["models"]["segmenter"]
         found |= {"miou": scores["miou"], "by_block": scores["by_block"]}
         shutil.rmtree(scored)
@@ -379,8 +417,7 @@ def _finetuning(spec: Spec, place: Place) -> Any:
     """The settings of a fine-tuning; its ``seed`` is the draw."""
     where = {"dataset": dataset(spec["train"], place), "work_dir": place.work, "init": _init(spec, place)}
     drawn = {"seed": spec["draw"], "budget": None if spec["labels"] == "all" else spec["labels"]}
-    other = {"allow_other_signal": True} if spec["level"] != "standard" else {}
-    return load_config("finetune", "paper", **where, **drawn, **other, **spec["settings"])
+    return load_config("finetune", "paper", **where, **drawn, **_signal(spec), **spec["settings"])
 
 
 def _init(spec: Spec, place: Place) -> Path | None:
@@ -425,11 +462,10 @@ def _budget(spec: Spec, data: PatchDataset) -> Any:
 def _floor(spec: Spec, place: Place) -> Run:
     """The floor, grown on the patches that the networks get."""
     train, test = (open_dataset(dataset(spec[role], place)) for role in ("train", "test"))
-    scenes = [*bench()["datasets"][spec["train"]]["scenes"], *bench()["datasets"][spec["test"]]["scenes"]]
     check_frozen("floor", "definition", floor_hash(), forest.__file__)
     found = forest.baseline(
         train,
-        [open_product(scene(name, place)) for name in scenes],
+        [one for name in dict.fromkeys((spec["train"], spec["test"])) for one in products(name, place)],
         on=test,
         chosen=_budget(spec, train),
         seed=spec["draw"],

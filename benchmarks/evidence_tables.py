@@ -134,11 +134,13 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
-def load(folder: Path, group: str) -> list[Run]:
-    """The runs of a group that are of the present version of benchmark and recipe; others are kept apart."""
+def load(folder: Path, group: str) -> tuple[list[Run], str]:
+    """The runs of a group that are of the present version of benchmark and recipe, and how many others there are."""
     asked = {"benchmark": bench()["benchmark"], "recipe": bench()["recipe"][group]}
     runs = [read_json(path) for path in sorted((folder / group).glob("*.json"))]
-    return [run for run in runs if {key: run["spec"][key] for key in asked} == asked]
+    mine = [run for run in runs if {key: run["spec"][key] for key in asked} == asked]
+    others = len(runs) - len(mine)
+    return mine, f"Results of other versions that are left out: {others}." if others else ""
 
 
 class Scores:
@@ -361,6 +363,57 @@ def pretraining_table(runs: Sequence[Run]) -> str:
     return markdown([*header, "cell, linear", "mIoU on val, fine-tuned", "by draw"], rows)
 
 
+#: starts on real ground, in words
+_REAL_STARTS = {
+    "floor": "floor",
+    "random": "random",
+    "simulation": "pretrained on simulated ground",
+    "other": "pretrained on the other scene",
+    "own": "pretrained on the fold's own training blocks",
+}
+_BESIDE = ("random", "floor")
+
+
+def real_table(runs: Sequence[Run]) -> str:
+    """Starts on real scenes: mIoU of all folds together, and differences to the random start and to the floor."""
+    pooled = whole_scenes(runs)
+    scores, rows = Scores(pooled), list[list[Any]]()
+    for scene, labels in ((scene, labels) for scene, of in bench()["real"]["draws"].items() for labels in of):
+        for method, shown in _REAL_STARTS.items():
+            if (mean := scores.mean(method, labels, scene)) is None:
+                continue
+            mine = list(scores.of(method, labels, scene).values())
+            found: list[Any] = [(mean, over_ground(BlockScore.mean(mine)))]
+            found += [method != other and scores.difference(method, other, labels, scene) for other in _BESIDE]
+            texts = [over_all(*one).to_text(signed=one is not found[0]) if one else None for one in found]
+            rows.append([scene, labels, shown, len(mine), *texts])
+    table = markdown(["scene", "labels", "start", "draws", "mIoU", *(f"minus {other}" for other in _BESIDE)], rows)
+    folds = bench()["real"]["fold"]["folds"]
+    left = sum(run["spec"]["kind"] != "pretrain" for run in runs) - folds * len(pooled)
+    return f"{table}\n\nRuns of draws whose folds are not all there: {left}." if left else table
+
+
+def over_all(trained: Estimate, ground: Estimate) -> Estimate:
+    """A mean with its error over draws and ground; of one draw over ground alone."""
+    return ground if trained.variance is None else trained.with_error_of(ground)
+
+
+def whole_scenes(runs: Sequence[Run]) -> list[Run]:
+    """The runs of all folds of a scene as one, on the blocks of all; ``level`` is the scene."""
+    folds: dict[tuple[Any, ...], list[Run]] = {}
+    for run in sorted((run for run in runs if run["spec"]["kind"] != "pretrain"), key=lambda run: run["spec"]["fold"]):
+        spec = run["spec"]
+        folds.setdefault(tuple(spec[key] for key in ("method", "scene", "labels", "seed", "draw")), []).append(run)
+    return [
+        {
+            "spec": mine[0]["spec"] | {"level": mine[0]["spec"]["scene"]},
+            "by_block": [b for one in mine for b in one["by_block"]],
+        }
+        for mine in folds.values()
+        if len(mine) == bench()["real"]["fold"]["folds"]
+    ]
+
+
 def curves(scores: Scores, path: Path) -> None:
     """mIoU by labelled patches, a curve for each method of the standard level, with intervals over seeds and draws."""
     import matplotlib
@@ -400,14 +453,18 @@ def write_page(runs: Path, page: Path) -> None:
     """Write what the runs say between the markers of a page, and the curves beside it.
 
     A part stands between ``<!-- evidence:NAME -->`` and ``<!-- /evidence:NAME -->``, with NAME of: primary, scores,
-    differences, search, pretraining, runs.
+    differences, search, pretraining, real, runs.
 
     Raises:
         Alos2TutError: the page is missing, or lacks a marker.
     """
-    final, search, judged = (load(runs, group) for group in ("final", "search", "pretraining"))
-    parts = {"search": search_table(search), "pretraining": pretraining_table(judged)}
-    parts |= final_tables(final) | {"runs": machines(final + search + judged)}
+    found = {group: load(runs, group) for group in ("final", "search", "pretraining", "real")}
+    final, search, judged, real = (mine for mine, _ in found.values())
+    parts = {"search": search_table(search), "pretraining": pretraining_table(judged), "real": real_table(real)}
+    parts |= final_tables(final)
+    for part, group in {"scores": "final", "search": "search", "pretraining": "pretraining", "real": "real"}.items():
+        parts[part] = "\n\n".join(filter(None, [parts[part], found[group][1]]))
+    parts["runs"] = machines(final + search + judged + real)
     text = read_text(page, "Markdown", _LARGEST_PAGE)
     for name, part in parts.items():
         begin, end = f"<!-- evidence:{name} -->", f"<!-- /evidence:{name} -->"

@@ -7,7 +7,7 @@ import evidence_tables
 import numpy as np
 import pytest
 from evidence_runs import Place, bench, check_frozen, open_runs, read_csv, scene_hashes, work, write_run
-from evidence_tables import Estimate, crossed, final_tables, holm, load, write_page
+from evidence_tables import Estimate, crossed, final_tables, holm, load, real_table, write_page
 from scipy import stats
 
 from alos2tut import Alos2TutError, load_config
@@ -112,7 +112,10 @@ def test_other_settings_of_the_same_version_are_refused(place):
 def test_results_of_another_version_are_kept_apart(place):
     specs = [a_spec("a"), a_spec("b", recipe=2), a_spec("c", benchmark=2)]
     work(lambda: specs, place, Done())
-    assert [run["spec"]["name"] for run in load(place.runs, "final")] == ["a"]
+    mine, told = load(place.runs, "final")
+    assert [run["spec"]["name"] for run in mine] == ["a"]
+    assert told == "Results of other versions that are left out: 2."
+    assert load(place.runs, "search") == ([], "")
 
 
 def test_a_frozen_scene_with_another_byte_is_refused(tmp_path, monkeypatch):
@@ -158,6 +161,50 @@ def test_the_primary_comparison_crosses_seeds_with_draws_and_comes_first(place):
 
 def final_version():
     return bench()["recipe"]["final"]
+
+
+def test_the_command_in_a_pretrainings_file_does_that_pretraining(place):
+    starts = [spec["start"] for group in ("final", "real") for spec in evidence.plan(group, [], place) if spec["start"]]
+    made = {start["name"]: start for start in starts if start["kind"] == "pretrain"}
+    assert {start["group"] for start in made.values()} == {"pretraining", "real"}
+    assert {"shifted", "standard", "real"} == {start["level"] for start in made.values()}
+    assert max(start["seed"] for start in made.values()) == bench()["final"]["seeds"] - 1
+    for group in ("pretraining", "real"):
+        mine = [name for name in made if made[name]["group"] == group]
+        assert [made[spec["name"]] == spec for spec in evidence.plan(group, mine, place)] == [True] * len(mine)
+
+
+def test_a_start_on_real_ground_has_seen_no_ground_that_it_is_scored_on(place):
+    real, plan = bench()["real"], evidence.plan("real", [], place)
+    grounds, known = evidence_runs.real_datasets(), set()
+    for spec in plan:
+        assert spec["train"] == spec["test"] == f"{spec['scene']}_fold{spec['fold']}"
+        assert grounds[spec["test"]]["fold"] == spec["fold"]
+        start, other = spec["start"], {"sanfrancisco": "flevoland", "flevoland": "sanfrancisco"}[spec["scene"]]
+        assert start is None or start["kind"] == "pretrain"
+        seen = {"simulation": "pool", "other": f"{other}_whole", "own": spec["test"]}
+        assert (start and start["train"]) == seen.get(spec["method"])
+        known.add((spec["method"], spec["scene"], spec["labels"], spec["draw"], spec["fold"]))
+    assert len(known) == len(plan) == 5 * 4 * (3 + 1 + 3 + 3 + 1)
+    assert [spec["method"] for spec in plan[:3]] == ["floor", "random", "simulation"]
+    assert {spec["scene"] for spec in plan[:48]} == {"sanfrancisco"}
+    assert "fold" not in real["whole"]
+
+
+def test_nothing_is_tuned_on_real_ground(place):
+    for spec in evidence.plan("real", [], place):
+        if spec["kind"] == "finetune":
+            name = "random" if spec["method"] == "random" else "chosen"
+            simulated = evidence.final_run(name, 16 if spec["labels"] == 4 else spec["labels"], spec["draw"])
+            assert spec["settings"] == simulated["settings"] | {"statistics": "own"}
+        start = spec["start"]
+        if start is not None:
+            assert start["settings"] == evidence.pretraining(bench()["real"]["pretraining"]["name"], 0)["settings"]
+
+
+def test_scenes_that_are_not_there_are_named_with_what_brings_them(place):
+    with pytest.raises(Alos2TutError, match=r"airsar_flevoland.*is missing.*alos2tut fetch airsar_flevoland;"):
+        evidence_runs.dataset_settings("flevoland_fold0", place)
 
 
 def test_the_best_of_a_search_are_run_at_length(place, monkeypatch):
@@ -265,7 +312,7 @@ def runs(tmp_path_factory):
 
 
 def test_tables_come_from_the_files_alone(runs):
-    tables = final_tables(load(runs, "final"))
+    tables = final_tables(load(runs, "final")[0])
     assert "5 seeds × 10 draws" in tables["primary"]
     assert "12 blocks of test ground" in tables["primary"]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables["differences"].splitlines()[2:]]
@@ -280,7 +327,7 @@ def test_tables_come_from_the_files_alone(runs):
 
 
 def test_the_page_is_rewritten_between_its_markers_only(runs, tmp_path):
-    parts = ("primary", "scores", "differences", "search", "pretraining", "runs")
+    parts = ("primary", "scores", "differences", "search", "pretraining", "real", "runs")
     page = tmp_path / "results.md"
     page.write_text(
         "# Title\n" + "\n".join(f"words\n<!-- evidence:{n} -->\nold\n<!-- /evidence:{n} -->" for n in parts)
@@ -295,3 +342,32 @@ def test_the_page_is_rewritten_between_its_markers_only(runs, tmp_path):
     page.write_text(text.replace("<!-- /evidence:scores -->", ""))
     with pytest.raises(Alos2TutError, match="evidence:scores"):
         write_page(runs, page)
+
+
+def test_folds_of_a_real_scene_are_one_score(place):
+    rng, right = np.random.default_rng(0), {"floor": 0.4, "random": 0.5, "simulation": 0.6}
+    runs = []
+    for spec in evidence.plan("real", ["sanfrancisco_*_16_*", "flevoland_random_16_draw0_fold[012]"], place):
+        if spec["method"] in right:
+            # the folds differ in size: their mean is not the score of all ground
+            reference = rng.integers(800, 1200, (4 + 3 * spec["fold"], 3)) * (1 + spec["fold"])
+            hits = (reference * (right[spec["method"]] + 0.1 * spec["fold"])).astype(int)
+            runs.append({"spec": spec, "by_block": np.stack([hits, reference, reference], axis=1).tolist()})
+    rng.shuffle(runs)
+    table = real_table(runs)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:-2]]
+    assert [row[2:4] for row in rows] == [
+        ["floor", "3"], ["random", "3"], ["pretrained on simulated ground", "3"]
+    ]  # fmt: skip
+    for row, method in zip(rows, right, strict=True):
+        scores = []
+        for draw in range(3):
+            mine = [run for run in runs if run["spec"]["method"] == method and run["spec"]["draw"] == draw]
+            counts = [run["by_block"] for run in mine if run["spec"]["scene"] == "sanfrancisco"]
+            hits, reference, predicted = np.concatenate(counts).sum(axis=0)
+            scores.append(np.mean(hits / (reference + predicted - hits)))
+        assert float(row[4].split()[0]) == pytest.approx(np.mean(scores), abs=6e-4)
+    gain = float(rows[2][4].split()[0]) - float(rows[1][4].split()[0])
+    assert float(rows[2][5].split()[0]) == pytest.approx(gain, abs=2e-3)
+    assert rows[0][6] == rows[1][5] == "–"
+    assert "folds are not all there: 3." in table.splitlines()[-1]
