@@ -9,9 +9,7 @@
 ``linear``
     one linear map of all four maps side by side: what the encoder's features tell without further thought.
 
-All read four maps, finest first; :meth:`Decoder.maps` says where from. Beside the image they may be given more of its
-size, such as statistics of windows: the refined decoder looks at it where it looks at the image's details, the paper's
-in one more block before its last convolution, and the linear one maps it, too.
+All read four maps, finest first; :meth:`Decoder.maps` says where from.
 """
 
 from __future__ import annotations
@@ -36,7 +34,6 @@ class Decoder(nn.Module):
         classes: of the legend.
         width: channels throughout (``linear`` has none).
         dropout: rate in the fusing blocks.
-        beside: channels that are given beside the image, at its size; 0: none are.
 
     Raises:
         Alos2TutError: an encoder whose maps make no pyramid.
@@ -48,8 +45,10 @@ class Decoder(nn.Module):
     needs_pyramid: bool = True
     #: two convolutions before the last one
     head: nn.ModuleList
+    #: the last convolution, or what ends in it
+    classify: nn.Module
 
-    def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float, beside: int = 0) -> None:
+    def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float) -> None:
         super().__init__()
         self.width, self.dropout = width, dropout
         is_flat = isinstance(encoder, VisionTransformerEncoder)
@@ -68,14 +67,21 @@ class Decoder(nn.Module):
         levels: list[Tensor] = encoder.features(x)
         return levels if self.pyramid is None else self.pyramid(levels)
 
+    def start_silent(self) -> None:
+        """Make all logits 0 at first: what is added to them is heard until this has learned something."""
+        last = [each for each in self.classify.modules() if isinstance(each, nn.Conv2d)][-1]
+        nn.init.zeros_(last.weight)
+        assert last.bias is not None
+        nn.init.zeros_(last.bias)
+
     def _enlarged(self, level: Tensor) -> Tensor:
         """A fused map through the head's convolutions."""
         for factor, convolution in zip(self.factors, self.head, strict=True):
             level = convolution(_twice(level) if factor == 2 else level)
         return level
 
-    def forward(self, maps: list[Tensor], x: Tensor, *beside: Tensor) -> Tensor:
-        """Four maps, finest first, the image (B, C, H, W) and what is beside it → (B, classes, H, W) logits."""
+    def forward(self, maps: list[Tensor], x: Tensor) -> Tensor:
+        """Four maps, finest first, and the image (B, C, H, W) → (B, classes, H, W) logits."""
         raise NotImplementedError
 
 
@@ -160,8 +166,8 @@ class PaperDecoder(Decoder):
 
     merged = True
 
-    def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float, beside: int = 0) -> None:
-        super().__init__(encoder, classes, width, dropout, beside)
+    def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float) -> None:
+        super().__init__(encoder, classes, width, dropout)
         self.context = PyramidPooling(self.channels[3], width, dropout)
         self.widen = nn.Conv2d(width, width, kernel_size=1)
         self.laterals = nn.ModuleList(_block(self.channels[level], width, dropout) for level in (2, 1, 0))
@@ -170,10 +176,9 @@ class PaperDecoder(Decoder):
         self.head = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, width, kernel_size=3, padding=1), *_norm(width)) for _ in self.factors
         )
-        self.beside = nn.ModuleList([_block(beside, width, dropout)] if beside else [])
-        self.classify = nn.Conv2d(width * (2 if beside else 1), classes, kernel_size=3, padding=1)
+        self.classify = nn.Conv2d(width, classes, kernel_size=3, padding=1)
 
-    def forward(self, maps: list[Tensor], x: Tensor, *beside: Tensor) -> Tensor:
+    def forward(self, maps: list[Tensor], x: Tensor) -> Tensor:
         """See :meth:`Decoder.forward`; the image is only asked for its size."""
         level = self.context(maps[3])
         levels = [level]
@@ -184,9 +189,6 @@ class PaperDecoder(Decoder):
             level = merge(level + _twice(lateral(maps[2 - index])))
             levels.append(level)
         level = self._enlarged(self.fuse(torch.cat([_resize(each, level.shape[-2:]) for each in levels], dim=1)))
-        if beside:
-            sized = _resize(level, x.shape[-2:])
-            level = torch.cat([sized, *(block(each) for block, each in zip(self.beside, beside, strict=True))], dim=1)
         # a patch of 4 px or less is undone by now; other sizes by one last step
         return _resize(self.classify(level), x.shape[-2:])
 
@@ -204,8 +206,8 @@ class RefinedDecoder(Decoder):
 
     merged = False
 
-    def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float, beside: int = 0) -> None:
-        super().__init__(encoder, classes, width, dropout, beside)
+    def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float) -> None:
+        super().__init__(encoder, classes, width, dropout)
         # the encoder's maps leave their blocks unnormalised, and each at a scale of its own
         self.norms = nn.ModuleList(nn.GroupNorm(1, n) for n in self.channels)
         self.context = PyramidPooling(self.channels[3], width, dropout)
@@ -215,9 +217,9 @@ class RefinedDecoder(Decoder):
         detail = max(8, width // 8)
         self.detail = nn.Sequential(_join(encoder.in_channels, detail), _join(detail, detail))
         self.head = nn.ModuleList(_join(width, width) for _ in self.factors)
-        self.classify = nn.Sequential(_join(width + detail + beside, width), nn.Conv2d(width, classes, kernel_size=1))
+        self.classify = nn.Sequential(_join(width + detail, width), nn.Conv2d(width, classes, kernel_size=1))
 
-    def forward(self, maps: list[Tensor], x: Tensor, *beside: Tensor) -> Tensor:
+    def forward(self, maps: list[Tensor], x: Tensor) -> Tensor:
         """See :meth:`Decoder.forward`."""
         maps = [norm(each) for norm, each in zip(self.norms, maps, strict=True)]
         level = self.context(maps[3])
@@ -227,7 +229,7 @@ class RefinedDecoder(Decoder):
             levels.append(level)
         level = self._enlarged(self.fuse(torch.cat([_resize(each, level.shape[-2:]) for each in levels], dim=1)))
         level = _resize(level, x.shape[-2:])
-        logits: Tensor = self.classify(torch.cat([level, self.detail(x), *beside], dim=1))
+        logits: Tensor = self.classify(torch.cat([level, self.detail(x)], dim=1))
         return logits
 
 
@@ -237,21 +239,16 @@ class LinearDecoder(Decoder):
     merged = False
     needs_pyramid = False  # it would learn, too
 
-    def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float, beside: int = 0) -> None:
-        super().__init__(encoder, classes, width, dropout, beside)
+    def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float) -> None:
+        super().__init__(encoder, classes, width, dropout)
         self.norms = nn.ModuleList(nn.GroupNorm(1, n, affine=False) for n in self.channels)
         self.classify = nn.Conv2d(sum(self.channels), classes, kernel_size=1)
-        # the same linear map goes on beside the image, where it needs no bias of its own
-        self.beside = nn.ModuleList([nn.Conv2d(beside, classes, kernel_size=1, bias=False)] if beside else [])
 
-    def forward(self, maps: list[Tensor], x: Tensor, *beside: Tensor) -> Tensor:
+    def forward(self, maps: list[Tensor], x: Tensor) -> Tensor:
         """See :meth:`Decoder.forward`; the image is only asked for its size."""
         finest = maps[0].shape[-2:]
         normed = [_resize(norm(each), finest) for norm, each in zip(self.norms, maps, strict=True)]
-        logits = _resize(self.classify(torch.cat(normed, dim=1)), x.shape[-2:])
-        for part, each in zip(self.beside, beside, strict=True):
-            logits = logits + part(each)
-        return logits
+        return _resize(self.classify(torch.cat(normed, dim=1)), x.shape[-2:])
 
 
 #: the decoders by name

@@ -13,12 +13,14 @@ from .decoders import DECODERS
 from .encoders import Encoder, by_channel, destandardize
 from .multiscale import window_statistics
 
-#: sides of the windows whose statistics a decoder may receive, in pixels: those of the floor
+#: sides of the windows whose statistics a segmenter may use, in pixels: those of the floor
 #: (:data:`alos2tut.evaluation.forest.WINDOWS_PX`)
 WINDOWS_PX = (3, 5, 9, 17, 33)
 #: what the logarithm of the coefficient of variation is standardised by: log 1/√3, of three looks on even ground, and
 #: about what one look, or nine, are away from that; windows that are more even than the last one says count as it
 _LOG_CV_MEAN, _LOG_CV_STD, _LEAST_VARIATION = -0.55, 0.55, -3.0
+#: channels of the head that names classes by these statistics
+_HEAD_WIDTH = 64
 
 
 class Segmenter(nn.Module):
@@ -32,7 +34,9 @@ class Segmenter(nn.Module):
         decoder: ``paper``, ``refined`` or ``linear``; see :mod:`alos2tut.networks.decoders`.
         width: the decoder's channels.
         dropout: the decoder's rate.
-        decoder_statistics: whether the decoder also receives :meth:`image_statistics`.
+        decoder_statistics: whether what the decoder says is added to what a small head makes of
+            :meth:`image_statistics`, pixel by pixel: the floor's numbers are then there from the first step, and the
+            decoder, which starts silent, learns what they leave.
     """
 
     def __init__(
@@ -51,8 +55,17 @@ class Segmenter(nn.Module):
         self.encoder, self.legend, self.statistics, self.signal = encoder, legend, statistics, signal
         self.header: dict[str, Any] = {}
         self.decoder_kind, self.decoder_statistics = decoder, decoder_statistics
-        beside = 2 * len(WINDOWS_PX) * encoder.in_channels if decoder_statistics else 0
-        self.decoder = DECODERS[decoder](encoder, len(legend), width, dropout, beside)
+        self.decoder = DECODERS[decoder](encoder, len(legend), width, dropout)
+        self.statistics_head: nn.Module | None = None
+        if decoder_statistics:
+            self.decoder.start_silent()
+            self.statistics_head = nn.Sequential(
+                nn.Conv2d(2 * len(WINDOWS_PX) * encoder.in_channels, _HEAD_WIDTH, kernel_size=1),
+                nn.GELU(),
+                nn.Conv2d(_HEAD_WIDTH, _HEAD_WIDTH, kernel_size=1),
+                nn.GELU(),
+                nn.Conv2d(_HEAD_WIDTH, len(legend), kernel_size=1),
+            )
 
     @property
     def image_px(self) -> tuple[int, int]:
@@ -61,9 +74,8 @@ class Segmenter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardised dB (B, C, H, W) → logits (B, classes, H, W)."""
-        beside = [self.image_statistics(x)] if self.decoder_statistics else []
-        logits: Tensor = self.decoder(self.decoder.maps(self.encoder, x), x, *beside)
-        return logits
+        logits: Tensor = self.decoder(self.decoder.maps(self.encoder, x), x)
+        return logits if self.statistics_head is None else logits + self.statistics_head(self.image_statistics(x))
 
     def image_statistics(self, x: Tensor) -> Tensor:
         """Mean power and its variation in windows of :data:`WINDOWS_PX` around each pixel, as a network takes them.

@@ -26,7 +26,8 @@ class FinetuneConfig(TrainingConfig):
     decoder_width: int = Field(default=256, ge=8, le=2**14)
     """Channels of the decoder."""
     decoder_statistics: bool = False
-    """The decoder also receives mean and variation of power in windows of 3 to 33 px: what the floor is made of."""
+    """Add the decoder to a small head that names classes from what the floor is made of: mean and variation of power in
+    windows of 3 to 33 px."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Rate in the decoder's fusing blocks."""
     budget: Count | None = None

@@ -72,15 +72,16 @@ def test_statistics_beside_the_image_are_the_floors():
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_decoder_sees_what_is_beside_the_image(decoder):
+def test_what_statistics_say_is_added_to_a_decoder_that_starts_silent(decoder):
     segmenter = segmenter_of(decoder, {**SWIN, "patch_size": 2}, (32, 32), statistics=True).eval()
     x = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    maps, beside = segmenter.decoder.maps(segmenter.encoder, x), segmenter.image_statistics(x)
-    assert torch.equal(segmenter(x), segmenter.decoder(maps, x, beside))
-    for channel in range(beside.shape[1]):
-        other = beside.clone()
-        other[:, channel] += 1
-        assert not torch.equal(segmenter.decoder(maps, x, other), segmenter(x))
+    said = segmenter.statistics_head(segmenter.image_statistics(x))
+    assert torch.equal(segmenter(x), said) and said.std() > 0
+    last = [each for each in segmenter.decoder.modules() if isinstance(each, torch.nn.Conv2d)][-1]
+    torch.nn.init.normal_(last.weight)
+    alone = segmenter.decoder(segmenter.decoder.maps(segmenter.encoder, x), x)
+    assert alone.std() > 0
+    torch.testing.assert_close(segmenter(x), said + alone)
 
 
 def test_a_shift_of_the_image_shifts_the_borders():
