@@ -160,8 +160,9 @@ def products(name: str, place: Place) -> list[Any]:
 
 
 def floor_hash() -> str:
-    """Of what the floor is: windows, trees, and what is chosen on validation."""
-    definition = [forest.WINDOWS_PX, forest.TREES, forest.LEAVES, forest.WEIGHTINGS]
+    """Of what the floor is: windows, trees, what is chosen on validation and how, and the pixels it grows on."""
+    sampling = forest.PIXELS, forest.PIXELS_OF_A_TREE, forest.TREES_TO_CHOOSE
+    definition = [forest.WINDOWS_PX, forest.TREES, forest.LEAVES, forest.WEIGHTINGS, *sampling]
     return hashlib.sha256(json.dumps(definition).encode()).hexdigest()
 
 

@@ -53,7 +53,7 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 def _few_trees() -> Iterator[None]:
     """A floor of few trees stands beside scores; as it is, it takes longer than the networks of the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, number in {"TREES": 4, "_TREES_TO_CHOOSE": 1, "_PIXELS": 500}.items():
+        for name, number in {"TREES": 4, "TREES_TO_CHOOSE": 1, "PIXELS": 500}.items():
             patch.setattr(f"alos2tut.evaluation.forest.{name}", number)
         yield
 

@@ -365,7 +365,7 @@ def test_a_coordinate_system_and_a_channel_may_be_named(capsys, monkeypatch, sma
 def test_the_floor_of_a_dataset_is_told(capsys, monkeypatch, small_scene, packed_dataset, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("alos2tut.evaluation.forest.TREES", 3)
-    monkeypatch.setattr("alos2tut.evaluation.forest._TREES_TO_CHOOSE", 2)
+    monkeypatch.setattr("alos2tut.evaluation.forest.TREES_TO_CHOOSE", 2)
     status, out, _ = run(capsys, "baseline", packed_dataset, "--split", "val", "--seed", 4)
     assert status == 0 and out.startswith("mIoU ") and "cut at the patch" in out and "of the list 'val'" in out
     found = json.loads(run(capsys, "baseline", packed_dataset, "--json")[1])

@@ -43,11 +43,11 @@ LEAVES, WEIGHTINGS = (3, 10, 30, 100), (None, "balanced")
 #: pixels that the forest grows on, and of those validated on, at most; and those that each tree draws of them with
 #: replacement. On the quick profile's scene, seed 0, 300 such trees reached an mIoU of 0.418 on test pixels, and
 #: 100 trees that each drew 30,000 one of 0.420, at 2.5 times the time for each tree
-_PIXELS, _PIXELS_OF_A_TREE = 30_000, 10_000
+PIXELS, PIXELS_OF_A_TREE = 30_000, 10_000
 #: pixels that these are drawn from, at most: those of patches that are spread evenly over the list
 _DRAWN_FROM = 5 * 10**8
 #: trees while settings are chosen
-_TREES_TO_CHOOSE = 20
+TREES_TO_CHOOSE = 20
 #: trees after which it is seen which pixels are decided
 _TREES_AT_ONCE = 50
 #: a coefficient of variation below this is that of one pixel, or of rounding
@@ -285,7 +285,7 @@ class _Source:
         labelled = [int(np.count_nonzero(split.labels[split.rows[position]] != IGNORE)) for position in positions]
         if not sum(labelled):
             raise Alos2TutError("no pixel has a label", where=self.dataset.path / f"{split.name}.csv")
-        take = rng.multivariate_hypergeometric(labelled, min(_PIXELS, sum(labelled)), method="marginals")
+        take = rng.multivariate_hypergeometric(labelled, min(PIXELS, sum(labelled)), method="marginals")
         found, classes = [], []
         for position, count in zip(positions.tolist(), take.tolist(), strict=True):
             if count:
@@ -313,7 +313,7 @@ _Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
 def _forest(sample: _Sample, leaf: int, weighting: str | None, trees: int, seed: int) -> RandomForestClassifier:
-    of_a_tree = min(_PIXELS_OF_A_TREE, len(sample[1]))
+    of_a_tree = min(PIXELS_OF_A_TREE, len(sample[1]))
     settings = {"min_samples_leaf": leaf, "class_weight": weighting, "max_samples": of_a_tree}
     return RandomForestClassifier(trees, **settings, random_state=seed, n_jobs=cores()).fit(*sample)
 
@@ -349,7 +349,7 @@ def _best(grown: _Sample, held_out: _Sample, classes: int, seed: int) -> tuple[i
     """The least leaf and the weighting with the highest mIoU on validation, the first of equals."""
 
     def miou(setting: tuple[int, str | None]) -> float:
-        forest = _forest(grown, *setting, _TREES_TO_CHOOSE, seed)
+        forest = _forest(grown, *setting, TREES_TO_CHOOSE, seed)
         matrix = confusion_of_pixels(held_out[1], _predicted(forest, held_out[0]), (classes, classes))
         return float(scores_from_confusion(matrix)["miou"])
 

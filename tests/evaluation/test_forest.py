@@ -24,9 +24,9 @@ def dataset(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch):
     monkeypatch.setattr(module, "TREES", 30)
-    monkeypatch.setattr(module, "_TREES_TO_CHOOSE", 10)
-    monkeypatch.setattr(module, "_PIXELS", 3_000)
-    monkeypatch.setattr(module, "_PIXELS_OF_A_TREE", 1_000)
+    monkeypatch.setattr(module, "TREES_TO_CHOOSE", 10)
+    monkeypatch.setattr(module, "PIXELS", 3_000)
+    monkeypatch.setattr(module, "PIXELS_OF_A_TREE", 1_000)
 
 
 def test_statistics_are_those_of_the_known_pixels_of_a_window():
