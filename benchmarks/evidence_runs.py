@@ -142,12 +142,12 @@ def dataset(name: str, place: Place) -> Path:
     with folder_lock(place.work / "locks" / f"dataset-{name}", wait=True):
         folder = build_dataset(config)
     data = open_dataset(folder)
-    check_frozen("datasets", name, files_hash(data) if name in real_datasets() else data.fingerprint, folder)
+    check_frozen("datasets", name, files_hash(data), folder)
     return folder
 
 
 def files_hash(data: PatchDataset) -> str:
-    """Of pixels and lists alone: a fingerprint also knows the products' bytes, which of a TIFF depend on its writer."""
+    """Of pixels and lists alone: a fingerprint also knows the package's version, and the products' bytes."""
     _ = data.fingerprint  # which is given only where the stores are those that were built
     return hashlib.sha256(json.dumps(data.files, sort_keys=True).encode()).hexdigest()
 
