@@ -206,7 +206,7 @@ print(json.dumps({"before_mb": before, "peak_mb": peak_mb()}))
 
 def measure_mapping(folder: Path) -> None:
     """Mapping a scene against the bare network."""
-    for name, size_px, config, tile, width in [("quick profile", SIZE_PX, QUICK, 128, 32),
+    for name, size_px, config, tile, width in [("quick profile", SIZE_PX, QUICK, 64, 32),
                                                ("Swin-T (at most 1.15)", 1600, SWIN_T, 256, 256)]:  # fmt: skip
         product = open_product(simulate_product(folder / f"scene {tile}", 0, size_px))
         segmenter = random_segmenter(config, tile, width)

@@ -347,7 +347,7 @@ def measure_objectives(folder: Path) -> None:
 
 def measure_decoders(folder: Path) -> None:
     """The decoder's share of a segmenter's forward and backward pass."""
-    for profile, encoder, side, batch_size in (("quick", None, 128, 4), ("paper", "tiny", 256, 2)):
+    for profile, encoder, side, batch_size in (("quick", None, 64, 8), ("paper", "tiny", 256, 2)):
         config = load_config("finetune", profile, encoder=encoder)
         for kind in ("paper", "refined"):
             network = Segmenter(

@@ -277,7 +277,7 @@ def test_places_and_speed_do_not_decide_the_result():
 
 def test_a_maps_key_is_what_it_was_before_its_settings_became_many():
     others = {"probability": True, "entropy": True, "preview": False, "overwrite": True, "labels": "l"}
-    assert settings_for_key(load_config("map", **others)) == {"overlap_px": None, "batch_size": 8, "flips": False}
+    assert settings_for_key(load_config("map", **others)) == {"overlap_px": None, "batch_size": 32, "flips": False}
     for changed in ({"convert": True}, {"polarization": "HV"}):
         assert settings_for_key(load_config("map", **changed)).items() > changed.items()
 

@@ -199,6 +199,11 @@ class Tutorial:
         return _trained(pretrain, "pretrain", self.config("pretrain", dataset=self.dataset_path, **settings))
 
     @property
+    def compares_pretrainings(self) -> bool:
+        """Whether notebook 3 pretrains by the sibling methods, too, unless told: where each takes a minute."""
+        return self.profile in ("smoke", "quick")
+
+    @property
     def published_weights(self) -> Path | None:
         """The authors' encoder, fetched (``sar_w_simmim_weights``) to ``data`` beside the results; None: not there."""
         fetched = self.folder.parent / "data" / "sar_w_simmim_weights" / "sar_w_simim_encoder.pth"
