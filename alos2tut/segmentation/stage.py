@@ -159,7 +159,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
         config: the settings; ``init`` names pretrained weights (its architecture is used, and its statistics unless
             ``statistics`` is "own"), else the encoder starts at random with ``config.encoder`` and the
             dataset's statistics.
-        quiet: tell no headline.
+        quiet: tell no headline and show no progress.
 
     Returns:
         The stage folder, with ``segmenter.safetensors``, ``metrics.csv`` (with ``val_miou`` at validation steps) and
@@ -198,7 +198,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
         history = History(folder / "metrics.csv", every=max(1, steps // 2000), extra=("val_miou",))
         validation = Validation(validation_split, history, config)
         training = _Finetuning(network, config, torch.from_numpy(weights), steps, chosen)
-        fit(training, folder, "finetune", callbacks=(validation, history))
+        fit(training, folder, "finetune", callbacks=(validation, history), quiet=quiet)
         if rank_and_world()[0] == 0:
             facts = {"patches": len(chosen), "class_weights": [round(float(weight), 8) for weight in weights]}
             facts |= {"last_step": int(history.last("step")), "final_loss": history.last("loss")}

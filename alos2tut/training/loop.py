@@ -39,7 +39,9 @@ from .module import Training
 _LIGHTNING_KEEPS = {"epoch", "global_step", "pytorch-lightning_version", "loops", "callbacks", "optimizer_states"}
 
 
-def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightning.Callback, ...]) -> None:
+def fit(
+    training: Training, stage: Path, label: str, *, callbacks: tuple[lightning.Callback, ...], quiet: bool = False
+) -> None:
     """Train to the last step, from the newest whole resume checkpoint in the stage folder if there is one.
 
     Args:
@@ -47,6 +49,7 @@ def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightni
         stage: the stage's folder, made if missing; checkpoints and TensorBoard files go there.
         label: the stage's word, for the progress bar.
         callbacks: what else happens at each step, in this order, before a checkpoint is written.
+        quiet: show no progress.
 
     Raises:
         Alos2TutError: a loss or gradient that is no number; a checkpoint of another network.
@@ -77,7 +80,7 @@ def fit(training: Training, stage: Path, label: str, *, callbacks: tuple[lightni
             callbacks=[
                 *callbacks,
                 Checkpoints(stage, config.checkpoint_every, config.stop_after_minutes),
-                Progress(label, training.steps),
+                *([] if quiet else [Progress(label, training.steps)]),
             ],
             logger=find_spec("tensorboard") is not None and TensorBoardLogger(stage, name="", version="tensorboard"),
             limit_val_batches=0,
