@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
 from ..core.errors import Alos2TutError
+from ..core.parallel import as_completed, cores, process_pool
+from ..core.progress import progress_bar
 from ..core.public import public
 from ..core.tables import Interval, coverage, table
 from ..core.version import __version__
@@ -21,9 +27,12 @@ from ..dataset.store import open_dataset
 from ..headlines import of_runs, warn_of_lists
 from ..metrics import COVERS, LEVEL, BlockScore, mean_of_known, t_interval, too_few
 from ..networks.weights import load_encoder
+from ..segmentation.budgets import budgeted_patches
 from ..segmentation.config import FinetuneConfig
 from ..segmentation.stage import finetune, list_headlines
+from ..training.run import Run
 from .config import CompareConfig, EvaluateConfig
+from .forest import baseline
 from .ground import MEANS, scores_by_block
 from .report import evaluate, floor_note
 
@@ -35,15 +44,22 @@ DRAWN, ALL_TAKEN = ("seeds", "training draws"), ("seeds",)
 
 
 @public
-def compare(finetuning: FinetuneConfig, config: CompareConfig, products: Sequence[Any] = ()) -> Path:
+def compare(
+    finetuning: FinetuneConfig, config: CompareConfig, products: Sequence[Any] = (), executor: Executor | None = None
+) -> Path:
     """Fine-tune from each start, with each budget and seed, and score each result once on the ``test`` list.
 
-    Runs that are there are reused, so a comparison may grow, and one that was stopped goes on.
+    Runs that are there are reused, so a comparison may grow, and one that was stopped goes on. On a CPU each run
+    computes on one thread, whoever does it: their number changes the last bits of a result and stands in no key, and
+    so the number of workers changes nothing. (A run that :func:`alos2tut.finetune` made before, on as many threads as
+    it had, is reused.)
 
     Args:
         finetuning: its ``init``, ``budget`` and ``seed`` are replaced; results go to its ``work_dir``.
         config: starts, budgets and seeds.
         products: those that the dataset was built of, open: the floor's windows then reach beyond the patch.
+        executor: who trains, grows floors and scores, in processes; None: ``config.workers`` processes of our own, or
+            this one, if it is one of several that train together.
 
     Returns:
         The folder ``<work_dir>/compare-<hash>`` with ``comparison.json``: for each start and budget the ``runs``
@@ -57,9 +73,13 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig, products: Sequenc
         seed, and each entry of a start ``above_floor``, its difference to that.
 
     Raises:
-        Alos2TutError: a budget twice, or of more patches than there are; what :func:`alos2tut.finetune` and
-            :func:`alos2tut.evaluate` refuse.
+        Alos2TutError: a budget twice, or of more patches than there are; threads to train on; what
+            :func:`alos2tut.finetune` and :func:`alos2tut.evaluate` refuse, with the run; a process that ends before its
+            work does. What is done by then stays, and the same call goes on.
     """
+    if isinstance(executor, ThreadPoolExecutor):
+        problem = "threads share their process's random numbers, so that no training would repeat"
+        raise Alos2TutError(problem, where="executor", remedy="Give one of processes, or set workers.")
     dataset, seeds = open_dataset(finetuning.dataset), range(config.seed, config.seed + config.seeds)
     patches = len(dataset.split("train"))
     budgets = [patches if budget == "all" else budget for budget in config.budgets]
@@ -76,7 +96,7 @@ def compare(finetuning: FinetuneConfig, config: CompareConfig, products: Sequenc
     # once for all runs, and before the first one
     of_lists = [[h for h in list_headlines(one, dataset) if h["code"] != "uncommon"] for _, one in settings]
     warn_of_lists(of_runs(of_lists))
-    runs = [_run(one, name, config, products) for name, one in settings]
+    runs = _runs(settings, config, products, executor)
     headlines = of_runs([[*known, *run["headlines"]] for known, run in zip(of_lists, runs, strict=True)])
     content = {
         "schema": COMPARISON_SCHEMA,
@@ -111,9 +131,84 @@ def fitting_budgets(config: CompareConfig, dataset: str | Path) -> CompareConfig
     return dataclasses.replace(config, budgets=tuple(fitting or ["all"]))
 
 
-def _run(config: FinetuneConfig, name: str, comparing: CompareConfig, products: Sequence[Any]) -> dict[str, Any]:
-    """One fine-tuning and its scores on the test list."""
-    stage = finetune(config, quiet=True)
+class _Task(NamedTuple):
+    """A part of a comparison that waits for no other one, by a name for people."""
+
+    name: str
+    work: Callable[[], Any]
+
+
+def _runs(
+    settings: Sequence[tuple[str, FinetuneConfig]],
+    comparing: CompareConfig,
+    products: Sequence[Any],
+    executor: Executor | None,
+) -> list[dict[str, Any]]:
+    """All fine-tunings with their scores, as :func:`_scored` gives them: first what waits for nothing, then scores."""
+    budgets = [f"{'all' if one.budget is None else one.budget} labels, seed {one.seed}" for _, one in settings]
+    named = [f"{name}, {budget}" for (name, _), budget in zip(settings, budgets, strict=True)]
+    trainings = [
+        _Task(name, partial(finetune, one, quiet=True)) for name, (_, one) in zip(named, settings, strict=True)
+    ]
+    floors = {budget: one for budget, (_, one) in zip(budgets, settings, strict=True) if comparing.floor}
+    parts = [*trainings, *(_Task(f"floor, {budget}", partial(_floor, one, products)) for budget, one in floors.items())]
+    missing = sum(not (Run.of("finetune", one).folder / "run.json").is_file() for _, one in settings)
+    with process_pool(min(missing, _workers(settings[0][1], comparing)) if executor is None else 1) as pool:
+        stages = _done(parts, executor or pool, "comparing")[: len(settings)]
+        scored = [
+            _Task(name, partial(_scored, one, start, stage, comparing, products))
+            for name, (start, one), stage in zip(named, settings, stages, strict=True)
+        ]
+        return _done(scored, executor or pool, "scoring")
+
+
+def _workers(config: FinetuneConfig, comparing: CompareConfig) -> int:
+    """Processes to start: one where several train together, and for one GPU."""
+    if config.devices > 1:
+        return 1
+    on_gpu = config.accelerator != "cpu" and torch.cuda.is_available()
+    return comparing.workers or (1 if on_gpu else cores())
+
+
+def _done(tasks: Sequence[_Task], executor: Executor | None, label: str) -> list[Any]:
+    """What tasks come to, in their order."""
+    found = dict[str, Any]()
+    work = as_completed(executor, _on_one_thread, tasks)
+    try:
+        for task, result in progress_bar(work, label, "run", total=len(tasks)):
+            found[task.name] = result
+    except BrokenExecutor as error:
+        left = "; ".join(task.name for task in tasks if task.name not in found)
+        problem = f"a process ended before its work did, or could not start; not done: {left}"
+        remedy = "What is done stays done: compare again to go on, with fewer workers if memory is short."
+        raise Alos2TutError(problem, where="executor", remedy=remedy) from error
+    return [found[task.name] for task in tasks]
+
+
+def _on_one_thread(task: _Task) -> Any:
+    """A task's result, which is the same wherever it is done; an error says whose it is."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return task.work()
+    except Alos2TutError as error:
+        problem = error.problem if error.where is None else f"{error.where}: {error.problem}"
+        raise Alos2TutError(problem, where=task.name, remedy=error.remedy) from error
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _floor(config: FinetuneConfig, products: Sequence[Any]) -> None:
+    """Grow the floor of a run's patches, which its report then finds."""
+    chosen = budgeted_patches(config, open_dataset(config.dataset))
+    kept = {"seed": config.seed, "work_dir": config.work_dir}
+    baseline(config.dataset, products, chosen=chosen, progress=False, **kept)
+
+
+def _scored(
+    config: FinetuneConfig, name: str, stage: Path, comparing: CompareConfig, products: Sequence[Any]
+) -> dict[str, Any]:
+    """A fine-tuning's scores on the test list."""
     made = read_json(stage / "run.json")
     settings = EvaluateConfig(
         dataset=config.dataset,
@@ -162,7 +257,7 @@ def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def compared(
     runs: Sequence[Mapping[str, Any]], names: Sequence[str], budgets: Sequence[int], patches: int
 ) -> list[dict[str, Any]]:
-    """Runs, as :func:`_run` gives them, as one entry for each start (the one to compare with first) and budget.
+    """Runs, as :func:`_scored` gives them, as one entry for each start (the one to compare with first) and budget.
 
     Of the ``patches`` there are, a budget may take all; then seeds draw none.
     """

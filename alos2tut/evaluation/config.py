@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ..core.config import Count, CText, LaterPathText, PathText, Seed, settings
+from ..core.config import Count, CText, LaterPathText, PathText, Seed, Workers, settings
 
 
 @settings
@@ -28,6 +28,9 @@ class CompareConfig:
     """Patches per forward pass when scoring."""
     floor: bool = True
     """Score a random forest on the same patches beside each run; see :func:`alos2tut.evaluation.baseline`."""
+    workers: Workers = 0
+    """Processes that share the runs, which compute on one thread each; 0: as many as there are cores, on a GPU one. 1:
+    this one, which alone is told to stop by signals."""
     work_dir: PathText = "work"
     """Folder that holds the results of all stages."""
 

@@ -2,9 +2,12 @@
 
 import json
 import math
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from support.datasets import write_blocks, write_packed_dataset
 from support.networks import TINY
@@ -12,6 +15,7 @@ from support.networks import TINY
 from alos2tut.cli import main
 from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError
+from alos2tut.evaluation import comparison
 from alos2tut.evaluation.comparison import (
     compare,
     compared,
@@ -105,7 +109,7 @@ def test_a_comparison_runs_reuses_and_grows(start, packed_dataset, tmp_path):
         settings(packed_dataset, tmp_path),
         {"starts": {"random": None, "mim": start}, "budgets": (4, "all")},
     )
-    two = load_config("compare", seeds=2, **wanted)
+    two = load_config("compare", seeds=2, workers=1, **wanted)
     folder = compare(config, two)
     content = read_comparison(folder)
     entries = {(e["start"], e["budget"]): e for e in content["starts"]}
@@ -116,7 +120,7 @@ def test_a_comparison_runs_reuses_and_grows(start, packed_dataset, tmp_path):
         encoder = json.loads((path.parent / "run.json").read_text())["settings"]["encoder"]
         assert encoder["embed_dim"] == 24  # random weights have the architecture of the file
     assert compare(config, two) == folder
-    larger = compare(config, load_config("compare", seeds=3, **wanted))
+    larger = compare(config, load_config("compare", seeds=3, workers=1, **wanted))
     assert larger != folder and len(list(tmp_path.glob("finetune-*"))) == 12
     assert all(path.stat().st_mtime_ns == before for path, before in trained.items())
     assert [(floor["budget"], [run["seed"] for run in floor["runs"]]) for floor in content["floor"]] == [
@@ -144,7 +148,7 @@ def test_every_class_has_its_own_interval_over_ground(start, tmp_path):
     classes = [{"name": name, "color": [0, 0, code], "codes": [code]} for code, name in enumerate(names, 1)]
     legend = {"name": "toy", "source": "made up", "classes": classes, "ignored": [0]}
     dataset = write_blocks(tmp_path / "dataset", legend=legend)
-    wanted = load_config("compare", starts={"random": None, "mim": start}, budgets=("all",), seeds=1)
+    wanted = load_config("compare", starts={"random": None, "mim": start}, budgets=("all",), seeds=1, workers=1)
     content = read_comparison(compare(settings(dataset, tmp_path), wanted))
     random, mim = content["starts"]
     reports = [tmp_path / entry["runs"][0]["report"] / "report.json" for entry in (mim, random)]
@@ -173,7 +177,18 @@ def test_the_command(start, packed_dataset, tmp_path, capsys):
         "--start",
         f"mim={start}",
     ]
-    command += ["--set", "steps=1", "--set", "batch_size=2", "--validate-every", "1", "--decoder-width", "8"]
+    command += [
+        "--workers",
+        "1",
+        "--set",
+        "steps=1",
+        "--set",
+        "batch_size=2",
+        "--validate-every",
+        "1",
+        "--decoder-width",
+        "8",
+    ]
     assert main([*command, "--seed", "3", "--budgets", "5"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("mim ") for line in lines) and "one seed: no intervals over seeds" in lines
@@ -192,9 +207,76 @@ def test_nothing_to_compare(start, packed_dataset, tmp_path):
     config = settings(packed_dataset, tmp_path)
     for changes in ({"seeds": 0}, {"starts": {}}, *({"budgets": b} for b in ((), (4, 4), (10, "all"), (4, 11)))):
         with pytest.raises(Alos2TutError, match="compare"):
-            compare(config, load_config("compare", **changes))
+            compare(config, load_config("compare", workers=1, **changes))
     with pytest.raises(Alos2TutError, match=r"comparison\.json"):
         read_comparison(tmp_path)
     other = settings(write_packed_dataset(tmp_path / "other", quantity="gamma0"), tmp_path)
     with pytest.raises(Alos2TutError, match="gamma0"):
-        compare(other, load_config("compare", starts={"mim": start}, budgets=("all",)))
+        compare(other, load_config("compare", starts={"mim": start}, budgets=("all",), workers=1))
+
+
+class Later(Executor):
+    """Does all in the end, the last first; of so many tasks it breaks."""
+
+    def __init__(self, lasts: int = 99):
+        self.lasts, self.threads = lasts, []
+
+    def submit(self, function, *arguments):
+        future = Future()
+        if len(self.threads) < self.lasts:
+            torch.set_num_threads(3)  # what a worker has by itself
+            future.set_result(function(*arguments))
+            self.threads.append(torch.get_num_threads())
+        else:
+            future.set_exception(BrokenProcessPool("killed"))
+        return future
+
+
+def test_runs_are_the_same_on_any_executor_and_stay_when_it_breaks(start, packed_dataset, tmp_path, monkeypatch):
+    computed_on = []
+    train = comparison.finetune
+    monkeypatch.setattr(
+        comparison, "finetune", lambda *a, **k: computed_on.append(torch.get_num_threads()) or train(*a, **k)
+    )
+    wanted = load_config("compare", starts={"random": None, "mim": start}, budgets=(4,), seeds=1, workers=1)
+    before = torch.get_num_threads()
+    try:
+        here = compare(settings(packed_dataset, tmp_path / "here"), wanted)
+        config = settings(packed_dataset, tmp_path / "there")
+        with pytest.raises(Alos2TutError, match=r"executor: .* not done: mim, 4 labels, seed 0; floor, .* stays done"):
+            compare(config, wanted, executor=Later(1))
+        [kept] = (tmp_path / "there").glob("finetune-*/segmenter.safetensors")
+        made = kept.stat().st_mtime_ns
+        there = compare(config, wanted, executor=Later())
+    finally:
+        torch.set_num_threads(before)
+    assert set(computed_on) == {1} and kept.stat().st_mtime_ns == made
+    assert (here.name, (here / "comparison.json").read_bytes()) == (
+        there.name,
+        (there / "comparison.json").read_bytes(),
+    )
+
+
+def test_a_run_that_fails_is_named_and_threads_are_refused(start, packed_dataset, tmp_path, monkeypatch):
+    train, wanted = comparison.finetune, load_config("compare", budgets=(4, 5), seeds=1, workers=1)
+
+    def fails(config, **_):
+        if config.budget == 5:
+            raise Alos2TutError("the loss is no number", where="loss", remedy="Lower lr.")
+        return train(config, quiet=True)
+
+    monkeypatch.setattr(comparison, "finetune", fails)
+    with pytest.raises(Alos2TutError, match=r"^random, 5 labels, seed 0: loss: the loss is no number\. Lower lr\.$"):
+        compare(settings(packed_dataset, tmp_path), wanted)
+    assert len(list(tmp_path.glob("finetune-*/segmenter.safetensors"))) == 1
+    with ThreadPoolExecutor(1) as threads, pytest.raises(Alos2TutError, match="threads share"):
+        compare(settings(packed_dataset, tmp_path), wanted, executor=threads)
+
+
+@pytest.mark.soak
+def test_processes_make_what_this_one_makes(start, packed_dataset, tmp_path):
+    folders = []
+    for workers in (1, 2):
+        wanted = load_config("compare", starts={"random": None, "mim": start}, budgets=(4,), seeds=1, workers=workers)
+        folders.append(compare(settings(packed_dataset, tmp_path / str(workers)), wanted))
+    assert len({(folder.name, (folder / "comparison.json").read_bytes()) for folder in folders}) == 1

@@ -36,10 +36,20 @@ def tiny_segmenter(dataset: PatchDataset) -> Segmenter:
     return Segmenter(encoder, dataset.legend, dataset.statistics, dataset.signal, width=16)
 
 
+#: what trainings of the tests stand on, whatever the profile takes: small batches, published decoder and loss
+PLAIN = {
+    "pretrain": {"batch_size": 8},
+    "finetune": {"batch_size": 4, "decoder": "paper", "decoder_statistics": False, "loss": "dice_focal",
+                 "class_weighting": "frequency"},
+}  # fmt: skip
+
+
 def training(stage: str, dataset: Path, work: Path, **values: Any) -> Any:
     """Settings of a training of a tiny network."""
     unit = {"mask_unit_px": 8} if stage == "pretrain" and values.get("objective") != "mixmae" else {}
-    return load_config(stage, "quick", dataset=dataset, work_dir=work, **{"encoder": TINY, **unit, **values})
+    return load_config(
+        stage, "quick", dataset=dataset, work_dir=work, **{"encoder": TINY, **unit, **PLAIN[stage], **values}
+    )
 
 
 def metrics(folder: Path) -> list[dict[str, str]]:
