@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,13 +21,17 @@ from support.notebooks import ROOT, main_report, one, run_all
 from alos2tut import load_encoder, load_legend, load_segmenter, open_dataset
 
 NAMES = ["01_read_and_inspect", "02_build_dataset", "03_pretrain", "04_finetune", "05_evaluate_and_map"]
+#: how they are run: in CI (`.ci/run`) as `make tutorial` does, and then it is asked whether anything was learned
+PROFILE = os.environ.get("TUTORIAL_PROFILE", "smoke")
 
 
 @pytest.fixture(scope="session")
 def tutorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of results, and what the run printed; a path with a space, another working directory."""
     base = tmp_path_factory.mktemp("a tutorial")
-    return base / "work", run_all(base / "work", base, "--profile", "smoke")
+    return base / "work", run_all(
+        base / "work", base, "--profile", PROFILE, *([] if PROFILE == "smoke" else ["--check"])
+    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import nbformat
 import rasterio
 from support.notebooks import ROOT, main_report, one, run_all
 
-from alos2tut import load_legend
+from alos2tut import load_legend, open_dataset
 from alos2tut.mapping.files import MapFile
 
 
@@ -36,6 +36,9 @@ def test_the_readme_example_runs_on_real_labelled_radar(airsar: Path, tmp_path: 
         assert sum("image/png" in o.get("data", {}) for o in outputs) >= 2
     report = main_report(work)
     assert report["classes"] == ["bare soil", "mountain", "water", "urban", "vegetation"] and not report["simulated"]
+    assert report["models"].keys() == {"segmenter", "baseline", "floor"}
+    labelled = sum(open_dataset(one(work, "dataset-*")).content["splits"]["test"]["class_pixels"].values())
+    assert {sum(map(sum, model["confusion_matrix"])) for model in report["models"].values()} == {labelled}
     mapped = MapFile.open(one(work, "map-*/landcover.tif"))
     assert (mapped.shape, mapped.grid.crs, mapped.tags["FRAME"]) == ((900, 1024), None, "image")
 
