@@ -201,8 +201,7 @@ def _on_one_thread(task: _Task) -> Any:
 def _floor(config: FinetuneConfig, products: Sequence[Any]) -> None:
     """Grow the floor of a run's patches, which its report then finds."""
     chosen = budgeted_patches(config, open_dataset(config.dataset))
-    kept = {"seed": config.seed, "work_dir": config.work_dir}
-    baseline(config.dataset, products, chosen=chosen, progress=False, **kept)
+    baseline(config.dataset, products, chosen=chosen, seed=config.seed, work_dir=config.work_dir, progress=False)
 
 
 def _scored(
