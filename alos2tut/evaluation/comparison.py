@@ -147,19 +147,20 @@ def _runs(
     """All fine-tunings with their scores, as :func:`_scored` gives them: first what waits for nothing, then scores."""
     budgets = [f"{'all' if one.budget is None else one.budget} labels, seed {one.seed}" for _, one in settings]
     named = [f"{name}, {budget}" for (name, _), budget in zip(settings, budgets, strict=True)]
-    trainings = [
-        _Task(name, partial(finetune, one, quiet=True)) for name, (_, one) in zip(named, settings, strict=True)
-    ]
+    folders = [Run.of("finetune", one).folder for _, one in settings]
+    # two names may mean the same run, which two processes may not make at once
+    configs = {folder: (name, one) for folder, name, (_, one) in zip(folders, named, settings, strict=True)}
+    parts = [_Task(name, partial(finetune, one, quiet=True)) for name, one in configs.values()]
     floors = {budget: one for budget, (_, one) in zip(budgets, settings, strict=True) if comparing.floor}
-    parts = [*trainings, *(_Task(f"floor, {budget}", partial(_floor, one, products)) for budget, one in floors.items())]
-    missing = sum(not (Run.of("finetune", one).folder / "run.json").is_file() for _, one in settings)
+    parts += [_Task(f"floor, {budget}", partial(_floor, one, products)) for budget, one in floors.items()]
+    missing = sum(not (folder / "run.json").is_file() for folder in configs)
     with process_pool(min(missing, _workers(settings[0][1], comparing)) if executor is None else 1) as pool:
-        stages = _done(parts, executor or pool, "comparing")[: len(settings)]
-        scored = [
-            _Task(name, partial(_scored, one, start, stage, comparing, products))
-            for name, (start, one), stage in zip(named, settings, stages, strict=True)
+        _done(parts, executor or pool, "comparing")
+        scoring = [
+            _Task(name, partial(_scored, one, folder, comparing, products)) for folder, (name, one) in configs.items()
         ]
-        return _done(scored, executor or pool, "scoring")
+        scored = dict(zip(configs, _done(scoring, executor or pool, "scoring"), strict=True))
+    return [scored[folder] | {"start": start} for folder, (start, _) in zip(folders, settings, strict=True)]
 
 
 def _workers(config: FinetuneConfig, comparing: CompareConfig) -> int:
@@ -204,9 +205,7 @@ def _floor(config: FinetuneConfig, products: Sequence[Any]) -> None:
     baseline(config.dataset, products, chosen=chosen, seed=config.seed, work_dir=config.work_dir, progress=False)
 
 
-def _scored(
-    config: FinetuneConfig, name: str, stage: Path, comparing: CompareConfig, products: Sequence[Any]
-) -> dict[str, Any]:
+def _scored(config: FinetuneConfig, stage: Path, comparing: CompareConfig, products: Sequence[Any]) -> dict[str, Any]:
     """A fine-tuning's scores on the test list."""
     made = read_json(stage / "run.json")
     settings = EvaluateConfig(
@@ -222,7 +221,6 @@ def _scored(
     scores, floor = report["models"]["segmenter"], report["models"].get("floor")
     return {
         "headlines": report.get("headlines", []),
-        "start": name,
         "budget": made["patches"],
         "seed": config.seed,
         "report": path.parent.name,
