@@ -55,7 +55,8 @@ for stage, settings in json.loads(sys.argv[2]):
 def words(folder):
     """Lists that neither batches nor processes divide, and a segmenter scored on them, as a command."""
     dataset, model = folder.parent / "blocks", folder.parent / "segmenter.safetensors"
-    options = ["--baseline", model, "--set", "batch_size=2", "--work-dir", folder]
+    # a floor of other processes has all of its trees, unlike one of this
+    options = ["--baseline", model, "--no-floor", "--set", "batch_size=2", "--work-dir", folder]
     return ["evaluate", *map(str, [dataset, model, *options])]
 
 
