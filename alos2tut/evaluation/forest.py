@@ -13,12 +13,11 @@ from dataclasses import dataclass, fields
 from functools import partial
 from itertools import product as product_of
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
-from sklearn.ensemble import RandomForestClassifier
 
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
 from ..core.errors import Alos2TutError
@@ -35,6 +34,9 @@ from .ground import MEANS, block_unit, ground_blocks, interval_notes, named_scor
 
 #: of ``floor.json``
 FLOOR_SCHEMA = "alos2tut-floor-1"
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
+
 #: sides of the windows in pixels
 WINDOWS_PX = (3, 5, 9, 17, 33)
 TREES = 300
@@ -313,6 +315,9 @@ _Sample = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
 
 def _forest(sample: _Sample, leaf: int, weighting: str | None, trees: int, seed: int) -> RandomForestClassifier:
+    # here, since scoring a network without the floor needs none of it
+    from sklearn.ensemble import RandomForestClassifier
+
     of_a_tree = min(PIXELS_OF_A_TREE, len(sample[1]))
     settings = {"min_samples_leaf": leaf, "class_weight": weighting, "max_samples": of_a_tree}
     return RandomForestClassifier(trees, **settings, random_state=seed, n_jobs=cores()).fit(*sample)

@@ -36,11 +36,12 @@ def tiny_segmenter(dataset: PatchDataset) -> Segmenter:
     return Segmenter(encoder, dataset.legend, dataset.statistics, dataset.signal, width=16)
 
 
-#: what trainings of the tests stand on, whatever the profile takes: small batches, published decoder and loss
+#: what trainings of the tests stand on, whatever the profile takes: small batches, published decoder and
+#: loss, one learning rate
 PLAIN = {
     "pretrain": {"batch_size": 8},
     "finetune": {"batch_size": 4, "decoder": "paper", "decoder_statistics": False, "loss": "dice_focal",
-                 "class_weighting": "frequency"},
+                 "class_weighting": "frequency", "lr": 2e-3, "encoder_lr": 1.0},
 }  # fmt: skip
 
 
