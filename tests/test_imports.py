@@ -73,7 +73,8 @@ encoder = {"patch_size": 2, "embed_dim": 8, "depths": [1] * 4, "num_heads": [1] 
 common = {"dataset": sys.argv[1], "work_dir": sys.argv[2], "steps": 1, "batch_size": 2}
 folder = alos2tut.pretrain(alos2tut.load_config("pretrain", "smoke", encoder=encoder, mask_unit_px=8, **common))
 tuned = alos2tut.finetune(alos2tut.load_config("finetune", "smoke", init=folder, **common))
-config = alos2tut.load_config("evaluate", "smoke", dataset=sys.argv[1], segmenter=tuned, floor=False, work_dir=sys.argv[2])
+scored = {"dataset": sys.argv[1], "segmenter": tuned, "work_dir": sys.argv[2], "floor": False}
+config = alos2tut.load_config("evaluate", "smoke", **scored)
 assert alos2tut.evaluate(config).is_dir()
 assert callable(alos2tut.robustness.robustness)
 now("training")
