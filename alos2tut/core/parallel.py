@@ -84,7 +84,9 @@ def as_completed(
     running: dict[Future[tuple[Any, list[str]]], Job] = {}
 
     def done() -> Iterator[tuple[Job, Result]]:
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        ended = wait(running, return_when=FIRST_COMPLETED).done
+        # an error ends it all: what succeeded by then comes first
+        for future in sorted(ended, key=lambda future: future.exception() is not None):
             yield running.pop(future), _result(future)
 
     try:
