@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
 from ..core.artifacts import make_folder, read_json, stage_dir, write_json
 from ..core.errors import Alos2TutError
@@ -29,16 +29,15 @@ from ..core.version import __version__
 from ..dataset.legend import IGNORE
 from ..dataset.store import PatchDataset, Split, open_dataset
 from ..metrics import COVERS, confusion_of_pixels, scores_from_confusion
+from ..networks.multiscale import WINDOWS_PX, window_statistics
 from ..radiometry import to_power
 from .ground import MEANS, block_unit, ground_blocks, interval_notes, named_scores
 
-#: of ``floor.json``
-FLOOR_SCHEMA = "alos2tut-floor-1"
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
 
-#: sides of the windows in pixels
-WINDOWS_PX = (3, 5, 9, 17, 33)
+#: of ``floor.json``
+FLOOR_SCHEMA = "alos2tut-floor-1"
 TREES = 300
 #: what is chosen on validation: pixels of a leaf at least, and whether rare classes weigh as much as frequent ones
 LEAVES, WEIGHTINGS = (3, 10, 30, 100), (None, "balanced")
@@ -52,8 +51,6 @@ _DRAWN_FROM = 5 * 10**8
 TREES_TO_CHOOSE = 20
 #: trees after which it is seen which pixels are decided
 _TREES_AT_ONCE = 50
-#: a coefficient of variation below this is that of one pixel, or of rounding
-_LEAST_CV = 1e-3
 
 _Power = NDArray[np.float64]
 
@@ -228,21 +225,11 @@ def multiscale_statistics(power: _Power) -> NDArray[np.float32]:
         (H, W, C · windows · 2) float32: of each channel, window by window, mean and variation; 0 where a window has no
         data.
     """
-    known = np.isfinite(power)
-    filled = np.where(known, power, 0.0)
-    columns = []
-    for channel, valid in zip(filled, known.astype(np.float64), strict=True):
-        for side in WINDOWS_PX:
-            share, mean, square = (
-                uniform_filter(of, side, mode="constant") for of in (valid, channel, channel * channel)
-            )
-            # a share below that of half a pixel is rounding
-            has_any = share > 0.5 / side**2
-            mean, square = (np.divide(of, share, out=np.zeros_like(of), where=has_any) for of in (mean, square))
-            cv = np.sqrt(np.maximum(square - mean**2, 0)) / np.maximum(mean, np.finfo(np.float32).tiny)
-            mean_db = 10 * np.log10(np.maximum(mean, np.finfo(np.float32).tiny))
-            columns += [np.where(has_any, of, 0) for of in (mean_db, np.log(np.maximum(cv, _LEAST_CV)))]
-    return np.stack(columns, axis=-1).astype(np.float32)
+    valid = np.isfinite(power)
+    given = (torch.from_numpy(of)[None] for of in (power, valid))
+    mean_db, log_cv, _ = window_statistics(*given, WINDOWS_PX)
+    columns = torch.stack([mean_db[0], log_cv[0]], dim=-1)
+    return columns.movedim((0, 1, 4), (2, 3, 4)).flatten(2).numpy()
 
 
 @dataclass(frozen=True)

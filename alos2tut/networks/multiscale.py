@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ..core.errors import Alos2TutError
 
+#: sides in pixels of the windows that the floor is made of (:mod:`alos2tut.evaluation.forest`), and that a segmenter
+#: may use beside its encoder
+WINDOWS_PX = (3, 5, 9, 17, 33)
 #: a coefficient of variation below this is that of one pixel, or of rounding
 _LEAST_CV = 1e-3
 #: a power below this has no logarithm in float32
@@ -18,8 +21,7 @@ _TINY = torch.finfo(torch.float32).tiny
 def window_statistics(power: Tensor, valid: Tensor, windows_px: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Mean power and its variation in square windows around each pixel, over the pixels that count.
 
-    Cumulative sums in float64 along the rows, then along the columns: the cost does not grow with the window. They are
-    those of :func:`alos2tut.evaluation.forest.multiscale_statistics`, on any device.
+    Cumulative sums in float64 along the rows, then along the columns: the cost does not grow with the window.
 
     Args:
         power: (B, C, H, W) linear; where ``valid`` is False it may be anything.

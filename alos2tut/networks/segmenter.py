@@ -11,11 +11,8 @@ from ..dataset.encoding import Statistics
 from ..dataset.legend import Legend
 from .decoders import DECODERS
 from .encoders import Encoder, by_channel, destandardize
-from .multiscale import window_statistics
+from .multiscale import WINDOWS_PX, window_statistics
 
-#: sides of the windows whose statistics a segmenter may use, in pixels: those of the floor
-#: (:data:`alos2tut.evaluation.forest.WINDOWS_PX`)
-WINDOWS_PX = (3, 5, 9, 17, 33)
 #: what the logarithm of the coefficient of variation is standardised by: log 1/√3, of three looks on even ground, and
 #: about what one look, or nine, are away from that; windows that are more even than the last one says count as it
 _LOG_CV_MEAN, _LOG_CV_STD, _LEAST_VARIATION = -0.55, 0.55, -3.0
