@@ -25,7 +25,7 @@ from ..dataset.encoding import Statistics
 from ..networks.distributed import rank_and_world, ratios_over_processes, wait_for_all
 from ..networks.encoders import Encoder
 from ..networks.weights import load_encoder, load_weights, save_encoder, save_weights
-from ..training.batches import Batch, batch_generator, derived_seed, draw_speckle, flip, speckled, to_device
+from ..training.batches import Batch, derived_seed, flip, to_device
 from ..training.callbacks import STOPPED, History, checkpoints_in
 from ..training.loop import check_processes, fit
 from ..training.module import Training, learning_rate, number_of_steps
@@ -77,10 +77,7 @@ class Pretraining(Training):
         config, rows = self.config, flip(batch.rows, flips)
         # drawn for the whole micro-batch, then this process's share of it
         mask = self.network.draw_masks(config.batch_size, config.mask_unit_px, config.mask_ratio, generator)
-        shown = None
-        if config.input_looks is not None:
-            own = batch_generator(config.seed, batch.micro_batch, "speckle", rows.device)
-            shown = speckled(rows, draw_speckle((len(mask), *rows.shape[1:]), config.input_looks, own)[batch.positions])
+        shown = None if config.input_looks is None else self.with_speckle(rows, batch, config.input_looks)
         mask = to_device(mask[batch.positions], rows.device)
         return losses(self.network, rows, mask, self.judge, self.statistics, shown)
 

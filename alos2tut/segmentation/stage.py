@@ -24,16 +24,7 @@ from ..networks.encoders import Encoder, standardize
 from ..networks.inference import confusion_matrix
 from ..networks.segmenter import Segmenter
 from ..networks.weights import save_segmenter
-from ..training.batches import (
-    Batch,
-    batch_generator,
-    derived_seed,
-    draw_speckle,
-    draw_turns,
-    flip,
-    speckled,
-    turn,
-)
+from ..training.batches import Batch, batch_generator, derived_seed, draw_turns, flip, turn
 from ..training.callbacks import History, StepCallback
 from ..training.loop import check_processes, fit
 from ..training.module import Training, number_of_steps
@@ -76,14 +67,13 @@ class _Finetuning(Training):
 
     def _augmented(self, batch: Batch, flips: Tensor) -> tuple[Tensor, Tensor]:
         """Rows and labels of a batch, changed as the settings and the draws of its micro-batch say."""
-        config, rows, place = self.config, batch.rows, (self.config.seed, batch.micro_batch)
+        config, rows = self.config, batch.rows
         if config.speckle_looks is not None:
-            generator = batch_generator(*place, "speckle", rows.device)
-            speckle = draw_speckle((config.batch_size, *rows.shape[1:]), config.speckle_looks, generator)
-            rows = speckled(rows, speckle[batch.positions])
+            rows = self.with_speckle(rows, batch, config.speckle_looks)
         images = flip(rows, flips), flip(batch.labels, flips)
         if config.turns:
-            turns = draw_turns(config.batch_size, batch_generator(*place, "turns"))[batch.positions]
+            generator = batch_generator(config.seed, batch.micro_batch, "turns")
+            turns = draw_turns(config.batch_size, generator)[batch.positions]
             images = turn(images[0], turns), turn(images[1], turns)
         return images
 
