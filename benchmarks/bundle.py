@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from evidence import final_run
-from evidence_runs import Spec, bench, plain, read_csv
+from evidence_runs import Spec, bench, files_hash, plain, read_csv
 
 from alos2tut import build_dataset, evaluate, load_config, load_encoder, load_segmenter, open_dataset, simulate_product
 from alos2tut.core.artifacts import atomic_path, read_json, sha256_file, write_json
@@ -113,6 +113,10 @@ def write_bundle(stages: Mapping[str, Path], ground: Path, target: Path) -> dict
             "settings": {name: hash_of(settings) for name, settings in known.items()},
             "data": recipe()["data"],
             "made_from": made_from,
+            "fingerprints": {
+                "encoder": encoder.header["provenance"]["made_from"]["dataset"],
+                "segmenter": segmenter.header["provenance"]["made_from"]["dataset"],
+            },
             "files": {file.name: sha256_file(file) for file in written},
             "first_losses": read_csv(stages["encoder"] / "metrics.csv", "loss")[:LOSSES],
             **score(folder / "segmenter.safetensors", ground),
@@ -133,8 +137,12 @@ def checked(kind: str, stage: Path) -> Path:
     if differing := sorted(name for name in found.keys() | settings.keys() if found.get(name) != settings.get(name)):
         problem = f"is of other settings than evidence.yaml: {', '.join(differing)}"
         raise Alos2TutError(problem, where=file, remedy="Name its run there (bundle.run), or train what is named.")
-    if provenance["made_from"]["dataset"] != wanted["data"][kind]:
-        raise Alos2TutError("was trained on other data than evidence.yaml has frozen", where=file)
+    # weights know a fingerprint, which is of one version of the package; what was frozen outlives versions
+    beside = (open_dataset(folder) for folder in sorted(stage.absolute().parent.glob("dataset-*")))
+    data = next((one for one in beside if one.fingerprint == provenance["made_from"]["dataset"]), None)
+    if data is None or files_hash(data) != wanted["data"][kind]:
+        problem = "was trained on other data than evidence.yaml has frozen, or on some that do not lie beside it"
+        raise Alos2TutError(problem, where=file)
     return file
 
 

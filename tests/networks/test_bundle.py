@@ -1,5 +1,6 @@
 """The weights that come with the package: how they are put there, what the word stands for, and what is refused."""
 
+import copy
 import shutil
 from pathlib import Path
 from unittest.mock import Mock
@@ -37,12 +38,21 @@ def ground(tmp_path_factory):
     return write_blocks(tmp_path_factory.mktemp("ground") / "dataset", patch_px=64)
 
 
+def freeze(patch, ground):
+    """As if the recipe's data were that small dataset."""
+    settings, kept = copy.deepcopy(bundle.bench()), evidence_runs.files_hash(open_dataset(ground))
+    settings["frozen"]["datasets"] = dict.fromkeys(settings["frozen"]["datasets"], kept)
+    patch.setattr(bundle, "bench", lambda: settings)
+
+
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory, ground):
-    folder, recipe, legend = tmp_path_factory.mktemp("stages"), bundle.recipe(), open_dataset(ground).legend
+    folder, recipe, data = tmp_path_factory.mktemp("stages"), bundle.recipe(), open_dataset(ground)
+    legend = data.legend
+    shutil.copytree(ground, folder / "dataset-ground")
     torch.manual_seed(0)
     encoder = build_encoder(EncoderConfig(**recipe["settings"]["encoder"]["encoder"]), (64, 64))
-    made_from = {kind: {"dataset": recipe["data"][kind]} for kind in bundled.KINDS}
+    made_from = {kind: {"dataset": data.fingerprint} for kind in bundled.KINDS}
     whose = {
         kind: {"provenance": {"made_from": made_from[kind], "settings": recipe["settings"][kind]}, "simulated": True}
         for kind in bundled.KINDS
@@ -65,13 +75,16 @@ def stages(tmp_path_factory, ground):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory, stages, ground):
     target = tmp_path_factory.mktemp("package") / "bundled"
-    bundle.write_bundle(stages, ground, target)
+    with pytest.MonkeyPatch.context() as patch:
+        freeze(patch, ground)
+        bundle.write_bundle(stages, ground, target)
     return target
 
 
 @pytest.fixture
-def folder(written, tmp_path, monkeypatch):
+def folder(written, ground, tmp_path, monkeypatch):
     """A copy that a test may spoil, in the place of the package's."""
+    freeze(monkeypatch, ground)
     monkeypatch.setattr(bundled, "FOLDER", shutil.copytree(written, tmp_path / "package" / "bundled"))
     monkeypatch.chdir(tmp_path)
     return bundled.FOLDER
@@ -94,6 +107,7 @@ def test_bundle_json_tells_what_the_files_are_and_where_they_come_from(folder, s
         assert content["made_from"][kind] == sha256_file(stage / f"{kind}.safetensors")
         header, original = (read_header(where / f"{kind}.safetensors") for where in (folder, stage))
         assert header == original | {"precision": "float16"}
+        assert content["fingerprints"][kind] == header["provenance"]["made_from"]["dataset"]
 
 
 def test_the_word_stands_for_the_files_wherever_weights_are_named(folder, stages, ground, monkeypatch):
@@ -158,6 +172,7 @@ def test_damaged_weights_and_those_of_another_version_are_refused_by_name(folder
 def test_only_trainings_of_the_recipe_become_the_package_s(folder, stages, ground, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     pairs = {kind: shutil.copytree(stage, tmp_path / kind) for kind, stage in stages.items()}
+    shutil.copytree(ground, tmp_path / "dataset-ground")
     encoder = pairs["encoder"] / "encoder.safetensors"
 
     def rewritten(**changes):
@@ -179,6 +194,10 @@ def test_only_trainings_of_the_recipe_become_the_package_s(folder, stages, groun
     refused("is of other settings than evidence.yaml: more, steps")
     rewritten(made_from={"dataset": "0"})
     refused("was trained on other data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "files_hash", lambda data: "0")
+        rewritten()
+        refused("was trained on other data")
     rewritten(more=1)
     refused("was not trained on from that pretraining")
     (folder / "left").touch()
@@ -202,7 +221,7 @@ def test_headers_are_those_of_the_recipe():
         header = read_header(weights_path("bundled", kind))
         assert header["simulated"] and header["precision"] == "float16"
         assert bundle.hash_of(header["provenance"]["settings"]) == content["settings"][kind]
-        assert header["provenance"]["made_from"]["dataset"] == content["data"][kind]
+        assert header["provenance"]["made_from"]["dataset"] == content["fingerprints"][kind]
     assert header["provenance"]["made_from"]["init"] == content["made_from"]["encoder"]
     assert sum(path.stat().st_size for path in bundled.FOLDER.iterdir()) < 12e6
 
