@@ -226,8 +226,7 @@ def multiscale_statistics(power: _Power) -> NDArray[np.float32]:
         data.
     """
     valid = np.isfinite(power)
-    given = (torch.from_numpy(of)[None] for of in (power, valid))
-    mean_db, log_cv, _ = window_statistics(*given, WINDOWS_PX)
+    mean_db, log_cv, _ = window_statistics(torch.from_numpy(power)[None], torch.from_numpy(valid)[None], WINDOWS_PX)
     columns = torch.stack([mean_db[0], log_cv[0]], dim=-1)
     return columns.movedim((0, 1, 4), (2, 3, 4)).flatten(2).numpy()
 
