@@ -5,7 +5,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test lab lint soak bench bench-science venv clean distclean
+.PHONY: help tutorial test lab lint soak bench bench-science site venv clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -34,10 +34,14 @@ bench: .venv/.installed ## measure speed and memory
 bench-science: .venv/.installed ## measure what pretraining is worth, on simulated ground: hours, and goes on where it stopped
 	@.venv/bin/python benchmarks/evidence.py science --workers 2 --work work/evidence --runs work/evidence/runs
 
+site: .venv/.docs ## build the documentation in work/site, with the notebooks as `make tutorial` left them
+	@.venv/bin/python -m sphinx -q -n -W --keep-going -j auto -b html docs work/site
+	@echo "Open work/site/index.html in a browser."
+
 venv: .venv/.installed ## build .venv, which all the others do by themselves
 
 clean: ## remove results and caches; .venv stays
-	@rm -rf work notebooks/work build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	@rm -rf work notebooks/work docs/notebooks docs/api build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	@find . \( -name .venv -o -name .git \) -prune -o \
 	    -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
@@ -62,3 +66,7 @@ endif
 	@echo "Installing into .venv. The first time this downloads up to 3.3 GB; README.md says how to take less."
 	@.venv/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[train,notebooks,xarray,nisar,dev]"
 	@pwd -P > .venv/.installed
+
+.venv/.docs: .venv/.installed
+	@.venv/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[docs]"
+	@touch .venv/.docs

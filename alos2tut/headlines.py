@@ -4,7 +4,7 @@ A headline is a dict, ready for JSON: ``code``, for programs, which stays; ``cla
 ``text``. The codes:
 
 - ``absent``, ``few-patches``: classes that a list of patches lacks, or has in fewer than :data:`.FEW_PATCHES` of them;
-- ``rare``, ``uncommon``: classes with less than :data:`RARE`, or :data:`UNCOMMON`, of the training pixels;
+- ``rare``, ``uncommon``: classes with less than ``RARE``, or ``UNCOMMON``, of the training pixels;
 - ``never-predicted``: classes with reference pixels that no pixel was given;
 - ``constant``: one class has :data:`CONSTANT` or more of a prediction, and not of its reference, if it has one;
 - ``not-above-most-frequent``: scores are not above those of naming the most frequent class everywhere;

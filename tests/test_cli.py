@@ -78,8 +78,9 @@ def test_help_lists_the_commands(capsys):
     assert re.findall(r"^ {4}([\w-]+)(?= |$)", text, re.M) == COMMANDS
 
 
-def test_commands_of_the_readme_are_real():
-    text = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+def test_commands_of_the_pages_are_real():
+    root = Path(__file__).resolve().parents[1]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [root / "README.md", *(root / "docs").glob("*.md")])
     lines = [shlex.split(line, comments=True) for line in re.findall(r"^(?:.* -m )?alos2tut (.*)", text, re.M)]
     assert len(lines) > 15
     for words in lines:

@@ -148,13 +148,14 @@ def test_every_name_of_a_stub_is_there(stub):
     assert [name for name in names if not hasattr(package, name)] == []
 
 
-def test_readme_imports_what_is_there():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md", "docs/maps.md", "docs/published_weights.md"])
+def test_examples_import_what_is_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     assert blocks
     for block in blocks:
         imports = [node for node in ast.parse(block).body if isinstance(node, ast.Import | ast.ImportFrom)]
-        exec(compile(ast.Module(imports, []), "README.md", "exec"), {})
+        exec(compile(ast.Module(imports, []), page, "exec"), {})
 
 
 def test_editors_follow_an_editable_installation():

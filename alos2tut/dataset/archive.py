@@ -50,7 +50,7 @@ class Entry:
     Attributes:
         path: absolute.
         given: what was said of it that its files do not say.
-        info: what :meth:`alos2tut.Product.to_dict` says, but for the path.
+        info: what :meth:`.Metadata.to_dict` says, but for the path.
         name: of the image that is read, of several the first.
         fingerprint: changes when its files do, or what is given for their place on the map or for their pixels.
     """

@@ -183,7 +183,7 @@ def assign_splits(
         apart: where patches overlap, which of those that might be held out may stay; the others are dropped.
 
     Returns:
-        (N,) :data:`PRETRAIN`, :data:`VAL`, :data:`TEST` or, for what is dropped, :data:`BUFFER`.
+        (N,) ``PRETRAIN``, ``VAL``, ``TEST`` or, for what is dropped, ``BUFFER``.
 
     Raises:
         Alos2TutError: no patch, too few blocks, nothing left to train on.

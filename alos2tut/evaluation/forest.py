@@ -216,7 +216,7 @@ def _floor(
 
 
 def multiscale_statistics(power: _Power) -> NDArray[np.float32]:
-    """Mean power in dB and log coefficient of variation in windows of :data:`WINDOWS_PX` around each pixel.
+    """Mean power in dB and log coefficient of variation in windows of :data:`.multiscale.WINDOWS_PX` around each pixel.
 
     Args:
         power: (C, H, W) linear; NaN without data. Nothing lies beyond the image's edge.

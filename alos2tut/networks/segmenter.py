@@ -75,7 +75,7 @@ class Segmenter(nn.Module):
         return logits if self.statistics_head is None else logits + self.statistics_head(self.image_statistics(x))
 
     def image_statistics(self, x: Tensor) -> Tensor:
-        """Mean power and its variation in windows of :data:`WINDOWS_PX` around each pixel, as a network takes them.
+        """Mean power and its variation in windows of ``WINDOWS_PX`` around each pixel, as a network takes them.
 
         Computed from what the network is given, so that they need no file, no list and no other input on a map. There
         it is not known where data are missing: such a pixel, which standardising made the mean, counts as that. The

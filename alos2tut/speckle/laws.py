@@ -145,8 +145,8 @@ def draw_speckle(shape: tuple[int, int], looks: float, seed: int, *, correlation
 
     Correlated speckle of L whole looks is made as nature does it: the mean of L intensities |z|² of complex Gaussian
     fields, each smoothed by the kernel (a, 1, a) along both axes. The correlation of intensity is the squared one of
-    the field (Goodman 2007): (2a / (1 + 2a²))² = ``correlation`` at lag 1, (a² / (1 + 2a²))² at lag 2, ``correlation``²
-    at the diagonal neighbour, and nothing further away (derived here).
+    the field (Goodman 2007): (2a / (1 + 2a²))² = ``correlation`` at lag 1, (a² / (1 + 2a²))² at lag 2, the square
+    of ``correlation`` at the diagonal neighbour, and nothing further away (derived here).
 
     Args:
         shape: (rows, columns).

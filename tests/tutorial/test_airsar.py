@@ -28,8 +28,8 @@ def as_documented(name: str, folder: Path) -> dict[str, str]:
     return dict(zip(words[3::3], words[4::3], strict=True))
 
 
-def test_the_readme_shows_the_command_that_fetch_prints():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_on_own_data_shows_the_command_that_fetch_prints():
+    text = (ROOT / "docs" / "own_data.md").read_text(encoding="utf-8")
     block = text.split("<!-- own-data-call -->")[1].split("```")[1].replace("\\\n", " ")
     shown = block[block.index("python notebooks") :]
     documented = load_manifest()["airsar_sanfrancisco"].tutorial.replace("{path}", "data/airsar_sanfrancisco")

@@ -1,4 +1,4 @@
-"""The five notebooks on data of one's own, called as README says."""
+"""The five notebooks on data of one's own, called as docs/own_data.md says."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from alos2tut import load_legend, open_dataset
 from alos2tut.mapping.files import MapFile
 
 
-def readme_block(name: str) -> str:
-    """The commands that README shows between two marks."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def page_block(name: str) -> str:
+    """The commands that docs/own_data.md shows between two marks."""
+    text = (ROOT / "docs" / "own_data.md").read_text(encoding="utf-8")
     return re.search(rf"<!-- {name}-call -->\s*```sh\n(.+?)```\s*<!-- /{name}-call -->", text, flags=re.DOTALL)[1]
 
 
-def readme_call(name: str) -> list[str]:
+def page_call(name: str) -> list[str]:
     """The arguments of the notebooks there."""
-    words = shlex.split(readme_block(name).replace("\\\n", " "), comments=True)
+    words = shlex.split(page_block(name).replace("\\\n", " "), comments=True)
     return words[words.index("notebooks/run_all.py") + 1 :]
 
 
-def test_the_readme_example_runs_on_real_labelled_radar(airsar: Path, tmp_path: Path) -> None:
+def test_the_example_runs_on_real_labelled_radar(airsar: Path, tmp_path: Path) -> None:
     """As it stands, beside the folder that fetch fills, but for the profile: the path of an image on no map."""
     work = tmp_path / "work"
-    run_all(work, airsar.parent, "--profile", "smoke", *readme_call("own-data"))
+    run_all(work, airsar.parent, "--profile", "smoke", *page_call("own-data"))
     for path in (work / "notebooks").glob("*.ipynb"):
         outputs = [o for cell in nbformat.read(path, as_version=4).cells for o in cell.get("outputs", [])]
         assert "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stderr") == "", path.name
@@ -43,8 +43,8 @@ def test_the_readme_example_runs_on_real_labelled_radar(airsar: Path, tmp_path: 
     assert (mapped.shape, mapped.grid.crs, mapped.tags["FRAME"]) == ((900, 1024), None, "image")
 
 
-def test_the_merged_legend_of_the_readme_opens_and_its_example_is_simulated(tmp_path: Path) -> None:
-    block, arguments = readme_block("merged-legend"), readme_call("merged-legend")
+def test_the_merged_legend_of_the_page_opens_and_its_example_is_simulated(tmp_path: Path) -> None:
+    block, arguments = page_block("merged-legend"), page_call("merged-legend")
     values = dict(zip(arguments[1::3], arguments[2::3], strict=True))
     assert values == {"product": "myscene", "labels": "myscene/labels", "legend": "four.yaml"}
     assert block.startswith(".venv/bin/alos2tut simulate myscene --seed 1\n")
@@ -54,9 +54,9 @@ def test_the_merged_legend_of_the_readme_opens_and_its_example_is_simulated(tmp_
     assert sorted(code for of in legend.classes for code in of.codes) == list(range(1, 15))
 
 
-def test_the_readme_call_runs_on_a_real_mosaic_window(mosaic: Path, tmp_path: Path) -> None:
+def test_the_call_runs_on_a_real_mosaic_window(mosaic: Path, tmp_path: Path) -> None:
     """Plumbing only: land is 0.7 % of this window, and what comes of it is said first."""
-    arguments = readme_call("mosaic")
+    arguments = page_call("mosaic")
     place = {"product": str(mosaic), "labels": str(mosaic / "crop_N23W161_20_mask_F02DAR.tif"), "legend": "water_land"}
     for name, value in place.items():
         arguments[arguments.index(name) + 1] = value
