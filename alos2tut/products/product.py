@@ -447,8 +447,8 @@ class Product(Metadata):
             Variables named HH, HV, … with their ``scale`` and ``units`` over (y, x), coordinates of pixel centres,
             ``spatial_ref`` with the CRS (CF conventions, as rioxarray reads it); over (row, col) in slant range. Layers
             are variables of their own name, read as by :meth:`read_layer`, unless pixels are averaged, which codes
-            cannot be. Attributes are what :meth:`.Metadata.to_dict` says but for ``transform``, which ``spatial_ref`` has: texts
-            and numbers as they are, yes and no as 1 and 0, lists and mappings as JSON, ``mode`` as
+            cannot be. Attributes are what :meth:`.Metadata.to_dict` says but for ``transform``, which ``spatial_ref``
+            has: texts and numbers as they are, yes and no as 1 and 0, lists and mappings as JSON, ``mode`` as
             ``observation_mode``, and nothing of what is not known. A converted variable says so in ``conversion``. So
             every engine of netCDF can write it, but for the complex numbers of "slc", which few can.
 
