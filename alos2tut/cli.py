@@ -336,12 +336,19 @@ _SEGMENTER = _arg("segmenter", metavar="SEGMENTER", help="segmenter.safetensors,
     _arg("--scan", type=int, metavar="N", help="scan of a ScanSAR product of Level 1.1 (default: the first)"),
     _JSON,
 )
-def _info(options: argparse.Namespace) -> None:
-    """What a product is, or any file or folder that a stage left behind; or the weights that came with the package."""
+def _info(options: argparse.Namespace) -> int:
+    """What a product is, or any file or folder that a stage left behind; or the weights that came with the package.
+
+    Of a product that is damaged all that its files say is printed, and the exit status is 2.
+    """
     from .results import describe
 
-    content, text = describe(options.path, _given(options))
+    content, text = describe(options.path, lambda: vars(_given(options)))
     _say(json.dumps(content, indent=2, default=str) if options.json else text)
+    if "damage" in content:
+        _complain(content["damage"])
+        return _REFUSED
+    return 0
 
 
 @_command(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .core.artifacts import parse_yaml, read_yaml
-from .core.config import from_dict
+from .core.config import field_texts, from_dict
 from .core.errors import Alos2TutError, closest
 from .core.public import public
 from .dataset.config import DatasetConfig
@@ -110,14 +110,14 @@ def describe_settings(stage: str, profile: str = "quick") -> list[tuple[str, Any
 
 def _described(config: Any, prefix: str) -> list[tuple[str, Any, str, Any]]:
     lines = []
-    owners = [vars(cls).get("__pydantic_fields__", {}) for cls in type(config).__mro__]
-    for name, field in owners[0].items():
+    owners = [field_texts(cls) for cls in type(config).__mro__ if dataclasses.is_dataclass(cls)]
+    for name, field in type(config).__pydantic_fields__.items():
         value = getattr(config, name)
         if dataclasses.is_dataclass(value):
             lines += _described(value, f"{prefix}{name}.")
         else:
-            texts = (owner[name].description for owner in owners if name in owner)
-            lines.append((prefix + name, value, next(filter(None, texts), ""), field.annotation))
+            text = next((texts[name] for texts in owners if name in texts), "")
+            lines.append((prefix + name, value, text, field.annotation))
     return lines
 
 

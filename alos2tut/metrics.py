@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
-from scipy.special import expit, logit, stdtrit
 
 from .core.errors import Alos2TutError
 from .dataset.legend import IGNORE
@@ -155,6 +153,8 @@ def _edges(classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def _near(pixels: NDArray[np.bool_]) -> Any:
     """Where one of these pixels (B, H, W) is at most :data:`BOUNDARY_PX` away, in its own patch."""
+    from scipy.ndimage import binary_dilation
+
     offsets = np.arange(-BOUNDARY_PX, BOUNDARY_PX + 1)
     return binary_dilation(pixels, np.hypot(offsets[:, None], offsets)[None] <= BOUNDARY_PX)
 
@@ -204,7 +204,7 @@ class BlockScore:
         """Of the 95 % interval by Student's t, on the score's own scale; or None."""
         if self.pulls is None:
             return None
-        return float(stdtrit(self.freedom, (1 + LEVEL) / 2) * np.sqrt(np.sum(self.pulls**2)))
+        return _student(self.freedom) * float(np.sqrt(np.sum(self.pulls**2)))
 
     @property
     def interval(self) -> list[float] | None:
@@ -213,6 +213,8 @@ class BlockScore:
         By Student's t on the logit scale, so that its ends lie between 0 and 1. Where the score is 0 or 1, all blocks
         agree, and the interval has no width; that is no proof that other ground would.
         """
+        from scipy.special import expit, logit
+
         half = self.half_width
         if self.value is None or half is None:
             return None
@@ -359,9 +361,16 @@ def t_interval(values: Sequence[float | None], *, least: float = 0.0) -> list[fl
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return None
-    half = float(stdtrit(len(known) - 1, (1 + LEVEL) / 2)) * float(np.std(known, ddof=1)) / math.sqrt(len(known))
+    half = _student(len(known) - 1) * float(np.std(known, ddof=1)) / math.sqrt(len(known))
     mean = float(np.mean(known))
     return [max(mean - half, least), min(mean + half, 1.0)]
+
+
+def _student(freedom: float) -> float:
+    """Student's t that bounds :data:`LEVEL` of its probability on both sides."""
+    from scipy.special import stdtrit  # trainings need no interval, and need not wait for SciPy
+
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def _ratio(part: Any, whole: Any) -> float | None:

@@ -1,22 +1,20 @@
-"""What lies at a path, for ``alos2tut info``: a product, or what a stage left behind. Nothing here imports torch."""
+"""What lies at a path, for ``alos2tut info``: a product, or what a stage left behind.
+
+Nothing here imports torch; what reads a kind of file is imported where one lies there.
+"""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .configs import STAGES, load_config
 from .core.artifacts import read_json, read_yaml
 from .core.errors import Alos2TutError
 from .core.tables import Interval, facts
-from .dataset.legend import load_legend
-from .dataset.store import open_dataset
 from .networks.bundle import BUNDLED, read_bundle
-from .products.given import Given
-from .products.opening import open_product
 
 #: what a stage leaves in its folder, and what that makes the folder
 _REPORTS = {
@@ -34,10 +32,15 @@ _SHORT = 160
 _KINDS = "a product, dataset, training, evaluation, comparison, floor, map, weights, checkpoint, legend or settings"
 
 
-def describe(path: str | Path, given: Given | None = None) -> tuple[dict[str, Any], str]:
-    """All that is known of a product, of which something may be given, or of a result; and the same as people read it.
+def describe(path: str | Path, given: Callable[[], dict[str, Any]] = dict) -> tuple[dict[str, Any], str]:
+    """All that is known of a product or of a result; and the same as people read it.
 
-    The word ``bundled`` stands for the weights that come with the package.
+    Args:
+        path: its file or folder; the word ``bundled`` stands for the weights that come with the package.
+        given: called for a product: what is said of it, by the names of :func:`alos2tut.open_product`.
+
+    Returns:
+        Of what is no product or dataset ``is`` says what it is; of a product that does not open ``damage`` says why.
 
     Raises:
         Alos2TutError: it is none of these, or damaged.
@@ -47,6 +50,8 @@ def describe(path: str | Path, given: Given | None = None) -> tuple[dict[str, An
         return content, facts(_shortened(content))
     path = Path(path)
     if (path / "dataset.json").is_file() or path.name == "dataset.json":
+        from .dataset.store import open_dataset
+
         dataset = open_dataset(path if path.is_dir() else path.parent)
         return dataset.content, dataset.describe()
     for known in (_report, _weights, _checkpoint, _settings, _map):
@@ -57,14 +62,41 @@ def describe(path: str | Path, given: Given | None = None) -> tuple[dict[str, An
             except (TypeError, KeyError, ValueError, AttributeError) as error:
                 problem = f"is no whole report ({type(error).__name__}: {error})"
                 raise Alos2TutError(problem, where=path, remedy="Make it anew.") from None
+    content = _product(path, given())
+    return content, facts(content)
+
+
+def _product(path: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a product; of one that does not open ``damage`` says why."""
+    from .products.opening import open_product
+
     try:
-        content = open_product(path, **vars(given or Given())).to_dict()
+        return open_product(path, **given).to_dict()
     except Alos2TutError as error:
         if error.problem.startswith("is no ALOS-2 product"):
             problem = f"is nothing that is known here ({_KINDS}); {error.problem.removeprefix('is ')}"
             raise Alos2TutError(problem, where=path, remedy=error.remedy) from None
+        if content := _damaged(path, given, error):
+            return content
         raise
-    return content, facts(content)
+
+
+def _damaged(path: Path, given: dict[str, Any], error: Alos2TutError) -> dict[str, Any] | None:
+    """What the files of a product that does not open say all the same; None where they are not to blame."""
+    from .products.verify.report import verify_product
+
+    try:
+        report = verify_product(path, **given)
+    except Alos2TutError:
+        return None
+    if all(check.verdict != "unreadable" for check in report.checks):
+        return None
+    said = {
+        ("! " if check.verdict == "differs" else "") + check.name: ", or ".join(dict.fromkeys(check.values.values()))
+        for check in report.checks
+        if check.values and check.name != "open_product"
+    }
+    return {"is": f"a product that does not open ({report.kind})", "damage": str(error), **said}
 
 
 def _shortened(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,7 +138,7 @@ def _report(path: Path) -> _Found:
 def _weights(path: Path) -> _Found:
     if path.suffix != ".safetensors":
         return None
-    from .networks.weights import read_header
+    from .networks.header import read_header
 
     return "weights", read_header(path)
 
@@ -129,6 +161,9 @@ def _settings(path: Path) -> _Found:
     """A YAML file: a legend, or settings of a stage."""
     if path.suffix.lower() not in (".yaml", ".yml") or not path.is_file():
         return None
+    from .configs import STAGES, load_config
+    from .dataset.legend import load_legend
+
     content = read_yaml(path)
     if isinstance(content, dict) and "classes" in content:
         return "a legend", load_legend(path).to_dict()
@@ -148,9 +183,12 @@ def _map(path: Path) -> _Found:
     """A map by the tags that it bears; or a folder with one."""
     if path.suffix.lower() not in (".tif", ".tiff") and not path.is_dir():
         return None
+    files = sorted(path.glob("*.tif")) if path.is_dir() else [path]
+    if not files:
+        return None
     from .mapping.files import MapFile
 
-    for file in sorted(path.glob("*.tif")) if path.is_dir() else [path]:
+    for file in files:
         try:
             found = MapFile.open(file)
         except Alos2TutError:

@@ -1,12 +1,16 @@
 """``info`` of what the stages leave behind, and of what is none of it."""
 
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from support.map_files import write_raster
 from support.products import write_geotiff
 
@@ -120,9 +124,31 @@ def test_a_folder_above_names_what_is_in_it(work):
         describe(work)
 
 
-def test_results_are_told_without_torch(work):
+def test_of_a_truncated_product_all_that_its_files_say_is_told(small_scene, tmp_path, capsys):
+    scene = shutil.copytree(small_scene, tmp_path / "scene")
+    [image] = scene.glob("IMG-*")
+    os.truncate(image, image.stat().st_size // 2)
+    assert cli.main(["info", str(scene)]) == 2
+    out, err = capsys.readouterr()
+    assert "is truncated" in err and err.count("\n") == 1
+    assert re.search(r"^is +a product that does not open \(CEOS, Level 2\.1\)$", out, re.M)
+    assert re.search(r"^calibration factor in dB +-83$", out, re.M) and re.search(
+        r"^! file size +\d+, or \d+$", out, re.M
+    )
+    assert cli.main(["info", str(scene), "--json"]) == 2
+    assert "truncated" in json.loads(capsys.readouterr().out)["damage"]
+    # what the user said of a whole product is to blame alone
+    assert cli.main(["info", str(small_scene), "--crs", "nonsense"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_results_are_told_without_torch_and_without_what_else_they_do_not_need(work):
+    save_file({"w": np.zeros(1)}, work / "w.safetensors", {"alos2tut": '{"format": 1, "kind": "encoder"}'})
+    light = ("w.safetensors", "pretrain", "evaluate", "compare")
     code = "import sys; from alos2tut import cli\n"
-    code += "[cli.main(['info', x]) for x in sys.argv[1:]]; assert 'torch' not in sys.modules"
-    paths = [str(work / name) for name in ("pretrain", "evaluate", "compare", "map", "theirs.pth", "settings.yaml")]
+    code += f"n = {len(light)}; assert not any(cli.main(['info', x]) for x in sys.argv[1:n+1])\n"
+    code += "assert not {'torch', 'scipy', 'pydantic', 'rasterio', 'tqdm'} & set(sys.modules)\n"
+    code += "assert not any(cli.main(['info', x]) for x in sys.argv[n+1:]); assert 'torch' not in sys.modules"
+    paths = [str(work / name) for name in (*light, "map", "theirs.pth", "settings.yaml")]
     done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -5,9 +5,13 @@ Each stage has its own in ``<stage>/config.py``. Nothing here imports torch.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import itertools
 import math
 import os
+import textwrap
 from collections.abc import Mapping
 from datetime import date
 from functools import wraps
@@ -19,8 +23,8 @@ from pydantic.dataclasses import dataclass
 
 from .errors import Alos2TutError, closest, quoted
 
-# texts under the fields are their help; what may be infinite says so
-CHECKED = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+# what may be infinite says so
+CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 #: Where things lie and how fast they are made does not decide what they are: left out of artifact keys.
 _NOT_HASHED = frozenset(
@@ -106,6 +110,20 @@ def settings(cls: type[T]) -> type[T]:
 
     made.__init__ = init
     return cast(type[T], made)
+
+
+def field_texts(cls: type) -> dict[str, str]:
+    """The texts under a config's own fields, which are their help, by name; of none if its source is not there."""
+    try:
+        [made] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except OSError:
+        return {}
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in itertools.pairwise(made.body if isinstance(made, ast.ClassDef) else ())
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
 
 
 def from_dict(cls: type[T], settings: Mapping[str, Any], *, where: str | Path) -> T:

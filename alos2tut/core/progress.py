@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterable
 from typing import TypeVar
 
-from tqdm.auto import tqdm
-
 T = TypeVar("T")
 
 
@@ -23,7 +21,7 @@ def is_interactive() -> bool:
 def progress_bar(
     work: Iterable[T], label: str, unit: str, *, total: int | None = None, show: bool | None = None
 ) -> Iterable[T]:
-    """``work``, with a bar around it.
+    """``work``, with a bar around it where it is shown.
 
     Args:
         work: what is done one by one.
@@ -32,6 +30,9 @@ def progress_bar(
         total: number of pieces, if ``work`` does not know it.
         show: None: only where somebody watches.
     """
-    show = is_interactive() if show is None else show
-    bar: Iterable[T] = tqdm(work, desc=label, unit=unit, total=total, disable=not show, dynamic_ncols=True)
+    if not (is_interactive() if show is None else show):
+        return work
+    from tqdm.auto import tqdm
+
+    bar: Iterable[T] = tqdm(work, desc=label, unit=unit, total=total, dynamic_ncols=True)
     return bar

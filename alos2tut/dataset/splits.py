@@ -24,7 +24,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from .. import geometry
 from ..core.errors import Alos2TutError
@@ -382,6 +381,8 @@ def _near_pairs(
 
     A patch is not asked for any more when its place in ``found`` is not negative.
     """
+    from scipy.spatial import cKDTree  # opening a dataset need not wait for it
+
     (middles, radii), (other_middles, other_radii) = patches, others
     tree, reach = cKDTree(other_middles), 1.01 * (radii + other_radii.max() + buffer) + 1
     distance, nearest = tree.query(middles, distance_upper_bound=reach.max())

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from torch import Tensor
 
 from ..dataset.legend import IGNORE
@@ -100,6 +99,8 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]
         logits: (n, classes).
         labels: (n,) class indices.
     """
+    from scipy.optimize import brentq
+
     if not len(labels):
         return None
     z = logits.astype(np.float64)

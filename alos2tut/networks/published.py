@@ -14,8 +14,9 @@ from ..core.errors import Alos2TutError, closest
 from ..core.public import public
 from .bundle import named_weights
 from .encoders import Encoder, SwinEncoder, VisionTransformerEncoder
+from .header import read_header
 from .segmenter import Segmenter
-from .weights import load_encoder, load_segmenter, read_header
+from .weights import load_encoder, load_segmenter
 
 LAYOUTS = ("microsoft", "authors")
 

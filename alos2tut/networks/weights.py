@@ -11,21 +11,19 @@ import dataclasses
 import json
 import math
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..core.artifacts import atomic_path, named_path, parse_json
+from ..core.artifacts import atomic_path
 from ..core.config import from_dict
-from ..core.errors import Alos2TutError, quoted, system_errors_named, warn
+from ..core.errors import Alos2TutError, quoted, warn
 from ..core.public import public
 from ..core.version import __version__
 from ..dataset.encoding import Statistics, same_spacing
@@ -35,19 +33,17 @@ from ..products.satellites import owner_of
 from .bundle import named_weights
 from .config import EncoderConfig
 from .encoders import Encoder, build_encoder
+from .header import FORMAT, KEY, REMEDY, opened_weights, read_header
 from .segmenter import Segmenter
 
 #: who is to be named for weights that real data made
 JAXA_DATA = f"{USUAL_SENSOR} data (c) JAXA"
 
-_KEY = "alos2tut"
-_FORMAT = 1
 _SIGNAL = ("quantity", "polarizations", "spacing_m")
 #: what a signal of unknown pixel size says instead: pixels of the image along a side of one that was trained on
 _LOOKS = "looks"
-_REMEDY = "Make the file anew, or copy it again."
-#: characters of a header; bytes of what a network holds beside its weights (masks of shifted windows, positions)
-_LONGEST_HEADER, _LARGEST_BUFFERS = 4 * 2**20, 2**30
+#: bytes of what a network holds beside its weights (masks of shifted windows, positions)
+_LARGEST_BUFFERS = 2**30
 
 #: a length that can be
 Metres = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -197,7 +193,7 @@ def save_weights(
     path: str | Path, module: nn.Module, kind: str, header: Mapping[str, Any], *, half: bool = False
 ) -> None:
     """Write any module's weights under a header of that kind; ``half`` as for :func:`save_encoder`."""
-    content = {"format": _FORMAT, "package": f"alos2tut {__version__}", "kind": kind, **header}
+    content = {"format": FORMAT, "package": f"alos2tut {__version__}", "kind": kind, **header}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     if half:
         content["precision"] = "float16"
@@ -205,7 +201,7 @@ def save_weights(
         if large := next((name for name, t in tensors.items() if not bool(torch.isfinite(t).all())), None):
             raise Alos2TutError(f"'{large}' is beyond half precision", where=path, remedy="Write it in float32.")
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: json.dumps(content, sort_keys=True)})
+        save_file(tensors, temporary, metadata={KEY: json.dumps(content, sort_keys=True)})
 
 
 def load_weights(path: str | Path, module: nn.Module, kind: str) -> None:
@@ -373,53 +369,9 @@ def read_weights(path: str | Path, kind: str) -> tuple[dict[str, Any], dict[str,
     header = read_header(path)
     if header.get("kind") != kind:
         raise Alos2TutError(f"holds weights of the kind {quoted(header.get('kind'))}, not '{kind}'", where=path)
-    with _opened(path) as file:
+    with opened_weights(path) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     return header, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-
-
-@public
-def read_header(path: str | Path) -> dict[str, Any]:
-    """What a file of ours says about its weights, of whatever kind they are; they are not read.
-
-    Raises:
-        Alos2TutError: no such file, no safetensors file, or no header of ours.
-    """
-    path = named_path(path, "weights")
-    if not path.is_file():
-        raise Alos2TutError("there is no such file", where=path)
-    with _opened(path) as file:
-        metadata = file.metadata() or {}
-    text = metadata.get(_KEY, "")
-    try:
-        header = parse_json(text[:_LONGEST_HEADER], where=path)
-    except Alos2TutError as error:
-        raise Alos2TutError(
-            f"has no header '{_KEY}' ({error.problem})" if text else f"has no header '{_KEY}'",
-            where=path,
-            remedy="It was not written by this package: convert it first.",
-        ) from None
-    if not isinstance(header, dict) or header.get("format") != _FORMAT:
-        raise Alos2TutError(f"the header's 'format' is not {_FORMAT}", where=path, remedy=_REMEDY)
-    provenance = header.get("provenance", {})
-    if not (isinstance(provenance, dict) and isinstance(provenance.get("made_from", {}), dict)):
-        raise Alos2TutError("the header's 'provenance' and its 'made_from' are no objects", where=path, remedy=_REMEDY)
-    for name, kind, what in (("simulated", bool, "neither true nor false"), ("attribution", str, "no text")):
-        if not isinstance(header.get(name, kind()), kind):
-            raise Alos2TutError(f"the header's '{name}' is {what}", where=path, remedy=_REMEDY)
-    return header
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    # its library takes any file that it cannot open for missing
-    with system_errors_named(path, "cannot be read"), open(path, "rb"):
-        pass
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise Alos2TutError(f"is cut off or no safetensors file ({error})", where=path, remedy=_REMEDY) from None
 
 
 def describe_encoder(
@@ -480,7 +432,7 @@ def _checked(cls: type[_Header], header: Mapping[str, Any], path: str | Path) ->
     try:
         return from_dict(cls, header, where=path)
     except Alos2TutError as error:
-        raise Alos2TutError(f"the header's {error.problem}", where=path, remedy=error.remedy or _REMEDY) from None
+        raise Alos2TutError(f"the header's {error.problem}", where=path, remedy=error.remedy or REMEDY) from None
 
 
 def _built(
@@ -492,22 +444,22 @@ def _built(
     """
     if (blocks := sum(checked.encoder.depths)) > len(tensors):
         problem = f"the header's encoder.depths are {blocks:,} blocks, and the file has {len(tensors):,} entries"
-        raise Alos2TutError(problem, where=path, remedy=_REMEDY)
+        raise Alos2TutError(problem, where=path, remedy=REMEDY)
     try:
         with torch.device("meta"):
             plan = make()
     except Alos2TutError as error:
-        raise Alos2TutError(f"the header's {error}", where=path, remedy=_REMEDY) from None
+        raise Alos2TutError(f"the header's {error}", where=path, remedy=REMEDY) from None
     except (RuntimeError, ValueError, TypeError, OverflowError) as error:
         reason = textwrap.shorten(str(error), 160)
-        raise Alos2TutError(f"the header's sizes cannot be ({reason})", where=path, remedy=_REMEDY) from None
+        raise Alos2TutError(f"the header's sizes cannot be ({reason})", where=path, remedy=REMEDY) from None
     _check_entries(plan, tensors, path)
     # positions are drawn where they are not kept, too
     drawn = 4 * math.prod(checked.image_px) // checked.encoder.patch_size**2 * checked.encoder.embed_dim
     claimed = drawn + sum(buffer.numel() * buffer.element_size() for buffer in plan.buffers())
     if claimed > _LARGEST_BUFFERS:
         problem = f"the header's image_px and window_size claim {claimed:,} bytes beside the weights"
-        raise Alos2TutError(problem, where=path, remedy=_REMEDY)
+        raise Alos2TutError(problem, where=path, remedy=REMEDY)
     module = make()
     module.load_state_dict(tensors)
     return module
@@ -521,11 +473,11 @@ def _check_entries(module: nn.Module, tensors: dict[str, Tensor], path: str | Pa
     ]:
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise Alos2TutError(f"{problem} '{names[0]}'{more}", where=path, remedy=_REMEDY)
+            raise Alos2TutError(f"{problem} '{names[0]}'{more}", where=path, remedy=REMEDY)
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise Alos2TutError(
-                f"'{name}' is {tuple(tensor.shape)}, not {tuple(expected[name].shape)}", where=path, remedy=_REMEDY
+                f"'{name}' is {tuple(tensor.shape)}, not {tuple(expected[name].shape)}", where=path, remedy=REMEDY
             )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise Alos2TutError(
