@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 from .core.artifacts import parse_yaml, read_yaml
 from .core.config import field_texts, from_dict
@@ -46,6 +46,23 @@ def profile_names() -> list[str]:
     return list(_profiles())
 
 
+# by stage the class that is returned, whose settings editors then complete; ``given`` is what follows below
+@overload
+def load_config(stage: Literal["simulate"], profile: str = ..., **given: Any) -> SimulateConfig: ...
+@overload
+def load_config(stage: Literal["dataset"], profile: str = ..., **given: Any) -> DatasetConfig: ...
+@overload
+def load_config(stage: Literal["pretrain"], profile: str = ..., **given: Any) -> PretrainConfig: ...
+@overload
+def load_config(stage: Literal["finetune"], profile: str = ..., **given: Any) -> FinetuneConfig: ...
+@overload
+def load_config(stage: Literal["compare"], profile: str = ..., **given: Any) -> CompareConfig: ...
+@overload
+def load_config(stage: Literal["evaluate"], profile: str = ..., **given: Any) -> EvaluateConfig: ...
+@overload
+def load_config(stage: Literal["map"], profile: str = ..., **given: Any) -> MapConfig: ...
+@overload
+def load_config(stage: str, profile: str = ..., **given: Any) -> Any: ...
 @public
 def load_config(
     stage: str,

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import get_args, get_overloads, get_type_hints
 
 import pytest
 
@@ -23,6 +24,11 @@ def test_every_profile_loads_for_every_stage(stage, profile):
     assert type(config) is STAGES[stage]
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.work_dir = "elsewhere"
+
+
+def test_types_name_the_config_of_every_stage():
+    hints = [get_type_hints(overload) for overload in get_overloads(load_config.__wrapped__)]
+    assert {get_args(hint["stage"]): hint["return"] for hint in hints[:-1]} == {(s,): c for s, c in STAGES.items()}
 
 
 def test_the_paper_profile_holds_the_published_numbers():
