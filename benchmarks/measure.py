@@ -42,10 +42,10 @@ from alos2tut.core.validation import FloatArray
 from alos2tut.dataset.encoding import Statistics, decode_db
 from alos2tut.dataset.store import PatchDataset, batch_indices
 from alos2tut.mapping import MapConfig
-from alos2tut.mapping.tiling import TileGrid
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.segmenter import Segmenter
+from alos2tut.networks.tiling import TileGrid
 from alos2tut.simulation.ceos_description import ProductDescription
 from alos2tut.simulation.ceos_writer import write_ceos_product
 from alos2tut.speckle.despeckling import Filter, gamma_map, refined_lee

@@ -13,6 +13,7 @@ is named when it is asked for: training needs none of the test.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -40,7 +41,7 @@ from ..products.satellites import ALOS2
 from . import splits
 from .balance import class_weights
 from .config import Frame
-from .encoding import Statistics, decode_db
+from .encoding import NO_DATA, STEPS_PER_DB, Statistics, decode_db
 from .legend import Legend
 
 #: of one channel of σ0 or γ0 on a map, and of all else; see :func:`framed`
@@ -87,9 +88,14 @@ class ListTable(Sequence[dict[str, str]]):
         return self._read()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
-    """One list of patches and the arrays its rows lie in."""
+    """One list of patches and the arrays its rows lie in; a map-style dataset to PyTorch's DataLoader.
+
+    ``split[i]`` is what a network is trained on: the image, (C, H, W) float32 standardised dB, 0 (the mean) where there
+    is no data; and the labels, (H, W) int64, 255 where nothing counts (``ignore_index=255``). In batches a DataLoader
+    makes tensors of them.
+    """
 
     name: str
     #: (N, C, H, W) int16 hundredths of dB, memory-mapped
@@ -100,9 +106,52 @@ class Split:
     rows: NDArray[np.int64]
     #: the list itself, one dict of texts per patch
     table: Sequence[dict[str, str]]
+    #: what images are standardised by
+    statistics: Statistics | None = None
+    #: whose list it is
+    dataset: PatchDataset | None = dataclasses.field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{index} of {len(self)} patches")  # by which a loop over the list ends
+        if self.statistics is None:
+            raise Alos2TutError("no statistics are known to standardise patches by", where=f"the list '{self.name}'")
+        row = self.rows[index]
+        steps = self.patches[row]
+        mean, std = (
+            np.array(of, np.float32)[:, None, None] for of in (self.statistics.mean_db, self.statistics.std_db)
+        )
+        image = (steps.astype(np.float32) / np.float32(STEPS_PER_DB) - mean) / std
+        return np.where(steps == NO_DATA, np.float32(0), image), self.labels[row].astype(np.int64)
+
+    def __repr__(self) -> str:
+        channels, height, width = self.patches.shape[1:]
+        return f"<Split {self.name}: {len(self)} patches of {channels} × {height} × {width}>"
+
+    def __reduce__(self) -> Any:
+        # mapped arrays would be pickled whole: a worker of another process opens them for itself
+        return (_reopened, (self.dataset.path, self.name, self.statistics)) if self.dataset else super().__reduce__()
+
+    def bounds(self, index: int) -> tuple[tuple[float, float, float, float], str] | None:
+        """Where a patch lies: (left, bottom, right, top) in its product's coordinate system, and that as text.
+
+        None where patches lie on no map, or nobody wrote down on which product.
+        """
+        content = self.dataset.content if self.dataset else {}
+        record = self.table[index]
+        products = {product["name"]: product for product in content.get("products", [])}
+        product = products.get(record.get("Product"))
+        if product is None or product["crs"] is None:
+            return None
+        looks, (height, width) = content["settings"].get("looks", 1), self.patches.shape[-2:]
+        a, b, c, d, e, f = product["transform"]
+        rows = looks * (int(record["PatchRow"]) + np.array([0, 0, height, height]))
+        cols = looks * (int(record["PatchCol"]) + np.array([0, width, width, 0]))
+        x, y = a * cols + b * rows + c, d * cols + e * rows + f
+        return (float(x.min()), float(y.min()), float(x.max()), float(y.max())), str(product["crs"])
 
     def gather(self, indices: NDArray[np.integer[Any]] | list[int]) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         """Patches and labels by their position in the list: (B, C, H, W) int16 and (B, H, W) uint8."""
@@ -340,8 +389,13 @@ class PatchDataset:
         return ground if self.has_corners or ground.ndim == 2 else splits.enclosing_boxes(ground)
 
     @public
-    def split(self, name: str) -> Split:
+    def split(self, name: str, statistics: Statistics | None = None) -> Split:
         """One of :data:`SPLITS`.
+
+        Args:
+            name: of the list.
+            statistics: what its images are standardised by: those of the encoder or segmenter that is to read them;
+                None: the dataset's own.
 
         Raises:
             Alos2TutError: an unknown split, a store that is missing or does not hold what ``dataset.json`` says, a list
@@ -360,7 +414,17 @@ class PatchDataset:
         outside = rows[(rows < 0) | (rows >= len(patches))]
         if len(outside):
             raise _broken(f"names row {outside[0]} of {len(patches)}", self.path / f"{name}.csv")
-        return Split(name, patches, labels, rows, self.tables[name])
+        standard = statistics or self.statistics
+        if len(standard.mean_db) != self.channels:
+            problem = f"of {len(standard.mean_db)} channels do not fit patches of {self.channels}"
+            raise Alos2TutError(problem, where="statistics", remedy="Take those of a network for such patches.")
+        return Split(name, patches, labels, rows, self.tables[name], standard, self)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {len(self.tables[name])}" for name in SPLITS)
+        signal = f"{self.content['quantity']} {'+'.join(self.content['polarizations'])}"
+        of = f"{self.patch_px} × {self.patch_px} px, {signal}, {len(self.legend)} classes"
+        return f"<PatchDataset {self.path.name}{' (simulated)' if self.simulated else ''}: {of}; patches: {counts}>"
 
     def describe(self) -> str:
         """What the dataset holds, in a few lines."""
@@ -494,6 +558,10 @@ def open_dataset(path: str | Path) -> PatchDataset:
             named by :meth:`PatchDataset.split`, when it is asked for.
     """
     return PatchDataset(Path(path), read_description(path))
+
+
+def _reopened(path: Path, name: str, statistics: Statistics) -> Split:
+    return open_dataset(path).split(name, statistics)
 
 
 # --- what builders of datasets write

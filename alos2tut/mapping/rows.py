@@ -1,7 +1,8 @@
 """Rows of tiles of one map: worked on by whoever shares the work, and kept on the disk until all are done.
 
 What a row of tiles finishes is kept in a file of its own, so that a stopped run goes on where it was. Any run of rows
-comes out the same to the last bit as in one go (:mod:`.tiling`), so that processes and devices can share them.
+comes out the same to the last bit as in one go (:mod:`alos2tut.networks.tiling`), so that processes and devices can
+share them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +35,9 @@ from ..core.public import public
 from ..core.version import __version__
 from ..dataset.encoding import NO_DATA, encode_db
 from ..dataset.legend import IGNORE
-from ..networks.encoders import standardize
 from ..networks.inference import device_of, load_on_best_device
+from ..networks.tiling import TileGrid, blended_rows, tile_probabilities
 from .matching import MatchedProduct, sliding
-from .tiling import TileGrid, blended_rows
 
 if TYPE_CHECKING:
     from ..networks.segmenter import Segmenter
@@ -78,16 +78,9 @@ def _mapped_rows(
     plan: MapPlan, model: Any, rows: tuple[int, int]
 ) -> Iterator[tuple[int, dict[str, NDArray[np.uint8]]]]:
     """A run of rows of tiles (first, last exclusive), and what the image rows that each finishes show."""
-
-    def predict(tiles: Tensor) -> Tensor:
-        x, _ = standardize(tiles, model.statistics)
-        mirrored: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3)) if plan.flips else ((),)
-        shares = [_probabilities(model, x.flip(axes), plan.classes).flip(axes) for axes in mirrored]
-        return shares[0] if len(shares) == 1 else torch.stack(shares).mean(dim=0)
-
     first = plan.grid.reaching(rows[0])
     finished = blended_rows(
-        predict,
+        partial(tile_probabilities, model, flips=plan.flips),
         _stored_rows(plan, first),
         plan.grid,
         rows,
@@ -97,19 +90,6 @@ def _mapped_rows(
     )
     for row, probability, valid in finished:
         yield row, _layers(plan, probability, valid)
-
-
-def _probabilities(model: Any, x: Tensor, classes: int) -> Tensor:
-    try:
-        logits: Tensor = model(x)
-    except RuntimeError as error:
-        problem = f"cannot work on tiles {tuple(x.shape)} on {x.device} ({str(error).splitlines()[0]})"
-        remedy = "If memory is short, take a smaller batch_size."
-        raise Alos2TutError(problem, where="segmenter", remedy=remedy) from error
-    if logits.shape != (len(x), classes, *x.shape[2:]):
-        problem = f"makes {tuple(logits.shape)} of {tuple(x.shape)}, not logits of {classes} classes for every pixel"
-        raise Alos2TutError(problem, where="segmenter")
-    return logits.float().softmax(dim=1)
 
 
 def _stored_rows(plan: MapPlan, first: int) -> Iterator[NDArray[np.int16]]:

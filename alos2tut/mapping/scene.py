@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from importlib.util import find_spec
@@ -23,6 +22,7 @@ from ..dataset.legend import IGNORE
 from ..headlines import in_words, of_map
 from ..networks.inference import load_on_best_device
 from ..networks.segmenter import Segmenter
+from ..networks.tiling import TileGrid
 from ..networks.weights import weights_path
 from ..products.given import Given
 from ..products.metadata import ImageGrid
@@ -34,7 +34,6 @@ from .config import MapConfig
 from .files import HEADLINE, MapFile, label_frame, map_file, place_of
 from .matching import MatchedProduct, match
 from .rows import STEPS, KeptRows, MapPlan, kept_rows, map_missing, weights_hash
-from .tiling import TileGrid
 
 #: bytes of a file's name that file systems take, less what a temporary one beside it has more
 _LONGEST_NAME = 255 - 24
@@ -181,18 +180,9 @@ def _ready(segmenter: Any) -> Any:
 
 
 def _planned(product: Product, model: Any, config: MapConfig) -> MapPlan:
-    source, tile = match(product, model, config), model.image_px
-    overlap_px = min(tile) // 4 if config.overlap_px is None else config.overlap_px
+    source = match(product, model, config)
+    grid = TileGrid.of(source.shape, model.image_px, config.overlap_px)
     names = ("classes",) + ("probability",) * config.probability + ("entropy",) * config.entropy
-    grid = TileGrid(source.shape, tile, overlap_px)
-    # nearer to each other than an eighth of their side, tiles would hardly ever end
-    most = min(tile) - math.ceil(min(tile) / 8)
-    if overlap_px > most:
-        problem = f"overlap_px={overlap_px} is not in 0…{most}, seven eighths of a tile"
-        if overlap_px < min(tile):
-            problem += f": it would take {len(grid.tops) * len(grid.lefts):,} tiles"
-        remedy = f"A quarter of the tile, {min(tile) // 4}, is plenty."
-        raise Alos2TutError(problem, where="overlap_px", remedy=remedy)
     return MapPlan(source, grid, config.batch_size, config.flips, names, len(model.legend))
 
 

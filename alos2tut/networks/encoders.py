@@ -62,6 +62,15 @@ class Encoder(nn.Module):
         #: takes a hidden token's place, (embed_dim,)
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(config.embed_dim), std=0.02))
 
+    def __repr__(self) -> str:
+        config, (height, width) = self.config, self.image_px
+        signal = self.signal or {}
+        read = f", {signal['quantity']} {'+'.join(signal['polarizations'])}" if signal else ""
+        return (
+            f"<{type(self).__name__} {config.embed_dim} × {list(config.depths)}, patches of {config.patch_size} px: "
+            f"{self.in_channels} × {height} × {width} px{read} to {self.dim} features>"
+        )
+
     @property
     def grid(self) -> tuple[int, int]:
         """(rows, columns) of tokens, which masks have, too."""

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pickle
 import shutil
 import tracemalloc
 from collections.abc import Callable
@@ -415,6 +416,34 @@ def test_patches_of_a_list_say_where_they_lie_on_their_product():
     patches, labels = np.zeros((3, 1, 8, 6), np.int16), np.zeros((3, 8, 6), np.uint8)
     split = Split("test", patches, labels, np.arange(3), [*table, {"FileName": "of another's list"}])
     assert split.windows("a") == [(0, 16, 8, 6), (24, 16, 8, 6)] and split.windows("c") == []
+
+
+def test_a_split_is_a_map_style_dataset_of_standardised_images(packed_dataset):
+    torch = pytest.importorskip("torch")
+    from alos2tut.networks.encoders import standardize
+
+    dataset = open_dataset(packed_dataset)
+    other = Statistics((-3.0,), (2.0,))
+    for split, statistics in ((dataset.split("val"), dataset.statistics), (dataset.split("val", other), other)):
+        rows, labels = split.gather(range(len(split)))
+        expected, _ = standardize(torch.from_numpy(rows), statistics)
+        assert (np.array([image for image, _ in split]) == expected.numpy()).all()
+        # spawned workers are given no arrays, but open them
+        assert len(pickle.dumps(split)) < 1000
+        loader = torch.utils.data.DataLoader(split, batch_size=3)
+        for at, (images, masks) in zip(range(0, len(split), 3), loader, strict=True):
+            assert torch.equal(images, expected[at : at + 3]) and masks.dtype == torch.int64
+            assert (masks.numpy() == labels[at : at + 3]).all()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(split))[-1][0], split[len(split) - 1][0])
+    with pytest.raises(Alos2TutError, match="of 2 channels do not fit"):
+        dataset.split("val", Statistics((-3.0, -9.0), (2.0, 2.0)))
+
+
+def test_datasets_and_splits_say_what_they_are(packed_dataset):
+    dataset = open_dataset(packed_dataset)
+    told = "32 × 32 px, sigma0 HH, 3 classes; patches: pretrain 12, train 10, val 4, test 4>"
+    assert repr(dataset) == f"<PatchDataset {packed_dataset.name}: {told}"
+    assert repr(dataset.split("val")) == "<Split val: 4 patches of 1 × 32 × 32>"
 
 
 @pytest.mark.parametrize("name", ["pretrain_db.npy", "test_labels.npy"])

@@ -18,8 +18,9 @@ from alos2tut import Alos2TutError, Alos2TutWarning, open_product
 from alos2tut.core.parallel import cores, folder_lock, process_pool
 from alos2tut.mapping import rows as map_rows
 from alos2tut.mapping.rows import DeviceExecutor
-from alos2tut.mapping.tiling import tile_starts
+from alos2tut.networks import tiling
 from alos2tut.networks.segmenter import Segmenter
+from alos2tut.networks.tiling import tile_starts
 
 #: how many rows of tiles the map has
 ROWS = len(tile_starts(351, 64, 16))
@@ -28,7 +29,7 @@ ROWS = len(tile_starts(351, 64, 16))
 def mapped_rows(monkeypatch, *arguments, stop_after=None, **options) -> list[int]:
     """Map, until the network fails after so many forward passes; which rows of tiles are mapped."""
     passes, rows = [0], []
-    probabilities, mapped = map_rows._probabilities, map_rows._mapped_rows
+    probabilities, mapped = tiling._probabilities, map_rows._mapped_rows
 
     def failing(*given):
         passes[0] += 1
@@ -42,7 +43,7 @@ def mapped_rows(monkeypatch, *arguments, stop_after=None, **options) -> list[int
             yield row, found
 
     with monkeypatch.context() as patch:
-        patch.setattr(map_rows, "_probabilities", failing)
+        patch.setattr(tiling, "_probabilities", failing)
         patch.setattr(map_rows, "_mapped_rows", noted)
         with nullcontext() if stop_after is None else pytest.raises(KeyboardInterrupt):
             map_scene(*arguments, **OPTIONS | options)
@@ -93,12 +94,12 @@ import torch
 torch.set_num_threads(int(sys.argv[4]))
 from alos2tut import map_scene
 from alos2tut.mapping import MapConfig
-from alos2tut.mapping import rows as map_rows
-original = map_rows._probabilities
+from alos2tut.networks import tiling
+original = tiling._probabilities
 def slowly(*arguments):
     time.sleep(0.2)
     return original(*arguments)
-map_rows._probabilities = slowly
+tiling._probabilities = slowly
 map_scene(*sys.argv[1:4], MapConfig(probability=True, entropy=True, batch_size=2, preview=False))
 """
 

@@ -40,7 +40,7 @@ from alos2tut.mapping import rows as map_rows
 from alos2tut.mapping.files import map_file
 from alos2tut.mapping.matching import match
 from alos2tut.mapping.preview import preview
-from alos2tut.mapping.tiling import tile_starts, tile_weights
+from alos2tut.networks.tiling import tile_starts, tile_weights
 from alos2tut.networks.weights import load_segmenter, save_segmenter
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(of the map is|holds no data, and so):alos2tut.Alos2TutWarning")

@@ -43,7 +43,7 @@ def _counted(verdict: Verdict, what: str) -> property:
     return property(lambda report: report.count(verdict), doc=what)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """All checks of one product; ``identity`` is what its files' names share, no folder of the user's is named."""
 
@@ -78,11 +78,20 @@ class Report:
         checks = [asdict(check) for check in self.checks]
         return {"identity": self.identity, "kind": self.kind, "versions": _versions(), **counts, "checks": checks}
 
+    def _counts(self) -> str:
+        counts = f"{self.agree} agree, {self.differ} differ, {self.once} stated once, {self.absent} absent"
+        return f"{counts}, {self.unreadable} unreadable"
+
+    def __repr__(self) -> str:
+        return f"<Report {self.identity} ({self.kind}): {self._counts()}>"
+
     def to_text(self) -> str:
         """A line per check, grouped by subject: verdict, what was checked, the values and who states them, a note."""
-        counts = f"{self.agree} agree, {self.differ} differ, {self.once} stated once, {self.absent} absent"
-        counts += f", {self.unreadable} unreadable"
-        lines = [f"{self.identity} ({self.kind})", counts, ", ".join(f"{a} {b}" for a, b in _versions().items())]
+        lines = [
+            f"{self.identity} ({self.kind})",
+            self._counts(),
+            ", ".join(f"{a} {b}" for a, b in _versions().items()),
+        ]
         width = max((len(check.name) for check in self.checks), default=0)
         for subject, checks in self._by_subject().items():
             lines += ["", subject]

@@ -11,13 +11,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..core.errors import Alos2TutError
 from ..dataset.encoding import NO_DATA
+from .encoders import standardize
 
 
 def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
@@ -40,7 +43,7 @@ def tile_weights(size: int, tile: int, overlap: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Where tiles lie on an image."""
+    """Where tiles lie on an image; :meth:`of` checks how much they share."""
 
     #: rows and columns of the image
     shape: tuple[int, int]
@@ -48,6 +51,24 @@ class TileGrid:
     tile_px: tuple[int, int]
     #: pixels that neighbours share, at least
     overlap_px: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], tile_px: tuple[int, int], overlap_px: int | None = None) -> TileGrid:
+        """A grid whose neighbours share so many pixels; None: a quarter of a tile.
+
+        Raises:
+            Alos2TutError: more than seven eighths of a tile: there would hardly be an end of tiles.
+        """
+        side = min(tile_px)
+        grid = cls(shape, tile_px, side // 4 if overlap_px is None else overlap_px)
+        most = side - math.ceil(side / 8)
+        if not 0 <= grid.overlap_px <= most:
+            problem = f"overlap_px={overlap_px} is not in 0…{most}, seven eighths of a tile"
+            if 0 <= grid.overlap_px < side:
+                problem += f": it would take {len(grid.tops) * len(grid.lefts):,} tiles"
+            remedy = f"A quarter of the tile, {side // 4}, is plenty."
+            raise Alos2TutError(problem, where="overlap_px", remedy=remedy)
+        return grid
 
     @cached_property
     def tops(self) -> list[int]:
@@ -129,3 +150,34 @@ def blended_rows(
         # the rows below stay and are added to by the next row of tiles
         total[:, : height - done] = total[:, done:].clone()
         total[:, height - done :] = 0
+
+
+def tile_probabilities(segmenter: Any, tiles: Tensor, *, flips: bool = False) -> Tensor:
+    """Class probabilities (B, classes, H, W) float32 of stored tiles (B, C, H, W) int16, on their device.
+
+    Args:
+        segmenter: maps standardised dB to logits, and has ``statistics`` and ``legend``.
+        tiles: hundredths of dB, :data:`.NO_DATA` where there is none.
+        flips: average those of the four mirrored ways to look at a tile.
+
+    Raises:
+        Alos2TutError: a segmenter that cannot work on such tiles, or gives no logits of its classes.
+    """
+    x, _ = standardize(tiles, segmenter.statistics)
+    mirrored: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3)) if flips else ((),)
+    shares = [_probabilities(segmenter, x.flip(axes)).flip(axes) for axes in mirrored]
+    return shares[0] if len(shares) == 1 else torch.stack(shares).mean(dim=0)
+
+
+def _probabilities(model: Any, x: Tensor) -> Tensor:
+    classes = len(model.legend)
+    try:
+        logits: Tensor = model(x)
+    except RuntimeError as error:
+        problem = f"cannot work on tiles {tuple(x.shape)} on {x.device} ({str(error).splitlines()[0]})"
+        remedy = "If memory is short, take a smaller batch_size."
+        raise Alos2TutError(problem, where="segmenter", remedy=remedy) from error
+    if logits.shape != (len(x), classes, *x.shape[2:]):
+        problem = f"makes {tuple(logits.shape)} of {tuple(x.shape)}, not logits of {classes} classes for every pixel"
+        raise Alos2TutError(problem, where="segmenter")
+    return logits.float().softmax(dim=1)

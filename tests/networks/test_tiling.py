@@ -12,7 +12,7 @@ from support.properties import examples
 
 from alos2tut.dataset.encoding import NO_DATA, encode_db
 from alos2tut.mapping.matching import sliding
-from alos2tut.mapping.tiling import TileGrid, blended_rows, tile_starts, tile_weights
+from alos2tut.networks.tiling import TileGrid, blended_rows, tile_starts, tile_weights
 
 
 @examples(40)
