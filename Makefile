@@ -36,6 +36,7 @@ bench-science: .venv/.installed ## measure what pretraining is worth, on simulat
 
 site: .venv/.docs ## build the documentation in work/site, with the notebooks as `make tutorial` left them
 	@.venv/bin/python -m sphinx -q -n -W --keep-going -j auto -b html docs work/site
+	@.venv/bin/python -m pytest -q tests/test_site.py
 	@echo "Open work/site/index.html in a browser."
 
 venv: .venv/.installed ## build .venv, which all the others do by themselves

@@ -7,10 +7,13 @@ import json
 import os
 import re
 import shutil
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from astroid.exceptions import AstroidImportError
+from astroid.manager import AstroidManager
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.util.nodes import make_refnode
@@ -61,8 +64,8 @@ def with_text_alternatives(cells: list[dict[str, Any]]) -> None:
 def stage_notebooks() -> None:
     """Copy the notebooks beside the pages: executed ones where a run left them, else as they are committed.
 
-    ``NOTEBOOKS`` names the folder of executed ones; without it ``make tutorial``'s is looked at. Widgets' state is left
-    out, which only a kernel could bring to life.
+    ``NOTEBOOKS`` names the folder of executed ones; without it ``make tutorial``'s is looked at. Left out are the
+    folder of results on this machine, and the state of widgets, which only a kernel could bring to life.
     """
     source, target = ROOT / "notebooks", ROOT / "docs" / "notebooks"
     executed = Path(os.environ.get("NOTEBOOKS") or ROOT / "work" / "notebooks")
@@ -72,17 +75,32 @@ def stage_notebooks() -> None:
         shutil.copytree(source / "figures", target / "figures")
     for path in sorted(source.glob("*.ipynb")):
         run = executed / path.name
-        notebook = json.loads((run if run.exists() else path).read_text(encoding="utf-8"))
+        text = (run if run.exists() else path).read_text(encoding="utf-8")
+        notebook = json.loads(text.replace(str(executed.resolve().parent), "work"))
         notebook["metadata"].pop("widgets", None)
         for cell in notebook["cells"]:
             cell["source"] = "".join(cell["source"]).replace("](../docs/", "](../")
         with_text_alternatives(notebook["cells"])
         (target / path.name).write_text(json.dumps(notebook), encoding="utf-8")
+        if not run.exists():
+            print(f"{path.name} is shown without its figures: no run of it is in {executed}")
 
 
 stage_notebooks()
 
 # --- API
+
+load_module = AstroidManager.ast_from_module_name
+
+
+def ours_or_of_python(self: AstroidManager, modname: str | None, *args: Any, **options: Any) -> Any:
+    """Other packages stay unread: to learn what a base class of torch is, its source would be parsed for a minute."""
+    if modname and modname.partition(".")[0] not in {"alos2tut", *sys.stdlib_module_names}:
+        raise AstroidImportError(f"not read: {modname}", modname=modname)
+    return load_module(self, modname, *args, **options)
+
+
+AstroidManager.ast_from_module_name = ours_or_of_python
 
 autoapi_dirs = ["../alos2tut"]
 autoapi_root = "api"
@@ -143,18 +161,17 @@ def first_sentence(name: str) -> str:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == own:
             text = (ast.get_docstring(node) or "").split("\n")[0]
-            return re.sub(r":\w+:`~?([\w.]*\.)?(\w+)`", r"`\2`", text).replace("``", "`").replace("|", r"\|")
+            return re.sub(r":\w+:`~?([\w.]*\.)?(\w+)`", r"`\2`", text).replace("``", "`")
     return ""
 
 
-def table_of_names() -> str:
+def list_of_names() -> str:
     """The page of public names: functions and classes, each with the first sentence of its docstring."""
     told = {public: (name, first_sentence(name)) for public, name in PUBLIC.items()}
-    rows = [f"| {{py:obj}}`{public} <{name}>` | {text} |" for public, (name, text) in told.items() if text]
-    return "\n".join(["| name | what it is |", "|---|---|", *rows])
+    return "\n\n".join(f"{{py:obj}}`{public} <{name}>`\n: {text}" for public, (name, text) in told.items() if text)
 
 
-myst_substitutions = {"public_names": table_of_names()}
+myst_substitutions = {"public_names": list_of_names()}
 
 
 def follow_public_name(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
@@ -186,7 +203,12 @@ def without_links_to_folders(app: Sphinx, docname: str, source: list[str]) -> No
 
 html_theme = "sphinx_book_theme"
 html_title = "alos2tut"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_context = {"default_mode": "auto"}
 html_theme_options: dict[str, Any] = {
+    # the sidebar has the search
+    "navbar_persistent": [],
     "home_page_in_toc": True,
     "show_toc_level": 2,
     "collapse_navigation": True,

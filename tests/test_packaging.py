@@ -269,6 +269,18 @@ def test_pages_fetch_what_the_manifest_has():
     assert named and named <= known
 
 
+@pytest.mark.parametrize(
+    "name", [".pre-commit-config.yaml", *(p.relative_to(ROOT) for p in ROOT.glob(".github/*/*.yml"))]
+)
+def test_what_a_host_of_repositories_reads_is_yaml(name):
+    assert isinstance(yaml.safe_load(read(str(name))), dict)
+
+
+def test_issue_templates_ask_for_the_report_of_verify():
+    templates = list(ROOT.glob(".github/ISSUE_TEMPLATE/*.yml"))
+    assert templates and all("alos2tut verify" in path.read_text(encoding="utf-8") for path in templates)
+
+
 def test_the_notebooks_are_the_five():
     assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) == NOTEBOOKS
 
