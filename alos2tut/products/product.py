@@ -437,6 +437,8 @@ class Product(Metadata):
     ) -> xarray.Dataset:
         """The product as an xarray Dataset, one variable per polarisation; pixels are read when they are used.
 
+        ``xarray.open_dataset(path, engine="alos2")`` gives the same.
+
         Args:
             scale: "power" (linear: what may be averaged, coarsened and resampled), "db" or "dn"; "slc" for the complex
                 numbers of Level 1.1.

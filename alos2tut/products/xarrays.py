@@ -1,10 +1,17 @@
-"""Products as xarray sees them: labelled and lazy. The only module that imports xarray, an optional dependency."""
+"""Products as xarray sees them: labelled and lazy. The only module that imports xarray, an optional dependency.
+
+An entry point in ``pyproject.toml`` names :class:`Alos2Backend`, by which ``xarray.open_dataset(path, engine="alos2")``
+opens whatever :func:`alos2tut.open_product` does.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,16 +22,22 @@ from ..core.errors import Alos2TutError, closest
 
 try:
     import xarray
-    from xarray.backends import BackendArray
+    from xarray.backends import BackendArray, BackendEntrypoint
     from xarray.core import indexing
 except ModuleNotFoundError as error:
     raise Alos2TutError(
         f"{error.name} is not installed", where="to_xarray", remedy='Install it: pip install "alos2tut[xarray]".'
     ) from None
 
+from .opening import open_product
+
 if TYPE_CHECKING:
     from .product import Product
 
+#: of the conventions that attributes follow, and what these call linear sigma0
+_CONVENTIONS, _SIGMA0 = "CF-1.11", "surface_backwards_scattering_coefficient_of_radar_wave"
+#: files of JAXA's that lie in a product
+_FILE_NAME = re.compile(r"(IMG-[HV]{2}|VOL|LED|TRL)-ALOS2\d")
 _SCALES = ("db", "power", "dn", "slc")
 _Attributes: TypeAlias = dict[str, str | int | float]
 
@@ -44,6 +57,8 @@ def to_dataset(product: Product, scale: str, looks: tuple[int, int], quantity: s
     attributes: _Attributes = {"scale": scale, "units": "dB" if scale == "db" else "1"}
     if scale in ("db", "power"):
         attributes["quantity"] = quantity or product.quantity
+        if (scale, attributes["quantity"]) == ("power", "sigma0"):
+            attributes["standard_name"] = _SIGMA0
         if product.is_converted(quantity):
             attributes["conversion"] = product.describe_conversion()
             product.warn_of_conversion(quantity)
@@ -51,10 +66,48 @@ def to_dataset(product: Product, scale: str, looks: tuple[int, int], quantity: s
     for name in product.polarizations:
         read = partial(_read_pixels, product, name, scale, looks, quantity)
         dtype = np.dtype(np.complex64 if scale == "slc" else np.float32)
-        variables[name] = (dims, _lazy(read, product, looks, dtype), attributes | place)
+        long_name = " ".join([name, *filter(None, [str(attributes.get("quantity", ""))])])
+        variables[name] = (dims, _lazy(read, product, looks, dtype), attributes | place | {"long_name": long_name})
     if looks == (1, 1):
         variables |= {name: (dims, *_layer(product, name, place)) for name in product.layers}
-    return xarray.Dataset(variables, coords=coordinates, attrs=_attributes(product.to_dict()))
+    attributes = {"Conventions": _CONVENTIONS, **_attributes(product.to_dict())}
+    return xarray.Dataset(variables, coords=coordinates | _time(product), attrs=attributes)
+
+
+class Alos2Backend(BackendEntrypoint):  # type: ignore[misc]
+    """What ``xarray.open_dataset(path, engine="alos2")`` is answered by."""
+
+    description = "ALOS-2 PALSAR-2 products, and other calibrated SAR images"
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "scale", "looks", "quantity", "given")
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        scale: str = "power",
+        looks: int | tuple[int, int] = 1,
+        quantity: str | None = None,
+        given: Mapping[str, Any] | None = None,
+    ) -> xarray.Dataset:
+        """A product as an xarray Dataset, whose pixels are read when they are used.
+
+        Args:
+            filename_or_obj: what :func:`alos2tut.open_product` opens.
+            drop_variables: names of variables that are left out.
+            scale, looks, quantity: as for :meth:`alos2tut.Product.to_xarray`.
+            given: what the files leave open, by the names of :func:`alos2tut.open_product`, as ``{"scan": 2}``.
+
+        Raises:
+            Alos2TutError: as these two.
+        """
+        dataset = open_product(filename_or_obj, **(given or {})).to_xarray(scale=scale, looks=looks, quantity=quantity)
+        return dataset.drop_vars(drop_variables or [], errors="ignore")
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Whether a path has the name of one of JAXA's files, so that no engine need be named."""
+        is_path = isinstance(filename_or_obj, (str, os.PathLike))
+        return is_path and _FILE_NAME.match(Path(filename_or_obj).name) is not None
 
 
 def _attributes(known: Mapping[str, Any]) -> _Attributes:
@@ -101,9 +154,31 @@ def _coordinates(product: Product, looks: tuple[int, int]) -> tuple[dict[str, An
     spatial_ref = {"crs_wkt": product.crs.to_wkt(), "GeoTransform": " ".join(map(str, transform.to_gdal()))}
     coordinates: dict[str, Any] = {"spatial_ref": ((), 0, spatial_ref)}
     if transform.b == 0 and transform.d == 0:
-        coordinates["x"] = ("x", transform.c + (np.arange(width) + 0.5) * transform.a)
-        coordinates["y"] = ("y", transform.f + (np.arange(height) + 0.5) * transform.e)
+        is_lonlat = product.crs.is_geographic
+        for axis, size, first, step in (
+            ("x", width, transform.c, transform.a),
+            ("y", height, transform.f, transform.e),
+        ):
+            name, direction = ("longitude", "east") if axis == "x" else ("latitude", "north")
+            attributes = {"standard_name": f"projection_{axis}_coordinate", "units": product.crs.linear_units}
+            if is_lonlat:
+                attributes = {"standard_name": name, "units": f"degrees_{direction}"}
+            centres = first + (np.arange(size) + 0.5) * step
+            coordinates[axis] = (axis, centres, {**attributes, "axis": axis.upper(), "long_name": f"{axis} of centres"})
     return coordinates, ("y", "x")
+
+
+def _time(product: Product) -> dict[str, Any]:
+    """When the product was acquired, a coordinate without a dimension; nothing where nobody says.
+
+    Of a year or a day that is its beginning; the attribute ``acquired`` of the Dataset has it as it is stated.
+    """
+    try:
+        moment = np.datetime64((product.acquired or "").removesuffix("Z"), "ns")
+    except ValueError:
+        return {}
+    attributes = {"standard_name": "time", "long_name": "time of acquisition, UTC"}
+    return {} if np.isnat(moment) else {"time": ((), moment, attributes)}
 
 
 _Read: TypeAlias = Callable[[tuple[int, int, int, int]], NDArray[Any]]

@@ -1,8 +1,11 @@
 """Products as xarray sees them: labelled, lazy, and equal to what is read."""
 
 import dataclasses
+import importlib
 import json
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +32,11 @@ def slc(tmp_path_factory) -> Product:
 def test_variables_are_polarisations_with_what_is_known(plain):
     dataset = plain.to_xarray()
     assert list(dataset.data_vars) == ["HH", "HV"] and dataset["HV"].dims == ("y", "x")
-    assert dataset["HH"].attrs == {"scale": "power", "units": "1", "quantity": "sigma0", "grid_mapping": "spatial_ref"}
+    assert dataset["HH"].attrs == {
+        "scale": "power", "units": "1", "quantity": "sigma0", "grid_mapping": "spatial_ref", "long_name": "HH sigma0",
+        "standard_name": "surface_backwards_scattering_coefficient_of_radar_wave",
+    }  # fmt: skip
+    assert "standard_name" not in plain.to_xarray(scale="db")["HH"].attrs  # whose unit is 1
     assert (dataset.attrs["scene_id"], dataset.attrs["calibration_factor_db"]) == (SCENE_ID, -83.0)
     np.testing.assert_array_equal(dataset["HV"].values, plain.read_power(polarization="HV"))
 
@@ -64,7 +71,8 @@ def test_a_conversion_by_one_angle_says_how_far_it_is_off(plain):
 
 def test_attributes_are_all_that_is_known(plain):
     told, attributes = plain.to_dict(), plain.to_xarray().attrs
-    assert set(attributes) - {"observation_mode"} == {key for key, value in told.items() if value is not None} - {
+    own = {"observation_mode", "Conventions"}
+    assert set(attributes) - own == {key for key, value in told.items() if value is not None} - {
         "mode", "transform",
     }  # fmt: skip
     for name in ("gaps", "notes", "looks", "shape", "footprint_lonlat", "files", "noise_floor_db"):
@@ -203,6 +211,32 @@ def test_a_place_is_found_by_its_coordinates(plain):
     np.testing.assert_array_equal(found.values, plain.read_power()[19, 20])
 
 
+def test_coordinates_say_what_they_are(plain, mosaic_dataset):
+    x, time = plain.to_xarray()["x"].attrs, plain.to_xarray()["time"]
+    assert (x["standard_name"], x["units"], x["axis"]) == ("projection_x_coordinate", "metre", "X")
+    y = mosaic_dataset["y"].attrs
+    assert (y["standard_name"], y["units"], y["axis"]) == ("latitude", "degrees_north", "Y")
+    assert str(time.values).startswith(plain.acquired.removesuffix("Z")) and time.attrs["standard_name"] == "time"
+    assert str(mosaic_dataset["time"].values).startswith(mosaic_dataset.attrs["acquired"])
+    assert "time" not in dataclasses.replace(plain, acquired=None).to_xarray().coords
+
+
+def test_xarray_opens_products_by_the_engine_of_the_entry_point(plain, tmp_path):
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    module, name = project["entry-points"]["xarray.backends"]["alos2"].split(":")
+    engine = getattr(importlib.import_module(module), name)
+    found = xarray.open_dataset(plain.path, engine=engine, scale="db", looks=2, drop_variables="HV")
+    xarray.testing.assert_identical(found, plain.to_xarray(scale="db", looks=2).drop_vars("HV"))
+    with pytest.raises(Alos2TutError, match="nothing"):
+        xarray.open_dataset(tmp_path / "nothing", engine=engine)
+    with pytest.raises(Alos2TutError, match="EPSG:0"):
+        xarray.open_dataset(plain.path, engine=engine, given={"crs": "EPSG:0"})
+    guess = engine().guess_can_open
+    names = [path.name for path in plain.path.iterdir() if "ALOS2" in path.name]
+    assert names and all(guess(plain.path / name) for name in names)
+    assert not any(map(guess, (tmp_path / "ALOS2.nc", "data.zarr", b"IMG-HH-ALOS2", plain.path)))
+
+
 @pytest.mark.parametrize("looks", [1, (2, 4)])
 def test_the_crs_is_there_as_cf_conventions_have_it(plain, looks):
     reference = plain.to_xarray(looks=looks)["spatial_ref"]
@@ -215,14 +249,14 @@ def test_the_crs_is_there_as_cf_conventions_have_it(plain, looks):
 def test_a_rotated_product_has_no_coordinates_but_its_transform(tmp_path):
     transform = UTM54 * rasterio.Affine.rotation(10)
     dataset = open_product(write_ceos(tmp_path, {"HH": amplitudes()}, "UBSR1.5RUD", transform=transform)).to_xarray()
-    assert set(dataset.coords) == {"spatial_ref"} and dataset["HH"].dims == ("y", "x")
+    assert set(dataset.coords) == {"spatial_ref", "time"} and dataset["HH"].dims == ("y", "x")
     numbers = [float(number) for number in dataset["spatial_ref"].attrs["GeoTransform"].split()]
     assert numbers == pytest.approx(transform.to_gdal(), abs=1e-3)
 
 
 def test_slant_range_has_rows_and_columns_only(slc):
     dataset = slc.to_xarray()
-    assert dataset["HH"].dims == ("row", "col") and not dataset.coords
+    assert dataset["HH"].dims == ("row", "col") and set(dataset.coords) == {"time"}
     np.testing.assert_array_equal(dataset["HH"].values, slc.read_power())
 
 
