@@ -361,7 +361,7 @@ def measure_decoders(folder: Path) -> None:
             x, shares = torch.randn(batch_size, 1, side, side), []
             for _ in range(ROUNDS):
                 begun = time.perf_counter()
-                maps = network.decoder.maps(network.encoder, x)
+                maps = network.decoder.arranged(network.decoder.maps(network.encoder, x))
                 encoded = time.perf_counter()
                 network.decoder([each.detach().requires_grad_() for each in maps], x).sum().backward()
                 decoded = time.perf_counter()

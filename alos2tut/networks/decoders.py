@@ -8,8 +8,12 @@
     per patch; 3×3 convolutions that join neighbours; and a branch that looks at the image itself, for borders.
 ``linear``
     one linear map of all four maps side by side: what the encoder's features tell without further thought.
+``pixel``
+    ours: a small perceptron that names each pixel by itself, from the three finest maps there and from mean and
+    variation of power in windows around it, which are all that the floor knows
+    (:mod:`alos2tut.evaluation.forest`). Without neighbours a training step may take few pixels of many patches.
 
-All read four maps, finest first; :meth:`Decoder.maps` says where from.
+All are given four maps, finest first; :attr:`Decoder.merged` says where from.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from torch import Tensor, nn
 
 from ..core.errors import Alos2TutError
 from .encoders import Encoder, SwinEncoder, VisionTransformerEncoder
+from .multiscale import WINDOWS_PX
 
 _POOL_BINS = (1, 2, 3, 6)
 
@@ -43,6 +48,9 @@ class Decoder(nn.Module):
     merged: bool = False
     #: whether a ViT's maps, all of one size, have to become a pyramid first
     needs_pyramid: bool = True
+    #: whether it is given window statistics (:meth:`alos2tut.networks.segmenter.Segmenter.image_statistics`) in place of
+    #: the image, and names pixels one by one
+    by_pixel: bool = False
     #: two convolutions before the last one
     head: nn.ModuleList
     #: the last convolution, or what ends in it
@@ -60,19 +68,17 @@ class Decoder(nn.Module):
         self.factors = [2 if encoder.config.patch_size // (4 if is_flat else 1) >= size else 1 for size in (2, 4)]
 
     def maps(self, encoder: Encoder, x: Tensor) -> list[Tensor]:
-        """The four maps of an image (B, C, H, W) that this decoder reads, finest first."""
+        """The four maps of an image (B, C, H, W), finest first, as the encoder gives them."""
         if isinstance(encoder, SwinEncoder):
             return encoder.features(x, merged=self.merged)
         assert isinstance(encoder, VisionTransformerEncoder)
         levels: list[Tensor] = encoder.features(x)
-        return levels if self.pyramid is None else self.pyramid(levels)
+        return levels
 
-    def start_silent(self) -> None:
-        """Make all logits 0 at first: what is added to them is heard until this has learned something."""
-        last = [each for each in self.classify.modules() if isinstance(each, nn.Conv2d)][-1]
-        nn.init.zeros_(last.weight)
-        assert last.bias is not None
-        nn.init.zeros_(last.bias)
+    def arranged(self, maps: list[Tensor]) -> list[Tensor]:
+        """Those maps as a pyramid, which is learned where a ViT's have to become one."""
+        pyramid: list[Tensor] = maps if self.pyramid is None else self.pyramid(maps)
+        return pyramid
 
     def _enlarged(self, level: Tensor) -> Tensor:
         """A fused map through the head's convolutions."""
@@ -251,5 +257,64 @@ class LinearDecoder(Decoder):
         return _resize(self.classify(torch.cat(normed, dim=1)), x.shape[-2:])
 
 
+class PixelDecoder(Decoder):
+    """Each pixel by itself, from three maps and the statistics of windows; see the module.
+
+    The deepest map is left out: of few labels it is learned by heart. Its first layer is a sum over what it reads, each
+    mapped before it is enlarged, which comes to the same as after it and costs a fraction.
+    """
+
+    merged = False
+    needs_pyramid = False
+    by_pixel = True
+
+    def __init__(self, encoder: Encoder, classes: int, width: int, dropout: float) -> None:
+        super().__init__(encoder, classes, width, dropout)
+        read = [*self.channels[:3], 2 * len(WINDOWS_PX) * encoder.in_channels]
+        self.norms = nn.ModuleList(nn.LayerNorm(n, elementwise_affine=False) for n in read[:3])
+        self.drop = nn.Dropout(dropout / 2)
+        self.laterals = nn.ModuleList(nn.Linear(n, width, bias=False) for n in read)
+        for lateral in self.laterals:
+            nn.init.uniform_(lateral.weight, -(sum(read) ** -0.5), sum(read) ** -0.5)  # as of one layer that reads all
+        self.bias = nn.Parameter(torch.zeros(width))
+        hidden = [nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width), nn.GELU()]
+        self.classify = nn.Sequential(*hidden, nn.Linear(width, classes))
+
+    def forward(self, maps: list[Tensor], x: Tensor, pixels: Tensor | None = None) -> Tensor:
+        """Four maps and window statistics (B, n, H, W) → logits.
+
+        Args:
+            maps, x: see above.
+            pixels: (B, N) int64 places, row · W + column, that alone are named; None: all.
+
+        Returns:
+            (B, classes, H, W), or (B, classes, N, 1) of those pixels.
+        """
+        seen = [norm(each.movedim(1, -1)).movedim(-1, 1) for norm, each in zip(self.norms, maps, strict=False)]
+        if pixels is not None:
+            seen = [_at(pixels, x.shape[-2:], each) for each in seen]
+            x = x.flatten(2).gather(2, pixels.unsqueeze(1).expand(-1, x.shape[1], -1)).unsqueeze(-1)
+        hidden = self.bias
+        for lateral, each in zip(self.laterals, (*seen, x), strict=True):
+            looked = lateral(self.drop(each.movedim(1, -1))).movedim(-1, 1)
+            if looked.shape[-2:] != x.shape[-2:]:
+                looked = F.interpolate(looked, size=x.shape[-2:], mode="bilinear", align_corners=False)
+            hidden = hidden + looked.movedim(1, -1)
+        logits: Tensor = self.classify(hidden).movedim(-1, 1)
+        return logits
+
+
+def _at(pixels: Tensor, size: tuple[int, ...], level: Tensor) -> Tensor:
+    """A map (B, C, h, w) at places (B, N) of the image's size, between its values as when it is enlarged."""
+    row, column = pixels // size[1], pixels % size[1]
+    places = torch.stack([(2 * column + 1) / size[1] - 1, (2 * row + 1) / size[0] - 1], dim=-1).unsqueeze(2)
+    return F.grid_sample(level, places.to(level.dtype), padding_mode="border", align_corners=False)
+
+
 #: the decoders by name
-DECODERS: dict[str, type[Decoder]] = {"paper": PaperDecoder, "refined": RefinedDecoder, "linear": LinearDecoder}
+DECODERS: dict[str, type[Decoder]] = {
+    "paper": PaperDecoder,
+    "refined": RefinedDecoder,
+    "linear": LinearDecoder,
+    "pixel": PixelDecoder,
+}

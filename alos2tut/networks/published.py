@@ -153,8 +153,6 @@ def check_decoder(segmenter: Segmenter, where: Path) -> None:
             f"the authors' names are for their decoder behind a Swin, not for '{segmenter.decoder_kind}' behind a "
         )
         raise Alos2TutError(problem + segmenter.encoder.config.kind, where=where)
-    if segmenter.decoder_statistics:
-        raise Alos2TutError("it has a head on statistics of windows, which the authors' decoder lacks", where=where)
     norms = [part for part in segmenter.decoder.modules() if isinstance(part, nn.GroupNorm)]
     if any(norm.num_groups != _GROUPS for norm in norms):
         problem = f"a decoder of {segmenter.decoder.width} channels is normalised in {norms[0].num_groups} groups here"

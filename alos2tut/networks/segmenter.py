@@ -22,8 +22,6 @@ from .tiling import TileGrid, blended_rows, tile_probabilities
 #: what the logarithm of the coefficient of variation is standardised by: log 1/√3, of three looks on even ground, and
 #: about what one look, or nine, are away from that; windows that are more even than the last one says count as it
 _LOG_CV_MEAN, _LOG_CV_STD, _LEAST_VARIATION = -0.55, 0.55, -3.0
-#: channels of the head that names classes by these statistics
-_HEAD_WIDTH = 64
 #: no backscatter is stronger or weaker than so many dB: a larger number is none
 _MOST_DB = 200.0
 
@@ -36,12 +34,9 @@ class Segmenter(nn.Module):
         legend: names the classes.
         statistics: what its input is standardised by.
         signal: quantity, polarizations and spacing_m of what it is trained on.
-        decoder: ``paper``, ``refined`` or ``linear``; see :mod:`alos2tut.networks.decoders`.
+        decoder: ``paper``, ``refined``, ``linear`` or ``pixel``; see :mod:`alos2tut.networks.decoders`.
         width: the decoder's channels.
         dropout: the decoder's rate.
-        decoder_statistics: whether what the decoder says is added to what a small head makes of
-            :meth:`image_statistics`, pixel by pixel: the floor's numbers are then there from the first step, and the
-            decoder, which starts silent, learns what they leave.
     """
 
     def __init__(
@@ -54,33 +49,44 @@ class Segmenter(nn.Module):
         decoder: str = "paper",
         width: int = 256,
         dropout: float = 0.5,
-        decoder_statistics: bool = False,
     ) -> None:
         super().__init__()
         self.encoder, self.legend, self.statistics, self.signal = encoder, legend, statistics, signal
         self.header: dict[str, Any] = {}
-        self.decoder_kind, self.decoder_statistics = decoder, decoder_statistics
+        self.decoder_kind = decoder
         self.decoder = DECODERS[decoder](encoder, len(legend), width, dropout)
-        self.statistics_head: nn.Module | None = None
-        if decoder_statistics:
-            self.decoder.start_silent()
-            self.statistics_head = nn.Sequential(
-                nn.Conv2d(2 * len(WINDOWS_PX) * encoder.in_channels, _HEAD_WIDTH, kernel_size=1),
-                nn.GELU(),
-                nn.Conv2d(_HEAD_WIDTH, _HEAD_WIDTH, kernel_size=1),
-                nn.GELU(),
-                nn.Conv2d(_HEAD_WIDTH, len(legend), kernel_size=1),
-            )
 
     @property
     def image_px(self) -> tuple[int, int]:
         """(height, width) of its input."""
         return self.encoder.image_px
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Standardised dB (B, C, H, W) → logits (B, classes, H, W)."""
-        logits: Tensor = self.decoder(self.decoder.maps(self.encoder, x), x)
-        return logits if self.statistics_head is None else logits + self.statistics_head(self.image_statistics(x))
+    def forward(self, x: Tensor, pixels: Tensor | None = None) -> Tensor:
+        """Logits of each class.
+
+        Args:
+            x: (B, C, H, W) standardised dB.
+            pixels: (B, N) int64 places, row · W + column, that alone are asked for; None: all.
+
+        Returns:
+            (B, classes, H, W), or (B, classes, N, 1) of those pixels.
+        """
+        return self.decode(*self.seen(x), pixels)
+
+    def seen(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """What the decoder is given of an image: the encoder's maps, and the image or its statistics."""
+        return self.decoder.maps(self.encoder, x), self.image_statistics(x) if self.decoder.by_pixel else x
+
+    def decode(self, maps: list[Tensor], beside: Tensor, pixels: Tensor | None = None) -> Tensor:
+        """Logits, as of :meth:`forward`, of what was :meth:`seen`."""
+        arranged = self.decoder.arranged(maps)
+        if pixels is not None and self.decoder.by_pixel:
+            logits: Tensor = self.decoder(arranged, beside, pixels)
+            return logits
+        logits = self.decoder(arranged, beside)
+        if pixels is None:
+            return logits
+        return logits.flatten(2).gather(2, pixels.unsqueeze(1).expand(-1, logits.shape[1], -1)).unsqueeze(-1)
 
     def image_statistics(self, x: Tensor) -> Tensor:
         """Mean power and its variation in windows of ``WINDOWS_PX`` around each pixel, as a network takes them.

@@ -77,10 +77,9 @@ class _EncoderHeader:
 
 @dataclass(frozen=True, kw_only=True, config=_HEADER)
 class _Decoder:
-    kind: Literal["paper", "refined", "linear"]
+    kind: Literal["paper", "refined", "linear", "pixel"]
     width: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
-    statistics: bool = Field(default=False, strict=True)
 
 
 @dataclass(frozen=True, kw_only=True, config=_HEADER)
@@ -178,7 +177,6 @@ def load_segmenter(path: str | Path) -> Segmenter:
     checked = _checked(_SegmenterHeader, header, path)
     legend, kept = Legend.from_dict(checked.legend, where=path), checked.decoder
     decoder: dict[str, Any] = {"decoder": kept.kind, "width": kept.width, "dropout": kept.dropout}
-    decoder["decoder_statistics"] = kept.statistics
 
     def make() -> Segmenter:
         encoder = _encoder_from(checked, header)
@@ -397,11 +395,10 @@ def describe_encoder(
 def describe_segmenter(segmenter: Segmenter, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a header that says how to build a segmenter, and what it reads and names."""
     decoder = segmenter.decoder
-    statistics = {"statistics": True} if segmenter.decoder_statistics else {}
     return {
         **describe_encoder(segmenter.encoder, segmenter.statistics, segmenter.signal, provenance),
         "legend": segmenter.legend.to_dict(),
-        "decoder": {"kind": segmenter.decoder_kind, "width": decoder.width, "dropout": decoder.dropout, **statistics},
+        "decoder": {"kind": segmenter.decoder_kind, "width": decoder.width, "dropout": decoder.dropout},
     }
 
 

@@ -16,18 +16,17 @@ class FinetuneConfig(TrainingConfig):
     """Land-cover segmentation: see :func:`alos2tut.finetune`."""
 
     KEYED_IF_SET: ClassVar[frozenset[str]] = TrainingConfig.KEYED_IF_SET | {
-        *("encoder_lr", "frozen_fraction", "ema", "turns", "speckle_looks", "budget_draw", "decoder_statistics"),
+        *("encoder_lr", "frozen_fraction", "ema", "turns", "speckle_looks", "budget_draw", "loss_pixels", "mirror"),
     }
 
     mode: Literal["full", "frozen", "linear_probe"] = "full"
     """Train all; or the decoder alone; or, on the frozen encoder, one linear map."""
-    decoder: Literal["paper", "refined", "linear"] = "paper"
-    """The published decoder, our refined one, or one linear map (which ``linear_probe`` takes)."""
+    decoder: Literal["paper", "refined", "linear", "pixel"] = "paper"
+    """The published decoder; our refined one; one linear map (which ``linear_probe`` takes); or our small perceptron that
+    names each pixel by itself, from the encoder's maps and from what the floor is made of, mean and variation of power
+    in windows of 3 to 33 px."""
     decoder_width: int = Field(default=256, ge=8, le=2**14)
     """Channels of the decoder."""
-    decoder_statistics: bool = False
-    """Add the decoder to a small head that names classes from what the floor is made of: mean and variation of power in
-    windows of 3 to 33 px."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Rate in the decoder's fusing blocks."""
     budget: Count | None = None
@@ -40,6 +39,9 @@ class FinetuneConfig(TrainingConfig):
     """Share of the Dice loss; the rest is focal loss."""
     focal_gamma: float = Field(default=2.0, ge=0, le=100)
     """Focal loss's exponent."""
+    loss_pixels: Count | None = None
+    """Pixels of each patch that a step's loss is of, drawn anew each time; None: all. With the decoder ``pixel`` others
+    are not computed: a step may then take many patches."""
     alpha_scale: float = Field(default=0.5, gt=0, le=1000)
     """Focal class weights are the class weights times this."""
     class_weighting: Literal["frequency", "tempered", "none"] = "frequency"
@@ -55,6 +57,9 @@ class FinetuneConfig(TrainingConfig):
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Decay per step of an exponential moving average of the weights, which is what is validated and kept; at step
     t, from 0, it is at most (1 + t) / (10 + t), so that short trainings forget their start, too. None: no average."""
+    mirror: bool = True
+    """Mirror half of the patches left to right, and half top to bottom. A mirrored radar image is lit from the other side,
+    and a frozen encoder sees it otherwise."""
     turns: bool = False
     """Turn patches by quarters, beside mirroring them."""
     speckle_looks: float | None = Field(default=None, ge=0.1, le=1e6)

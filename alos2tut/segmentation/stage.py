@@ -24,13 +24,14 @@ from ..networks.encoders import Encoder, standardize
 from ..networks.inference import confusion_matrix
 from ..networks.segmenter import Segmenter
 from ..networks.weights import save_segmenter
-from ..training.batches import Batch, batch_generator, derived_seed, draw_turns, flip, turn
+from ..training.batches import Batch, batch_generator, derived_seed, draw_pixels, draw_turns, flip, to_device, turn
 from ..training.callbacks import History, StepCallback
 from ..training.loop import check_processes, fit
 from ..training.module import Training, number_of_steps
 from ..training.run import Run
 from .budgets import budgeted_patches, training_pixels
 from .config import FinetuneConfig
+from .frozen import FrozenMaps
 from .losses import segmentation_losses
 
 
@@ -49,6 +50,8 @@ class _Finetuning(Training):
         self.skips_weights = self.frozen_steps > 0
         #: weights of the encoder that are to be trained, which a frozen one keeps
         self._learning = [parameter for parameter in network.encoder.parameters() if parameter.requires_grad]
+        #: what a decoder is given, kept from step to step while the encoder stays as it is
+        self.frozen = FrozenMaps.of(network, config, len(chosen))
         # a part of the module, so that it travels in resume checkpoints and to the device
         self.average = None if config.ema is None else deepcopy(network).requires_grad_(False).eval()
 
@@ -58,12 +61,29 @@ class _Finetuning(Training):
         return self.network if self.average is None else self.average
 
     def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        rows, labels = self._augmented(batch, flips)
-        x, _ = standardize(rows, self.network.statistics)
-        logits = self.network(x)
-        with torch.autocast(x.device.type, enabled=False):
+        network, pixels = self.network, None
+        flips = flips & self.config.mirror
+        if self.frozen is not None:
+            maps, beside = self.frozen.seen(network, batch, flips)
+            labels = flip(batch.labels, flips)
+        else:
+            rows, labels = self._augmented(batch, flips)
+            maps, beside = network.seen(standardize(rows, network.statistics)[0])
+        if self.config.loss_pixels is not None:
+            pixels = self._drawn_pixels(batch)
+            labels = labels.flatten(1).gather(1, pixels).unsqueeze(-1)
+        logits = network.decode(maps, beside, pixels)
+        with torch.autocast(logits.device.type, enabled=False):
             loss, reported = segmentation_losses(logits, labels, self.class_weights, self.config)
         return loss, {"loss": reported}
+
+    def _drawn_pixels(self, batch: Batch) -> Tensor:
+        """Places in each patch that count in this step, (B, ``loss_pixels``)."""
+        assert self.config.loss_pixels is not None
+        generator = batch_generator(self.config.seed, batch.micro_batch, "pixels")
+        of_each, of_all = self.config.loss_pixels, batch.labels[0].numel()
+        drawn = draw_pixels(self.config.batch_size, of_each, of_all, generator)
+        return to_device(drawn[batch.positions], batch.labels.device)
 
     def _augmented(self, batch: Batch, flips: Tensor) -> tuple[Tensor, Tensor]:
         """Rows and labels of a batch, changed as the settings and the draws of its micro-batch say."""
@@ -249,7 +269,6 @@ def _initial_segmenter(config: FinetuneConfig, dataset: PatchDataset, encoder: E
         # the decoder's own seed: it starts equal whether the encoder is pretrained or random
         torch.manual_seed(derived_seed(config.seed, "init", 1))
         decoder: dict[str, Any] = {"decoder": config.decoder, "width": config.decoder_width, "dropout": config.dropout}
-        decoder["decoder_statistics"] = config.decoder_statistics
         network = Segmenter(encoder, dataset.legend, encoder.statistics, dataset.signal, **decoder)
     if config.mode != "full":
         network.freeze()

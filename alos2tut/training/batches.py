@@ -20,7 +20,7 @@ from ..dataset.store import Split, batch_indices, open_dataset
 Sample = tuple[int, int, int]
 
 #: Keeps the draws of different purposes apart.
-PURPOSES = {"init": 0, "network": 1, "augmentation": 2, "examples": 3, "budget": 4, "turns": 5, "speckle": 6}
+PURPOSES = {"init": 0, "network": 1, "augmentation": 2, "examples": 3, "budget": 4, "turns": 5, "speckle": 6, "pixels": 7}
 
 
 class Batch(NamedTuple):
@@ -33,6 +33,8 @@ class Batch(NamedTuple):
     rows: Tensor
     #: (B, H, W) uint8 class indices; empty where nobody asks for them
     labels: Tensor
+    #: (B,) int64 positions in the list
+    places: NDArray[np.int64]
 
 
 def derived_seed(seed: int, purpose: str, *keys: int) -> int:
@@ -60,6 +62,11 @@ def flip(images: Tensor, flips: Tensor) -> Tensor:
         chosen = flips[:, column].view(-1, *[1] * (images.ndim - 1))
         images = torch.where(chosen, images.flip(axis), images)
     return images
+
+
+def draw_pixels(n: int, of_each: int, pixels: int, generator: torch.Generator) -> Tensor:
+    """Places among so many pixels, so many of each of n images, some perhaps twice: (n, of_each) int64."""
+    return torch.randint(pixels, (n, of_each), generator=generator)
 
 
 def draw_turns(n: int, generator: torch.Generator) -> Tensor:
@@ -173,4 +180,4 @@ class PatchRows(Dataset[Batch]):
             rows, labels = self.split.gather(indices)
         else:
             rows, labels = self.split.gather_rows(indices), np.empty(0, np.uint8)
-        return Batch(samples[0][0], positions, torch.from_numpy(rows), torch.from_numpy(labels))
+        return Batch(samples[0][0], positions, torch.from_numpy(rows), torch.from_numpy(labels), indices)
