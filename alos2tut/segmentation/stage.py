@@ -47,7 +47,8 @@ class _Finetuning(Training):
         super().__init__(network, config, "train", steps, chosen=chosen, **rates)
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.frozen_steps = round(config.frozen_fraction * steps)
-        self.skips_weights = self.frozen_steps > 0
+        # the encoder's last stage feeds a map that the decoder `pixel` does not read
+        self.skips_weights = self.frozen_steps > 0 or network.decoder.by_pixel
         #: weights of the encoder that are to be trained, which a frozen one keeps
         self._learning = [parameter for parameter in network.encoder.parameters() if parameter.requires_grad]
         #: what a decoder is given, kept from step to step while the encoder stays as it is

@@ -20,7 +20,16 @@ from ..dataset.store import Split, batch_indices, open_dataset
 Sample = tuple[int, int, int]
 
 #: Keeps the draws of different purposes apart.
-PURPOSES = {"init": 0, "network": 1, "augmentation": 2, "examples": 3, "budget": 4, "turns": 5, "speckle": 6, "pixels": 7}
+PURPOSES = {
+    "init": 0,
+    "network": 1,
+    "augmentation": 2,
+    "examples": 3,
+    "budget": 4,
+    "turns": 5,
+    "speckle": 6,
+    "pixels": 7,
+}
 
 
 class Batch(NamedTuple):

@@ -98,7 +98,7 @@ def test_overlapping_tiles_are_blended_by_their_weights(tmp_path):
 
 def test_a_decoder_that_receives_statistics_maps_what_it_names(tmp_path):
     product = write_product(tmp_path / "product", (128, 128), seed=2, holes=True)
-    file = write_segmenter(tmp_path / "s.safetensors", decoder="refined", decoder_statistics=True)
+    file = write_segmenter(tmp_path / "s.safetensors", decoder="pixel")
     found = read(map_scene(product, file, tmp_path / "map.tif"))
     db = expected_db(product)
     with torch.no_grad():

@@ -17,14 +17,13 @@ SWIN = {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (2, 2, 4, 4), "win
 VIT = {"kind": "vit", "embed_dim": 16, "depths": (5,), "num_heads": (2,), "position": "learned"}
 
 
-def segmenter_of(decoder, config, image_px, channels=1, classes=5, *, statistics=False):
+def segmenter_of(decoder, config, image_px, channels=1, classes=5):
     colors = [{"name": str(c), "color": [0, 0, 0], "codes": [c]} for c in range(classes)]
     legend = Legend.from_dict({"name": "x", "classes": colors}, where="x")
     torch.manual_seed(0)
     encoder = build_encoder(EncoderConfig(**config), image_px, channels)
     mean_db, std_db = (-11.0, -18.0)[:channels], (6.0, 4.0)[:channels]
-    options = {"width": 16, "dropout": 0.0, "decoder_statistics": statistics}
-    return Segmenter(encoder, legend, Statistics(mean_db, std_db), {}, decoder=decoder, **options)
+    return Segmenter(encoder, legend, Statistics(mean_db, std_db), {}, decoder=decoder, width=16, dropout=0.0)
 
 
 CASES = [
@@ -38,26 +37,27 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("statistics", [False, True], ids=["image", "statistics"])
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(("config", "image_px", "channels"), CASES)
-def test_logits_have_the_images_size_and_every_parameter_learns(decoder, config, image_px, channels, statistics):
+def test_logits_have_the_images_size_and_every_parameter_learns(decoder, config, image_px, channels):
     """Also where the deepest map is one pixel, smaller than every pooling bin."""
-    segmenter = segmenter_of(decoder, config, image_px, channels, statistics=statistics)
+    segmenter = segmenter_of(decoder, config, image_px, channels)
     segmenter.encoder.mask_token.requires_grad_(False)
     segmenter.encoder.last_norm.requires_grad_(False)
     logits = segmenter(torch.randn(2, channels, *image_px, generator=torch.Generator().manual_seed(1)))
     assert logits.shape == (2, 5, *image_px)
     logits.square().mean().backward()
     unused = [name for name, p in segmenter.named_parameters() if p.requires_grad and p.grad is None]
-    assert not unused
+    # the map that the decoder `pixel` does not read
+    last = ("encoder.swin.layers.3.", f"encoder.vit.blocks.{sum(segmenter.encoder.config.depths) - 1}.")
+    assert not [name for name in unused if decoder != "pixel" or not name.startswith(last)]
     grouped = {id(p) for group in parameter_groups(segmenter, 0.05, 0.8) for p in group["params"]}
     assert grouped == {id(p) for p in segmenter.parameters() if p.requires_grad}
 
 
 def test_statistics_beside_the_image_are_the_floors():
     """Of power; standardised by numbers of their own, and bounded on ground that is too even to be real."""
-    segmenter = segmenter_of("refined", {**SWIN, "patch_size": 2}, (48, 32), 2, statistics=True)
+    segmenter = segmenter_of("pixel", {**SWIN, "patch_size": 2}, (48, 32), 2)
     x = torch.randn(2, 2, 48, 32, generator=torch.Generator().manual_seed(0))
     x[1] = 0.0
     found = segmenter.image_statistics(x)
@@ -71,17 +71,31 @@ def test_statistics_beside_the_image_are_the_floors():
     assert found[1].abs().unique().round(decimals=4).tolist() == [0, 3]
 
 
+@pytest.mark.parametrize("config", [{**SWIN, "patch_size": 2}, {**VIT, "patch_size": 8}], ids=["swin", "vit"])
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_what_statistics_say_is_added_to_a_decoder_that_starts_silent(decoder):
-    segmenter = segmenter_of(decoder, {**SWIN, "patch_size": 2}, (32, 32), statistics=True).eval()
-    x = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    said = segmenter.statistics_head(segmenter.image_statistics(x))
-    assert torch.equal(segmenter(x), said) and said.std() > 0
-    last = [each for each in segmenter.decoder.modules() if isinstance(each, torch.nn.Conv2d)][-1]
-    torch.nn.init.normal_(last.weight)
-    alone = segmenter.decoder(segmenter.decoder.maps(segmenter.encoder, x), x)
-    assert alone.std() > 0
-    torch.testing.assert_close(segmenter(x), said + alone)
+def test_pixels_alone_are_named_as_among_all(decoder, config):
+    segmenter = segmenter_of(decoder, config, (32, 48)).eval()
+    x = torch.randn(2, 1, 32, 48, generator=torch.Generator().manual_seed(0))
+    pixels = torch.tensor([[0, 47, 31 * 48, 32 * 48 - 1, 700], [1, 50, 51, 51, 900]])
+    alone, whole = segmenter(x, pixels), segmenter(x)
+    assert alone.shape == (2, 5, 5, 1)
+    for image in (0, 1):
+        of_all = whole[image].flatten(1)[:, pixels[image]]
+        torch.testing.assert_close(alone[image, :, :, 0], of_all, rtol=1e-4, atol=1e-5)
+
+
+def test_the_pixel_decoder_is_one_perceptron_of_all_it_reads():
+    """Mapping before enlarging is what one layer over enlarged, normalised maps and statistics side by side does."""
+    segmenter = segmenter_of("pixel", {**SWIN, "patch_size": 2}, (32, 32)).eval()
+    decoder = segmenter.decoder
+    torch.nn.init.normal_(decoder.bias)
+    maps, statistics = segmenter.seen(torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)))
+    normed = [(m - m.mean(1, keepdim=True)) / (m.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt() for m in maps[:3]]
+    enlarged = [torch.nn.functional.interpolate(m, size=(32, 32), mode="bilinear") for m in normed]
+    read = torch.cat([*enlarged, statistics], dim=1).movedim(1, -1)
+    weight = torch.cat([each.weight for each in decoder.laterals], dim=1)
+    wanted = decoder.classify(read @ weight.T + decoder.bias).movedim(-1, 1)
+    torch.testing.assert_close(decoder(maps, statistics), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_a_shift_of_the_image_shifts_the_borders():

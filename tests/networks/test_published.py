@@ -150,10 +150,6 @@ def test_a_segmenter_goes_round_exactly(tmp_path, out):
     save_segmenter(out, other, provenance={}, simulated=True)
     with pytest.raises(Alos2TutError, match="not for 'linear' behind a swin"):
         export_checkpoint(out, tmp_path / "o.pth", "authors")
-    other = Segmenter(original.encoder, legend, AUTHORS_STATISTICS, signal, width=128, decoder_statistics=True)
-    save_segmenter(out, other, provenance={}, simulated=True)
-    with pytest.raises(Alos2TutError, match="statistics of windows"):
-        export_checkpoint(out, tmp_path / "o.pth", "authors")
 
 
 @pytest.mark.parametrize(

@@ -124,25 +124,6 @@ def test_segmenter_comes_back_equal(tmp_path, packed_dataset):
         load_segmenter(tmp_path / "s.safetensors")
 
 
-def test_a_decoder_that_receives_statistics_comes_back_equal(tmp_path, packed_dataset):
-    dataset, file = open_dataset(packed_dataset), tmp_path / "s.safetensors"
-    options = {"decoder": "refined", "width": 16, "decoder_statistics": True}
-    encoder = SwinEncoder(TINY, (32, 32))
-    segmenter = Segmenter(encoder, dataset.legend, STATISTICS, dataset.signal, **options).eval()
-    save_segmenter(file, segmenter, provenance={}, simulated=False)
-    loaded = load_segmenter(file)
-    x = torch.randn(2, 1, 32, 32)
-    assert loaded.decoder_statistics and torch.equal(loaded(x), segmenter(x))
-    kept = loaded.header["decoder"]
-    assert kept == {"kind": "refined", "width": 16, "dropout": 0.5, "statistics": True}
-    _rewrite(file, header={"decoder": {**kept, "statistics": False}})
-    with pytest.raises(Alos2TutError, match="do not belong there: 'statistics_head"):
-        load_segmenter(file)
-    _rewrite(file, header={"decoder": {**kept, "statistics": "yes"}})
-    with pytest.raises(Alos2TutError, match=r"decoder\.statistics"):
-        load_segmenter(file)
-
-
 @pytest.mark.parametrize(
     "change",
     [

@@ -12,7 +12,7 @@ from support.datasets import restate_files, write_packed_dataset
 from support.networks import TINY, metrics, training
 
 from alos2tut.core.config import settings_for_key
-from alos2tut.core.errors import Alos2TutError, Alos2TutWarning
+from alos2tut.core.errors import Alos2TutError, Alos2TutWarning, Stopped
 from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.store import open_dataset
 from alos2tut.metrics import scores_from_confusion
@@ -24,6 +24,7 @@ from alos2tut.networks.segmenter import Segmenter
 from alos2tut.networks.weights import load_encoder, load_segmenter
 from alos2tut.pretraining.config import PretrainConfig
 from alos2tut.pretraining.stage import pretrain
+from alos2tut.segmentation import frozen
 from alos2tut.segmentation import stage as segmentation
 from alos2tut.segmentation.budgets import budgeted_patches, covering_order, pixels_by_patch
 from alos2tut.segmentation.config import FinetuneConfig
@@ -205,11 +206,10 @@ def test_what_each_mode_trains(mode, packed_dataset, tmp_path):
     assert network.training and network.decoder.training and network.encoder.training == (mode == "full")
 
 
-@pytest.mark.parametrize(("decoder", "statistics"), [("refined", False), ("linear", False), ("refined", True)])
-def test_other_decoders_come_back(decoder, statistics, packed_dataset, tmp_path):
-    config = _settings(packed_dataset, tmp_path, decoder=decoder, decoder_statistics=statistics)
-    segmenter = load_segmenter(finetune(config))
-    assert (segmenter.decoder_kind, segmenter.decoder_statistics) == (decoder, statistics)
+@pytest.mark.parametrize("decoder", ["refined", "linear", "pixel"])
+def test_other_decoders_come_back(decoder, packed_dataset, tmp_path):
+    segmenter = load_segmenter(finetune(_settings(packed_dataset, tmp_path, decoder=decoder)))
+    assert segmenter.decoder_kind == decoder
     assert segmenter(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 32, 32)
 
 
@@ -232,7 +232,7 @@ def test_a_vit_is_fine_tuned(packed_dataset, tmp_path):
         ("turns", True),
         ("speckle_looks", 4.0),
         ("budget_draw", "covering"),
-        ("decoder_statistics", True),
+        ("mirror", False),
     ],
 )
 def test_what_is_not_set_has_no_part_in_the_key(name, value, packed_dataset, tmp_path):
@@ -311,7 +311,7 @@ def test_augmentation_is_drawn_for_the_whole_batch(packed_dataset, tmp_path):
     flips = torch.zeros(6, 2, dtype=torch.bool)
 
     def augmented(places, micro_batch=5):
-        batch = Batch(micro_batch, np.array(places), rows[places], labels[places])
+        batch = Batch(micro_batch, np.array(places), rows[places], labels[places], np.array(places))
         return training_of._augmented(batch, flips[places])
 
     whole, other = augmented([0, 1, 2, 3, 4, 5]), augmented([0, 1, 2, 3, 4, 5], micro_batch=6)
@@ -320,6 +320,56 @@ def test_augmentation_is_drawn_for_the_whole_batch(packed_dataset, tmp_path):
     # labels are laid as the pixels without data are, which have none
     assert torch.equal(whole[1] == 255, whole[0][:, 0] == -32768)
     assert len({tuple(np.argwhere(image.numpy() == 255)[0]) for image in whole[1]}) == 2
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+@pytest.mark.parametrize("decoder", ["pixel", "paper"])
+def test_a_frozen_encoder_sees_each_patch_once(decoder, mirror, packed_dataset, tmp_path, monkeypatch):
+    """What was kept is what it would see again, mirrored or not, in whatever company."""
+    dataset = open_dataset(packed_dataset)
+    values = {"mode": "frozen", "decoder": decoder, "mirror": mirror, "loss_pixels": 16, "batch_size": 4}
+    config = _settings(packed_dataset, tmp_path, **values)
+    network = _initial_segmenter(config, dataset, initial_encoder(config, dataset))
+    training_of = segmentation._Finetuning(network, config, torch.ones(3), 4, np.arange(10))
+    rows, labels = map(torch.from_numpy, dataset.split("train").gather(np.arange(4)))
+    flips = torch.tensor([[False, False], [True, False], [False, True], [True, True]])
+    batch = Batch(0, np.arange(4), rows, labels, np.arange(4))
+    twice = [training_of.losses(batch, flips, torch.Generator())[1]["loss"] for _ in range(2)]
+    seen = []
+    monkeypatch.setattr(network.encoder, "features", lambda *args, **kwargs: seen.append(args))
+    twice.append(training_of.losses(batch, flips, torch.Generator())[1]["loss"])
+    assert not seen and (decoder == "paper" or twice[0] != twice[1] or not network.training)
+    monkeypatch.undo()
+    network.eval()
+    kept = training_of.losses(batch, flips, torch.Generator())[1]["loss"]
+    training_of.frozen = None
+    torch.testing.assert_close(kept, training_of.losses(batch, flips, torch.Generator())[1]["loss"])
+    other = replace(config, mirror=not mirror)
+    training_of.config = other
+    assert training_of.losses(batch, flips, torch.Generator())[1]["loss"] != kept
+
+
+def test_maps_are_kept_only_of_an_encoder_and_patches_that_stay(packed_dataset, tmp_path, monkeypatch):
+    dataset = open_dataset(packed_dataset)
+
+    def store(**values):
+        config = _settings(packed_dataset, tmp_path, **values)
+        network = _initial_segmenter(config, dataset, initial_encoder(config, dataset))
+        return segmentation._Finetuning(network, config, torch.ones(3), 4, np.arange(10)).frozen
+
+    assert store(mode="frozen") and store(mode="linear_probe")
+    assert not store() and not store(mode="frozen", turns=True) and not store(mode="frozen", speckle_looks=4.0)
+    monkeypatch.setattr(frozen, "_MOST_BYTES", 2**20)
+    assert not store(mode="frozen") and store(mode="frozen", mirror=False)
+
+
+def test_a_resumed_frozen_training_is_the_same(packed_dataset, tmp_path):
+    values = {"mode": "frozen", "decoder": "pixel", "loss_pixels": 16, "steps": 4, "checkpoint_every": 2}
+    whole = finetune(_settings(packed_dataset, tmp_path / "whole", **values))
+    with pytest.raises(Stopped):
+        finetune(_settings(packed_dataset, tmp_path / "parts", **values, stop_after_minutes=1e-9))
+    parts = finetune(_settings(packed_dataset, tmp_path / "parts", **values))
+    assert (parts / "segmenter.safetensors").read_bytes() == (whole / "segmenter.safetensors").read_bytes()
 
 
 # --- budgets
