@@ -48,8 +48,8 @@ class Decoder(nn.Module):
     merged: bool = False
     #: whether a ViT's maps, all of one size, have to become a pyramid first
     needs_pyramid: bool = True
-    #: whether it is given window statistics (:meth:`alos2tut.networks.segmenter.Segmenter.image_statistics`) in place of
-    #: the image, and names pixels one by one
+    #: whether it names pixels one by one, and is given window statistics in place of the image
+    #: (:meth:`alos2tut.networks.segmenter.Segmenter.image_statistics`)
     by_pixel: bool = False
     #: two convolutions before the last one
     head: nn.ModuleList
@@ -291,7 +291,7 @@ class PixelDecoder(Decoder):
             (B, classes, H, W), or (B, classes, N, 1) of those pixels.
         """
         if pixels is None and len(x) > 1 and x.device.type == "cpu":
-            # image by image, of which the cache holds all channels: 2.7 times as fast as a batch of 32 (64 px, width 96)
+            # a cache holds all channels of one image: 2.7 times as fast as a batch of 32 (64 px, width 96)
             one_by_one = zip(*(each.split(1) for each in (*maps, x)), strict=True)
             return torch.cat([self(list(of_one), beside) for *of_one, beside in one_by_one])
         seen = [norm(each.movedim(1, -1)).movedim(-1, 1) for norm, each in zip(self.norms, maps, strict=False)]

@@ -22,9 +22,9 @@ class FinetuneConfig(TrainingConfig):
     mode: Literal["full", "frozen", "linear_probe"] = "full"
     """Train all; or the decoder alone; or, on the frozen encoder, one linear map."""
     decoder: Literal["paper", "refined", "linear", "pixel"] = "paper"
-    """The published decoder; our refined one; one linear map (which ``linear_probe`` takes); or our small perceptron that
-    names each pixel by itself, from the encoder's maps and from what the floor is made of, mean and variation of power
-    in windows of 3 to 33 px."""
+    """The published decoder; our refined one; one linear map (which ``linear_probe`` takes); or our small perceptron
+    that names each pixel by itself, from the encoder's maps and from what the floor is made of, mean and variation of
+    power in windows of 3 to 33 px."""
     decoder_width: int = Field(default=256, ge=8, le=2**14)
     """Channels of the decoder."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
@@ -58,8 +58,8 @@ class FinetuneConfig(TrainingConfig):
     """Decay per step of an exponential moving average of the weights, which is what is validated and kept; at step
     t, from 0, it is at most (1 + t) / (10 + t), so that short trainings forget their start, too. None: no average."""
     mirror: bool = True
-    """Mirror half of the patches left to right, and half top to bottom. A mirrored radar image is lit from the other side,
-    and a frozen encoder sees it otherwise."""
+    """Mirror half of the patches left to right, and half top to bottom. A mirrored radar image is lit from the other
+    side, and a frozen encoder sees it otherwise."""
     turns: bool = False
     """Turn patches by quarters, beside mirroring them."""
     speckle_looks: float | None = Field(default=None, ge=0.1, le=1e6)

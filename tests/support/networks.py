@@ -41,7 +41,8 @@ def tiny_segmenter(dataset: PatchDataset) -> Segmenter:
 PLAIN = {
     "pretrain": {"batch_size": 8},
     "finetune": {"batch_size": 4, "decoder": "paper", "decoder_width": 16, "dropout": 0.1, "loss_pixels": None,
-                 "loss": "dice_focal", "class_weighting": "frequency", "lr": 2e-3, "encoder_lr": 1.0, "mirror": True},
+                 "loss": "dice_focal", "class_weighting": "frequency", "lr": 2e-3, "encoder_lr": 1.0, "mode": "full",
+                 "mirror": True},
 }  # fmt: skip
 
 
