@@ -273,9 +273,10 @@ class PixelDecoder(Decoder):
         read = [*self.channels[:3], 2 * len(WINDOWS_PX) * encoder.in_channels]
         self.norms = nn.ModuleList(nn.LayerNorm(n, elementwise_affine=False) for n in read[:3])
         self.drop = nn.Dropout(dropout / 2)
-        self.laterals = nn.ModuleList(nn.Linear(n, width, bias=False) for n in read)
-        for lateral in self.laterals:
-            nn.init.uniform_(lateral.weight, -(sum(read) ** -0.5), sum(read) ** -0.5)  # as of one layer that reads all
+        laterals, bound = [nn.Linear(n, width, bias=False) for n in read], sum(read) ** -0.5
+        for lateral in laterals:
+            nn.init.uniform_(lateral.weight, -bound, bound)  # as of one layer that reads all
+        self.laterals = nn.ModuleList(laterals)
         self.bias = nn.Parameter(torch.zeros(width))
         hidden = [nn.GELU(), nn.Dropout(dropout), nn.Linear(width, width), nn.GELU()]
         self.classify = nn.Sequential(*hidden, nn.Linear(width, classes))
@@ -292,8 +293,8 @@ class PixelDecoder(Decoder):
         """
         if pixels is None and len(x) > 1 and x.device.type == "cpu":
             # a cache holds all channels of one image: 2.7 times as fast as a batch of 32 (64 px, width 96)
-            one_by_one = zip(*(each.split(1) for each in (*maps, x)), strict=True)
-            return torch.cat([self(list(of_one), beside) for *of_one, beside in one_by_one])
+            images = [slice(at, at + 1) for at in range(len(x))]
+            return torch.cat([self([each[image] for each in maps], x[image]) for image in images])
         seen = [norm(each.movedim(1, -1)).movedim(-1, 1) for norm, each in zip(self.norms, maps, strict=False)]
         if pixels is not None:
             seen = [_at(pixels, x.shape[-2:], each) for each in seen]
