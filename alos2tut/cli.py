@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .core.environment import process_number
 from .core.errors import Alos2TutError, Alos2TutWarning, Stopped, closest, system_error, system_errors_named, visible
+from .core.tables import bytes_text
 from .core.version import __version__
 
 if TYPE_CHECKING:
@@ -147,16 +148,27 @@ class _Command:
     stages: Sequence[str]
     #: settings that have none
     without: Sequence[str]
+    #: what its help ends with: words that follow ``alos2tut``
+    example: str
 
 
 _COMMANDS: dict[str, _Command] = {}
+#: settings that come first in a help: those that most calls give
+_COMMON = frozenset(
+    {"labels", "legend", "patch_px", "work_dir", "seed", "size_px", "workers", "polarization", "crs"}
+    | {"steps", "epochs", "batch_size", "lr", "init", "objective", "budget", "mode", "decoder", "devices"}
+    | {"budgets", "seeds", "split", "baseline", "probability", "overwrite"}
+)
 
 
-def _command(*arguments: _Argument, stages: Sequence[str] = (), without: Sequence[str] = ()) -> Callable[[_Run], _Run]:
-    """Put a function into the table of commands, under its name."""
+def _command(
+    *arguments: _Argument, example: str, stages: Sequence[str] = (), without: Sequence[str] = ()
+) -> Callable[[_Run], _Run]:
+    """Put a function into the table of commands, under its name; all can print what they print as JSON."""
 
     def entered(run: _Run) -> _Run:
-        _COMMANDS[run.__name__.strip("_").replace("_", "-")] = _Command(run, arguments, stages, without)
+        name = run.__name__.strip("_").replace("_", "-")
+        _COMMANDS[name] = _Command(run, (*arguments, _JSON), stages, without, f"alos2tut {name} {example}")
         return run
 
     return entered
@@ -165,6 +177,19 @@ def _command(*arguments: _Argument, stages: Sequence[str] = (), without: Sequenc
 def _arg(*names: str, **options: Any) -> _Argument:
     """What ``ArgumentParser.add_argument`` takes."""
     return names, options
+
+
+_JSON = _arg("--json", action="store_true", help="print what is found or made as JSON")
+
+
+def _show(options: argparse.Namespace, content: Any, text: object) -> None:
+    """Print a result as people read it; or as JSON, where that is asked for."""
+    _say(json.dumps(content, indent=2, default=str) if options.json else text)
+
+
+def _made(options: argparse.Namespace, path: object) -> None:
+    """Print where a result lies."""
+    _show(options, {"path": str(path)}, path)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -192,6 +217,15 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """What a command line asks for; help and errors end the process, as argparse does it."""
+    parser, _ = _parser()
+    asked = next((word for word in arguments if not word.startswith("-")), None)
+    if asked is not None and asked not in _COMMANDS:
+        parser.error(f"unknown command '{asked}'. {closest(asked, _COMMANDS)}")
+    return parser.parse_args(arguments)
+
+
+def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser of all commands, and theirs by name, whose options are not made yet."""
     parser = _Parser(
         prog="alos2tut", description="From ALOS-2 PALSAR-2 products to land-cover maps.", allow_abbrev=False
     )
@@ -205,21 +239,22 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             name,
             help=f"{text[0].lower()}{text[1:].rstrip('.')}",
             description=text,
-            epilog=epilog,
+            epilog="\n\n".join(filter(None, [epilog, f"example:\n  {command.example}"])),
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         ).command = command
-    asked = next((word for word in arguments if not word.startswith("-")), None)
-    if asked is not None and asked not in _COMMANDS:
-        parser.error(f"unknown command '{asked}'. {closest(asked, _COMMANDS)}")
-    return parser.parse_args(arguments)
+    return parser, commands.choices
 
 
 def _add_options(parser: argparse.ArgumentParser, command: _Command) -> None:
     """A command's own arguments; a profile, a settings file and an option for each setting of its stages."""
-    own = [parser.add_argument(*names, **options) for names, options in command.arguments]
+    of_files = parser.add_argument_group("what files of products may leave open")
+    own = [
+        (of_files if argument in _GIVEN else parser).add_argument(*argument[0], **argument[1])
+        for argument in command.arguments
+    ]
     #: what arguments of functions are called here
-    flags = {action.dest: action.option_strings[0] for action in own if action.option_strings}
+    flags = {action.dest: next(iter(action.option_strings), str(action.metavar)) for action in own}
     parser.set_defaults(flags=flags)
     if not command.stages:
         return
@@ -234,7 +269,8 @@ def _add_options(parser: argparse.ArgumentParser, command: _Command) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="one setting; repeatable"
     )
     taken, by_set = {action.dest for action in own} | set(command.without), []
-    group = parser.add_argument_group("settings", "and their values in the profile 'quick'")
+    title = "and their values in the profile 'quick'"
+    groups = [parser.add_argument_group(f"{which} settings", title) for which in ("common", "further")]
     for key, value, text, kind in (setting for stage in command.stages for setting in describe_settings(stage)):
         if key in taken:
             continue
@@ -247,12 +283,12 @@ def _add_options(parser: argparse.ArgumentParser, command: _Command) -> None:
         form: dict[str, Any] = {"metavar": "VALUE", "nargs": "+" if "tuple" in str(kind) else None}
         if isinstance(value, bool):
             form = {"action": argparse.BooleanOptionalAction}
-        group.add_argument(f"--{flag}", default=None, help=described.replace("%", "%%"), **form)
+        groups[key not in _COMMON].add_argument(f"--{flag}", default=None, help=described.replace("%", "%%"), **form)
         flags[key] = f"--no-{flag}" if value is True else f"--{flag}"
     if by_set:
         presets = [f"  encoder\n      by name, as in --set encoder=NAME: {', '.join(encoder_presets())}"]
         lines = by_set + presets * any("  encoder." in line for line in by_set)
-        parser.epilog = "\n".join(["settings by --set KEY=VALUE alone:", *lines, "", parser.epilog or ""])
+        parser.epilog = "\n".join(["settings by --set KEY=VALUE alone:", *lines, "", str(parser.epilog)])
 
 
 def _config(options: argparse.Namespace, stage: str | None = None) -> Any:
@@ -324,7 +360,8 @@ _PRODUCT = _arg(
     dest="products",
     help="what the dataset was built of: the floor's windows then reach beyond a patch, as on a map",
 )
-_JSON = _arg("--json", action="store_true", help="all of it as JSON")
+_PRODUCT_PATH = _arg("product", metavar="PRODUCT", help="product (folder, file or archive)")
+_OUT_TIF = _arg("out", metavar="OUT.tif", help="the GeoTIFF to write")
 _DATASET = _arg("dataset", metavar="DATASET", help="a dataset's folder")
 _SEGMENTER = _arg("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, its folder, or bundled")
 
@@ -334,7 +371,7 @@ _SEGMENTER = _arg("segmenter", metavar="SEGMENTER", help="segmenter.safetensors,
     *_GIVEN,
     _POLARIZATION,
     _arg("--scan", type=int, metavar="N", help="scan of a ScanSAR product of Level 1.1 (default: the first)"),
-    _JSON,
+    example="data/scene",
 )
 def _info(options: argparse.Namespace) -> int:
     """What a product is, or any file or folder that a stage left behind; or the weights that came with the package.
@@ -344,7 +381,7 @@ def _info(options: argparse.Namespace) -> int:
     from .results import describe
 
     content, text = describe(options.path, lambda: vars(_given(options)))
-    _say(json.dumps(content, indent=2, default=str) if options.json else text)
+    _show(options, content, text)
     if "damage" in content:
         _complain(content["damage"])
         return _REFUSED
@@ -355,7 +392,7 @@ def _info(options: argparse.Namespace) -> int:
     _arg("path", metavar="PATH", help="product (folder, file or archive) or dataset, damaged or not"),
     *_GIVEN,
     _POLARIZATION,
-    _JSON,
+    example="data/scene",
 )
 def _verify(options: argparse.Namespace) -> int:
     """Check a product's files against each other, or a dataset's hashes.
@@ -372,16 +409,95 @@ def _verify(options: argparse.Namespace) -> int:
         report = verify_dataset(path) if is_dataset else verify_product(path, **vars(_given(options)))
     except Alos2TutError as error:
         raise Alos2TutError(without_folders(str(error), path.parent)) from None
-    _say(json.dumps(report.to_dict(), indent=2) if options.json else report.to_text())
+    _show(options, report.to_dict(), report.to_text())
     return 1 if report.differ or report.unreadable else 0
+
+
+#: which pixels of a product are written, and as what
+_PIXELS = (
+    _arg("--as", default="db", dest="as_scale", metavar="SCALE", help="what is written: db (default), power or dn"),
+    _arg("--window", type=int, nargs=4, metavar="N", help="row, column, height and width of a part, in pixels"),
+    _arg("--looks", type=int, nargs="+", metavar="N", help="pixels averaged in power: rows and columns (default 1)"),
+    _arg("--to", metavar="QUANTITY", dest="to_quantity", help="convert to sigma0 or gamma0 by the incidence angle"),
+)
+
+
+def _written(options: argparse.Namespace, **more: Any) -> None:
+    """Write a product's pixels as a GeoTIFF."""
+    from .products.opening import open_product
+
+    options.looks = _pair(options.looks, "--looks") or (1, 1)
+    product = open_product(options.product, **vars(_given(options)))
+    # from here on these words are of what is written
+    options.flags |= {"scale": "--as", "quantity": "--to", "despeckle": "--filter"}
+    named = {"scale": options.as_scale, "window": options.window, "looks": options.looks}
+    named |= {"polarization": options.polarization, "quantity": options.to_quantity}
+    _made(options, product.to_cog(options.out, **named, **more))
+
+
+@_command(
+    _PRODUCT_PATH,
+    _OUT_TIF,
+    *_PIXELS,
+    _POLARIZATION,
+    *_GIVEN,
+    _arg("--no-compress", action="store_true", help="leave out compression by deflate"),
+    _arg("--no-overviews", action="store_true", help="a plain tiled GeoTIFF, which is written once instead of twice"),
+    example="data/scene scene_db.tif --looks 2 --polarization HV",
+)
+def _cog(options: argparse.Namespace) -> None:
+    """Write a product as a calibrated Cloud-Optimized GeoTIFF.
+
+    One polarisation, float32, NaN where there is no data; pixels are averaged in power, whatever is written.
+    """
+    _written(options, compress=not options.no_compress, overviews=not options.no_overviews)
+
+
+@_command(
+    _PRODUCT_PATH,
+    _OUT_TIF,
+    _arg("--filter", default="refined Lee", help="boxcar, Lee, refined Lee (default), Gamma-MAP, Kuan or Frost"),
+    _arg("--filter-px", type=int, default=7, metavar="N", help="side of the filter's window, odd (default 7)"),
+    _arg("--enl", type=float, metavar="L", help="looks of the speckle (default: those of the product times --looks)"),
+    *_PIXELS,
+    _POLARIZATION,
+    *_GIVEN,
+    example="data/scene filtered.tif --filter Lee --filter-px 5",
+)
+def _despeckle(options: argparse.Namespace) -> None:
+    """Filter a product's speckle, and write it as a Cloud-Optimized GeoTIFF.
+
+    The filters are those of alos2tut.despeckling; they work on calibrated power.
+    """
+    _written(options, despeckle=options.filter, filter_px=options.filter_px, enl=options.enl)
+
+
+@_command(
+    _PRODUCT_PATH,
+    _arg("out", metavar="OUT.png", help="the picture to write"),
+    _arg("--max-px", type=int, default=1024, metavar="N", help="at most, along its longer side (default 1024)"),
+    _POLARIZATION,
+    *_GIVEN,
+    example="data/scene scene.png --max-px 600",
+)
+def _quicklook(options: argparse.Namespace) -> None:
+    """Draw a small grey picture of a product, in dB, from some of its pixels.
+
+    Black is no data; grey goes from the 1st to the 99th percentile of what is shown.
+    """
+    from .products.opening import open_product
+    from .products.quicklook import write_quicklook
+
+    product = open_product(options.product, **vars(_given(options)))
+    _made(options, write_quicklook(product, options.out, options.max_px, polarization=options.polarization))
 
 
 @_command(
     _arg("name", metavar="NAME", nargs="?", help="data set, as --list shows it"),
     _arg("--list", action="store_true", help="the data sets there are; with NAME: all known of it"),
-    _arg("--json", action="store_true", help="with --list: as JSON, with all that is known"),
     _arg("--folder", metavar="DIR", default="data", help="folder of all data sets (default data)"),
     _arg("--manifest", metavar="FILE", help="a list of data sets of your own, as data_manifest.yaml"),
+    example="--list",
 )
 def _fetch(options: argparse.Namespace) -> int | None:
     """Download a published data set, or say how to get it.
@@ -394,39 +510,43 @@ def _fetch(options: argparse.Namespace) -> int | None:
     from .downloads.manifest import describe_entry, find_entry, list_entries, load_manifest
 
     name, manifest = options.name, options.manifest
-    if options.json and not options.list:
-        raise Alos2TutError("goes with --list only", where="--json", remedy="A download has no JSON to show.")
     if options.list:
         known = list(load_manifest(manifest).values()) if name is None else [find_entry(name, manifest)]
-        if options.json:
-            _say(json.dumps([asdict(entry) for entry in known], indent=2))
-        elif name is None:
-            _say(list_entries(known, shutil.get_terminal_size((116, 24)).columns))
-        else:
-            _say(describe_entry(known[0]))
+        width = shutil.get_terminal_size((116, 24)).columns
+        text = list_entries(known, width) if name is None else describe_entry(known[0])
+        _show(options, [asdict(entry) for entry in known], text)
         return None
     if name is None:
         raise Alos2TutError("needs the NAME of a data set", where="fetch", remedy="alos2tut fetch --list shows them.")
     entry = find_entry(name, manifest)
     try:
-        _say(describe_receipt(entry, fetch_entry(entry, options.folder)))
+        receipt = fetch_entry(entry, options.folder)
+        _show(options, {"path": str(receipt)}, describe_receipt(entry, receipt))
     except ManualDownload as error:
         _complain(error)  # with its lines: they are a list
         return _REFUSED
     return None
 
 
-@_command(_arg("--clear", action="store_true", help="remove what is there; it is unpacked anew when needed"))
+@_command(
+    _arg("--clear", action="store_true", help="remove what is there; it is unpacked anew when needed"),
+    example="--clear",
+)
 def _cache(options: argparse.Namespace) -> None:
     """Where compressed archives are unpacked, and how much that takes."""
-    from .core.cache import clear_cache, describe_cache
+    from .core.cache import cached_sizes, clear_cache, describe_cache
 
-    if options.clear:
-        _say(f"{clear_cache() / 2**20:,.1f} MiB freed")
-    _say(describe_cache())
+    freed = clear_cache() if options.clear else None
+    text = describe_cache() if freed is None else f"{bytes_text(freed)} freed\n{describe_cache()}"
+    _show(options, {"freed_bytes": freed, "bytes": cached_sizes()}, text)
 
 
-@_command(_arg("out_dir", metavar="OUT_DIR", help="folder to make"), stages=["simulate"], without=["work_dir"])
+@_command(
+    _arg("out_dir", metavar="OUT_DIR", help="folder to make"),
+    stages=["simulate"],
+    without=["work_dir"],
+    example="data/simulated --size-px 1024 --season autumn",
+)
 def _simulate(options: argparse.Namespace) -> None:
     """Write a simulated Level 2.1 product and its label tile.
 
@@ -436,13 +556,15 @@ def _simulate(options: argparse.Namespace) -> None:
 
     options.size_px = _pair(options.size_px, "--size-px")
     config = _config(options)
-    _say(simulate_product(options.out_dir, config.seed, config.size_px, season=config.season, corner=config.corner))
+    place = {"season": config.season, "corner": config.corner}
+    _made(options, simulate_product(options.out_dir, config.seed, config.size_px, **place))
 
 
 @_command(
     _arg("products", nargs="*", metavar="PRODUCT", help="products: folders, files, 'patterns*' or CSV tables of paths"),
     _arg("--dry-run", action="store_true", help="only estimate patches, classes, bytes and hours; write nothing"),
     stages=["dataset"],
+    example="'archive/*/' --labels labels/ --legend japan_9 --patch-px 128 --dry-run",
 )
 def _build_dataset(options: argparse.Namespace) -> None:
     """Cut products and labels into patches."""
@@ -451,20 +573,25 @@ def _build_dataset(options: argparse.Namespace) -> None:
 
     config = _config(options)
     if options.dry_run:
-        _say(estimate_dataset(config).to_text())
-        return
+        estimate = estimate_dataset(config)
+        names = ("patches", "class_pixels", "balance", "size_bytes", "hours", "workers")
+        return _show(options, {name: getattr(estimate, name) for name in names}, estimate.to_text())
     # the output is the folder alone, also where it is found again, so that a script can take it
     with contextlib.redirect_stdout(sys.stderr):
         folder = build_dataset(config)
-    _say(folder)
+    return _made(options, folder)
 
 
-@_command(_DATASET, _arg("folder", metavar="FOLDER", help="folder to make, in the layout of the paper's authors"))
+@_command(
+    _DATASET,
+    _arg("folder", metavar="FOLDER", help="folder to make, in the layout of the paper's authors"),
+    example="work/dataset-0123456789ab patches/",
+)
 def _export_patches(options: argparse.Namespace) -> None:
     """Write a dataset as one GeoTIFF per patch."""
     from .dataset.patch_files import export_patches
 
-    _say(export_patches(options.dataset, options.folder))
+    _made(options, export_patches(options.dataset, options.folder))
 
 
 #: the lists of a dataset, as :data:`alos2tut.dataset.store.SPLITS`
@@ -483,6 +610,7 @@ _LISTS = ("pretrain", "train", "val", "test")
         "--buffer-m", type=float, help="ground so near to that held out is in no other list (default: as stated, or 0)"
     ),
     _arg("--on-overlap", default="raise", help="lists that share ground: raise (default) or drop training patches"),
+    example="patches/ work/imported --legend japan_9",
 )
 def _import_patches(options: argparse.Namespace) -> None:
     """Read one GeoTIFF per patch into a dataset."""
@@ -490,13 +618,14 @@ def _import_patches(options: argparse.Namespace) -> None:
 
     named = _named(options, "labels", "legend", "quantity", "polarization", "buffer_m", "on_overlap")
     lists = {name: file for name in _LISTS if (file := getattr(options, name)) is not None}
-    _say(import_patches(options.folder, options.out, lists=lists, **named))
+    _made(options, import_patches(options.folder, options.out, lists=lists, **named))
 
 
 @_command(
     _DATASET,
     _arg("--dry-run", action="store_true", help="only check the settings, and say the folder, steps and operations"),
     stages=["pretrain"],
+    example="work/dataset-0123456789ab --profile laptop --steps 2000 --dry-run",
 )
 def _pretrain(options: argparse.Namespace) -> None:
     """Pretrain an encoder: SAR-W-SimMIM.
@@ -507,7 +636,10 @@ def _pretrain(options: argparse.Namespace) -> None:
     from .pretraining.stage import plan_pretraining, pretrain
 
     config = _config(options)
-    _say(plan_pretraining(config).to_text() if options.dry_run else pretrain(config))
+    if options.dry_run:
+        plan = plan_pretraining(config)
+        return _show(options, asdict(plan) | {"operations": plan.operations}, plan.to_text())
+    return _made(options, pretrain(config))
 
 
 @_command(
@@ -523,7 +655,7 @@ def _pretrain(options: argparse.Namespace) -> None:
         choices=("encoder", "own"),
         help="what input is standardised by; own: the dataset's, for relative power or another polarisation",
     ),
-    _arg("--json", action="store_true", help="the scores of every seed, as JSON"),
+    example="work/dataset-0123456789ab bundled mine=work/pretrain-0123456789ab",
 )
 def _probe(options: argparse.Namespace) -> None:
     """Judge encoders by small classifiers on their frozen features.
@@ -536,10 +668,12 @@ def _probe(options: argparse.Namespace) -> None:
 
     named = _named(options, "seeds", "patches", "batch_size", "allow_other_signal", "statistics")
     found = probe(options.dataset, options.encoders, **named)
-    _say(json.dumps(found.to_dict(), indent=2) if options.json else found.to_text())
+    _show(options, found.to_dict(), found.to_text())
 
 
-@_command(_DATASET, stages=["finetune"])
+@_command(
+    _DATASET, stages=["finetune"], example="work/dataset-0123456789ab --init work/pretrain-0123456789ab --budget 500"
+)
 def _finetune(options: argparse.Namespace) -> None:
     """Train a segmenter.
 
@@ -548,7 +682,7 @@ def _finetune(options: argparse.Namespace) -> None:
     """
     from .segmentation.stage import finetune
 
-    _say(finetune(_config(options)))
+    _made(options, finetune(_config(options)))
 
 
 @_command(
@@ -566,6 +700,7 @@ def _finetune(options: argparse.Namespace) -> None:
     _POLARIZATION,
     stages=["finetune", "compare"],
     without=["init", "budget", "starts"],
+    example="work/dataset-0123456789ab --start random --start pretrained=work/pretrain-0123456789ab --budgets 20 all",
 )
 def _compare(options: argparse.Namespace) -> None:
     """Fine-tune from several starts, over label budgets and seeds.
@@ -589,8 +724,8 @@ def _compare(options: argparse.Namespace) -> None:
     config = _config(options, "compare")
     config = config if options.budgets else fitting_budgets(config, options.dataset)
     folder = compare(_config(options), config, _opened(options))
-    _say(comparison_table(read_comparison(folder)))
-    _say(folder)
+    found = read_comparison(folder)
+    _show(options, {**found, "path": str(folder)}, f"{comparison_table(found)}\n{folder}")
 
 
 @_command(
@@ -600,6 +735,7 @@ def _compare(options: argparse.Namespace) -> None:
     *_GIVEN,
     _POLARIZATION,
     stages=["evaluate"],
+    example="work/dataset-0123456789ab work/finetune-0123456789ab --baseline work/finetune-ba9876543210",
 )
 def _evaluate(options: argparse.Namespace) -> None:
     """Score a segmenter on the test list.
@@ -610,8 +746,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     from .evaluation.report import evaluate, report_text
 
     folder = evaluate(_config(options), _opened(options))
-    _say(report_text(read_json(folder / "report.json")))
-    _say(folder)
+    report = read_json(folder / "report.json")
+    _show(options, {**report, "path": str(folder)}, f"{report_text(report)}\n{folder}")
 
 
 @_command(
@@ -625,7 +761,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     _arg(
         "--work-dir", default="work", metavar="DIR", help="folder that holds the results of all stages (default work)"
     ),
-    _JSON,
+    example="work/dataset-0123456789ab --split val",
 )
 def _baseline(options: argparse.Namespace) -> None:
     """Score the floor: a random forest on means and variations of power at several scales.
@@ -636,7 +772,7 @@ def _baseline(options: argparse.Namespace) -> None:
     from .evaluation.forest import baseline
 
     floor = baseline(options.dataset, _opened(options), **_named(options, "on", "split", "seed", "work_dir"))
-    _say(json.dumps(floor.to_dict(), indent=2) if options.json else floor.to_text())
+    _show(options, floor.to_dict(), floor.to_text())
 
 
 @_command(
@@ -648,6 +784,7 @@ def _baseline(options: argparse.Namespace) -> None:
     _GIVEN[0],
     stages=["map"],
     without=["work_dir"],
+    example="data/scene work/finetune-0123456789ab landcover.tif --probability",
 )
 def _map(options: argparse.Namespace) -> None:
     """Map a whole product.
@@ -673,11 +810,12 @@ def _map(options: argparse.Namespace) -> None:
     # the output is the agreement and the map's path, also where it is found again
     with contextlib.redirect_stdout(sys.stderr), pool as executor:
         path = map_scene(product, options.segmenter, options.out, config, executor=executor)
-    if config.labels:
-        found = read_json(map_file(path, "agreement"))
-        _say(f"agrees with the labels on {found['pixel_accuracy']:.1%} of {found['pixels']['compared']:,} pixels")
-        _say(found["reading"])
-    _say(path)
+    found = read_json(map_file(path, "agreement")) if config.labels else None
+    lines = [str(path)]
+    if found:
+        share, pixels = found["pixel_accuracy"], found["pixels"]["compared"]
+        lines[:0] = [f"agrees with the labels on {share:.1%} of {pixels:,} pixels", found["reading"]]
+    _show(options, {"path": str(path), "agreement": found}, "\n".join(lines))
 
 
 @_command(
@@ -695,8 +833,9 @@ def _map(options: argparse.Namespace) -> None:
     _arg("--attribution", metavar="TEXT", help="who is to be named for the data it was trained on"),
     _arg("--simulated", action="store_true", help="it was trained on simulated data"),
     _arg("--drop-unknown", action="store_true", help="leave out entries that are not known here"),
+    example="swin_tiny.pth encoder.safetensors --window-size 8",
 )
-def _convert(options: argparse.Namespace) -> None:
+def _convert_weights(options: argparse.Namespace) -> None:
     """Make a checkpoint of others a weights file of this package.
 
     Nothing in the checkpoint is run. The report says what became of each of its entries.
@@ -721,16 +860,31 @@ def _convert(options: argparse.Namespace) -> None:
         strict=not options.drop_unknown,
         **_named(options, "window_size", "num_heads", "legend", "attribution", "simulated"),
     )
-    _say(report.to_text())
+    _show(options, asdict(report), report.to_text())
 
 
 @_command(
     _arg("source", metavar="IN", help="encoder.safetensors, segmenter.safetensors, its folder, or bundled"),
     _arg("target", metavar="OUT", help="the .pth or .safetensors file to write"),
     _arg("--layout", default="microsoft", help="names: microsoft (default) or authors"),
+    example="work/pretrain-0123456789ab encoder.pth --layout authors",
 )
 def _export_weights(options: argparse.Namespace) -> None:
     """Write weights under the names of others."""
     from .networks.published import export_checkpoint
 
-    _say(export_checkpoint(options.source, options.target, options.layout))
+    _made(options, export_checkpoint(options.source, options.target, options.layout))
+
+
+@_command(_arg("shell", choices=("bash", "zsh", "tcsh"), metavar="SHELL", help="bash, zsh or tcsh"), example="bash")
+def _completion(options: argparse.Namespace) -> None:
+    """Print a script that completes commands and options by the Tab key.
+
+    Load it in bash by: eval "$(alos2tut completion bash)"
+    """
+    import shtab
+
+    parser, commands = _parser()
+    for name, command in commands.items():
+        _add_options(command, _COMMANDS[name])
+    _show(options, {"script": (script := shtab.complete(parser, options.shell))}, script)

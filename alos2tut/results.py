@@ -153,7 +153,9 @@ def _checkpoint(path: Path) -> _Found:
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
         return None
     is_ours = path.name.startswith("step-") and path.suffix == ".ckpt"
-    kind = "a training's checkpoint to resume from" if is_ours else "a PyTorch checkpoint; `alos2tut convert` reads it"
+    kind = (
+        "a training's checkpoint to resume from" if is_ours else "a PyTorch checkpoint, for `alos2tut convert-weights`"
+    )
     return (kind, {"bytes": path.stat().st_size}) if is_torch else None
 
 

@@ -6,18 +6,37 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 import torch
+from rasterio.errors import NotGeoreferencedWarning
 
-from alos2tut import Alos2TutError, open_dataset
+from alos2tut import Alos2TutError, open_dataset, open_product
 from alos2tut.cli import main, parse
 from alos2tut.configs import describe_settings, load_config
 from alos2tut.networks.weights import save_weights
+from alos2tut.radiometry import to_db
+from alos2tut.speckle.despeckling import lee
 
-COMMANDS = ["info", "verify", "fetch", "cache", "simulate", "build-dataset", "export-patches", "import-patches"]
-COMMANDS += ["pretrain", "probe", "finetune", "compare", "evaluate", "baseline", "map", "convert", "export-weights"]
+COMMANDS = [
+    "info",
+    "verify",
+    "cog",
+    "despeckle",
+    "quicklook",
+    "fetch",
+    "cache",
+    "simulate",
+    "build-dataset",
+    "export-patches",
+    "import-patches",
+]
+COMMANDS += ["pretrain", "probe", "finetune", "compare", "evaluate", "baseline", "map"]
+COMMANDS += ["convert-weights", "export-weights", "completion"]
 #: the stages whose settings a command takes, and those settings that it leaves out or takes without a flag
 STAGES = {
     "simulate": (["simulate"], {"work_dir"}),
@@ -34,7 +53,13 @@ TOLD = {
     "compare": ("--start", "--budgets", "--seeds", "the first is the reference"),
     "evaluate": ("--baseline", "torchrun"),
     "baseline": ("--product", "--scale", "--split", "--on", "random forest", "found again"),
-    "convert": ("--image-px", "--mean-db", "--polarizations", "--drop-unknown", "Nothing in the checkpoint is run"),
+    "convert-weights": (
+        "--image-px",
+        "--mean-db",
+        "--polarizations",
+        "--drop-unknown",
+        "Nothing in the checkpoint is run",
+    ),
     "export-weights": ("--layout", "authors"),
 }
 
@@ -69,6 +94,19 @@ def test_help_of_a_command_lists_everything_it_takes(capsys, command):
     if stages:
         assert all(option in text for option in ("--profile", "--config", "--set"))
     assert all(told in " ".join(text.split()) for told in TOLD.get(command, ()))
+
+
+def test_every_help_ends_with_an_example_that_can_be_given(capsys):
+    for command in COMMANDS:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        text = capsys.readouterr().out
+        [example] = re.findall(r"\n\nexample:\n  alos2tut (.+)\n$", text)
+        assert example.startswith(command)
+        options = parse(shlex.split(example))
+        assert options.json is False
+        if hasattr(options, "stage"):
+            assert text.index("common settings:") < text.index("further settings:")
 
 
 def test_help_lists_the_commands(capsys):
@@ -185,7 +223,7 @@ def test_bad_input_is_refused_in_one_line(capsys, tmp_path, small_scene):
         (["evaluate", "d", "s", "--baseline", ""], "argument --baseline: is empty"),
         (["build-dataset", "p", " ", "--labels", "l"], "argument PRODUCT: is empty"),
         (["import-patches", "f", "o", "--labels", "l", "\t"], "argument --labels: is empty"),
-        (["convert", "in", "out", "--legend="], "argument --legend: is empty"),
+        (["convert-weights", "in", "out", "--legend="], "argument --legend: is empty"),
         (["info", ""], "argument PATH: is empty"),
     ],
 )
@@ -361,6 +399,44 @@ def test_a_coordinate_system_and_a_channel_may_be_named(capsys, monkeypatch, sma
     run(capsys, "map", small_scene, "s", "o", "--crs", "EPSG:32653", "--allow-other-signal")
     product, config = seen[1]
     assert product.crs.to_epsg() == 32653 and config.allow_other_signal
+
+
+def test_a_product_becomes_a_geotiff_and_a_picture(capsys, small_scene, tmp_path):
+    product, out = open_product(small_scene), tmp_path / "o.tif"
+    assert run(capsys, "cog", small_scene, out, "--looks", 2, "--as", "power", "--no-overviews") == (0, f"{out}\n", "")
+    with rasterio.open(out) as raster:
+        assert np.array_equal(raster.read(1), product.read_power(looks=2), equal_nan=True) and not raster.overviews(1)
+    assert json.loads(run(capsys, "despeckle", small_scene, out, "--filter", "Lee", "--json")[1]) == {"path": str(out)}
+    with rasterio.open(out) as raster:
+        assert np.array_equal(raster.read(1), to_db(lee(product.read_power(), 1)), equal_nan=True)
+        assert raster.tags()["SPECKLE_FILTER"] == "Lee, window 7 pixels, 1 looks"
+    picture = tmp_path / "o.png"
+    assert run(capsys, "quicklook", small_scene, picture, "--max-px", 100)[:2] == (0, f"{picture}\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        width = max(rasterio.open(picture).shape)
+    assert 90 < width <= 100
+    assert "Name it o.png" in refused(capsys, "quicklook", small_scene, out)
+    assert "Name it o.tif" in refused(capsys, "cog", small_scene, picture)
+    assert "'refined Lee'" in refused(capsys, "despeckle", small_scene, out, "--filter", "refined-Lee")
+    assert "--filter-px" in refused(capsys, "despeckle", small_scene, out, "--filter-px", 4)
+    assert "--enl" in refused(capsys, "despeckle", small_scene, out, "--enl", 0)
+    assert "--as" in refused(capsys, "cog", small_scene, out, "--as", "decibel")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_shells_complete_commands_and_options(capsys, shell):
+    script = run(capsys, "completion", shell)[1]
+    assert all(word in script for word in ("build-dataset", "quicklook", "gradient-checkpointing", "filter-px"))
+
+
+def test_results_are_json_where_that_is_asked_for(capsys, monkeypatch, packed_dataset, tmp_path):
+    build = ["build-dataset", "p", "--labels", "l", "--json"]
+    monkeypatch.setattr("alos2tut.dataset.builder.build_dataset", lambda config: Path("there"))
+    assert json.loads(run(capsys, *build)[1]) == {"path": "there"}
+    plan = json.loads(run(capsys, "pretrain", packed_dataset, "--profile", "smoke", "--dry-run", "--json")[1])
+    assert plan["steps"] == 16 and plan["operations"] > plan["operations_per_sample"] > 0
+    assert json.loads(run(capsys, "cache", "--json")[1])["freed_bytes"] is None
 
 
 def test_the_floor_of_a_dataset_is_told(capsys, monkeypatch, small_scene, packed_dataset, tmp_path):

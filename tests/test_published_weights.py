@@ -132,7 +132,17 @@ def test_commands_on_the_page_are_real(script):
             assert (options.product is None) == (options.labels is None)
         else:
             assert program == "mkdir"
-    assert {"fetch", "convert", "info", "build-dataset", "probe", "finetune", "compare", "evaluate", "map"} <= seen
+    assert {
+        "fetch",
+        "convert-weights",
+        "info",
+        "build-dataset",
+        "probe",
+        "finetune",
+        "compare",
+        "evaluate",
+        "map",
+    } <= seen
 
 
 def test_what_the_page_names_is_there():

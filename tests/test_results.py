@@ -71,7 +71,7 @@ def work(tmp_path):
         ("patches", ["patches", "japan_9"]),
         ("stopped", ["has not come to its end", "step-0000007"]),
         ("stopped/checkpoints/step-0000007.ckpt", ["checkpoint to resume from"]),
-        ("theirs.pth", ["PyTorch checkpoint", "alos2tut convert"]),
+        ("theirs.pth", ["PyTorch checkpoint", "alos2tut convert-weights"]),
         ("legend.yaml", ["a legend", "water, land"]),
         ("settings.yaml", ["settings of pretrain or finetune"]),
         ("map", ["a map", "landcover.tif", "99 % water"]),

@@ -13,6 +13,7 @@ from pathlib import Path
 from .artifacts import make_folder, read_json, sha256_file, write_json
 from .errors import Alos2TutError
 from .parallel import folder_lock
+from .tables import bytes_text
 
 _VARIABLE = "ALOS2TUT_CACHE"
 #: the folder in it of hashes of files, and how long a change may be dated like one before it
@@ -88,11 +89,16 @@ def fingerprint(*paths: str | Path) -> str:
     return hashlib.sha256("".join(f"{path.name}:{content_hash(path)};" for path in files).encode()).hexdigest()
 
 
+def cached_sizes() -> dict[str, int]:
+    """The bytes that each entry of the cache takes, by its name."""
+    return {entry.name: size for entry in _entries() if (size := _size(entry))}
+
+
 def describe_cache() -> str:
     """Where the cache is, and what each of its entries takes, as lines of text."""
-    sizes = {entry.name: size for entry in _entries() if (size := _size(entry))}
-    lines = [f"{size / 2**20:10,.1f} MiB  {name}" for name, size in sizes.items()]
-    total = f"{sum(sizes.values()) / 2**20:,.1f} MiB in {len(sizes)} unpacked archive{'s' if len(sizes) != 1 else ''}"
+    sizes = cached_sizes()
+    lines = [f"{bytes_text(size):>10}  {name}" for name, size in sizes.items()]
+    total = f"{bytes_text(sum(sizes.values()))} in {len(sizes)} unpacked archive{'s' if len(sizes) != 1 else ''}"
     return "\n".join([f"{cache_folder()}: {total}", *lines])
 
 

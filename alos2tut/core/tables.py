@@ -138,3 +138,20 @@ def facts(content: Mapping[str, Any]) -> str:
         (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         for name, value in known.items()
     )
+
+
+def bytes_text(size_bytes: float) -> str:
+    """A size with three digits and its decimal unit: ``3.21 GB``."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size_bytes < 999.5:
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.0f} PB"
+
+
+def duration_text(seconds: float) -> str:
+    """A time in the unit that suits it: ``2.5 hours``, ``3.0 minutes``, or ``less than 0.1 seconds``."""
+    for unit, length_s in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.05 * length_s:
+            return f"{seconds / length_s:,.1f} {unit}"
+    return f"{seconds:.1f} seconds" if seconds >= 0.1 else "less than 0.1 seconds"

@@ -32,6 +32,7 @@ from ..core.errors import Alos2TutError, system_errors_named, warn
 from ..core.parallel import as_completed, resumable_folder
 from ..core.progress import progress_bar
 from ..core.public import public
+from ..core.tables import bytes_text
 from ..core.version import __version__
 from ..products.rasters import LONLAT
 from . import splits
@@ -185,7 +186,7 @@ def _lay_out(plan: Plan, choice: Choice) -> None:
     free = shutil.disk_usage(plan.partial).free
     if needed > free:
         raise Alos2TutError(
-            f"the patches need {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left",
+            f"the patches need {bytes_text(needed)} and the disk has {bytes_text(free)} left",
             where=plan.config.work_dir,
             remedy="Make room, name another work_dir, or keep fewer patches (points, max_class_share).",
         )

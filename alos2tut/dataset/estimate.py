@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.public import public
+from ..core.tables import bytes_text, duration_text
 from .archive import Archive
 from .builder import patch_bytes
 from .config import DatasetConfig
@@ -54,15 +55,11 @@ class DatasetEstimate:
             f"patches    {', '.join(f'{split} {n}' for split, n in self.patches.items())}",
             f"dropped    {dropped or 'none'}",
             f"classes    {shares}",
-            f"disk       {self.size_bytes / 1e9:.2f} GB",
-            f"time       {_duration(self.hours)} with {self.workers} worker{'s' if self.workers > 1 else ''}",
+            f"disk       {bytes_text(self.size_bytes)}",
+            f"time       {duration_text(3600 * self.hours)} by {self.workers} worker{'s' if self.workers > 1 else ''}",
             "These are estimates, and lists of few patches may come out otherwise; nothing was written.",
         ]
         return "\n".join(lines)
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{max(60 * hours, 0.1):.1f} minutes"
 
 
 @public

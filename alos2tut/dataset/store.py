@@ -36,7 +36,7 @@ from ..core.config import from_dict
 from ..core.environment import process_number
 from ..core.errors import Alos2TutError, closest, quoted, system_errors_named
 from ..core.public import public
-from ..core.tables import table
+from ..core.tables import bytes_text, table
 from ..products.satellites import ALOS2
 from . import splits
 from .balance import class_weights
@@ -439,7 +439,7 @@ class PatchDataset:
             "patches": f"{counts}; {self.patch_px} × {self.patch_px} pixels{spacing}",
             "signal": f"{content['quantity']} {'+'.join(content['polarizations'])}, mean {means}, spread {spreads} dB",
             "products": f"{len(content.get('products', []))} used, {len(content.get('left_out', []))} left out",
-            "size": f"{size / 1e6:.0f} MB in {len(self.files)} files, version {content.get('version', '?')}",
+            "size": f"{bytes_text(size)} in {len(self.files)} files, version {content.get('version', '?')}",
         }
         if self.frame == "image":
             lines["place"] = f"in pixels of each product, on no map; buffer {self.buffer} px"

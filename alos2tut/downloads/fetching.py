@@ -38,6 +38,7 @@ from ..core.artifacts import (
 from ..core.errors import Alos2TutError, quoted, system_error, warn
 from ..core.progress import is_interactive
 from ..core.public import public
+from ..core.tables import bytes_text
 from ..core.version import __version__
 from .manifest import (
     CHECKSUMS,
@@ -48,7 +49,6 @@ from .manifest import (
     describe_facts,
     describe_steps,
     find_entry,
-    format_bytes,
     is_safe_url,
 )
 
@@ -222,7 +222,7 @@ def _unexpected(problem: str, path: Path, source: _Source) -> Alos2TutError:
 def _require_space(place: Path, needed_bytes: int) -> None:
     free_bytes = shutil.disk_usage(place).free
     if needed_bytes and needed_bytes + _SPARE_BYTES > free_bytes:
-        needed, free, spare = map(format_bytes, (needed_bytes, free_bytes, _SPARE_BYTES))
+        needed, free, spare = map(bytes_text, (needed_bytes, free_bytes, _SPARE_BYTES))
         problem = f"{needed} are needed, and {free} are free on this disk ({spare} of them stay free)"
         raise Alos2TutError(problem, where=place, remedy="Make space, or name a folder on another disk.")
 

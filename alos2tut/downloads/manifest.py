@@ -19,7 +19,7 @@ from ..core.artifacts import named_path, read_yaml
 from ..core.config import from_dict
 from ..core.errors import Alos2TutError, closest, quoted
 from ..core.public import public
-from ..core.tables import table
+from ..core.tables import bytes_text, table
 
 #: file in a data set's folder: name → SHA-256, bytes and address of what was downloaded first
 CHECKSUMS = "checksums.json"
@@ -269,7 +269,7 @@ def describe_entry(entry: Entry) -> str:
     """All that a manifest says of a data set, in lines."""
     lines = [f"{entry.name}: {entry.title}", *describe_facts(entry), *describe_steps(entry)]
     for file in entry.files:
-        size = "size not known" if file.size_bytes is None else format_bytes(file.size_bytes)
+        size = "size not known" if file.size_bytes is None else bytes_text(file.size_bytes)
         lines += [f"  file {file.name} ({size})", f"    {file.url} ({ORIGINS[file.url_is]})"]
         lines += [f"    SHA-256 {file.sha256}"] if file.sha256 else []
     lines += [f"  makes {made.name} of {made.of} (recipe {made.recipe})" for made in entry.makes]
@@ -309,14 +309,5 @@ def _format_login(entry: Entry) -> str:
 def _format_size(entry: Entry) -> str:
     exact = [file.size_bytes for file in entry.files]
     if exact and all(exact):
-        return format_bytes(sum(size for size in exact if size))
-    return "?" if entry.size_bytes is None else f"~{format_bytes(entry.size_bytes)}"
-
-
-def format_bytes(size_bytes: float) -> str:
-    """A size with three digits and its decimal unit."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size_bytes < 999.5:
-            return f"{size_bytes:.3g} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.0f} PB"
+        return bytes_text(sum(size for size in exact if size))
+    return "?" if entry.size_bytes is None else f"~{bytes_text(entry.size_bytes)}"

@@ -21,6 +21,7 @@ from ..core.config import from_dict
 from ..core.errors import Alos2TutError
 from ..core.parallel import alone_in
 from ..core.public import public
+from ..core.tables import duration_text
 from ..dataset.encoding import Statistics
 from ..networks.distributed import rank_and_world, ratios_over_processes, wait_for_all
 from ..networks.encoders import Encoder
@@ -238,7 +239,7 @@ class PretrainPlan:
             "parameters": f"{self.encoder_parameters / 1e6:.2f} million, and {self.decoder_parameters / 1e6:.2f} to "
             "predict pixels",
             "operations": f"{self.operations_per_sample:.3g} per patch, {self.operations:.3g} in all: "
-            f"{self.operations / 1e14 / 3600:.3g} hours at 100 TFLOP/s",
+            f"{duration_text(self.operations / 1e14)} at 100 TFLOP/s",
         }
         return "\n".join(f"{name:<14} {line}" for name, line in lines.items())
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -364,6 +365,9 @@ class Product(Metadata):
         quantity: str | None = None,
         compress: bool = True,
         overviews: bool = True,
+        despeckle: str | None = None,
+        filter_px: int = 7,
+        enl: float | None = None,
         progress: bool | None = None,
     ) -> Path:
         """Write one polarisation as a Cloud-Optimized GeoTIFF, float32 with NaN for no data, block by block.
@@ -378,6 +382,9 @@ class Product(Metadata):
             compress: whether by deflate.
             overviews: False: a plain tiled GeoTIFF, which is written once instead of twice. Overviews are averaged
                 in the scale that is written; for exact ones write power.
+            despeckle: a filter of :data:`alos2tut.despeckling.FILTERS`, which works on the power that is read.
+            filter_px: side of its window in pixels of the result, odd.
+            enl: looks of the speckle; None: those that the product states, times ``looks``.
             progress: show a bar; None: only where someone watches.
 
         Returns:
@@ -391,6 +398,13 @@ class Product(Metadata):
         self.warn_of_conversion(quantity)
         blocks = reader.blocks(_COG_ROWS)
         crs, transform, tags = self._place(reader)
+        if despeckle is not None:
+            from .filtering import filtered_blocks, nominal_looks
+
+            power = replace(reader, finish=finisher("power", self.calibration_factor_db))
+            enl = nominal_looks(self, reader.looks) if enl is None else enl
+            blocks = filtered_blocks(power, despeckle, enl, filter_px, scale, _COG_ROWS)
+            tags |= {"SPECKLE_FILTER": f"{despeckle}, window {filter_px} pixels, {enl:g} looks"}
         return write_cog(
             path,
             progress_bar(blocks, "writing", "block", total=-(-reader.shape[0] // _COG_ROWS), show=progress),

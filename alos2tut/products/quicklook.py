@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from .. import radiometry
+from ..core.artifacts import atomic_path
 from ..core.errors import Alos2TutError
 
 if TYPE_CHECKING:
@@ -39,9 +41,29 @@ def product_html(product: Product) -> str:
     return f"<div style='display:flex;flex-wrap:wrap;gap:1em;align-items:flex-start'>{picture}{table}</div>"
 
 
-def quicklook_png(product: Product, max_px: int = 320) -> bytes:
+def write_quicklook(product: Product, path: str | Path, max_px: int = 1024, *, polarization: str | None = None) -> Path:
+    """Write :func:`quicklook_png`, of at most so many pixels a side, as a file, whole or not at all.
+
+    Raises:
+        Alos2TutError: another suffix than ``.png``, a path that cannot be written or that the product owns, a number of
+            pixels below 1, an unknown polarisation.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        remedy = f"Name it {path.with_suffix('.png').name}."
+        raise Alos2TutError("is no name of a PNG, which is what is written", where=path, remedy=remedy)
+    if max_px < 1:
+        raise Alos2TutError(f"max_px={max_px} is no number of pixels", where="max_px")
+    product.check_target(path)
+    picture = quicklook_png(product, max_px, polarization)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(picture)
+    return path
+
+
+def quicklook_png(product: Product, max_px: int = 320, polarization: str | None = None) -> bytes:
     """A small grey picture of a product as PNG, from some of its pixels: dB, black where there is no data."""
-    band: Any = product.bands[product.choose_polarization()]
+    band: Any = product.bands[product.choose_polarization(polarization)]
     if hasattr(band, "thumbnail"):
         mean_square = radiometry.mean_square(band.thumbnail(max_px), (1, 1), no_data=product.no_data_of(band))
     else:

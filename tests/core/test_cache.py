@@ -59,12 +59,12 @@ def test_the_command_shows_and_clears_what_no_process_works_at(home, capsys):
     (cache_folder() / "of others").mkdir()
     assert main(["cache"]) == 0
     shown = capsys.readouterr().out
-    assert f"{cache_folder()}: 6.0 MiB in 2 unpacked archives" in shown and "3.0 MiB  b.zip-2" in shown
+    assert f"{cache_folder()}: 6.29 MB in 2 unpacked archives" in shown and "3.15 MB  b.zip-2" in shown
     with folder_lock(cache_folder() / "b.zip-2"):
         assert main(["cache", "--clear"]) == 0
-    assert "3.0 MiB freed" in capsys.readouterr().out
+    assert "3.15 MB freed" in capsys.readouterr().out
     assert [path.parent.name for path in cache_folder().glob("*/files")] == ["b.zip-2"]
-    assert main(["cache"]) == 0 and "3.0 MiB in 1 unpacked archive\n" in capsys.readouterr().out
+    assert main(["cache"]) == 0 and "3.15 MB in 1 unpacked archive\n" in capsys.readouterr().out
     assert clear_cache() == 3 * 2**20 and (cache_folder() / "of others").is_dir()
 
 

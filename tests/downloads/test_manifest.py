@@ -239,10 +239,3 @@ def test_a_known_size_is_exact_and_another_about_right(capsys, write_manifest):
     ]:
         main(["fetch", "--list", "--manifest", str(write_manifest(**{"steps": ["ask"]} | facts))])
         assert expected in capsys.readouterr().out
-
-
-def test_json_is_of_the_list_only(capsys):
-    for arguments in (["fetch", "--json"], ["fetch", "--json", "simulated_scene"]):
-        assert main(arguments) == 2
-        out, err = capsys.readouterr()
-        assert out == "" and err.startswith("alos2tut: --json: goes with --list only")

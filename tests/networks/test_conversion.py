@@ -347,7 +347,9 @@ def test_a_decoder_that_ours_would_not_compute_alike_is_refused(tmp_path, out):
 def test_the_commands(tmp_path, out, capsys):
     path = saved(tmp_path / "swin.pth", {"model": swin(channels=2, absolute_position=False).state_dict(), "epoch": 1})
     options = ["--mean-db", "-9.5", "-15", "--std-db", "5", "6", "--polarizations", "HH", "HV", "--spacing-m", "10"]
-    assert main(["convert", str(path), str(out), *options, "--image-px", "64", "64", "--attribution", "JAXA"]) == 0
+    assert (
+        main(["convert-weights", str(path), str(out), *options, "--image-px", "64", "64", "--attribution", "JAXA"]) == 0
+    )
     text = capsys.readouterr().out
     assert text.startswith("swin.pth: Swin encoder alone\nencoder: swin, patch 4, width 16, depths 2-2-3-2")
     assert "dropped: 1 entry (epoch): no weights\n" in text and "assumed: quantity sigma0, the authors'" in text
@@ -361,5 +363,5 @@ def test_the_commands(tmp_path, out, capsys):
         ([*options, "--image-px", "1", "2", "3"], "--image-px: takes one number or two"),
         ([], "statistics missing"),
     ]:
-        assert main(["convert", str(path), str(out), *wrong]) == 2
+        assert main(["convert-weights", str(path), str(out), *wrong]) == 2
         assert message in capsys.readouterr().err
