@@ -375,7 +375,7 @@ def test_channels_are_verified_one_by_one(packed):
 
 def test_the_command_opens_a_dataset_once_describes_and_verifies_it(packed, capsys, monkeypatch):
     opened = []
-    monkeypatch.setattr("alos2tut.results.open_dataset", lambda path: opened.append(path) or open_dataset(path))
+    monkeypatch.setattr("alos2tut.dataset.store.open_dataset", lambda path: opened.append(path) or open_dataset(path))
     assert main(["info", str(packed)]) == 0 and len(opened) == 1
     told = capsys.readouterr().out
     assert "pretrain 12, train 10, val 4, test 4" in told and "class 2" in told
