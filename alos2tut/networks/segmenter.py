@@ -121,10 +121,9 @@ class Segmenter(nn.Module):
         return self
 
     def __repr__(self) -> str:
-        head = " + statistics" if self.decoder_statistics else ""
         weights = sum(parameter.numel() for parameter in self.parameters()) / 1e6
         return (
-            f"<Segmenter {self.legend.name} ({len(self.legend)} classes): {self.decoder_kind}{head} decoder, "
+            f"<Segmenter {self.legend.name} ({len(self.legend)} classes): {self.decoder_kind} decoder, "
             f"{weights:.1f} M weights, on {self.encoder!r}>"
         )
 
