@@ -179,7 +179,8 @@ def learning_rates(segmenter: Any, config: Any) -> Figure:
     names = ["embedding", *(f"block {i + 1}" for i in range(len(rates) - 2)), "decoder"][-len(rates) :]
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.2), sharey=True)
     left.barh(names, rates, color=BLUE)
-    left.set(xlabel=f"share of the learning rate (layer decay {config.layer_decay:g})")
+    frozen = "" if config.mode == "full" else "\nwhere the encoder learns: here it is frozen"
+    left.set(xlabel=f"share of the learning rate (layer decay {config.layer_decay:g}){frozen}")
     right.barh(names, np.array(sizes) / 1e6, color=GREY)
     right.set(xlabel="parameters that learn at it (millions)")
     return fig

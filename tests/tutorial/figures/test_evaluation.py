@@ -154,6 +154,9 @@ def test_learning_rates_by_layer(segmenter):
     widths = [bar.get_width() for bar in figure.axes[0].patches]
     assert widths == [0.5**5, 0.5**4, 0.5**3, 0.5**2, 0.5, 1.0]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()][::5] == ["embedding", "decoder"]
+    assert "frozen" not in figure.axes[0].get_xlabel()
+    still = comparison_figures.learning_rates(segmenter, FinetuneConfig(layer_decay=0.5, mode="frozen"))
+    assert "here it is frozen" in still.axes[0].get_xlabel()
 
 
 def test_errors_are_marked_where_they_are(packed_dataset, segmenter):
