@@ -297,8 +297,8 @@ class PixelDecoder(Decoder):
             return torch.cat([self([each[image] for each in maps], x[image]) for image in images])
         seen = [norm(each.movedim(1, -1)).movedim(-1, 1) for norm, each in zip(self.norms, maps, strict=False)]
         if pixels is not None:
-            seen = [_at(pixels, x.shape[-2:], each) for each in seen]
-            x = x.flatten(2).gather(2, pixels.unsqueeze(1).expand(-1, x.shape[1], -1)).unsqueeze(-1)
+            seen = [_between_pixels(each, pixels, x.shape[-2:]) for each in seen]
+            x = at_pixels(x, pixels)
         hidden = self.bias
         for lateral, each in zip(self.laterals, (*seen, x), strict=True):
             looked = lateral(self.drop(each.movedim(1, -1))).movedim(-1, 1)
@@ -309,11 +309,17 @@ class PixelDecoder(Decoder):
         return logits
 
 
-def _at(pixels: Tensor, size: tuple[int, ...], level: Tensor) -> Tensor:
-    """A map (B, C, h, w) at places (B, N) of the image's size, between its values as when it is enlarged."""
+def at_pixels(images: Tensor, pixels: Tensor) -> Tensor:
+    """Images (B, C, H, W) at places (B, N) int64, row · W + column: (B, C, N, 1)."""
+    return images.flatten(2).gather(2, pixels.unsqueeze(1).expand(-1, images.shape[1], -1)).unsqueeze(-1)
+
+
+def _between_pixels(level: Tensor, pixels: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A map (B, C, h, w) at such places of an image of that size, between its values as when it is enlarged."""
     row, column = pixels // size[1], pixels % size[1]
     places = torch.stack([(2 * column + 1) / size[1] - 1, (2 * row + 1) / size[0] - 1], dim=-1).unsqueeze(2)
-    return F.grid_sample(level, places.to(level.dtype), padding_mode="border", align_corners=False)
+    # in half precision places would be pixels off
+    return F.grid_sample(level.float(), places, padding_mode="border", align_corners=False)
 
 
 #: the decoders by name

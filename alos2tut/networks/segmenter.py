@@ -14,7 +14,7 @@ from ..core.public import public
 from ..core.validation import is_count
 from ..dataset.encoding import NO_DATA, Statistics, encode_db
 from ..dataset.legend import IGNORE, Legend
-from .decoders import DECODERS
+from .decoders import DECODERS, at_pixels
 from .encoders import Encoder, by_channel, destandardize
 from .multiscale import WINDOWS_PX, window_statistics
 from .tiling import TileGrid, blended_rows, tile_probabilities
@@ -84,9 +84,7 @@ class Segmenter(nn.Module):
             logits: Tensor = self.decoder(arranged, beside, pixels)
             return logits
         logits = self.decoder(arranged, beside)
-        if pixels is None:
-            return logits
-        return logits.flatten(2).gather(2, pixels.unsqueeze(1).expand(-1, logits.shape[1], -1)).unsqueeze(-1)
+        return logits if pixels is None else at_pixels(logits, pixels)
 
     def image_statistics(self, x: Tensor) -> Tensor:
         """Mean power and its variation in windows of ``WINDOWS_PX`` around each pixel, as a network takes them.
