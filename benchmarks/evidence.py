@@ -30,6 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import wait
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,10 @@ def pretraining_settings(name: str) -> dict[str, Any]:
 
 
 def search_plan(runs: Place) -> list[Spec]:
-    """All configurations of each start at a third of the steps; then, where these are there, the best at all."""
+    """All configurations of each start at a third of the steps; where these are there, the best at all; all labels."""
     search, plan = bench()["search"], []
-    for start, name in search["starts"].items():
+    starts = search["starts"].items()
+    for start, name in starts:
         begin = None if name is None else pretraining(name, 0)
         by_config: dict[str, list[Spec]] = {}
         for config, changed in search["configurations"].items():
@@ -101,6 +103,9 @@ def search_plan(runs: Place) -> list[Spec]:
             for config in better:
                 settings = merged(bench()["finetune"], search["configurations"][config])
                 plan += [_search_run(start, begin, config, settings, "whole", d) for d in search["draws"]]
+    for d, (config, changed), (start, name) in product(search["draws"], search["all_labels"].items(), starts):
+        begin = None if name is None else pretraining(name, 0)
+        plan.append(_search_run(start, begin, config, merged(bench()["finetune"], changed), "all", d))
     return plan
 
 
@@ -109,7 +114,8 @@ def _search_run(start: str, begin: Spec | None, config: str, settings: dict[str,
         shorter = {key: max(1, round(settings[key] / 3)) for key in ("steps", "validate_every")}
         settings = settings | shorter
     facts = {"kind": "finetune", "method": start, "config": config, "rung": rung, "train": "dev", "start": begin}
-    facts |= {"labels": bench()["search"]["labels"], "draw": draw, "settings": settings}
+    labels = "all" if rung == "all" else bench()["search"]["labels"]
+    facts |= {"labels": labels, "draw": draw, "settings": settings}
     return spec_of("search", f"{start}_{config}_{rung}_draw{draw}", **facts)
 
 

@@ -211,11 +211,14 @@ def test_the_best_of_a_search_are_run_at_length(place, monkeypatch):
     settings = copy.deepcopy(bench())
     settings["search"] |= {"draws": [0], "starts": {"none": None}, "kept": 2}
     settings["search"]["configurations"] = {name: {"dropout": d} for name, d in (("a", 0.1), ("b", 0.2), ("c", 0.3))}
+    settings["search"]["all_labels"] = {"d": {"dropout": 0.4}}
     monkeypatch.setattr(evidence, "bench", lambda: settings)
-    scores = {"a": 0.2, "b": 0.1, "c": 0.3}
+    scores = {"a": 0.2, "b": 0.1, "c": 0.3, "d": 0.0}
     work(lambda: evidence.search_plan(place), place, lambda spec, _: {"val_miou": scores[spec["config"]]})
     done = sorted(path.stem.rpartition("_draw")[0] for path in (place.runs / "search").glob("*.json"))
-    assert done == ["none_a_third", "none_a_whole", "none_b_third", "none_c_third", "none_c_whole"]
+    assert done == ["none_a_third", "none_a_whole", "none_b_third", "none_c_third", "none_c_whole", "none_d_all"]
+    (last,) = (place.runs / "search").glob("none_d_all_*.json")
+    assert json.loads(last.read_text())["spec"]["labels"] == "all"
 
 
 def test_validation_scores_by_step_are_read_from_metrics(tmp_path):
