@@ -212,20 +212,18 @@ def real_plan(runs: Place) -> list[Spec]:
 
 def real_run(method: str, scene: str, labels: int | str, draw: int, fold: int) -> Spec:
     """One run on a fold of a real scene; all recipes are those of the final comparison."""
-    real, final, ground = bench()["real"], bench()["final"], f"{scene}_fold{fold}"
+    real, ground = bench()["real"], f"{scene}_fold{fold}"
     name, seed = (real["pretraining"][key] for key in ("name", "seed"))
     starts: dict[str, Callable[[], Spec]] = {
         "simulation": lambda: pretraining(name, seed),
         "other": lambda: real_pretraining(f"{next(one for one in real['scenes'] if one != scene)}_whole"),
         "own": lambda: real_pretraining(ground),
     }
-    # of fewer labels than simulated ground was tried with: the recipe of its fewest
-    like = labels if labels in final["draws"] else min(one for one in final["draws"] if one != "all")
     settings: dict[str, Any] = {}
     if method != "floor":
         # other channels and scales: the mean and spread of dB are those of the fold's own training blocks, for all
-        changed = recipe("random" if method == "random" else "pretrained", like) | {"statistics": "own"}
-        settings = merged(bench()["finetune"], changed)
+        found = recipe("random" if method == "random" else "pretrained", real["recipe_of"][labels])
+        settings = merged(bench()["finetune"], found, {"statistics": "own"})
     facts = {"kind": "floor" if method == "floor" else "finetune", "method": method, "level": "real"}
     facts |= {"scene": scene, "fold": fold, "labels": labels, "draw": draw, "train": ground, "test": ground}
     facts |= {"seed": seed if method in starts else 0, "start": starts[method]() if method in starts else None}
