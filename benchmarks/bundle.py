@@ -2,23 +2,26 @@
 
 ``python benchmarks/bundle.py PRETRAINING_FOLDER SEGMENTER_FOLDER``: both are checked to be what ``bundle`` in
 ``evidence.yaml`` names, cast to half precision and scored on a small scene of their own; then ``alos2tut/bundled`` is
-replaced, whole or not at all. Raise ``BUNDLE_VERSION`` in ``alos2tut/networks/bundle.py`` if weights were released.
+replaced, whole or not at all, and gets the scores of the final comparison from ``docs/results/runs`` (or ``--runs``).
+Raise ``BUNDLE_VERSION`` in ``alos2tut/networks/bundle.py`` if weights were released.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evidence import final_run
-from evidence_runs import Spec, bench, files_hash, plain, read_csv
+from evidence import RESULTS, final_run
+from evidence_runs import Run, Spec, bench, files_hash, plain, read_csv
+from evidence_tables import Estimate, Scores, load, over_all
 
 from alos2tut import build_dataset, evaluate, load_config, load_encoder, load_segmenter, open_dataset, simulate_product
 from alos2tut.core.artifacts import atomic_path, read_json, sha256_file, write_json
@@ -30,6 +33,18 @@ from alos2tut.networks.weights import read_header, save_encoder, save_segmenter
 
 #: bytes of both files together, and rows of the pretraining's history that are recorded
 MOST_BYTES, LOSSES = 12_000_000, 20
+#: methods of the final comparison whose scores go with the weights, in words, and what is subtracted from which
+_NAMES = {
+    "floor": "floor: random forest",
+    "random": "random start",
+    "chosen": "chosen pretraining",
+    "simmim": "SimMIM",
+    "sar_w": "SAR-W-SimMIM",
+    "multiscale": "SimMIM of window statistics",
+    "ceiling": "ceiling: all labels, long",
+}
+_SHOWN = ("floor", "random", "chosen", "simmim", "sar_w", "ceiling")
+_SUBTRACTED = {"chosen": ("random", "floor"), "simmim": ("random",), "sar_w": ("random", "simmim")}
 
 
 def run_spec() -> Spec:
@@ -73,13 +88,14 @@ def held_out(folder: Path) -> Path:
     return build_dataset(load_config("dataset", "paper", **where, **settings | asked["dataset"]))
 
 
-def write_bundle(stages: Mapping[str, Path], ground: Path, target: Path) -> dict[str, Any]:
+def write_bundle(stages: Mapping[str, Path], ground: Path, target: Path, runs: Sequence[Run] = ()) -> dict[str, Any]:
     """Cast, score, and write a folder as :mod:`alos2tut.networks.bundle` reads it, whole or not at all.
 
     Args:
         stages: folders of the complete trainings ``encoder`` and ``segmenter``.
         ground: the dataset of :func:`held_out`.
         target: the folder to write; an older one is replaced.
+        runs: of the final comparison, whose scores go with the weights.
 
     Returns:
         The content of its ``bundle.json``.
@@ -120,6 +136,7 @@ def write_bundle(stages: Mapping[str, Path], ground: Path, target: Path) -> dict
             "files": {file.name: sha256_file(file) for file in written},
             "first_losses": read_csv(stages["encoder"] / "metrics.csv", "loss")[:LOSSES],
             **score(folder / "segmenter.safetensors", ground),
+            "results": published(Scores(runs)),
         }
         write_json(folder / "bundle.json", content)
         # only an empty folder can be replaced; killed between these two, there is none
@@ -162,6 +179,30 @@ def in_words(known: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def published(scores: Scores) -> list[dict[str, Any]]:
+    """Scores and differences of the standard level, as :func:`alos2tut.networks.bundle.published_results` reads them.
+
+    A score's interval is over seeds and draws, a difference's also over ground.
+    """
+    names = _NAMES | {"chosen": _NAMES.get(bench()["final"]["chosen"], bench()["final"]["chosen"])}
+    found = []
+    for method, labels in itertools.product(_SHOWN, scores.labels()):
+        runs = len(scores.of(method, labels))
+        asked = {"method": method, "name": names[method], "labels": scores.patches(labels), "runs": runs}
+        if mean := scores.mean(method, labels):
+            found.append(asked | {"minus": None, **ends(mean)})
+        for other in _SUBTRACTED.get(method, ()):
+            if pair := scores.difference(method, other, labels):
+                found.append(asked | {"minus": other, **ends(over_all(*pair))})
+    return found
+
+
+def ends(estimate: Estimate) -> dict[str, float | None]:
+    """A mean with the ends of its interval, if it has one."""
+    low, high = estimate.interval() or (None, None)
+    return {"miou": estimate.value, "low": low, "high": high}
+
+
 def score(segmenter: Path, ground: Path) -> dict[str, Any]:
     """The mIoU on all of the list ``test`` of the held-out scene, with its interval over blocks of ground."""
     with tempfile.TemporaryDirectory() as work:
@@ -187,11 +228,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("encoder", type=Path, metavar="PRETRAINING_FOLDER")
     parser.add_argument("segmenter", type=Path, metavar="SEGMENTER_FOLDER")
+    parser.add_argument("--runs", type=Path, default=RESULTS / "runs", help="folder of the benchmark's JSON files")
     options = parser.parse_args()
+    runs, _ = load(options.runs, "final")
     with tempfile.TemporaryDirectory() as work:
-        content = write_bundle(
-            {"encoder": options.encoder, "segmenter": options.segmenter}, held_out(Path(work)), bundle.FOLDER
-        )
+        stages = {"encoder": options.encoder, "segmenter": options.segmenter}
+        content = write_bundle(stages, held_out(Path(work)), bundle.FOLDER, runs)
     print(json.dumps(content, indent=2))
     sizes = {file.name: file.stat().st_size for file in sorted(bundle.FOLDER.iterdir())}
     print(f"{bundle.FOLDER}: {', '.join(f'{name} {size / 1e6:.2f} MB' for name, size in sizes.items())}")

@@ -6,11 +6,14 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..core.artifacts import named_path, read_json, sha256_file
 from ..core.errors import Alos2TutError, system_errors_named
+from ..core.tables import Interval
+from ..core.validation import is_count, is_number
 
 #: the word that stands for them, wherever weights are named
 BUNDLED = "bundled"
@@ -59,3 +62,57 @@ def read_bundle() -> dict[str, Any]:
         if found != files.get(file.name):
             raise Alos2TutError("is damaged: it is not the file of bundle.json", where=file, remedy=_REMEDY)
     return content
+
+
+def is_installed() -> bool:
+    """Whether this installation has bundled weights; whether they are whole, :func:`read_bundle` says."""
+    return (FOLDER / "bundle.json").is_file()
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of the longer run, as ``docs/results.md`` has it: of simulated scenes, with a 95 % interval.
+
+    A score's interval is over draws of training patches (and, where they were varied, first weights), a difference's
+    over these and over test ground.
+
+    Args:
+        method: a key of ``evidence.yaml``: ``floor``, ``random``, ``chosen``, ...
+        name: the same in words.
+        minus: the key of what was subtracted on the same draws; None: nothing was, it is a score.
+        labels: labelled patches.
+        miou: on test ground that nothing was chosen on; or the difference.
+        runs: trainings that it is the mean of.
+    """
+
+    method: str
+    name: str
+    minus: str | None
+    labels: int
+    miou: Interval
+    runs: int
+
+
+def published_results() -> list[Published]:
+    """The final comparison of the longer run, at its standard level; empty if the weights came without.
+
+    Raises:
+        Alos2TutError: as :func:`read_bundle`; or a table that is none.
+    """
+    content = read_bundle()
+    return [_published(entry) for entry in content.get("results", [])]
+
+
+def _published(entry: Any) -> Published:
+    # what is missing is None, which is neither a text nor a number
+    value: dict[str, Any] = dict.fromkeys(("method", "name", "minus", "labels", "miou", "low", "high", "runs"))
+    value |= entry if isinstance(entry, dict) else {}
+    miou, low, high = value["miou"], value["low"], value["high"]
+    ends = (miou, miou) if low is None and high is None else (low, high)
+    named = all(isinstance(text, str) for text in (value["method"], value["name"], value["minus"] or ""))
+    counted = is_count(value["labels"]) and is_count(value["runs"])
+    if not (named and counted and all(map(is_number, (miou, *ends))) and -1 <= ends[0] <= miou <= ends[1] <= 1):
+        problem = f"names a result that is none: {str(entry)[:160]}"
+        raise Alos2TutError(problem, where=FOLDER / "bundle.json", remedy=_REMEDY)
+    about = {key: value[key] for key in ("method", "name", "minus", "labels", "runs")}
+    return Published(**about, miou=Interval(miou, low, high))

@@ -6,7 +6,9 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import bundle
+import evidence
 import evidence_runs
+import numpy as np
 import pytest
 import torch
 from support.datasets import write_blocks
@@ -77,8 +79,20 @@ def written(tmp_path_factory, stages, ground):
     target = tmp_path_factory.mktemp("package") / "bundled"
     with pytest.MonkeyPatch.context() as patch:
         freeze(patch, ground)
-        bundle.write_bundle(stages, ground, target)
+        bundle.write_bundle(stages, ground, target, final_runs())
     return target
+
+
+def final_runs():
+    """As of the benchmark: the share of three classes' pixels that is right is 0.3 at the floor, 0.4 and 0.5."""
+    rng, runs = np.random.default_rng(0), []
+    for method, share in {"floor": 0.3, "random": 0.4, "chosen": 0.5}.items():
+        for draw in range(3):
+            reference = rng.integers(800, 1200, (12, 3))
+            hits = (reference * (share + 0.02 * rng.normal(size=(12, 3)))).astype(int)
+            spec = evidence.final_run(method, 64, draw, 0)
+            runs.append({"spec": spec, "by_block": np.stack([hits, reference, reference], axis=1).tolist()})
+    return runs
 
 
 @pytest.fixture
@@ -137,6 +151,33 @@ def test_the_word_goes_before_a_folder_of_that_name_which_is_named_otherwise(fol
     assert weights_path("bundled", "encoder") == folder / "encoder.safetensors"
     for named in ("./bundled", tmp_path / "bundled"):
         assert weights_path(named, "encoder").absolute() == tmp_path / "bundled" / "encoder.safetensors"
+
+
+def test_the_scores_of_the_benchmark_go_with_the_weights(folder, stages, ground, tmp_path):
+    found = {(one.method, one.minus): one for one in bundled.published_results()}
+    assert found.keys() == {(m, None) for m in ("floor", "random", "chosen")} | {
+        ("chosen", "random"), ("chosen", "floor")
+    }  # fmt: skip
+    assert found["chosen", None].name == "SimMIM of window statistics"
+    for (method, minus), expected in {("floor", None): 0.3 / 1.7, ("chosen", "floor"): 0.5 / 1.5 - 0.3 / 1.7}.items():
+        one = found[method, minus]
+        assert (one.labels, one.runs) == (64, 3)
+        assert one.miou.value == pytest.approx(expected, abs=0.02)
+        assert one.miou.low < one.miou.value < one.miou.high
+    with pytest.MonkeyPatch.context() as patch:
+        freeze(patch, ground)
+        bundle.write_bundle(stages, ground, tmp_path / "without")
+        patch.setattr(bundled, "FOLDER", tmp_path / "without")
+        assert bundled.published_results() == []
+
+
+@pytest.mark.parametrize("changed", [{"miou": "0.4"}, {"labels": 0}, {"low": 0.9}, {"high": None}, {"name": None}])
+def test_a_result_that_is_none_is_named(folder, changed):
+    content = read_json(folder / "bundle.json")
+    content["results"][0] |= changed
+    write_json(folder / "bundle.json", content)
+    with pytest.raises(Alos2TutError, match=r"bundle\.json: names a result that is none: .*floor"):
+        bundled.published_results()
 
 
 def _flip(file):
@@ -201,7 +242,7 @@ def test_only_trainings_of_the_recipe_become_the_package_s(folder, stages, groun
     rewritten(more=1)
     refused("was not trained on from that pretraining")
     (folder / "left").touch()
-    bundle.write_bundle(stages, ground, folder)
+    bundle.write_bundle(stages, ground, folder, final_runs())
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
