@@ -33,13 +33,15 @@ STRIP_ROWS = 256
 def map_file(out_path: str | Path, name: str) -> Path:
     """Where a map's other files lie: ``<stem>_<name>`` beside it.
 
-    The name is "probability", "entropy", "difference" (rasters), "agreement" (JSON), "preview" (PNG), or "classes",
-    which is the map itself.
+    The name is "probability", "entropy", "difference" (rasters), "agreement", "stac" (JSON), "preview" (PNG), or
+    "classes", which is the map itself. Others prescribe what "categories" (GDAL) and "style" (QGIS) are called.
     """
     path = Path(out_path)
     if name == "classes":
         return path
-    suffix = {"agreement": ".json", "preview": ".png"}.get(name, path.suffix or ".tif")
+    if name in ("categories", "style"):
+        return path.with_name(f"{path.name}.aux.xml") if name == "categories" else path.with_suffix(".qml")
+    suffix = {"agreement": ".json", "stac": ".json", "preview": ".png"}.get(name, path.suffix or ".tif")
     return path.with_name(f"{path.stem}_{name}{suffix}")
 
 

@@ -34,6 +34,7 @@ from .config import MapConfig
 from .files import HEADLINE, MapFile, label_frame, map_file, place_of
 from .matching import MatchedProduct, match
 from .rows import STEPS, KeptRows, MapPlan, kept_rows, map_missing, weights_hash
+from .sidecars import write_sidecars
 
 #: bytes of a file's name that file systems take, less what a temporary one beside it has more
 _LONGEST_NAME = 255 - 24
@@ -44,6 +45,8 @@ _BANDS = {
     "entropy": "entropy of the class probabilities over its largest value, ln(classes)",
 }
 _BESIDE = ("difference", "agreement", "preview")
+#: what :mod:`.sidecars` writes
+_SIDECARS = ("categories", "style", "stac")
 
 
 @public
@@ -75,7 +78,8 @@ def map_scene(
             is known again. Of a module in training mode a copy is used, in evaluation mode.
         out_path: the GeoTIFF to write (whole or not at all), with colour table, 255 for no data, overviews, and tags of
             class names and of what it was made from. Other files are named like it, by
-            :func:`alos2tut.mapping.files.map_file`.
+            :func:`alos2tut.mapping.files.map_file`; so are class names for GIS programs and a STAC item
+            (:mod:`alos2tut.mapping.sidecars`).
         config: all else; the agreement with its labels is :func:`alos2tut.mapping.agreement.map_agreement`'s.
         executor: who does the work, on machines that see the same files: processes of
             :func:`alos2tut.core.parallel.process_pool`, devices of :class:`alos2tut.mapping.rows.DeviceExecutor`, or
@@ -100,10 +104,11 @@ def map_scene(
     plan = _planned(product, model, config)
     labels, placement = _touching_labels(config, plan, model, out_path)
     made_from = _made_from(plan, model)
-    if all(_is_made_from(out_path, name, made_from) for name in plan.names):
+    is_new = not all(_is_made_from(out_path, name, made_from) for name in plan.names)
+    if not is_new:
         print(f"reusing {out_path}")
     else:
-        files = (*plan.names, *("difference", "agreement") * bool(labels), *("preview",) * config.preview)
+        files = (*plan.names, *("difference", "agreement") * bool(labels), *("preview",) * config.preview, *_SIDECARS)
         _check_nothing_is_lost(out_path, files, made_from, segmenter, overwrite=config.overwrite)
         with kept_rows(out_path, plan, made_from) as kept:
             map_missing(kept, segmenter, model, executor, progress)
@@ -114,6 +119,7 @@ def map_scene(
     if draw is not None:
         with atomic_path(map_file(out_path, "preview")) as temporary:
             draw(out_path).savefig(temporary, format="png", dpi="figure")
+    write_sidecars(out_path, replace=is_new)
     headlines = [MapFile.open(out_path).tags.get(HEADLINE, "")]
     if labels:
         report = map_agreement(
@@ -149,7 +155,7 @@ def _checked_out_path(out_path: str | Path) -> Path:
 def _opened(product: Product | str | Path, config: MapConfig, out_path: Path) -> Product:
     """The product, none of whose files a map at this path would replace."""
     product = product if isinstance(product, Product) else open_product(product, **vars(Given.of(config)))
-    for name in (*_BANDS, *_BESIDE):
+    for name in (*_BANDS, *_BESIDE, *_SIDECARS):
         product.check_target(map_file(out_path, name))
     return product
 

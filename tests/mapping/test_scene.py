@@ -17,6 +17,7 @@ from support.maps import (
     FRAME,
     LEGEND,
     OPTIONS,
+    SIDECARS,
     Model,
     by_level,
     by_place,
@@ -135,7 +136,7 @@ def test_the_map_says_where_it_lies_and_what_it_means(tmp_path):
         assert [tags[f"CLASS_{i}"] for i in range(3)] == LEGEND.names and tags["SIMULATED"] == "no"
         assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert raster.overviews(1) == [2] and raster.block_shapes == [(512, 512)]
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([TIFF_NAME, "map.tif"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([TIFF_NAME, "map.tif", *SIDECARS])
 
 
 def test_a_simulated_product_makes_a_simulated_map(tmp_path, small_scene):
@@ -261,7 +262,7 @@ def test_an_older_file_is_replaced_only_when_asked(tmp_path):
         map_scene(product, model, out)
     assert out.read_bytes() == b"an older file" and model.batches == []
     assert (read(map_scene(product, model, out, overwrite=True)) == 2).all()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif", "product"]
+    assert {p.name for p in tmp_path.iterdir()} == {"map.tif", "product", *SIDECARS}
     # so is a file beside it
     map_file(tmp_path / "other.tif", "entropy").write_bytes(b"something else")
     with pytest.raises(Alos2TutError, match=r"other_entropy.tif: exists"):
@@ -278,7 +279,7 @@ def test_files_beside_a_map_are_replaced_or_removed_with_it_and_only_then(to_map
     map_scene(product, segmenter, out, **OPTIONS)
     assert foreign.read_bytes() == b"somebody's picture"
     map_scene(product, segmenter, out, overlap_px=20, overwrite=True)
-    assert [p.name for p in tmp_path.iterdir()] == ["map.tif"]
+    assert {p.name for p in tmp_path.iterdir()} == {"map.tif", *SIDECARS}
     map_scene(product, segmenter, out, overlap_px=20, preview=True)
     map_scene(product, segmenter, out, overlap_px=20, preview=True)
     assert foreign.read_bytes()[:4] == b"\x89PNG"
@@ -440,7 +441,7 @@ def test_another_quantity_is_converted_when_asked(tmp_path, small_scene):
 def test_a_map_is_compared_with_labels_and_drawn(tmp_path, small_scene):
     model = water_everywhere()
     out = map_scene(small_scene, model, tmp_path / "map.tif", labels=small_scene / "labels", preview=True)
-    names = {"map.tif", "map_agreement.json", "map_difference.tif", "map_preview.png"}
+    names = {"map.tif", "map_agreement.json", "map_difference.tif", "map_preview.png", *SIDECARS}
     assert {p.name for p in tmp_path.iterdir()} == names
     report = json.loads(map_file(out, "agreement").read_text())
     matrix = np.array(report["confusion_matrix"])
@@ -476,7 +477,7 @@ def test_a_map_that_fails_half_way_leaves_what_was_there_and_what_was_done(tmp_p
     assert not [p for p in (tmp_path / "map.tif.partial").iterdir() if p.name.startswith(".")]
     # a function has nothing to be told by: it begins anew
     map_scene(product, Model(constant), out, overwrite=True)
-    assert {p.name for p in tmp_path.iterdir()} == {"product", "map.tif"} and (read(out)[:8, :8] == 2).all()
+    assert {p.name for p in tmp_path.iterdir()} == {"product", "map.tif", *SIDECARS} and (read(out)[:8, :8] == 2).all()
 
 
 @pytest.mark.parametrize("form", ["CEOS", "GeoTIFF"])

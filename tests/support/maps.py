@@ -29,6 +29,8 @@ LEGEND = Legend(
 )
 #: three passes for each of seven rows of tiles, of the product and network that :func:`write_segmenter` makes
 OPTIONS = {"probability": True, "entropy": True, "batch_size": 2}
+#: what lies beside a map that has a place and a time
+SIDECARS = {"map.tif.aux.xml", "map.qml", "map_stac.json"}
 
 
 def map_scene(product, segmenter, out, executor=None, progress=None, **settings):

@@ -131,8 +131,9 @@ def test_map_is_georeferenced_and_coloured(tutorial: tuple[Path, str]) -> None:
 
 def test_the_map_comes_with_its_confidence_its_labels_and_a_picture(tutorial: tuple[Path, str]) -> None:
     folder = one(tutorial[0], "map-*")
-    beside = {"agreement.json", "difference.tif", "entropy.tif", "preview.png", "probability.tif"}
-    assert {path.name for path in folder.iterdir()} == {"landcover.tif", *(f"landcover_{name}" for name in beside)}
+    beside = {"agreement.json", "difference.tif", "entropy.tif", "preview.png", "probability.tif", "stac.json"}
+    names = {"landcover.tif", "landcover.tif.aux.xml", "landcover.qml", *(f"landcover_{name}" for name in beside)}
+    assert {path.name for path in folder.iterdir()} == names
     report = json.loads((folder / "landcover_agreement.json").read_text())
     counts = np.array(report["confusion_matrix"])
     assert report["pixel_accuracy"] == np.trace(counts) / counts.sum() and report["simulated"]
