@@ -16,7 +16,7 @@ class FinetuneConfig(TrainingConfig):
     """Land-cover segmentation: see :func:`alos2tut.finetune`."""
 
     KEYED_IF_SET: ClassVar[frozenset[str]] = TrainingConfig.KEYED_IF_SET | {
-        *("encoder_lr", "frozen_fraction", "ema", "turns", "speckle_looks", "budget_draw", "loss_pixels", "mirror"),
+        *("encoder_lr", "budget_draw", "loss_pixels", "mirror"),
     }
 
     mode: Literal["full", "frozen", "linear_probe"] = "full"
@@ -52,18 +52,9 @@ class FinetuneConfig(TrainingConfig):
     """Each layer further from the decoder learns slower by this factor."""
     encoder_lr: float = Field(default=1.0, gt=0, le=1000)
     """A factor on the encoder's learning rates, beside that of ``layer_decay``."""
-    frozen_fraction: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the steps, the first ones, in which the encoder stays as it is; after them all is trained."""
-    ema: float | None = Field(default=None, gt=0, lt=1)
-    """Decay per step of an exponential moving average of the weights, which is what is validated and kept; at step
-    t, from 0, it is at most (1 + t) / (10 + t), so that short trainings forget their start, too. None: no average."""
     mirror: bool = True
     """Mirror half of the patches left to right, and half top to bottom. A mirrored radar image is lit from the other
     side, and a frozen encoder sees it otherwise."""
-    turns: bool = False
-    """Turn patches by quarters, beside mirroring them."""
-    speckle_looks: float | None = Field(default=None, ge=0.1, le=1e6)
-    """Multiply the power of training patches by gamma noise of so many looks, drawn anew each time; None: by none."""
     batch_size: Count = 256
     """Samples per micro-batch over all devices together."""
     epochs: float = Field(default=100.0, gt=0, le=1e6)

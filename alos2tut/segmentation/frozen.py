@@ -29,9 +29,8 @@ class FrozenMaps:
 
     @classmethod
     def of(cls, network: Segmenter, config: FinetuneConfig, patches: int) -> FrozenMaps | None:
-        """Such a store for a training; None if its encoder learns, its patches change by more, or they are too many."""
-        learns = any(parameter.requires_grad for parameter in network.encoder.parameters())
-        if learns or config.turns or config.speckle_looks is not None:
+        """Such a store for a training; None if its encoder learns, or its patches are too many."""
+        if any(parameter.requires_grad for parameter in network.encoder.parameters()):
             return None
         with torch.no_grad():
             maps, beside = network.seen(torch.zeros(1, network.encoder.in_channels, *network.image_px))

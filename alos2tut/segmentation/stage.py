@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from ..networks.encoders import Encoder, standardize
 from ..networks.inference import confusion_matrix
 from ..networks.segmenter import Segmenter
 from ..networks.weights import save_segmenter
-from ..training.batches import Batch, batch_generator, derived_seed, draw_pixels, draw_turns, flip, to_device, turn
+from ..training.batches import Batch, batch_generator, derived_seed, draw_pixels, flip, to_device
 from ..training.callbacks import History, StepCallback
 from ..training.loop import check_processes, fit
 from ..training.module import Training, number_of_steps
@@ -46,30 +45,19 @@ class _Finetuning(Training):
         rates: dict[str, Any] = {"layer_decay": config.layer_decay, "encoder_lr": config.encoder_lr}
         super().__init__(network, config, "train", steps, chosen=chosen, **rates)
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.frozen_steps = round(config.frozen_fraction * steps)
         # the encoder's last stage feeds a map that the decoder `pixel` does not read
-        self.skips_weights = self.frozen_steps > 0 or network.decoder.by_pixel
-        #: weights of the encoder that are to be trained, which a frozen one keeps
-        self._learning = [parameter for parameter in network.encoder.parameters() if parameter.requires_grad]
-        #: what a decoder is given, kept from step to step while the encoder stays as it is
+        self.skips_weights = network.decoder.by_pixel
+        #: what the decoder is given of a frozen encoder, kept from step to step
         self.frozen = FrozenMaps.of(network, config, len(chosen))
-        # a part of the module, so that it travels in resume checkpoints and to the device
-        self.average = None if config.ema is None else deepcopy(network).requires_grad_(False).eval()
-
-    @property
-    def result(self) -> Segmenter:
-        """What is validated and kept: the network, or the average of its weights."""
-        return self.network if self.average is None else self.average
 
     def losses(self, batch: Batch, flips: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         network, pixels = self.network, None
         flips = flips & self.config.mirror
+        labels = flip(batch.labels, flips)
         if self.frozen is not None:
             maps, beside = self.frozen.seen(network, batch, flips)
-            labels = flip(batch.labels, flips)
         else:
-            rows, labels = self._augmented(batch, flips)
-            maps, beside = network.seen(standardize(rows, network.statistics)[0])
+            maps, beside = network.seen(standardize(flip(batch.rows, flips), network.statistics)[0])
         if self.config.loss_pixels is not None:
             pixels = self._drawn_pixels(batch)
             labels = labels.flatten(1).gather(1, pixels).unsqueeze(-1)
@@ -85,37 +73,6 @@ class _Finetuning(Training):
         of_each, of_all = self.config.loss_pixels, batch.labels[0].numel()
         drawn = draw_pixels(self.config.batch_size, of_each, of_all, generator)
         return to_device(drawn[batch.positions], batch.labels.device)
-
-    def _augmented(self, batch: Batch, flips: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows and labels of a batch, changed as the settings and the draws of its micro-batch say."""
-        config, rows = self.config, batch.rows
-        if config.speckle_looks is not None:
-            rows = self.with_speckle(rows, batch, config.speckle_looks)
-        images = flip(rows, flips), flip(batch.labels, flips)
-        if config.turns:
-            generator = batch_generator(config.seed, batch.micro_batch, "turns")
-            turns = draw_turns(config.batch_size, generator)[batch.positions]
-            images = turn(images[0], turns), turn(images[1], turns)
-        return images
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the learning rate; let the encoder rest in the first steps, and wake it after them."""
-        super().on_train_batch_start(batch, batch_idx)
-        learns = self.global_step >= self.frozen_steps
-        if self._learning and self._learning[0].requires_grad != learns:
-            for parameter in self._learning:
-                parameter.requires_grad_(learns)
-            self.network.train()
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, and take the new weights into their average."""
-        done = self.global_step
-        super().optimizer_step(*args, **kwargs)
-        if self.average is not None and self.config.ema is not None:
-            share = 1 - min(self.config.ema, (1 + done) / (10 + done))
-            with torch.no_grad():
-                for kept, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                    kept.lerp_(new, share)
 
 
 class Validation(StepCallback):
@@ -140,7 +97,7 @@ class Validation(StepCallback):
         if step % self.every and step != module.steps:
             return
         assert isinstance(module, _Finetuning)
-        segmenter = module.result
+        segmenter = module.network
         matrix = confusion_matrix(segmenter, self.split, self.batch_size)
         miou = scores_from_confusion(matrix)["miou"]
         self.history.note(val_miou=miou)

@@ -26,7 +26,6 @@ PURPOSES = {
     "augmentation": 2,
     "examples": 3,
     "budget": 4,
-    "turns": 5,
     "speckle": 6,
     "pixels": 7,
 }
@@ -76,17 +75,6 @@ def flip(images: Tensor, flips: Tensor) -> Tensor:
 def draw_pixels(n: int, of_each: int, pixels: int, generator: torch.Generator) -> Tensor:
     """Places among so many pixels, so many of each of n images, some perhaps twice: (n, of_each) int64."""
     return torch.randint(pixels, (n, of_each), generator=generator)
-
-
-def draw_turns(n: int, generator: torch.Generator) -> Tensor:
-    """For each of n images whether to turn it by a quarter, (n,) bool; with the flips a square has its eight ways."""
-    return torch.rand(n, generator=generator) < 0.5
-
-
-def turn(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn each square image (B, …, H, H) as :func:`draw_turns` says; labels and images alike."""
-    chosen = to_device(turns, images.device).view(-1, *[1] * (images.ndim - 1))
-    return torch.where(chosen, images.rot90(1, (-2, -1)), images)
 
 
 def draw_speckle(shape: tuple[int, ...], looks: float, generator: torch.Generator) -> Tensor:

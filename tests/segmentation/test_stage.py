@@ -31,7 +31,6 @@ from alos2tut.segmentation.config import FinetuneConfig
 from alos2tut.segmentation.losses import segmentation_losses
 from alos2tut.segmentation.stage import _initial_segmenter, finetune, training_class_weights
 from alos2tut.training.batches import Batch
-from alos2tut.training.callbacks import StepCallback
 from alos2tut.training.run import initial_encoder
 
 CONFIG = FinetuneConfig()
@@ -220,106 +219,14 @@ def test_a_vit_is_fine_tuned(packed_dataset, tmp_path):
     assert segmenter.encoder.config.kind == "vit"
 
 
-# --- augmentation, rest and averages
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("encoder_lr", 0.3),
-        ("frozen_fraction", 0.5),
-        ("ema", 0.9),
-        ("turns", True),
-        ("speckle_looks", 4.0),
-        ("budget_draw", "covering"),
-        ("mirror", False),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), [("encoder_lr", 0.3), ("budget_draw", "covering"), ("mirror", False)])
 def test_what_is_not_set_has_no_part_in_the_key(name, value, packed_dataset, tmp_path):
     config = _settings(packed_dataset, tmp_path)
     assert name not in settings_for_key(config)
     assert settings_for_key(replace(config, **{name: value}))[name] == value
 
 
-class _Weights(StepCallback):
-    """Keeps the weights of the network after each step, the first being those before."""
-
-    def __init__(self, *_):
-        self.kept = []
-
-    def on_train_start(self, trainer, module):
-        self.on_step(trainer, module, 0)
-
-    def on_step(self, trainer, module, step):
-        self.kept.append({name: p.detach().clone() for name, p in module.network.named_parameters()})
-        self.modes = module.network.encoder.training, module.network.decoder.training
-
-
-def _watched(config, monkeypatch):
-    """A fine-tuning's folder and weights step by step."""
-    weights = _Weights()
-    with monkeypatch.context() as patch:
-        patch.setattr("alos2tut.training.loop.Progress", lambda *_: weights)
-        return finetune(config), weights.kept
-
-
-def test_an_encoder_rests_in_the_first_steps(packed_dataset, tmp_path, monkeypatch):
-    """Without gradient, decay or stochastic depth; then all of it that is used is trained."""
-    config = _settings(packed_dataset, tmp_path, steps=6, frozen_fraction=0.5, lr=1e-3, drop_path=0.3)
-    config = replace(config, weight_decay=0.1, warmup_fraction=0.0)
-    modes, losses = [], segmentation._Finetuning.losses
-
-    def watched(self, *arguments):
-        loss, reported = losses(self, *arguments)
-        [tensor] = self.network.encoder.features(torch.zeros(1, 1, 32, 32))[:1]
-        modes.append((self.network.encoder.training, tensor.requires_grad))
-        return loss, reported
-
-    monkeypatch.setattr(segmentation._Finetuning, "losses", watched)
-    _, kept = _watched(config, monkeypatch)
-    assert modes == [(False, False)] * 3 + [(True, True)] * 3
-    for step in range(6):
-        changed = {name for name in kept[0] if not torch.equal(kept[step][name], kept[step + 1][name])}
-        assert any(name.startswith("decoder.") for name in changed)
-        encoders = {name for name in changed if name.startswith("encoder.")}
-        unused = {"encoder.mask_token", "encoder.swin.norm.weight", "encoder.swin.norm.bias"}
-        assert encoders == (set() if step < 3 else {n for n in kept[0] if n.startswith("encoder.")} - unused)
-
-
-def test_the_average_is_what_is_validated_and_kept(packed_dataset, tmp_path, monkeypatch):
-    config = _settings(packed_dataset, tmp_path, steps=5, validate_every=5, ema=0.3, lr=1e-3, mode="frozen")
-    stage, kept = _watched(config, monkeypatch)
-    average = kept[0]
-    for t, new in enumerate(kept[1:]):
-        decay = min(0.3, (1 + t) / (10 + t))
-        average = {name: decay * average[name] + (1 - decay) * new[name] for name in new}
-    segmenter = load_segmenter(stage)
-    for name, weights in segmenter.named_parameters():
-        torch.testing.assert_close(weights, average[name], rtol=1e-5, atol=1e-7)
-    assert not torch.equal(segmenter.state_dict()["decoder.classify.weight"], kept[-1]["decoder.classify.weight"])
-    matrix = confusion_matrix(segmenter, open_dataset(packed_dataset).split("val"), 3)
-    assert scores_from_confusion(matrix) == json.loads((stage / "run.json").read_text())["val"]
-
-
-def test_augmentation_is_drawn_for_the_whole_batch(packed_dataset, tmp_path):
-    """A process that has some of the places of a batch gets for them what one that has all does."""
-    dataset = open_dataset(packed_dataset)
-    config = _settings(packed_dataset, tmp_path, batch_size=6, turns=True, speckle_looks=2.0)
-    network = _initial_segmenter(config, dataset, initial_encoder(config, dataset))
-    training_of = segmentation._Finetuning(network, config, torch.ones(3), 4, np.arange(10))
-    rows, labels = map(torch.from_numpy, dataset.split("train").gather(np.arange(6)))
-    flips = torch.zeros(6, 2, dtype=torch.bool)
-
-    def augmented(places, micro_batch=5):
-        batch = Batch(micro_batch, np.array(places), rows[places], labels[places], np.array(places))
-        return training_of._augmented(batch, flips[places])
-
-    whole, other = augmented([0, 1, 2, 3, 4, 5]), augmented([0, 1, 2, 3, 4, 5], micro_batch=6)
-    for part, of_whole, of_other in zip(augmented([2, 5]), whole, other, strict=True):
-        assert torch.equal(part, of_whole[[2, 5]]) and not torch.equal(of_whole, of_other)
-    # labels are laid as the pixels without data are, which have none
-    assert torch.equal(whole[1] == 255, whole[0][:, 0] == -32768)
-    assert len({tuple(np.argwhere(image.numpy() == 255)[0]) for image in whole[1]}) == 2
+# --- a frozen encoder
 
 
 @pytest.mark.parametrize("mirror", [True, False])
@@ -358,7 +265,7 @@ def test_maps_are_kept_only_of_an_encoder_and_patches_that_stay(packed_dataset, 
         return segmentation._Finetuning(network, config, torch.ones(3), 4, np.arange(10)).frozen
 
     assert store(mode="frozen") and store(mode="linear_probe")
-    assert not store() and not store(mode="frozen", turns=True) and not store(mode="frozen", speckle_looks=4.0)
+    assert not store()
     monkeypatch.setattr(frozen, "_MOST_BYTES", 2**20)
     assert not store(mode="frozen") and store(mode="frozen", mirror=False)
 

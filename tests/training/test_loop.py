@@ -40,7 +40,6 @@ from alos2tut.training.batches import (
     draw_speckle,
     flip,
     speckled,
-    turn,
 )
 from alos2tut.training.callbacks import StepCallback, checkpoints_in, latest_checkpoint
 from alos2tut.training.module import learning_rate, number_of_steps
@@ -113,15 +112,6 @@ def test_flips_mirror_images_and_labels_alike():
         assert torch.equal(flipped[1], values[1].flip(-1))
         assert torch.equal(flipped[2], values[2].flip(-2))
         assert torch.equal(flipped[3], values[3].flip(-1, -2))
-
-
-def test_turns_lay_images_and_labels_alike():
-    images, labels = torch.randn(3, 2, 4, 4), torch.randint(0, 9, (3, 4, 4))
-    for values in (images, labels):
-        turned = turn(values, torch.tensor([False, True, True]))
-        assert torch.equal(turned[0], values[0])
-        for image, before in zip(turned[1:], values[1:], strict=True):
-            assert torch.equal(image, torch.from_numpy(np.rot90(before.numpy(), axes=(-2, -1)).copy()))
 
 
 @pytest.mark.parametrize("looks", [1.0, 4.0])
@@ -229,13 +219,6 @@ def test_layer_decay_reaches_the_optimiser_at_a_step(packed_dataset, tmp_path, m
         ("pretrain", pretrain, "encoder.safetensors", {"drop_path": 0.3}),
         ("pretrain", pretrain, "encoder.safetensors", {"drop_path": 0.3, "objective": "mixmae", "encoder": MIXED}),
         ("finetune", finetune, "segmenter.safetensors", {"drop_path": 0.3, "dropout": 0.5, "validate_every": 2}),
-        # frozen for four steps: one interruption falls before their end, one after it
-        (
-            "finetune",
-            finetune,
-            "segmenter.safetensors",
-            {"frozen_fraction": 0.6, "ema": 0.9, "turns": True, "speckle_looks": 3, "drop_path": 0.3},
-        ),
     ],
 )
 def test_interrupted_equals_uninterrupted(stage, run, weights, extra, packed_dataset, tmp_path, monkeypatch, capsys):

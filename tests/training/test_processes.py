@@ -32,13 +32,7 @@ TRAININGS = {
         "finetune",
         {"steps": 3, "batch_size": 5, "accumulate": 2, "encoder": TINY, "validate_every": 1, "dropout": 0.0},
     ),
-    # what is drawn for a whole batch is shared out; an encoder that rests at first has no gradient to wait for
-    "recipe": (
-        "finetune",
-        {"steps": 4, "batch_size": 5, "encoder": TINY, "validate_every": 2, "dropout": 0.0, "decoder": "refined",
-         "turns": True, "speckle_looks": 3, "frozen_fraction": 0.5, "ema": 0.9, "lr": 1e-3, "drop_path": 0.0},
-    ),
-}  # fmt: skip
+}
 
 SCRIPT = """
 import json, sys
