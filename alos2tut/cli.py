@@ -69,8 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    # the output is the result alone, so that a script can take it: what is said on the way is for people
+    options.results = sys.stdout
     try:
-        with system_errors_named():
+        with system_errors_named(), contextlib.redirect_stdout(sys.stderr):
             return _COMMANDS[options.command].run(options) or 0
     except Alos2TutError as error:
         _complain(_with_flags(" ".join(str(error).split()), options.flags))
@@ -119,11 +121,15 @@ def _discard_output() -> None:
     os.close(nowhere)
 
 
-def _say(text: object) -> None:
-    """Print a result: once, where ``torchrun`` started several processes, and without what steers a terminal."""
+def _show(options: argparse.Namespace, content: Any, text: object) -> None:
+    """Print a result as people read it, or as JSON where that is asked for.
+
+    Once, where ``torchrun`` started several processes, and without what steers a terminal.
+    """
     if process_number("RANK") == 0:
+        shown = json.dumps(content, indent=2, default=str) if options.json else str(text)
         with system_errors_named("standard output"):
-            print(visible(str(text)))
+            print(visible(shown), file=options.results)
 
 
 def _print_warning(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
@@ -180,11 +186,6 @@ def _arg(*names: str, **options: Any) -> _Argument:
 
 
 _JSON = _arg("--json", action="store_true", help="print what is found or made as JSON")
-
-
-def _show(options: argparse.Namespace, content: Any, text: object) -> None:
-    """Print a result as people read it; or as JSON, where that is asked for."""
-    _say(json.dumps(content, indent=2, default=str) if options.json else text)
 
 
 def _made(options: argparse.Namespace, path: object) -> None:
@@ -576,10 +577,7 @@ def _build_dataset(options: argparse.Namespace) -> None:
         estimate = estimate_dataset(config)
         names = ("patches", "class_pixels", "balance", "size_bytes", "hours", "workers")
         return _show(options, {name: getattr(estimate, name) for name in names}, estimate.to_text())
-    # the output is the folder alone, also where it is found again, so that a script can take it
-    with contextlib.redirect_stdout(sys.stderr):
-        folder = build_dataset(config)
-    return _made(options, folder)
+    return _made(options, build_dataset(config))
 
 
 @_command(
@@ -807,8 +805,7 @@ def _map(options: argparse.Namespace) -> None:
     config = _config(options)
     product = open_product(options.product, **vars(Given.of(config, crs=options.crs)))
     pool = DeviceExecutor(options.devices) if options.devices else process_pool(options.workers)
-    # the output is the agreement and the map's path, also where it is found again
-    with contextlib.redirect_stdout(sys.stderr), pool as executor:
+    with pool as executor:
         path = map_scene(product, options.segmenter, options.out, config, executor=executor)
     found = read_json(map_file(path, "agreement")) if config.labels else None
     lines = [str(path)]

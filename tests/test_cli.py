@@ -439,6 +439,12 @@ def test_results_are_json_where_that_is_asked_for(capsys, monkeypatch, packed_da
     assert json.loads(run(capsys, "cache", "--json")[1])["freed_bytes"] is None
 
 
+def test_the_output_is_the_result_alone_whatever_is_said_on_the_way(capsys, monkeypatch, packed_dataset):
+    monkeypatch.setattr("alos2tut.pretraining.stage.pretrain", lambda config: print("reusing it") or Path("there"))
+    assert run(capsys, "pretrain", packed_dataset) == (0, "there\n", "reusing it\n")
+    assert json.loads(run(capsys, "pretrain", packed_dataset, "--json")[1]) == {"path": "there"}
+
+
 def test_the_floor_of_a_dataset_is_told(capsys, monkeypatch, small_scene, packed_dataset, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("alos2tut.evaluation.forest.TREES", 3)

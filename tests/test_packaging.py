@@ -1,5 +1,6 @@
 """Packaging: pins, the two commands, and what a clone of the repository carries."""
 
+import ast
 import json
 import os
 import re
@@ -260,6 +261,30 @@ def test_links_of_a_page_lead_to_files(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_every_picture_of_a_page_has_a_text_alternative(page):
     assert [link for alt, link in re.findall(r"!\[([^\]]*)\]\(([^)]+)", read(page)) if not alt.strip()] == []
+
+
+def texts_of_the_code() -> str:
+    """Every text in the package, a line each, with … for what is filled in; and the Makefile, which has some, too."""
+    texts = []
+    for path in (ROOT / "alos2tut").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append(
+                    "".join(
+                        getattr(part, "value", "") if isinstance(part, ast.Constant) else "…" for part in node.values
+                    )
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join([*texts, read("Makefile")])
+
+
+def test_troubleshooting_quotes_messages_as_the_code_has_them():
+    quoted, texts = re.findall(r"\*\*`(.+?)`\.?\*\*", read("docs/troubleshooting.md")), texts_of_the_code()
+    assert len(quoted) > 25
+    assert [
+        text for text in quoted if not re.search(".*".join(map(re.escape, text.strip("…").split("…"))), texts)
+    ] == []
 
 
 def test_pages_fetch_what_the_manifest_has():
