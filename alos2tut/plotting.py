@@ -1,7 +1,8 @@
 """The figures of products and curves, and what the figures of all notebooks share; each has its units.
 
 Backscatter is shown in grey, quantities in ``viridis`` and ``cividis`` (safe for colour-blind readers), land cover in
-its legend's own colours, splits and models in Okabe and Ito's palette.
+colours of its own that colour-blind readers tell apart (:func:`class_colors`), splits and models in Okabe and Ito's
+palette.
 """
 
 from __future__ import annotations
@@ -31,13 +32,63 @@ from numpy.typing import NDArray
 
 from . import geometry
 from .core.errors import warn
-from .dataset.legend import IGNORE, Legend
+from .dataset.legend import Legend, load_legend
 from .products.product import Product
 
 #: Okabe and Ito's colours, told apart by colour-blind readers
 BLUE, ORANGE, GREEN, VERMILION, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#999999"
 #: pixels without data, and without a label
-NO_DATA_COLOR, NO_LABEL_COLOR = "#f2e6d0", "#d9d9d9"
+NO_DATA_COLOR, NO_LABEL_COLOR = "#f2e6d0", "#bfbfbf"
+#: the drawn colours of legends whose stored ones some readers cannot tell apart, by legend and class. Among the first
+#: nine classes, and among the others, which are hatched, any two are 10 apart by CIEDE2000 at least, to normal sight,
+#: protanopes and deuteranopes (Machado, Oliveira and Fernandes 2009, severity 1)
+PALETTES: dict[str, dict[str, str]] = {
+    "japan_9": {
+        "water": "#0a1478",
+        "built-up": "#e3170a",
+        "cropland": "#e6b88f",
+        "grassland": "#f7eb5c",
+        "forest": "#1b8d56",
+        "bare": "#5e3d28",
+        "solar panel": "#9f419c",
+        "wetland": "#49bbe1",
+        "greenhouse": "#ffffff",
+    },
+    "japan_14": {
+        "water": "#09149b",
+        "built-up": "#d11212",
+        "paddy field": "#209fe0",
+        "cropland": "#f5b27a",
+        "grassland": "#f7fb58",
+        "deciduous broad-leaved": "#34b515",
+        "deciduous needle-leaved": "#9becbc",
+        "evergreen broad-leaved": "#348e4e",
+        "evergreen needle-leaved": "#143d22",
+        "bare": "#634c2a",
+        "bamboo": "#d7ec2c",
+        "solar panel": "#b24bbc",
+        "wetland": "#117e81",
+        "greenhouse": "#ffffff",
+    },
+    "worldcover": {
+        "tree cover": "#006400",
+        "shrubland": "#e08a1e",
+        "grassland": "#ffff4c",
+        "cropland": "#f096ff",
+        "built-up": "#c8002d",
+        "bare / sparse vegetation": "#8c6f57",
+        "snow and ice": "#f5f5f5",
+        "permanent water bodies": "#0064c8",
+        "herbaceous wetland": "#1a98a6",
+        "mangroves": "#00a85f",
+        "moss and lichen": "#fae6a0",
+    },
+    "airsar_flevoland": {"peas": "#46a078", "buildings": "#7a0f50"},
+}
+#: classes from this index on are hatched: no more colours than that can be told apart
+_PLAIN_CLASSES = 9
+#: a hatched picture has so many pixels along its longer side at least, and so many stripes
+_HATCHED_PX, _STRIPES = 400, 40
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 90,
     "savefig.dpi": 140,
@@ -145,21 +196,84 @@ def _bands(db: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     return db if len(db) == 1 else np.stack([db[0], db[1], db[-1]])
 
 
+@cache
+def _palettes() -> list[dict[tuple[str, tuple[int, ...]], Any]]:
+    """The drawn colours of each palette by class: its name and stored colour."""
+    legends = [(load_legend(name), drawn) for name, drawn in PALETTES.items()]
+    return [{(c.name, c.color): drawn.get(c.name, np.divide(c.color, 255)) for c in legend.classes}
+            for legend, drawn in legends]  # fmt: skip
+
+
+def class_colors(legend: Legend) -> NDArray[np.float64]:
+    """The colours in which classes are drawn, (classes, 3) in 0…1.
+
+    They are those of :data:`PALETTES` where all classes have the names and the stored colours of such a legend, and
+    else the stored ones.
+    """
+    classes = [(c.name, c.color) for c in legend.classes]
+    for palette in _palettes():
+        if all(known in palette for known in classes):
+            return np.array([to_rgb(palette[known]) for known in classes])
+    return legend.colors / 255
+
+
+def class_pixels(classes: NDArray[np.uint8], colors: NDArray[np.float64], nothing: Any) -> dict[str, Any]:
+    """What ``imshow`` takes to draw class indices (H, W) in these colours, ``nothing`` where there is none."""
+    style = {"cmap": ListedColormap(class_table(colors, nothing)), "vmin": -0.5, "vmax": 511.5}
+    return {"X": hatched(classes, len(colors)), **style, "interpolation": "nearest"}
+
+
+def hatched(classes: NDArray[np.uint8], n: int) -> NDArray[np.int16]:
+    """Class indices (H, W) to be looked up in :func:`class_table`: where one of ``n`` classes has a stripe, 256 more.
+
+    A picture with stripes has so many pixels that they are to be seen, a whole number of times as many as before.
+    """
+    indices = classes.astype(np.int16)
+    if not ((classes >= _PLAIN_CLASSES) & (classes < n)).any():
+        return indices
+    finer = math.ceil(_HATCHED_PX / max(indices.shape))
+    indices = indices.repeat(finer, axis=0).repeat(finer, axis=1)
+    rows, cols = np.ogrid[: indices.shape[0], : indices.shape[1]]
+    period = max(indices.shape) // _STRIPES
+    has_stripe = (indices >= _PLAIN_CLASSES) & (indices < n) & ((rows + cols) % period < period / 4)
+    return np.where(has_stripe, indices + np.int16(256), indices)
+
+
+def class_table(colors: NDArray[np.float64], nothing: Any) -> NDArray[np.float64]:
+    """Red, green, blue and opacity (512, 4) of what :func:`hatched` returns."""
+    table = np.tile(to_rgba(nothing), (512, 1))
+    for index, color in enumerate(colors):
+        table[index], table[256 + index] = to_rgba(color), to_rgba(_stripe(color))
+    return table
+
+
+def _stripe(color: Any) -> Any:
+    """The colour of stripes on a colour: black on light ones, white on dark ones."""
+    return "black" if np.dot(to_rgb(color), (0.2126, 0.7152, 0.0722)) > 0.4 else "white"
+
+
 def draw_land_cover(ax: Axes, classes: NDArray[np.uint8], legend: Legend, extent: Any) -> None:
-    """Class indices (H, W) in the legend's colours, light grey where there is none."""
-    colors = np.vstack([legend.colors / 255, to_rgb(NO_LABEL_COLOR)])
+    """Class indices (H, W) in their colours (:func:`class_colors`), grey where there is none."""
     step = max(1, max(classes.shape) // 1000)  # no screen shows more, and a whole scene has a billion pixels
-    classes = classes[::step, ::step]
-    indices = np.where(classes == IGNORE, len(legend), classes)
-    ax.imshow(indices, cmap=ListedColormap(colors), vmin=-0.5, vmax=len(legend) + 0.5, extent=extent,
-              interpolation="nearest")  # fmt: skip
+    ax.imshow(**class_pixels(classes[::step, ::step], class_colors(legend), NO_LABEL_COLOR), extent=extent)
 
 
 def class_key(fig: Figure, legend: Legend) -> None:
     """The colours of the classes, below a figure."""
-    keys = color_keys([*zip(legend.names, legend.colors / 255, strict=True), ("no data or label", NO_LABEL_COLOR)])
+    keys = class_keys(range(len(legend)), legend.names, class_colors(legend))
+    keys += color_keys([("no data or label", NO_LABEL_COLOR)])
     # rows of equal length
     fig.legend(handles=keys, loc="outside lower center", ncols=math.ceil(len(keys) / math.ceil(len(keys) / 5)))
+
+
+def class_keys(indices: Iterable[int], names: Sequence[str], colors: NDArray[np.float64]) -> list[Artist]:
+    """Legend entries of classes, hatched as :func:`class_pixels` draws them."""
+    keys = []
+    for index, key in zip(indices, color_keys((names[i], colors[i]) for i in indices), strict=True):
+        if index >= _PLAIN_CLASSES:
+            key.set(hatch="////", edgecolor=_stripe(colors[index]), linewidth=0)
+        keys.append(key)
+    return keys
 
 
 def color_keys(entries: Iterable[tuple[str, Any]]) -> list[Artist]:

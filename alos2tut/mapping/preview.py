@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import Alos2TutError
 from ..core.validation import is_count
-from ..dataset.legend import IGNORE
-from ..plotting import color_keys, drawable
+from ..dataset.legend import IGNORE, LandClass, Legend
+from ..plotting import class_colors, class_keys, class_table, color_keys, drawable, hatched
 from .files import HEADLINE, MapFile, Orientation, PixelWindow, orientation
 
 #: share of a picture's width that a scale bar has at most
@@ -56,8 +56,10 @@ def preview(map_path: str | Path, *, max_px: int = 1600) -> Figure:
     handles, footnote = [], _preview_footnote(source)
     if source.colors:
         values = [value for value in np.unique(pixels).tolist() if value != IGNORE and value in source.colors]
-        names = source.names
-        handles = color_keys((names.get(v, f"value {v}"), np.array(source.colors[v]) / 255) for v in values)
+        legend, names = _legend_of(source), source.names
+        of_classes = [value for value in values if value < len(legend)]
+        others = [(names.get(v, f"value {v}"), np.array(source.colors[v]) / 255) for v in values[len(of_classes) :]]
+        handles = [*class_keys(of_classes, legend.names, class_colors(legend)), *color_keys(others)]
     if (pixels == IGNORE).any():
         nothing = source.tags.get("NO_DATA", "no data")
         handles += [no_data_key(nothing)] if source.colors else []
@@ -97,15 +99,24 @@ def _draw_raster(ax: Axes, source: MapFile, pixels: NDArray[np.uint8]) -> None:
     """The pixels of a whole map in its colours; without any as numbers, with a colour bar."""
     extent = (0, source.shape[1], source.shape[0], 0)
     if source.colors:
-        colors = np.array([source.colors.get(value, (0, 0, 0, 0)) for value in range(256)], dtype=np.uint8)
-        colors[IGNORE] = 0
-        ax.imshow(colors[pixels], extent=extent, interpolation="nearest")
+        legend = _legend_of(source)
+        table = class_table(class_colors(legend), TRANSPARENT)
+        for value in set(source.colors) - {*range(len(legend)), IGNORE}:
+            table[value] = np.array(source.colors[value]) / 255
+        colors = (255 * table).round().astype(np.uint8)
+        ax.imshow(colors[hatched(pixels, len(legend))], extent=extent, interpolation="nearest")
         return
     values = np.where(pixels == IGNORE, np.nan, pixels * source.scale)
     image = ax.imshow(values, cmap=cividis(), vmin=0, vmax=1, extent=extent, interpolation="nearest")
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, panchor=False)
     bar.set_label(textwrap.fill(source.description, 42), fontsize=9)
     bar.ax.tick_params(labelsize=9)
+
+
+def _legend_of(source: MapFile) -> Legend:
+    """The classes of a map by its names and colours: those without a gap from 0 on."""
+    names = [name for place, (value, name) in enumerate(source.names.items()) if place == value in source.colors]
+    return Legend("", "", tuple(LandClass(name, source.colors[i][:3], ()) for i, name in enumerate(names)), ())
 
 
 def _preview_title(source: MapFile) -> list[str]:

@@ -256,7 +256,7 @@ def warp_close_up(
     fig, (left, right) = plt.subplots(1, 2, figsize=(11.6, 11.6 / 2 * height / width + 0.9), sharey=True)
     extent = (0, width, height, 0)
     fig.colorbar(plotting.draw_grey(left, db, extent), ax=left, label=plotting.db_label(product.quantity), shrink=0.8)
-    colors = np.vstack([legend.colors / 255, to_rgb(NO_LABEL_COLOR)])
+    colors = np.vstack([plotting.class_colors(legend), to_rgb(NO_LABEL_COLOR)])
     fill = colors[np.where(of_class == IGNORE, len(legend), of_class)]
     left.add_collection(
         PolyCollection(list(outlines), facecolors=np.c_[fill, np.full(len(fill), 0.45)], edgecolors="none")
@@ -425,7 +425,7 @@ def statistics(dataset: PatchDataset) -> Figure:
                      linewidth=1.1, label=paper if place == 0 else None)  # fmt: skip
     left.set(ylabel="pixels (% per dB)")
     left.legend(loc="upper center", bbox_to_anchor=(0.5, 1.28))
-    for index, (name, color) in enumerate(zip(names, dataset.legend.colors / 255, strict=True)):
+    for index, (name, color) in enumerate(zip(names, plotting.class_colors(dataset.legend), strict=True)):
         values = db[labels == index]
         if values.size:
             density = np.histogram(values, bins)[0] * 200 / values.size

@@ -254,13 +254,13 @@ def class_overlap(dataset: PatchDataset) -> Figure:
     around = np.stack([local_mean_db(patch) for patch in db])
     there = np.isfinite(db) & (labels != IGNORE)
     order = darkest_first(around[there], labels[there], len(names))
+    colors = plotting.class_colors(dataset.legend)
     fig, (left, right) = plt.subplots(1, 2, figsize=(11.4, 0.36 * len(order) + 1.3), sharey=True)
     for ax, values in ((left, around), (right, db - around)):
         for place, i in enumerate(order):
             low, first, middle, third, high = np.percentile(values[there & (labels == i)], [5, 25, 50, 75, 95])
-            color = dataset.legend.colors[i] / 255
             ax.plot([low, high], [place, place], color="0.4", linewidth=1)
-            ax.barh(place, third - first, left=first, height=0.62, color=color, edgecolor="0.3", linewidth=0.6)
+            ax.barh(place, third - first, left=first, height=0.62, color=colors[i], edgecolor="0.3", linewidth=0.6)
             ax.plot([middle, middle], [place - 0.31, place + 0.31], color="k", linewidth=1.4)
     left.set_yticks(range(len(order)), [names[i] for i in order])
     left.set(xlabel=f"local mean {plotting.first_channel_label(dataset.signal)}")

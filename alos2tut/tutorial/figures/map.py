@@ -1,7 +1,7 @@
 """The figures of maps: a map alone, beside what it was made from, how sure it is, and where it differs from labels.
 
 They are drawn in pixels of the map, as large as they are on the ground, with a scale bar and an arrow to true north;
-hatched is where there is nothing. Classes have their legend's colours, confidence has ``cividis``.
+hatched is where there is nothing. Classes have the colours of :func:`.class_colors`, confidence has ``cividis``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_rgba
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
@@ -226,27 +226,31 @@ class _Panel:
     @classmethod
     def draw(cls, ax: Axes, view: MapView, layer: str, window: PixelWindow, most_px: int, limits: Any = None) -> _Panel:
         """Draw a layer of a window, in some ``most_px`` pixels a side; ``limits`` as of :func:`.patch_limits`."""
-        title, classes, n, scale = layer, None, len(view.legend), dict[str, Any]()
+        title, classes, style = layer, None, dict[str, Any]()
         if layer in (_LABELS, _MAP):
             classes, extent = _sampled(view.classes if layer == _MAP else view.labels, window, most_px)
-            values, scale = np.minimum(classes, n), {"vmin": -0.5, "vmax": n + 0.5}
-            colors: Any = ListedColormap([*map(tuple, view.legend.colors / 255), TRANSPARENT])
+            values = classes
+            style = plotting.class_pixels(classes, plotting.class_colors(view.legend), TRANSPARENT)
         elif layer == _CONFIDENCE:
             values, extent = _sampled(view.confidence, window, most_px)
-            colors, scale = cividis(), {"vmin": 0, "vmax": 1}
+            style = {"cmap": cividis(), "vmin": 0, "vmax": 1}
         else:
             values, extent = view.backscatter_db(window, most_px)
             limits = limits or plotting.patch_limits(values[np.newaxis])
             signal = {"quantity": view.product.quantity, "polarizations": view.polarizations}
-            title, colors = plotting.patch_range(signal, limits), colormaps["gray"].with_extremes(bad=TRANSPARENT)
+            title, style = (
+                plotting.patch_range(signal, limits),
+                {"cmap": colormaps["gray"].with_extremes(bad=TRANSPARENT)},
+            )
             if len(values) == 1:
-                values, scale = values[0], limits[0]
+                values, style = values[0], style | limits[0]
                 title = f"{view.polarizations[0]} {title}" if len(view.product.polarizations) > 1 else title
         has_gaps = bool(np.isnan(values).any())
         if values.ndim == 3:
             values = plotting.patch_colors(values, limits, TRANSPARENT)
             title = title.replace(", ", ",\n")
-        image = ax.imshow(values, colors, extent=extent, interpolation="nearest", **scale)
+        shown: dict[str, Any] = {"X": values, "interpolation": "nearest", **style}
+        image = ax.imshow(**shown, extent=extent)
         return cls(ax, layer, image, classes, title, has_gaps)
 
     def between(self, start: float, stop: float) -> _Panel:
@@ -305,9 +309,7 @@ def _key(fig: Figure, legend: Legend, panels: Sequence[_Panel], outlined: Sequen
     """Below a figure: the classes that occur in it, and what else is drawn."""
     drawn = [np.unique(panel.classes) for panel in panels if panel.classes is not None]
     values = set() if not drawn else set(np.concatenate(drawn).tolist())
-    handles = plotting.color_keys(
-        (legend.names[index], legend.colors[index] / 255) for index in sorted(values - {IGNORE})
-    )
+    handles = plotting.class_keys(sorted(values - {IGNORE}), legend.names, plotting.class_colors(legend))
     if IGNORE in values or any(panel.has_gaps for panel in panels):
         handles.append(no_data_key(_NO_DATA_LABEL))
     handles += [_outline_key()] * bool(outlined)

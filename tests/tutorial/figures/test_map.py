@@ -125,13 +125,20 @@ def test_windows_outside_are_refused(view, window):
         map_figures.swipe(view, "map", "labels", 0.5, window)
 
 
+def drawn_classes(ax, shape=(256, 320)):
+    """The classes of a panel that is so large, without the stripes of some of them."""
+    drawn = np.asarray(ax.images[0].get_array()) % 256
+    finer = drawn.shape[0] // shape[0]
+    return drawn[::finer, ::finer]
+
+
 def test_map_and_labels(view):
     figure = map_figures.map_and_labels(view, [(90, 50, 16, 16)])
     figure.canvas.draw()
     assert [ax.get_title().split(",")[0] for ax in figure.axes] == ["σ⁰", "labels", "map"]
     assert "dB" in figure.axes[0].get_title()
     for ax, layer in zip(figure.axes[1:], (view.labels, view.classes), strict=True):
-        np.testing.assert_array_equal(ax.images[0].get_array(), np.minimum(layer, 14))
+        np.testing.assert_array_equal(drawn_classes(ax), layer)
         assert (ax.get_xlim(), ax.get_ylim()) == ((0, 320), (256, 0))
         assert (50, 90, 16, 16) in {(*p.get_xy(), p.get_width(), p.get_height()) for p in ax.patches}
     there = np.unique([view.labels, view.classes])
@@ -144,7 +151,7 @@ def test_large_maps_are_drawn_by_some_of_their_pixels(view, monkeypatch):
     monkeypatch.setattr(map_figures, "_PANEL_PX", 100)
     figure = map_figures.map_and_labels(view, [])
     image = figure.axes[2].images[0]
-    np.testing.assert_array_equal(image.get_array(), np.minimum(view.classes[2::4, 2::4], 14))
+    np.testing.assert_array_equal(drawn_classes(figure.axes[2], (64, 80)), view.classes[2::4, 2::4])
     assert image.get_extent() == [0, 320, 256, 0] and figure.axes[0].images[0].get_array().shape == (64, 80)
 
 
