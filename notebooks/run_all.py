@@ -3,35 +3,118 @@
 ``make tutorial`` calls this. Each notebook is executed by papermill with the same parameters; what one makes, the next
 finds. Executed notebooks go to ``<work-dir>/notebooks``. With ``--check``, results that cannot come of training are an
 error: a loss that did not fall, a map of one class, scores outside what speckle and a simulated ground allow.
+
+On a terminal a line shows which notebook and stage is at work, how far, and for how long yet.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
+import re
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import papermill
 import rasterio
 from papermill.exceptions import PapermillExecutionError
+from tqdm import tqdm
 from traitlets.config import Config
 
 from alos2tut.core.artifacts import make_folder
 from alos2tut.core.errors import Alos2TutError, system_errors_named
+from alos2tut.core.tables import Interval, table
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("01_read_and_inspect", "02_build_dataset", "03_pretrain", "04_finetune", "05_evaluate_and_map")
+#: the notebooks, and how many seconds each once took in the profile `quick` on two cores: only their ratios matter
+SECONDS = {
+    "01_read_and_inspect": 70,
+    "02_build_dataset": 50,
+    "03_pretrain": 310,
+    "04_finetune": 150,
+    "05_evaluate_and_map": 80,
+}
+NAMES = tuple(SECONDS)
 
 
-def run(name: str, out_dir: Path, parameters: dict[str, str]) -> float:
-    """Execute one notebook; returns seconds."""
+class Watch(threading.Thread):
+    """A line on the terminal that says, each second, what a notebook is at; nothing where nobody looks.
+
+    Args:
+        name: the notebook's.
+        names: of all that are to run.
+        seconds: what those before it took.
+        work_dir: where stages leave their results.
+    """
+
+    def __init__(self, name: str, names: tuple[str, ...], seconds: dict[str, float], work_dir: Path) -> None:
+        super().__init__(daemon=True)
+        self.name_of, self.names, self.work_dir = name, names, work_dir
+        self.begun, self.since = time.monotonic(), time.time()
+        #: seconds that all take for each that they once took; None while none has ended
+        self.pace = sum(seconds.values()) / sum(SECONDS[done] for done in seconds) if seconds else None
+        #: what the notebook's cells print
+        self.said = io.StringIO()
+        self._is_over = threading.Event()
+
+    def __enter__(self) -> Watch:
+        if sys.stdout.isatty():
+            self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        if self.is_alive():
+            self.join()
+
+    def run(self) -> None:
+        """Draw the line until the notebook ends; it leaves no trace."""
+        with tqdm(bar_format="{desc}", leave=False, file=sys.stdout, dynamic_ncols=True) as line:
+            while not self._is_over.wait(1):
+                line.set_description_str(self.to_text())
+
+    def to_text(self) -> str:
+        """The notebook, its stage, the step, and the minutes so far and to come."""
+        elapsed, at = time.monotonic() - self.begun, self.names.index(self.name_of)
+        told = [f"{at + 1}/{len(self.names)} {self.name_of}", self.stage(), f"{elapsed / 60:.1f} min"]
+        if self.pace is not None:
+            later = sum(SECONDS[name] for name in self.names[at + 1 :])
+            left = max(SECONDS[self.name_of] * self.pace - elapsed, 0) + later * self.pace
+            told.append(f"about {left / 60:.0f} min left")
+        return ", ".join(filter(None, told))
+
+    def stage(self) -> str:
+        """The stage that wrote last, since this notebook began, and the step of a training that is at work."""
+        with suppress(FileNotFoundError):  # a folder may just be renamed
+            written = {path: path.stat().st_mtime for name in ("", "metrics.csv") for path in self._paths(name)}
+            newest = max(written, key=lambda path: written[path], default=None)
+            if newest is None or written[newest] < self.since:
+                return ""
+            folder = newest if newest.is_dir() else newest.parent
+            stage, metrics = folder.name.partition("-")[0], folder / "metrics.csv"
+            if not metrics.is_file() or (folder / "run.json").is_file():
+                return stage
+            step = metrics.read_text(encoding="utf-8").splitlines()[-1].partition(",")[0]
+            steps = re.findall(rf"^{stage}: (\d+) steps", self.said.getvalue(), re.MULTILINE)
+            return f"{stage}, step {step}" + (f" of {steps[-1]}" if steps else "") if step.isdigit() else stage
+        return ""
+
+    def _paths(self, name: str) -> Iterator[Path]:
+        return self.work_dir.glob(f"*-*/{name}")
+
+
+def run(name: str, out_dir: Path, parameters: dict[str, str], said: io.StringIO) -> float:
+    """Execute one notebook, and keep what its cells print; returns seconds."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="alos2tut-") as sockets:
         # kernels talk over private socket files where the system has them, not over TCP, of which they would warn
@@ -43,6 +126,7 @@ def run(name: str, out_dir: Path, parameters: dict[str, str]) -> float:
             cwd=HERE,
             kernel_name="python3",
             progress_bar=False,
+            stdout_file=said,
             # a kernel that is told to end may log the interrupt as an error; what a cell raises comes all the same
             config=Config({"KernelManager": private, "NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]}}),
         )
@@ -62,6 +146,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", default="quick", help="quick, laptop or paper (smoke: for tests)")
     parser.add_argument("--work-dir", type=Path, default=HERE.parent / "work", help="where results live")
+    parser.add_argument("--only", nargs="+", choices=[name[:2] for name in NAMES], metavar="NN", help="some: 01 … 05")
     parser.add_argument("--check", action="store_true", help="fail when results show that nothing was learned")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter")
     options = parser.parse_args()
@@ -87,11 +172,13 @@ def run_all(options: argparse.Namespace) -> int:
         "work_dir": str(work_dir),
         **{name: seen_from_here(name, value) for name, value in options.p},
     }
-    seconds = {}
-    for name in NAMES:
+    seconds: dict[str, float] = {}
+    names = tuple(name for name in NAMES if name[:2] in (options.only or name))
+    for name in names:
         print(f"{name} …", flush=True)
         try:
-            seconds[name] = run(name, out_dir, parameters)
+            with Watch(name, names, seconds, work_dir) as watch:
+                seconds[name] = run(name, out_dir, parameters, watch.said)
         except PapermillExecutionError as error:
             print(f"{name} stopped. {error.ename}: {error.evalue}", file=sys.stderr)
             print(f"Where, shows {out_dir / name}.ipynb", file=sys.stderr)
@@ -143,11 +230,9 @@ def losses_that_did_not_fall(work_dir: Path) -> Iterator[str]:
 
 def scores_out_of_range(work_dir: Path) -> Iterator[str]:
     """Scores of the two networks side by side, and of the map, that are too bad or too good."""
-    reports = [(path, json.loads(path.read_bytes())) for path in sorted(work_dir.glob("evaluate-*/report.json"))]
     judged = [
         (f"{path}, {name}", scores)
-        for path, report in reports
-        if "baseline" in report["models"]  # comparisons over few labels leave others, of one model each
+        for path, report in reports_of_both(work_dir)
         for name, scores in report["models"].items()
     ]
     if not judged:
@@ -183,7 +268,9 @@ def print_summary(work_dir: Path, seconds: dict[str, float]) -> None:
     print("\nnotebook                  minutes")
     for name, value in seconds.items():
         print(f"{name:<24} {value / 60:8.1f}")
-    print(f"{'all five':<24} {sum(seconds.values()) / 60:8.1f}\n")
+    print(f"{'together':<24} {sum(seconds.values()) / 60:8.1f}\n")
+    for _, report in reports_of_both(work_dir):
+        print(f"{scores_in_words(report)}\n")
     kinds = {
         "executed notebooks": "notebooks/*.ipynb",
         "figures": "figures/*.png",
@@ -191,12 +278,40 @@ def print_summary(work_dir: Path, seconds: dict[str, float]) -> None:
         "segmenters": "finetune-*/segmenter.safetensors",
         "report": "evaluate-*/report.json",
         "map": "map-*/landcover.tif",
+        "preview": "map-*/landcover_preview.png",
     }
     for kind, pattern in kinds.items():
         found = sorted(work_dir.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
         where = found[0].parent if len(found) > 1 and kind in ("executed notebooks", "figures") else None
         for path in [where] if where else found:
             print(f"{kind:<20} {path}")
+
+
+def reports_of_both(work_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Reports that score both starts side by side, newest first; comparisons leave others, of one model each."""
+    paths = sorted(work_dir.glob("evaluate-*/report.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    reports = [(path, json.loads(path.read_bytes())) for path in paths]
+    return [(path, report) for path, report in reports if "baseline" in report["models"]]
+
+
+def scores_in_words(report: dict[str, Any]) -> str:
+    """The mIoU of both starts beside the floor, and in a line what it means."""
+    names = {"segmenter": "pretrained encoder", "baseline": "random encoder", "floor": "floor (random forest)"}
+    found = {role: report["models"][role] for role in names if role in report["models"]}
+    scores = [Interval.of(each["miou"], each["intervals"]["miou"]).to_text() for each in found.values()]
+    rows = table(zip((names[role] for role in found), scores, strict=True))
+    meant = f"Against the random encoder the pretrained one is {_compared(report['difference']['miou'])}"
+    if above := report.get("above_floor", {}).get("segmenter"):
+        meant += f", against the floor {_compared(above['miou'])}"
+    ground = "simulated ground" if report["simulated"] else "the list test"
+    return f"mIoU on {ground}, with 95 % intervals over blocks of ground (not over trainings)\n{rows}\n{meant}."
+
+
+def _compared(difference: dict[str, Any]) -> str:
+    """Which of two is better, as far as the interval tells, and by how much."""
+    text = Interval.of(difference["value"], difference["interval"]).to_text(signed=True)
+    low, high = difference["interval"] or (-1, 1)
+    return f"{'better' if low > 0 else 'worse' if high < 0 else 'neither better nor worse for certain'} ({text})"
 
 
 if __name__ == "__main__":

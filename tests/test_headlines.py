@@ -208,7 +208,7 @@ def test_what_is_uncommon_is_one_line_and_no_warning(tmp_path, capsys):
 
 
 def test_a_comparison_says_for_all_runs_what_each_would(lopsided, tmp_path):
-    config = CompareConfig(budgets=(5, "all"), seeds=2)
+    config = CompareConfig(budgets=(5, "all"), seeds=2, workers=1)
     folder, told = heard(lambda: compare(training("finetune", lopsided, tmp_path, **SETTINGS), config))
     content = read_comparison(folder)
     assert told[0].startswith(

@@ -32,7 +32,13 @@ TRAININGS = {
         "finetune",
         {"steps": 3, "batch_size": 5, "accumulate": 2, "encoder": TINY, "validate_every": 1, "dropout": 0.0},
     ),
-}
+    # pixels drawn for a whole batch are shared out; some of the encoder has no gradient to wait for
+    "full": (
+        "finetune",
+        {"steps": 4, "batch_size": 5, "encoder": TINY, "validate_every": 2, "dropout": 0.0, "mode": "full",
+         "encoder_lr": 0.3, "mirror": True, "lr": 1e-3},
+    ),
+}  # fmt: skip
 
 SCRIPT = """
 import json, sys

@@ -42,8 +42,11 @@ def write_results(
     (folder / "pretrain-1" / "metrics.csv").write_text("\n".join(["step,loss", *steps]) + "\n")
     steps = [f"{step},{loss},0.5" for step, loss in enumerate(FALLING, 1)]
     (folder / "finetune-1" / "metrics.csv").write_text("\n".join(["step,loss,val_miou", *steps]) + "\n")
-    models = {"segmenter": scores, "baseline": GOOD}
-    (folder / "evaluate-1" / "report.json").write_text(json.dumps({"models": models}))
+    intervals = {"intervals": {"miou": [0.5, 0.7]}}
+    report = {"models": {"segmenter": scores | intervals, "baseline": GOOD | intervals, "floor": GOOD | intervals}}
+    report |= {"difference": {"miou": {"value": 0.01, "interval": [-0.02, 0.04]}}, "simulated": True}
+    report |= {"above_floor": {"segmenter": {"miou": {"value": -0.05, "interval": [-0.08, -0.02]}}}}
+    (folder / "evaluate-1" / "report.json").write_text(json.dumps(report))
     (folder / "map-1" / "landcover_agreement.json").write_text(json.dumps(agreement))
     values = np.append(np.repeat(np.arange(len(shares)), np.rint(np.array(shares) * 1000).astype(int)), [255] * 24)
     grid = {"transform": rasterio.Affine(5, 0, 0, 0, -5, 0), "crs": "EPSG:32654"}
@@ -93,7 +96,42 @@ def test_a_failed_check_is_the_exit_status(script, tmp_path, monkeypatch, capsys
     for arguments, status in [(words, 0), ([*words, "--check"], 1)]:
         monkeypatch.setattr(script.sys, "argv", arguments)
         assert script.main() == status
-    assert "check failed: " in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "check failed: " in said.err and said.out.startswith("01_read_and_inspect …\n02_build_dataset …\n")
+    assert (
+        "mIoU on simulated ground, with 95 % intervals over blocks of ground (not over trainings)\n"
+        "pretrained encoder     0.600 [0.500, 0.700]\n"
+        "random encoder         0.600 [0.500, 0.700]\n"
+        "floor (random forest)  0.600 [0.500, 0.700]\n"
+        "Against the random encoder the pretrained one is neither better nor worse for certain "
+        "(+0.010 [-0.020, +0.040]), against the floor worse (-0.050 [-0.080, -0.020]).\n"
+    ) in said.out
+
+
+def test_some_notebooks_run(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(script, "run", lambda *_: 60.0)
+    monkeypatch.setattr("sys.argv", ["run_all.py", "--work-dir", str(tmp_path), "--only", "05", "02"])
+    assert script.main() == 0
+    said = capsys.readouterr().out
+    assert (
+        said.startswith("02_build_dataset …\n05_evaluate_and_map …\n") and "together                      2.0" in said
+    )
+
+
+def test_a_line_tells_what_is_at_work_and_for_how_long_yet(script, tmp_path):
+    names = script.NAMES
+    watch = script.Watch(names[2], names, {names[0]: 140.0, names[1]: 100.0}, tmp_path)
+    assert watch.to_text() == "3/5 03_pretrain, 0.0 min, about 18 min left"
+    watch.since -= 5
+    (tmp_path / "pretrain-1").mkdir()
+    (tmp_path / "pretrain-1" / "metrics.csv").write_text("step,loss\n1,0.5\n2,0.4\n")
+    watch.said.write("pretrain: 300 steps\n")
+    assert watch.to_text() == "3/5 03_pretrain, pretrain, step 2 of 300, 0.0 min, about 18 min left"
+    (tmp_path / "pretrain-1" / "run.json").touch()
+    assert watch.stage() == "pretrain"
+    # nobody looks, so nothing is drawn
+    with watch:
+        assert not watch.is_alive()
 
 
 def test_a_work_folder_that_cannot_be_is_told_in_one_line(script, tmp_path, capsys, monkeypatch):
