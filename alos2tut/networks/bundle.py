@@ -111,7 +111,7 @@ def _published(entry: Any) -> Published:
     ends = (miou, miou) if low is None and high is None else (low, high)
     named = all(isinstance(text, str) for text in (value["method"], value["name"], value["minus"] or ""))
     counted = is_count(value["labels"]) and is_count(value["runs"])
-    if not (named and counted and all(map(is_number, (miou, *ends))) and -1 <= ends[0] <= miou <= ends[1] <= 1):
+    if not (named and counted and all(map(is_number, (miou, *ends))) and abs(miou) <= 1 and ends[0] <= miou <= ends[1]):
         problem = f"names a result that is none: {str(entry)[:160]}"
         raise Alos2TutError(problem, where=FOLDER / "bundle.json", remedy=_REMEDY)
     about = {key: value[key] for key in ("method", "name", "minus", "labels", "runs")}

@@ -259,8 +259,8 @@ def agreement_by_confidence(
     return parts[0], parts[1]
 
 
-#: words in the names of classes
-_TOWN = {"built", "urban", "town", "towns", "city", "settlement", "settlements", "residential", "buildings"}
+#: words in the names of classes that are built up, and that are cropland
+TOWN = {"built", "urban", "town", "towns", "city", "settlement", "settlements", "residential", "buildings"}
 _CROPS = {"cropland", "croplands", "crop", "crops", "paddy", "field", "fields", "farmland", "agriculture"}
 #: shares of a window that are called something at least, and that have data
 _LEAST_SHARE, _LEAST_DATA = 0.1, 0.9
@@ -305,7 +305,7 @@ def places(labels: NDArray[np.uint8], legend: Legend, side_px: int) -> dict[str,
         return np.asarray(sliding_window_view(sums, (along, along)).sum(axis=(2, 3)) / (along * block) ** 2)
 
     names = legend.names
-    water, town, crops = water_classes(names), classes_named(names, _TOWN), classes_named(names, _CROPS)
+    water, town, crops = water_classes(names), classes_named(names, TOWN), classes_named(names, _CROPS)
     counts = np.bincount(sampled.reshape(-1), minlength=256)
     others = {"open water": water} | {name: [i] for i, name in enumerate(names) if i not in {*water, *town, *crops}}
     wanted = {"coast": water, "town": town, "plain": crops}

@@ -37,7 +37,8 @@ from ..dataset.config import DatasetConfig
 from ..dataset.labels import Placement, label_files
 from ..dataset.store import PatchDataset, open_dataset
 from ..dataset.survey import placement_of
-from ..pretraining.config import PretrainConfig
+from ..mapping.config import MapConfig
+from ..networks.bundle import BUNDLED, Published, is_installed, published_results, read_bundle
 from ..products.given import Given
 from ..products.opening import open_given, open_product
 from ..products.product import Product
@@ -111,13 +112,28 @@ class Tutorial:
 
     def config(self, stage: str, **values: Any) -> Any:
         """A stage's settings: profile, parameters, then overrides."""
+        return load_config(stage, self.profile, **self._shared(stage) | values)
+
+    def given(self, stage: str) -> dict[str, Any]:
+        """What the notebook's parameters say of a stage, as :func:`alos2tut.load_config` takes it.
+
+        With it what the data call for: their pixels may have no known size, and labels of an image on no map a place.
+        """
+        given = self._shared(stage)
+        if stage in ("finetune", "evaluate", "map"):
+            given |= self.allowed
+        if stage == "map":
+            given |= {f"label_{name}": value for name, value in vars(self.placement).items() if value is not None}
+        return given
+
+    def _shared(self, stage: str) -> dict[str, Any]:
         overrides = split_overrides(self.overrides)[stage]
         shared = {"seed": self.seed, "devices": self.devices, "legend": self.legend}
         # an override names its stage, so it says more than a parameter that all stages share
         named = {entry.partition("=")[0].strip() for entry in overrides}
         known = {field.name for field in dataclasses.fields(STAGES[stage])}
-        given = {key: value for key, value in shared.items() if key in known and key not in named}
-        return load_config(stage, self.profile, overrides=overrides, **{"work_dir": str(self.folder)} | given | values)
+        given = {key: value for key, value in shared.items() if key in known and key not in named and value is not None}
+        return {"work_dir": str(self.folder), "overrides": overrides} | given
 
     @cached_property
     def product_path(self) -> Path:
@@ -187,17 +203,6 @@ class Tutorial:
         """What lets weights meet data whose pixels have an unknown size: here both come of this dataset."""
         return {"allow_other_signal": True} if self.dataset.signal["spacing_m"] is None else {}
 
-    @cached_property
-    def pretrained_path(self) -> Path:
-        """The folder of the pretraining."""
-        return self.pretrained_with()
-
-    def pretrained_with(self, **settings: Any) -> Path:
-        """The folder of a pretraining with other settings than these, as ``weighting="none"``."""
-        from ..pretraining.stage import pretrain
-
-        return _trained(pretrain, "pretrain", self.config("pretrain", dataset=self.dataset_path, **settings))
-
     @property
     def compares_pretrainings(self) -> bool:
         """Whether notebook 3 pretrains by the sibling methods, too, unless told: where each takes a minute."""
@@ -209,74 +214,52 @@ class Tutorial:
         fetched = self.folder.parent / "data" / "sar_w_simmim_weights" / "sar_w_simim_encoder.pth"
         return fetched if fetched.is_file() else None
 
-    @cached_property
-    def mixmae_path(self) -> Path:
-        """The folder of a pretraining by SAR-W-MixMAE: the same encoder but for its windows and positions."""
-        encoder = self.config("pretrain").encoder
-        if encoder.kind != "swin":
-            raise Alos2TutError(f"MixMAE trains a Swin, not a {encoder.kind}", where="encoder.kind")
-        encoder = dataclasses.replace(encoder, shifted=False, position="sincos")
-        own = PretrainConfig(objective="mixmae", encoder=encoder)
-        names = ("objective", "encoder", "mask_unit_px", "mask_ratio", "loss")
-        return self.pretrained_with(**{name: getattr(own, name) for name in names})
+    def longer_run(self, kind: str = "encoder") -> str | None:
+        """The word for the weights that come with the package, if they read such data; a line says what, or why not.
 
-    @cached_property
-    def finetuned_path(self) -> Path:
-        """The folder of the fine-tuning that starts from the pretrained encoder."""
-        return self._finetuned_with(init=self.pretrained_path / "encoder.safetensors")
+        Args:
+            kind: ``encoder`` or ``segmenter``.
 
-    @cached_property
-    def baseline_path(self) -> Path:
-        """The folder of the same fine-tuning from random initialisation."""
-        # the same architecture, whatever was set for the pretraining
-        return self._finetuned_with(encoder=self.config("pretrain").encoder)
+        Raises:
+            Alos2TutError: weights that are damaged or of another version.
+        """
+        from ..networks.weights import check_signal, load_encoder, load_segmenter
 
-    def _finetuned_with(self, **start: Any) -> Path:
-        from ..segmentation.stage import finetune
+        if not is_installed():
+            print("This installation has no weights of the longer run: what follows of it is left out.")
+            return None
+        of_segmenter = load_segmenter(BUNDLED) if kind == "segmenter" else None
+        weights = of_segmenter or load_encoder(BUNDLED)
+        wanted = (self.dataset.patch_px, self.dataset.patch_px)
+        try:
+            check_signal(weights.signal or {}, self.dataset.signal, BUNDLED)
+            if of_segmenter is not None:
+                of_segmenter.legend.check_same(self.dataset.legend, BUNDLED)
+            if weights.image_px != wanted:
+                problem = f"reads patches of {weights.image_px} px, these have {wanted}"
+                raise Alos2TutError(problem, where=BUNDLED)
+        except Alos2TutError as error:
+            print(f"The longer run does not fit these data and is left out: it {error.problem}.")
+            return None
+        print(f"longer run, on simulated scenes only: {read_bundle()[kind]}")
+        return BUNDLED
 
-        return _trained(
-            finetune, "finetune", self.config("finetune", dataset=self.dataset_path, **start, **self.allowed)
-        )
+    def published(self) -> list[Published]:
+        """What the benchmark of the longer run found, or nothing: see :func:`.published_results`."""
+        if is_installed():
+            return published_results()
+        print("This installation has no results of the longer run.")
+        return []
 
-    @cached_property
-    def starts(self) -> dict[str, Path | None]:
-        """What fine-tuning starts from, by name; random weights are the reference."""
-        weighted = self.config("pretrain").weighting != "none"
-        return {"random": None, "SAR-W-SimMIM" if weighted else "SimMIM": self.pretrained_path}
+    def map_target(self, segmenter: str | Path, settings: MapConfig) -> Path:
+        """The file to map the product to, in a folder named after product, segmenter and settings."""
+        from ..networks.weights import weights_path
 
-    @cached_property
-    def comparison_path(self) -> Path:
-        """The folder of a comparison of these starts over label budgets and seeds."""
-        from ..evaluation.comparison import compare, fitting_budgets
-
-        config = fitting_budgets(self.config("compare", starts=self.starts), self.dataset_path)
-        # one process for each of the small runs, whatever the long ones take
-        return compare(
-            self.config("finetune", dataset=self.dataset_path, devices=1, **self.allowed), config, self.products
-        )
-
-    @cached_property
-    def report_path(self) -> Path:
-        """The folder of the report on the test list."""
-        from ..evaluation.report import evaluate
-
-        segmenter, baseline = (p / "segmenter.safetensors" for p in (self.finetuned_path, self.baseline_path))
-        files = {"dataset": self.dataset_path, "segmenter": segmenter, "baseline": baseline}
-        return evaluate(self.config("evaluate", **files, **self.allowed), self.products)
-
-    @cached_property
-    def map_path(self) -> Path:
-        """The land-cover map of the whole product, with its confidence, beside the labels."""
-        from ..mapping.scene import map_scene
-
-        placed = {f"label_{name}": value for name, value in vars(self.placement).items() if value is not None}
-        given = {"labels": self.label_paths, **placed, **self.allowed}
-        config = self.config("map", probability=True, entropy=True, **given)
-        segmenter = self.finetuned_path / "segmenter.safetensors"
-        made_from = {"product": self.opened.fingerprint, "segmenter": content_hash(segmenter)}
-        target = stage_dir(self.folder, "map", settings_for_key(config), made_from) / "landcover.tif"
+        of = {"product": self.opened.fingerprint, "segmenter": content_hash(weights_path(segmenter, "segmenter"))}
+        stage = "longer_map" if str(segmenter) == BUNDLED else "map"
+        target = stage_dir(self.folder, stage, settings_for_key(settings), of) / "landcover.tif"
         make_folder(target.parent)
-        return map_scene(self.opened, segmenter, target, config)
+        return target
 
     def keep(self, figure: Figure, name: str) -> None:
         """Save a figure in the folder ``figures``; one of simulated data says so in its corner."""
@@ -321,11 +304,15 @@ def _simulated(config: SimulateConfig) -> Path:
     return simulate_product(target, config.seed, config.size_px, season=config.season, corner=config.corner)
 
 
-def _trained(train: Callable[[Any], Path], command: str, config: Any) -> Path:
-    """The result of a training; with several devices it is made under ``torchrun`` and then found."""
-    if config.devices > 1:
-        _launch(command, config)
-    return train(config)
+def on_devices(train: Callable[[Any], Path]) -> Callable[[Any], Path]:
+    """``pretrain`` or ``finetune``, which with several devices trains under ``torchrun``, and then finds the result."""
+
+    def trained(config: Any) -> Path:
+        if config.devices > 1:
+            _launch(train.__name__, config)
+        return train(config)
+
+    return trained
 
 
 def _launch(command: str, config: Any) -> None:

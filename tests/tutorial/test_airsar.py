@@ -10,6 +10,7 @@ import rasterio
 from scipy.io import loadmat
 from support.notebooks import ROOT
 
+from alos2tut import evaluate, finetune, load_config, pretrain
 from alos2tut.core.artifacts import read_json
 from alos2tut.dataset.encoding import decode_db
 from alos2tut.dataset.legend import IGNORE
@@ -83,7 +84,15 @@ def test_every_class_of_san_francisco_is_in_every_list(walk):
 def test_the_stages_run_and_the_report_says_what_it_is_about(walk):
     """Of Flevoland: all notebooks run on the other scene."""
     tutorial = walk("airsar_flevoland")
-    report = read_json(tutorial.report_path / "report.json")
+    dataset = tutorial.dataset_path
+    encoder = pretrain(load_config("pretrain", "smoke", dataset=dataset, **tutorial.given("pretrain")))
+    starts = {"segmenter": {"init": encoder}, "baseline": {"encoder": tutorial.config("pretrain").encoder}}
+    made = {
+        role: finetune(load_config("finetune", "smoke", dataset=dataset, **start, **tutorial.given("finetune")))
+        for role, start in starts.items()
+    }
+    settings = load_config("evaluate", "smoke", dataset=dataset, **made, **tutorial.given("evaluate"))
+    report = read_json(evaluate(settings, tutorial.products) / "report.json")
     assert report["classes"] == tutorial.dataset.legend.names and not report["simulated"]
     assert report["models"].keys() == {"segmenter", "baseline", "floor"}
     for model in report["models"].values():

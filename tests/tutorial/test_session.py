@@ -9,10 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from support.datasets import write_packed_dataset
 
-from alos2tut import Alos2TutError, load_config, pretrain
+from alos2tut import Alos2TutError, load_config, open_dataset, pretrain
 from alos2tut.core.artifacts import read_json
 from alos2tut.core.errors import warn
+from alos2tut.networks import bundle
 from alos2tut.tutorial import session as notebook
 from alos2tut.tutorial.session import Tutorial, start, tutorial_from
 
@@ -160,7 +162,7 @@ def test_several_devices_train_under_torchrun(packed_dataset, tmp_path, capsys):
     losses = []
     for devices in (1, 2):
         config = load_config("pretrain", "quick", work_dir=tmp_path / str(devices), devices=devices, **settings)
-        losses.append(read_json(notebook._trained(pretrain, "pretrain", config) / "run.json")["final_loss"])
+        losses.append(read_json(notebook.on_devices(pretrain)(config) / "run.json")["final_loss"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert "pretrain: 3 steps" in capsys.readouterr().out
 
@@ -210,3 +212,29 @@ def test_parameters_of_other_types_are_refused_by_name(name, run_cells):
 def test_parameters_of_one_notebook_are_checked_by_their_annotation(run_cells):
     with pytest.raises(Alos2TutError, match="compare='no' is not True or False"):
         run_cells(PARAMETERS, "# Parameters\ncompare = 'no'\n")
+
+
+def test_the_longer_run_is_named_or_left_out_with_a_reason(tmp_path, monkeypatch, capsys):
+    tutorial = Tutorial(work_dir=str(tmp_path / "work"))
+    vars(tutorial)["dataset"] = open_dataset(write_packed_dataset(tmp_path / "dataset", patch_px=64))
+    if bundle.is_installed():
+        assert tutorial.longer_run() == "bundled"
+        assert "on simulated scenes only" in capsys.readouterr().out
+        assert tutorial.longer_run("segmenter") is None
+        assert "does not fit these data and is left out: it knows class" in capsys.readouterr().out
+        vars(tutorial)["dataset"] = open_dataset(write_packed_dataset(tmp_path / "small", patch_px=32))
+        assert tutorial.longer_run() is None
+        assert "it reads patches of (64, 64) px, these have (32, 32)" in capsys.readouterr().out
+    monkeypatch.setattr(bundle, "FOLDER", tmp_path / "nothing")
+    assert tutorial.longer_run() is None and tutorial.published() == []
+    assert "no weights of the longer run" in capsys.readouterr().out
+
+
+def test_settings_are_those_of_the_stage_and_of_the_data(packed_dataset):
+    tutorial = Tutorial(work_dir="w", seed=3, overrides="map.batch_size=2")
+    vars(tutorial)["dataset"] = open_dataset(packed_dataset)
+    assert tutorial.given("pretrain") == {"work_dir": "w", "overrides": [], "seed": 3}
+    assert tutorial.given("map") == {"work_dir": "w", "overrides": ["batch_size=2"]}
+    tutorial.dataset.signal["spacing_m"] = None
+    assert tutorial.given("evaluate") == {"work_dir": "w", "overrides": [], "seed": 3, "allow_other_signal": True}
+    assert "allow_other_signal" not in tutorial.given("pretrain")

@@ -69,7 +69,7 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
     absent = models[0]["absent"]
     ticks = [f"{text}\n(absent)" if name in absent else text for name, text in zip(names, drawn, strict=True)]
     below.set_xticks(places, [*ticks, "mIoU", "accuracy"], rotation=25, ha="right")
-    ax.set(ylabel=f"IoU, accuracy\non the list {report['split']}", ylim=(0, 1))
+    ax.set(ylabel=f"IoU, accuracy\non the list '{report['split']}'", ylim=(0, 1))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=len(models))
     alone = {"in_one_block": plotting.drawable(intervals["in_one_block"])}
     plotting.footnote(fig, *interval_notes(intervals | alone, "bars with caps", interval_unit(report)))
@@ -178,10 +178,10 @@ def class_threshold(
         if there.any() and not there.all():
             left.contour(there, [0.5], colors=[color], linewidths=1)
     left.set(xticks=[], yticks=[], title=plotting.grey_range(quantity, limits))
-    left.set_xlabel(f"{name}: label (blue), said (red)")
+    left.set_xlabel(f"blue: labelled as {name}\nred: probability ≥ {threshold:.2f}")
     shown = middle.imshow(probability[0], cmap="viridis", vmin=0, vmax=1)
-    middle.set(xticks=[], yticks=[], title=f"probability of {name}")
-    fig.colorbar(shown, ax=middle, shrink=0.85)
+    middle.set(xticks=[], yticks=[], title=f"is it {name}?")
+    fig.colorbar(shown, ax=middle, label="probability", shrink=0.85)
     right.plot(recall, precision, color=BLUE)
     right.plot(here[1], here[0], "o", color=VERMILION, label=f"threshold {threshold:.2f}")
     right.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02), title=f"{len(labels)} patches")
@@ -248,10 +248,8 @@ def class_overlap(dataset: PatchDataset) -> Figure:
     Left: local mean power (7 × 7 pixels) of each class in dB. Right: the pixel's deviation from it, whose spread is
     speckle plus texture. Boxes hold half of the pixels, lines 90 %. At most 64 validation patches are looked at.
     """
-    part, names = dataset.split("val"), plotting.drawable(dataset.legend.names)
-    index = part.evenly(64)
-    db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
-    around = np.stack([local_mean_db(patch) for patch in db])
+    names = plotting.drawable(dataset.legend.names)
+    db, around, labels = _looked_at(dataset)
     there = np.isfinite(db) & (labels != IGNORE)
     order = darkest_first(around[there], labels[there], len(names))
     colors = plotting.class_colors(dataset.legend)
@@ -266,3 +264,19 @@ def class_overlap(dataset: PatchDataset) -> Figure:
     left.set(xlabel=f"local mean {plotting.first_channel_label(dataset.signal)}")
     right.set(xlabel="pixel above its local mean (dB)")
     return fig
+
+
+def brightness_of_classes(dataset: PatchDataset) -> dict[str, float]:
+    """The middle lines of :func:`class_overlap`'s left panel: median local mean of each class in dB, darkest first."""
+    _, around, labels = _looked_at(dataset)
+    there = np.isfinite(around) & (labels != IGNORE)
+    order = darkest_first(around[there], labels[there], len(dataset.legend))
+    return {dataset.legend.names[i]: float(np.median(around[there & (labels == i)])) for i in order}
+
+
+def _looked_at(dataset: PatchDataset) -> tuple[Image, Image, NDArray[np.uint8]]:
+    """Of at most 64 validation patches dB of the first channel, its local mean, and labels, (n, H, W)."""
+    part = dataset.split("val")
+    index = part.evenly(64)
+    db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
+    return db, np.stack([local_mean_db(patch) for patch in db]), labels

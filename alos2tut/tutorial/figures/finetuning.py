@@ -1,10 +1,11 @@
-"""The figures of notebook 4: how training goes, what labels buy from each start, and where models are wrong.
+"""The figures of notebook 4: the network, how training goes, what labels buy from each start, where models are wrong.
 
 Each is drawn from plain data. Colours are those of :mod:`alos2tut.plotting`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,152 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
 from ... import plotting
+from ...configs import describe_settings
 from ...dataset.legend import IGNORE, Legend
 from ...dataset.store import Split
 from ...evaluation.comparison import interval_notes
-from ...plotting import BLUE, GREEN, GREY, ORANGE, VERMILION
+from ...networks.bundle import Published
+from ...plotting import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
+from ...segmentation.config import FinetuneConfig
+from .pretraining import setting_text
 
 #: how intervals over seeds, and over ground, are drawn
 _SHOWN = ("bars with caps: ", "pale bars: ")
 _STYLES = ((ORANGE, "s"), (BLUE, "o"), (GREEN, "^"), (VERMILION, "D"))
+
+
+def network_diagram(segmenter: Any) -> Figure:
+    """What an image goes through in a :class:`alos2tut.networks.segmenter.Segmenter`, with the size of every map."""
+    import torch
+
+    encoder, decoder = segmenter.encoder, segmenter.decoder
+    channels, (height, width) = encoder.in_channels, encoder.image_px
+    with torch.inference_mode():
+        x = torch.zeros(1, channels, height, width)
+        maps, beside = segmenter.seen(x)
+    # a head on single pixels leaves the deepest map alone
+    read = maps[:3] if decoder.by_pixel else maps
+    fig, ax = plt.subplots(figsize=(10.4, 3.9))
+    ax.set(xlim=(0, 104), ylim=(0, 39))
+    ax.axis("off")
+    _box(ax, (0, 24, 16, 10), f"image\n{channels} × {height} × {width}\nstandardised dB", GREY)
+    arrow: dict[str, Any] = {"arrowprops": {"arrowstyle": "->", "color": "0.3"}}
+    for index, level in enumerate(maps):
+        left = 21 + 17 * index
+        _box(ax, (left, 24, 13, 10), f"stage {index + 1}\n{_size(level)}", BLUE)
+        ax.annotate("", (left, 29), (left - 4 if index else 16, 29), **arrow)
+        if index < len(read):
+            ax.annotate("", (left + 6.5, 12), (left + 6.5, 24), **arrow)
+    _box(ax, (21, 2, 64, 10), f"decoder '{segmenter.decoder_kind}'\nlogits of {len(segmenter.legend)} classes", ORANGE)
+    if decoder.by_pixel:
+        windows = f"mean and variation\nof power in windows\n{beside.shape[1]} × {height} × {width}"
+        _box(ax, (0, 2, 16, 10), windows, SKY)
+        ax.annotate("", (8, 12), (8, 24), **arrow)
+        ax.annotate("", (21, 7), (16, 7), **arrow)
+    elif segmenter.decoder_kind == "refined":
+        ax.annotate("", (21, 7), (8, 24), **arrow)
+    _box(ax, (90, 2, 14, 10), f"land cover\n{height} × {width}", GREEN)
+    ax.annotate("", (90, 7), (85, 7), **arrow)
+    sizes = [sum(p.numel() for p in part.parameters()) for part in (encoder, decoder)]
+    for name, size, height_at in zip(("encoder", "decoder"), sizes, (35.5, 13.2), strict=True):
+        ax.text(21 if name == "encoder" else 85, height_at, f"{name}: {size:,} parameters", fontsize=9.5,
+                ha="left" if name == "encoder" else "right")  # fmt: skip
+    return fig
+
+
+def _box(ax: Axes, place: tuple[float, float, float, float], text: str, color: str) -> None:
+    left, bottom, width, height = place
+    style: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=1", "facecolor": color, "alpha": 0.25}
+    ax.add_patch(FancyBboxPatch((left, bottom), width, height, edgecolor="none", **style))
+    ax.text(left + width / 2, bottom + height / 2, text, ha="center", va="center", fontsize=9)
+
+
+def _size(level: Any) -> str:
+    channels, height, width = level.shape[1:]
+    return f"{channels} maps\nof {height} × {width}"
+
+
+def parameters_table(segmenter: Any, mode: str) -> str:
+    """How many parameters each part of a segmenter has, and how many of them learn in a ``mode``, in Markdown."""
+    sizes: dict[str, list[int]] = {}
+    for name, parameter in segmenter.named_parameters():
+        part = sizes.setdefault(_part_of(name), [0, 0])
+        # neither takes part in segmentation
+        idle = name.startswith("encoder.") and (mode != "full" or re.search(r"mask_token|^encoder\.\w+\.norm\.", name))
+        part[0] += parameter.numel()
+        part[1] += 0 if idle else parameter.numel()
+    rows = [("part", "parameters", "of which learn here"), ("---", "---:", "---:")]
+    rows += [(part, f"{all_of:,}", f"{learning:,}") for part, (all_of, learning) in sizes.items()]
+    totals = [f"**{sum(of[at] for of in sizes.values()):,}**" for at in (0, 1)]
+    rows.append(("**in all**", totals[0], totals[1]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+#: settings that notebook 4 shows
+_SHOWN_SETTINGS = (
+    "mode", "decoder", "decoder_width", "dropout", "loss", "class_weighting", "loss_pixels", "mirror", "batch_size",
+    "epochs", "base_lr", "warmup_fraction", "layer_decay", "weight_decay", "drop_path", "validate_every",
+)  # fmt: skip
+
+
+def settings_table(paper: FinetuneConfig, here: FinetuneConfig) -> str:
+    """Settings as a table in Markdown: in the profile ``paper``, used here, and what each means."""
+    meanings = {name: meaning for name, _, meaning, _ in describe_settings("finetune")}
+    rows = [("setting", "profile `paper`", "here", "meaning"), ("---",) * 4]
+    for name in _SHOWN_SETTINGS:
+        meaning = " ".join(meanings[name].split()).replace("|", r"\|").replace("``", "`")
+        rows.append((f"`{name}`", setting_text(paper, name), setting_text(here, name), meaning))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _part_of(name: str) -> str:
+    if name.startswith("decoder."):
+        return f"decoder, `{name.split('.')[1]}`"
+    if stage := re.search(r"\.layers\.(\d+)\.", name):
+        return f"encoder, stage {int(stage[1]) + 1}"
+    return "encoder, blocks" if ".blocks." in name else "encoder, embedding and last norm"
+
+
+def published_curve(results: Sequence[Published]) -> Figure:
+    """The longer run's mIoU over labelled patches by method, and the chosen pretraining's differences to the others."""
+    scores = [one for one in results if one.minus is None]
+    gains = [one for one in results if one.minus is not None and one.method == "chosen"]
+    if not scores:
+        return plotting.words_only("the benchmark of the longer run has no results yet")
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11.2, 4.2), width_ratios=(1.25, 1))
+    methods = dict.fromkeys(one.method for one in scores)
+    styles = dict(zip(methods, ((GREY, "x"), *_STYLES, (SKY, "v"), ("k", "P")), strict=False))
+    names = {one.method: one.name for one in scores}
+    places = {labels: place for place, labels in enumerate(sorted({one.labels for one in scores}))}
+    for ax, drawn, of in ((left, scores, "method"), (right, gains, "minus")):
+        groups = dict.fromkeys(getattr(one, of) for one in drawn)
+        for group, shift in zip(groups, np.linspace(-0.15, 0.15, max(len(groups), 2)), strict=False):
+            mine = sorted((one for one in drawn if getattr(one, of) == group), key=lambda one: one.labels)
+            color, mark = styles.get(group, ("0.25", "D"))
+            miou = [one.miou for one in mine]
+            ends = [None if one.low is None else (one.low, one.high) for one in miou]
+            style = {"color": color, "markersize": 5, "label": names.get(group, group)}
+            x = [places[one.labels] + shift for one in mine]
+            plotting.error_bars(ax, x, [one.value for one in miou], ends, f"{mark}-", **style)
+        shown = sorted({one.labels for one in drawn})
+        ax.set_xticks([places[labels] for labels in shown], [str(labels) for labels in shown])
+        ax.set(xlabel="labelled patches (simulated)")
+        ax.set_xlim(places[shown[0]] - 0.6, places[shown[-1]] + 0.6)
+    left.set(ylabel="mIoU on test ground (simulated)")
+    right.axhline(0, color="k", linewidth=0.8, linestyle="--")
+    right.set(ylabel=f"mIoU of '{names.get('chosen', 'chosen')}' minus")
+    left.legend(fontsize=8.5)
+    right.legend(fontsize=8.5)
+    runs = sorted({one.runs for one in scores})
+    spread = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
+    covers = "95 % intervals; left over draws of training patches and first weights, right over these and test ground"
+    plotting.footnote(fig, f"longer run on simulated scenes, {spread} trainings for each point", covers)
+    return fig
 
 
 def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
@@ -46,7 +181,8 @@ def validation_curves(folders: Mapping[str, str | Path]) -> Figure:
 def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
     """mIoU on the test list over labelled patches, from each start; and differences to the first start and the floor.
 
-    Left, dots are means over seeds, small marks the runs, the dotted line is the floor's. Beside it differences have
+    Left, dots are means over seeds, small marks the runs, crosses are the floor's; of several seeds lines join them.
+    Beside it differences have
     two 95 % intervals, each of the difference itself: bars with caps over seeds (none for one), and pale ones over
     ground.
     """
@@ -59,7 +195,9 @@ def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
     for name, (color, mark), shift in zip(names, _STYLES, shifts, strict=False):
         entries = sorted((e for e in comparison["starts"] if e["start"] == name), key=lambda e: int(e["budget"]))
         budgets = np.array([entry["budget"] for entry in entries]) * shift
-        style: dict[str, Any] = {"fmt": f"{mark}-", "color": color, "markersize": 5, "label": name}
+        # of one seed a line between two points would look like a trend
+        line = f"{mark}-" if len(comparison["seeds"]) > 1 else mark
+        style: dict[str, Any] = {"fmt": line, "color": color, "markersize": 5, "label": name}
         left.errorbar(budgets, np.array([entry["mean"]["miou"] for entry in entries], dtype=float), **style)
         for budget, entry in zip(budgets, entries, strict=True):
             runs = [run["miou"] for run in entry["runs"]]
@@ -70,7 +208,8 @@ def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
             _gains(right, budgets, [entry["difference"]["miou"] for entry in entries], **style)
     if floor:
         heights = [entry["mean"]["miou"] for entry in floor]
-        left.plot([entry["budget"] for entry in floor], heights, "x:", color=GREY, markersize=6, label="floor")
+        line = "x:" if len(comparison["seeds"]) > 1 else "x"
+        left.plot([entry["budget"] for entry in floor], heights, line, color=GREY, markersize=6, label="floor")
         above.axhline(0, color="k", linewidth=0.8, linestyle="--")
         above.set(ylabel="mIoU minus the floor's")
     right.axhline(0, color="k", linewidth=0.8, linestyle="--")

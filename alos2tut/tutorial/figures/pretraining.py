@@ -32,6 +32,7 @@ from ...pretraining.mixmae import from_units, to_units, unit_statistics
 from ...pretraining.probing import RANDOM, RAW, Probe
 from ...pretraining.reconstruction import HiddenPixels, means_by_group
 from ...pretraining.weighting import Weighting, sar_weights_db
+from ...segmentation.config import FinetuneConfig
 
 #: the ways to scale power, their names, colours and marks
 WEIGHTINGS: dict[Weighting, tuple[str, str, str]] = {
@@ -114,7 +115,7 @@ def one_mask(patch_db: Image, mask: NDArray[np.bool_], quantity: str) -> Figure:
     pictures = {
         "patch": patch_db,
         f"seen: {mask.mean():.0%} hidden": np.where(mask, np.nan, patch_db),
-        f"copied: {_error_of_copying(patch_db, mask):.2f} dB off": np.where(mask, copied, patch_db),
+        f"copied: {error_of_copying(patch_db, mask):.2f} dB off": np.where(mask, copied, patch_db),
     }
     for ax, (title, picture) in zip(axes, pictures.items(), strict=True):
         image = plotting.draw_grey(ax, picture, limits=limits)
@@ -194,26 +195,41 @@ def weight_by_class(dataset: PatchDataset, scale: float = 1.0) -> Figure:
     Dots are means over at most 64 validation patches, bars their 95 % intervals over patches
     (:func:`alos2tut.pretraining.reconstruction.means_by_group`).
     """
-    names, part = plotting.drawable(dataset.legend.names), dataset.split("val")
+    medians_db, weights = weights_of_classes(dataset, scale)
+    names = plotting.drawable(medians_db)
+    order = range(len(names))
+    fig, ax = plt.subplots(figsize=(10.6, 3.6))
+    for shift, (name, color, mark) in zip((-0.2, 0.0, 0.2), WEIGHTINGS.values(), strict=True):
+        _dots(ax, np.arange(len(order)) + shift, weights[name], color, mark, name)
+    ax.axhline(1, color="k", linewidth=0.8, linestyle="--")
+    medians = [f"{db:.0f} dB".replace("-", "−") for db in medians_db.values()]
+    ticks = [f"{name}\n{median}" for name, median in zip(names, medians, strict=True)]
+    ax.set_xticks(order, ticks)
+    ax.set(ylabel="weight over the mean weight", xlabel="class and its median, darkest first")
+    ax.legend(ncols=3, loc="upper right")
+    plotting.footnote(fig, _OVER_PATCHES)
+    return fig
+
+
+def weights_of_classes(
+    dataset: PatchDataset, scale: float = 1.0
+) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
+    """What :func:`weight_by_class` shows: by class, darkest first, the median dB; by way of scaling the weights.
+
+    Weights are (classes, 3): the mean over the mean weight of all pixels, and the ends of its interval.
+    """
+    names, part = dataset.legend.names, dataset.split("val")
     index = part.evenly(_LOOKED_AT)
     db, labels = np.stack([part.db(int(i))[0] for i in index]), part.gather(index)[1]
     patch = np.broadcast_to(np.arange(len(index))[:, None, None], db.shape)
     there = np.isfinite(db) & (labels != IGNORE)
     order = darkest_first(db[there], labels[there], len(names))
-    fig, ax = plt.subplots(figsize=(10.6, 3.6))
-    for shift, (weighting, (name, color, mark)) in zip((-0.2, 0.0, 0.2), WEIGHTINGS.items(), strict=True):
-        weight = sar_weights_db(db, scale, weighting)
-        relative = weight[there] / weight[there].mean()
-        means = means_by_group(relative, labels[there].astype(int), len(names), patch[there])
-        _dots(ax, np.arange(len(order)) + shift, means[order], color, mark, name)
-    ax.axhline(1, color="k", linewidth=0.8, linestyle="--")
-    medians = [f"{np.median(db[there & (labels == i)]):.0f} dB".replace("-", "−") for i in order]
-    ticks = [f"{names[i]}\n{median}" for i, median in zip(order, medians, strict=True)]
-    ax.set_xticks(range(len(order)), ticks)
-    ax.set(ylabel="weight over the mean weight", xlabel="class and its median, darkest first")
-    ax.legend(ncols=3, loc="upper right")
-    plotting.footnote(fig, _OVER_PATCHES)
-    return fig
+    found = {}
+    for weighting, (name, *_) in WEIGHTINGS.items():
+        weight = sar_weights_db(db, scale, weighting)[there]
+        means = means_by_group(weight / weight.mean(), labels[there].astype(int), len(names), patch[there])
+        found[name] = means[order]
+    return {names[i]: float(np.median(db[there & (labels == i)])) for i in order}, found
 
 
 def _dots(ax: Axes, x: NDArray[Any], means: NDArray[np.float64], color: str, mark: str, label: str) -> None:
@@ -231,11 +247,11 @@ def one_step(target_db: Image, mask: NDArray[np.bool_], guess_db: Image, weight:
     image = plotting.draw_grey(axes[1], guess_db, limits=limits)
     axes[2].imshow(error, cmap="viridis", vmin=0, vmax=top)
     shown = axes[3].imshow(error * weight, cmap="viridis", vmin=0, vmax=top)
-    titles = ["what the network sees", "what it says at first", "error where hidden", "error × SAR weight"]
+    titles = ["what the network sees", "what it predicts at first", "error where hidden", "error × SAR weight"]
     for ax, title in zip(axes, titles, strict=True):
         ax.set(xticks=[], yticks=[], title=title)
     fig.colorbar(image, ax=axes[:2], label=plotting.db_label(quantity), shrink=0.8)
-    fig.colorbar(shown, ax=axes[2:], label="dB", shrink=0.8)
+    fig.colorbar(shown, ax=axes[2:], label="|error| (dB), × weight", shrink=0.8)
     return fig
 
 
@@ -326,7 +342,7 @@ def reconstructions(folder: str | Path, signal: Mapping[str, Any]) -> Figure:
             plotting.draw_patch(ax, picture, limits)
         plotting.bare(*row)
         if "window_px" not in kept:
-            row[1].set_xlabel(f"copying: {_error_of_copying(given[i, 0], mask[i]):.2f} dB")
+            row[1].set_xlabel(f"copying: {error_of_copying(given[i, 0], mask[i]):.2f} dB")
         for ax, error in zip(row[2:], errors[:, i], strict=True):
             ax.set_xlabel(f"error {error:.2f} dB")
     titles = [plotting.patch_title(fig, signal, limits), "seen", *(f"after step {step}" for step in steps)]
@@ -335,7 +351,8 @@ def reconstructions(folder: str | Path, signal: Mapping[str, Any]) -> Figure:
     return fig
 
 
-def _error_of_copying(patch_db: Image, mask: NDArray[np.bool_]) -> float:
+def error_of_copying(patch_db: Image, mask: NDArray[np.bool_]) -> float:
+    """Mean absolute error in dB of :func:`copied_from_neighbours` at what is hidden."""
     return float(np.nanmean(np.abs(copied_from_neighbours(patch_db, mask) - patch_db)[mask]))
 
 
@@ -358,14 +375,14 @@ def errors_compared(runs: Mapping[str, HiddenPixels], names: Sequence[str]) -> F
     _errors_by_contrast(low, first, difference, 0, (VERMILION, "D", ""))
     for ax, text in [(top, "mean |error| (dB)"), (bottom, "mean error: guess − truth (dB)")]:
         ax.set_xticks(range(len(order)), [names[i] for i in order], rotation=20, ha="right")
-        ax.set_ylabel(text)
+        ax.set(ylabel=text, xlabel="class, darkest first")
     for ax in (bottom, low):
         ax.axhline(0, color="k", linewidth=0.8, linestyle="--")
     right.set(ylabel="mean |error| (dB)", title="by how a pixel stands out from its surroundings")
+    right.set_xlabel("pixel against its surroundings (dB)")
     top.set_title("by class")
     low.set(ylabel=f"|error|: {' minus '.join(runs)} (dB)", xlabel="pixel against its surroundings (dB)")
     low.yaxis.label.set_fontsize(9)
-    bottom.set_xlabel("class, darkest first")
     top.legend(loc="upper center", ncols=2)
     top.margins(y=0.25)
     top.set_ylim(bottom=0)
@@ -446,8 +463,6 @@ def probe_scores(probe: Probe) -> Figure:
     plotting.footnote(
         fig, *probe.covers.splitlines(), *(f"{task.name}: {task.few_to_text()}" for task in named if task.few)
     )
-    if probe.simulated:
-        fig.suptitle("simulated data", fontsize=9, color=GREY)
     return fig
 
 
@@ -478,11 +493,12 @@ def settings_table(paper: PretrainConfig, here: PretrainConfig) -> str:
     """Every setting as a table in Markdown: published, in the profile ``paper``, used here, and why they differ."""
     rows = [("setting", "published", "profile `paper`", "here", "why, where ours differs"), ("---",) * 5]
     for name, published, why in _PUBLISHED:
-        rows.append((f"`{name}`", published, _setting(paper, name), _setting(here, name), why))
+        rows.append((f"`{name}`", published, setting_text(paper, name), setting_text(here, name), why))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _setting(config: PretrainConfig, name: str) -> str:
+def setting_text(config: PretrainConfig | FinetuneConfig, name: str) -> str:
+    """A setting's value as a table shows it: steps or a plain learning rate where the profile states these."""
     value = getattr(config, name)
     if name == "encoder":
         kind = f"width {value.embed_dim}, depths {'-'.join(map(str, value.depths))}"

@@ -9,12 +9,14 @@ import torch
 from matplotlib.container import ErrorbarContainer
 from support.figures import texts
 
-from alos2tut import open_dataset
+from alos2tut import load_config, open_dataset
+from alos2tut.core.tables import Interval
 from alos2tut.evaluation.comparison import compared
 from alos2tut.evaluation.config import EvaluateConfig
 from alos2tut.evaluation.report import class_probabilities, evaluate, predict_patches
 from alos2tut.evaluation.robustness import robustness
 from alos2tut.metrics import block_counts, block_intervals, block_scores
+from alos2tut.networks.bundle import Published
 from alos2tut.networks.config import EncoderConfig
 from alos2tut.networks.encoders import SwinEncoder
 from alos2tut.networks.segmenter import Segmenter
@@ -147,6 +149,35 @@ def test_comparisons_are_drawn_by_start_and_budget():
     np.testing.assert_allclose(gains.lines[0].get_ydata(), 0.05)
     by_class = comparison_figures.class_gains(content)
     assert [ax.get_title() for ax in by_class.axes] == ["10 labelled patches", "100 labelled patches"]
+
+
+def test_the_network_is_drawn_and_its_parameters_are_counted(segmenter):
+    shown = " ".join(texts(comparison_figures.network_diagram(segmenter)))
+    assert "1 × 32 × 32" in shown and "24 maps\nof 16 × 16" not in shown and "decoder 'paper'" in shown
+    by_pixel = Segmenter(segmenter.encoder, segmenter.legend, segmenter.statistics, segmenter.signal, decoder="pixel")
+    shown = " ".join(texts(comparison_figures.network_diagram(by_pixel.eval())))
+    assert "24 maps\nof 16 × 16" in shown and "10 × 32 × 32" in shown
+    rows = [row.strip("|").split("|") for row in comparison_figures.parameters_table(segmenter, "frozen").splitlines()]
+    counts = [[int(cell.strip(" *").replace(",", "")) for cell in row[1:]] for row in rows[2:]]
+    assert counts[-1][0] == sum(p.numel() for p in segmenter.parameters()) == sum(row[0] for row in counts[:-1])
+    assert counts[-1][1] == sum(p.numel() for p in segmenter.decoder.parameters())
+    table = comparison_figures.settings_table(load_config("finetune", "paper"), load_config("finetune", "quick"))
+    assert "| `mode` | full | frozen |" in table and "400 steps" in table
+
+
+def test_published_results_are_drawn_with_their_intervals():
+    about = {"name": "a start", "labels": 64, "runs": 3}
+    results = [
+        Published(method="random", minus=None, miou=Interval(0.4, 0.38, 0.42), **about),
+        Published(method="chosen", minus=None, miou=Interval(0.5), **about),
+        Published(method="chosen", minus="random", miou=Interval(0.1, 0.05, 0.15), **about),
+    ]
+    figure = comparison_figures.published_curve(results)
+    assert any("longer run on simulated scenes, 3 trainings" in text for text in texts(figure))
+    (gain,) = (c for c in figure.axes[1].containers if isinstance(c, ErrorbarContainer))
+    (bar,) = gain.lines[2][0].get_segments()
+    np.testing.assert_allclose(bar[:, 1], [0.05, 0.15])
+    assert any("no results yet" in text for text in texts(comparison_figures.published_curve([])))
 
 
 def test_learning_rates_by_layer(segmenter):
