@@ -27,6 +27,7 @@ from .evaluation import robustness as robustness
 from .evaluation.report import evaluate as evaluate
 from .mapping.scene import map_scene as map_scene
 from .networks.conversion import convert_checkpoint as convert_checkpoint
+from .networks.hub import export_hub as export_hub
 from .networks.published import export_checkpoint as export_checkpoint
 from .networks.weights import load_encoder as load_encoder
 from .networks.weights import load_segmenter as load_segmenter

@@ -788,7 +788,8 @@ def _map(options: argparse.Namespace) -> None:
     """Map a whole product.
 
     A run that is stopped goes on where it was when it is called again. Beside OUT.tif lie OUT_preview.png and,
-    as asked for, OUT_probability.tif, OUT_entropy.tif, OUT_agreement.json and OUT_difference.tif.
+    as asked for, OUT_probability.tif, OUT_entropy.tif, OUT_agreement.json and OUT_difference.tif; and the names of the
+    classes for GIS programs (OUT.tif.aux.xml, OUT.qml) and for catalogues (OUT_stac.json).
     """
     from .core.artifacts import read_json
     from .core.config import MOST_WORKERS
@@ -871,6 +872,22 @@ def _export_weights(options: argparse.Namespace) -> None:
     from .networks.published import export_checkpoint
 
     _made(options, export_checkpoint(options.source, options.target, options.layout))
+
+
+@_command(
+    _arg("source", metavar="IN", help="encoder.safetensors, segmenter.safetensors, its folder, or bundled"),
+    _arg("folder", metavar="FOLDER", help="folder to make"),
+    _arg("--license", required=True, metavar="NAME", help="of the weights: mit, apache-2.0, cc-by-4.0, other"),
+    example="work/pretrain-0123456789ab sar-encoder --license cc-by-4.0",
+)
+def _export_hub(options: argparse.Namespace) -> None:
+    """Write weights as a folder for a model hub: model.safetensors, config.json, README.md.
+
+    Nothing is sent anywhere. The folder stands for the weights wherever they are named.
+    """
+    from .networks.hub import export_hub
+
+    _made(options, export_hub(options.source, options.folder, license=options.license))
 
 
 @_command(_arg("shell", choices=("bash", "zsh", "tcsh"), metavar="SHELL", help="bash, zsh or tcsh"), example="bash")

@@ -14,7 +14,7 @@ from typing import Any
 from .core.artifacts import read_json, read_yaml
 from .core.errors import Alos2TutError
 from .core.tables import Interval, facts
-from .networks.bundle import BUNDLED, read_bundle
+from .networks.bundle import BUNDLED, HUB_FILE, read_bundle
 
 #: what a stage leaves in its folder, and what that makes the folder
 _REPORTS = {
@@ -136,6 +136,8 @@ def _report(path: Path) -> _Found:
 
 
 def _weights(path: Path) -> _Found:
+    """A file of weights, or a hub's folder of them."""
+    path = path / HUB_FILE if (path / HUB_FILE).is_file() else path
     if path.suffix != ".safetensors":
         return None
     from .networks.header import read_header

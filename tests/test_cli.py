@@ -36,7 +36,7 @@ COMMANDS = [
     "import-patches",
 ]
 COMMANDS += ["pretrain", "probe", "finetune", "compare", "evaluate", "baseline", "map"]
-COMMANDS += ["convert-weights", "export-weights", "completion"]
+COMMANDS += ["convert-weights", "export-weights", "export-hub", "completion"]
 #: the stages whose settings a command takes, and those settings that it leaves out or takes without a flag
 STAGES = {
     "simulate": (["simulate"], {"work_dir"}),

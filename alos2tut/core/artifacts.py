@@ -109,6 +109,12 @@ def named_path(path: str | Path, what: str = "path") -> Path:
     return Path(path)
 
 
+def check_vacant(folder: Path) -> None:
+    """Refuse a folder to be written that holds something, or is a file."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise Alos2TutError("exists and is not empty", where=folder, remedy="Name another folder, or remove it.")
+
+
 def make_folder(path: str | Path) -> None:
     """Make a folder and those above it, where they are missing; one that cannot be made is named."""
     with system_errors_named(path, "the folder cannot be made"):

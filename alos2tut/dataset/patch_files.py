@@ -32,7 +32,7 @@ from pydantic import BaseModel, Field
 from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 
-from ..core.artifacts import atomic_path, make_folder, named_path, read_json, sha256_file, write_json
+from ..core.artifacts import atomic_path, check_vacant, make_folder, named_path, read_json, sha256_file, write_json
 from ..core.config import PathText, from_dict
 from ..core.errors import Alos2TutError, warn
 from ..core.progress import progress_bar
@@ -102,7 +102,7 @@ def export_patches(dataset: PatchDataset | str | Path, folder: str | Path, *, pr
     """
     dataset = dataset if isinstance(dataset, PatchDataset) else open_dataset(dataset)
     folder = named_path(folder, "folder")
-    _check_empty(folder)
+    check_vacant(folder)
     if dataset.frame != "map":
         raise Alos2TutError(
             "its patches lie on no map, and patch files have a place on one",
@@ -127,11 +127,6 @@ def export_patches(dataset: PatchDataset | str | Path, folder: str | Path, *, pr
         told |= {"simulated": dataset.simulated} | {key: dataset.content[key] for key in kept}
         write_json(target / "patches.json", told)
     return folder
-
-
-def _check_empty(folder: Path) -> None:
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise Alos2TutError("exists and is not empty", where=folder, remedy="Name another folder, or remove it.")
 
 
 def _export_store(dataset: PatchDataset, store: str, target: Path, progress: bool | None) -> None:
@@ -279,7 +274,7 @@ def import_patches(
             two lists.
     """
     folder, out = named_path(folder, "folder"), named_path(out, "out")
-    _check_empty(out)
+    check_vacant(out)
     given = {"quantity": quantity, "polarization": polarization, "buffer_m": buffer_m, "on_overlap": on_overlap}
     from_dict(_Arguments, given | {"lists": lists or {}}, where="import_patches")
     described, settings = _read_description(folder)

@@ -22,6 +22,8 @@ BUNDLE_VERSION = 1
 FOLDER = Path(__file__).parents[1] / BUNDLED
 #: what is there beside ``bundle.json``, each as ``<kind>.safetensors``
 KINDS = ("encoder", "segmenter")
+#: the weights in a folder of :func:`alos2tut.export_hub`, of whatever kind
+HUB_FILE = "model.safetensors"
 _REMEDY = "Install the package anew, or name weights of your own."
 
 

@@ -16,7 +16,7 @@ from .bundle import named_weights
 from .encoders import Encoder, SwinEncoder, VisionTransformerEncoder
 from .header import read_header
 from .segmenter import Segmenter
-from .weights import load_encoder, load_segmenter
+from .weights import load_encoder, load_segmenter, stage_weights
 
 LAYOUTS = ("microsoft", "authors")
 
@@ -61,9 +61,7 @@ def export_checkpoint(source: str | Path, target: str | Path, layout: str = "mic
         raise Alos2TutError(f"unknown layout '{layout}'", where="layout", remedy=closest(layout, LAYOUTS))
     if target.suffix not in (".pth", ".pt", ".safetensors"):
         raise Alos2TutError("the file to write is not named *.pth, *.pt or *.safetensors", where=target)
-    if source.is_dir():
-        segmenter = source / "segmenter.safetensors"
-        source = segmenter if segmenter.is_file() else source / "encoder.safetensors"
+    source = stage_weights(source)
     header = read_header(source)
     check_apart(source, target)
     kind = header.get("kind")

@@ -30,7 +30,7 @@ from ..dataset.encoding import Statistics, same_spacing
 from ..dataset.legend import Legend
 from ..dataset.store import USUAL_SENSOR
 from ..products.satellites import owner_of
-from .bundle import named_weights
+from .bundle import HUB_FILE, named_weights
 from .config import EncoderConfig
 from .encoders import Encoder, build_encoder
 from .header import FORMAT, KEY, REMEDY, opened_weights, read_header
@@ -130,7 +130,8 @@ def load_encoder(path: str | Path, *, drop_path: float = 0.0) -> Encoder:
     """Read an encoder that :func:`save_encoder` wrote.
 
     Args:
-        path: its file, or the folder of the pretraining; ``bundled``: the one that comes with the package.
+        path: its file, or the folder of the pretraining or of :func:`alos2tut.export_hub`; ``bundled``: the one that
+            comes with the package.
         drop_path: rate of stochastic depth, for training it further.
 
     Returns:
@@ -164,7 +165,8 @@ def load_segmenter(path: str | Path) -> Segmenter:
     """Read a segmenter that :func:`save_segmenter` wrote.
 
     Args:
-        path: its file, or the folder of the fine-tuning; ``bundled``: the one that comes with the package.
+        path: its file, or the folder of the fine-tuning or of :func:`alos2tut.export_hub`; ``bundled``: the one that
+            comes with the package.
 
     Returns:
         The segmenter in evaluation mode: standardised dB (B, C, H, W) → logits (B, classes, H, W). It carries
@@ -349,11 +351,21 @@ def settle_statistics(
 def weights_path(path: str | Path, kind: str) -> Path:
     """The file ``<kind>.safetensors`` of a stage folder, or the path itself where it names no folder.
 
+    A folder of :func:`alos2tut.export_hub` has ``model.safetensors`` instead.
     ``bundled`` stands for the folder of the weights that come with the package: see
     :func:`alos2tut.networks.bundle.named_weights`.
     """
     path = named_weights(path, kind)
-    return path / f"{kind}.safetensors" if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    own, of_hub = path / f"{kind}.safetensors", path / HUB_FILE
+    return of_hub if of_hub.is_file() and not own.is_file() else own
+
+
+def stage_weights(path: Path) -> Path:
+    """The segmenter's file of a folder, else its encoder's; or the path itself where it names no folder."""
+    segmenter = weights_path(path, "segmenter")
+    return segmenter if segmenter.is_file() else weights_path(path, "encoder")
 
 
 @public

@@ -36,6 +36,7 @@ from ..dataset.encoding import NO_DATA
 from ..dataset.legend import IGNORE
 from ..dataset.store import PatchDataset, Split, open_dataset
 from ..metrics import t_interval
+from ..networks.bundle import HUB_FILE
 from ..networks.encoders import Encoder, SwinEncoder, build_encoder, linear_power, standardize
 from ..networks.inference import best_device, device_of
 from ..networks.weights import check_signal, load_encoder, settle_statistics, weights_path
@@ -324,7 +325,8 @@ def name_encoders(paths: Sequence[str | Path]) -> dict[str, str | Path]:
         name, equals, path = str(text).partition("=")
         if not equals or Path(text).exists():
             file = weights_path(text, "encoder")
-            name, path = file.absolute().parent.name if file.name == "encoder.safetensors" else file.stem, str(text)
+            is_named = file.name not in ("encoder.safetensors", HUB_FILE)
+            name, path = file.stem if is_named else file.absolute().parent.name, str(text)
         if not str(path).strip():
             raise Alos2TutError(f"'{text}' names no weights", where="encoders", remedy="Name them: NAME=PATH.")
         if name in named:

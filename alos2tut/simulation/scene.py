@@ -28,7 +28,7 @@ from rasterio.warp import transform as reproject_points
 from rasterio.windows import Window
 
 from .. import geometry, radiometry
-from ..core.artifacts import atomic_path, make_folder, named_path, write_json
+from ..core.artifacts import atomic_path, check_vacant, make_folder, named_path, write_json
 from ..core.errors import Alos2TutError
 from ..core.parallel import map_in_order
 from ..core.progress import progress_bar
@@ -94,8 +94,7 @@ def simulate_product(
     scene = _checked_scene(seed, size_px, season, corner)
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise Alos2TutError(f"executor={executor!r} takes no work", where="executor", remedy="Give a pool, or None.")
-    if out_dir.is_file() or (out_dir.is_dir() and any(out_dir.iterdir())):
-        raise Alos2TutError("exists and is not empty", where=out_dir, remedy="Name another folder, or remove it.")
+    check_vacant(out_dir)
     make_folder(out_dir.parent)
     with atomic_path(out_dir) as folder:
         folder.mkdir()

@@ -92,6 +92,7 @@ def test_others_are_refused_by_name(values, message):
         (lambda: alos2tut.simulate_product("none", seed="a"), "seed"),
         (lambda: alos2tut.simulate_product("none", size_px="a"), "size_px"),
         (lambda: alos2tut.load_encoder([]), "path"),
+        (lambda: alos2tut.export_hub("e.safetensors", "hub", license=3), "license"),
         (lambda: alos2tut.fetch(3), "name"),
         (lambda: DeviceExecutor(2), "devices"),
         (lambda: DeviceExecutor([]), "devices"),
