@@ -5,7 +5,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test lab lint soak bench bench-science site venv clean distclean
+.PHONY: help tutorial test lab lint soak bench bench-science site pages venv clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ site: .venv/.docs ## build the documentation in work/site, with the notebooks as
 	@.venv/bin/python -m sphinx -q -n -W --keep-going -j auto -b html docs work/site
 	@.venv/bin/python -m pytest -q tests/test_site.py
 	@echo "Open work/site/index.html in a browser."
+
+pages: .venv/.docs ## check the pages, links and docstrings of the documentation without building it
+	@.venv/bin/python -m sphinx -q -n -W --keep-going -b dummy docs work/pages
 
 venv: .venv/.installed ## build .venv, which all the others do by themselves
 

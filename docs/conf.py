@@ -76,7 +76,7 @@ def stage_notebooks() -> None:
     for path in sorted(source.glob("*.ipynb")):
         run = executed / path.name
         text = (run if run.exists() else path).read_text(encoding="utf-8")
-        notebook = json.loads(text.replace(str(executed.resolve().parent), "work"))
+        notebook = json.loads(text.replace(str(executed.resolve().parent), "work") if run.exists() else text)
         notebook["metadata"].pop("widgets", None)
         for cell in notebook["cells"]:
             cell["source"] = "".join(cell["source"]).replace("](../docs/", "](../")

@@ -154,7 +154,7 @@ def log(folder: Path) -> list[str]:
 
 def test_make_lists_its_targets(clone):
     listed = clone().stdout
-    for target in ["tutorial", "test", "lab", "lint", "soak", "bench", "clean"]:
+    for target in ["tutorial", "test", "lab", "lint", "soak", "bench", "site", "pages", "clean"]:
         assert f"make {target} " in listed
     assert log(clone.folder) == []
 

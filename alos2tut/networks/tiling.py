@@ -43,7 +43,7 @@ def tile_weights(size: int, tile: int, overlap: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Where tiles lie on an image; :meth:`of` checks how much they share."""
+    """Where tiles lie on an image; ``of`` checks how much they share."""
 
     #: rows and columns of the image
     shape: tuple[int, int]
