@@ -136,7 +136,7 @@ def _below(gain: Interval) -> bool:
 
 def published(results: Sequence[Published], method: str, minus: str) -> str:
     """A difference of the longer run by number of labels; what was predicted is that it is above zero."""
-    names = {one.method: one.name for one in results}
+    names = {"sar_w": "SAR-W-SimMIM", "simmim": "SimMIM"} | {one.method: one.name for one in results}
     gains = sorted((one for one in results if (one.method, one.minus) == (method, minus)), key=lambda one: one.labels)
     lines = [_told(f"  {one.labels} labels, {one.runs} training{'s' * (one.runs > 1)}", one.miou) for one in gains]
     title = f"longer run, simulated: mIoU of '{names.get(method, method)}' minus '{names.get(minus, minus)}'"

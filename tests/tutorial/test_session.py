@@ -235,6 +235,6 @@ def test_settings_are_those_of_the_stage_and_of_the_data(packed_dataset):
     vars(tutorial)["dataset"] = open_dataset(packed_dataset)
     assert tutorial.given("pretrain") == {"work_dir": "w", "overrides": [], "seed": 3}
     assert tutorial.given("map") == {"work_dir": "w", "overrides": ["batch_size=2"]}
-    tutorial.dataset.signal["spacing_m"] = None
+    vars(tutorial)["allowed"] = {"allow_other_signal": True}  # of pixels of unknown size
     assert tutorial.given("evaluate") == {"work_dir": "w", "overrides": [], "seed": 3, "allow_other_signal": True}
     assert "allow_other_signal" not in tutorial.given("pretrain")
