@@ -6,13 +6,14 @@ Nothing here imports torch; what reads a kind of file is imported where one lies
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .core.artifacts import read_json, read_yaml
-from .core.errors import Alos2TutError
+from .core.errors import Alos2TutError, system_errors_named
 from .core.tables import Interval, facts
 from .networks.bundle import BUNDLED, HUB_FILE, read_bundle
 
@@ -29,6 +30,10 @@ _REPORTS = {
 }
 #: characters of an entry that is shown, and not only named
 _SHORT = 160
+#: characters of a table's first line
+_LONGEST_LINE = 10_000
+#: how a stage's folder in a folder of results is called: see :func:`alos2tut.core.artifacts.stage_dir`
+_STAGE_FOLDER = re.compile(r"([a-z]+)-[0-9a-f]{12}")
 _KINDS = "a product, dataset, training, evaluation, comparison, floor, map, weights, checkpoint, legend or settings"
 
 
@@ -54,7 +59,7 @@ def describe(path: str | Path, given: Callable[[], dict[str, Any]] = dict) -> tu
 
         dataset = open_dataset(path if path.is_dir() else path.parent)
         return dataset.content, dataset.describe()
-    for known in (_report, _weights, _checkpoint, _settings, _map):
+    for known in (_report, _weights, _checkpoint, _settings, _rows, _map):
         if found := known(path):
             content = {"is": found[0], **found[1]}
             try:
@@ -74,6 +79,8 @@ def _product(path: Path, given: dict[str, Any]) -> dict[str, Any]:
         return open_product(path, **given).to_dict()
     except Alos2TutError as error:
         if error.problem.startswith("is no ALOS-2 product"):
+            if found := _work(path):
+                return {"is": found[0], **found[1]}
             problem = f"is nothing that is known here ({_KINDS}); {error.problem.removeprefix('is ')}"
             raise Alos2TutError(problem, where=path, remedy=error.remedy) from None
         if content := _damaged(path, given, error):
@@ -181,6 +188,30 @@ def _settings(path: Path) -> _Found:
 
     stages = [stage for stage in STAGES if reads(stage)] if content and isinstance(content, dict) else []
     return (f"settings of {' or '.join(stages)}", {"settings": content}) if stages else None
+
+
+def _rows(path: Path) -> _Found:
+    """A table of a stage, by its first line: a list of patches, or what a training recorded."""
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return None
+    with system_errors_named(path, "cannot be read"), open(path, encoding="utf-8-sig", errors="replace") as file:
+        columns = file.readline(_LONGEST_LINE).rstrip("\n").split(",")
+        kinds = {"FileName": "a list of patches, a row each", "step": "what a training recorded, a row for each step"}
+        if not (kind := next((kinds[column] for column in columns if column in kinds), None)):
+            return None
+        rows, last = 0, "\n"
+        for piece in iter(lambda: file.read(2**20), ""):
+            rows, last = rows + piece.count("\n"), piece
+    return kind, {"rows": rows + (not last.endswith("\n")), "columns": ", ".join(columns)}
+
+
+def _work(path: Path) -> _Found:
+    """A folder of results, by the names of the stages' folders in it."""
+    found: dict[str, list[str]] = {}
+    for entry in sorted(path.iterdir()) if path.is_dir() else ():
+        if (named := _STAGE_FOLDER.fullmatch(entry.name)) and entry.is_dir():
+            found.setdefault(named[1], []).append(entry.name)
+    return ("a folder of results", found) if found else None
 
 
 def _map(path: Path) -> _Found:

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from support.map_files import write_raster
 from support.products import write_geotiff
 
-from alos2tut import Alos2TutError, cli
+from alos2tut import Alos2TutError, cli, open_product
 from alos2tut.core.artifacts import write_json
 from alos2tut.results import describe
 
@@ -53,6 +53,10 @@ def work(tmp_path):
     with zipfile.ZipFile(tmp_path / "holiday.zip", "w") as archive:
         archive.writestr("beach.jpg", b"x")
     (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "val.csv").write_text("DirName,FileName\na,b\na,c\n")
+    (tmp_path / "metrics.csv").write_text("step,loss\n1,2\n2,1\n3,1")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "work" / "pretrain-0123456789ab").mkdir(parents=True)
     (tmp_path / "other.yaml").write_text("x: 1")
     (tmp_path / "empty.yaml").write_text("{}")
     return tmp_path
@@ -78,6 +82,9 @@ def work(tmp_path):
         ("map/landcover.tif", ["a map", "8 × 9"]),
         ("map.tif.partial", ["unfinished", "plan.json"]),
         ("failed", ["a training that failed", "nan"]),
+        ("val.csv", ["a list of patches", "2"]),
+        ("metrics.csv", ["what a training recorded", "3", "step, loss"]),
+        ("work", ["a folder of results", "pretrain-0123456789ab"]),
         ("labels/map_agreement.json", ["a comparison of a map with labels", "map.tif"]),
     ],
 )
@@ -111,12 +118,18 @@ def test_a_report_of_another_form_is_refused(tmp_path, content):
         describe(tmp_path)
 
 
-@pytest.mark.parametrize("path", ["other.tif", "holiday.zip", "notes.txt", "other.yaml", "empty.yaml"])
+@pytest.mark.parametrize("path", ["other.tif", "holiday.zip", "notes.txt", "other.csv", "other.yaml", "empty.yaml"])
 def test_what_is_none_of_these_is_told_so(work, path):
     with pytest.raises(Alos2TutError, match=r"is nothing that is known here.*no ALOS-2 product") as error:
         describe(work / path)
     # what lies beside it may be anything
     assert "Look into" not in str(error.value)
+
+
+def test_numbers_that_are_not_calibrated_are_told_so(small_scene, tmp_path):
+    open_product(small_scene).to_cog(tmp_path / "dn.tif", scale="dn", window=(0, 0, 32, 32))
+    with pytest.raises(Alos2TutError, match=r"as delivered, which are not calibrated\. Write it as db or power"):
+        describe(tmp_path / "dn.tif")
 
 
 def test_a_folder_above_names_what_is_in_it(work):

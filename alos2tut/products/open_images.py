@@ -28,7 +28,7 @@ from .mosaics import checked_mosaic, is_mosaic
 from .names import beside, label_rasters
 from .open_ceos import of_one_shape
 from .open_rasters import map_grid
-from .product import Product
+from .product import NOT_CALIBRATED, Product
 from .rasters import RasterBand, is_tiff, open_raster
 from .sources import FileSource, find_files
 
@@ -151,6 +151,9 @@ def open_images(path: Path, given: Given) -> Product:
     files = _one_of_each(path, files) if len(files) > 1 else files
     rasters = [band for file in files for band in _bands_of(file, is_one=len(files) > 1)]
     (tags, points), notes = _stated(rasters[0]), list[str]()
+    if tags.get("SCALE") == NOT_CALIBRATED and given.scale is None:
+        problem, remedy = "holds a product's numbers as delivered, which are not calibrated", "Write it as db or power."
+        raise Alos2TutError(problem, where=path, remedy=remedy)
     bands = _by_polarization(path, rasters, tags.get("POLARIZATION"), given, notes)
     texts = [_text(band) for band in bands.values()]
     scale = _said("scale", given.scale, _OUR_SCALES.get(tags.get("SCALE", "")), texts, notes)

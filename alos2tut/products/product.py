@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 MOST_LOOKS = 1024
 #: rows per block of a GeoTIFF that is written
 _COG_ROWS = 512
+#: what the tag SCALE says of numbers as delivered
+NOT_CALIBRATED = "amplitude, not calibrated"
 
 
 class Product(Metadata):
@@ -433,7 +435,7 @@ class Product(Metadata):
         tags = {
             "PRODUCT": self.image_name(polarization),
             "POLARIZATION": polarization,
-            "SCALE": {"db": "dB", "power": "linear power", "dn": "amplitude, not calibrated"}[scale],
+            "SCALE": {"db": "dB", "power": "linear power", "dn": NOT_CALIBRATED}[scale],
             "LOOKS": f"{looks[0]} x {looks[1]}",
             "ACQUIRED": self.acquired or "unknown",
             "SOURCE": self.source,
