@@ -26,7 +26,7 @@ from ..dataset.encoding import Statistics
 from ..networks.distributed import rank_and_world, ratios_over_processes, wait_for_all
 from ..networks.encoders import Encoder
 from ..networks.weights import load_encoder, load_weights, save_encoder, save_weights
-from ..training.batches import Batch, derived_seed, flip, to_device
+from ..training.batches import Batch, batch_generator, derived_seed, draw_speckle, flip, speckled, to_device
 from ..training.callbacks import STOPPED, History, checkpoints_in
 from ..training.loop import check_processes, fit
 from ..training.module import Training, learning_rate, number_of_steps
@@ -78,9 +78,15 @@ class Pretraining(Training):
         config, rows = self.config, flip(batch.rows, flips)
         # drawn for the whole micro-batch, then this process's share of it
         mask = self.network.draw_masks(config.batch_size, config.mask_unit_px, config.mask_ratio, generator)
-        shown = None if config.input_looks is None else self.with_speckle(rows, batch, config.input_looks)
+        shown = None if config.input_looks is None else self._with_speckle(rows, batch, config.input_looks)
         mask = to_device(mask[batch.positions], rows.device)
         return losses(self.network, rows, mask, self.judge, self.statistics, shown)
+
+    def _with_speckle(self, rows: Tensor, batch: Batch, looks: float) -> Tensor:
+        """A batch's rows with speckle of so many looks more: drawn for all processes, of which this takes its share."""
+        generator = batch_generator(self.config.seed, batch.micro_batch, "speckle", rows.device)
+        speckle = draw_speckle((self.config.batch_size, *rows.shape[1:]), looks, generator)
+        return speckled(rows, speckle[batch.positions])
 
 
 # --- the stage -------------------------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ class _Finetuning(Training):
         rates: dict[str, Any] = {"layer_decay": config.layer_decay, "encoder_lr": config.encoder_lr}
         super().__init__(network, config, "train", steps, chosen=chosen, **rates)
         self.register_buffer("class_weights", class_weights, persistent=False)
-        # the encoder's last stage feeds a map that the decoder `pixel` does not read
-        self.skips_weights = network.decoder.by_pixel
+        # the encoder's last stage feeds a map that the decoder `pixel` does not read, and learns nothing from it
+        self.skips_weights = network.decoder.by_pixel and config.mode == "full"
         #: what the decoder is given of a frozen encoder, kept from step to step
         self.frozen = FrozenMaps.of(network, config, len(chosen))
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..networks.distributed import sum_over_processes
 from ..networks.encoders import parameter_groups
-from .batches import Batch, EndlessBatches, PatchRows, batch_generator, derived_seed, draw_flips, draw_speckle, speckled
+from .batches import Batch, EndlessBatches, PatchRows, batch_generator, derived_seed, draw_flips
 from .config import TrainingConfig
 
 
@@ -98,12 +98,6 @@ class Training(lightning.LightningModule):
         # one process that is told to stop stops all, after the same step
         stop = sum_over_processes(torch.full((), float(self.stop_reason is not None), device=self.device))
         return {"loss": loss, "reported": reported, "stop": stop, "micro_batch": batch.micro_batch}
-
-    def with_speckle(self, rows: Tensor, batch: Batch, looks: float) -> Tensor:
-        """A batch's rows with speckle of so many looks more: drawn for all processes, of which this takes its share."""
-        generator = batch_generator(self.config.seed, batch.micro_batch, "speckle", rows.device)
-        speckle = draw_speckle((self.config.batch_size, *rows.shape[1:]), looks, generator)
-        return speckled(rows, speckle[batch.positions])
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Clip the gradient's norm, and remember what it was."""
