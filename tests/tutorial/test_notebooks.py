@@ -43,7 +43,7 @@ class Again:
     said: str
 
 
-#: the tag of cells whose output is compared, and notebooks that have some; the last asks for what every stage left
+#: the tag of cells whose output is compared, and notebooks that have some; the last asks for all but comparisons
 MARK = "nbval-check-output"
 AGAIN = ["01_read_and_inspect", "02_build_dataset", "05_evaluate_and_map"]
 #: what is drawn anew beside a map that is there
