@@ -134,13 +134,14 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
-def load(folder: Path, group: str) -> tuple[list[Run], str]:
-    """The runs of a group that are of the present version of benchmark and recipe, and how many others there are."""
+def load(folder: Path, group: str) -> tuple[list[Run], list[Run]]:
+    """The runs of a group that are of the present version of benchmark and recipe, and those that are of others."""
     asked = {"benchmark": bench()["benchmark"], "recipe": bench()["recipe"][group]}
-    runs = [read_json(path) for path in sorted((folder / group).glob("*.json"))]
-    mine = [run for run in runs if {key: run["spec"][key] for key in asked} == asked]
-    others = len(runs) - len(mine)
-    return mine, f"Results of other versions that are left out: {others}." if others else ""
+    found: tuple[list[Run], list[Run]] = [], []
+    for path in sorted((folder / group).glob("*.json")):
+        run = read_json(path)
+        found[any(run["spec"][key] != value for key, value in asked.items())].append(run)
+    return found
 
 
 class Scores:
@@ -290,9 +291,13 @@ def difference_table(scores: Scores) -> str:
             row = [_shown(method), level, labels, gain.to_text(), "primary" if is_primary else None]
             rows.append([*row, *beside_floor(scores, method, labels, level), worth(scores, method, labels, level)])
     for row, p_value in zip(rows, holm(p_values), strict=True):
-        row[4] = row[4] or (p_value and f"{p_value:.3f}")
+        row[4] = row[4] or _p_text(p_value)
     header = ["start", "level", "labels", "minus random", "p (Holm)", "minus floor", "of the way from floor to ceiling"]
     return markdown([*header, "labels that a random start needs for as much"], rows)
+
+
+def _p_text(value: float | None) -> str | None:
+    return value if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def beside_floor(scores: Scores, method: str, labels: Any, level: str) -> tuple[str | None, str | None]:
@@ -316,19 +321,23 @@ def worth(scores: Scores, method: str, labels: Any, level: str) -> str | None:
 
 
 def search_table(runs: Sequence[Run]) -> str:
-    """Configurations of fine-tuning by start, the best first."""
-    found: dict[tuple[str, str, str], list[Run]] = {}
+    """Configurations of fine-tuning by version and start, the best first; ``rung``: a third of the steps, or all."""
+    found: dict[tuple[int, str, str, str], list[Run]] = {}
     for run in runs:
-        found.setdefault((run["spec"]["method"], run["spec"]["rung"], run["spec"]["config"]), []).append(run)
+        place = (run["spec"][key] for key in ("recipe", "method", "rung", "config"))
+        found.setdefault(tuple(place), []).append(run)
     rows = []
-    for (start, rung, config), mine in found.items():
+    for (version, start, rung, config), mine in found.items():
         mine = sorted(mine, key=lambda run: run["spec"]["draw"])
         mean, steps = float(np.mean([run["val_miou"] for run in mine])), mine[0]["spec"]["settings"]["steps"]
         values = ", ".join(f"{run['val_miou']:.3f}" for run in mine)
         best = ", ".join(str(run["best_step"]) for run in mine)
-        rows.append([start, config, rung, steps, f"{mean:.3f}", values, best])
-    rows.sort(key=lambda row: (row[0], row[2] != "whole", -float(row[4])))
-    return markdown(["start", "configuration", "rung", "steps", "mIoU on val", "by draw", "best step"], rows)
+        labels = mine[0]["spec"]["labels"]
+        rows.append([version, start, labels, config, rung, steps, f"{mean:.3f}", values, best])
+    order = {"whole": 0, "third": 1, "all": 2}
+    rows.sort(key=lambda row: (row[0], row[1], order[row[4]], -float(row[6])))
+    header = ["version", "start", "labels", "configuration", "rung", "steps", "mIoU on val", "by draw", "best step"]
+    return markdown(header, rows)
 
 
 def pretraining_table(runs: Sequence[Run]) -> str:
@@ -342,10 +351,7 @@ def pretraining_table(runs: Sequence[Run]) -> str:
             for r in runs
             if r["spec"]["kind"] == "finetune" and r["spec"]["method"] == name
         )
-        probe = [None] * 3
-        if made is not None:
-            asked = [f"{name} {task}" for task in ("patch k-NN", "patch linear", "cell linear")]
-            probe = [f"{np.mean(made['probe'][one]):.3f}" if one in made["probe"] else None for one in asked]
+        probe = _probe(made["probe"] if made else {}, name)
         settings = made and made["spec"]["settings"]
         rows.append(
             [
@@ -359,8 +365,17 @@ def pretraining_table(runs: Sequence[Run]) -> str:
                 ", ".join(f"{value:.3f}" for _, value in tuned) or None,
             ]
         )
+    judged = [run["probe"] for run in runs if run["spec"]["kind"] == "pretrain" and "probe" in run]
+    for name in ("random features", "raw statistics") if judged else ():
+        rows.append([name, *[None] * 4, *_probe(judged[-1], name), None, None])
     header = ["pretraining", "pool", "steps", "minutes of a core", "final loss", "probe: patch, k-NN", "patch, linear"]
     return markdown([*header, "cell, linear", "mIoU on val, fine-tuned", "by draw"], rows)
+
+
+def _probe(scores: Mapping[str, Sequence[float]], name: str) -> list[str | None]:
+    """Of a method, the mean over draws for each way of probing."""
+    asked = [f"{name} {task}" for task in ("patch k-NN", "patch linear", "cell linear")]
+    return [f"{np.mean(scores[one]):.3f}" if one in scores else None for one in asked]
 
 
 #: starts on real ground, in words
@@ -453,7 +468,7 @@ def write_page(runs: Path, page: Path) -> None:
     """Write what the runs say between the markers of a page, and the curves beside it.
 
     A part stands between ``<!-- evidence:NAME -->`` and ``<!-- /evidence:NAME -->``, with NAME of: primary, scores,
-    differences, search, pretraining, real, runs.
+    differences, search, before (searches of earlier versions), pretraining, real, runs.
 
     Raises:
         Alos2TutError: the page is missing, or lacks a marker.
@@ -461,10 +476,11 @@ def write_page(runs: Path, page: Path) -> None:
     found = {group: load(runs, group) for group in ("final", "search", "pretraining", "real")}
     final, search, judged, real = (mine for mine, _ in found.values())
     parts = {"search": search_table(search), "pretraining": pretraining_table(judged), "real": real_table(real)}
-    parts |= final_tables(final)
-    for part, group in {"scores": "final", "search": "search", "pretraining": "pretraining", "real": "real"}.items():
-        parts[part] = "\n\n".join(filter(None, [parts[part], found[group][1]]))
-    parts["runs"] = machines(final + search + judged + real)
+    parts |= final_tables(final) | {"before": search_table(found["search"][1])}
+    for part, group in {"scores": "final", "pretraining": "pretraining", "real": "real"}.items():
+        if others := len(found[group][1]):
+            parts[part] += f"\n\nResults of other versions that are left out: {others}."
+    parts["runs"] = machines([run for both in found.values() for of in both for run in of])
     text = read_text(page, "Markdown", _LARGEST_PAGE)
     for name, part in parts.items():
         begin, end = f"<!-- evidence:{name} -->", f"<!-- /evidence:{name} -->"
