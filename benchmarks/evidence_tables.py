@@ -158,7 +158,7 @@ class Scores:
 
     def labels(self) -> list[Any]:
         """Numbers of labelled patches, from few to all."""
-        return sorted({labels for _, _, labels in self.by_place}, key=lambda n: math.inf if n == "all" else n)
+        return sorted({labels for _, _, labels in self.by_place}, key=_few_first)
 
     def patches(self, labels: Any) -> int:
         """Labelled patches as a number; 0 where it is not known."""
@@ -196,6 +196,10 @@ class Scores:
         # on ground every draw weighs alike, as above
         one, two = (BlockScore.mean([_mean_of_draw(of, draw) for draw in sorted(draws)]) for of in (mine, its))
         return estimate(values), over_ground(one, two)
+
+
+def _few_first(labels: Any) -> float:
+    return math.inf if labels == "all" else float(labels)
 
 
 def not_pretrained(method: str) -> bool:
@@ -393,7 +397,9 @@ def real_table(runs: Sequence[Run]) -> str:
     """Starts on real scenes: mIoU of all folds together, and differences to the random start and to the floor."""
     pooled = whole_scenes(runs)
     scores, rows = Scores(pooled), list[list[Any]]()
-    for scene, labels in ((scene, labels) for scene, of in bench()["real"]["draws"].items() for labels in of):
+    for scene, labels in (
+        (scene, labels) for scene, of in bench()["real"]["draws"].items() for labels in sorted(of, key=_few_first)
+    ):
         for method, shown in _REAL_STARTS.items():
             if (mean := scores.mean(method, labels, scene)) is None:
                 continue
