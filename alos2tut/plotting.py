@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import product as combinations
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import font_manager, patheffects
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import ListedColormap, to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import ScalarFormatter
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from . import geometry
@@ -89,8 +93,12 @@ PALETTES: dict[str, dict[str, str]] = {
 _PLAIN_CLASSES = 9
 #: a hatched picture has so many pixels along its longer side at least, and so many stripes
 _HATCHED_PX, _STRIPES = 400, 40
+#: figures are shown in notebooks and on pages so many inches wide at most, at 96 pixels an inch
+SHOWN_INCHES = 9.6
+#: points of small letters: 8 are left of them in the widest figures, of :data:`WIDEST` inches, as they are shown
+SMALL, WIDEST = 9, 10.8
 _STYLE: dict[Any, Any] = {
-    "figure.dpi": 90,
+    "figure.dpi": 96,
     "savefig.dpi": 140,
     "savefig.bbox": "tight",
     "font.size": 10,
@@ -104,11 +112,18 @@ _STYLE: dict[Any, Any] = {
 
 #: row, column, height and width in pixels
 Window: TypeAlias = tuple[int, int, int, int]
+#: on which side of images a colour bar stands
+Side: TypeAlias = Literal["right", "left", "bottom"]
 
 
 def use_style() -> None:
-    """Sizes and colours shared by all figures."""
+    """Sizes and colours shared by all figures; in notebooks they are drawn for screens of fine pixels."""
     plt.rcParams.update(_STYLE)
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if hasattr(shell, "kernel"):
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("retina")
 
 
 def symbol(quantity: str) -> str:
@@ -131,7 +146,7 @@ def quicklook(product: Product, boxes: Mapping[str, Window]) -> Figure:
     """The whole product in dB, multilooked in power to at most 900 pixels a side, with boxes (pixel windows) on it."""
     looks = max(1, math.ceil(max(product.shape) / 900))
     fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.4))
-    draw_backscatter(fig, ax, product, looks)
+    draw_backscatter(ax, product, looks)
     for name, window in boxes.items():
         left, _, _, top = extent_of(product, window)
         outline(ax, extent_of(product, window), edgecolor=ORANGE, linewidth=2)
@@ -147,11 +162,34 @@ def read_metrics(folder: str | Path) -> NDArray[Any]:
     return np.atleast_1d(np.genfromtxt(Path(folder) / "metrics.csv", delimiter=",", names=True))
 
 
-def draw_backscatter(fig: Figure, ax: Axes, product: Product, looks: int, shrink: float = 0.9) -> None:
+def draw_backscatter(ax: Axes, product: Product, looks: int) -> None:
     """A whole product in dB on a map, with its colour bar."""
     image = draw_grey(ax, product.read_db(looks=looks), extent_of(product))
-    fig.colorbar(image, ax=ax, label=db_label(product.quantity), shrink=shrink)
+    color_bar(image, ax, db_label(product.quantity))
     map_axes(ax, product)
+
+
+def color_bar(image: ScalarMappable, axes: Axes | Iterable[Axes], label: str, location: Side = "right") -> Colorbar:
+    """A colour bar with quantity and unit, exactly as long as the image or the images beside which it stands."""
+    beside = [axes] if isinstance(axes, Axes) else list(np.ravel(np.asarray(axes, dtype=object)))
+    figure = beside[0].figure
+    bar = figure.colorbar(image, ax=beside, label=label, location=location, pad=0.02)
+
+    def place(bar_axes: Axes, renderer: object) -> Bbox:
+        # each layout gives the bar its usual proportions again
+        bar_axes.set_box_aspect(None)
+        box = Bbox.union([ax.get_position() for ax in beside])
+        inches = np.array([figure.bbox.width, figure.bbox.height]) / figure.dpi
+        (gap_x, gap_y), (thick_x, thick_y) = 0.08 / inches, 0.14 / inches
+        if location == "bottom":
+            below = [part.get_tightbbox() for part in beside]
+            bottom = min(part.y0 for part in below if part) - figure.bbox.y0
+            return Bbox.from_bounds(box.x0, bottom / figure.bbox.height - gap_y - thick_y, box.width, thick_y)
+        left = box.x1 + gap_x if location == "right" else box.x0 - gap_x - thick_x
+        return Bbox.from_bounds(left, box.y0, thick_x, box.height)
+
+    bar.ax.set_axes_locator(place)
+    return bar
 
 
 def draw_grey(
@@ -408,7 +446,7 @@ def words_only(text: str) -> Figure:
 
 def footnote(fig: Figure, *lines: str) -> None:
     """What the marks of a figure cover, in small letters below it."""
-    fig.supxlabel("\n".join(lines), fontsize=8, color="0.35")
+    fig.supxlabel("\n".join(lines), fontsize=SMALL, color="0.35")
 
 
 def grey_limits(db: NDArray[np.floating[Any]]) -> dict[str, Any]:

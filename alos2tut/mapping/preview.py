@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..core.errors import Alos2TutError
 from ..core.validation import is_count
 from ..dataset.legend import IGNORE, LandClass, Legend
-from ..plotting import class_colors, class_keys, class_table, color_keys, drawable, hatched
+from ..plotting import SMALL, class_colors, class_keys, class_table, color_bar, color_keys, drawable, hatched
 from .files import HEADLINE, MapFile, Orientation, PixelWindow, orientation
 
 #: share of a picture's width that a scale bar has at most
@@ -69,8 +69,8 @@ def preview(map_path: str | Path, *, max_px: int = 1600) -> Figure:
     # the layout gives titles their height, but no width
     title = "\n".join(textwrap.fill(line, int(inches * 10)) for line in _preview_title(source))
     fig.suptitle(title, x=_MARGIN_INCHES / inches, ha="left", fontsize=11)
-    footnote = textwrap.fill(footnote, int(inches * 16))
-    fig.supxlabel(footnote, x=_MARGIN_INCHES / inches, ha="left", fontsize=7.5, color="0.35")
+    footnote = textwrap.fill(footnote, int(inches * 13))
+    fig.supxlabel(footnote, x=_MARGIN_INCHES / inches, ha="left", fontsize=SMALL, color="0.35")
     return fig
 
 
@@ -108,9 +108,9 @@ def _draw_raster(ax: Axes, source: MapFile, pixels: NDArray[np.uint8]) -> None:
         return
     values = np.where(pixels == IGNORE, np.nan, pixels * source.scale)
     image = ax.imshow(values, cmap=cividis(), vmin=0, vmax=1, extent=extent, interpolation="nearest")
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, panchor=False)
-    bar.set_label(textwrap.fill(source.description, 42), fontsize=9)
-    bar.ax.tick_params(labelsize=9)
+    bar = color_bar(image, ax, textwrap.fill(source.description, 42))
+    bar.ax.yaxis.label.set_fontsize(SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
 
 
 def _legend_of(source: MapFile) -> Legend:
@@ -192,7 +192,7 @@ def _draw_bar(ax: Axes, start_px: float, length_px: float, text: str) -> None:
                          facecolor=color, edgecolor="black", linewidth=0.8, gid="scale bar")  # fmt: skip
         ax.add_artist(half)
     ax.annotate(text, (start_px + length_px, -8), (4, 0), xycoords=place, textcoords="offset points", va="center",
-                fontsize=8, annotation_clip=False)  # fmt: skip
+                fontsize=SMALL, annotation_clip=False)  # fmt: skip
 
 
 def _draw_north(ax: Axes, north_deg: float, below_points: float) -> None:
@@ -201,7 +201,7 @@ def _draw_north(ax: Axes, north_deg: float, below_points: float) -> None:
     place = turn + _points_from(ax, (1, 0))
     outline = [(0, 8), (4.5, -8), (0, -4.5), (-4.5, -8)]
     ax.add_artist(Polygon(outline, transform=place, clip_on=False, facecolor="black", linewidth=0, gid="north"))
-    ax.text(0, 13, "N", transform=place, ha="center", va="center", fontsize=8, clip_on=False)
+    ax.text(0, 13, "N", transform=place, ha="center", va="center", fontsize=SMALL, clip_on=False)
 
 
 def no_data_key(text: str) -> Patch:

@@ -263,8 +263,13 @@ class Tutorial:
 
     def keep(self, figure: Figure, name: str) -> None:
         """Save a figure in the folder ``figures``; one of simulated data says so in its corner."""
+        from .. import plotting
+
         if self.opened.simulated:
-            figure.text(0.999, -0.004, "simulated data", ha="right", va="top", fontsize=7, color="0.45", style="italic")
+            figure.draw_without_rendering()
+            box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+            style: dict[str, Any] = {"fontsize": plotting.SMALL, "color": "0.45", "style": "italic"}
+            figure.text(box.x1 / width, box.y0 / height, "simulated data", ha="right", va="top", **style)
         make_folder(self.folder / "figures")
         with atomic_path(self.folder / "figures" / f"{name}.png") as temporary:
             figure.savefig(temporary)

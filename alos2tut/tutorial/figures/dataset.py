@@ -6,6 +6,7 @@ Each is drawn from plain data. Colours are those of :mod:`alos2tut.plotting`.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -18,7 +19,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import Normalize, to_rgb
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -40,7 +41,7 @@ from ...dataset.legend import IGNORE, Legend
 from ...dataset.selection import STATUSES, Choice
 from ...dataset.store import PatchDataset, Split
 from ...dataset.survey import PatchTable
-from ...plotting import BLUE, GREEN, GREY, NO_DATA_COLOR, NO_LABEL_COLOR, ORANGE, SKY, VERMILION, Window
+from ...plotting import BLUE, GREEN, GREY, NO_DATA_COLOR, NO_LABEL_COLOR, ORANGE, SKY, SMALL, VERMILION, Window
 from ...products.product import Product
 from ...products.rasters import LONLAT, reprojected
 from ..leakage import COVERS, SCHEMES, Leakage
@@ -53,8 +54,9 @@ _DROPPED = ((VERMILION, "///"), (ORANGE, "\\\\\\"), (SKY, "..."), ("#CC79A7", "x
 _SERIES = ((GREY, "o"), (BLUE, "s"), (ORANGE, "^"), (VERMILION, "D"), (GREEN, "v"))
 #: what held-out lists are called, and their colours
 _HELD_OUT = {"val": ("validation", ORANGE), "test": ("test", BLUE)}
-#: more names than that hide the map; days that a colour bar names
+#: more names than that hide the map; so many days have colours of their own, a colour bar names as many
 _MOST_NAMES, _MOST_DAYS = 20, 5
+_DAYS = (BLUE, ORANGE, GREEN, "#CC79A7", SKY)
 _DASHED = (0, (2, 1.5))
 
 Box = tuple[float, float, float, float]
@@ -82,14 +84,14 @@ def footprints(archive: Archive, used: Archive | None = None, labels: Sequence[s
     side_deg = (all_boxes[:, 2:].max(axis=0) - all_boxes[:, :2].min(axis=0)).max()
     is_small = side_deg > 5 * max(np.ptp(outline, axis=0).max() for outline in corners)
     letters = "AB"[: len(groups)] if is_small else ""
-    size, widths = ((11.2, 6.2), (1.6, 1)) if letters else ((7.6, 5.6), None)
+    size, widths = ((10.4, 6.0), (1.6, 1)) if letters else ((7.6, 5.6), None)
     panels = ";".join(f"0{letter}" for letter in letters) or "0"
     fig, axes = plt.subplot_mosaic(panels, figsize=size, width_ratios=widths)
     overview, close_ups = axes["0"], [axes[letter] for letter in letters]
     for (west, south, east, north), path in zip(all_boxes[len(entries) :].tolist(), labels, strict=True):
         plotting.outline(overview, (west, east, south, north), edgecolor="0.5", linewidth=1.2, zorder=0.5)
-        plotting.note(overview, Path(path).stem, (west, north), (3, -3), va="top", fontsize=8, color="0.4")
-    outlines = _footprint_colors(fig, overview, [entry.info["acquired"] or "" for entry in entries])
+        plotting.note(overview, Path(path).stem, (west, north), (3, -3), va="top", fontsize=SMALL, color="0.4")
+    outlines, days = _footprint_colors(overview, [entry.info["acquired"] or "" for entry in entries])
     is_used = [entry.path in kept for entry in entries]
     for ax, members in ((overview, range(len(entries))), *zip(close_ups, groups, strict=False)):
         for place, i in enumerate(members):
@@ -110,11 +112,11 @@ def footprints(archive: Archive, used: Archive | None = None, labels: Sequence[s
         plotting.note(overview, letter, place, (8, 6), weight="bold")
     for ax in (overview, *close_ups):
         _zone_borders(ax)
-    keys: list[Artist] = [Patch(facecolor="none", edgecolor="0.5", label="label raster")] if labels else []
+    keys = [*days, *([Patch(facecolor="none", edgecolor="0.5", label="label raster")] if labels else [])]
     if not all(is_used):
         keys.append(Line2D([], [], color="0.2", linestyle=_DASHED, label="left out by the filter"))
     if keys:
-        fig.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+        fig.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 4))
     return fig
 
 
@@ -124,7 +126,7 @@ def _sizes(archive: Archive) -> Figure:
     fig, ax = plt.subplots(figsize=(5.2, 5.2 * max(h for h, _ in shapes) / max(w for _, w in shapes) + 0.6))
     for entry, (height, width) in zip(archive.entries, shapes, strict=True):
         plotting.outline(ax, (0, width, height, 0), edgecolor=GREY, linewidth=1.6)
-        plotting.note(ax, entry.name, (width, height), (-4, 4), ha="right", fontsize=8)
+        plotting.note(ax, entry.name, (width, height), (-4, 4), ha="right", fontsize=SMALL)
     ax.set(aspect="equal", xlabel="column (px)", ylabel="row (px)", title="no place on Earth is stated")
     ax.margins(0.04)
     ax.invert_yaxis()
@@ -145,20 +147,25 @@ def _neighbours(boxes: NDArray[np.float64]) -> list[list[int]]:
     return sorted((np.flatnonzero(group == number).tolist() for number in range(n)), key=len, reverse=True)
 
 
-def _footprint_colors(fig: Figure, ax: Axes, acquired: Sequence[str]) -> list[tuple[float, float, float]]:
-    """A colour for each product by its day, and the bar that explains them."""
+def _footprint_colors(ax: Axes, acquired: Sequence[str]) -> tuple[list[tuple[float, float, float]], list[Artist]]:
+    """A colour for each product by its day, and the keys of few days; a bar beside the axes explains many."""
     days = [date.fromisoformat(text[:10]).toordinal() if len(text) >= 10 else None for text in acquired]
-    known = [day for day in days if day is not None]
-    if not known:
-        return [to_rgb(GREY)] * len(days)
-    norm = Normalize(min(known) - 0.5, max(known) + 0.5)
-    scale = ScalarMappable(norm, "viridis")
-    bar = fig.colorbar(scale, ax=ax, label="acquired", shrink=0.8)
-    few = len(set(known)) <= _MOST_DAYS
-    ticks = sorted(set(known)) if few else np.linspace(min(known), max(known), _MOST_DAYS).tolist()
+    known = sorted({day for day in days if day is not None})
+    if len(known) <= _MOST_DAYS:
+        colors: Mapping[int | None, Any] = dict(zip(known, _DAYS, strict=False))
+        names = [f"acquired {date.fromordinal(day).isoformat()}" for day in known]
+        keys: list[Artist] = [Line2D([], [], color=color, linewidth=3, label=name)
+                              for name, color in zip(names, colors.values(), strict=True)]  # fmt: skip
+        return [to_rgb(colors.get(day, GREY)) for day in days], keys
+    # the lightest colours of all would not be seen on white
+    scale = ScalarMappable(
+        Normalize(known[0], known[-1]), ListedColormap(plt.get_cmap("viridis")(np.linspace(0, 0.85, 256)))
+    )
+    bar = plotting.color_bar(scale, ax, "day of acquisition")
+    ticks = np.linspace(known[0], known[-1], _MOST_DAYS).tolist()
     bar.set_ticks(ticks, labels=[date.fromordinal(round(day)).isoformat() for day in ticks])
     bar.minorticks_off()
-    return [to_rgb(GREY if day is None else scale.cmap(0.92 * float(norm(day)))) for day in days]
+    return [to_rgb(GREY if day is None else scale.to_rgba(day)) for day in days], []
 
 
 def _name_footprints(ax: Axes, names: Sequence[str], corners: Sequence[NDArray[np.float64]]) -> None:
@@ -168,7 +175,9 @@ def _name_footprints(ax: Axes, names: Sequence[str], corners: Sequence[NDArray[n
         longitude, latitude = outline.mean(axis=0).round(3).tolist()
         stacks.setdefault((longitude, latitude), []).append(name)
     for place, stack in stacks.items():
-        ax.annotate("\n".join(stack), place, ha="center", va="center", fontsize=7, path_effects=plotting.halo("white"))
+        ax.annotate(
+            "\n".join(stack), place, ha="center", va="center", fontsize=SMALL, path_effects=plotting.halo("white")
+        )
 
 
 def _zone_borders(ax: Axes) -> None:
@@ -178,7 +187,7 @@ def _zone_borders(ax: Axes) -> None:
         ax.axvline(meridian, color=VERMILION, linewidth=1.1, linestyle=":", zorder=0.6)
         west = (meridian + 180) // 6
         name = f"UTM zone {(west - 1) % 60 + 1} | {west % 60 + 1}"
-        style: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "color": VERMILION, "fontsize": 8}
+        style: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "color": VERMILION, "fontsize": SMALL}
         plotting.note(ax, name, (meridian, 1), ha="center", **style)
 
 
@@ -200,8 +209,8 @@ def image_and_labels(product: Product, classes: NDArray[np.uint8], legend: Legen
     # no screen shows more
     looks *= max(1, math.ceil(max(classes.shape) / 900))
     (legend_name,) = plotting.drawable([legend.name])
-    fig, axes = plt.subplots(1, 2, figsize=(11.6, 11.6 / 2 * product.shape[0] / product.shape[1] + 0.9), sharey=True)
-    plotting.draw_backscatter(fig, axes[0], product, looks, shrink=0.8)
+    fig, axes = plt.subplots(1, 2, figsize=(10.8, 10.8 / 2.3 * product.shape[0] / product.shape[1] + 1.4), sharey=True)
+    plotting.draw_backscatter(axes[0], product, looks)
     axes[0].set_title(plotting.product_title(product))
     plotting.draw_land_cover(axes[1], classes, legend, plotting.extent_of(product))
     plotting.map_axes(axes[1], product, label_y=False)
@@ -253,9 +262,9 @@ def warp_close_up(
     outlines, places = np.unique(corners.round(6), axis=0, return_index=True)
     of_class = of_class[places]
     db = product.read_db(tuple(part * looks for part in window), looks=looks)
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11.6, 11.6 / 2 * height / width + 0.9), sharey=True)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.8, 10.8 / 2.3 * height / width + 1.4), sharey=True)
     extent = (0, width, height, 0)
-    fig.colorbar(plotting.draw_grey(left, db, extent), ax=left, label=plotting.db_label(product.quantity), shrink=0.8)
+    plotting.color_bar(plotting.draw_grey(left, db, extent), left, plotting.db_label(product.quantity))
     colors = np.vstack([plotting.class_colors(legend), to_rgb(NO_LABEL_COLOR)])
     fill = colors[np.where(of_class == IGNORE, len(legend), of_class)]
     left.add_collection(
@@ -269,8 +278,8 @@ def warp_close_up(
                 markeredgewidth=0.4)  # fmt: skip
         ax.set(xlim=(0, width), ylim=(height, 0), xlabel=f"column, from {col}")
     left.set_ylabel(f"row, from {row}")
-    left.set_title("image pixels (centres dotted) under label pixels (outlined)")
-    right.set_title("labels of the image's pixels, by nearest neighbour")
+    left.set_title("image pixels (centres dotted)\nunder label pixels (outlined)")
+    right.set_title("labels of the image's pixels,\nby nearest neighbour")
     plotting.class_key(fig, legend)
     return fig
 
@@ -310,7 +319,7 @@ def patch_grid(product: Product, choice: Choice, looks: int) -> Figure:
     """The patches of an archive's first product, of so many looks, by what becomes of them."""
     shrink = max(1, math.ceil(max(product.shape) / 800))
     fig, ax = plt.subplots(figsize=(8.2, 8.2 * product.shape[0] / product.shape[1] * 0.86 + 0.6))
-    plotting.draw_backscatter(fig, ax, product, shrink)
+    plotting.draw_backscatter(ax, product, shrink)
     table, keys = choice.table, []
     for status, ((color, hatch), name) in enumerate(zip(((GREEN, None), *_DROPPED), STATUSES, strict=True)):
         members = (table.product == 0) & (choice.status == status)
@@ -346,7 +355,7 @@ def class_balance(histograms: Mapping[str, Mapping[str, Mapping[str, int]]]) -> 
         _share_dots(ax, [_percent(values)[order] for values in counts[key]], _SERIES)
         ax.axvline(100 / len(names), color="0.6", linewidth=0.9, linestyle=":", zorder=1)
         ax.set_xlabel(f"share of {what} (%)")
-    style = {"xycoords": axes[0].get_xaxis_transform(), "fontsize": 8, "color": "0.4"}
+    style = {"xycoords": axes[0].get_xaxis_transform(), "fontsize": SMALL, "color": "0.4"}
     plotting.note(axes[0], "if all were alike", (100 / len(names), 0), (-4, 5), ha="right", **style)
     axes[0].set_yticks(range(len(names)), [drawn[i] for i in order])
     labels = [f"{name} ({sum(found['majority'].values()):,} patches)" for name, found in histograms.items()]
@@ -413,7 +422,7 @@ def statistics(dataset: PatchDataset) -> Figure:
     mean, std = dataset.statistics.mean_db[0], dataset.statistics.std_db[0]
     names = plotting.drawable(dataset.legend.names)
     bins = np.arange(math.floor(np.percentile(db, 0.1)), math.ceil(np.percentile(db, 99.9)) + 0.5, 0.5)
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11.0, 3.8), sharex=True)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.8, 3.8), sharex=True)
     left.hist(db, bins, weights=np.full(db.size, 200 / db.size), color=SKY)
     left.axvspan(mean - std, mean + std, color=BLUE, alpha=0.14, linewidth=0)
     left.axvline(mean, color=BLUE, label=f"this dataset: {mean:.2f} ± {std:.2f} dB".replace("-", "−"))
@@ -450,13 +459,13 @@ def class_gallery(dataset: PatchDataset, split: str = "train") -> Figure:
     amounts = class_amounts(part, len(dataset.legend))
     found = [(index, int(of_class.argmax())) for index, of_class in enumerate(amounts) if of_class.any()]
     names = plotting.drawable(dataset.legend.names)
-    fig, axes = plt.subplots(2, len(found), figsize=(max(1.42 * len(found), 4.2) + 0.4, 3.7), squeeze=False)
+    fig, axes = plt.subplots(2, len(found), figsize=(min(max(1.42 * len(found), 4.2), 10.4) + 0.4, 3.5), squeeze=False)
     limits = plotting.patch_limits(np.stack([part.db(patch) for _, patch in found]))
     for (top, bottom), (index, patch) in zip(axes.T, found, strict=True):
         plotting.draw_patch(top, part.db(patch), limits)
         plotting.draw_land_cover(bottom, part.gather([patch])[1][0], dataset.legend, None)
         share = amounts[index, patch] / dataset.patch_px**2
-        top.set_title(names[index], fontsize=9.5)
+        top.set_title(textwrap.fill(names[index], 12), fontsize=9.5)
         bottom.set_xlabel(f"{share:.0%}" if share >= 0.01 else f"{share:.1%}", fontsize=9)
     plotting.bare(*axes.flat)
     axes[0, 0].set_ylabel(plotting.patch_title(fig, dataset.signal, limits), fontsize=9)
@@ -475,13 +484,13 @@ def patch_and_labels(dataset: PatchDataset, split: str, index: int) -> Figure:
     names = plotting.drawable(dataset.legend.names)
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.4, 5.0), sharey=True)
     image = plotting.draw_grey(left, db, extent)
-    fig.colorbar(image, ax=left, label=plotting.first_channel_label(dataset.signal), shrink=0.8)
+    plotting.color_bar(image, left, plotting.first_channel_label(dataset.signal))
     plotting.draw_land_cover(right, labels, dataset.legend, extent)
     shares = np.bincount(labels.ravel(), minlength=256)[: len(dataset.legend)] / labels.size
     commonest = [i for i in np.argsort(-shares, kind="stable")[:3] if shares[i] > 0]
     right.set_title(", ".join(f"{names[i]} {shares[i]:.0%}" for i in commonest) or "no labels")
     left.set(title=part.table[index].get("FileName") or f"{split} {index}", xlabel=unit, ylabel=unit)
-    left.title.set_fontsize(8.5)
+    left.title.set_fontsize(SMALL)
     right.set_xlabel(unit)
     plotting.class_key(fig, dataset.legend)
     return fig
@@ -493,7 +502,7 @@ def split_map(choice: Choice, block: float, names: Sequence[str]) -> Figure:
     ``block`` is a block's side: metres on a map, else pixels after looks.
     """
     numbers = np.unique(choice.table.product)[:3]
-    fig, axes = plt.subplots(1, len(numbers), figsize=(6.8 if len(numbers) == 1 else 3.9 * len(numbers), 5.0),
+    fig, axes = plt.subplots(1, len(numbers), figsize=(6.8 if len(numbers) == 1 else 3.6 * len(numbers), 4.8),
                              squeeze=False)  # fmt: skip
     in_buffer = STATUSES.index("in the buffer")
     kinds: dict[str, tuple[NDArray[np.int64], dict[str, Any]]] = {
@@ -517,7 +526,7 @@ def split_map(choice: Choice, block: float, names: Sequence[str]) -> Figure:
         borders = _block_borders(choice.table, outlines, number, block)
         ax.add_collection(LineCollection(borders, color="black", linewidth=1.3, zorder=4))
         lonlat_axes(ax) if is_map else _pixel_axes(ax)
-        ax.set_title(names[number], fontsize=8.5)
+        ax.set_title(names[number], fontsize=SMALL)
         if ax is not axes[0, 0]:
             ax.set_ylabel("")
     keys: list[Artist] = [Patch(**style | {"edgecolor": "0.6"}, label=f"{what}: {len(members)}")

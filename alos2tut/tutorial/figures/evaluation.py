@@ -75,7 +75,7 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
     plotting.footnote(fig, *interval_notes(intervals | alone, "bars with caps", interval_unit(report)))
     if lines := plotting.drawable(headline_lines(report)):
         text = "\n".join(textwrap.fill(line, 120, subsequent_indent="  ") for line in lines)
-        fig.suptitle(text, x=0.01, ha="left", fontsize=8.5, color=VERMILION)
+        fig.suptitle(text, x=0.01, ha="left", fontsize=plotting.SMALL, color=VERMILION)
         fig.set_figheight(fig.get_figheight() + 0.15 * len(text.splitlines()))
     return fig
 
@@ -104,11 +104,13 @@ def confusion(report: Mapping[str, Any]) -> Figure:
     for row, col in np.ndindex(percent.shape):
         if percent[row, col] >= 0.5:
             color = "white" if percent[row, col] < 55 else "black"
-            ax.text(col, row, f"{percent[row, col]:.0f}", ha="center", va="center", color=color, fontsize=8.5)
+            ax.text(
+                col, row, f"{percent[row, col]:.0f}", ha="center", va="center", color=color, fontsize=plotting.SMALL
+            )
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="predicted", ylabel="reference")
-    fig.colorbar(image, ax=ax, label="pixels of the reference class (%)", shrink=0.8)
+    plotting.color_bar(image, ax, "pixels of the reference class (%)")
     return fig
 
 
@@ -171,7 +173,7 @@ def class_threshold(
     thresholds = np.linspace(0.02, 0.98, 49)
     precision, recall = np.transpose([_precision_recall(given >= t, truth) for t in thresholds])
     here = _precision_recall(given >= threshold, truth)
-    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(11.4, 3.7))
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(10.8, 3.7))
     limits = plotting.grey_limits(db)
     plotting.draw_grey(left, db, limits=limits)
     for there, color in ((labels[0] == index, SKY), (probability[0] >= threshold, VERMILION)):
@@ -181,7 +183,7 @@ def class_threshold(
     left.set_xlabel(f"blue: labelled as {name}\nred: probability ≥ {threshold:.2f}")
     shown = middle.imshow(probability[0], cmap="viridis", vmin=0, vmax=1)
     middle.set(xticks=[], yticks=[], title=f"is it {name}?")
-    fig.colorbar(shown, ax=middle, label="probability", shrink=0.85)
+    plotting.color_bar(shown, middle, "probability")
     right.plot(recall, precision, color=BLUE)
     right.plot(here[1], here[0], "o", color=VERMILION, label=f"threshold {threshold:.2f}")
     right.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02), title=f"{len(labels)} patches")
@@ -208,7 +210,7 @@ def robustness_curves(found: Mapping[str, Robustness]) -> Figure:
     first, *others = found.values()
     rows = ["mIoU", "mIoU minus that\nof unchanged patches"]
     rows += [" minus\n".join(found)] if len(others) == 1 else []
-    fig, axes = plt.subplots(len(rows), 3, figsize=(12.4, 0.8 + 2.3 * len(rows)), sharex="col", sharey="row")
+    fig, axes = plt.subplots(len(rows), 3, figsize=(10.8, 0.8 + 2.3 * len(rows)), sharex="col", sharey="row")
     for column, (kind, text) in zip(axes.T, panels.items(), strict=True):
         for shift, (name, result), color, mark in zip((-0.06, 0.06), found.items(), _COLORS, _MARKS, strict=False):
             trials = result.curve(kind)
@@ -253,7 +255,7 @@ def class_overlap(dataset: PatchDataset) -> Figure:
     there = np.isfinite(db) & (labels != IGNORE)
     order = darkest_first(around[there], labels[there], len(names))
     colors = plotting.class_colors(dataset.legend)
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11.4, 0.36 * len(order) + 1.3), sharey=True)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.8, 0.36 * len(order) + 1.3), sharey=True)
     for ax, values in ((left, around), (right, db - around)):
         for place, i in enumerate(order):
             low, first, middle, third, high = np.percentile(values[there & (labels == i)], [5, 25, 50, 75, 95])

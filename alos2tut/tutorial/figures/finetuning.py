@@ -188,7 +188,7 @@ def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
     """
     floor = sorted(comparison.get("floor", []), key=lambda entry: int(entry["budget"]))
     panels = 3 if floor else 2
-    fig, axes = plt.subplots(1, panels, figsize=(5.6 * panels, 3.8))
+    fig, axes = plt.subplots(1, panels, figsize=(min(5.2 * panels, 10.8), 3.8))
     left, right, above = axes[0], axes[1], axes[-1]
     names = list(dict.fromkeys(entry["start"] for entry in comparison["starts"]))
     shifts = np.exp(np.linspace(-0.04, 0.04, len(names)))
@@ -251,7 +251,7 @@ def class_gains(comparison: Mapping[str, Any]) -> Figure:
     shown = [budgets[0], budgets[-1]] if len(budgets) > 1 else budgets
     classes = comparison["classes"]
     drawn = plotting.drawable(classes)
-    fig, axes = plt.subplots(1, len(shown), figsize=(6.0 * len(shown), 3.8), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(shown), figsize=(5.4 * len(shown), 3.8), sharey=True, squeeze=False)
     for ax, budget in zip(axes[0], shown, strict=True):
         for name, (color, mark), shift in zip(names, _STYLES[1:], np.linspace(-0.15, 0.15, len(names)), strict=False):
             entry = next(e for e in comparison["starts"] if (e["start"], e["budget"]) == (name, budget))
@@ -280,7 +280,9 @@ def errors_shown(
     """
     labels = split.gather(list(indices))[1]
     columns = 2 + 2 * len(predicted)
-    fig, axes = plt.subplots(len(indices), columns, figsize=(2.1 * columns, 2.15 * len(indices) + 0.7), squeeze=False)
+    side = min(2.1, plotting.WIDEST / columns)
+    shape = (side * columns, 1.03 * side * len(indices) + 0.7)
+    fig, axes = plt.subplots(len(indices), columns, figsize=shape, squeeze=False)
     limits = plotting.patch_limits(np.stack([split.db(int(i)) for i in indices]))
     for row, (axis_row, index) in enumerate(zip(axes, indices, strict=True)):
         backscatter, known = split.db(int(index)), labels[row] != IGNORE

@@ -93,9 +93,11 @@ def _rows(
     """Windows of a map, a row for each with a panel for each layer, of so many pixels and inches at most."""
     numbers = [view.backscatter_db(part, most_px)[0].reshape(len(view.polarizations), -1) for part in parts.values()]
     limits = plotting.patch_limits(np.concatenate(numbers, axis=1)[np.newaxis])
+    more = 0.4 * any(parts) + _BAR_INCHES * (_CONFIDENCE in shown)
+    width = min(width, (plotting.WIDEST - more) / len(shown))
     widest = max(parts.values(), key=lambda part: part[2] / part[3])
     width, height = _panels_size(widest, _orientation(view, widest), (len(parts), len(shown)), width)
-    size = (width + 0.4 * any(parts) + _BAR_INCHES * (_CONFIDENCE in shown), height)
+    size = (width + more, height)
     fig, axes = plt.subplots(len(parts), len(shown), figsize=size, layout="constrained", squeeze=False)
     drawn = []
     for row, (name, part) in zip(axes, parts.items(), strict=True):
@@ -108,7 +110,7 @@ def _rows(
         panel.ax.set_title(panel.title)
     fig.suptitle(_title(view), fontsize="medium")
     if _CONFIDENCE in shown:
-        fig.colorbar(drawn[-1].image, ax=axes[:, -1].tolist(), label=_CONFIDENCE_LABEL, shrink=0.8, aspect=30)
+        plotting.color_bar(drawn[-1].image, axes[:, -1], _CONFIDENCE_LABEL)
     _key(fig, view.legend, drawn, outlined)
     return fig
 
@@ -149,7 +151,7 @@ def swipe(view: MapView, left: str, right: str, position: float, window: PixelWi
     ax.set_title(f"◂ {drawn[0].title}", loc="left")
     ax.set_title(f"{drawn[1].title} ▸", loc="right")
     for panel in [panel for panel in drawn if panel.layer == _CONFIDENCE][:1]:
-        fig.colorbar(panel.image, ax=ax, label=_CONFIDENCE_LABEL, shrink=0.8)
+        plotting.color_bar(panel.image, ax, _CONFIDENCE_LABEL)
     _key(fig, view.legend, drawn, ())
     return fig
 
@@ -170,11 +172,11 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
     by_place = agreement_by_confidence(view, tested)
     part = view.window(None)
     lies = _orientation(view, part)
-    width, height = _panels_size(part, lies, (1, 3), 4.4)
-    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(width + 0.6, max(height, 4.6)), layout="constrained",
+    width, height = _panels_size(part, lies, (1, 3), (plotting.WIDEST - 0.6) / 3)
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(width + 0.6, max(height, 4.4)), layout="constrained",
                                               gridspec_kw={"wspace": 0.05})  # fmt: skip
     sure = _Panel.draw(left, view, _CONFIDENCE, part, _PANEL_PX)
-    fig.colorbar(sure.image, ax=left, label=_CONFIDENCE_LABEL, location="bottom", shrink=0.8, aspect=30)
+    plotting.color_bar(sure.image, left, _CONFIDENCE_LABEL, "bottom")
     left.set_title("confidence")
     differs = _draw_differences(middle, view, part)
     middle.set_title("map and labels")
@@ -186,7 +188,7 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
     handles: list[Artist] = plotting.color_keys([("agree", _AGREES_COLOR), ("differ", VERMILION)])
     handles += [no_data_key(_NO_DATA_LABEL)] * differs + [_outline_key()] * bool(tested)
     middle.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False,
-                  fontsize="small")  # fmt: skip
+                  fontsize=plotting.SMALL)  # fmt: skip
     names = ("test patches", "other ground, mostly training" if tested else "all ground")
     for name, found, color, mark in zip(names, by_place, (BLUE, ORANGE), "os", strict=True):
         enough = found.pixels >= _FEW_PIXELS
@@ -196,7 +198,7 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
     right.plot([0, 1], [0, 1], color="k", linewidth=0.8, linestyle="--", label="as sure as right")
     right.set(xlabel="confidence (mean of bins of 0.1)", ylabel="share that agrees with the labels",
               xlim=(0, 1), ylim=(0, 1), aspect="equal", title="agreement by confidence")  # fmt: skip
-    right.legend(loc="upper left", frameon=False, fontsize="small")
+    right.legend(loc="upper left", frameon=False, fontsize=plotting.SMALL)
     fig.suptitle(_title(view), fontsize="medium")
     return fig
 

@@ -73,7 +73,7 @@ def mask_explorer(patches_db: Image, quantity: str) -> Figure:
     patch, side, ratios = patches_db[0], patches_db.shape[-1], (0.3, 0.6, 0.9)
     units_px = [unit for unit in (8, 16, 32) if side % unit == 0 and (side // unit) ** 2 >= 16]
     rows, cols = len(units_px), len(ratios)
-    fig = plt.figure(figsize=(12.6, 1.1 + 2.05 * rows))
+    fig = plt.figure(figsize=(10.8, 1.1 + 2.05 * rows))
     grid = fig.add_gridspec(1, 2, width_ratios=(2.15 * cols, 5.6))
     panels, plot = fig.add_subfigure(grid[0]), fig.add_subfigure(grid[1])
     limits = plotting.grey_limits(patch)
@@ -85,7 +85,7 @@ def mask_explorer(patches_db: Image, quantity: str) -> Figure:
     plotting.bare(*axes.flat)
     for ax, ratio in zip(axes[0], ratios, strict=True):
         ax.set_title(f"{ratio:.0%} hidden")
-    panels.colorbar(image, ax=axes, label=plotting.db_label(quantity), shrink=0.8, location="bottom", aspect=40)
+    plotting.color_bar(image, axes, plotting.db_label(quantity), "bottom")
     _draw_copying(plot.subplots(), patches_db, units_px)
     return fig
 
@@ -120,7 +120,7 @@ def one_mask(patch_db: Image, mask: NDArray[np.bool_], quantity: str) -> Figure:
     for ax, (title, picture) in zip(axes, pictures.items(), strict=True):
         image = plotting.draw_grey(ax, picture, limits=limits)
         ax.set(xticks=[], yticks=[], title=title)
-    fig.colorbar(image, ax=axes, label=plotting.db_label(quantity), shrink=0.8)
+    plotting.color_bar(image, axes, plotting.db_label(quantity))
     return fig
 
 
@@ -133,7 +133,7 @@ def _draw_weight(ax: Axes, weight: Image, patch_db: Image, scale: float) -> Axes
 def weight_maps(patches_db: Image, quantity: str, scale: float = 1.0) -> Figure:
     """Patches (n, H, W), and the weight of each pixel by each way of scaling power."""
     n = len(patches_db)
-    fig, axes = plt.subplots(n, 4, figsize=(12.6, 3.0 * n + 0.3), squeeze=False)
+    fig, axes = plt.subplots(n, 4, figsize=(10.8, 3.0 * n + 0.3), squeeze=False)
     limits = plotting.grey_limits(patches_db)
     for row, patch_db in zip(axes, patches_db, strict=True):
         image = plotting.draw_grey(row[0], patch_db, limits=limits)
@@ -144,23 +144,23 @@ def weight_maps(patches_db: Image, quantity: str, scale: float = 1.0) -> Figure:
     for ax, title in zip(axes[0], ["patch", *(name for name, *_ in WEIGHTINGS.values())], strict=True):
         ax.set_title(title)
     plotting.bare(*axes.flat)
-    fig.colorbar(image, ax=axes[:, 0], label=plotting.db_label(quantity), shrink=0.85, location="left")
-    fig.colorbar(shown, ax=axes[:, 1:], label="weight", shrink=0.85)
+    plotting.color_bar(image, axes[:, 0], plotting.db_label(quantity), "left")
+    plotting.color_bar(shown, axes[:, 1:], "weight")
     return fig
 
 
 def one_weight(patch_db: Image, weighting: Weighting, scale: float, quantity: str) -> Figure:
     """A patch (H, W), the weights of its pixels, and weight against brightness."""
     weight = sar_weights_db(patch_db, scale, weighting)
-    fig, axes = plt.subplots(1, 3, figsize=(11.6, 3.5))
+    fig, axes = plt.subplots(1, 3, figsize=(10.8, 3.5))
     image, shown = plotting.draw_grey(axes[0], patch_db), _draw_weight(axes[1], weight, patch_db, scale)
     axes[2].plot(patch_db.ravel(), weight.ravel(), ",", color=BLUE, rasterized=True)
     axes[2].set(xlabel=plotting.db_label(quantity), ylabel="weight", ylim=(0.98, 1.02 * math.exp(scale)))
     for ax, title in zip(axes, ["patch", f"weight: {WEIGHTINGS[weighting][0]}", "against brightness"], strict=True):
         ax.set_title(title)
     plotting.bare(*axes[:2])
-    fig.colorbar(image, ax=axes[0], label=plotting.db_label(quantity), shrink=0.85)
-    fig.colorbar(shown, ax=axes[1], label="weight", shrink=0.85)
+    plotting.color_bar(image, axes[0], plotting.db_label(quantity))
+    plotting.color_bar(shown, axes[1], "weight")
     return fig
 
 
@@ -169,7 +169,7 @@ def growing_target(patch_db: Image, scale: float = 1.0) -> Figure:
     middle = patch_db.shape[0] // 2, patch_db.shape[1] // 2
     lowest = float(np.nanmax(patch_db))
     peaks = np.linspace(lowest, lowest + 30, 16)
-    fig, (left, *maps) = plt.subplots(1, 4, figsize=(12.6, 3.4), width_ratios=(1.7, 1, 1, 1))
+    fig, (left, *maps) = plt.subplots(1, 4, figsize=(10.8, 3.4), width_ratios=(1.7, 1, 1, 1))
     for ax, (weighting, (name, color, mark)) in zip(maps, WEIGHTINGS.items(), strict=True):
         medians = []
         for peak in peaks:
@@ -185,7 +185,7 @@ def growing_target(patch_db: Image, scale: float = 1.0) -> Figure:
     left.set(xlabel="target above the median (dB)", ylabel="weight of the median pixel")
     left.set_ylim(1, 1.04 * math.exp(scale))
     left.legend(loc="lower right")
-    fig.colorbar(shown, ax=maps, label="weight", shrink=0.8)
+    plotting.color_bar(shown, maps, "weight")
     return fig
 
 
@@ -242,7 +242,7 @@ def one_step(target_db: Image, mask: NDArray[np.bool_], guess_db: Image, weight:
     error = np.where(mask, np.abs(guess_db - target_db), np.nan)
     limits = plotting.grey_limits(target_db)
     top = float(np.nanpercentile(error * weight, 99))
-    fig, axes = plt.subplots(1, 4, figsize=(12.6, 3.5))
+    fig, axes = plt.subplots(1, 4, figsize=(10.8, 3.5))
     plotting.draw_grey(axes[0], np.where(mask, np.nan, target_db), limits=limits)
     image = plotting.draw_grey(axes[1], guess_db, limits=limits)
     axes[2].imshow(error, cmap="viridis", vmin=0, vmax=top)
@@ -250,8 +250,8 @@ def one_step(target_db: Image, mask: NDArray[np.bool_], guess_db: Image, weight:
     titles = ["what the network sees", "what it predicts at first", "error where hidden", "error × SAR weight"]
     for ax, title in zip(axes, titles, strict=True):
         ax.set(xticks=[], yticks=[], title=title)
-    fig.colorbar(image, ax=axes[:2], label=plotting.db_label(quantity), shrink=0.8)
-    fig.colorbar(shown, ax=axes[2:], label="|error| (dB), × weight", shrink=0.8)
+    plotting.color_bar(image, axes[:2], plotting.db_label(quantity))
+    plotting.color_bar(shown, axes[2:], "|error| (dB), × weight")
     return fig
 
 
@@ -288,14 +288,14 @@ def two_objectives(
     shown = axes[1, 2].imshow(normalised, cmap="cividis", vmin=-2.5, vmax=2.5)
     axes[1, 2].set_title("MixMAE: what it is asked")
     plotting.bare(*axes.flat)
-    fig.colorbar(image, ax=axes[:, :2], label=plotting.db_label(quantity), location="left", shrink=0.8)
-    fig.colorbar(shown, ax=axes[:, 2], label="unit's own standard deviations", shrink=0.45, anchor=(0, 0.05))
+    plotting.color_bar(image, axes[:, :2], plotting.db_label(quantity), "left")
+    plotting.color_bar(shown, axes[1, 2], "standard deviations of the unit")
     return fig
 
 
 def training_curves(runs: Mapping[str, str | Path], clip_norm: float) -> Figure:
     """The loss of the first run; the unweighted error of all, which compares them; gradient norm and learning rate."""
-    fig, axes = plt.subplots(1, 4, figsize=(13.2, 3.1))
+    fig, axes = plt.subplots(1, 4, figsize=(10.8, 3.1))
     tables = {name: plotting.read_metrics(folder) for name, folder in runs.items()}
     first = next(iter(tables))
     _curve(axes[0], tables[first], "loss", BLUE, first)
@@ -306,7 +306,7 @@ def training_curves(runs: Mapping[str, str | Path], clip_norm: float) -> Figure:
     axes[1].set(ylabel="mean |error| (dB)", title="error at hidden pixels, unweighted")
     axes[1].legend(fontsize=9)
     axes[2].axhline(clip_norm, color="k", linestyle="--", linewidth=0.8)
-    plotting.note(axes[2], "clipped above", (0, clip_norm), (2, 3), fontsize=8.5)
+    plotting.note(axes[2], "clipped above", (0, clip_norm), (2, 3), fontsize=plotting.SMALL)
     axes[2].set(ylabel="norm of the gradient", title="gradient, running mean", ylim=(0, 1.15 * clip_norm))
     axes[3].plot(tables[first]["step"], tables[first]["lr"], color=VERMILION)
     axes[3].set(ylabel="learning rate", title="warm-up, then in steps")
@@ -333,7 +333,9 @@ def reconstructions(folder: str | Path, signal: Mapping[str, Any]) -> Figure:
     given, mask = kept["input_db"][:3], kept["mask"][:3]
     steps, guessed, errors = (kept[name][-5:] for name in ("step", "reconstruction_db", "error_db"))
     columns = 2 + len(steps)
-    fig, axes = plt.subplots(len(given), columns, figsize=(1.95 * columns, 2.15 * len(given) + 0.5), squeeze=False)
+    side = min(1.95, plotting.WIDEST / columns)
+    shape = (side * columns, 1.1 * side * len(given) + 0.5)
+    fig, axes = plt.subplots(len(given), columns, figsize=shape, squeeze=False)
     limits = plotting.patch_limits(given)
     for i, row in enumerate(axes):
         pictures = [given[i], np.where(mask[i], np.nan, given[i])]
@@ -365,7 +367,7 @@ def errors_compared(runs: Mapping[str, HiddenPixels], names: Sequence[str]) -> F
     """
     names, (first, second) = plotting.drawable(names), runs.values()
     order = darkest_first(first.truth_db, first.label, len(names))
-    fig, ((top, right), (bottom, low)) = plt.subplots(2, 2, figsize=(12.6, 6.6), width_ratios=(1.25, 1))
+    fig, ((top, right), (bottom, low)) = plt.subplots(2, 2, figsize=(10.8, 6.6), width_ratios=(1.25, 1))
     for (name, run), (color, mark), shift in zip(runs.items(), _RUN_STYLES, (-0.12, 0.12), strict=False):
         for ax, values in ((top, np.abs(run.error_db)), (bottom, run.error_db)):
             means = means_by_group(values, run.label.astype(int), len(names), run.patch)
@@ -434,7 +436,7 @@ def probe_scores(probe: Probe) -> Figure:
         return plotting.words_only(f"nothing can be judged\n{reasons}")
     heights = len(methods), len(probe.compared)
     few = {task.name: zip(plotting.drawable(task.few), task.few.values(), strict=True) for task in probe.tasks}
-    shape = (4.1 * len(judged), 2.8 + 0.4 * sum(heights))
+    shape = (min(4.1 * len(judged), plotting.WIDEST), 2.8 + 0.4 * sum(heights))
     fig, axes = plt.subplots(2, len(judged), figsize=shape, sharey="row", squeeze=False, height_ratios=heights)
     for ax, below, (task, kind) in zip(*axes, judged, strict=True):
         for row, method in enumerate(methods):
@@ -446,7 +448,7 @@ def probe_scores(probe: Probe) -> Figure:
             ax.errorbar(score.mean, row, xerr=ends, fmt="o", color=color, capsize=4)
         ax.axvline(task.chance, color=VERMILION, linestyle="--", linewidth=1)
         style: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "color": VERMILION, "va": "top"}
-        plotting.note(ax, "chance", (task.chance, 1), (3, -2), fontsize=8.5, **style)
+        plotting.note(ax, "chance", (task.chance, 1), (3, -2), fontsize=plotting.SMALL, **style)
         ax.set(title=f"{task.name} of {task.size}: {kind} probe", xlabel="balanced accuracy on 'val'", xlim=(0, 1))
         ax.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.4, -0.6))
         ax.grid(axis="x", alpha=0.3)

@@ -95,15 +95,16 @@ def amplitude_power_db(product: Product, window: Window) -> Figure:
         f"power: {quantity}{law}": (power, f"{quantity} (linear)"),
         f"decibels: 10 log₁₀ {quantity}": (radiometry.to_db(power), plotting.db_label(product.quantity)),
     }
-    fig, axes = plt.subplots(2, 3, figsize=(12.0, 5.6), height_ratios=(2.2, 1))
+    fig, axes = plt.subplots(2, 3, figsize=(10.8, 5.0), height_ratios=(2, 1))
     for (top, bottom), (title, (values, label)) in zip(axes.T, scales.items(), strict=True):
         known = values[np.isfinite(values)]
         low, high = np.percentile(known, [0.5, 99.5]) if known.size else (0.0, 1.0)
         image = plotting.draw_grey(top, values, plotting.extent_of(product, window), {"vmin": low, "vmax": high})
         plotting.map_axes(top, product, label_y=top is axes[0, 0])
         top.tick_params(axis="x", rotation=30)
+        top.tick_params(labelleft=top is axes[0, 0])
         top.set_title(title)
-        fig.colorbar(image, ax=top, shrink=0.75)
+        plotting.color_bar(image, top, label)
         bottom.hist(known, bins=np.linspace(low, high, 70), color=SKY)
         bottom.set(xlabel=label, yticks=[])
         bottom.locator_params(axis="x", nbins=5)
@@ -214,7 +215,7 @@ def looks_ladder(product: Product, window: Window, looks: Sequence[int] = (1, 2,
     """The same ground at several numbers of looks: speckle falls, detail is lost. At most 512 pixels a side."""
     side = max(min(512, *window[2:]) // max(looks) * max(looks), 1)
     window = (*window[:2], side, side)
-    fig, axes = plt.subplots(1, len(looks), figsize=(3.1 * len(looks), 3.5), sharex=True, sharey=True)
+    fig, axes = plt.subplots(1, len(looks), figsize=(2.6 * len(looks) + 0.4, 3.1), sharex=True, sharey=True)
     extent = plotting.extent_of(product, window)
     limits = plotting.grey_limits(product.read_db(window, looks=2))
     for ax, n in zip(axes, looks, strict=True):
@@ -222,7 +223,7 @@ def looks_ladder(product: Product, window: Window, looks: Sequence[int] = (1, 2,
         plotting.map_axes(ax, product, label_y=ax is axes[0])
         ax.tick_params(axis="x", rotation=30)
         ax.set_title(f"{n} × {n} looks" if n > 1 else "as delivered")
-    fig.colorbar(image, ax=axes, label=plotting.db_label(product.quantity), shrink=0.85)
+    plotting.color_bar(image, axes, plotting.db_label(product.quantity))
     return fig
 
 
@@ -332,16 +333,15 @@ def variation(product: Product, window: Window, looks: float, areas: Mapping[str
     mean, mean_square = (radiometry.multilook(part, side).astype(float) for part in (power, power.astype(float) ** 2))
     with np.errstate(invalid="ignore", divide="ignore"):
         cv = np.sqrt(np.maximum(mean_square / mean**2 - 1, 0))
-    fig, axes = plt.subplots(1, 2, figsize=(11.6, 5.4), sharex=True, sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(10.8, 4.9), sharex=True, sharey=True)
     extent = plotting.extent_of(product, window)
     db = radiometry.to_db(radiometry.multilook(power, 3))
     shown = plotting.draw_grey(axes[0], db, extent)
-    fig.colorbar(shown, ax=axes[0], label=plotting.db_label(product.quantity), shrink=0.75)
+    plotting.color_bar(shown, axes[0], plotting.db_label(product.quantity))
     speckle_alone = looks**-0.5
     image = axes[1].imshow(cv, cmap="cividis", vmin=0.6 * speckle_alone, vmax=2.2 * speckle_alone, extent=extent)
-    bar = fig.colorbar(image, ax=axes[1], label=f"coefficient of variation in {side} × {side} pixels", shrink=0.75)
-    bar.ax.axhline(speckle_alone, color="white", linewidth=2)
-    bar.ax.annotate("speckle\nalone ", (0, speckle_alone), ha="right", va="center", fontsize=8)
+    label = f"coefficient of variation in {side} × {side} pixels\n(white line: speckle alone, {speckle_alone:.2f})"
+    plotting.color_bar(image, axes[1], label).ax.axhline(speckle_alone, color="white", linewidth=2)
     for ax in axes:
         plotting.map_axes(ax, product, label_y=ax is axes[0])
         for (name, area), color in zip(areas.items(), (ORANGE, SKY, VERMILION), strict=False):
@@ -355,7 +355,7 @@ def texture_laws(areas: Mapping[str, FloatArray], looks: float) -> Figure:
 
     Like the order, histograms are about the mean of each window of 16 × 16 pixels.
     """
-    fig, axes = plt.subplots(1, len(areas), figsize=(3.9 * len(areas), 3.5), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(areas), figsize=(3.5 * len(areas), 3.3), sharey=True, squeeze=False)
     grid = np.linspace(-22, 13, 300)
     for ax, (name, power) in zip(axes[0], areas.items(), strict=True):
         order = speckle.texture_order(power, looks, window=_TEXTURE_PX)
@@ -383,7 +383,7 @@ def texture_by_scale(areas: Mapping[str, FloatArray], even: FloatArray, spacing_
     unit = "m"
     if math.isnan(spacing_m):
         spacing_m, unit = 1.0, "pixels"
-    fig, axes = plt.subplots(1, len(areas), figsize=(3.9 * len(areas), 3.2), squeeze=False)
+    fig, axes = plt.subplots(1, len(areas), figsize=(3.5 * len(areas), 3.0), squeeze=False)
     looks = [speckle.enl_moments(radiometry.multilook(even, n)) for n in _AVERAGED_PX]
     for ax, (name, power) in zip(axes[0], areas.items(), strict=True):
         found = [
@@ -409,7 +409,7 @@ def despeckled(
     quantity: str = "sigma0",
 ) -> Figure:
     """A window and what filters make of it, above the ratio images: what each of them took away."""
-    fig, axes = plt.subplots(2, len(names) + 1, figsize=(2.75 * (len(names) + 1), 5.9))
+    fig, axes = plt.subplots(2, len(names) + 1, figsize=(2.0 * (len(names) + 1) + 0.8, 4.9))
     limits = plotting.grey_limits(radiometry.to_db(despeckling.boxcar(power, looks, 3)))
     # a ratio of 1, where nothing was taken away, is the middle of the grey scale
     most = 2 * laws.db_spread(looks)
@@ -422,10 +422,10 @@ def despeckled(
         shown = plotting.draw_grey(top, radiometry.to_db(filtered), limits=limits)
         top.set_title(f"{name}, {window} × {window}")
         removed = plotting.draw_grey(bottom, radiometry.to_db(ratio), limits={"vmin": -most, "vmax": most})
-        bottom.set_xlabel(f"ratio: mean {np.nanmean(ratio):.2f}, variance {np.nanvar(ratio):.2f}")
+        bottom.set_xlabel(f"ratio: mean {np.nanmean(ratio):.2f},\nvariance {np.nanvar(ratio):.2f}")
     plotting.bare(*axes.flat)
-    fig.colorbar(shown, ax=axes[0], label=plotting.db_label(quantity), shrink=0.9)
-    fig.colorbar(removed, ax=axes[1], label="given / filtered (dB)", shrink=0.9)
+    plotting.color_bar(shown, axes[0], plotting.db_label(quantity))
+    plotting.color_bar(removed, axes[1], "given / filtered (dB)")
     ideal = f"ideal ratio:\nmean 1\nvariance 1/L = {1 / looks:.2f}\nno structure"
     axes[1, 0].annotate(ideal, (0.5, 0.5), ha="center", va="center", xycoords="axes fraction")
     return fig
@@ -463,14 +463,16 @@ def judged_on_chart(looks: float) -> Figure:
     results = {"unfiltered": power} | {name: f(power, looks, 7) for name, f in despeckling.FILTERS.items()}
     even = (176, 136, 72, 112)  # one field without lines or points
     judged = {name: despeckling.assess(power, im, looks, reference=truth, area=even) for name, im in results.items()}
-    fig = plt.figure(figsize=(12.4, 9.0))
+    fig = plt.figure(figsize=(10.8, 8.2))
     parts: Any = fig.subfigures(2, 1, height_ratios=(2.2, 1))
     pictures, measures = parts
     shown = {"truth (drawn)": truth} | results
     limits = plotting.grey_limits(radiometry.to_db(truth))
-    for ax, (name, image) in zip(pictures.subplots(2, 4).flat, shown.items(), strict=True):
-        plotting.draw_grey(ax, radiometry.to_db(image), limits=limits)
+    panels = pictures.subplots(2, 4)
+    for ax, (name, image) in zip(panels.flat, shown.items(), strict=True):
+        drawn = plotting.draw_grey(ax, radiometry.to_db(image), limits=limits)
         ax.set(xticks=[], yticks=[], title=name)
+    plotting.color_bar(drawn, panels, plotting.db_label("sigma0"))
     columns = {
         "edges kept (best: 1)": "edge_preservation",
         "structure in the ratio (best: 1)": "structure",
@@ -506,7 +508,7 @@ def loss_in_db(power: FloatArray, patch_px: int, looks: Collection[float]) -> Fi
     each, for losses in dB and in power. Right: the share that falls on the darker half of the pixels in drawn patches
     of 256 × 256 pixels of pure speckle, as it is and with the weight of SAR-W.
     """
-    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(12.8, 3.7), width_ratios=(1, 1, 1.15))
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(10.8, 3.6), width_ratios=(1, 1, 1.15))
     grid = np.geomspace(0.8, 40, 80)
     left.plot(grid, [_least_l1_db(n) for n in grid], color=VERMILION)
     looks = sorted(looks)
@@ -515,14 +517,14 @@ def loss_in_db(power: FloatArray, patch_px: int, looks: Collection[float]) -> Fi
         plotting.note(left, f"L = {n:.3g}: {_least_l1_db(n):.1f} dB", (n, _least_l1_db(n)), (7, 4))
     left.set(xscale="log", ylim=(0, None), xlabel="equivalent number of looks", ylabel="least mean error (dB)")
     left.xaxis.set_major_formatter("{x:g}")
-    left.set_title("best constant guess on even ground")
+    left.set_title("best constant guess\non even ground")
     shares = _shares_of_brightest(_patches(power, patch_px))
     middle.bar(range(len(shares)), [100 * share for share in shares.values()], color=[BLUE, BLUE, ORANGE, ORANGE])
     for place, share in enumerate(shares.values()):
         plotting.note(middle, f"{share:.0%}", (place, 100 * share), ha="center")
     middle.set_xticks(range(len(shares)), list(shares))
     middle.set(ylabel="share of the total error (%)", ylim=(0, 108))
-    middle.set_title("carried by the brightest 1 % of pixels")
+    middle.set_title("carried by the brightest\n1 % of pixels")
     _draw_dark_shares(right, looks)
     return fig
 
@@ -556,9 +558,11 @@ def _draw_dark_shares(ax: Axes, looks: Sequence[float]) -> None:
             plotting.note(ax, f"{share:.0%}", (at, 100 * share), ha="center")
     ax.axhline(50, color="k", linewidth=1, linestyle="--", label="share of the pixels")
     ax.set_xticks(range(len(looks)), [f"L = {n:.3g}" for n in looks])
-    ax.set(ylabel="share of the total error (%)", ylim=(0, 108), xlim=(-0.5, len(looks) - 0.5))
-    ax.set_title("carried by the darker half of pure speckle")
-    ax.legend(loc="upper right", ncols=2, fontsize=9)
+    ax.set(
+        ylabel="share of the total error (%)", ylim=(0, 125), yticks=range(0, 101, 20), xlim=(-0.5, len(looks) - 0.5)
+    )
+    ax.set_title("carried by the darker half\nof pure speckle")
+    ax.legend(loc="upper right", fontsize=9)
 
 
 def _least_l1_db(looks: float) -> float:

@@ -48,7 +48,7 @@ def test_footprints_lie_where_products_say(tmp_path):
     products = [entry(139, 35), entry(140, 36, acquired=None, scene_id=None), entry(139.5, 34)]
     nowhere = entry(0, 0, footprint_lonlat=[])
     figure = dataset_figures.footprints(archive_of(*products, nowhere), archive_of(*products[:2]), [path])
-    ax, _ = figure.axes
+    [ax] = figure.axes
     polygons = outlines(ax)
     assert [p.get_xy()[0].tolist() for p in polygons[:3]] == [[139, 35], [140, 36], [139.5, 34]]
     assert [p.get_linestyle() in ("-", "solid") for p in polygons[:3]] == [True, True, False]
@@ -88,11 +88,18 @@ def test_small_footprints_are_shown_again_and_those_of_one_ground_are_one_group(
     assert ["UTM zone 54 | 55" in [text.get_text() for text in ax.texts] for ax in (first, second)] == [False, True]
 
 
-def test_footprints_by_day_have_a_bar_of_days():
+def test_footprints_of_many_days_have_a_bar_of_days():
+    products = [entry(139 + i, 35, acquired=f"2022-12-0{i + 1}") for i in range(6)]
+    figure = dataset_figures.footprints(archive_of(*products))
+    edges = [patch.get_edgecolor() for patch in outlines(figure.axes[0])]
+    assert len(set(edges)) == 6 and {"day of acquisition", "2022-12-01", "2022-12-06"} <= set(texts(figure))
+
+
+def test_footprints_of_few_days_have_keys():
     products = [entry(139, 35), entry(140, 35, acquired="2022-12-01"), entry(141, 35, acquired="2020")]
     figure = dataset_figures.footprints(archive_of(*products))
     edges = [patch.get_edgecolor() for patch in outlines(figure.axes[0])]
-    assert len(set(edges)) == 3 and {"acquired", "2022-11-19", "2022-12-01"} <= set(texts(figure))
+    assert len(set(edges)) == 3 and {"acquired 2022-11-19", "acquired 2022-12-01"} <= set(texts(figure))
     assert edges[2][:3] == matplotlib.colors.to_rgb(dataset_figures.GREY)
     undated = archive_of(entry(0, 0, acquired=None))
     assert len(dataset_figures.footprints(undated).axes) == 1
