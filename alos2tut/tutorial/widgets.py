@@ -6,14 +6,18 @@ clients have been seen to hang on its messages (jupyter/nbclient#312).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from .. import plotting
 from ..core.progress import is_interactive
 from ..dataset.store import PatchDataset
 from ..products.product import Product
@@ -27,11 +31,43 @@ if TYPE_CHECKING:
     from .map_view import MapView
 
 
-def _live(draw: Callable[..., None], **controls: Any) -> Any:
-    if is_interactive():
-        return ipywidgets.interactive(draw, **controls)
-    print("Sliders appear here in a live notebook.")
-    return None
+#: pixels of a page an inch, and of a screen for each of them
+_CSS_PX, _FINE = 96, 1.5
+
+
+def _live(draw: Callable[..., Figure], **controls: Any) -> Any:
+    """Controls above one picture, whose content is replaced when it is drawn: it never vanishes in between.
+
+    Returns:
+        A box of the controls, of what drawing prints and of the picture; its ``f`` draws for given settings and returns
+        the figure. None, where nobody watches.
+    """
+    if not is_interactive():
+        print("Sliders appear here in a live notebook.")
+        return None
+    for name, control in controls.items():
+        control.description = control.description or name.replace("_", " ")
+    picture = ipywidgets.Image(format="png")
+
+    def show(**settings: Any) -> Figure:
+        figure = draw(**settings)
+        # notebooks would show what pyplot still holds a second time
+        plt.close(figure)
+        picture.layout.width = f"{figure.get_figwidth() * _CSS_PX:.0f}px"
+        picture.value = _png(figure)
+        return figure
+
+    box = ipywidgets.VBox([*controls.values(), ipywidgets.interactive_output(show, controls), picture])
+    box.f = show
+    return box
+
+
+def _png(figure: Figure) -> bytes:
+    """A figure as it is laid out: to search for its edges, or to compress it well, would take as long again."""
+    figure.set_dpi(_FINE * _CSS_PX)
+    memory = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(memory, pil_kwargs={"compress_level": 1})
+    return memory.getvalue()
 
 
 def _slider(value: float, least: float, most: float, step: float = 1, **known: Any) -> Any:
@@ -43,9 +79,8 @@ def _slider(value: float, least: float, most: float, step: float = 1, **known: A
 def explore_looks(product: Product, window: tuple[int, int, int, int]) -> Any:
     """The window at 1 to 16 looks a side."""
 
-    def draw(looks: int) -> None:
-        speckle_figures.looks_ladder(product, window, (1, looks))
-        plt.show()
+    def draw(looks: int) -> Figure:
+        return speckle_figures.looks_ladder(product, window, (1, looks))
 
     return _live(draw, looks=_slider(4, 2, 16))
 
@@ -53,12 +88,12 @@ def explore_looks(product: Product, window: tuple[int, int, int, int]) -> Any:
 def explore_filters(product: Product, window: tuple[int, int, int, int], looks: float) -> Any:
     """A filter and its ratio image on a movable part of the window, 64, 128 or 256 pixels a side."""
     sizes = [n for n in (64, 128, 256) if n <= min(window[2:])] or [min(window[2:])]
+    limits = plotting.grey_limits(product.read_db(window, looks=min(2, *window[2:])))  # one grey scale for all of it
 
-    def draw(filter_name: str, filter_px: int, down: float, right: float, size_px: int) -> None:
+    def draw(filter_name: str, filter_px: int, down: float, right: float, size_px: int) -> Figure:
         row, col = (round(window[i] + part * (window[i + 2] - size_px)) for i, part in enumerate((down, right)))
         power = product.read_power((row, col, size_px, size_px))
-        speckle_figures.despeckled(power, looks, [filter_name], filter_px, product.quantity)
-        plt.show()
+        return speckle_figures.despeckled(power, looks, [filter_name], filter_px, product.quantity, limits)
 
     return _live(
         draw,
@@ -76,16 +111,15 @@ def browse_patches(dataset: PatchDataset) -> Any:
     lists = ("train", "val", "test")
     amounts = {split: dataset_figures.class_amounts(dataset.split(split), len(names)) for split in lists}
 
-    def draw(split: str, land_class: str, place: int) -> None:
+    def draw(split: str, land_class: str, place: int) -> Figure:
         of_class = amounts[split][names.index(land_class)]
         holders = np.argsort(-of_class, kind="stable")[: np.count_nonzero(of_class)]
         if not len(holders):
-            print(f"No patch of the list '{split}' holds {land_class}.")
-            return
+            return plotting.words_only(f"No patch of the list '{split}' holds {land_class}.")
         rank = min(place, len(holders))
-        print(f"patch {rank} of {len(holders)} that hold {land_class}")
-        dataset_figures.patch_and_labels(dataset, split, int(holders[rank - 1]))
-        plt.show()
+        figure = dataset_figures.patch_and_labels(dataset, split, int(holders[rank - 1]))
+        figure.suptitle(f"patch {rank} of {len(holders)} that hold {land_class}", fontsize="medium")
+        return figure
 
     return _live(
         draw,
@@ -102,10 +136,9 @@ def explore_masks(patches_db: NDArray[np.floating[Any]], quantity: str) -> Any:
     side = patches_db.shape[-1]
     units = [unit for unit in (4, 8, 16, 32, 64) if side % unit == 0 and unit < side]
 
-    def draw(unit_px: int, ratio: float, seed: int) -> None:
+    def draw(unit_px: int, ratio: float, seed: int) -> Figure:
         mask = pretraining_figures.random_mask(side, unit_px, ratio, seed)
-        pretraining_figures.one_mask(patches_db[0], mask, quantity)
-        plt.show()
+        return pretraining_figures.one_mask(patches_db[0], mask, quantity)
 
     return _live(
         draw,
@@ -119,9 +152,8 @@ def explore_weights(patches_db: NDArray[np.floating[Any]], quantity: str) -> Any
     """Patches (n, H, W) and their weights, by scale and way of scaling power."""
     from .figures import pretraining as pretraining_figures
 
-    def draw(weighting: Weighting, scale: float, patch: int) -> None:
-        pretraining_figures.one_weight(patches_db[patch - 1], weighting, scale, quantity)
-        plt.show()
+    def draw(weighting: Weighting, scale: float, patch: int) -> Figure:
+        return pretraining_figures.one_weight(patches_db[patch - 1], weighting, scale, quantity)
 
     return _live(
         draw,
@@ -140,12 +172,12 @@ def explore_threshold(
     part, names = dataset.split(split), dataset.legend.names
     labels = part.gather(list(indices))[1]
 
-    def draw(land_class: str, threshold: float, patch: int) -> None:
+    def draw(land_class: str, threshold: float, patch: int) -> Figure:
         index, order = names.index(land_class), np.roll(np.arange(len(indices)), 1 - patch)
         first, quantity = part.db(int(indices[patch - 1]))[0], dataset.signal["quantity"]
         chosen = probabilities[order, index]
-        evaluation_figures.class_threshold(chosen, labels[order], first, land_class, index, threshold, quantity)
-        plt.show()
+        truth = labels[order]
+        return evaluation_figures.class_threshold(chosen, truth, first, land_class, index, threshold, quantity)
 
     return _live(
         draw,
@@ -161,9 +193,8 @@ def swipe(view: MapView, windows: Mapping[str, PixelWindow]) -> Any:
 
     shown, places = map_figures.layers(view), {"whole map": None, **windows}
 
-    def draw(left: str, right: str, position: float, place: str) -> None:
-        map_figures.swipe(view, left, right, position, places[place])
-        plt.show()
+    def draw(left: str, right: str, position: float, place: str) -> Figure:
+        return map_figures.swipe(view, left, right, position, places[place])
 
     return _live(
         draw,

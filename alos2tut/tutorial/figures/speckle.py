@@ -407,10 +407,14 @@ def despeckled(
     names: Sequence[str] = ("boxcar", "Lee", "refined Lee", "Gamma-MAP"),
     window: int = 7,
     quantity: str = "sigma0",
+    limits: Mapping[str, float] | None = None,
 ) -> Figure:
-    """A window and what filters make of it, above the ratio images: what each of them took away."""
+    """A window and what filters make of it, above the ratio images: what each of them took away.
+
+    ``limits`` are those of the grey scale, as of :func:`.grey_limits`; None: the window's own.
+    """
     fig, axes = plt.subplots(2, len(names) + 1, figsize=(2.0 * (len(names) + 1) + 0.8, 4.9))
-    limits = plotting.grey_limits(radiometry.to_db(despeckling.boxcar(power, looks, 3)))
+    limits = limits or plotting.grey_limits(radiometry.to_db(despeckling.boxcar(power, looks, 3)))
     # a ratio of 1, where nothing was taken away, is the middle of the grey scale
     most = 2 * laws.db_spread(looks)
     plotting.draw_grey(axes[0, 0], radiometry.to_db(power), limits=limits)

@@ -284,15 +284,15 @@ def test_a_patch_lies_beside_its_labels_in_metres(dataset):
     assert right.get_title().startswith(f"class {commonest} {(labels == commonest).mean():.0%}")
 
 
-def test_patches_are_browsed_by_class_most_first(dataset, watched, capsys):
+def test_patches_are_browsed_by_class_most_first(dataset, watched):
     controls, part = widgets.browse_patches(dataset), dataset.split("test")
     amounts = dataset_figures.class_amounts(part, 3)[1]
     order = np.argsort(-amounts, kind="stable")
     for place, index in {1: order[0], 2: order[1], 100: order[np.count_nonzero(amounts) - 1]}.items():
-        controls.f(split="test", land_class="class 1", place=place)
-        shown = np.ma.filled(plt.gcf().axes[0].images[0].get_array(), np.nan)
+        figure = controls.f(split="test", land_class="class 1", place=place)
+        shown = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
         np.testing.assert_array_equal(shown, part.db(index)[0])
-    assert "that hold class 1" in capsys.readouterr().out
+        assert "that hold class 1" in figure.get_suptitle()
 
 
 def test_leakage_is_drawn_per_repeat_with_its_interval():

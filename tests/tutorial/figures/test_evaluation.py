@@ -2,7 +2,6 @@
 
 import json
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -116,8 +115,10 @@ def test_a_class_by_threshold(packed_dataset, segmenter, watched):
     truth = (labels == 1).astype(float)
     figure = evaluation_figures.class_threshold(truth, labels, split.db(0)[0], "class 1", 1, 0.5, "sigma0")
     assert figure.axes[2].lines[1].get_xydata().tolist() == [[1.0, 1.0]]  # of a class that is known
-    widgets.explore_threshold(probabilities, dataset, "val", [0, 2]).f(land_class="class 1", threshold=0.3, patch=2)
-    backscatter, middle, right = plt.gcf().axes[:3]
+    figure = widgets.explore_threshold(probabilities, dataset, "val", [0, 2]).f(
+        land_class="class 1", threshold=0.3, patch=2
+    )
+    backscatter, middle, right = figure.axes[:3]
     np.testing.assert_array_equal(backscatter.images[0].get_array(), split.db(2)[0])
     np.testing.assert_array_equal(middle.images[0].get_array(), probabilities[1, 1])
     right_said = ((probabilities[:, 1] >= 0.3) & (labels == 1)).sum()

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 import rasterio
+from matplotlib.figure import Figure
 from support.figures import legend_texts
 from support.map_files import LEGEND, MIDDLE, bar_px, write_raster, write_share
 from support.products import write_geotiff
@@ -203,7 +204,7 @@ def test_a_swipe_has_the_keys_of_its_layers(view):
 
 def test_the_swipe_of_a_live_notebook(view, watched, monkeypatch):
     shown = []
-    monkeypatch.setattr(map_figures, "swipe", lambda *told: shown.append(told[1:]))
+    monkeypatch.setattr(map_figures, "swipe", lambda *told: (shown.append(told[1:]), Figure())[1])
     controls = widgets.swipe(view, {"coast": (0, 0, 20, 20)})
     left, right, position, place = controls.children[:4]
     assert left.options == right.options == ("σ⁰", "labels", "map", "confidence") and position.value == 0.5

@@ -2,7 +2,6 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from support.figures import texts
@@ -121,11 +120,11 @@ def test_settings_table_holds_what_is_published_and_used():
 
 
 def test_sliders_show_masks_and_weights(patches, watched):
-    widgets.explore_masks(patches, "sigma0").f(unit_px=8, ratio=0.25, seed=1)
-    assert {"seen: 25% hidden"} <= set(texts(plt.gcf()))
-    widgets.explore_weights(patches, "gamma0").f(weighting="sar_ecdf", scale=2.0, patch=2)
-    np.testing.assert_array_equal(plt.gcf().axes[0].images[0].get_array(), patches[1])
-    assert {"weight: ranks", "γ⁰ (dB)"} <= set(texts(plt.gcf()))
+    figure = widgets.explore_masks(patches, "sigma0").f(unit_px=8, ratio=0.25, seed=1)
+    assert {"seen: 25% hidden"} <= set(texts(figure))
+    figure = widgets.explore_weights(patches, "gamma0").f(weighting="sar_ecdf", scale=2.0, patch=2)
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), patches[1])
+    assert {"weight: ranks", "γ⁰ (dB)"} <= set(texts(figure))
 
 
 def test_two_objectives_show_what_each_asks(patches):

@@ -138,9 +138,18 @@ def test_nobody_watching_gets_a_line_of_text(product, capsys):
     assert "live notebook" in capsys.readouterr().out
 
 
+def test_a_picture_is_replaced_and_never_taken_away(watched, product):
+    box = widgets.explore_looks(product, (0, 0, 128, 96))
+    (slider, _, picture), seen = box.children, []
+    picture.observe(lambda change: seen.append(change["new"]), "value")
+    slider.value = 8
+    assert slider.description == "looks" and picture.value.startswith(b"\x89PNG")
+    assert seen == [picture.value] and not plt.get_fignums()
+
+
 def test_looks_are_explored(watched, product):
-    widgets.explore_looks(product, (0, 0, 128, 96)).f(looks=16)
-    assert [ax.get_title() for ax in plt.gcf().axes[:2]] == ["as delivered", "16 × 16 looks"]
+    figure = widgets.explore_looks(product, (0, 0, 128, 96)).f(looks=16)
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["as delivered", "16 × 16 looks"]
 
 
 @pytest.mark.parametrize(
@@ -153,9 +162,9 @@ def test_looks_are_explored(watched, product):
 )
 def test_filters_are_explored(watched, product, window, place, shown):
     slider = widgets.explore_filters(product, window, 4.0)
-    size = next(c for c in slider.kwargs_widgets if c._kwarg == "size_px").value
-    slider.f(filter_name="Frost", filter_px=5, down=place, right=place, size_px=size)
-    given, filtered = plt.gcf().axes[:2]
+    size = slider.children[4].value
+    figure = slider.f(filter_name="Frost", filter_px=5, down=place, right=place, size_px=size)
+    given, filtered = figure.axes[:2]
     assert filtered.get_title() == "Frost, 5 × 5"
     np.testing.assert_allclose(given.images[0].get_array(), product.read_db(shown), atol=1e-4)
 
