@@ -17,7 +17,8 @@ test: .venv/.installed ## run the tests
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lab: .venv/.installed ## open the notebooks in JupyterLab
-	@cd notebooks && ../.venv/bin/python -m jupyterlab
+	@.venv/bin/python -m jupyterlab --ServerApp.root_dir="$(CURDIR)" \
+	    --LabApp.default_url=/lab/tree/notebooks/01_read_and_inspect.ipynb
 
 lint: .venv/.installed ## check style, types and that imports only go down
 	@.venv/bin/python -m ruff check .

@@ -69,6 +69,8 @@ def stage_notebooks() -> None:
     """
     source, target = ROOT / "notebooks", ROOT / "docs" / "notebooks"
     executed = Path(os.environ.get("NOTEBOOKS") or ROOT / "work" / "notebooks")
+    # executed notebooks lead to the documentation from where they lie
+    links = Path(os.path.relpath(ROOT / "docs", executed)).as_posix()
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     if (source / "figures").is_dir():
@@ -79,7 +81,8 @@ def stage_notebooks() -> None:
         notebook = json.loads(text.replace(str(executed.resolve().parent), "work") if run.exists() else text)
         notebook["metadata"].pop("widgets", None)
         for cell in notebook["cells"]:
-            cell["source"] = "".join(cell["source"]).replace("](../docs/", "](../")
+            source_text = "".join(cell["source"]).replace(f"]({links}/", "](../")
+            cell["source"] = source_text.replace("](../docs/", "](../")
         with_text_alternatives(notebook["cells"])
         (target / path.name).write_text(json.dumps(notebook), encoding="utf-8")
         if not run.exists():

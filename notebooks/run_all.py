@@ -15,6 +15,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import threading
@@ -130,7 +131,16 @@ def run(name: str, out_dir: Path, parameters: dict[str, str], said: io.StringIO)
             # a kernel that is told to end may log the interrupt as an error; what a cell raises comes all the same
             config=Config({"KernelManager": private, "NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]}}),
         )
+    point_to_docs(out_dir / f"{name}.ipynb")
     return time.monotonic() - begun
+
+
+def point_to_docs(notebook: Path) -> None:
+    """Let an executed notebook's links to the documentation lead there from where it lies."""
+    with suppress(ValueError):  # no relative path leads to another drive
+        docs = Path(os.path.relpath(HERE.parent / "docs", notebook.parent)).as_posix()
+        text = notebook.read_text(encoding="utf-8").replace("](../docs/", f"]({docs}/")
+        notebook.write_text(text, encoding="utf-8")
 
 
 def seen_from_here(name: str, value: str) -> str:
@@ -167,6 +177,7 @@ def run_all(options: argparse.Namespace) -> int:
     work_dir = options.work_dir.resolve()
     out_dir = work_dir / "notebooks"
     make_folder(out_dir)
+    shutil.copytree(HERE / "figures", out_dir / "figures", dirs_exist_ok=True)
     parameters = {
         "profile": options.profile,
         "work_dir": str(work_dir),

@@ -131,7 +131,7 @@ def published_curve(results: Sequence[Published]) -> Figure:
     gains = [one for one in results if one.minus is not None and one.method == "chosen"]
     if not scores:
         return plotting.words_only("the benchmark of the longer run has no results yet")
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11.2, 4.2), width_ratios=(1.25, 1))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.8, 4.2), width_ratios=(1.25, 1))
     methods = dict.fromkeys(one.method for one in scores)
     styles = dict(zip(methods, ((GREY, "x"), *_STYLES, (SKY, "v"), ("k", "P")), strict=False))
     names = {one.method: one.name for one in scores}
@@ -153,8 +153,8 @@ def published_curve(results: Sequence[Published]) -> Figure:
     left.set(ylabel="mIoU on test ground (simulated)")
     right.axhline(0, color="k", linewidth=0.8, linestyle="--")
     right.set(ylabel=f"mIoU of '{names.get('chosen', 'chosen')}' minus")
-    left.legend(fontsize=8.5)
-    right.legend(fontsize=8.5)
+    left.legend(fontsize=plotting.SMALL)
+    right.legend(fontsize=plotting.SMALL)
     runs = sorted({one.runs for one in scores})
     spread = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
     covers = "95 % intervals; left over draws of training patches and first weights, right over these and test ground"
