@@ -162,8 +162,9 @@ def test_the_network_is_drawn_and_its_parameters_are_counted(segmenter):
     counts = [[int(cell.strip(" *").replace(",", "")) for cell in row[1:]] for row in rows[2:]]
     assert counts[-1][0] == sum(p.numel() for p in segmenter.parameters()) == sum(row[0] for row in counts[:-1])
     assert counts[-1][1] == sum(p.numel() for p in segmenter.decoder.parameters())
-    table = comparison_figures.settings_table(load_config("finetune", "paper"), load_config("finetune", "quick"))
-    assert "| `mode` | full | frozen |" in table and "400 steps" in table
+    quick = load_config("finetune", "quick")
+    table = comparison_figures.settings_table(load_config("finetune", "paper"), quick)
+    assert "| `mode` | full | frozen |" in table and f"| {quick.steps} steps |" in table
 
 
 def test_published_results_are_drawn_with_their_intervals():
