@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import product as combinations
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -123,7 +123,7 @@ def use_style() -> None:
     if hasattr(shell, "kernel"):
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("retina")
+        set_matplotlib_formats("retina")  # type: ignore[no-untyped-call]
 
 
 def symbol(quantity: str) -> str:
@@ -188,7 +188,7 @@ def color_bar(image: ScalarMappable, axes: Axes | Iterable[Axes], label: str, lo
         left = box.x1 + gap_x if location == "right" else box.x0 - gap_x - thick_x
         return Bbox.from_bounds(left, box.y0, thick_x, box.height)
 
-    bar.ax.set_axes_locator(place)
+    bar.ax.set_axes_locator(cast(Any, place))
     return bar
 
 

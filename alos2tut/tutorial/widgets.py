@@ -66,7 +66,7 @@ def _png(figure: Figure) -> bytes:
     """A figure as it is laid out: to search for its edges, or to compress it well, would take as long again."""
     figure.set_dpi(_FINE * _CSS_PX)
     memory = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(memory, pil_kwargs={"compress_level": 1})
+    FigureCanvasAgg(figure).print_png(memory, pil_kwargs={"compress_level": 1})  # type: ignore[no-untyped-call]
     return memory.getvalue()
 
 

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -165,7 +165,7 @@ def _footprint_colors(ax: Axes, acquired: Sequence[str]) -> tuple[list[tuple[flo
     ticks = np.linspace(known[0], known[-1], _MOST_DAYS).tolist()
     bar.set_ticks(ticks, labels=[date.fromordinal(round(day)).isoformat() for day in ticks])
     bar.minorticks_off()
-    return [to_rgb(GREY if day is None else scale.to_rgba(day)) for day in days], []
+    return [to_rgb(GREY if day is None else cast(Any, scale).to_rgba(day)) for day in days], []
 
 
 def _name_footprints(ax: Axes, names: Sequence[str], corners: Sequence[NDArray[np.float64]]) -> None:
