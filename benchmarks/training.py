@@ -44,7 +44,7 @@ sys.path.append(str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 from measure import SIGNAL, in_new_process, print_ratio, read_file, write_patch_files
-from support.datasets import write_packed_dataset
+from support.packed import write_packed_dataset
 from support.plain_models import PlainSimMIM, PlainSwin, simmim_loss, to_pixels
 
 PATCH_PX, PATCHES = 256, 256

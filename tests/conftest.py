@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from support.airsar import fetch_airsar
-from support.datasets import write_packed_dataset
+from support.packed import write_packed_dataset
 from support.products import real_data
 
 from alos2tut import simulate_product

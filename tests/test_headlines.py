@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from support.datasets import restate_files, write_blocks, write_packed_dataset
 from support.networks import tiny_segmenter, training
+from support.packed import restate_files, write_blocks, write_packed_dataset
 
 from alos2tut import Alos2TutWarning, finetune
 from alos2tut.cli import main

@@ -11,9 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from support.datasets import build, write_packed_dataset
+from support.datasets import build
 from support.figures import texts
 from support.networks import MIXED, STATISTICS, TINY, losses_of, training
+from support.packed import write_packed_dataset
 from support.products import real_data
 
 from alos2tut import evaluate, load_config

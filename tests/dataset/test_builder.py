@@ -24,11 +24,11 @@ from support.datasets import (
     build,
     codes_over,
     labels_of,
-    restate_files,
     rows_of,
     shifted_copy,
     smallest_gap_m,
 )
+from support.packed import restate_files
 from support.products import TIFF_NAME, write_geotiff
 
 from alos2tut import (

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio import Affine
 from scipy.io import savemat
-from support.datasets import labels_of, restate_files, rows_of
+from support.datasets import labels_of, rows_of
+from support.packed import restate_files
 from support.products import complex_numbers, real_data, write_ceos, write_geotiff
 
 from alos2tut import (

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.warp import transform as reproject_points
-from support.datasets import build, content_of, restate_files, write_packed_dataset
+from support.datasets import build, content_of
+from support.packed import restate_files, write_packed_dataset
 from support.products import write_geotiff
 
 from alos2tut import Alos2TutError, Alos2TutWarning, open_dataset

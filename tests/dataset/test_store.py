@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.datasets import file_facts, write_packed_dataset
+from support.packed import file_facts, write_packed_dataset
 
 from alos2tut import Alos2TutError, open_dataset
 from alos2tut.cli import main

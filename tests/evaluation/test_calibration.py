@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from support.datasets import write_packed_dataset
 from support.networks import tiny_segmenter
+from support.packed import write_packed_dataset
 
 from alos2tut.dataset.store import open_dataset
 from alos2tut.evaluation.calibration import (

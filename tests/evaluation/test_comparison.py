@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from support.datasets import write_blocks, write_packed_dataset
 from support.networks import TINY
+from support.packed import write_blocks, write_packed_dataset
 
 from alos2tut.cli import main
 from alos2tut.configs import load_config

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
-from support.datasets import build, labels_of, write_packed_dataset
+from support.datasets import build, labels_of
+from support.packed import write_packed_dataset
 from support.products import TIFF_NAME, UTM54, write_geotiff
 
 from alos2tut import Alos2TutError, open_product

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from support.datasets import restate_files, write_blocks, write_packed_dataset
 from support.networks import tiny_segmenter
+from support.packed import restate_files, write_blocks, write_packed_dataset
 from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
 
 from alos2tut import map_scene

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from support.datasets import write_blocks, write_packed_dataset
 from support.networks import tiny_segmenter
+from support.packed import write_blocks, write_packed_dataset
 
 from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.encoding import NO_DATA

@@ -11,8 +11,8 @@ import evidence_runs
 import numpy as np
 import pytest
 import torch
-from support.datasets import write_blocks
 from support.networks import SIGNAL, STATISTICS
+from support.packed import write_blocks
 
 from alos2tut import cli, load_config, load_encoder, load_segmenter, open_dataset, pretrain
 from alos2tut.core.artifacts import read_json, sha256_file, write_json

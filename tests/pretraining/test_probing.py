@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import t as student_t
-from support.datasets import write_packed_dataset
 from support.figures import texts
 from support.networks import SIGNAL, STATISTICS, TINY
+from support.packed import write_packed_dataset
 
 from alos2tut import load_encoder, open_dataset, probe
 from alos2tut.cli import main

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import t as student_t
 from support import networks
-from support.datasets import write_packed_dataset
+from support.packed import write_packed_dataset
 
 from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError

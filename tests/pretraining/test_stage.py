@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.datasets import restate_files, write_packed_dataset
 from support.networks import TINY, losses_of, training
+from support.packed import restate_files, write_packed_dataset
 
 from alos2tut.configs import load_config
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning

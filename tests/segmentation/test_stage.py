@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from support.datasets import restate_files, write_packed_dataset
 from support.networks import TINY, metrics, training
+from support.packed import restate_files, write_packed_dataset
 
 from alos2tut.core.config import settings_for_key
 from alos2tut.core.errors import Alos2TutError, Alos2TutWarning, Stopped

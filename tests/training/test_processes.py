@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from support.datasets import restate_files, write_blocks, write_packed_dataset
 from support.networks import MIXED, TINY, metrics
+from support.packed import restate_files, write_blocks, write_packed_dataset
 
 from alos2tut.cli import main
 from alos2tut.configs import load_config

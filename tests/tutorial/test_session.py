@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from support.datasets import write_packed_dataset
+from support.packed import write_packed_dataset
 
 from alos2tut import Alos2TutError, load_config, open_dataset, pretrain
 from alos2tut.core.artifacts import read_json

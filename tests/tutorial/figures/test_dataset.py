@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from affine import Affine
 from rasterio.warp import transform as reproject_points
-from support.datasets import write_packed_dataset
 from support.figures import texts
 from support.map_files import LEGEND
+from support.packed import write_packed_dataset
 from support.products import write_geotiff
 
 from alos2tut import geometry, open_dataset, open_product
