@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from ..core.parallel import cores
 from ..dataset.encoding import decode_db
 from ..dataset.legend import IGNORE
 from ..dataset.splits import away_from
@@ -38,8 +39,8 @@ COVERS = ("training draws",)
 REPEATS = 8
 #: pixels, a side of the squares over which backscatter is averaged; the patch itself is the last one
 SCALES_PX = (3, 9, 27, 81)
-#: pixels of a patch that may be learned from, and as many others that may be scored
-_PIXELS = 200
+#: pixels of a patch that may be learned from, and others that may be scored: fewer, for neighbours are alike
+_LEARNED, _SCORED = 200, 50
 #: share of the blocks that is held out; half of their patches are tested, the others are what a careless split learns
 _HELD_OUT = 0.3
 
@@ -173,8 +174,10 @@ class _Ground:
             problem = f"labelled patches lie in {block.max() + 1} blocks of ground, and at least 4 are needed."
             raise _TooLittleGround(f"{problem} Build the dataset with smaller blocks.")
         features, *others = (np.concatenate(parts) for parts in zip(*samples, strict=True))
-        # all scales count alike
+        # all scales count alike; turned to the axes along which they spread, which changes no distance, neighbours are
+        # found in half the time
         features = (features - features.mean(axis=0)) / features.std(axis=0)
+        features @= np.linalg.eigh(np.cov(features, rowvar=False))[1][:, ::-1]
         return cls(places, block, float(dataset.buffer), features, *others)
 
     def deal(self, random: np.random.Generator) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64]]:
@@ -196,20 +199,22 @@ class _Ground:
             problem = "too little ground is left to learn from outside the held-out blocks and their buffer."
             raise _TooLittleGround(f"{problem} Build the dataset with smaller blocks, a smaller buffer or more ground.")
         test = np.flatnonzero(np.isin(self.patch, tested) & self.is_scored)
+        # one after the other, pixels that are alike find in the cache what they are compared with
+        test = test[cKDTree(self.features[test]).indices]
         return {scheme: random.permutation(pool)[:count] for scheme, pool in learned.items()}, test
 
 
 def _sampled(rows: NDArray[np.int16], labels: NDArray[np.uint8], *, seed: int) -> tuple[NDArray[Any], ...]:
-    """Features and classes of some labelled pixels of one patch, and which of them may be scored: every other one."""
+    """Features and classes of some labelled pixels of one patch, and which of them may be scored: every fifth."""
     labelled = np.flatnonzero(labels[0] != IGNORE)
-    places = np.random.default_rng([seed, 17]).permutation(labelled)[: 2 * _PIXELS]
+    places = np.random.default_rng([seed, 17]).permutation(labelled)[: _LEARNED + _SCORED]
     found = pixel_features(decode_db(rows[0, 0])).reshape(labels[0].size, -1)[places]
-    return found, labels[0].ravel()[places], np.arange(len(places)) % 2 == 1
+    return found, labels[0].ravel()[places], np.arange(len(places)) % (1 + _LEARNED // _SCORED) == 0
 
 
 def _confusion(ground: _Ground, train: NDArray[np.int64], test: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """Counts of (label, prediction) by the commonest class of the nearest neighbours, of equals that of the nearest."""
-    nearest = cKDTree(ground.features[train]).query(ground.features[test], NEIGHBOURS)[1]
+    nearest = cKDTree(ground.features[train]).query(ground.features[test], NEIGHBOURS, workers=cores())[1]
     votes = np.zeros((len(test), classes))
     for rank in range(NEIGHBOURS):
         # a later neighbour's vote never outweighs an earlier one's, but two do
