@@ -442,7 +442,7 @@ def _written(options: argparse.Namespace, **more: Any) -> None:
     *_PIXELS,
     _POLARIZATION,
     *_GIVEN,
-    _arg("--no-compress", action="store_true", help="leave out compression by deflate"),
+    _arg("--compress", default="deflate", metavar="METHOD", help="deflate (default), zstd (newer programs) or none"),
     _arg("--no-overviews", action="store_true", help="a plain tiled GeoTIFF, which is written once instead of twice"),
     example="data/scene scene_db.tif --looks 2 --polarization HV",
 )
@@ -451,7 +451,7 @@ def _cog(options: argparse.Namespace) -> None:
 
     One polarisation, float32, NaN where there is no data; pixels are averaged in power, whatever is written.
     """
-    _written(options, compress=not options.no_compress, overviews=not options.no_overviews)
+    _written(options, compress=options.compress, overviews=not options.no_overviews)
 
 
 @_command(

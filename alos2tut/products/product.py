@@ -365,7 +365,7 @@ class Product(Metadata):
         polarization: str | None = None,
         looks: int | tuple[int, int] = 1,
         quantity: str | None = None,
-        compress: bool = True,
+        compress: bool | str = "deflate",
         overviews: bool = True,
         despeckle: str | None = None,
         filter_px: int = 7,
@@ -381,7 +381,7 @@ class Product(Metadata):
             path: the file to write, whole or not at all.
             scale: "db", "power" or "dn".
             window: as for :meth:`read_dn`, like ``polarization``, ``looks`` and ``quantity``.
-            compress: whether by deflate.
+            compress: "deflate", "zstd" (which older programs cannot read) or "none"; False is "none", too.
             overviews: False: a plain tiled GeoTIFF, which is written once instead of twice. Overviews are averaged
                 in the scale that is written; for exact ones write power.
             despeckle: a filter of :data:`alos2tut.despeckling.FILTERS`, which works on the power that is read.

@@ -1,6 +1,7 @@
 """Cloud-Optimized GeoTIFFs: what is written is read back, whole or not at all."""
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -24,7 +25,7 @@ def read(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "complex64"])
-@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("compress", ["deflate", "zstd", False])
 @pytest.mark.parametrize("overviews", [True, False])
 def test_what_is_written_is_read_back(tmp_path, dtype, compress, overviews):
     pixels = numbered((700, 1100), dtype)
@@ -36,10 +37,23 @@ def test_what_is_written_is_read_back(tmp_path, dtype, compress, overviews):
         assert (raster.dtypes, raster.nodata, raster.crs.to_epsg()) == ((dtype,), 0, 32654)
         assert raster.transform == FRAME and raster.block_shapes == [(512, 512)]
         assert {name: raster.tags()[name] for name in tags} == tags
-        assert raster.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION") == ("DEFLATE" if compress else None)
+        assert raster.tags(ns="IMAGE_STRUCTURE").get("COMPRESSION") == (compress.upper() if compress else None)
+        has_predictor = compress and dtype == "float32"
+        assert raster.tags(ns="IMAGE_STRUCTURE").get("PREDICTOR") == ("3" if has_predictor else None)
         assert raster.overviews(1) == ([2, 4] if overviews else [])
         assert raster.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == ("COG" if overviews else None)
     assert [file.name for file in tmp_path.iterdir()] == ["a.tif"]
+
+
+@pytest.mark.parametrize("overviews", [True, False])
+def test_threads_change_no_byte(tmp_path, monkeypatch, overviews):
+    pixels, found = numbered((1500, 1100), "float32") ** 1.5, set()
+    for threads in ("1", "3"):
+        monkeypatch.setenv("GDAL_NUM_THREADS", threads)
+        blocks, options = in_blocks(pixels, 512), BASICS | {"overviews": overviews}
+        path = write_cog(tmp_path / f"{threads}.tif", blocks, shape=pixels.shape, dtype="float32", **options)
+        found.add(path.read_bytes())
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize(("resampling", "values"), [("mode", {6}), ("average", {4, 5}), ("nearest", {0})])
@@ -119,12 +133,13 @@ def test_what_fails_half_way_leaves_what_was_there(tmp_path, older, error, overv
         ("nowhere/a.tif", "nowhere: the folder to write into does not exist"),
         (".", "is a folder"),
         ("a.png", "Name it a.tif."),
+        ("a.tif", "compress: unknown compression 'zst'. Did you mean 'zstd'?"),
     ],
 )
-def test_what_cannot_be_written_to_is_named_before_any_block_is_asked_for(tmp_path, name, message):
-    blocks = in_blocks(numbered(), 30)
-    with pytest.raises(Alos2TutError, match=message):
-        write_cog(tmp_path / name, blocks, shape=SHAPE, dtype="uint16", **BASICS)
+def test_what_cannot_be_written_is_named_before_any_block_is_asked_for(tmp_path, name, message):
+    blocks, compress = in_blocks(numbered(), 30), "zst" if "compress" in message else "zstd"
+    with pytest.raises(Alos2TutError, match=re.escape(message)):
+        write_cog(tmp_path / name, blocks, shape=SHAPE, dtype="uint16", compress=compress, **BASICS)
     assert len(list(blocks)) == 3 and not list(tmp_path.iterdir())
 
 
