@@ -47,6 +47,9 @@ myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist", "su
 myst_heading_anchors = 3
 nb_execution_mode = "off"
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
+# tables that cells make are tables, and what a cell prints line by line is one block
+nb_render_markdown_format = "myst"
+nb_merge_streams = True
 
 
 def with_text_alternatives(cells: list[dict[str, Any]]) -> None:

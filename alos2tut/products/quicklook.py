@@ -93,7 +93,7 @@ def _sampled(band: Band, product: Product, looks: int) -> FloatArray:
 def _shown(value: Any) -> str:
     """A value of :meth:`Product.to_dict` as a reader likes it."""
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.0f}"
     if isinstance(value, dict):
         return "; ".join(f"{key}: {_shown(part)}" for key, part in value.items())
     return ", ".join(_shown(v) for v in value) if isinstance(value, list) else str(value)

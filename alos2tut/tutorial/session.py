@@ -267,6 +267,9 @@ class Tutorial:
 
         if self.opened.simulated:
             figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+            for legend in figure.legends:  # else it moves with the edge where the picture is cut, onto the note
+                legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
             box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
             style: dict[str, Any] = {"fontsize": plotting.SMALL, "color": "0.45", "style": "italic"}
             figure.text(box.x1 / width, box.y0 / height, "simulated data", ha="right", va="top", **style)

@@ -110,7 +110,7 @@ class Report:
         for subject, checks in self._by_subject().items():
             rows = "".join(_html_row(check) for check in checks)
             counts = Counter(check.verdict for check in checks)
-            text = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
+            text = ", ".join(f"{n} {verdict if n == 1 else verdict.removesuffix('s')}" for verdict, n in counts.items())
             is_open = " open" if counts["differs"] or counts["unreadable"] else ""
             parts.append(f"<details{is_open}><summary>{html.escape(subject)}: {text}</summary><table>{rows}</table>")
         return f"<b>{html.escape(self.identity)} ({html.escape(self.kind)})</b>{'</details>'.join(parts)}</details>"

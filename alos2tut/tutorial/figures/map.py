@@ -7,8 +7,10 @@ hatched is where there is nothing. Classes have the colours of :func:`.class_col
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,6 +18,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -289,10 +292,15 @@ def _panels_size(window: PixelWindow, lies: Orientation, panels: tuple[int, int]
 
 
 def _outline(ax: Axes, windows: Sequence[PixelWindow]) -> None:
-    """Patches of the test list; the black lines have white edges, to be seen on water, too."""
+    """Round what patches of the test list cover: black lines with white edges, to be seen on water, too."""
+    sides = Counter[frozenset[tuple[int, int]]]()
     for row, col, height, width in windows:
-        place = (col, col + width, row + height, row)
-        plotting.outline(ax, place, edgecolor="black", linewidth=0.9, path_effects=plotting.halo("white", 2.2))
+        corners = ((col, row), (col + width, row), (col + width, row + height), (col, row + height))
+        sides.update(frozenset(side) for side in pairwise((*corners, corners[0])))
+    # a side that two patches have in common is inside
+    outer = [sorted(side) for side, times in sides.items() if times == 1]
+    style: dict[str, Any] = {"colors": "black", "linewidths": 1.1, "capstyle": "projecting"}
+    ax.add_collection(LineCollection(outer, path_effects=plotting.halo("white", 2.6), **style), autolim=False)
 
 
 def _title(view: MapView) -> str:
@@ -304,7 +312,7 @@ def _title(view: MapView) -> str:
 
 def _outline_key() -> Line2D:
     return Line2D([], [], linestyle="none", marker="s", markersize=8, markerfacecolor="none", markeredgecolor="black",
-                  label="test patch")  # fmt: skip
+                  label="test patches")  # fmt: skip
 
 
 def _key(fig: Figure, legend: Legend, panels: Sequence[_Panel], outlined: Sequence[PixelWindow]) -> None:

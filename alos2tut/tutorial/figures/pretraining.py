@@ -449,7 +449,7 @@ def probe_scores(probe: Probe) -> Figure:
         ax.axvline(task.chance, color=VERMILION, linestyle="--", linewidth=1)
         style: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "color": VERMILION, "va": "top"}
         plotting.note(ax, "chance", (task.chance, 1), (3, -2), fontsize=plotting.SMALL, **style)
-        ax.set(title=f"{task.name} of {task.size}: {kind} probe", xlabel="balanced accuracy on 'val'", xlim=(0, 1))
+        ax.set(title=f"{task.name} of {task.size}:\n{kind} probe", xlabel="balanced accuracy on 'val'", xlim=(0, 1))
         ax.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.4, -0.6))
         ax.grid(axis="x", alpha=0.3)
         for row, pair in enumerate(probe.compared):

@@ -134,17 +134,19 @@ def drawn_classes(ax, shape=(256, 320)):
 
 
 def test_map_and_labels(view):
-    figure = map_figures.map_and_labels(view, [(90, 50, 16, 16)])
+    figure = map_figures.map_and_labels(view, [(90, 50, 16, 16), (90, 66, 16, 16)])
     figure.canvas.draw()
+    round_both = {((50, 90), (66, 90)), ((66, 90), (82, 90)), ((50, 106), (66, 106)), ((66, 106), (82, 106))}
+    round_both |= {((50, 90), (50, 106)), ((82, 90), (82, 106))}
     assert [ax.get_title().split(",")[0] for ax in figure.axes] == ["σ⁰", "labels", "map"]
     assert "dB" in figure.axes[0].get_title()
     for ax, layer in zip(figure.axes[1:], (view.labels, view.classes), strict=True):
         np.testing.assert_array_equal(drawn_classes(ax), layer)
         assert (ax.get_xlim(), ax.get_ylim()) == ((0, 320), (256, 0))
-        assert (50, 90, 16, 16) in {(*p.get_xy(), p.get_width(), p.get_height()) for p in ax.patches}
+        assert {tuple(map(tuple, side)) for side in ax.collections[-1].get_segments()} == round_both
     there = np.unique([view.labels, view.classes])
     names = [view.legend.names[i] for i in there if i != 255]
-    assert legend_texts(figure) == [*names, *(["no data or label"] if 255 in there else []), "test patch"]
+    assert legend_texts(figure) == [*names, *(["no data or label"] if 255 in there else []), "test patches"]
     assert bar_px(figure.axes[0])[1] == "200 m"
 
 
@@ -166,7 +168,7 @@ def test_zooms_have_a_row_for_each_place(view):
     np.testing.assert_array_equal(panels[7].images[0].get_array().filled(np.nan), view.confidence[100:180, 180:240])
     assert figure.axes[8].get_ylabel() == "confidence: probability of the mapped class"
     assert [bar_px(ax)[1] for ax in panels[::4]] == ["50 m", "50 m"]
-    assert {"no data or label", "test patch"} <= set(legend_texts(figure))
+    assert {"no data or label", "test patches"} <= set(legend_texts(figure))
     with pytest.raises(Alos2TutError, match="no place"):
         map_figures.zooms(view, {}, [])
 
@@ -262,7 +264,7 @@ def test_confidence_leaves_out_bins_of_few_pixels(mapped_scene):
     differs = figure.axes[1].images[0].get_array()
     vermilion = matplotlib.colors.to_rgba("#D55E00")
     assert (differs[:, 20:] == vermilion).all() and differs[0, 0, 3] == 0 and (differs[1:, :20] == differs[5, 5]).all()
-    assert {"agree", "differ", "no data or label", "test patch"} <= set(legend_texts(figure))
+    assert {"agree", "differ", "no data or label", "test patches"} <= set(legend_texts(figure))
     assert map_figures.confidence(view, []).axes[2].lines[0].get_label() == "all ground"
     with pytest.raises(Alos2TutError, match="the view has no labels"):
         map_figures.confidence(replace(view, labels=None), [])
