@@ -99,7 +99,7 @@ SHOWN_INCHES = 9.6
 SMALL, WIDEST = 9, 10.8
 _STYLE: dict[Any, Any] = {
     "figure.dpi": 96,
-    "savefig.dpi": 140,
+    "savefig.dpi": 192,
     "savefig.bbox": "tight",
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -119,11 +119,24 @@ Side: TypeAlias = Literal["right", "left", "bottom"]
 def use_style() -> None:
     """Sizes and colours shared by all figures; in notebooks they are drawn for screens of fine pixels."""
     plt.rcParams.update(_STYLE)
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if hasattr(shell, "kernel"):
+    if _in_notebook():
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         set_matplotlib_formats("retina")  # type: ignore[no-untyped-call]
+
+
+def show_file(figure: Figure, path: Path) -> None:
+    """In a notebook show the file that a figure was saved as, so that it is not drawn again; elsewhere do nothing."""
+    if _in_notebook():
+        from IPython.display import Image, display
+
+        plt.close(figure)
+        display(Image(path, retina=True))  # type: ignore[no-untyped-call]
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
 
 
 def symbol(quantity: str) -> str:

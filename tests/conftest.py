@@ -49,11 +49,29 @@ def _cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         yield
 
 
+#: of a floor
+FEW = {"TREES": 4, "TREES_TO_CHOOSE": 1, "PIXELS": 500}
+#: what kernels run before any cell
+KERNEL_START = f"""
+import sys as _sys
+
+def _few_trees(*_):
+    if forest := _sys.modules.get("alos2tut.evaluation.forest"):
+        vars(forest).update({FEW})
+
+get_ipython().events.register("pre_run_cell", _few_trees)
+"""
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _few_trees() -> Iterator[None]:
-    """A floor of few trees stands beside scores; as it is, it takes longer than the networks of the tests."""
+def _few_trees(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A floor of few trees stands beside scores, in notebooks, too; as it is, it takes longer than the networks."""
+    startup = tmp_path_factory.mktemp("ipython") / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "few_trees.py").write_text(KERNEL_START, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        for name, number in {"TREES": 4, "TREES_TO_CHOOSE": 1, "PIXELS": 500}.items():
+        patch.setenv("IPYTHONDIR", str(startup.parents[1]))
+        for name, number in FEW.items():
             patch.setattr(f"alos2tut.evaluation.forest.{name}", number)
         yield
 

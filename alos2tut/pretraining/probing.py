@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, layer_norm
 
 from ..core.errors import Alos2TutError, quoted
+from ..core.parallel import cores
 from ..core.progress import progress_bar
 from ..core.public import public
 from ..core.tables import Interval, coverage, table
@@ -616,12 +618,17 @@ class _Exam:
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             known = self.training.compute(features, wanted, self.batch_size)
             asked = self.held_out.compute(features, {task: self.target[task] for task in judged}, self.batch_size)
-        for task, kind in self.judgements:
-            truth = self.held_out.classes_of(task, self.target[task])
-            for places in (self.drawn[seed][task] for seed in seeds):
-                learned, labels = np.searchsorted(wanted[task], places), self.training.classes_of(task, places)
-                guess = predict(kind, known[task][learned], labels, asked[task], by_angle=by_angle)
-                yield task, kind, balanced_accuracy(truth, guess)
+
+        def score(job: tuple[str, str, int]) -> tuple[str, str, float]:
+            task, kind, seed = job
+            places = self.drawn[seed][task]
+            learned, labels = np.searchsorted(wanted[task], places), self.training.classes_of(task, places)
+            guess = predict(kind, known[task][learned], labels, asked[task], by_angle=by_angle)
+            return task, kind, balanced_accuracy(self.held_out.classes_of(task, self.target[task]), guess)
+
+        # on one thread each, also those that end while others go on
+        with threadpool_limits(1), ThreadPoolExecutor(cores()) as pool:
+            yield from pool.map(score, [(task, kind, seed) for task, kind in self.judgements for seed in seeds])
 
 
 def _refused(where: str, classes: Whole, names: Sequence[str]) -> str | None:

@@ -262,12 +262,13 @@ class Tutorial:
         return target
 
     def keep(self, figure: Figure, name: str) -> None:
-        """Save a figure in the folder ``figures``; one of simulated data says so in its corner."""
+        """Save a figure in the folder ``figures``, and show it; one of simulated data says so in its corner."""
         from .. import plotting
 
+        figure.draw_without_rendering()
+        # all has its place now, and stays there: to lay it out again takes as long as to draw it
+        figure.set_layout_engine("none")
         if self.opened.simulated:
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
             for legend in figure.legends:  # else it moves with the edge where the picture is cut, onto the note
                 legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
             box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
@@ -276,6 +277,7 @@ class Tutorial:
         make_folder(self.folder / "figures")
         with atomic_path(self.folder / "figures" / f"{name}.png") as temporary:
             figure.savefig(temporary)
+        plotting.show_file(figure, self.folder / "figures" / f"{name}.png")
 
 
 def touching_first(archive: Archive, config: DatasetConfig) -> Archive:
