@@ -14,7 +14,7 @@ tutorial: .venv/.installed ## run notebooks 01-05 and say where the results lie
 	@.venv/bin/python notebooks/run_all.py
 
 test: .venv/.installed ## run the tests
-	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@.venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lab: .venv/.installed ## open the notebooks in JupyterLab
 	@.venv/bin/python -m jupyterlab --ServerApp.root_dir="$(CURDIR)" \

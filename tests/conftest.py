@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 # Whatever is set around them, the tests and the processes that they start compute on one thread each: `make test` runs
-# two of them side by side. OpenMP reads this when torch is first imported, OpenBLAS when NumPy is.
+# several of them side by side. OpenMP reads this when torch is first imported, OpenBLAS when NumPy is.
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from support.packed import write_packed_dataset
 from support.products import real_data
 
 from alos2tut import simulate_product
+from alos2tut.core.parallel import cores
 
 # neither are they one process of several, nor is a kernel told where to draw
 for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "GOMP_SPINCOUNT", "MPLBACKEND"):
@@ -33,6 +34,12 @@ settings.load_profile("suite")
 
 #: files that take longest: `make test` gives each file to one worker, which makes its fixtures once, and these first
 LONGEST = ("test_notebooks.py", "test_own_data.py", "test_published_weights.py", "test_processes.py", "test_kills.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker for each core: two at least, since many tests wait for others, and four at most, for the memory."""
+    return min(max(2, cores()), 4)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

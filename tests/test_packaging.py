@@ -165,7 +165,7 @@ def test_make_installs_once_and_again_when_the_requirements_changed(clone):
     assert [line.split()[0] for line in first] == ["venv", "install", "run"]
     assert "<--extra> <one> <-c> <constraints.txt> <-e> <.[train,notebooks,xarray,nisar,dev]>" in first[1]
     assert clone("test").returncode == 0
-    assert log(clone.folder) == ["run -m pytest -n 2 --dist loadfile --no-loadscope-reorder"]
+    assert log(clone.folder) == ["run -m pytest -n auto --dist loadfile --no-loadscope-reorder"]
     stamp = clone.folder / ".venv" / ".installed"
     os.utime(stamp, (1, 1))
     assert clone("tutorial").returncode == 0
