@@ -268,9 +268,9 @@ class Tutorial:
         figure.draw_without_rendering()
         # all has its place now, and stays there: to lay it out again takes as long as to draw it
         figure.set_layout_engine("none")
+        for legend in figure.legends:  # else it moves with the edge where the picture is cut, onto the note
+            legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
         if self.opened.simulated:
-            for legend in figure.legends:  # else it moves with the edge where the picture is cut, onto the note
-                legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
             box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
             style: dict[str, Any] = {"fontsize": plotting.SMALL, "color": "0.45", "style": "italic"}
             figure.text(box.x1 / width, box.y0 / height, "simulated data", ha="right", va="top", **style)
