@@ -109,14 +109,14 @@ def test_errors_are_compared_pixel_by_pixel():
 
 
 def test_settings_table_holds_what_is_published_and_used():
-    paper = load_config("pretrain", "paper")
-    table = pretraining_figures.settings_table(paper, load_config("pretrain", "quick", lr=2e-3))
+    paper, quick = load_config("pretrain", "paper"), load_config("pretrain", "quick", lr=2e-3)
+    table = pretraining_figures.settings_table(paper, quick)
     cells = [[cell.strip("` ") for cell in row.split("|")] for row in table.splitlines()[2:]]
     rows = {row[1]: row for row in cells}
     assert all(hasattr(paper, name) for name in rows)
     assert rows["clip_norm"][2:5] == ["5", "5", "5"] and rows["base_lr"][3:5] == ["0.0001", "lr 0.002"]
     assert rows["encoder"][3] == "swin, width 128, depths 2-2-18-2, window 8"
-    assert rows["batch_size"][3] == "2048" and rows["epochs"][4] == "300 steps"
+    assert rows["batch_size"][3] == "2048" and rows["epochs"][4] == f"{quick.steps} steps"
 
 
 def test_sliders_show_masks_and_weights(patches, watched):
