@@ -299,8 +299,9 @@ def _outline(ax: Axes, windows: Sequence[PixelWindow]) -> None:
         sides.update(frozenset(side) for side in pairwise((*corners, corners[0])))
     # a side that two patches have in common is inside
     outer = [sorted(side) for side, times in sides.items() if times == 1]
-    style: dict[str, Any] = {"colors": "black", "linewidths": 1.1, "capstyle": "projecting"}
-    ax.add_collection(LineCollection(outer, path_effects=plotting.halo("white", 2.6), **style), autolim=False)
+    for color, thick in (("white", 2.6), ("black", 1.1)):
+        lines = LineCollection(outer, colors=color, linewidths=thick, capstyle="projecting")
+        ax.add_collection(lines, autolim=False)
 
 
 def _title(view: MapView) -> str:
