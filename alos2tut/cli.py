@@ -363,6 +363,7 @@ _PRODUCT = _arg(
 )
 _PRODUCT_PATH = _arg("product", metavar="PRODUCT", help="product (folder, file or archive)")
 _OUT_TIF = _arg("out", metavar="OUT.tif", help="the GeoTIFF to write")
+_OVERWRITE = _arg("--overwrite", action="store_true", help="replace an output file that is there")
 _DATASET = _arg("dataset", metavar="DATASET", help="a dataset's folder")
 _SEGMENTER = _arg("segmenter", metavar="SEGMENTER", help="segmenter.safetensors, its folder, or bundled")
 
@@ -423,10 +424,17 @@ _PIXELS = (
 )
 
 
+def _check_free(options: argparse.Namespace) -> None:
+    """Refuse to replace a file unless told to, before anything is read."""
+    if not options.overwrite and os.path.lexists(options.out):
+        raise Alos2TutError("exists", where=options.out, remedy="Name another file, or replace it (overwrite).")
+
+
 def _written(options: argparse.Namespace, **more: Any) -> None:
     """Write a product's pixels as a GeoTIFF."""
     from .products.opening import open_product
 
+    _check_free(options)
     options.looks = _pair(options.looks, "--looks") or (1, 1)
     product = open_product(options.product, **vars(_given(options)))
     # from here on these words are of what is written
@@ -444,6 +452,7 @@ def _written(options: argparse.Namespace, **more: Any) -> None:
     *_GIVEN,
     _arg("--compress", default="deflate", metavar="METHOD", help="deflate (default), zstd (newer programs) or none"),
     _arg("--no-overviews", action="store_true", help="a plain tiled GeoTIFF, which is written once instead of twice"),
+    _OVERWRITE,
     example="data/scene scene_db.tif --looks 2 --polarization HV",
 )
 def _cog(options: argparse.Namespace) -> None:
@@ -460,6 +469,7 @@ def _cog(options: argparse.Namespace) -> None:
     _arg("--filter", default="refined Lee", help="boxcar, Lee, refined Lee (default), Gamma-MAP, Kuan or Frost"),
     _arg("--filter-px", type=int, default=7, metavar="N", help="side of the filter's window, odd (default 7)"),
     _arg("--enl", type=float, metavar="L", help="looks of the speckle (default: those of the product times --looks)"),
+    _OVERWRITE,
     *_PIXELS,
     _POLARIZATION,
     *_GIVEN,
@@ -477,6 +487,7 @@ def _despeckle(options: argparse.Namespace) -> None:
     _PRODUCT_PATH,
     _arg("out", metavar="OUT.png", help="the picture to write"),
     _arg("--max-px", type=int, default=1024, metavar="N", help="at most, along its longer side (default 1024)"),
+    _OVERWRITE,
     _POLARIZATION,
     *_GIVEN,
     example="data/scene scene.png --max-px 600",
@@ -489,6 +500,7 @@ def _quicklook(options: argparse.Namespace) -> None:
     from .products.opening import open_product
     from .products.quicklook import write_quicklook
 
+    _check_free(options)
     product = open_product(options.product, **vars(_given(options)))
     _made(options, write_quicklook(product, options.out, options.max_px, polarization=options.polarization))
 

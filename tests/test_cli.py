@@ -408,7 +408,8 @@ def test_a_product_becomes_a_geotiff_and_a_picture(capsys, small_scene, tmp_path
     assert run(capsys, "cog", small_scene, out, "--looks", 2, "--as", "power", "--no-overviews") == (0, f"{out}\n", "")
     with rasterio.open(out) as raster:
         assert np.array_equal(raster.read(1), product.read_power(looks=2), equal_nan=True) and not raster.overviews(1)
-    assert json.loads(run(capsys, "despeckle", small_scene, out, "--filter", "Lee", "--json")[1]) == {"path": str(out)}
+    again = ("--overwrite", "--json")
+    assert json.loads(run(capsys, "despeckle", small_scene, out, "--filter", "Lee", *again)[1]) == {"path": str(out)}
     with rasterio.open(out) as raster:
         assert np.array_equal(raster.read(1), to_db(lee(product.read_power(), 1)), equal_nan=True)
         assert raster.tags()["SPECKLE_FILTER"] == "Lee, window 7 pixels, 1 looks"
@@ -418,12 +419,17 @@ def test_a_product_becomes_a_geotiff_and_a_picture(capsys, small_scene, tmp_path
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         width = max(rasterio.open(picture).shape)
     assert 90 < width <= 100
-    assert "Name it o.png" in refused(capsys, "quicklook", small_scene, out)
-    assert "Name it o.tif" in refused(capsys, "cog", small_scene, picture)
-    assert "'refined Lee'" in refused(capsys, "despeckle", small_scene, out, "--filter", "refined-Lee")
-    assert "--filter-px" in refused(capsys, "despeckle", small_scene, out, "--filter-px", 4)
-    assert "--enl" in refused(capsys, "despeckle", small_scene, out, "--enl", 0)
-    assert "--as" in refused(capsys, "cog", small_scene, out, "--as", "decibel")
+    for command, there in (("cog", out), ("despeckle", out), ("quicklook", picture)):
+        before = there.read_bytes()
+        said = refused(capsys, command, small_scene, there)
+        assert f"{there}: exists. " in said and "(--overwrite)" in said and there.read_bytes() == before
+    assert "Name it o.png" in refused(capsys, "quicklook", small_scene, out, "--overwrite")
+    assert "Name it o.tif" in refused(capsys, "cog", small_scene, picture, "--overwrite")
+    new = tmp_path / "new.tif"
+    assert "'refined Lee'" in refused(capsys, "despeckle", small_scene, new, "--filter", "refined-Lee")
+    assert "--filter-px" in refused(capsys, "despeckle", small_scene, new, "--filter-px", 4)
+    assert "--enl" in refused(capsys, "despeckle", small_scene, new, "--enl", 0)
+    assert "--as" in refused(capsys, "cog", small_scene, new, "--as", "decibel")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

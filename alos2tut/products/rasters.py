@@ -448,7 +448,7 @@ def write_cog(
 
 def _packing(compress: bool | str, dtype: np.dtype[Any]) -> dict[str, Any]:
     """GDAL's options for a compression; a predictor makes neither classes nor complex numbers smaller."""
-    name = COMPRESSIONS[0 if compress else -1] if isinstance(compress, bool) else compress
+    name = compress if isinstance(compress, str) else COMPRESSIONS[0 if compress else -1]
     if name not in COMPRESSIONS:
         raise Alos2TutError(
             f"unknown compression {quoted(name)}", where="compress", remedy=closest(str(name), COMPRESSIONS)

@@ -72,6 +72,7 @@ def test_everything_known_is_ready_for_json_and_shows(packaged, packaging):
     content = json.loads(json.dumps(product.to_dict(), allow_nan=False))
     assert content["shape"] == list(product.shape) and content["level"] == product.level
     assert product.name in repr(product) and product.name in product._repr_html_()
+    assert "e+0" not in product._repr_html_().partition("<table>")[2]  # coordinates in metres
 
 
 @pytest.mark.parametrize("packaging", PACKAGINGS)

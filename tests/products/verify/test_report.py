@@ -513,6 +513,7 @@ def test_in_a_notebook_what_differs_stands_open(product):
     assert "<script>" not in shown and "&lt;script&gt;" in shown
     assert shown.count("<details") == shown.count("</details>") > 3
     assert shown.count("<details open>") == 1 and "1 differs" in shown
+    assert re.search("[02-9] agree[,<]", shown) and not re.search("[02-9] agrees", shown)
 
 
 # --- fuzz
