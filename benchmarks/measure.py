@@ -97,7 +97,12 @@ def stream_to_geotiff(product: Product, out: Path) -> None:
             raster.write(sigma0_db, 1, window=window)
 
 
-def write_noise_product(folder: Path, shape: tuple[int, int] = FULL_SIZE_PX, number: int = 0) -> Path:
+def write_noise_product(
+    folder: Path,
+    shape: tuple[int, int] = FULL_SIZE_PX,
+    number: int = 0,
+    corner_m: tuple[int, int] = (350_000, 3_950_000),
+) -> Path:
     """A Level 2.1 product whose pixels repeat one strip of noise; of the largest usual size it takes 1.7 GB."""
     height, width = shape
     description = ProductDescription(
@@ -109,7 +114,7 @@ def write_noise_product(folder: Path, shape: tuple[int, int] = FULL_SIZE_PX, num
         incidence_deg=36.3,
         heading_deg=190.0,
         off_nadir_deg=32.4,
-        transform=Affine(2.5, 0, 350_000, 0, -2.5, 3_950_000),
+        transform=Affine(2.5, 0, corner_m[0], 0, -2.5, corner_m[1]),
         utm_zone=54,
         simulated=True,
     )
