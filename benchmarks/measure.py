@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -165,6 +166,8 @@ def measure_reading(folder: Path) -> None:
     peak = in_new_process(STREAM, scene, out)["peak_mb"]
     print(f"{'memory of a process that streams it by to_cog, 2 × 2 looks':<82} {peak:.0f} MB (at most 500)")
     product = open_product(scene)
+    ratio("blocks, 2 × 2 looks, in dB / SAR_CEOS, read at once",
+          lambda: deque(product.blocks(looks=2), maxlen=0), lambda: read_with_rasterio(image), rounds=5)  # fmt: skip
     ratio("blocks, 2 × 2 looks, into a 5 m dB GeoTIFF / SAR_CEOS, read at once (at most 1)",
           lambda: stream_to_geotiff(product, out), lambda: read_with_rasterio(image), rounds=5)  # fmt: skip
     ratio("the same / SAR_CEOS, read in windows of 512 rows",
