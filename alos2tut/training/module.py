@@ -107,7 +107,7 @@ class Training(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW with our parameter groups."""
         groups = parameter_groups(self.network, self.config.weight_decay, self.layer_decay, self.encoder_lr)
-        return torch.optim.AdamW(groups, betas=self.config.betas, eps=1e-8)
+        return torch.optim.AdamW(groups, betas=self.config.betas, eps=1e-8, fused=True)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set this step's learning rate, which needs no scheduler's state to be right after resuming."""
