@@ -14,7 +14,6 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -22,7 +21,6 @@ import torch
 from alos2tut import load_config, load_legend, open_dataset
 from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.store import PatchDataset
-from alos2tut.networks import decoders
 from alos2tut.networks.encoders import build_encoder
 from alos2tut.networks.segmenter import Segmenter
 
@@ -119,12 +117,6 @@ def measure_objectives(folder: Path) -> None:
     print_ratio("Swin-T, 4 patches: a MixMAE step / a SimMIM step", (theirs / ours).tolist())
 
 
-def enlarged_first(block: torch.nn.Module, levels: list[torch.Tensor], size: tuple[int, ...]) -> torch.Tensor:
-    """A decoder's block as it is written: maps of one size, side by side, convolved."""
-    block_output: torch.Tensor = block(torch.cat([decoders._resize(each, size) for each in levels], dim=1))
-    return block_output
-
-
 def measure_decoders(folder: Path) -> None:
     """The decoder's share of a segmenter's forward and backward pass."""
     for profile, encoder, side, batch_size in (("quick", None, 64, 8), ("paper", "tiny", 256, 2)):
@@ -138,23 +130,18 @@ def measure_decoders(folder: Path) -> None:
                 decoder=kind,
                 width=config.decoder_width,
             )
-            x, shares, ratios = torch.randn(batch_size, 1, side, side), [], []
+            x, shares = torch.randn(batch_size, 1, side, side), []
             for _ in range(ROUNDS):
                 begun = time.perf_counter()
                 maps = network.decoder.arranged(network.decoder.maps(network.encoder, x))
                 encoded = time.perf_counter()
                 network.decoder([each.detach().requires_grad_() for each in maps], x).sum().backward()
                 decoded = time.perf_counter()
-                with patch.object(decoders, "_through", enlarged_first):
-                    network.decoder([each.detach().requires_grad_() for each in maps], x).sum().backward()
-                written = time.perf_counter()
                 torch.autograd.backward(maps, [torch.ones_like(each) for each in maps])
-                rest = encoded - begun + time.perf_counter() - written
-                shares.append(100 * (decoded - encoded) / (decoded - encoded + rest))
-                ratios.append((written - decoded + rest) / (decoded - encoded + rest))
+                ended = time.perf_counter()
+                shares.append(100 * (decoded - encoded) / (ended - begun))
             name = f"profile {profile}, {side} px, decoder {kind} of width {config.decoder_width}"
             print_ratio(f"{name}: % of forward and backward", shares[1:])
-            print_ratio(f"{name}: both, with maps enlarged before convolutions / ours", ratios[1:])
 
 
 MEASUREMENTS = {

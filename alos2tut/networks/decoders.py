@@ -82,8 +82,8 @@ class Decoder(nn.Module):
 
     def _enlarged(self, level: Tensor) -> Tensor:
         """A fused map through the head's convolutions."""
-        for factor, block in zip(self.factors, self.head, strict=True):
-            level = _through(block, [level], (factor * level.shape[-2], factor * level.shape[-1]))
+        for factor, convolution in zip(self.factors, self.head, strict=True):
+            level = convolution(_twice(level) if factor == 2 else level)
         return level
 
     def forward(self, maps: list[Tensor], x: Tensor) -> Tensor:
@@ -149,57 +149,6 @@ def _twice(x: Tensor) -> Tensor:
     return _resize(x, (2 * x.shape[-2], 2 * x.shape[-1]))
 
 
-def _through(block: nn.Module, levels: list[Tensor], size: tuple[int, ...]) -> Tensor:
-    """A block that begins with a convolution, of maps (B, C, h, w) enlarged to one size, and laid side by side.
-
-    Up to the convolution's sum all of that is linear, and comes to the same in any order. A GPU does best as it is
-    written; on a CPU each map is multiplied by its own weights, small as it is where that saves products.
-    """
-    convolution, *after = block.children()
-    assert isinstance(convolution, nn.Conv2d)
-    if levels[0].device.type == "cpu":
-        weights = convolution.weight.split_with_sizes([each.shape[1] for each in levels], dim=1)
-        biases = [convolution.bias, *[None] * (len(levels) - 1)]
-        parts = [_convolved(*each, size) for each in zip(levels, weights, biases, strict=True)]
-        level = sum(parts[1:], start=parts[0])
-    else:
-        resized = [_resize(each, size) for each in levels]
-        level = convolution(torch.cat(resized, dim=1) if len(resized) > 1 else resized[0])
-    for part in after:
-        level = part(level)
-    return level
-
-
-def _convolved(level: Tensor, weight: Tensor, bias: Tensor | None, size: tuple[int, ...]) -> Tensor:
-    """A 1×1 or 3×3 convolution of one map, enlarged to a size first.
-
-    With taps K_ij of the kernel it is Σ R_i ⊗ C_j · (K_ij x), where R_i makes more rows and C_j more columns, a tap's
-    way beside their places. So the small map is multiplied by the taps, and what comes of it is enlarged and summed.
-    """
-    (batch, channels, h, w), (height, width), out = level.shape, size, len(weight)
-    if weight.shape[-1] == 1:
-        return _resize(F.conv2d(level, weight, bias), size)
-    products, separate = 9 * height * width * channels, 9 * h * w * (channels + height) + 3 * w * height * width
-    if 3 * separate > 2 * products:  # a product of matrices takes longer than one of a convolution
-        return F.conv2d(_resize(level, size), weight, bias, padding=1)
-    # each reads what the one before wrote as it lies, a place's channels together
-    taps = weight.permute(2, 1, 3, 0).reshape(3, channels, 3 * out)
-    rows = _beside(h, height, level).transpose(0, 1).reshape(height, 3 * h)
-    columns = _beside(w, width, level).permute(1, 2, 0).reshape(width, w * 3)
-    tapped = level.permute(0, 2, 3, 1).reshape(batch, 1, h * w, channels) @ taps
-    in_rows = rows @ tapped.view(batch, 3 * h, w * 3 * out)
-    enlarged = (columns @ in_rows.view(batch * height, w * 3, out)).view(batch, height, width, out)
-    return (enlarged if bias is None else enlarged + bias).permute(0, 3, 1, 2).contiguous()
-
-
-def _beside(small: int, large: int, like: Tensor) -> Tensor:
-    """What interpolation takes of each of ``small`` places for the one before each of ``large``, for itself, and for
-    the one after, (3, large, small); nothing beyond the edges."""
-    unit = torch.eye(small, dtype=like.dtype, device=like.device)
-    taken = F.interpolate(unit[None], size=large, mode="linear", align_corners=True)[0]
-    return F.pad(taken, (1, 1)).unfold(1, large, 1).permute(1, 2, 0)
-
-
 class PyramidPooling(nn.Module):
     """The deepest map beside its maxima over 1, 2², 3² and 6² parts of the image, fused to ``width``."""
 
@@ -240,11 +189,12 @@ class PaperDecoder(Decoder):
         level = self.context(maps[3])
         levels = [level]
         for index, (lateral, merge) in enumerate(zip(self.laterals, self.merges, strict=True)):
+            level = _twice(level)
             if index == 0:
                 level = self.widen(level)
-            level = merge(_twice(level) + _twice(lateral(maps[2 - index])))
+            level = merge(level + _twice(lateral(maps[2 - index])))
             levels.append(level)
-        level = self._enlarged(_through(self.fuse, levels, level.shape[-2:]))
+        level = self._enlarged(self.fuse(torch.cat([_resize(each, level.shape[-2:]) for each in levels], dim=1)))
         # a patch of 4 px or less is undone by now; other sizes by one last step
         return _resize(self.classify(level), x.shape[-2:])
 
@@ -283,9 +233,9 @@ class RefinedDecoder(Decoder):
         for lateral, join, each in zip(reversed(self.laterals), self.joins, reversed(maps[:3]), strict=True):
             level = join(_resize(level, each.shape[-2:]) + lateral(each))
             levels.append(level)
-        level = self._enlarged(self.fuse[1](_through(self.fuse[0], levels, level.shape[-2:])))
-        join, classify = self.classify.children()
-        logits: Tensor = classify(_through(join, [level, self.detail(x)], x.shape[-2:]))
+        level = self._enlarged(self.fuse(torch.cat([_resize(each, level.shape[-2:]) for each in levels], dim=1)))
+        level = _resize(level, x.shape[-2:])
+        logits: Tensor = self.classify(torch.cat([level, self.detail(x)], dim=1))
         return logits
 
 

@@ -8,9 +8,8 @@ from alos2tut.core.errors import Alos2TutError
 from alos2tut.dataset.encoding import Statistics
 from alos2tut.dataset.legend import Legend
 from alos2tut.evaluation.forest import multiscale_statistics
-from alos2tut.networks import decoders
 from alos2tut.networks.config import EncoderConfig
-from alos2tut.networks.decoders import DECODERS, _through
+from alos2tut.networks.decoders import DECODERS
 from alos2tut.networks.encoders import build_encoder, parameter_groups
 from alos2tut.networks.segmenter import Segmenter
 
@@ -97,44 +96,6 @@ def test_the_pixel_decoder_is_one_perceptron_of_all_it_reads():
     weight = torch.cat([each.weight for each in decoder.laterals], dim=1)
     wanted = decoder.classify(read @ weight.T + decoder.bias).movedim(-1, 1)
     torch.testing.assert_close(decoder(maps, statistics), wanted, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("size", [(16, 24), (9, 31), (8, 12)], ids=["twice", "any", "as they are"])
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_a_convolution_of_small_maps_is_that_of_enlarged_ones(kernel, size):
-    """Values and gradients; of one map, of which all products are of the small one, and of several."""
-    torch.manual_seed(0)
-    shapes = [(2, 20, 8, 12), (2, 6, 3, 1), (2, 5, *size)]
-    for levels in (
-        [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes[:n]] for n in (1, 3)
-    ):
-        convolution = torch.nn.Conv2d(sum(each.shape[1] for each in levels), 7, kernel, padding="same").double()
-        enlarged = [
-            torch.nn.functional.interpolate(each, size=size, mode="bilinear", align_corners=True) for each in levels
-        ]
-        wanted = torch.nn.functional.gelu(convolution(torch.cat(enlarged, dim=1)))
-        found = _through(torch.nn.Sequential(convolution, torch.nn.GELU()), levels, size)
-        torch.testing.assert_close(found, wanted)
-        slopes, leaves = torch.randn_like(wanted), [*levels, *convolution.parameters()]
-        gradients = [torch.autograd.grad(each, leaves, slopes, retain_graph=True) for each in (found, wanted)]
-        torch.testing.assert_close(*gradients)
-
-
-@pytest.mark.parametrize("decoder", ["paper", "refined"])
-def test_decoders_are_as_they_are_written_for_a_gpu(decoder, monkeypatch):
-    """There maps are enlarged first, and laid side by side; in float32 that differs by rounding."""
-    segmenter = segmenter_of(decoder, {**SWIN, "patch_size": 4}, (64, 32))
-    maps, x = segmenter.seen(torch.randn(2, 1, 64, 32, generator=torch.Generator().manual_seed(1)))
-    weights, found = list(segmenter.decoder.parameters()), []
-
-    def as_written(block, levels, size):
-        return block(torch.cat([decoders._resize(each, size) for each in levels], dim=1))
-
-    for _ in range(2):
-        logits = segmenter.decode(maps, x)
-        found.append([logits, *torch.autograd.grad(logits.square().mean(), [*maps, *weights], retain_graph=True)])
-        monkeypatch.setattr(decoders, "_through", as_written)
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
 def test_a_shift_of_the_image_shifts_the_borders():
