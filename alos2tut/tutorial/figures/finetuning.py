@@ -296,7 +296,7 @@ def errors_shown(
             overlay = np.zeros((*wrong.shape, 4))
             overlay[wrong] = (0.835, 0.369, 0.0, 0.75)  # vermilion
             marked.imshow(overlay)
-            marked.set_xlabel(f"{100 * wrong.sum() / max(known.sum(), 1):.2g}% wrong")
+            marked.set_xlabel(f"{wrong.sum() / max(known.sum(), 1):.1%} wrong")
         plotting.bare(*axis_row)
     titles = [plotting.patch_title(fig, signal, limits), "label"]
     for name in predicted:

@@ -200,3 +200,7 @@ def test_errors_are_marked_where_they_are(packed_dataset, segmenter):
     labels = split.gather(indices)[1]
     wrong = figure.axes[3].images[1].get_array()[..., 3] > 0
     np.testing.assert_array_equal(wrong, (labels[0] != 255) & (said[0] != labels[0]))
+    assert figure.axes[3].get_xlabel() == f"{wrong.sum() / (labels[0] != 255).sum():.1%} wrong"
+    other = ((labels + 1) % len(dataset.legend)).astype(np.uint8)
+    figure = comparison_figures.errors_shown(split, indices, {"none": other}, dataset.legend, dataset.signal)
+    assert figure.axes[3].get_xlabel() == "100.0% wrong"
