@@ -487,17 +487,26 @@ def write_page(runs: Path, page: Path) -> None:
         if others := len(found[group][1]):
             parts[part] += f"\n\nResults of other versions that are left out: {others}."
     parts["runs"] = machines([run for both in found.values() for of in both for run in of])
+    write_parts(page, "evidence", parts)
+    if final:
+        curves(Scores(final), page.with_name(f"{page.stem}_curves.png"))
+
+
+def write_parts(page: Path, of: str, parts: Mapping[str, str]) -> None:
+    """Write each part of a page between its markers ``<!-- of:NAME -->`` and ``<!-- /of:NAME -->``.
+
+    Raises:
+        Alos2TutError: the page is missing, or lacks a marker.
+    """
     text = read_text(page, "Markdown", _LARGEST_PAGE)
     for name, part in parts.items():
-        begin, end = f"<!-- evidence:{name} -->", f"<!-- /evidence:{name} -->"
+        begin, end = f"<!-- {of}:{name} -->", f"<!-- /{of}:{name} -->"
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-            raise Alos2TutError(f"lacks the pair of markers {begin} and {end}", where=page)
+            raise Alos2TutError(f"lacks the markers of '{name}': {begin} and {end}", where=page)
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}\n{part}\n{end}{rest.partition(end)[2]}"
     with atomic_path(page) as temporary:
         temporary.write_text(text, "utf-8")
-    if final:
-        curves(Scores(final), page.with_name(f"{page.stem}_curves.png"))
 
 
 def machines(runs: Sequence[Run]) -> str:

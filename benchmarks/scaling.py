@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -33,7 +32,6 @@ from alos2tut.core.tables import duration_text
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PRODUCTS, PATCHES, PROCESSES = (1, 4, 16, 64), (10**3, 10**4, 10**5, 10**6), (1, 2, 4)
-ROUNDS = 1
 #: side of a small product and of a patch of the series of products; pixels of 2.5 m, and of 5 m
 PRODUCT_PX, PATCH_PX = 2048, 256
 #: what is shared by processes: products to build from, steps to train, pixels to map
@@ -44,7 +42,6 @@ SMALL_SWIN = {"embed_dim": 32, "depths": (2, 2, 2, 2), "num_heads": (2, 4, 8, 16
 BATCHES, BATCH = 200, 64
 
 Result = dict[str, Any]
-
 
 SMALL_PATCHES, LARGE_PATCHES = "patches of 64 px", "patches of 256 px"
 
@@ -204,7 +201,6 @@ def training(work: Path, n: int) -> Result:
 
 def rank(work: Path, n: int) -> Result:
     """One process of :func:`training`."""
-
     from steps import Pairs, settings, train
 
     # of each step the CPU time of its process
@@ -320,20 +316,23 @@ def prepare(work: Path, n: int) -> Result:
     return {}
 
 
-SERIES: dict[str, tuple[Callable[[Path, int], Result], tuple[int, ...], int]] = {
-    "products": (of_products, PRODUCTS, 1),
-    "patches": (of_patches, PATCHES, 1),
-    "one core": (one_core, (1,), 1),
-    "training": (training, PROCESSES, ROUNDS),
-    "mapping": (mapping, PROCESSES, ROUNDS),
-    "building": (building, PROCESSES, ROUNDS),
+SERIES: dict[str, tuple[Callable[[Path, int], Result], tuple[int, ...]]] = {
+    "products": (of_products, PRODUCTS),
+    "patches": (of_patches, PATCHES),
+    "one core": (one_core, (1,)),
+    "training": (training, PROCESSES),
+    "mapping": (mapping, PROCESSES),
+    "building": (building, PROCESSES),
 }
 HIDDEN: dict[str, Callable[[Path, int], Result]] = {"rank": rank, "prepare": prepare}
 
 
 def measure(work: Path, results: Path) -> None:
-    """Measure what is not in the file of results, round by round."""
+    """Measure what is not in the file of results."""
+    from evidence_runs import machine
+
     from alos2tut.core.artifacts import read_json, write_json
+    from alos2tut.core.parallel import cores
 
     found: dict[str, Any] = read_json(results) if results.exists() else {}
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -341,27 +340,24 @@ def measure(work: Path, results: Path) -> None:
         if work.exists() and any(work.iterdir()):
             raise Alos2TutError("holds something else", where=work, remedy="Name a new folder, or empty it.")
         subprocess.run([sys.executable, __file__, "--point", "prepare", "0", "--work", str(work)], check=True)
-    for name, (_, sizes, rounds) in SERIES.items():
-        for number in range(rounds):
-            for n in sizes:
-                runs = found.setdefault(name, {}).setdefault(str(n), [])
-                if len(runs) > number:
-                    continue
-                load = os.getloadavg()[0]
-                command = [sys.executable, __file__, "--point", name, str(n), "--work", str(work)]
-                told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
-                runs.append({"load": round(load, 1), **json.loads(told.splitlines()[-1])})
-                cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                            if line.startswith("model name")), platform.processor())  # fmt: skip
-                found["machine"] = {"cpu": cpu, "cores": len(os.sched_getaffinity(0))}
-                write_json(results, found)
-                print(name, n, runs[-1], flush=True)
+    for name, (_, sizes) in SERIES.items():
+        for n in sizes:
+            runs = found.setdefault(name, {}).setdefault(str(n), [])
+            if runs:
+                continue
+            load = os.getloadavg()[0]
+            command = [sys.executable, __file__, "--point", name, str(n), "--work", str(work)]
+            told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+            runs.append({"load": round(load, 1), **json.loads(told.splitlines()[-1])})
+            found["machine"] = {"cpu": machine()["cpu"], "cores": cores()}
+            write_json(results, found)
+            print(name, n, runs[-1], flush=True)
 
 
 # --- the page
 
-#: Japan, as the tables take it: scenes, bytes of each, its pixels of 2.5 m; the published pretraining
-SCENES, SCENE_BYTES, SCENE_PX = 2000, 1.7e9, 27_000 * 32_000
+#: Japan, as the tables take it: scenes, the pixels of 2.5 m of each; the published pretraining
+SCENES, SCENE_PX = 2000, 27_000 * 32_000
 PRETRAIN_PATCHES, EPOCHS = 100_000, 800
 CORES, GPUS, GPU_RATE = (1, 16, 256), 8, 160e12
 
@@ -372,7 +368,7 @@ def slope(sizes: Any, values: Any) -> float:
 
 
 def medians(found: dict[str, Any], series: str, key: str) -> dict[int, float]:
-    """The median over rounds of what was measured, by size."""
+    """The median of what was measured, by size: a point may have several runs."""
     return {int(n): float(np.median([run[key] for run in runs])) for n, runs in found.get(series, {}).items() if runs}
 
 
@@ -449,15 +445,10 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
 
 
 def write_tables(page: Path, results: Path) -> None:
-    """Write the tables between the page's markers ``<!-- scaling:NAME -->`` and ``<!-- /scaling:NAME -->``."""
-    text = page.read_text("utf-8")
-    for name, table in tables(json.loads(results.read_text("utf-8"))).items():
-        before, begin, rest = text.partition(f"<!-- scaling:{name} -->")
-        _, end, after = rest.partition(f"<!-- /scaling:{name} -->")
-        if not end:
-            raise Alos2TutError(f"lacks the markers of '{name}'", where=page, remedy="Restore it.")
-        text = f"{before}{begin}\n{table}\n{end}{after}"
-    page.write_text(text, "utf-8")
+    """Write the tables into the page."""
+    from evidence_tables import write_parts
+
+    write_parts(page, "scaling", tables(json.loads(results.read_text("utf-8"))))
 
 
 def main() -> None:
