@@ -12,6 +12,8 @@ from .config import FinetuneConfig
 
 #: maps are kept while all of a run's fit in; else each step computes its own
 _MOST_BYTES = 2 * 2**30
+#: patches that are computed together: always so many, since their number can change a sum's last bit
+_TOGETHER = 8
 #: a patch as it is, and mirrored
 _MIRRORED = torch.tensor([[False, False], [True, False], [False, True], [True, True]])
 
@@ -19,13 +21,14 @@ _MIRRORED = torch.tensor([[False, False], [True, False], [False, True], [True, T
 class FrozenMaps:
     """The maps of each training patch, and of its mirror images if they are asked for, kept after the first time.
 
-    All of a patch are computed together, whatever batch it is first met in: a run that was resumed sees the same to the
-    last bit.
+    They are computed so many patches at a time, whatever batch these are first met in: a run that was resumed sees the
+    same to the last bit.
     """
 
     def __init__(self, mirror: bool) -> None:
         self._mirrored = _MIRRORED if mirror else _MIRRORED[:1]
-        self._kept: dict[int, list[Tensor]] = {}
+        #: of each place in the list, and each mirror image
+        self._kept: dict[int, list[list[Tensor]]] = {}
 
     @classmethod
     def of(cls, network: Segmenter, config: FinetuneConfig, patches: int) -> FrozenMaps | None:
@@ -41,13 +44,17 @@ class FrozenMaps:
     def seen(self, network: Segmenter, batch: Batch, flips: Tensor) -> tuple[list[Tensor], Tensor]:
         """What :meth:`Segmenter.seen` gives of a batch, each patch mirrored as ``flips`` (B, 2) says."""
         which = (flips.to(torch.int64) @ torch.tensor([1, 2])).tolist()
-        chosen = []
-        for at, (place, mirrored) in enumerate(zip(batch.places.tolist(), which, strict=True)):
-            if place not in self._kept:
-                rows = flip(batch.rows[at : at + 1].expand(len(self._mirrored), -1, -1, -1), self._mirrored)
+        places = batch.places.tolist()
+        new = list({place: at for at, place in enumerate(places) if place not in self._kept}.values())
+        for first in range(0, len(new), _TOGETHER):
+            met = new[first : first + _TOGETHER]
+            rows = batch.rows[met + met[-1:] * (_TOGETHER - len(met))]
+            for mirrored in self._mirrored:
                 with torch.no_grad():
-                    maps, beside = network.seen(standardize(rows, network.statistics)[0])
-                self._kept[place] = [*maps, beside]
-            chosen.append([each[mirrored] for each in self._kept[place]])
+                    x = standardize(flip(rows, mirrored.expand(len(rows), 2)), network.statistics)[0]
+                    maps, beside = network.seen(x)
+                for row, at in enumerate(met):
+                    self._kept.setdefault(places[at], []).append([each[row].clone() for each in (*maps, beside)])
+        chosen = [self._kept[place][mirrored] for place, mirrored in zip(places, which, strict=True)]
         *stacked, beside = (torch.stack(each) for each in zip(*chosen, strict=True))
         return stacked, beside
