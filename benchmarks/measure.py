@@ -72,6 +72,18 @@ def ratio(name: str, ours: Callable[[], object], other: Callable[[], object], ro
     print_ratio(name, ratios)
 
 
+def rates(megapixels: float, reads: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> None:
+    """Print how many million pixels a second each gives, run in turn."""
+    found: dict[str, list[float]] = {name: [] for name in reads}
+    for _ in range(rounds + 1):
+        for name, read in reads.items():
+            begun = time.perf_counter()
+            read()
+            found[name].append(megapixels / (time.perf_counter() - begun))
+    for name, (_, *mpx) in found.items():
+        print(f"{name:<82} {statistics.median(mpx):.0f} Mpx/s  ({min(mpx):.0f}–{max(mpx):.0f})", flush=True)
+
+
 def print_ratio(name: str, ratios: list[float]) -> None:
     """A line of the report."""
     print(f"{name:<82} {statistics.median(ratios):6.2f}  ({min(ratios):.2f}–{max(ratios):.2f})", flush=True)
@@ -175,6 +187,13 @@ def measure_reading(folder: Path) -> None:
     ratio("to_cog of it, flushed and read back / SAR_CEOS, read at once",
           lambda: product.to_cog(out, looks=2, compress=False, overviews=False, progress=False),
           lambda: read_with_rasterio(image), rounds=3)  # fmt: skip
+    small = write_noise_product(folder / "small", (8192, 8192))
+    small_image, in_memory = next(small.glob("IMG-*")), open_product(small)
+    rates(8192**2 / 1e6, {
+        "8192² px in memory, of which np.fromfile reads": lambda: np.fromfile(small_image, np.uint8),
+        "SAR_CEOS, at once": lambda: read_with_rasterio(small_image),
+        "blocks, 2 × 2 looks, in dB (at least 600)": lambda: deque(in_memory.blocks(looks=2), maxlen=0),
+    })  # fmt: skip
     part, pixels = (0, 0, 8192, 8192), folder / "pixels.tif"
     product.to_cog(pixels, window=part, compress="none", overviews=False, progress=False)
     ratio("to_cog of 8192² px / GDAL's COG of the pixels, read once (at most 1.3)",

@@ -287,14 +287,15 @@ class ImageFile:
         """What is wanted of each line. A memory map is little faster, but a file cut meanwhile ends the process."""
         pixels = np.empty((step, cols.stop - cols.start), dtype=self.dtype)
         start = DESCRIPTOR_BYTES + self.prefix_bytes + cols.start * self.dtype.itemsize
-        new = rows.start + np.flatnonzero(self._fills[rows, 0] < 0)
+        fills = self._fills
+        new = rows.start + np.flatnonzero(fills[rows, 0] < 0)
         if new.size:
-            self._fills[new] = self.fills(self.prefixes(new))
+            fills[new] = self.fills(self.prefixes(new))
         with self.source.opened() as file:
             for first in range(rows.start, rows.stop, step):
                 lines = np.arange(first, min(first + step, rows.stop))
                 file.read_rows(pixels[: len(lines)].view(np.uint8), start + lines * self.record_bytes)
-                yield self._cleared(pixels[: len(lines)], first, cols)
+                yield self._cleared(pixels[: len(lines)], fills[lines], cols)
 
     def _whole_lines(self, rows: slice, cols: slice, step: int) -> Iterator[NDArray[Any]]:
         buffer = np.empty((step, self.record_bytes), dtype=np.uint8)
@@ -309,8 +310,8 @@ class ImageFile:
                 file.readinto(buffer[:count], DESCRIPTOR_BYTES + first * self.record_bytes)
                 strip = pixels[:count, cols]
                 if any(mark[:count].any() for mark in marks):
-                    self._fills[first : first + count] = self.fills(prefixes[:count])
-                    strip = self._cleared(strip, first, cols)
+                    fills = self._fills[first : first + count] = self.fills(prefixes[:count])
+                    strip = self._cleared(strip, fills, cols)
                 yield strip
 
     @staticmethod
@@ -336,9 +337,8 @@ class ImageFile:
             fills[prefixes["invalid"] == 1] = self.pixels, 0
         return fills
 
-    def _cleared(self, pixels: NDArray[Any], first: int, cols: slice) -> NDArray[Any]:
-        """Pixels of lines from ``first`` on, 0 where these say that there is no data."""
-        fills = self._fills[first : first + len(pixels)]
+    def _cleared(self, pixels: NDArray[Any], fills: NDArray[np.int64], cols: slice) -> NDArray[Any]:
+        """Pixels of lines, 0 where their ``fills`` say that there is no data."""
         if fills.any():
             places = np.arange(cols.start, cols.stop)
             pixels[(places < fills[:, :1]) | (places >= self.pixels - fills[:, 1:])] = 0

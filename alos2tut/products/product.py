@@ -224,8 +224,8 @@ class Product(Metadata):
     ) -> Iterator[tuple[Window, FloatArray]]:
         """The pixels from top to bottom in blocks of whole rows, for work on products larger than memory.
 
-        A second thread makes the next block while one is worked on. Arguments are checked, and warnings given, at the
-        call; pixels are read when blocks are asked for.
+        Two threads make blocks: two while one is waited for, the next one while one is worked on. Arguments are
+        checked, and warnings given, at the call; pixels are read when blocks are asked for.
 
         Args:
             scale: "db", "power" or "dn".

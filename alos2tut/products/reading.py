@@ -5,12 +5,14 @@ A band gives strips of lines, whatever the packaging; a :class:`PixelReader` mak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -34,6 +36,8 @@ SCALES = ("db", "power", "dn")
 _STRIP_PX = 2**18
 #: pixels of a block, unless its rows are asked for
 _BLOCK_PX = 2**22
+#: blocks that are made at the same time
+_THREADS = 2
 #: pixels between those at which incidence is computed
 _NODE_PX = 64
 #: units of layers that are more than a factor
@@ -148,15 +152,14 @@ class PixelReader:
 
     def blocks(self, rows: int | None = None) -> Iterator[tuple[Window, FloatArray]]:
         """So many rows after the other (None: about four million pixels): where they lie in the result, and values."""
-        return _one_ahead(self._parts(rows or max(_BLOCK_PX // self.shape[1], 1)))
+        count = rows or max(_BLOCK_PX // self.shape[1], 1)
+        return _in_turn(partial(self._block, first, count) for first in range(0, self.shape[0], count))
 
-    def _parts(self, rows: int) -> Generator[tuple[Window, FloatArray], None, None]:
-        height, width = self.shape
-        lines = range(self.rows.start, self.rows.stop)
-        for first in range(0, height, rows):
-            part = lines[first * self.looks[0] : (first + rows) * self.looks[0]]
-            values = replace(self, rows=slice(part.start, part.stop)).whole()
-            yield Window(0, first, width, len(values)), values
+    def _block(self, first: int, rows: int) -> tuple[Window, FloatArray]:
+        """So many rows of the result, or what is left of it, from one on."""
+        part = range(self.rows.start, self.rows.stop)[first * self.looks[0] : (first + rows) * self.looks[0]]
+        values = replace(self, rows=slice(part.start, part.stop)).whole()
+        return Window(0, first, self.shape[1], len(values)), values
 
     def _mean_squares(self) -> Iterator[FloatArray]:
         """⟨DN²⟩, each pixel times its weight, in strips of look blocks; how they are cut changes no bit."""
@@ -175,18 +178,16 @@ def _length(part: slice) -> int:
     return int(part.stop - part.start)
 
 
-def _one_ahead(items: Generator[T, None, None]) -> Iterator[T]:
-    """The items in their order; a second thread makes each while the one before it is worked on."""
-    end = object()
-    with ThreadPoolExecutor(1) as second:
-        try:
-            coming = second.submit(next, items, end)
-            while (item := coming.result()) is not end:
-                coming = second.submit(next, items, end)
-                yield cast(T, item)
-        finally:
-            # whoever stops early leaves a file open in the second thread
-            second.submit(items.close)
+def _in_turn(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """What tasks give, in their order: while one result is waited for or worked on, threads make the next ones."""
+    coming: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for task in tasks:
+            coming.append(threads.submit(task))
+            if len(coming) == _THREADS:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def finisher(scale: str, factor_db: float) -> Finish:

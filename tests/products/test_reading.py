@@ -381,11 +381,11 @@ def test_digital_numbers_are_not_converted(plain, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_blocks_that_nobody_wants_end_their_thread(small):
+def test_blocks_that_nobody_wants_end_their_threads(small):
     before = threading.active_count()
     blocks = small.blocks(rows=10)
     next(blocks)
-    assert threading.active_count() == before + 1
+    assert threading.active_count() == before + 2
     blocks.close()
     assert threading.active_count() == before
 
