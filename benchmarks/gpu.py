@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 sys.path.append(str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
-from steps import PlainPatches, PlainTraining, bare_step, operations_per_patch, settings, synchronize, train
+from steps import PlainPatches, PlainTraining, operations_per_patch, settings, synchronize, train
 from support.packed import write_packed_dataset
 
 from alos2tut.core.artifacts import make_folder, read_json, write_json
@@ -184,24 +184,6 @@ def mapping(dataset: PatchDataset, scale: Scale) -> Result:
     }
 
 
-def sparse(dataset: PatchDataset, scale: Scale) -> Result:
-    """Steps of ``simmim_sparse`` against those of ``simmim`` with the same masks of 32 px."""
-    if "simmim_sparse" not in get_args(get_type_hints(PretrainConfig)["objective"]):
-        return {"skipped": "this version has no objective simmim_sparse"}
-    precision = "bf16-mixed" if scale.device == "cuda" else "32-true"
-    configs = {
-        name: scale.config(dataset, scale.encoder, objective=name, mask_unit_px=32, precision=precision)
-        for name in ("simmim", "simmim_sparse")
-    }
-    times = in_turn({name: bare_step(config, dataset, scale.device) for name, config in configs.items()}, scale)
-    units = (scale.patch_px // 32) ** 2
-    return {
-        "dense / sparse": ratio(times["simmim"], times["simmim_sparse"]),
-        "most": units / (units - math.ceil(configs["simmim"].mask_ratio * units)),
-        "patches_per_s": {name: scale.batch / statistics.median(of) for name, of in times.items()},
-    }
-
-
 def precision(dataset: PatchDataset, scale: Scale) -> Result:
     """Losses of the first steps, in bfloat16 and compiled, against eager float32 of the same batches and masks."""
     ways = {
@@ -262,7 +244,7 @@ def matrix_product_rate(scale: Scale) -> float:
 
 
 #: the quickest first, so that a machine that is taken away leaves most
-PARTS = {part.__name__: part for part in (nccl, mapping, sparse, precision, throughput)}
+PARTS = {part.__name__: part for part in (nccl, mapping, precision, throughput)}
 
 
 # --- all of them

@@ -14,7 +14,7 @@ from alos2tut import Alos2TutError
 def test_every_part_goes_through_on_a_cpu(tmp_path, capsys):
     assert gpu.main(["--out", str(tmp_path), "--dry-run"]) == 0, capsys.readouterr().out
     found = {path.stem: json.loads(path.read_text()) for path in tmp_path.iterdir()}
-    assert found.keys() == {"nccl", "mapping", "sparse", "precision", "throughput"}
+    assert found.keys() == {"nccl", "mapping", "precision", "throughput"}
     assert all(part["on"].startswith("CPU, dry run") and "error" not in part for part in found.values())
     assert found["nccl"]["backend"] == "gloo" and found["nccl"]["gradient_difference"] == 0
     assert found["mapping"]["probability_difference"] == 0 and found["mapping"]["same_class"] == 1
@@ -28,13 +28,13 @@ def test_a_part_that_fails_is_told_and_run_again(tmp_path, monkeypatch, capsys):
     def broken(dataset, scale):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(gpu, "PARTS", {"sparse": broken})
+    monkeypatch.setattr(gpu, "PARTS", {"mapping": broken})
     assert gpu.main(["--out", str(tmp_path), "--dry-run"]) == 1
-    assert "out of memory" in json.loads((tmp_path / "sparse.json").read_text())["error"]
-    monkeypatch.setattr(gpu, "PARTS", {"sparse": lambda dataset, scale: {"passes": True}})
+    assert "out of memory" in json.loads((tmp_path / "mapping.json").read_text())["error"]
+    monkeypatch.setattr(gpu, "PARTS", {"mapping": lambda dataset, scale: {"passes": True}})
     assert gpu.main(["--out", str(tmp_path), "--dry-run"]) == 0
     assert gpu.main(["--out", str(tmp_path), "--dry-run"]) == 0
-    assert "sparse: done before" in capsys.readouterr().out
+    assert "mapping: done before" in capsys.readouterr().out
 
 
 def test_without_a_gpu_it_is_said_what_to_do(tmp_path, monkeypatch):
