@@ -323,7 +323,7 @@ def test_notebook_is_committed_without_outputs(name):
 def test_citation_names_the_software_and_the_paper():
     citation = yaml.safe_load(read("CITATION.cff"))
     assert {"cff-version", "message", "title", "authors", "version", "license", "references"} <= citation.keys()
-    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert (citation["version"], citation["license"]) == (alos2tut.__version__, PROJECT["license"])
     (paper,) = citation["references"]
     assert {"type", "title", "authors", "year", "url"} <= paper.keys()
     assert paper["url"] == PROJECT["urls"]["Paper"]
@@ -385,8 +385,8 @@ def test_a_wheel_carries_the_package_as_it_is_and_the_data_manifest(wheel):
     assert carried == expected
 
 
-def test_version_is_the_one_of_pyproject():
-    assert alos2tut.__version__ == PROJECT["version"]
+def test_a_wheel_bears_the_version_that_the_package_states(wheel):
+    assert f"alos2tut-{alos2tut.__version__}.dist-info/METADATA" in wheel
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)

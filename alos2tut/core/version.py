@@ -1,10 +1,3 @@
-"""The version of the installed package."""
+"""The version of the package, which pyproject.toml takes from here: to ask the installer takes time at each start."""
 
-from __future__ import annotations
-
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    __version__ = version("alos2tut")
-except PackageNotFoundError:  # run from a source tree that was not installed
-    __version__ = "0.0.0"
+__version__ = "0.2.0"
