@@ -5,7 +5,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help tutorial test lab lint soak bench bench-science site pages venv clean distclean
+.PHONY: help tutorial test test-browser lab lint soak bench bench-science site pages venv clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -15,6 +15,9 @@ tutorial: .venv/.installed ## run notebooks 01-05 and say where the results lie
 
 test: .venv/.installed ## run the tests
 	@.venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test-browser: .venv/.browser ## try the notebooks' sliders and pictures in Chromium, which has to be installed
+	@.venv/bin/python -m pytest -q -s -m browser tests/tutorial/test_browser.py
 
 lab: .venv/.installed ## open the notebooks in JupyterLab
 	@.venv/bin/python -m jupyterlab --ServerApp.root_dir="$(CURDIR)" \
@@ -72,6 +75,6 @@ endif
 	@.venv/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[train,notebooks,xarray,nisar,dev]"
 	@pwd -P > .venv/.installed
 
-.venv/.docs: .venv/.installed
-	@.venv/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[docs]"
-	@touch .venv/.docs
+.venv/.docs .venv/.browser: .venv/.%: .venv/.installed
+	@.venv/bin/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[$*]"
+	@touch $@
