@@ -40,11 +40,20 @@ PAGES = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    *(f"notebooks/{name}.ipynb" for name in NOTEBOOKS),
 ]
 
 
 def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def markdown(page: str) -> str:
+    """A page's text; of a notebook that of its Markdown cells."""
+    if not page.endswith(".ipynb"):
+        return read(page)
+    cells = json.loads(read(page))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
 
 
 def pins() -> list[Requirement]:
@@ -251,7 +260,7 @@ def test_readme_is_one_screen():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_of_a_page_lead_to_files(page):
-    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", read(page))
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", markdown(page))
     # the API is written when the site is built, and notebooks are copied beside the pages
     links = [re.sub("^notebooks/", "../notebooks/", link) if page.startswith("docs/") else link for link in links]
     links = [link for link in links if not link.startswith("api/")]
@@ -260,7 +269,7 @@ def test_links_of_a_page_lead_to_files(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_picture_of_a_page_has_a_text_alternative(page):
-    assert [link for alt, link in re.findall(r"!\[([^\]]*)\]\(([^)]+)", read(page)) if not alt.strip()] == []
+    assert [link for alt, link in re.findall(r"!\[([^\]]*)\]\(([^)]+)", markdown(page)) if not alt.strip()] == []
 
 
 def texts_of_the_code() -> str:

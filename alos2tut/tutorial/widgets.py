@@ -98,10 +98,10 @@ def explore_filters(product: Product, window: tuple[int, int, int, int], looks: 
     return _live(
         draw,
         filter_name=ipywidgets.Dropdown(options=list(despeckling.FILTERS), value="refined Lee", description="filter"),
-        filter_px=ipywidgets.Dropdown(options=[5, 7, 9, 11], value=7, description="pixels"),
+        filter_px=ipywidgets.Dropdown(options=[5, 7, 9, 11], value=7, description="filter, px"),
         down=_slider(0.5, 0, 1, 0.05),
         right=_slider(0.5, 0, 1, 0.05),
-        size_px=ipywidgets.Dropdown(options=sizes, value=sizes[-1], description="window"),
+        size_px=ipywidgets.Dropdown(options=sizes, value=sizes[-1], description="window, px"),
     )
 
 

@@ -492,6 +492,8 @@ def patch_and_labels(dataset: PatchDataset, split: str, index: int) -> Figure:
     left.set(title=part.table[index].get("FileName") or f"{split} {index}", xlabel=unit, ylabel=unit)
     left.title.set_fontsize(SMALL)
     right.set_xlabel(unit)
+    for ax in (left, right):
+        ax.locator_params(nbins=5)
     plotting.class_key(fig, dataset.legend)
     return fig
 

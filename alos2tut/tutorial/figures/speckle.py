@@ -429,7 +429,7 @@ def despeckled(
         bottom.set_xlabel(f"ratio: mean {np.nanmean(ratio):.2f},\nvariance {np.nanvar(ratio):.2f}")
     plotting.bare(*axes.flat)
     plotting.color_bar(shown, axes[0], plotting.db_label(quantity))
-    plotting.color_bar(removed, axes[1], "given / filtered (dB)")
+    plotting.color_bar(removed, axes[1, 1:], "given / filtered (dB)")
     ideal = f"ideal ratio:\nmean 1\nvariance 1/L = {1 / looks:.2f}\nno structure"
     axes[1, 0].annotate(ideal, (0.5, 0.5), ha="center", va="center", xycoords="axes fraction")
     return fig
