@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -40,6 +41,7 @@ from alos2tut import (
     open_product,
     simulate_product,
 )
+from alos2tut.core.cache import clear_cache
 from alos2tut.core.validation import FloatArray
 from alos2tut.dataset.encoding import Statistics, decode_db
 from alos2tut.dataset.store import PatchDataset, batch_indices
@@ -202,6 +204,36 @@ def measure_reading(folder: Path) -> None:
     ratio("read_db of 1024² px at 2 × 2 looks / SAR_CEOS, the same window",
           lambda: product.read_db((9000, 9000, 1024, 1024), looks=2),
           lambda: read_window_with_rasterio(image))  # fmt: skip
+
+
+def measure_archives(folder: Path) -> None:
+    """A product in an archive: one unpacking, if it is compressed, then as its folder."""
+    scene = write_noise_product(folder / "delivered", (8192, 8192))
+    os.environ["ALOS2TUT_CACHE"] = str(folder / "cache")
+    plain, part = open_product(scene), (5000, 5000, 512, 512)
+
+    for kind in ("zip", "tar", "gztar"):
+        archive = shutil.make_archive(str(folder / f"as {kind}"), kind, scene)
+
+        def unpacked_by_us(archive: str = archive) -> None:
+            clear_cache()
+            open_product(archive).read_dn((0, 0, 1, 1))
+
+        def unpacked(archive: str = archive) -> None:
+            shutil.rmtree(folder / "unpacked", ignore_errors=True)
+            shutil.unpack_archive(archive, folder / "unpacked")
+
+        if kind != "tar":
+            ratio(f"{kind}: the first pixel / unpacking by shutil", unpacked_by_us, unpacked, rounds=3)
+        product = open_product(archive)
+        ratio(
+            f"{kind}: opening again / its folder", lambda path=archive: open_product(path), lambda: open_product(scene)
+        )
+        ratio(f"{kind}: blocks, 2 × 2 looks, in dB / of its folder",
+              lambda product=product: deque(product.blocks(looks=2), maxlen=0),
+              lambda: deque(plain.blocks(looks=2), maxlen=0))  # fmt: skip
+        ratio(f"{kind}: read_db of 512² px / of its folder",
+              lambda product=product: product.read_db(part), lambda: plain.read_db(part))  # fmt: skip
 
 
 def copy_to_cog(pixels: Path, out: Path) -> None:
@@ -414,6 +446,7 @@ def read_file(path: Path) -> NDArray[np.float32]:
 
 MEASUREMENTS = {
     "reading": measure_reading,
+    "archives": measure_archives,
     "building": measure_building,
     "batches": measure_batches,
     "mapping": measure_mapping,
