@@ -178,7 +178,7 @@ def class_threshold(
     plotting.draw_grey(left, db, limits=limits)
     for there, color in ((labels[0] == index, SKY), (probability[0] >= threshold, VERMILION)):
         if there.any() and not there.all():
-            left.contour(there, [0.5], colors=[color], linewidths=1)
+            left.contour(there, [0.5], colors=[color], linewidths=1.6)
     left.set(xticks=[], yticks=[], title=plotting.grey_range(quantity, limits))
     left.set_xlabel(f"blue: labelled as {name}\nred: probability ≥ {threshold:.2f}")
     shown = middle.imshow(probability[0], cmap="viridis", vmin=0, vmax=1)
