@@ -311,10 +311,10 @@ def scores_in_words(report: dict[str, Any]) -> str:
     found = {role: report["models"][role] for role in names if role in report["models"]}
     scores = [Interval.of(each["miou"], each["intervals"]["miou"]).to_text() for each in found.values()]
     rows = table(zip((names[role] for role in found), scores, strict=True))
-    meant = f"Against the random encoder the pretrained one is {_compared(report['difference']['miou'])}"
+    meant = f"The pretrained encoder is {_compared(report['difference']['miou'])} than the random one"
     if above := report.get("above_floor", {}).get("segmenter"):
-        meant += f", against the floor {_compared(above['miou'])}"
-    ground = "simulated ground" if report["simulated"] else "the list test"
+        meant += f", and {_compared(above['miou'])} than the floor"
+    ground = "simulated ground" if report["simulated"] else "the test list"
     return f"mIoU on {ground}, with 95 % intervals over blocks of ground (not over trainings)\n{rows}\n{meant}."
 
 
@@ -322,7 +322,7 @@ def _compared(difference: dict[str, Any]) -> str:
     """Which of two is better, as far as the interval tells, and by how much."""
     text = Interval.of(difference["value"], difference["interval"]).to_text(signed=True)
     low, high = difference["interval"] or (-1, 1)
-    return f"{'better' if low > 0 else 'worse' if high < 0 else 'neither better nor worse for certain'} ({text})"
+    return f"{'better' if low > 0 else 'worse' if high < 0 else 'not clearly better or worse'} ({text})"
 
 
 if __name__ == "__main__":

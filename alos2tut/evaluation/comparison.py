@@ -370,11 +370,11 @@ def interval_notes(content: Mapping[str, Any], shown: tuple[str, str] = ("", "")
     seeds, blocks = len(content["seeds"]), content["blocks"]
     over_seeds, few = "one seed: no intervals over seeds", content.get("refused", too_few(blocks))
     if seeds > 1:
-        over_seeds = f"{shown[0]}{100 * LEVEL:.0f} % intervals over {seeds} seeds {coverage(DRAWN)}"
+        over_seeds = f"{shown[0]}{100 * LEVEL:.0f} % intervals over {seeds} seeds; they {coverage(DRAWN)}"
         over_seeds += " (where all patches are taken: seeds alone)"
     if few:
         return [over_seeds, f"no intervals over ground: {few}"]
-    over_ground = f"{shown[1]}{100 * LEVEL:.0f} % intervals over {blocks} blocks of ground {coverage(COVERS)}"
+    over_ground = f"{shown[1]}{100 * LEVEL:.0f} % intervals over {blocks} blocks of ground; they {coverage(COVERS)}"
     alone = ", ".join(content["in_one_block"])
     return [over_seeds, over_ground, *([f"in a single block, so without one over ground: {alone}"] if alone else [])]
 

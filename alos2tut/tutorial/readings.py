@@ -35,7 +35,7 @@ def verdict(gain: Interval, expected: int = 1) -> str:
     if gain.low is None or gain.high is None:
         return "undecided: there is no interval"
     if gain.low <= 0 <= gain.high:
-        return "undecided: the interval holds 0"
+        return "undecided: the interval contains 0"
     return "as predicted" if (gain.low > 0) == (expected > 0) else "against the prediction"
 
 
@@ -153,7 +153,7 @@ def validated(runs: Mapping[str, str | Path]) -> str:
         scores = read_metrics(folder)["val_miou"]
         scores = scores[np.isfinite(scores)]
         lines.append(f"{name}: mIoU {scores[0]:.3f} at the first validation, {scores[-1]:.3f} at the last")
-    return "\n".join([*lines, "One seed each: which is ahead here is no finding."])
+    return "\n".join([*lines, "One seed each: which is ahead here may be chance."])
 
 
 def compared(content: Mapping[str, Any]) -> str:
@@ -172,7 +172,7 @@ def compared(content: Mapping[str, Any]) -> str:
             found = gain["miou"]
             ends, over = (found["interval"], "seeds") if found["interval"] else (found["ground"], "ground")
             lines.append(_told(f"{where}, minus {other} (over {over})", Interval.of(found["mean"], ends)))
-    one = ["One seed: another training may differ by more than intervals over ground say."]
+    one = ["One seed: another training may differ by more than these intervals over ground."]
     return "\n".join([*lines, *(one if len(content["seeds"]) == 1 else [])])
 
 
@@ -192,7 +192,7 @@ def class_gains(content: Mapping[str, Any]) -> str:
             lines.append(f"{entry['start']}: one of the two classes has no test pixels")
             continue
         agrees = "the order that was predicted" if texts[0].value > texts[1].value else "the reverse order"  # type: ignore[operator]
-        one = "; of one seed, so no finding" if len(content["seeds"]) == 1 else ""
+        one = "; one seed, so this may be chance" if len(content["seeds"]) == 1 else ""
         gained = (
             f"{names[towns[0]]} {texts[0].to_text(signed=True)}, {names[waters[0]]} {texts[1].to_text(signed=True)}"
         )
@@ -237,14 +237,14 @@ def confused_by_brightness(report: Mapping[str, Any], medians_db: Mapping[str, f
 
 
 def calibrated(report: Mapping[str, Any]) -> str:
-    """Whether the network is too sure, and whether the temperature that validation chose helps on the test list."""
+    """Whether the network is overconfident, and whether the temperature that validation chose helps on the test list."""
     of = report["models"]["segmenter"]["calibration"]
     bins = [one for one in of["as_it_is"]["bins"] if one["pixels"]]
     pixels = np.array([one["pixels"] for one in bins], dtype=float)
     sure, right = (np.array([one[key] for one in bins], dtype=float) for key in ("confidence", "accuracy"))
     mean_sure, mean_right = (float((values * pixels).sum() / pixels.sum()) for values in (sure, right))
-    how = "too sure" if mean_sure > mean_right else "not sure enough"
-    lines = [f"on average {mean_sure:.1%} sure and {mean_right:.1%} right: {how}"]
+    how = "overconfident" if mean_sure > mean_right else "underconfident"
+    lines = [f"mean confidence {mean_sure:.1%}, share that is right {mean_right:.1%}: {how}"]
     if of["temperature"] is not None:
         before, after = of["as_it_is"]["ece"], of["with_temperature"]["ece"]
         helped = "as predicted, it helps" if after < before else "against the prediction, it does not help"
@@ -316,13 +316,13 @@ def confident(view: MapView, tested: Sequence[tuple[int, int, int, int]]) -> str
         surer = found.confidence >= mean
         counts = [(int(found.agreeing[part].sum()), int(found.pixels[part].sum())) for part in (surer, ~surer)]
         if not all(pixels for _, pixels in counts):
-            lines.append(f"{where}: the map is equally sure everywhere")
+            lines.append(f"{where}: confidence is the same everywhere")
             continue
         sure, doubtful = (right / pixels for right, pixels in counts)
         agrees = "as predicted" if sure > doubtful else "against the prediction"
-        split = f"right where the map is surer than its mean of {mean:.0%}"
-        lines.append(f"{where}: {sure:.0%} {split}, {doubtful:.0%} where it is less sure: {agrees}")
+        split = f"right where confidence is above its mean of {mean:.0%}"
+        lines.append(f"{where}: {sure:.0%} {split}, {doubtful:.0%} where it is below: {agrees}")
     if None not in rates:
-        flatters = "the map flatters there" if rates[1] > rates[0] else "the map does not flatter there"  # type: ignore[operator]
-        lines.append(f"in all {rates[0]:.1%} agree in test patches, {rates[1]:.1%} on other ground: {flatters}")
+        better = "the map looks better there" if rates[1] > rates[0] else "the map does not look better there"  # type: ignore[operator]
+        lines.append(f"in all {rates[0]:.1%} agree in test patches, {rates[1]:.1%} on other ground: {better}")
     return "\n".join(lines)

@@ -84,8 +84,8 @@ def test_starts_are_compared_seed_by_seed():
     table = comparison_table(content).splitlines()
     assert len(table) == 8 and table[3].count("+0.060 [+") == 2 and table[3].endswith("15 labels")
     assert "+" not in table[1]
-    assert "95 % intervals over 3 seeds cover seeds and training draws, not ground" in table[5]
-    assert table[6] == "95 % intervals over 4 blocks of ground cover ground, not seeds or training draws"
+    assert "95 % intervals over 3 seeds; they cover seeds and training draws, not ground" in table[5]
+    assert table[6] == "95 % intervals over 4 blocks of ground; they cover ground, not seeds or training draws"
     assert table[7] == "in a single block, so without one over ground: rice"
     few_blocks = comparison_table({**content, "seeds": [0], "blocks": 2}).splitlines()
     assert few_blocks[5] == "one seed: no intervals over seeds"

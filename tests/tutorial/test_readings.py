@@ -20,7 +20,7 @@ from alos2tut.tutorial.map_view import MapView
         (Interval(0.1, 0.05, 0.15), -1, "against the prediction"),
         (Interval(-0.1, -0.2, -0.05), 1, "against the prediction"),
         (Interval(-0.1, -0.2, -0.05), -1, "as predicted"),
-        (Interval(0.1, -0.05, 0.25), 1, "undecided: the interval holds 0"),
+        (Interval(0.1, -0.05, 0.25), 1, "undecided: the interval contains 0"),
         (Interval(0.1), 1, "undecided: there is no interval"),
         (Interval(None), 1, "cannot be said here"),
     ],
@@ -73,7 +73,7 @@ def test_published_differences_by_labels():
     ]
     title, few, more = readings.published(results, "chosen", "random").splitlines()
     assert title == "longer run, simulated: mIoU of 'a pretraining' minus 'random start'"
-    assert few.strip() == "16 labels, 5 trainings: +0.020 [-0.010, +0.050]: undecided: the interval holds 0"
+    assert few.strip() == "16 labels, 5 trainings: +0.020 [-0.010, +0.050]: undecided: the interval contains 0"
     assert more.endswith("+0.020 [+0.010, +0.030]: as predicted")
     assert readings.published([], "sar_w", "simmim").endswith("no such runs yet")
 
@@ -94,7 +94,7 @@ def test_comparisons_and_the_order_of_two_classes():
     assert lines[0] == "pretrained, 10 labels, minus random (over seeds): +0.100 [+0.100, +0.100]: as predicted"
     assert len(lines) == 2 and lines[1].startswith("pretrained, 100 labels")
     assert "(over ground)" in readings.compared(content({"random": 0.0, "pretrained": 0.1}))
-    assert "the order that was predicted; of one" in readings.class_gains(content({"random": 0, "pretrained": 0.1}))
+    assert "the order that was predicted; one seed" in readings.class_gains(content({"random": 0, "pretrained": 0.1}))
     assert "the reverse order" in readings.class_gains(content({"random": 0, "pretrained": -0.1}, seeds=(0, 1)))
     assert "cannot be checked" in readings.class_gains(content({"random": 0}, ("forest", "crops")))
 
@@ -127,7 +127,7 @@ def test_reports_are_read_against_what_was_predicted():
     assert above.endswith("against the prediction") and other.startswith("random minus floor")
     assert never == "classes that are never found: land"
     sure, helped = readings.calibrated(report).splitlines()
-    assert sure == "on average 86.0% sure and 68.0% right: too sure"
+    assert sure == "mean confidence 86.0%, share that is right 68.0%: overconfident"
     assert helped.endswith("as predicted, it helps")
     said = readings.confused_by_brightness(report, {"water": -20.0, "land": -12.0, "town": -8.0})
     assert "2 of 3 classes (water for land, land for town)" in said and said.endswith("for another: town for water")
@@ -147,6 +147,6 @@ def test_maps_are_read_by_class_place_and_confidence():
     told = readings.looked_closer(view, {"left": (0, 0, 8, 4), "right": (0, 4, 8, 4)}).splitlines()
     assert told == ["left: 100% agree", f"right: 0% agree; most often {names[0]} is mapped as {names[1]}"]
     tested, other, both = readings.confident(view, [(0, 0, 8, 4), (0, 4, 4, 4)]).splitlines()
-    assert tested.startswith("test patches: 100% right where the map is surer than its mean of 73%, 0% where")
-    assert tested.endswith("less sure: as predicted") and other == "other ground: the map is equally sure everywhere"
-    assert both.endswith("66.7% agree in test patches, 0.0% on other ground: the map does not flatter there")
+    assert tested.startswith("test patches: 100% right where confidence is above its mean of 73%, 0% where")
+    assert tested.endswith("below: as predicted") and other == "other ground: confidence is the same everywhere"
+    assert both.endswith("66.7% agree in test patches, 0.0% on other ground: the map does not look better there")

@@ -103,8 +103,8 @@ def test_a_failed_check_is_the_exit_status(script, tmp_path, monkeypatch, capsys
         "pretrained encoder     0.600 [0.500, 0.700]\n"
         "random encoder         0.600 [0.500, 0.700]\n"
         "floor (random forest)  0.600 [0.500, 0.700]\n"
-        "Against the random encoder the pretrained one is neither better nor worse for certain "
-        "(+0.010 [-0.020, +0.040]), against the floor worse (-0.050 [-0.080, -0.020]).\n"
+        "The pretrained encoder is not clearly better or worse (+0.010 [-0.020, +0.040]) than the random one, "
+        "and worse (-0.050 [-0.080, -0.020]) than the floor.\n"
     ) in said.out
 
 

@@ -69,7 +69,7 @@ def class_scores(report: Mapping[str, Any]) -> Figure:
     absent = models[0]["absent"]
     ticks = [f"{text}\n(absent)" if name in absent else text for name, text in zip(names, drawn, strict=True)]
     below.set_xticks(places, [*ticks, "mIoU", "accuracy"], rotation=25, ha="right")
-    ax.set(ylabel=f"IoU, accuracy\non the list '{report['split']}'", ylim=(0, 1))
+    ax.set(ylabel=f"IoU, accuracy\non the {report['split']} list", ylim=(0, 1))
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=len(models))
     alone = {"in_one_block": plotting.drawable(intervals["in_one_block"])}
     plotting.footnote(fig, *interval_notes(intervals | alone, "bars with caps", interval_unit(report)))
@@ -137,7 +137,7 @@ def reliability_curves(report: Mapping[str, Any]) -> Figure:
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.9))
     curves = {"as it is": calibration["as_it_is"]}
     if (temperature := calibration["temperature"]) is not None:
-        name = f"with T = {temperature['value']:.2f} from {temperature['fitted_on']}"
+        name = f"temperature {temperature['value']:.2f} (from {temperature['fitted_on']})"
         curves[name] = calibration["with_temperature"]
     for (name, curve), color, mark in zip(curves.items(), _COLORS, _MARKS, strict=False):
         bins = [b for b in curve["bins"] if b["pixels"]]
@@ -145,12 +145,12 @@ def reliability_curves(report: Mapping[str, Any]) -> Figure:
         sure, right_share = ([b[key] for b in bins] for key in ("confidence", "accuracy"))
         left.plot(sure, right_share, f"{mark}-", color=color, markersize=4, label=text)
         middles = [(b["low"] + b["high"]) / 2 for b in curve["bins"]]
-        right.plot(middles, [b["pixels"] for b in curve["bins"]], f"{mark}-", color=color, markersize=4)
+        pixels = np.array([b["pixels"] for b in curve["bins"]])
+        right.plot(middles, 100 * pixels / max(pixels.sum(), 1), f"{mark}-", color=color, markersize=4)
     left.plot([0, 1], [0, 1], color="k", linewidth=0.8, linestyle="--")
     left.set(xlabel="confidence: largest probability", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
     left.legend(loc="upper left", fontsize=9)
-    right.set(xlabel="confidence", ylabel="pixels", xlim=(0, 1))
-    right.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    right.set(xlabel="confidence", ylabel="pixels (%)", xlim=(0, 1))
     return fig
 
 
@@ -182,8 +182,8 @@ def class_threshold(
     left.set(xticks=[], yticks=[], title=plotting.grey_range(quantity, limits))
     left.set_xlabel(f"blue: labelled as {name}\nred: probability ≥ {threshold:.2f}")
     shown = middle.imshow(probability[0], cmap="viridis", vmin=0, vmax=1)
-    middle.set(xticks=[], yticks=[], title=f"is it {name}?")
-    plotting.color_bar(shown, middle, "probability")
+    middle.set(xticks=[], yticks=[])
+    plotting.color_bar(shown, middle, f"probability of {name}")
     right.plot(recall, precision, color=BLUE)
     right.plot(here[1], here[0], "o", color=VERMILION, label=f"threshold {threshold:.2f}")
     right.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02), title=f"{len(labels)} patches")
@@ -203,8 +203,8 @@ def robustness_curves(found: Mapping[str, Robustness]) -> Figure:
     other's. Differences have their own intervals over the blocks of ground, which are the same.
     """
     panels = {
-        "added_looks": "added speckle of so many looks",
-        "multilook": "pixels averaged along a side",
+        "added_looks": "looks of the added speckle",
+        "multilook": "side of averaged squares (pixels)",
         "gain_db": "gain offset (dB)",
     }
     first, *others = found.values()
@@ -228,7 +228,7 @@ def robustness_curves(found: Mapping[str, Robustness]) -> Figure:
     for ax, text in zip(axes[:, 0], rows, strict=True):
         ax.set_ylabel(text)
     axes[0, 0].set_ylim(0, None)
-    axes[0, -1].legend(title=f"on the list {first.split}")
+    axes[0, -1].legend(title=f"{first.split} list")
     intervals = {"blocks": first.blocks, "in_one_block": (), "refused": too_few(first.blocks)}
     plotting.footnote(fig, *interval_notes(intervals, "bars with caps"))
     return fig

@@ -93,7 +93,7 @@ def parameters_table(segmenter: Any, mode: str) -> str:
         idle = name.startswith("encoder.") and (mode != "full" or re.search(r"mask_token|^encoder\.\w+\.norm\.", name))
         part[0] += parameter.numel()
         part[1] += 0 if idle else parameter.numel()
-    rows = [("part", "parameters", "of which learn here"), ("---", "---:", "---:")]
+    rows = [("part", "parameters", "trained here"), ("---", "---:", "---:")]
     rows += [(part, f"{all_of:,}", f"{learning:,}") for part, (all_of, learning) in sizes.items()]
     totals = [f"**{sum(of[at] for of in sizes.values()):,}**" for at in (0, 1)]
     rows.append(("**in all**", totals[0], totals[1]))
@@ -211,7 +211,7 @@ def label_efficiency(comparison: Mapping[str, Any]) -> Figure:
         line = "x:" if len(comparison["seeds"]) > 1 else "x"
         left.plot([entry["budget"] for entry in floor], heights, line, color=GREY, markersize=6, label="floor")
         above.axhline(0, color="k", linewidth=0.8, linestyle="--")
-        above.set(ylabel="mIoU minus the floor's")
+        above.set(ylabel="mIoU minus that of the floor")
     right.axhline(0, color="k", linewidth=0.8, linestyle="--")
     left.margins(y=0.1)
     left.set(ylabel="mIoU on the test list")
@@ -300,7 +300,7 @@ def errors_shown(
         plotting.bare(*axis_row)
     titles = [plotting.patch_title(fig, signal, limits), "label"]
     for name in predicted:
-        titles += [name, "where wrong"]
+        titles += [name, "errors"]
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=9.5)
     plotting.class_key(fig, legend)
@@ -320,8 +320,8 @@ def learning_rates(segmenter: Any, config: Any) -> Figure:
     names = ["embedding", *(f"block {i + 1}" for i in range(len(rates) - 2)), "decoder"][-len(rates) :]
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.4, 3.2), sharey=True)
     left.barh(names, rates, color=BLUE)
-    frozen = "" if config.mode == "full" else "\nwhere the encoder learns: here it is frozen"
+    frozen = "" if config.mode == "full" else "\nif the encoder is trained; here it is frozen"
     left.set(xlabel=f"share of the learning rate (layer decay {config.layer_decay:g}){frozen}")
     right.barh(names, np.array(sizes) / 1e6, color=GREY)
-    right.set(xlabel="parameters that learn at it (millions)")
+    right.set(xlabel="parameters at this rate (millions)")
     return fig

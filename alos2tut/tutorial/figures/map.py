@@ -198,8 +198,8 @@ def confidence(view: MapView, tested: Sequence[PixelWindow]) -> Figure:
         if enough.any():
             share = found.agreeing[enough] / found.pixels[enough]
             right.plot(found.confidence[enough], share, f"{mark}-", color=color, markersize=5, label=name)
-    right.plot([0, 1], [0, 1], color="k", linewidth=0.8, linestyle="--", label="as sure as right")
-    right.set(xlabel="confidence (mean of bins of 0.1)", ylabel="share that agrees with the labels",
+    right.plot([0, 1], [0, 1], color="k", linewidth=0.8, linestyle="--", label="calibrated")
+    right.set(xlabel="confidence (mean in bins of 0.1)", ylabel="share that agrees with the labels",
               xlim=(0, 1), ylim=(0, 1), aspect="equal", title="agreement by confidence")  # fmt: skip
     right.legend(loc="upper left", frameon=False, fontsize=plotting.SMALL)
     fig.suptitle(_title(view), fontsize="medium")

@@ -260,7 +260,7 @@ def test_confidence_leaves_out_bins_of_few_pixels(mapped_scene):
     np.testing.assert_allclose(other.get_xydata(), [[0.55, 0.0]])
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
     names = [line.get_label() for line in (tested, other, diagonal)]
-    assert names == ["test patches", "other ground, mostly training", "as sure as right"]
+    assert names == ["test patches", "other ground, mostly training", "calibrated"]
     differs = figure.axes[1].images[0].get_array()
     vermilion = matplotlib.colors.to_rgba("#D55E00")
     assert (differs[:, 20:] == vermilion).all() and differs[0, 0, 3] == 0 and (differs[1:, :20] == differs[5, 5]).all()
