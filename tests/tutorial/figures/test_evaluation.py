@@ -145,7 +145,7 @@ def test_comparisons_are_drawn_by_start_and_budget():
         "in_one_block": ["towns"],
     }
     figure = comparison_figures.label_efficiency(content)
-    assert any("pale bars: 95 % intervals over 3 blocks of ground; they cover ground, not seeds" in t for t in texts(figure))
+    assert any("pale bars: 95 % intervals over 3 blocks of ground; they cover ground" in t for t in texts(figure))
     gains = next(c for c in figure.axes[1].containers if c.get_label() == "mim")
     np.testing.assert_allclose(gains.lines[0].get_ydata(), 0.05)
     by_class = comparison_figures.class_gains(content)
