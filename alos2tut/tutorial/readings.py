@@ -237,7 +237,7 @@ def confused_by_brightness(report: Mapping[str, Any], medians_db: Mapping[str, f
 
 
 def calibrated(report: Mapping[str, Any]) -> str:
-    """Whether the network is overconfident, and whether the temperature that validation chose helps on the test list."""
+    """Whether the network is overconfident, and whether the temperature from validation helps on the test list."""
     of = report["models"]["segmenter"]["calibration"]
     bins = [one for one in of["as_it_is"]["bins"] if one["pixels"]]
     pixels = np.array([one["pixels"] for one in bins], dtype=float)
