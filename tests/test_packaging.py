@@ -117,7 +117,7 @@ def test_conda_environment_is_the_same_environment():
     assert len(pip["pip"]) == 2 and len(editable) == 1
     assert editable[0].removeprefix("-e ") in read("Makefile"), "make installs something else"
     extras = re.fullmatch(r"-e \.\[([a-z,]+)\]", editable[0])
-    assert extras and set(extras[1].split(",")) == EXTRAS.keys() - {"docs"}
+    assert extras and set(extras[1].split(",")) == EXTRAS.keys() - {"docs", "browser"}
 
 
 # --- make: a stand-in for Python records what would be installed
