@@ -149,6 +149,14 @@ def bytes_text(size_bytes: float) -> str:
     return f"{size_bytes:.0f} PB"
 
 
+def count_text(count: float) -> str:
+    """A large number to three figures, in words: ``173 million``, ``122 billion``, ``9,760,000 trillion``."""
+    for word, size in (("trillion", 1e12), ("billion", 1e9), ("million", 1e6)):
+        if count >= size:
+            return f"{float(f'{count / size:.3g}'):,.10g} {word}"
+    return f"{count:,.0f}"
+
+
 def duration_text(seconds: float) -> str:
     """A time in the unit that suits it: ``2.5 hours``, ``3.0 minutes``, or ``less than 0.1 seconds``."""
     for unit, length_s in (("days", 86400), ("hours", 3600), ("minutes", 60)):

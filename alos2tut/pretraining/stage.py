@@ -21,7 +21,7 @@ from ..core.config import from_dict
 from ..core.errors import Alos2TutError
 from ..core.parallel import alone_in
 from ..core.public import public
-from ..core.tables import duration_text
+from ..core.tables import count_text, duration_text
 from ..dataset.encoding import Statistics
 from ..networks.distributed import rank_and_world, ratios_over_processes, wait_for_all
 from ..networks.encoders import Encoder
@@ -240,11 +240,11 @@ class PretrainPlan:
         lines = {
             "folder": self.folder,
             "state": self.state,
-            "steps": f"{self.steps} of {self.samples_per_step} patches: {epochs:.4g} times the {self.patches} patches",
-            "learning rate": f"{self.learning_rate:.3g} at most",
+            "steps": f"{self.steps:,} of {self.samples_per_step:,} patches: {epochs:,.1f} times the {self.patches:,} patches",
+            "learning rate": f"{self.learning_rate:.6f} at most",
             "parameters": f"{self.encoder_parameters / 1e6:.2f} million, and {self.decoder_parameters / 1e6:.2f} to "
             "predict pixels",
-            "operations": f"{self.operations_per_sample:.3g} per patch, {self.operations:.3g} in all: "
+            "operations": f"{count_text(self.operations_per_sample)} per patch, {count_text(self.operations)} in all: "
             f"{duration_text(self.operations / 1e14)} at 100 TFLOP/s",
         }
         return "\n".join(f"{name:<14} {line}" for name, line in lines.items())

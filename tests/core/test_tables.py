@@ -27,3 +27,8 @@ def test_table_has_even_columns():
         "paddy field   12  b",
     ]
     assert table([["a", 1]]) == "a  1" and table([]) == ""
+
+
+def test_large_numbers_are_told_in_words() -> None:
+    counts = {999_999: "999,999", 1.7349e8: "173 million", 1.22e11: "122 billion", 9.76e18: "9,760,000 trillion"}
+    assert {count: count_text(count) for count in counts} == counts

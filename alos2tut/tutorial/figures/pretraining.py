@@ -278,7 +278,7 @@ def two_objectives(
     pictures = {
         "a patch": first,
         "SimMIM: what the network gets": np.where(hidden, np.nan, first),
-        "SimMIM: what it is asked": np.where(hidden, first, np.nan),
+        "SimMIM: what it has to predict": np.where(hidden, first, np.nan),
         "another patch": second,
         "MixMAE: what the network gets": np.where(mixed, second, first),
     }
@@ -286,7 +286,7 @@ def two_objectives(
         image = plotting.draw_grey(ax, picture, limits=limits)
         ax.set_title(title)
     shown = axes[1, 2].imshow(normalised, cmap="cividis", vmin=-2.5, vmax=2.5)
-    axes[1, 2].set_title("MixMAE: what it is asked")
+    axes[1, 2].set_title("MixMAE: what it has to predict")
     plotting.bare(*axes.flat)
     plotting.color_bar(image, axes[:, :2], plotting.db_label(quantity), "left")
     plotting.color_bar(shown, axes[1, 2], "standard deviations of the unit")

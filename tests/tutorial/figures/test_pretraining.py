@@ -131,10 +131,10 @@ def test_two_objectives_show_what_each_asks(patches):
     hidden, mixed = (pretraining_figures.random_mask(64, unit, 0.5) for unit in (8, 16))
     figure = pretraining_figures.two_objectives(patches, hidden, mixed, 16, "sigma0")
     shown = {ax.get_title(): ax.images[0].get_array() for ax in figure.axes if ax.images}
-    given, asked = shown["SimMIM: what the network gets"], shown["SimMIM: what it is asked"]
+    given, asked = shown["SimMIM: what the network gets"], shown["SimMIM: what it has to predict"]
     assert (np.ma.getmaskarray(given) | np.ma.getmaskarray(asked)).all()
     mixture = shown["MixMAE: what the network gets"]
     assert (mixture[mixed] == patches[1][mixed]).all()
-    units = np.asarray(shown["MixMAE: what it is asked"]).reshape(4, 16, 4, 16)
+    units = np.asarray(shown["MixMAE: what it has to predict"]).reshape(4, 16, 4, 16)
     assert units.mean(axis=(1, 3)) == pytest.approx(0, abs=1e-4)
     assert units.std(axis=(1, 3), ddof=1) == pytest.approx(1, abs=1e-3)
