@@ -344,14 +344,14 @@ def _pair(values: Sequence[T] | None, flag: str) -> tuple[T, T] | None:
 #: what files of products may leave open
 _GIVEN = (
     _arg("--crs", help="coordinate system that the product lacks or states wrongly, as in EPSG:32654"),
-    _arg("--scale", help="of a calibrated image's numbers: power, amplitude or db"),
-    _arg("--quantity", help="of a calibrated image: sigma0, gamma0, beta0 or relative"),
-    _arg("--sensor", metavar="TEXT", help="who took a calibrated image"),
+    _arg("--scale", help="what the numbers of a calibrated image are: power, amplitude or db"),
+    _arg("--quantity", help="quantity of a calibrated image: sigma0, gamma0, beta0 or relative"),
+    _arg("--sensor", metavar="TEXT", help="sensor of a calibrated image, which is only recorded"),
     _arg("--spacing-m", type=float, nargs="+", metavar="M", help="pixel size of an image on no map: rows, columns"),
-    _arg("--no-data", type=float, metavar="NUMBER", help="of a calibrated image: what stands for no data"),
+    _arg("--no-data", type=float, metavar="NUMBER", help="the number that stands for no data in a calibrated image"),
 )
 _POLARIZATION = _arg(
-    "--polarization", metavar="POL", help="which is read, or which the image is; of several bands HH,HV"
+    "--polarization", metavar="POL", help="polarisation to read, or that of a calibrated image; of several bands: HH,HV"
 )
 _PRODUCT = _arg(
     "--product",
@@ -486,7 +486,7 @@ def _despeckle(options: argparse.Namespace) -> None:
 @_command(
     _PRODUCT_PATH,
     _arg("out", metavar="OUT.png", help="the picture to write"),
-    _arg("--max-px", type=int, default=1024, metavar="N", help="at most, along its longer side (default 1024)"),
+    _arg("--max-px", type=int, default=1024, metavar="N", help="most pixels along the longer side (default 1024)"),
     _OVERWRITE,
     _POLARIZATION,
     *_GIVEN,
@@ -509,7 +509,7 @@ def _quicklook(options: argparse.Namespace) -> None:
     _arg("name", metavar="NAME", nargs="?", help="data set, as --list shows it"),
     _arg("--list", action="store_true", help="the data sets there are; with NAME: all known of it"),
     _arg("--folder", metavar="DIR", default="data", help="folder of all data sets (default data)"),
-    _arg("--manifest", metavar="FILE", help="a list of data sets of your own, as data_manifest.yaml"),
+    _arg("--manifest", metavar="FILE", help="your own list of data sets, in the form of data_manifest.yaml"),
     example="--list",
 )
 def _fetch(options: argparse.Namespace) -> int | None:
@@ -542,11 +542,11 @@ def _fetch(options: argparse.Namespace) -> int | None:
 
 
 @_command(
-    _arg("--clear", action="store_true", help="remove what is there; it is unpacked anew when needed"),
+    _arg("--clear", action="store_true", help="empty the folder; archives are unpacked again when needed"),
     example="--clear",
 )
 def _cache(options: argparse.Namespace) -> None:
-    """Where compressed archives are unpacked, and how much that takes."""
+    """Show the folder into which compressed archives are unpacked, and its size."""
     from .core.cache import cached_sizes, clear_cache, describe_cache
 
     freed = clear_cache() if options.clear else None
@@ -609,15 +609,19 @@ _LISTS = ("pretrain", "train", "val", "test")
 
 
 @_command(
-    _arg("folder", metavar="FOLDER", help="holds patches and lists, in the layout of the authors"),
+    _arg("folder", metavar="FOLDER", help="folder of patches and lists, in the layout of the paper's authors"),
     _arg("out", metavar="OUT_DIR", help="the dataset's folder to make"),
     *(_arg(f"--{name}", metavar="FILE", help=f"the list's file in FOLDER (default {name}.csv)") for name in _LISTS),
-    _arg("--labels", nargs="+", default=[], metavar="RASTER", help="where no labels lie beside patches"),
-    _arg("--legend", help="of the labels (default: that beside the patches, else japan_9)"),
-    _arg("--quantity", help="sigma0 or gamma0 (default: as the patches' description says, else sigma0)"),
-    _arg("--polarization", help="of the patches (default: as their description or names say)"),
     _arg(
-        "--buffer-m", type=float, help="ground so near to that held out is in no other list (default: as stated, or 0)"
+        "--labels", nargs="+", default=[], metavar="RASTER", help="label rasters, if no labels lie beside the patches"
+    ),
+    _arg("--legend", help="legend of the labels (default: that beside the patches, else japan_9)"),
+    _arg("--quantity", help="sigma0 or gamma0 (default: as the patches' description says, else sigma0)"),
+    _arg("--polarization", help="polarisation of the patches (default: as their description or names say)"),
+    _arg(
+        "--buffer-m",
+        type=float,
+        help="width of the strip around held-out ground that is in no list (default: as stated, or 0)",
     ),
     _arg("--on-overlap", default="raise", help="lists that share ground: raise (default) or drop training patches"),
     example="patches/ work/imported --legend japan_9",
@@ -766,7 +770,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     *_GIVEN,
     _POLARIZATION,
     _arg("--split", default="test", choices=_LISTS[1:], help="the list to score on (default test)"),
-    _arg("--seed", type=int, default=0, metavar="N", help="of the forest and of the pixels it grows on (default 0)"),
+    _arg(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the forest and of the pixels it is trained on (default 0)",
+    ),
     _arg("--on", metavar="DATASET", help="another dataset to score on (default: the same)"),
     _arg(
         "--work-dir", default="work", metavar="DIR", help="folder that holds the results of all stages (default work)"
@@ -790,7 +800,7 @@ def _baseline(options: argparse.Namespace) -> None:
     _SEGMENTER,
     _arg("out", metavar="OUT.tif", help="the Cloud-Optimized GeoTIFF to write"),
     _arg("--workers", type=int, default=1, metavar="N", help="processes that share the work (default 1)"),
-    _arg("--devices", nargs="+", default=(), metavar="NAME", help="GPUs that do: cuda:0 cuda:1"),
+    _arg("--devices", nargs="+", default=(), metavar="NAME", help="GPUs that share the work, such as cuda:0 cuda:1"),
     _GIVEN[0],
     stages=["map"],
     without=["work_dir"],
@@ -829,24 +839,30 @@ def _map(options: argparse.Namespace) -> None:
 
 
 @_command(
-    _arg("source", metavar="IN", help="Microsoft's Swin, SimMIM's or the paper's authors' checkpoint"),
+    _arg("source", metavar="IN", help="a checkpoint of Swin (Microsoft), of SimMIM, or of the paper's authors"),
     _arg("target", metavar="OUT.safetensors", help="the encoder's or segmenter's file to write"),
     _arg("--image-px", type=int, nargs="+", metavar="N", help="side, or height and width, if the file does not tell"),
     _arg("--window-size", type=int, metavar="N", help="interpolate to attention windows of N tokens"),
-    _arg("--num-heads", type=int, metavar="N", help="of a ViT without a table of biases"),
-    _arg("--mean-db", type=float, nargs="+", metavar="DB", help="of each channel (default: authors')"),
-    _arg("--std-db", type=float, nargs="+", metavar="DB", help="alike, the spread"),
-    _arg("--quantity", help="of the input: sigma0 (default) or gamma0"),
-    _arg("--polarizations", nargs="+", metavar="POL", help="by channel (default HH)"),
+    _arg("--num-heads", type=int, metavar="N", help="number of heads of a ViT without a table of position biases"),
+    _arg(
+        "--mean-db",
+        type=float,
+        nargs="+",
+        metavar="DB",
+        help="mean of each channel's input (default: that of the paper)",
+    ),
+    _arg("--std-db", type=float, nargs="+", metavar="DB", help="standard deviation of each channel's input, likewise"),
+    _arg("--quantity", help="quantity of the input: sigma0 (default) or gamma0"),
+    _arg("--polarizations", nargs="+", metavar="POL", help="polarisation of each channel (default HH)"),
     _arg("--spacing-m", type=float, metavar="M", help="pixel size (default 5)"),
-    _arg("--legend", help="of a segmenter: a name or a YAML file (default: japan_9 for nine classes)"),
-    _arg("--attribution", metavar="TEXT", help="who is to be named for the data it was trained on"),
-    _arg("--simulated", action="store_true", help="it was trained on simulated data"),
+    _arg("--legend", help="legend of a segmenter: a name or a YAML file (default: japan_9 for nine classes)"),
+    _arg("--attribution", metavar="TEXT", help="whom to name for the data that the weights were trained on"),
+    _arg("--simulated", action="store_true", help="the weights were trained on simulated data"),
     _arg("--drop-unknown", action="store_true", help="leave out entries that are not known here"),
     example="swin_tiny.pth encoder.safetensors --window-size 8",
 )
 def _convert_weights(options: argparse.Namespace) -> None:
-    """Make a checkpoint of others a weights file of this package.
+    """Convert a published checkpoint to a weights file of this package.
 
     Nothing in the checkpoint is run. The report says what became of each of its entries.
     """
@@ -876,7 +892,7 @@ def _convert_weights(options: argparse.Namespace) -> None:
 @_command(
     _arg("source", metavar="IN", help="encoder.safetensors, segmenter.safetensors, its folder, or bundled"),
     _arg("target", metavar="OUT", help="the .pth or .safetensors file to write"),
-    _arg("--layout", default="microsoft", help="names: microsoft (default) or authors"),
+    _arg("--layout", default="microsoft", help="whose names the entries get: microsoft (default) or authors"),
     example="work/pretrain-0123456789ab encoder.pth --layout authors",
 )
 def _export_weights(options: argparse.Namespace) -> None:
@@ -889,7 +905,9 @@ def _export_weights(options: argparse.Namespace) -> None:
 @_command(
     _arg("source", metavar="IN", help="encoder.safetensors, segmenter.safetensors, its folder, or bundled"),
     _arg("folder", metavar="FOLDER", help="folder to make"),
-    _arg("--license", required=True, metavar="NAME", help="of the weights: mit, apache-2.0, cc-by-4.0, other"),
+    _arg(
+        "--license", required=True, metavar="NAME", help="licence of the weights: mit, apache-2.0, cc-by-4.0 or other"
+    ),
     example="work/pretrain-0123456789ab sar-encoder --license cc-by-4.0",
 )
 def _export_hub(options: argparse.Namespace) -> None:

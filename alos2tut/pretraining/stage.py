@@ -240,8 +240,9 @@ class PretrainPlan:
         lines = {
             "folder": self.folder,
             "state": self.state,
-            "steps": f"{self.steps:,} of {self.samples_per_step:,} patches: {epochs:,.1f} times the {self.patches:,} patches",
-            "learning rate": f"{self.learning_rate:.6f} at most",
+            "steps": f"{self.steps:,} of {self.samples_per_step} patches: {epochs:.4g} times the "
+            f"{self.patches:,} patches",
+            "learning rate": f"{self.learning_rate:.3g} at most",
             "parameters": f"{self.encoder_parameters / 1e6:.2f} million, and {self.decoder_parameters / 1e6:.2f} to "
             "predict pixels",
             "operations": f"{count_text(self.operations_per_sample)} per patch, {count_text(self.operations)} in all: "

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alos2tut.core.tables import Interval, table
+from alos2tut.core.tables import Interval, count_text, table
 
 
 @pytest.mark.parametrize(
