@@ -22,9 +22,9 @@ class FinetuneConfig(TrainingConfig):
     mode: Literal["full", "frozen", "linear_probe"] = "full"
     """Train all; or the decoder alone; or, on the frozen encoder, one linear map."""
     decoder: Literal["paper", "refined", "linear", "pixel"] = "paper"
-    """The published decoder; our refined one; one linear map (which ``linear_probe`` takes); or our small perceptron
-    that names each pixel by itself, from the encoder's maps and from what the floor is made of, mean and variation of
-    power in windows of 3 to 33 px."""
+    """``paper``: the published decoder; ``refined``: ours after it; ``linear``: one linear map (``linear_probe`` takes
+    it); ``pixel``: our small perceptron, which classifies each pixel by itself, from the encoder's maps and from mean
+    and variation of power in windows of 3 to 33 px, as the floor has them."""
     decoder_width: int = Field(default=256, ge=8, le=2**14)
     """Channels of the decoder."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
@@ -32,7 +32,7 @@ class FinetuneConfig(TrainingConfig):
     budget: Count | None = None
     """Train on so many patches of the list only, drawn by ``seed``: a larger budget holds a smaller one; None: all."""
     budget_draw: Literal["random", "covering"] = "random"
-    """Draw them evenly; or so that every class is on one, by an oracle that has seen all labels."""
+    """Draw them at random; or so that every class is on one of them, which takes an oracle that has seen all labels."""
     loss: Literal["dice_focal", "cross_entropy"] = "dice_focal"
     """The published mixture, or weighted cross-entropy."""
     dice_share: float = Field(default=0.5, ge=0, le=1)
@@ -40,21 +40,21 @@ class FinetuneConfig(TrainingConfig):
     focal_gamma: float = Field(default=2.0, ge=0, le=100)
     """Focal loss's exponent."""
     loss_pixels: Count | None = None
-    """Pixels of each patch that a step's loss is of, drawn anew each time; None: all. With the decoder ``pixel`` others
-    are not computed: a step may then take many patches."""
+    """Number of pixels of each patch that count in the loss, drawn anew in each step; None: all. The decoder ``pixel``
+    computes no others, so that a step can take many patches."""
     alpha_scale: float = Field(default=0.5, gt=0, le=1000)
     """Focal class weights are the class weights times this."""
     class_weighting: Literal["frequency", "tempered", "none"] = "frequency"
-    """Class weights from frequencies f: (1 − f) / (C − 1) as published; f to the power −``temper``; or all alike."""
+    """Class weights from frequencies f: (1 − f) / (C − 1) as published; f to the power −``temper``; or equal."""
     temper: float = Field(default=0.5, ge=0, le=1)
-    """Exponent of ``tempered``: 0 all alike, 1 every class as much in all."""
+    """Exponent of ``tempered``: 0 weights all pixels equally, 1 gives every class the same total weight."""
     layer_decay: float = Field(default=0.8, gt=0, le=1)
-    """Each layer further from the decoder learns slower by this factor."""
+    """Each layer further from the decoder has a learning rate that is lower by this factor."""
     encoder_lr: float = Field(default=1.0, gt=0, le=1000)
     """A factor on the encoder's learning rates, beside that of ``layer_decay``."""
     mirror: bool = True
     """Mirror half of the patches left to right, and half top to bottom. A mirrored radar image is lit from the other
-    side, and a frozen encoder sees it otherwise."""
+    side, and a frozen encoder has other features for it."""
     batch_size: Count = 256
     """Samples per micro-batch over all devices together."""
     epochs: float = Field(default=100.0, gt=0, le=1e6)
