@@ -385,7 +385,7 @@ def test_blocks_that_nobody_wants_end_their_threads(small):
     before = threading.active_count()
     blocks = small.blocks(rows=10)
     next(blocks)
-    assert threading.active_count() == before + 2
+    assert before < threading.active_count() <= before + 2  # a thread that is done takes the next block, too
     blocks.close()
     assert threading.active_count() == before
 
