@@ -90,7 +90,7 @@ def reconstructions(folder: str | Path) -> str:
         kept = dict(file)
     given, mask, errors = kept["input_db"], kept["mask"], kept["error_db"]
     if "window_px" in kept or given.shape[1] > 1 or not len(errors):
-        return "Copying predicts pixels of one channel: it does not compare with what was asked here."
+        return "Copying predicts pixels of one channel, so it cannot be compared with what this run predicts."
     copied = [error_of_copying(patch[0], hidden) for patch, hidden in zip(given, mask, strict=True)]
     better = int((errors[-1] < copied).sum())
     return (
@@ -112,7 +112,7 @@ def fades_and_flashes(runs: Mapping[str, HiddenPixels]) -> str:
 
 
 def probed(judged: Probe) -> str:
-    """How many of the probes show an encoder above, or below, the two yardsticks."""
+    """How many of the probes show an encoder above, or below, the two baselines."""
     lines = []
     for name in (method for method in judged.methods if method not in (RANDOM, RAW)):
         for baseline in (RANDOM, RAW):
