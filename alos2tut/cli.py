@@ -642,7 +642,7 @@ def _import_patches(options: argparse.Namespace) -> None:
     example="work/dataset-0123456789ab --profile laptop --steps 2000 --dry-run",
 )
 def _pretrain(options: argparse.Namespace) -> None:
-    """Pretrain an encoder: SAR-W-SimMIM.
+    """Pretrain an encoder without labels: SAR-W-SimMIM, unless settings name another objective.
 
     SIGTERM, SIGUSR1 or stop_after_minutes end a training after its current step with a checkpoint, status 75 (under
     torchrun 0) and stopped.json in its folder; the same command goes on.

@@ -33,7 +33,7 @@ _SHORT = 160
 #: characters of a table's first line
 _LONGEST_LINE = 10_000
 #: how a stage's folder in a folder of results is called: see :func:`alos2tut.core.artifacts.stage_dir`
-_STAGE_FOLDER = re.compile(r"([a-z]+)-[0-9a-f]{12}")
+_STAGE_FOLDER = re.compile(r"([a-z_]+)-[0-9a-f]{12}")
 _KINDS = "a product, dataset, training, evaluation, comparison, floor, map, weights, checkpoint, legend or settings"
 
 

@@ -39,11 +39,11 @@ from alos2tut.core.tables import Interval, table
 HERE = Path(__file__).resolve().parent
 #: the notebooks, and how many seconds each once took in the profile `quick` on two cores: only their ratios matter
 SECONDS = {
-    "01_read_and_inspect": 70,
-    "02_build_dataset": 50,
-    "03_pretrain": 310,
-    "04_finetune": 150,
-    "05_evaluate_and_map": 80,
+    "01_read_and_inspect": 30,
+    "02_build_dataset": 21,
+    "03_pretrain": 123,
+    "04_finetune": 73,
+    "05_evaluate_and_map": 42,
 }
 NAMES = tuple(SECONDS)
 
@@ -280,8 +280,10 @@ def print_summary(work_dir: Path, seconds: dict[str, float]) -> None:
     for name, value in seconds.items():
         print(f"{name:<24} {value / 60:8.1f}")
     print(f"{'together':<24} {sum(seconds.values()) / 60:8.1f}\n")
-    for _, report in reports_of_both(work_dir):
-        print(f"{scores_in_words(report)}\n")
+    reports = reports_of_both(work_dir)
+    for path, report in reports:
+        # the folder may hold those of other profiles
+        print(*[f"{path.parent}:"] * (len(reports) > 1), f"{scores_in_words(report)}\n", sep="\n")
     kinds = {
         "executed notebooks": "notebooks/*.ipynb",
         "figures": "figures/*.png",

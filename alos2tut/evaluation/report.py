@@ -235,9 +235,12 @@ def report_text(report: Mapping[str, Any]) -> str:
 
 def headline_lines(report: Mapping[str, Any]) -> list[str]:
     """What a report says first (:mod:`alos2tut.headlines`), a line for each headline with its model."""
-    return [
-        f"! {headline.get('model') or report['split']}: {headline['text']}" for headline in report.get("headlines", [])
-    ]
+
+    def whose(role: str | None) -> str:
+        start = report["models"][role].get("initialisation") if role else None
+        return f"{role} ({start} initialisation)" if start else role or report["split"]
+
+    return [f"! {whose(headline.get('model'))}: {headline['text']}" for headline in report.get("headlines", [])]
 
 
 @contextmanager

@@ -308,9 +308,8 @@ def training_curves(runs: Mapping[str, str | Path], clip_norm: float) -> Figure:
     axes[2].axhline(clip_norm, color="k", linestyle="--", linewidth=0.8)
     plotting.note(axes[2], "clipped above", (0, clip_norm), (2, 3), fontsize=plotting.SMALL)
     axes[2].set(ylabel="norm of the gradient", title="gradient, running mean", ylim=(0, 1.15 * clip_norm))
-    axes[3].plot(tables[first]["step"], tables[first]["lr"], color=VERMILION)
-    axes[3].set(ylabel="learning rate", title="warm-up, then in steps")
-    axes[3].ticklabel_format(axis="y", style="sci", scilimits=(-3, -3))
+    axes[3].plot(tables[first]["step"], 1000 * tables[first]["lr"], color=VERMILION)
+    axes[3].set(ylabel="learning rate ($10^{-3}$)", title="warm-up, then in steps")
     for ax in axes:
         ax.set_xlabel("optimiser step")
         ax.title.set_fontsize(9.5)

@@ -501,7 +501,7 @@ def _dots(ax: Axes, values: Mapping[str, float]) -> None:
         plotting.note(ax, text if known else "–", (at, place), (0, 4), xycoords=frame, ha="center", fontsize=9)
     ax.set_yticks(range(len(values)), list(values))
     ax.set_ylim(len(values) - 0.5, -0.8)
-    ax.margins(x=0.15)
+    ax.margins(x=0.2)
 
 
 def loss_in_db(power: FloatArray, patch_px: int, looks: Collection[float]) -> Figure:
