@@ -76,7 +76,7 @@ def load_config(
 
     Args:
         stage: a key of :data:`STAGES`.
-        profile: ``quick`` (minutes on two cores), ``laptop`` (about an hour) or ``paper`` (the published numbers).
+        profile: ``quick`` (minutes on two cores), ``laptop`` (about 20 minutes) or ``paper`` (the published numbers).
         file: a YAML file with keys of this stage.
         overrides: texts such as ``steps=20`` or ``encoder.depths=[2,2,6,2]``; values are read as YAML.
         **values: settings given in Python; None means "as the profile has it".
