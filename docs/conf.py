@@ -18,6 +18,8 @@ from sphinx.application import Sphinx
 from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.util.nodes import make_refnode
 
+from alos2tut.core.version import __version__
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 #: The address of the public repository, or nothing: pyproject.toml is the one place where it stands.
@@ -26,7 +28,7 @@ REPOSITORY = PROJECT["urls"].get("Repository", "").rstrip("/")
 project = "alos2tut"
 author = "alos2tut contributors"
 copyright = f"2026, {author}"
-version = release = PROJECT["version"]
+version = release = __version__
 language = "en"
 
 extensions = [
