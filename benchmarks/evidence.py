@@ -25,11 +25,12 @@ from __future__ import annotations
 
 import os
 
-# Frozen ground hashes alike on all x86-64 only if NumPy, which is loaded below, has no AVX-512: its logarithms and
-# exponentials differ there by a last bit. Its releases name these features differently, and skip names of others.
-os.environ["NPY_DISABLE_CPU_FEATURES"] = (
-    "X86_V4 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
-)
+if __name__ == "__main__":
+    # Frozen ground hashes alike on all x86-64 only if NumPy, which is loaded below, has no AVX-512: its logarithms and
+    # exponentials differ there by a last bit. Its releases name these features differently, and skip names of others.
+    os.environ["NPY_DISABLE_CPU_FEATURES"] = (
+        "X86_V4 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
+    )
 
 import argparse
 import sys

@@ -237,7 +237,7 @@ def headline_lines(report: Mapping[str, Any]) -> list[str]:
     """What a report says first (:mod:`alos2tut.headlines`), a line for each headline with its model."""
 
     def whose(role: str | None) -> str:
-        start = report["models"][role].get("initialisation") if role else None
+        start = report["models"].get(role, {}).get("initialisation")
         return f"{role} ({start} initialisation)" if start else role or report["split"]
 
     return [f"! {whose(headline.get('model'))}: {headline['text']}" for headline in report.get("headlines", [])]

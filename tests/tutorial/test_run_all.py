@@ -121,12 +121,12 @@ def test_some_notebooks_run(script, tmp_path, monkeypatch, capsys):
 def test_a_line_tells_what_is_at_work_and_for_how_long_yet(script, tmp_path):
     names = script.NAMES
     watch = script.Watch(names[2], names, {names[0]: 140.0, names[1]: 100.0}, tmp_path)
-    assert watch.to_text() == "3/5 03_pretrain, 0.0 min, about 18 min left"
+    assert watch.to_text() == "3/5 03_pretrain, 0.0 min, about 19 min left"
     watch.since -= 5
     (tmp_path / "pretrain-1").mkdir()
     (tmp_path / "pretrain-1" / "metrics.csv").write_text("step,loss\n1,0.5\n2,0.4\n")
     watch.said.write("pretrain: 300 steps\n")
-    assert watch.to_text() == "3/5 03_pretrain, pretrain, step 2 of 300, 0.0 min, about 18 min left"
+    assert watch.to_text() == "3/5 03_pretrain, pretrain, step 2 of 300, 0.0 min, about 19 min left"
     (tmp_path / "pretrain-1" / "run.json").touch()
     assert watch.stage() == "pretrain"
     # nobody looks, so nothing is drawn
