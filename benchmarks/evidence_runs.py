@@ -208,6 +208,10 @@ def freeze(place: Place, names: Sequence[str]) -> list[str]:
         new = _freezing
     finally:
         _freezing = None
+    if not new:
+        return []
+    # what another process has frozen meanwhile stays
+    bench.cache_clear()
     old = bench().get("frozen") or {}
     lines = ["frozen:"]
     for kind in ("scenes", "datasets", "floor"):

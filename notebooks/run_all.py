@@ -283,7 +283,8 @@ def print_summary(work_dir: Path, seconds: dict[str, float]) -> None:
     reports = reports_of_both(work_dir)
     for path, report in reports:
         # the folder may hold those of other profiles
-        print(*[f"{path.parent}:"] * (len(reports) > 1), f"{scores_in_words(report)}\n", sep="\n")
+        where = f"{path.parent}:\n" if len(reports) > 1 else ""
+        print(f"{where}{scores_in_words(report)}\n")
     kinds = {
         "executed notebooks": "notebooks/*.ipynb",
         "figures": "figures/*.png",

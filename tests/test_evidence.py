@@ -6,7 +6,7 @@ import evidence_runs
 import evidence_tables
 import numpy as np
 import pytest
-from evidence_runs import Place, bench, check_frozen, open_runs, read_csv, scene_hashes, work, write_run
+from evidence_runs import Place, bench, check_frozen, freeze, open_runs, read_csv, scene_hashes, work, write_run
 from evidence_tables import Estimate, crossed, final_tables, holm, load, real_table, write_page
 from scipy import stats
 
@@ -131,6 +131,28 @@ def test_a_frozen_scene_with_another_byte_is_refused(tmp_path, monkeypatch):
         check_frozen("scenes", "dev0", scene_hashes(folder), folder)
     with pytest.raises(Alos2TutError, match="dev1 is not frozen"):
         check_frozen("scenes", "dev1", {}, folder)
+
+
+def test_what_another_process_freezes_meanwhile_stays(place, tmp_path, monkeypatch):
+    settings = tmp_path / "evidence.yaml"
+    settings.write_text("benchmark: 1\n")
+
+    def made(name, place):
+        check_frozen("datasets", name, "mine", tmp_path)
+        settings.write_text("benchmark: 1\n\n" + evidence_runs._MARK + "frozen: {datasets: {another: its}}\n")
+
+    monkeypatch.setattr(evidence_runs, "SETTINGS", settings)
+    monkeypatch.setattr(evidence_runs, "dataset", made)
+    bench.cache_clear()
+    try:
+        assert freeze(place, ["one"]) == ["datasets one", "floor definition"]
+        assert bench()["frozen"]["datasets"] == {"another": "its", "one": "mine"}
+        # what was frozen before is not written anew
+        monkeypatch.setattr(evidence_runs, "dataset", lambda name, place: None)
+        monkeypatch.setattr(evidence_runs, "atomic_path", None)
+        assert freeze(place, ["one"]) == []
+    finally:
+        bench.cache_clear()
 
 
 def test_all_that_is_planned_has_settings_that_there_are_and_a_name_of_its_own(place):

@@ -2,6 +2,8 @@
 
 import copy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -288,6 +290,9 @@ def test_pretraining_begins_with_the_losses_that_were_recorded(tmp_path, monkeyp
             module.stop_reason = "the rest is not recorded"
 
     monkeypatch.setattr(History, "on_step", until_recorded)
+    # made by the program, which computes as on the machine where they were frozen; found here
+    command = [sys.executable, evidence.__file__, "freeze", "--only", start["train"], "--work", tmp_path]
+    subprocess.run(command, check=True)
     where = {"dataset": evidence_runs.dataset(start["train"], place), "work_dir": tmp_path, "accelerator": "cpu"}
     with pytest.raises(Stopped):
         pretrain(load_config("pretrain", "paper", **where, seed=start["seed"], **start["settings"]))
