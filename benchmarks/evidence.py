@@ -158,8 +158,10 @@ def final_plan(runs: Place) -> list[Spec]:
         first = (*main, "ceiling") if labels == most else main
         plan += [final_run(method, labels, draw) for draw in range(draws[labels]) for method in first]
     ordered = (primary, *(labels for labels in draws if labels != primary))
-    others = [name for name in final["others"] if name != final["chosen"]]
-    plan += [final_run(m, labels, draw) for labels in ordered for m in others for draw in range(draws[labels])]
+    others = {name: (of or {}).get("seeds", 1) for name, of in final["others"].items() if name != final["chosen"]}
+    cells = [(m, seed, draw) for m, own in others.items() for seed in range(own) for draw in range(draws[primary])]
+    plan += [final_run(m, primary, draw, seed) for m, seed, draw in cells]
+    plan += [final_run(m, labels, draw) for labels in ordered[1:] for m in others for draw in range(draws[labels])]
     for labels in ordered:
         plan += [final_run(m, labels, d, None, "shifted") for m in final["shifted"] for d in range(draws[labels])]
     return list({spec["name"]: spec for spec in plan}.values())

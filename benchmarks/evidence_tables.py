@@ -191,8 +191,9 @@ class Scores:
             return None
         if set(mine) == set(its):
             values = {key: _value(mine[key]) - _value(its[key]) for key in mine}
-        else:  # not the same seeds: draw by draw
-            values = {(0, draw): _of_draw(mine, draw) - _of_draw(its, draw) for draw in sorted(draws)}
+        else:  # not the same seeds: each of mine against the mean of its
+            means = {draw: _of_draw(its, draw) for draw in draws}
+            values = {key: _value(score) - means[key[1]] for key, score in mine.items()}
         # on ground every draw weighs alike, as above
         one, two = (BlockScore.mean([_mean_of_draw(of, draw) for draw in sorted(draws)]) for of in (mine, its))
         return estimate(values), over_ground(one, two)

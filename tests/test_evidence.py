@@ -7,7 +7,7 @@ import evidence_tables
 import numpy as np
 import pytest
 from evidence_runs import Place, bench, check_frozen, freeze, open_runs, read_csv, scene_hashes, work, write_run
-from evidence_tables import Estimate, crossed, final_tables, holm, load, real_table, write_page
+from evidence_tables import Estimate, Scores, crossed, estimate, final_tables, holm, load, real_table, write_page
 from scipy import stats
 
 from alos2tut import Alos2TutError, load_config
@@ -185,6 +185,18 @@ def final_version():
     return bench()["recipe"]["final"]
 
 
+def test_more_seeds_of_another_pretraining_are_crossed_with_the_draws_of_the_primary_comparison(place):
+    final = bench()["final"]
+    labels, of = final["primary"]["labels"], "multiscale_8000"
+    seeds, draws = final["others"][of]["seeds"], final["draws"][labels]
+    mine = [spec for spec in evidence.final_plan(place) if spec["method"] == of]
+    cells = [(spec["seed"], spec["draw"]) for spec in mine if spec["labels"] == labels]
+    assert cells == [(seed, draw) for seed in range(seeds) for draw in range(draws)]
+    assert {spec["start"]["seed"] for spec in mine} == set(range(seeds))
+    # where they are not crossed they take turns
+    assert all(spec["seed"] == spec["draw"] % seeds for spec in mine if spec["labels"] != labels)
+
+
 def test_the_command_in_a_pretrainings_file_does_that_pretraining(place):
     starts = [spec["start"] for group in ("final", "real") for spec in evidence.plan(group, [], place) if spec["start"]]
     made = {start["name"]: start for start in starts if start["kind"] == "pretrain"}
@@ -349,6 +361,17 @@ def test_tables_come_from_the_files_alone(runs):
     others = [row for row in rows if row[4] != "primary"]
     assert all(0 <= float(row[4].removeprefix("< ")) <= 1 for row in others)
     assert "%" in chosen[6]
+
+
+def test_what_has_one_seed_is_subtracted_from_every_seed(runs):
+    scores = Scores(load(runs, "final")[0])
+    found = scores.difference("chosen", "floor", 64)
+    values = {
+        (seed, draw): score.value - scores.of("floor", 64)[0, draw].value
+        for (seed, draw), score in scores.of("chosen", 64).items()
+    }
+    assert len(values) == 50
+    assert found is not None and found[0] == estimate(values)
 
 
 def test_the_page_is_rewritten_between_its_markers_only(runs, tmp_path):
