@@ -565,12 +565,16 @@ def _simulate(options: argparse.Namespace) -> None:
 
     Equal settings give equal bytes on one machine.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from .core.parallel import cores
     from .simulation.scene import simulate_product
 
     options.size_px = _pair(options.size_px, "--size-px")
     config = _config(options)
     place = {"season": config.season, "corner": config.corner}
-    _made(options, simulate_product(options.out_dir, config.seed, config.size_px, **place))
+    with ThreadPoolExecutor(cores()) as pool:
+        _made(options, simulate_product(options.out_dir, config.seed, config.size_px, **place, executor=pool))
 
 
 @_command(

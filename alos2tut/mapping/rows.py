@@ -13,7 +13,7 @@ import json
 import queue
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -217,10 +217,15 @@ def _finished(
 
 
 def _keep(kept: KeptRows, model: Any, rows: tuple[int, int]) -> Iterator[int]:
-    """Map a run of rows, and keep each as it is finished."""
-    for row, layers in _mapped_rows(kept.plan, model, rows):
-        kept.write(row, layers)
-        yield row
+    """Map a run of rows, and keep each as it is finished, while the next one is at work."""
+    kept_row: Future[int] | None = None
+    with ThreadPoolExecutor(1) as disk:
+        for row, layers in _mapped_rows(kept.plan, model, rows):
+            if kept_row is not None:
+                yield kept_row.result()
+            kept_row = disk.submit(kept.write, row, layers)
+    if kept_row is not None:
+        yield kept_row.result()
 
 
 @dataclass(frozen=True)
@@ -278,10 +283,11 @@ class KeptRows:
             layer: NDArray[np.uint8] = layers[name]
         return layer
 
-    def write(self, row: int, layers: dict[str, NDArray[np.uint8]]) -> None:
-        """Keep what a row of tiles finished."""
+    def write(self, row: int, layers: dict[str, NDArray[np.uint8]]) -> int:
+        """Keep what a row of tiles finished; returns the row."""
         with atomic_path(self._path(row)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **layers)
+        return row
 
     def layer(self, name: str) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
         """A whole layer from top to bottom."""

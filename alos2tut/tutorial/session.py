@@ -20,6 +20,7 @@ import tempfile
 import textwrap
 import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -29,6 +30,7 @@ from ..core.artifacts import atomic_path, make_folder, named_path, stage_dir
 from ..core.cache import content_hash
 from ..core.config import settings_for_key
 from ..core.errors import Alos2TutError, Alos2TutWarning, closest
+from ..core.parallel import cores
 from ..core.public import check_type
 from ..dataset import splits
 from ..dataset.archive import Archive, open_archive, product_paths
@@ -311,7 +313,10 @@ def _simulated(config: SimulateConfig) -> Path:
     if (target / "simulation.json").is_file():
         print(f"reusing {target}")
         return target
-    return simulate_product(target, config.seed, config.size_px, season=config.season, corner=config.corner)
+    with ThreadPoolExecutor(cores()) as pool:
+        return simulate_product(
+            target, config.seed, config.size_px, season=config.season, corner=config.corner, executor=pool
+        )
 
 
 def on_devices(train: Callable[[Any], Path]) -> Callable[[Any], Path]:
