@@ -155,8 +155,8 @@ def one_weight(patch_db: Image, weighting: Weighting, scale: float, quantity: st
     fig, axes = plt.subplots(1, 3, figsize=(10.8, 3.5))
     image, shown = plotting.draw_grey(axes[0], patch_db), _draw_weight(axes[1], weight, patch_db, scale)
     axes[2].plot(patch_db.ravel(), weight.ravel(), ".", markersize=1.5, color=BLUE, rasterized=True)
-    axes[2].set(xlabel=plotting.db_label(quantity), ylabel="weight", ylim=(0.98, 1.02 * math.exp(scale)))
-    for ax, title in zip(axes, ["patch", f"weight: {WEIGHTINGS[weighting][0]}", "against brightness"], strict=True):
+    axes[2].set(xlabel=plotting.db_label(quantity), ylim=(0.98, 1.02 * math.exp(scale)))
+    for ax, title in zip(axes, ["patch", WEIGHTINGS[weighting][0], "weight against brightness"], strict=True):
         ax.set_title(title)
     plotting.bare(*axes[:2])
     plotting.color_bar(image, axes[0], plotting.db_label(quantity))
