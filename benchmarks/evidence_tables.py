@@ -242,7 +242,8 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def final_tables(runs: Sequence[Run]) -> dict[str, str]:
     """The parts of the page that come from the final runs."""
     scores = Scores(runs)
-    return {"primary": primary_text(scores), "scores": score_table(scores), "differences": difference_table(scores)}
+    tables = {"primary": primary_text(scores), "scores": score_table(scores), "differences": difference_table(scores)}
+    return tables | {"pairs": pair_table(scores)}
 
 
 def primary_text(scores: Scores) -> str:
@@ -299,6 +300,15 @@ def difference_table(scores: Scores) -> str:
         row[4] = row[4] or _p_text(p_value)
     header = ["start", "level", "labels", "minus random", "p (Holm)", "minus floor", "of the way from floor to ceiling"]
     return markdown([*header, "labels that a random start needs for as much"], rows)
+
+
+def pair_table(scores: Scores) -> str:
+    """Pretrainings against each other, with the labels of the primary comparison."""
+    labels, rows = bench()["final"]["primary"]["labels"], []
+    for one, other in bench()["final"]["pairs"]:
+        if found := scores.difference(one, other, labels):
+            rows.append([f"{_shown(one)} − {_shown(other)}", found[0].with_error_of(found[1]).to_text()])
+    return markdown(["pretrainings", f"difference of mIoU, {labels} labels"], rows)
 
 
 def _p_text(value: float | None) -> str | None:
@@ -475,7 +485,7 @@ def write_page(runs: Path, page: Path) -> None:
     """Write what the runs say between the markers of a page, and the curves beside it.
 
     A part stands between ``<!-- evidence:NAME -->`` and ``<!-- /evidence:NAME -->``, with NAME of: primary, scores,
-    differences, search, before (searches of earlier versions), pretraining, real, runs.
+    differences, pairs, search, before (searches of earlier versions), pretraining, real, runs.
 
     Raises:
         Alos2TutError: the page is missing, or lacks a marker.

@@ -374,8 +374,22 @@ def test_what_has_one_seed_is_subtracted_from_every_seed(runs):
     assert found is not None and found[0] == estimate(values)
 
 
+def test_pretrainings_are_compared_with_each_other_where_both_were_run(runs, monkeypatch):
+    changed = copy.deepcopy(bench())
+    changed["final"]["pairs"] = [["chosen", "random"], ["chosen", "of which there is no run"]]
+    monkeypatch.setattr(evidence_tables, "bench", lambda: changed)
+    _, _, *rows = evidence_tables.pair_table(Scores(load(runs, "final")[0])).splitlines()
+    both = final_tables(load(runs, "final")[0])["primary"].splitlines()[-1].split("|")[2].strip()
+    assert rows == [f"| chosen (multiscale) − random | {both} |"]
+
+
+def test_all_pairs_of_pretrainings_are_of_methods_that_there_are():
+    final = bench()["final"]
+    assert {name for pair in final["pairs"] for name in pair} <= {"chosen", "random", *final["others"]}
+
+
 def test_the_page_is_rewritten_between_its_markers_only(runs, tmp_path):
-    parts = ("primary", "scores", "differences", "search", "before", "pretraining", "real", "runs")
+    parts = ("primary", "scores", "differences", "pairs", "search", "before", "pretraining", "real", "runs")
     page = tmp_path / "results.md"
     page.write_text(
         "# Title\n" + "\n".join(f"words\n<!-- evidence:{n} -->\nold\n<!-- /evidence:{n} -->" for n in parts)
