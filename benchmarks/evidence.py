@@ -158,8 +158,8 @@ def final_plan(runs: Place) -> list[Spec]:
         first = (*main, "ceiling") if labels == most else main
         plan += [final_run(method, labels, draw) for draw in range(draws[labels]) for method in first]
     ordered = (primary, *(labels for labels in draws if labels != primary))
-    others = {name: (of or {}).get("seeds", 1) for name, of in final["others"].items() if name != final["chosen"]}
-    cells = [(m, seed, draw) for m, own in others.items() for seed in range(own) for draw in range(draws[primary])]
+    others = [name for name in final["others"] if name != final["chosen"]]
+    cells = [(m, seed, draw) for m in others for seed in range(seeds_of(m)) for draw in range(draws[primary])]
     plan += [final_run(m, primary, draw, seed) for m, seed, draw in cells]
     plan += [final_run(m, labels, draw) for labels in ordered[1:] for m in others for draw in range(draws[labels])]
     for labels in ordered:
@@ -167,12 +167,17 @@ def final_plan(runs: Place) -> list[Spec]:
     return list({spec["name"]: spec for spec in plan}.values())
 
 
+def seeds_of(method: str) -> int:
+    """How many first weights a method of the final comparison is run with."""
+    final = bench()["final"]
+    of = final if method in ("random", "chosen") else final["others"].get(method) or {}
+    return int(of.get("seeds", 1))
+
+
 def final_run(method: str, labels: int | str, draw: int, seed: int | None = None, level: str = "standard") -> Spec:
     """One run of the final comparison; where seeds are not crossed with draws they take turns."""
     final = bench()["final"]
-    seeds = {"random": final["seeds"], "chosen": final["seeds"]}.get(method)
-    seeds = seeds or (final["others"].get(method) or {}).get("seeds", 1)
-    seed = draw % seeds if seed is None else seed
+    seed = draw % seeds_of(method) if seed is None else seed
     kind, start, named = "finetune", None, "pretrained"
     if method in ("floor", "unet"):
         kind, named = method, method

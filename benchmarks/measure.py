@@ -279,7 +279,7 @@ print(json.dumps({"before_mb": before, "peak_mb": peak_mb()}))
 
 def measure_mapping(folder: Path) -> None:
     """Mapping a scene against the bare network."""
-    # of random weights a map is noise, which no disk holds as fast as a map
+    # random weights make noise of a map, which takes longer to pack
     networks = {
         "network of quick (at most 1.05)": (load_segmenter("bundled"), load_config("map", "quick").batch_size, SIZE_PX),
         "Swin-T, random weights (at most 1.05)": (random_segmenter(SWIN_T, 256, 256), MapConfig.batch_size, 1600),

@@ -219,6 +219,7 @@ def _finished(
 def _keep(kept: KeptRows, model: Any, rows: tuple[int, int]) -> Iterator[int]:
     """Map a run of rows, and keep each as it is finished, while the next one is at work."""
     kept_row: Future[int] | None = None
+    # not map_in_order: when mapping stops, what is mapped must not be given up
     with ThreadPoolExecutor(1) as disk:
         for row, layers in _mapped_rows(kept.plan, model, rows):
             if kept_row is not None:
