@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.errors import Alos2TutError
+from ..core.parallel import map_in_order
 from ..dataset.encoding import NO_DATA
 from .encoders import standardize
+
+#: forward passes that share out a batch on a CPU
+_PASSES = 4
 
 
 def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
@@ -112,10 +118,12 @@ def blended_rows(
     """Class probabilities of whole image rows, as they are finished from top to bottom.
 
     Every forward pass has the same shape (another one may change the last bits); tiles without any data are left out.
+    A CPU's threads work on passes of their own, which takes less time than if all worked on one; no more tiles are at
+    work at once.
 
     Args:
         predict: from tiles (batch, channels, height, width) int16, :data:`.NO_DATA` where there is none, to
-            probabilities (batch, classes, height, width) float32, both on ``device``.
+            probabilities (batch, classes, height, width) float32, both on ``device``; from several threads.
         tile_rows: stored dB (channels, tile height, ``grid.padded_width``) of each row of tiles from
             ``grid.reaching(rows[0])`` on, NO_DATA outside the image, and in all channels where one has no data.
         grid, classes, batch_size, device: what there is to do, by how many at most, and where.
@@ -125,33 +133,76 @@ def blended_rows(
         The row of tiles; probabilities (classes, image rows, image columns) on ``device``, which the next step
         overwrites; and where there is data, bool (image rows, image columns).
     """
-    (height, width), batch = grid.tile_px, grid.batch(batch_size)
+    height, width = grid.tile_px
     down, across = (
         torch.from_numpy(tile_weights(size, tile, grid.overlap_px)).to(device)
         for size, tile in zip(grid.shape, grid.tile_px, strict=True)
     )
     total = torch.zeros((classes, height, grid.padded_width), device=device)
-    first = grid.reaching(rows[0])
-    for row, steps in zip(range(first, rows[1]), tile_rows, strict=False):
-        stored, valid = torch.from_numpy(steps).to(device), steps[0] != NO_DATA
-        chosen = [i for i, left in enumerate(grid.lefts) if valid[:, left : left + width].any()]
-        for start in range(0, len(chosen), batch):
-            numbers = chosen[start : start + batch]
-            tiles = torch.full((batch, len(steps), height, width), NO_DATA, dtype=torch.int16, device=device)
-            for place, number in enumerate(numbers):
-                tiles[place] = stored[..., grid.lefts[number] : grid.lefts[number] + width]
-            for number, probability in zip(numbers, predict(tiles), strict=False):
+    at_once = grid.batch(math.ceil(batch_size / _PASSES) if device.type == "cpu" else batch_size)
+    numbered = zip(range(grid.reaching(rows[0]), rows[1]), tile_rows, strict=False)
+    batches = (batch for row, steps in numbered for batch in _batches(row, steps, grid, at_once, device))
+    with _threads(device) as executor:
+        for batch, probabilities in map_in_order(executor, partial(_seen, predict), batches, ahead=_PASSES):
+            for number, probability in zip(batch.numbers, probabilities, strict=False):
                 part = slice(grid.lefts[number], grid.lefts[number] + width)
-                total[:, :, part].addcmul_(probability, down[row][:, None] * across[number])
-        top, end = grid.finished(row)
-        done = end - top
-        if row >= rows[0]:
-            yield row, total[:, :done, : grid.shape[1]], valid[:done, : grid.shape[1]]
-        # the rows below stay and are added to by the next row of tiles
-        total[:, : height - done] = total[:, done:].clone()
-        total[:, height - done :] = 0
+                total[:, :, part].addcmul_(probability, down[batch.row][:, None] * across[number])
+            if batch.valid is None:
+                continue
+            top, end = grid.finished(batch.row)
+            done = end - top
+            if batch.row >= rows[0]:
+                yield batch.row, total[:, :done, : grid.shape[1]], batch.valid[:done, : grid.shape[1]]
+            # the rows below stay and are added to by the next row of tiles
+            total[:, : height - done] = total[:, done:].clone()
+            total[:, height - done :] = 0
 
 
+@dataclass(frozen=True)
+class _Batch:
+    row: int
+    #: columns of tiles that have data, and what is stored of them, filled up to the one shape of all batches
+    numbers: list[int]
+    tiles: Tensor
+    #: where a row of tiles has data; None: it has more batches
+    valid: NDArray[np.bool_] | None
+
+
+def _batches(row: int, steps: NDArray[np.int16], grid: TileGrid, size: int, device: torch.device) -> Iterator[_Batch]:
+    """A row of tiles by so many; one batch without tiles where there is no data."""
+    width, valid = grid.tile_px[1], steps[0] != NO_DATA
+    stored = torch.from_numpy(steps).to(device)
+    chosen = [i for i, left in enumerate(grid.lefts) if valid[:, left : left + width].any()]
+    for start in range(0, max(1, len(chosen)), size):
+        numbers = chosen[start : start + size]
+        tiles = torch.full((size, *steps.shape[:2], width), NO_DATA, dtype=torch.int16, device=device)
+        for place, number in enumerate(numbers):
+            tiles[place] = stored[..., grid.lefts[number] : grid.lefts[number] + width]
+        yield _Batch(row, numbers, tiles, valid if start + size >= len(chosen) else None)
+
+
+def _seen(predict: Callable[[Tensor], Tensor], batch: _Batch) -> tuple[_Batch, Tensor]:
+    return batch, predict(batch.tiles) if batch.numbers else batch.tiles
+
+
+@contextmanager
+def _threads(device: torch.device) -> Iterator[Executor | None]:
+    """Threads for one forward pass each, which share torch's threads of this one; None where they do not pay."""
+    threads = torch.get_num_threads()
+    workers = min(threads, _PASSES) if device.type == "cpu" else 1
+    if workers == 1:
+        yield None
+        return
+    # what is set in a thread counts for all that begin later; this one only puts tiles together meanwhile
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as executor:
+            yield executor
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.inference_mode()
 def tile_probabilities(segmenter: Any, tiles: Tensor, *, flips: bool = False) -> Tensor:
     """Class probabilities (B, classes, H, W) float32 of stored tiles (B, C, H, W) int16, on their device.
 
