@@ -665,7 +665,7 @@ def _pretrain(options: argparse.Namespace) -> None:
     _arg("encoders", nargs="+", metavar="ENCODER", help="encoder.safetensors, its folder, bundled, or NAME=one"),
     _arg("--seeds", type=int, default=5, metavar="N", help="draws of training patches (default 5)"),
     _arg("--patches", type=int, default=500, metavar="N", help="at most, of each list (default 500)"),
-    _arg("--batch-size", type=int, default=32, metavar="N", help="patches per forward pass (default 32)"),
+    _arg("--batch-size", type=int, default=32, metavar="N", help="patches at work at once (default 32)"),
     _arg("--allow-other-signal", action="store_true", help="only warn of a signal that an encoder was not trained on"),
     _arg(
         "--statistics",

@@ -25,7 +25,7 @@ class CompareConfig:
     seed: Seed = 0
     """The first of them."""
     score_batch_size: Count = 32
-    """Patches per forward pass when scoring."""
+    """Patches at work at once when scoring."""
     floor: bool = True
     """Score a random forest on the same patches beside each run; see :func:`alos2tut.evaluation.baseline`."""
     workers: Workers = 0
@@ -61,7 +61,7 @@ class EvaluateConfig:
     split: Literal["test", "val"] = "test"
     """List to score."""
     batch_size: Count = 32
-    """Patches per forward pass."""
+    """Patches at work at once; on a CPU several forward passes share them out."""
     floor: bool = True
     """Score a random forest on the same patches beside; see :func:`alos2tut.evaluation.baseline`."""
     seed: Seed = 0

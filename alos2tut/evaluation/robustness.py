@@ -114,7 +114,7 @@ def robustness(
         split: the list to score on. Not ``test`` while anything is still to be chosen: that list is scored once.
         added_looks, multilook, gains_db: values of the trials, of each kind.
         patches: at most so many, evenly from the list.
-        batch_size: patches per forward pass.
+        batch_size: patches at work at once.
         seed: of the noise, which for a given patch depends on nothing else.
         allow_other_signal: warn, instead of refusing, when the segmenter was trained on another quantity, polarisation
             or pixel size.

@@ -17,6 +17,7 @@ from ..dataset.legend import IGNORE
 from ..dataset.store import Split
 from .distributed import rank_and_world, sum_over_processes
 from .encoders import standardize
+from .passes import pass_size, passes
 from .segmenter import Segmenter
 from .weights import load_segmenter
 
@@ -57,18 +58,17 @@ def evaluating(network: Any) -> Iterator[None]:
 Change = Callable[[NDArray[np.int16], NDArray[np.int64]], NDArray[np.int16]]
 
 
-@torch.no_grad()
 def scored_batches(
     segmenter: Segmenter, split: Split, batch_size: int, change: Change | None = None
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-    """A list through a segmenter in evaluation mode, batch by batch; of several processes, each takes its share.
+    """A list through a segmenter in evaluation mode, pass by pass; of several processes, each takes its share.
 
-    Whole batches are shared out and none is filled up: every patch is seen once, in the same company, and so to
+    Whole passes are shared out and none is filled up: every patch is seen once, in the same company, and so to
     the same last bit, however many processes there are.
 
     Args:
         segmenter, split: any device; any list.
-        batch_size: patches per forward pass.
+        batch_size: patches at work at once, which on a CPU several passes share out (:mod:`.passes`).
         change: what to do to stored patches before; None: nothing.
 
     Yields:
@@ -79,16 +79,20 @@ def scored_batches(
         Alos2TutError: a label that is the index of no class.
     """
     device = device_of(segmenter)
+    size = pass_size(batch_size, device)
     # processes without a process group cannot sum: each then goes through the whole list
     rank, world = rank_and_world() if dist.is_available() and dist.is_initialized() else (0, 1)
+
+    def scored(start: int) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+        positions = np.arange(start, min(start + size, len(split)))
+        split.check_labels(len(segmenter.legend), positions)
+        rows, labels = split.gather(positions)
+        stored = torch.from_numpy(rows if change is None else change(rows, positions))
+        x, _ = standardize(stored.to(device), segmenter.statistics)
+        return positions, torch.from_numpy(labels).to(device, torch.int64), segmenter(x).to(torch.float32)
+
     with evaluating(segmenter):
-        for start in range(rank * batch_size, len(split), world * batch_size):
-            positions = np.arange(start, min(start + batch_size, len(split)))
-            split.check_labels(len(segmenter.legend), positions)
-            rows, labels = split.gather(positions)
-            stored = torch.from_numpy(rows if change is None else change(rows, positions))
-            x, _ = standardize(stored.to(device), segmenter.statistics)
-            yield positions, torch.from_numpy(labels).to(device, torch.int64), segmenter(x).to(torch.float32)
+        yield from passes(scored, range(rank * size, len(split), world * size), device)
 
 
 def confusion_counts(labels: Tensor, predicted: Tensor, groups: NDArray[np.int64], size: tuple[int, int]) -> Tensor:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -21,12 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.errors import Alos2TutError
-from ..core.parallel import map_in_order
 from ..dataset.encoding import NO_DATA
 from .encoders import standardize
-
-#: forward passes that share out a batch on a CPU
-_PASSES = 4
+from .passes import pass_size, passes
 
 
 def tile_starts(size: int, tile: int, overlap: int) -> list[int]:
@@ -118,8 +113,7 @@ def blended_rows(
     """Class probabilities of whole image rows, as they are finished from top to bottom.
 
     Every forward pass has the same shape (another one may change the last bits); tiles without any data are left out.
-    A CPU's threads work on passes of their own, which takes less time than if all worked on one; no more tiles are at
-    work at once.
+    On a CPU several passes share out a batch (:mod:`.passes`).
 
     Args:
         predict: from tiles (batch, channels, height, width) int16, :data:`.NO_DATA` where there is none, to
@@ -139,23 +133,22 @@ def blended_rows(
         for size, tile in zip(grid.shape, grid.tile_px, strict=True)
     )
     total = torch.zeros((classes, height, grid.padded_width), device=device)
-    at_once = grid.batch(math.ceil(batch_size / _PASSES) if device.type == "cpu" else batch_size)
+    at_once = grid.batch(pass_size(batch_size, device))
     numbered = zip(range(grid.reaching(rows[0]), rows[1]), tile_rows, strict=False)
     batches = (batch for row, steps in numbered for batch in _batches(row, steps, grid, at_once, device))
-    with _threads(device) as executor:
-        for batch, probabilities in map_in_order(executor, partial(_seen, predict), batches, ahead=_PASSES):
-            for number, probability in zip(batch.numbers, probabilities, strict=False):
-                part = slice(grid.lefts[number], grid.lefts[number] + width)
-                total[:, :, part].addcmul_(probability, down[batch.row][:, None] * across[number])
-            if batch.valid is None:
-                continue
-            top, end = grid.finished(batch.row)
-            done = end - top
-            if batch.row >= rows[0]:
-                yield batch.row, total[:, :done, : grid.shape[1]], batch.valid[:done, : grid.shape[1]]
-            # the rows below stay and are added to by the next row of tiles
-            total[:, : height - done] = total[:, done:].clone()
-            total[:, height - done :] = 0
+    for batch, probabilities in passes(partial(_seen, predict), batches, device):
+        for number, probability in zip(batch.numbers, probabilities, strict=False):
+            part = slice(grid.lefts[number], grid.lefts[number] + width)
+            total[:, :, part].addcmul_(probability, down[batch.row][:, None] * across[number])
+        if batch.valid is None:
+            continue
+        top, end = grid.finished(batch.row)
+        done = end - top
+        if batch.row >= rows[0]:
+            yield batch.row, total[:, :done, : grid.shape[1]], batch.valid[:done, : grid.shape[1]]
+        # the rows below stay and are added to by the next row of tiles
+        total[:, : height - done] = total[:, done:].clone()
+        total[:, height - done :] = 0
 
 
 @dataclass(frozen=True)
@@ -185,24 +178,6 @@ def _seen(predict: Callable[[Tensor], Tensor], batch: _Batch) -> tuple[_Batch, T
     return batch, predict(batch.tiles) if batch.numbers else batch.tiles
 
 
-@contextmanager
-def _threads(device: torch.device) -> Iterator[Executor | None]:
-    """Threads for one forward pass each, which share torch's threads of this one; None where they do not pay."""
-    threads = torch.get_num_threads()
-    workers = min(threads, _PASSES) if device.type == "cpu" else 1
-    if workers == 1:
-        yield None
-        return
-    # what is set in a thread counts for all that begin later; this one only puts tiles together meanwhile
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as executor:
-            yield executor
-    finally:
-        torch.set_num_threads(threads)
-
-
-@torch.inference_mode()
 def tile_probabilities(segmenter: Any, tiles: Tensor, *, flips: bool = False) -> Tensor:
     """Class probabilities (B, classes, H, W) float32 of stored tiles (B, C, H, W) int16, on their device.
 

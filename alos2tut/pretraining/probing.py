@@ -41,6 +41,7 @@ from ..metrics import t_interval
 from ..networks.bundle import HUB_FILE
 from ..networks.encoders import Encoder, SwinEncoder, build_encoder, linear_power, standardize
 from ..networks.inference import best_device, device_of
+from ..networks.passes import pass_size, passes
 from ..networks.weights import check_signal, load_encoder, settle_statistics, weights_path
 
 #: the baselines' names
@@ -293,7 +294,7 @@ def probe(
             pixel size.
         statistics: standardise by those of each encoder; or, of relative power or another polarisation than the
             encoder's, by the dataset's "own".
-        batch_size: patches per forward pass, on a GPU if there is one.
+        batch_size: patches at work at once, on a GPU if there is one.
 
     Returns:
         The scores; nothing is written. Equal arguments give equal scores on one machine. A task that cannot be judged
@@ -424,16 +425,20 @@ class _Ground:
         """Of places as :meth:`draw` numbers them."""
         return self.classes[task].ravel()[places]
 
-    @torch.inference_mode()
     def compute(self, features: Features, wanted: dict[str, Whole], batch_size: int) -> dict[str, NDArray[np.float32]]:
         """Features (places, D) of the wanted places, which rise, by task; no others are kept."""
         per_patch = {task: self.classes[task].shape[1] for task in wanted}
         touched = np.unique(np.concatenate([places // per_patch[task] for task, places in wanted.items()]))
-        kept: dict[str, list[NDArray[np.float32]]] = {task: [] for task in wanted}
-        for first in range(0, len(touched), batch_size):
-            part = touched[first : first + batch_size]
+        device = best_device()
+        size = pass_size(batch_size, device)
+
+        def computed(first: int) -> tuple[Whole, list[Tensor]]:
+            part = touched[first : first + size]
             rows = torch.from_numpy(self.split.gather_rows(self.index[part]))
-            found = features(rows, [self.sides[task] for task in wanted])
+            return part, features(rows, [self.sides[task] for task in wanted])
+
+        kept: dict[str, list[NDArray[np.float32]]] = {task: [] for task in wanted}
+        for part, found in passes(computed, range(0, len(touched), size), device):
             for (task, places), values in zip(wanted.items(), found, strict=True):
                 patch, place = np.divmod(places, per_patch[task])
                 here = (patch >= part[0]) & (patch <= part[-1])
