@@ -41,10 +41,16 @@ _NAMES = {
     "simmim": "SimMIM",
     "sar_w": "SAR-W-SimMIM",
     "multiscale": "SimMIM of window statistics",
+    "multiscale_32000": "window statistics, 32,000 steps",
     "ceiling": "ceiling: all labels, long",
 }
-_SHOWN = ("floor", "random", "chosen", "simmim", "sar_w", "ceiling")
-_SUBTRACTED = {"chosen": ("random", "floor"), "simmim": ("random",), "sar_w": ("random", "simmim")}
+_SHOWN = ("floor", "random", "simmim", "sar_w", "chosen", "multiscale_32000", "ceiling")
+_SUBTRACTED = {
+    "chosen": ("random", "floor"),
+    "simmim": ("random",),
+    "sar_w": ("random", "simmim"),
+    "multiscale_32000": ("random", "floor"),
+}
 
 
 def run_spec() -> Spec:
