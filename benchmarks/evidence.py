@@ -213,11 +213,11 @@ def science_plan(runs: Place) -> list[Spec]:
 
 
 def real_plan(runs: Place) -> list[Spec]:
-    """Floor, no pretraining and that of simulated ground; then that of the other scene, and that of the fold's own."""
+    """Floor, no pretraining and that of simulated ground; then longer, of the other scene, and of the fold's own."""
     real = bench()["real"]
     return [
         real_run(method, scene, labels, draw, fold)
-        for methods in (("floor", "random", "simulation"), ("other",), ("own",))
+        for methods in (("floor", "random", "simulation"), ("longer",), ("other",), ("own",))
         for scene, one in real["draws"].items()
         for labels, draws in one.items()
         for draw in range(draws)
@@ -232,6 +232,7 @@ def real_run(method: str, scene: str, labels: int | str, draw: int, fold: int) -
     name, seed = (real["pretraining"][key] for key in ("name", "seed"))
     starts: dict[str, Callable[[], Spec]] = {
         "simulation": lambda: pretraining(name, seed),
+        "longer": lambda: pretraining(real["longer"], seed),
         "other": lambda: real_pretraining(f"{next(one for one in real['scenes'] if one != scene)}_whole"),
         "own": lambda: real_pretraining(ground),
     }

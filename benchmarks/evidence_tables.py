@@ -398,6 +398,7 @@ _REAL_STARTS = {
     "floor": "floor",
     "random": "random",
     "simulation": "pretrained on simulated ground",
+    "longer": "… for 16 times the steps",
     "other": "pretrained on the other scene",
     "own": "pretrained on the fold's own training blocks",
 }

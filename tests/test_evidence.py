@@ -216,10 +216,10 @@ def test_a_start_on_real_ground_has_seen_no_ground_that_it_is_scored_on(place):
         assert grounds[spec["test"]]["fold"] == spec["fold"]
         start, other = spec["start"], {"sanfrancisco": "flevoland", "flevoland": "sanfrancisco"}[spec["scene"]]
         assert start is None or start["kind"] == "pretrain"
-        seen = {"simulation": "pool", "other": f"{other}_whole", "own": spec["test"]}
+        seen = {"simulation": "pool", "longer": "pool", "other": f"{other}_whole", "own": spec["test"]}
         assert (start and start["train"]) == seen.get(spec["method"])
         known.add((spec["method"], spec["scene"], spec["labels"], spec["draw"], spec["fold"]))
-    assert len(known) == len(plan) == 5 * 4 * (3 + 1 + 3 + 3 + 1)
+    assert len(known) == len(plan) == 6 * 4 * (3 + 1 + 3 + 3 + 1)
     assert [spec["method"] for spec in plan[:3]] == ["floor", "random", "simulation"]
     assert {spec["scene"] for spec in plan[:48]} == {"sanfrancisco"}
     assert "fold" not in real["whole"]
@@ -233,7 +233,9 @@ def test_nothing_is_tuned_on_real_ground(place):
             assert spec["settings"] == simulated["settings"] | {"statistics": "own"}
         start = spec["start"]
         if start is not None:
-            assert start["settings"] == evidence.pretraining(bench()["real"]["pretraining"]["name"], 0)["settings"]
+            real = bench()["real"]
+            name = real["longer"] if spec["method"] == "longer" else real["pretraining"]["name"]
+            assert start["settings"] == evidence.pretraining(name, 0)["settings"]
 
 
 def test_scenes_that_are_not_there_are_named_with_what_brings_them(place):
