@@ -26,7 +26,7 @@ from alos2tut.evaluation.comparison import labels_for
 from alos2tut.metrics import LEVEL, BlockScore, block_scores
 
 #: Okabe & Ito's colours, which are told apart with any colour vision, and the marks of the curves
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6A3D9A")
 MARKS = "osD^vP*X<>"
 _LARGEST_PAGE = 2**20
 
