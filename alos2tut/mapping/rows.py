@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import ceil, log
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,11 +36,9 @@ from ..core.version import __version__
 from ..dataset.encoding import NO_DATA, encode_db
 from ..dataset.legend import IGNORE
 from ..networks.inference import device_of, load_on_best_device
+from ..networks.segmenter import Segmenter
 from ..networks.tiling import TileGrid, blended_rows, tile_probabilities
 from .matching import MatchedProduct, sliding
-
-if TYPE_CHECKING:
-    from ..networks.segmenter import Segmenter
 
 #: probability and entropy are stored in steps of 1/250
 STEPS = 250
@@ -87,9 +85,13 @@ def _mapped_rows(
         classes=plan.classes,
         batch_size=plan.batch_size,
         device=device_of(model),
+        # of others nobody knows whether they keep something between calls
+        side_by_side=type(model) is Segmenter,
     )
-    for row, probability, valid in finished:
-        yield row, _layers(plan, probability, valid)
+    # whatever happens, the threads of its passes end here
+    with closing(finished):
+        for row, probability, valid in finished:
+            yield row, _layers(plan, probability, valid)
 
 
 def _stored_rows(plan: MapPlan, first: int) -> Iterator[NDArray[np.int16]]:

@@ -20,7 +20,8 @@ from ..core.version import __version__
 from ..dataset.labels import LabelMap, Placement, label_files
 from ..dataset.legend import IGNORE
 from ..headlines import in_words, of_map
-from ..networks.inference import load_on_best_device
+from ..networks.inference import device_of, load_on_best_device
+from ..networks.passes import pass_size
 from ..networks.segmenter import Segmenter
 from ..networks.tiling import TileGrid
 from ..networks.weights import weights_path
@@ -228,7 +229,7 @@ def _made_from(plan: MapPlan, model: Any) -> dict[str, Any] | None:
         "crs": source.grid.crs and source.grid.crs.to_string(),
         "transform": list(source.grid.transform)[:6],
         "overlap_px": plan.grid.overlap_px,
-        "batch": plan.grid.batch(plan.batch_size),
+        "batch": plan.grid.batch(pass_size(plan.batch_size, device_of(model))),
         "flips": plan.flips,
     }
 

@@ -8,7 +8,7 @@ out the same to the last bit as if the image had been worked on from its first r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -109,7 +109,8 @@ def blended_rows(
     classes: int,
     batch_size: int,
     device: torch.device,
-) -> Iterator[tuple[int, Tensor, NDArray[np.bool_]]]:
+    side_by_side: bool = True,
+) -> Generator[tuple[int, Tensor, NDArray[np.bool_]]]:
     """Class probabilities of whole image rows, as they are finished from top to bottom.
 
     Every forward pass has the same shape (another one may change the last bits); tiles without any data are left out.
@@ -117,11 +118,12 @@ def blended_rows(
 
     Args:
         predict: from tiles (batch, channels, height, width) int16, :data:`.NO_DATA` where there is none, to
-            probabilities (batch, classes, height, width) float32, both on ``device``; from several threads.
+            probabilities (batch, classes, height, width) float32, both on ``device``.
         tile_rows: stored dB (channels, tile height, ``grid.padded_width``) of each row of tiles from
             ``grid.reaching(rows[0])`` on, NO_DATA outside the image, and in all channels where one has no data.
         grid, classes, batch_size, device: what there is to do, by how many at most, and where.
         rows: first and last (exclusive) row of tiles whose image rows are wanted.
+        side_by_side: whether ``predict`` may be called from several threads at once.
 
     Yields:
         The row of tiles; probabilities (classes, image rows, image columns) on ``device``, which the next step
@@ -136,7 +138,7 @@ def blended_rows(
     at_once = grid.batch(pass_size(batch_size, device))
     numbered = zip(range(grid.reaching(rows[0]), rows[1]), tile_rows, strict=False)
     batches = (batch for row, steps in numbered for batch in _batches(row, steps, grid, at_once, device))
-    for batch, probabilities in passes(partial(_seen, predict), batches, device):
+    for batch, probabilities in passes(partial(_seen, predict), batches, device, side_by_side=side_by_side):
         for number, probability in zip(batch.numbers, probabilities, strict=False):
             part = slice(grid.lefts[number], grid.lefts[number] + width)
             total[:, :, part].addcmul_(probability, down[batch.row][:, None] * across[number])

@@ -4,6 +4,7 @@ import itertools
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -74,6 +75,22 @@ def test_a_hole_of_damaged_and_lost_rows_is_mapped_again(to_map, tmp_path, monke
     kept[3].write_bytes(content)
     assert mapped_rows(monkeypatch, product, segmenter, out) == [1, 3, *range(len(done), ROWS)]
     assert layers(out) == expected
+
+
+def test_a_map_that_fails_leaves_threads_as_they_were(to_map, tmp_path, monkeypatch):
+    product, segmenter, _ = to_map
+    before, alive = torch.get_num_threads(), set(threading.enumerate())
+    broken = alos2tut.load_segmenter(segmenter)
+    for parameter in broken.parameters():
+        parameter.data.fill_(torch.nan)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(Alos2TutError, match="NaN") as caught:
+            map_scene(product, broken, tmp_path / "map.tif")
+        # while its traceback is kept, as a notebook does
+        assert torch.get_num_threads() == 2 and set(threading.enumerate()) <= alive and caught.tb
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("change", ["overlap_px", "segmenter", "names"])
@@ -227,7 +244,7 @@ def test_a_map_that_is_there_is_found_again(to_map, tmp_path, monkeypatch, capsy
     # as a loaded one it is the same
     map_scene(product, alos2tut.load_segmenter(segmenter), out, probability=True, batch_size=2)
     assert capsys.readouterr().out.count("reusing") == 2 and layers(out) == expected
-    for other in ({"overlap_px": 20}, {"flips": True}, {"batch_size": 3}):
+    for other in ({"overlap_px": 20}, {"flips": True}, {"batch_size": 8}):
         with pytest.raises(Alos2TutError, match="exists, and was not made of this product and segmenter in this way"):
             map_scene(product, segmenter, out, **OPTIONS | other)
     with pytest.warns(Alos2TutWarning, match="EPSG:32653"):

@@ -60,6 +60,26 @@ def test_what_fails_or_is_not_asked_for_ends_the_rest():
     assert set(threading.enumerate()) <= alive
 
 
+def test_a_thread_keeps_to_its_share_whatever_is_set_meanwhile():
+    torch.set_num_threads(2)
+    begun, is_set = threading.Event(), threading.Event()
+
+    def function(job):
+        begun.set()
+        is_set.wait(20)
+        torch.zeros(1000, 1000).exp()  # which is parallel work
+        return torch.get_num_threads()
+
+    def set_meanwhile():
+        begun.wait(20)
+        torch.set_num_threads(2)
+        is_set.set()
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(set_meanwhile)
+        assert list(passes(function, range(4), CPU)) == [1] * 4
+
+
 def test_passes_of_a_cpu_share_out_a_batch():
     assert [pass_size(batch, CPU) for batch in (1, 3, 4, 8, 10)] == [1, 1, 1, 2, 3]
     assert pass_size(8, torch.device("cuda")) == 8
