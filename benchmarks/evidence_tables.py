@@ -307,7 +307,7 @@ def pair_table(scores: Scores) -> str:
     labels, rows = bench()["final"]["primary"]["labels"], []
     for one, other in bench()["final"]["pairs"]:
         if found := scores.difference(one, other, labels):
-            rows.append([f"{_shown(one)} − {_shown(other)}", found[0].with_error_of(found[1]).to_text()])
+            rows.append([f"{_shown(one)} − {_shown(other)}", over_all(*found).to_text()])
     return markdown(["pretrainings", f"difference of mIoU, {labels} labels"], rows)
 
 

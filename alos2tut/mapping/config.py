@@ -37,7 +37,7 @@ class MapConfig:
     overlap_px: int | None = Field(default=None, ge=0, le=2**14)
     """Pixels that neighbouring tiles share; None: a quarter of the tile."""
     batch_size: Count = 8
-    """Tiles at work at once, at most; on a CPU several forward passes share them out."""
+    """Tiles at work at once; on a CPU several forward passes share them out, each of one at least."""
     flips: bool = False
     """Average over each tile and its three mirror images, which takes four times as long."""
     probability: bool = False

@@ -164,7 +164,7 @@ class Segmenter(nn.Module):
                 channel has no data.
             probabilities: return the probability of each class, too.
             overlap_px: pixels that neighbouring tiles share; None: a quarter of a tile.
-            batch_size: tiles at work at once, at most; on a CPU several forward passes share them out.
+            batch_size: tiles at work at once; on a CPU several forward passes share them out, each of one at least.
             flips: average over the four mirrored ways to look at each tile.
 
         Returns:

@@ -77,7 +77,7 @@ def test_a_hole_of_damaged_and_lost_rows_is_mapped_again(to_map, tmp_path, monke
     assert layers(out) == expected
 
 
-def test_a_map_that_fails_leaves_threads_as_they_were(to_map, tmp_path, monkeypatch):
+def test_a_map_that_fails_leaves_threads_as_they_were(to_map, tmp_path):
     product, segmenter, _ = to_map
     before, alive = torch.get_num_threads(), set(threading.enumerate())
     broken = alos2tut.load_segmenter(segmenter)
