@@ -6,8 +6,11 @@ clients have been seen to hang on its messages (jupyter/nbclient#312).
 
 from __future__ import annotations
 
+import gc
 import io
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -33,10 +36,14 @@ if TYPE_CHECKING:
 
 #: pixels of a page an inch, and of a screen for each of them
 _CSS_PX, _FINE = 96, 1.5
+#: seconds in which the kernel's other thread has sent a picture
+_SENDING_S = 0.02
 
 
 def _live(draw: Callable[..., Figure], **controls: Any) -> Any:
     """Controls above one picture, whose content is replaced when it is drawn: it never vanishes in between.
+
+    While only a slider moves, axes keep the place that they had, so that nothing jumps, and layout is done once.
 
     Returns:
         A box of the controls, of what drawing prints and of the picture; its ``f`` draws for given settings and returns
@@ -48,18 +55,47 @@ def _live(draw: Callable[..., Figure], **controls: Any) -> Any:
     for name, control in controls.items():
         control.description = control.description or name.replace("_", " ")
     picture = ipywidgets.Image(format="png")
+    chosen = [name for name, control in controls.items() if isinstance(control, ipywidgets.Dropdown)]
+    layouts: dict[tuple[Any, ...], list[Any]] = {}
 
     def show(**settings: Any) -> Figure:
-        figure = draw(**settings)
-        # notebooks would show what pyplot still holds a second time
-        plt.close(figure)
-        picture.layout.width = f"{figure.get_figwidth() * _CSS_PX:.0f}px"
-        picture.value = _png(figure)
+        with _garbage_kept():
+            figure = draw(**settings)
+            # notebooks would show what pyplot still holds a second time
+            plt.close(figure)
+            _lay_out(figure, layouts, tuple(settings[name] for name in chosen))
+            picture.layout.width = f"{figure.get_figwidth() * _CSS_PX:.0f}px"
+            picture.value = _png(figure)
         return figure
 
     box = ipywidgets.VBox([*controls.values(), ipywidgets.interactive_output(show, controls), picture])
     box.f = show
     return box
+
+
+@contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """Let the collector wait until a picture is sent: its full rounds take half a second with torch in memory."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        time.sleep(_SENDING_S)
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _lay_out(figure: Figure, layouts: dict[tuple[Any, ...], list[Any]], of: tuple[Any, ...]) -> None:
+    """Give axes and words the place that those of an earlier figure of this kind had; the first is laid out."""
+    of = (*of, figure.get_figwidth(), len(figure.axes), len(figure.texts))
+    placed: list[Any] = [*figure.axes, *figure.texts]
+    if of not in layouts:
+        figure.draw_without_rendering()
+        layouts[of] = [artist.get_position() for artist in placed]
+    figure.set_layout_engine("none")
+    for artist, place in zip(placed, layouts[of], strict=True):
+        artist.set_position(place)
 
 
 def _png(figure: Figure) -> bytes:

@@ -1,5 +1,6 @@
 """What the figures of notebook 1 work out, and its sliders where somebody watches."""
 
+import gc
 import re
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ import nbformat
 import numpy as np
 import pytest
 from affine import Affine
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from support.products import write_ceos, write_geotiff
 
 from alos2tut import Product, open_product, radiometry, speckle
+from alos2tut.core.errors import Alos2TutError
 from alos2tut.tutorial import widgets
 from alos2tut.tutorial.figures import speckle as speckle_figures
 from alos2tut.tutorial.session import Tutorial
@@ -150,6 +154,38 @@ def test_a_picture_is_replaced_and_never_taken_away(watched, product):
 def test_looks_are_explored(watched, product):
     figure = widgets.explore_looks(product, (0, 0, 128, 96)).f(looks=16)
     assert [ax.get_title() for ax in figure.axes[:2]] == ["as delivered", "16 × 16 looks"]
+
+
+def test_axes_keep_their_place_while_only_a_slider_moves(watched, product, monkeypatch):
+    box, rounds = widgets.explore_filters(product, (0, 0, 128, 96), 1.0), []
+    lay_out = ConstrainedLayoutEngine.execute
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda *of: (rounds.append(1), lay_out(*of)))
+    settings = {"filter_name": "Lee", "filter_px": 7, "down": 0.5, "right": 0.5, "size_px": 64}
+    figures = [box.f(**settings | more) for more in ({}, {"down": 0.0}, {"filter_name": "Frost"}, {"down": 1.0})]
+    first, moved, other, _ = ([ax.get_position().bounds for ax in figure.axes] for figure in figures)
+    assert first == moved and len(rounds) == 2  # one for each filter
+    laid_out = speckle_figures.despeckled(product.read_power((0, 0, 64, 64)), 1.0, ["Frost"], 7, "sigma0")
+    laid_out.set_dpi(144)
+    FigureCanvasAgg(laid_out).draw()
+    np.testing.assert_allclose(other, [ax.get_position().bounds for ax in laid_out.axes], atol=0.02)
+
+
+def test_no_garbage_is_collected_while_a_picture_is_drawn(watched, product, monkeypatch):
+    states = []
+    ladder = speckle_figures.looks_ladder
+    monkeypatch.setattr(speckle_figures, "looks_ladder", lambda *of: (states.append(gc.isenabled()), ladder(*of))[1])
+    draw = widgets.explore_looks(product, (0, 0, 128, 96)).f
+    draw(looks=4)
+    assert states == [False, False] and gc.isenabled()
+    with pytest.raises(Alos2TutError):
+        draw(looks=-1)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        draw(looks=4)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
