@@ -285,6 +285,8 @@ def print_summary(work_dir: Path, seconds: dict[str, float]) -> None:
         # the folder may hold those of other profiles
         where = f"{path.parent}:\n" if len(reports) > 1 else ""
         print(f"{where}{scores_in_words(report)}\n")
+    if compared := sorted(work_dir.glob("compare-*/comparison.json"), key=lambda path: path.stat().st_mtime):
+        print(f"{few_labels_in_words(json.loads(compared[-1].read_bytes()))}\n")
     kinds = {
         "executed notebooks": "notebooks/*.ipynb",
         "figures": "figures/*.png",
@@ -319,6 +321,19 @@ def scores_in_words(report: dict[str, Any]) -> str:
         meant += f", and {_compared(above['miou'])} than the floor"
     ground = "simulated ground" if report["simulated"] else "the test list"
     return f"mIoU on {ground}, with 95 % intervals over blocks of ground (not over trainings)\n{rows}\n{meant}."
+
+
+def few_labels_in_words(content: dict[str, Any]) -> str:
+    """The mIoU of each start, and of the floor, by number of labelled patches."""
+    entries = [{"start": "floor (random forest)", **entry} for entry in content["floor"]] + content["starts"]
+    budgets = sorted({entry["budget"] for entry in entries})
+    scores = {(entry["start"], entry["budget"]): entry["mean"]["miou"] for entry in entries}
+    rows = [
+        (start, *(Interval(scores.get((start, budget))).to_text() for budget in budgets))
+        for start in dict.fromkeys(entry["start"] for entry in entries)
+    ]
+    trainings = f"mean of {len(content['seeds'])} trainings" if len(content["seeds"]) > 1 else "one training each"
+    return f"mIoU by number of labelled patches, {trainings}\n{table(rows, ['', *budgets], '<' + '>' * len(budgets))}"
 
 
 def _compared(difference: dict[str, Any]) -> str:

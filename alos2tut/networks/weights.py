@@ -42,6 +42,8 @@ JAXA_DATA = f"{USUAL_SENSOR} data (c) JAXA"
 _SIGNAL = ("quantity", "polarizations", "spacing_m")
 #: what a signal of unknown pixel size says instead: pixels of the image along a side of one that was trained on
 _LOOKS = "looks"
+#: dB by which means and spreads of scenes differ without need of a word: about what their ground makes
+_USUAL_DB = 0.5
 #: bytes of what a network holds beside its weights (masks of shifted windows, positions)
 _LARGEST_BUFFERS = 2**30
 
@@ -321,7 +323,7 @@ def settle_statistics(
         dataset_signal: quantity, polarizations and spacing_m of the data.
         dataset: statistics of their list ``pretrain``.
         where: the encoder's file, for messages.
-        choice: see above; "encoder" warns where the two differ.
+        choice: see above; "encoder" warns where the two differ by more than half a dB.
 
     Raises:
         Alos2TutError: "own" for data whose statistics differ, of the quantity and polarisations of the encoder's.
@@ -337,6 +339,9 @@ def settle_statistics(
             remedy = "Leave it at statistics=encoder: statistics travel with the encoder."
             raise Alos2TutError(problem, where="statistics", remedy=remedy)
         encoder.statistics, encoder.has_own_statistics = dataset, True
+        return
+    ours, theirs = ((*of.mean_db, *of.std_db) for of in (own, dataset))
+    if len(ours) == len(theirs) and max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) <= _USUAL_DB:
         return
     mean, std, other_mean, other_std = (
         ", ".join(f"{value:.2f}" for value in values)

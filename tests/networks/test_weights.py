@@ -331,8 +331,11 @@ def test_pixels_of_unknown_size_match_where_that_is_said():
 def test_other_statistics_are_reported(recwarn):
     encoder = SwinEncoder(TINY, (32, 32))
     encoder.statistics, encoder.signal = STATISTICS, SIGNAL
-    settle_statistics(encoder, SIGNAL, STATISTICS, "encoder")
+    for near in (STATISTICS, Statistics((-10.7,), (5.4,))):
+        settle_statistics(encoder, SIGNAL, near, "encoder")
     assert not recwarn.list
+    with pytest.warns(Alos2TutWarning, match=r"the dataset's are -10\.40 and 5\.20 dB"):
+        settle_statistics(encoder, SIGNAL, Statistics((-10.4,), (5.2,)), "encoder")
     with pytest.warns(Alos2TutWarning, match=r"own mean -10\.40 and spread 5\.80.* 5\.00 dB\.$"):
         settle_statistics(encoder, SIGNAL, Statistics((-9.0,), (5.0,)), "encoder")
     assert encoder.statistics == STATISTICS and not encoder.has_own_statistics

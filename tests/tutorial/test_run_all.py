@@ -108,6 +108,30 @@ def test_a_failed_check_is_the_exit_status(script, tmp_path, monkeypatch, capsys
     ) in said.out
 
 
+def test_the_summary_holds_scores_by_labels_of_the_newest_comparison(script, tmp_path, capsys):
+    def entry(miou, budget, **more):
+        return {"mean": {"miou": miou}, "budget": budget, **more}
+
+    starts = [entry(0.25, 16, start="random"), entry(None, 300, start="random"), entry(0.5, 16, start="longer run")]
+    content = {"seeds": [0], "floor": [entry(0.3, 16), entry(0.4, 300)], "starts": starts}
+    for number, seeds in enumerate([[0, 1], [0]]):
+        (tmp_path / f"compare-{number}").mkdir()
+        path = tmp_path / f"compare-{number}" / "comparison.json"
+        path.write_text(json.dumps(content | {"seeds": seeds}))
+        os.utime(path, (number, number))
+    script.print_summary(tmp_path, {})
+    told = """
+mIoU by number of labelled patches, one training each
+                          16    300
+floor (random forest)  0.300  0.400
+random                 0.250      –
+longer run             0.500      –
+"""
+    said = capsys.readouterr().out
+    assert told in said and "mean of" not in said
+    assert "mean of 2 trainings" in script.few_labels_in_words(content | {"seeds": [0, 1]})
+
+
 def test_some_notebooks_run(script, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(script, "run", lambda *_: 60.0)
     monkeypatch.setattr("sys.argv", ["run_all.py", "--work-dir", str(tmp_path), "--only", "05", "02"])
