@@ -373,7 +373,7 @@ def pretraining_table(runs: Sequence[Run]) -> str:
                 name,
                 settings and made["spec"]["train"],
                 settings and settings["steps"],
-                made and f"{made['cpu_s'] / 60:.0f}",
+                made and f"{'> ' * made['resumed']}{made['cpu_s'] / 60:.0f}",  # only the rest was timed
                 made and f"{made['final_loss']:.4f}",
                 *probe,
                 f"{np.mean([value for _, value in tuned]):.3f}" if tuned else None,
