@@ -127,7 +127,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
         config: the settings; ``init`` names pretrained weights (its architecture is used, and its statistics unless
             ``statistics`` is "own"), else the encoder starts at random with ``config.encoder`` and the
             dataset's statistics.
-        quiet: tell no headline and show no progress.
+        quiet: tell no headline and no reuse, and show no progress.
 
     Returns:
         The stage folder, with ``segmenter.safetensors``, ``metrics.csv`` (with ``val_miou`` at validation steps) and
@@ -143,7 +143,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     run = Run.of("finetune", config)
     dataset, folder = run.dataset, run.folder
     quiet = quiet or rank_and_world()[0] > 0
-    if run.is_complete():
+    if run.is_complete(quiet):
         if not quiet:
             _show_headlines(read_json(folder / "run.json").get("headlines", []), folder)
         return folder
@@ -161,7 +161,7 @@ def finetune(config: FinetuneConfig, *, quiet: bool = False) -> Path:
     steps = number_of_steps(config, len(chosen))
     with alone_in(folder):
         # somebody else may have been training it until now
-        if rank_and_world()[1] == 1 and run.is_complete():
+        if rank_and_world()[1] == 1 and run.is_complete(quiet):
             return folder
         history = History(folder / "metrics.csv", every=max(1, steps // 2000), extra=("val_miou",))
         validation = Validation(validation_split, history, config)

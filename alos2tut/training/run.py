@@ -68,8 +68,8 @@ class Run(Generic[Config]):
         """What weights are made from, for their header."""
         return {"stage": self.stage, "made_from": self.made_from, "settings": self.settings}
 
-    def is_complete(self) -> bool:
-        """Whether the folder has a ``run.json`` and what that names; says that it is reused if so.
+    def is_complete(self, quiet: bool = False) -> bool:
+        """Whether the folder has a ``run.json`` and what that names; unless ``quiet``, says that it is reused if so.
 
         Raises:
             Alos2TutError: a file that ``run.json`` names is missing or another one.
@@ -86,7 +86,7 @@ class Run(Generic[Config]):
             if content_hash(folder / name) != sha256:
                 problem, remedy = "was changed since the training", "Restore it, or remove the folder to make it anew."
                 raise Alos2TutError(problem, where=folder / name, remedy=remedy)
-        if rank_and_world()[0] == 0:
+        if rank_and_world()[0] == 0 and not quiet:
             print(f"reusing {folder}", flush=True)
         return True
 
