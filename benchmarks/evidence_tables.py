@@ -91,22 +91,35 @@ def crossed(values: NDArray[np.float64]) -> Estimate:
     Args:
         values: (seeds, draws). With one row or one column: the mean of independent values.
     """
-    rows, cols = values.shape
-    if min(rows, cols) < 2:
+    if min(values.shape) < 2:
         return one_way(values.ravel().tolist())
-    mean = values.mean()
-    of_rows, of_cols = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
-    squares = (
-        cols * np.sum((of_rows - mean) ** 2) / (rows - 1),
-        rows * np.sum((of_cols - mean) ** 2) / (cols - 1),
-        np.sum((values - of_rows - of_cols + mean) ** 2) / ((rows - 1) * (cols - 1)),
-    )
-    freedoms, error = (rows - 1, cols - 1, (rows - 1) * (cols - 1)), float(squares[2])
-    kept = [(float(square), of) for square, of in zip(squares[:2], freedoms[:2], strict=True) if square > error]
+    *components, error = _mean_squares(values)
+    kept = [component for component in components if component[0] > error[0]]
     # the sum counts the error once for each component: with both it is subtracted once, with none added
-    kept += [(-error, freedoms[2])] if len(kept) == 2 else [] if kept else [(error, freedoms[2])]
+    kept += [(-error[0], error[1])] if len(kept) == 2 else [] if kept else [error]
     total, freedom = _sum_of(kept)
-    return Estimate(float(mean), total / values.size, freedom)
+    return Estimate(float(values.mean()), total / values.size, freedom)
+
+
+def error_of_seeds(values: NDArray[np.float64]) -> Estimate:
+    """What the seeds of such a table add to the error of its mean: σ²_a / s of :func:`crossed`; of one seed nothing."""
+    if min(values.shape) < 2:
+        return Estimate(0.0, 0.0)
+    of_seeds, _, error = _mean_squares(values)
+    total, freedom = _sum_of([of_seeds, (-error[0], error[1])] if of_seeds[0] > error[0] else [])
+    return Estimate(0.0, total / values.size, freedom)
+
+
+def _mean_squares(values: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """Mean squares of rows, of columns and of the rest of a table, each with its degrees of freedom."""
+    rows, cols = values.shape
+    mean, of_rows, of_cols = values.mean(), values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True)
+    sums = (
+        (cols * np.sum((of_rows - mean) ** 2), rows - 1),
+        (rows * np.sum((of_cols - mean) ** 2), cols - 1),
+        (np.sum((values - of_rows - of_cols + mean) ** 2), (rows - 1) * (cols - 1)),
+    )
+    return [(float(total) / freedom, freedom) for total, freedom in sums]
 
 
 def over_ground(score: BlockScore, other: BlockScore | None = None) -> Estimate:
@@ -189,14 +202,17 @@ class Scores:
         mine, its = ({key: score for key, score in of.items() if key[1] in draws} for of in (mine, its))
         if not draws:
             return None
+        unmatched = None
         if set(mine) == set(its):
             values = {key: _value(mine[key]) - _value(its[key]) for key in mine}
         else:  # not the same seeds: each of mine against the mean of its
             means = {draw: _of_draw(its, draw) for draw in draws}
             values = {key: _value(score) - means[key[1]] for key, score in mine.items()}
+            unmatched = _crossed_table({key: _value(score) for key, score in its.items()})
         # on ground every draw weighs alike, as above
         one, two = (BlockScore.mean([_mean_of_draw(of, draw) for draw in sorted(draws)]) for of in (mine, its))
-        return estimate(values), over_ground(one, two)
+        found = estimate(values)
+        return found if unmatched is None else found.with_error_of(error_of_seeds(unmatched)), over_ground(one, two)
 
 
 def _few_first(labels: Any) -> float:
@@ -223,11 +239,20 @@ def _of_draw(scores: Mapping[tuple[int, int], BlockScore], draw: int) -> float:
 
 def estimate(values: Mapping[tuple[int, int], float]) -> Estimate:
     """The mean of values by (seed, draw): crossed where each seed has each draw, else of draws as independent."""
-    seeds, draws = (sorted({key[axis] for key in values}) for axis in (0, 1))
-    if len(values) == len(seeds) * len(draws):
-        return crossed(np.array([[values[seed, draw] for draw in draws] for seed in seeds]))
+    found = _crossed_table(values)
+    if found is not None:
+        return crossed(found)
+    draws = sorted({draw for _, draw in values})
     by_draw = [np.mean([value for (_, own), value in values.items() if own == draw]) for draw in draws]
     return one_way([float(value) for value in by_draw])
+
+
+def _crossed_table(values: Mapping[tuple[int, int], float]) -> NDArray[np.float64] | None:
+    """Values by (seed, draw) as a table (seeds, draws); None where not each seed has each draw."""
+    seeds, draws = (sorted({key[axis] for key in values}) for axis in (0, 1))
+    if len(values) < len(seeds) * len(draws):
+        return None
+    return np.array([[values[seed, draw] for draw in draws] for seed in seeds])
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

@@ -197,14 +197,14 @@ def follow_public_name(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
     return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, name)
 
 
-def without_links_to_folders(app: Sphinx, docname: str, source: list[str]) -> None:
-    """A folder of the repository is no page here: its name is left."""
+def links_of_the_site(app: Sphinx, docname: str, source: list[str]) -> None:
+    """A folder of the repository is no page here: its name is left. Notebooks were copied beside the pages."""
     place = (ROOT / "docs" / docname).parent
 
     def text(link: re.Match[str]) -> str:
         return link[1] if (place / link[2]).is_dir() else link[0]
 
-    source[0] = re.sub(r"\[([^\]]+)\]\(([\w./]+)\)", text, source[0])
+    source[0] = re.sub(r"\[([^\]]+)\]\(([\w./]+)\)", text, source[0].replace("](../notebooks/0", "](notebooks/0"))
 
 
 # --- looks
@@ -237,6 +237,6 @@ def setup(app: Sphinx) -> None:
     """Docstrings are prepared before napoleon reads them; references and folders are followed as readers would."""
     app.connect("autodoc-process-docstring", as_restructured_text, priority=400)
     app.connect("missing-reference", follow_public_name)
-    app.connect("source-read", without_links_to_folders)
+    app.connect("source-read", links_of_the_site)
     # it adds a script to each page and keeps nothing, so pages may be read side by side
     app.extensions["sphinx-mathjax-offline"].parallel_read_safe = True

@@ -135,6 +135,13 @@ def run(name: str, out_dir: Path, parameters: dict[str, str], said: io.StringIO)
     return time.monotonic() - begun
 
 
+def expected(name: str, options: argparse.Namespace) -> str:
+    """How long a notebook took once, where that says how long it will take: of the simulated scene of `quick`."""
+    if options.profile != "quick" or options.p or sys.stdout.isatty():
+        return ""
+    return f" about {max(round(SECONDS[name] / 60), 1)} min on two idle cores"
+
+
 def point_to_docs(notebook: Path) -> None:
     """Let an executed notebook's links to the documentation lead there from where it lies."""
     with suppress(ValueError):  # no relative path leads to another drive
@@ -186,7 +193,7 @@ def run_all(options: argparse.Namespace) -> int:
     seconds: dict[str, float] = {}
     names = tuple(name for name in NAMES if name[:2] in (options.only or name))
     for name in names:
-        print(f"{name} …", flush=True)
+        print(f"{name} …{expected(name, options)}", flush=True)
         try:
             with Watch(name, names, seconds, work_dir) as watch:
                 seconds[name] = run(name, out_dir, parameters, watch.said)
@@ -291,7 +298,7 @@ def print_summary(work_dir: Path, seconds: dict[str, float]) -> None:
         "executed notebooks": "notebooks/*.ipynb",
         "figures": "figures/*.png",
         "encoder": "pretrain-*/encoder.safetensors",
-        "segmenters": "finetune-*/segmenter.safetensors",
+        "segmenter": "finetune-*/segmenter.safetensors",
         "report": "evaluate-*/report.json",
         "map": "map-*/landcover.tif",
         "preview": "map-*/landcover_preview.png",
@@ -299,8 +306,23 @@ def print_summary(work_dir: Path, seconds: dict[str, float]) -> None:
     for kind, pattern in kinds.items():
         found = sorted(work_dir.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
         where = found[0].parent if len(found) > 1 and kind in ("executed notebooks", "figures") else None
+        if kind == "report":  # a comparison leaves one for each of its networks
+            found = [path for path, _ in reports] or found
         for path in [where] if where else found:
-            print(f"{kind:<20} {path}")
+            print(f"{kind + made_how(path):<36} {path}")
+    if (first := work_dir / "figures" / "05_map.png").is_file():
+        print(f"\nTo look at first: {first}")
+
+
+def made_how(path: Path) -> str:
+    """What tells weights from others of their kind: a pretraining's objective, a fine-tuning's start and labels."""
+    if path.suffix != ".safetensors" or not path.with_name("run.json").is_file():
+        return ""
+    facts = json.loads(path.with_name("run.json").read_bytes())
+    if "objective" in facts:
+        return f" ({facts['objective']['name']}, weighting {facts['objective']['weighting']})"
+    start = {"file": "pretrained"}.get(facts.get("init"), facts.get("init"))
+    return f" ({start} start, {facts.get('patches')} labels)"
 
 
 def reports_of_both(work_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -320,7 +342,10 @@ def scores_in_words(report: dict[str, Any]) -> str:
     if above := report.get("above_floor", {}).get("segmenter"):
         meant += f", and {_compared(above['miou'])} than the floor"
     ground = "simulated ground" if report["simulated"] else "the test list"
-    return f"mIoU on {ground}, with 95 % intervals over blocks of ground (not over trainings)\n{rows}\n{meant}."
+    title = (
+        f"mIoU of notebook 05's networks on {ground}, with 95 % intervals over blocks of ground (not over trainings)"
+    )
+    return f"{title}\n{rows}\n{meant}."
 
 
 def few_labels_in_words(content: dict[str, Any]) -> str:
@@ -333,7 +358,9 @@ def few_labels_in_words(content: dict[str, Any]) -> str:
         for start in dict.fromkeys(entry["start"] for entry in entries)
     ]
     trainings = f"mean of {len(content['seeds'])} trainings" if len(content["seeds"]) > 1 else "one training each"
-    return f"mIoU by number of labelled patches, {trainings}\n{table(rows, ['', *budgets], '<' + '>' * len(budgets))}"
+    by_labels = table(rows, ["", *budgets], "<" + ">" * len(budgets))
+    more = "What pretraining is worth, over many trainings on other ground: docs/results.md"
+    return f"mIoU by number of labelled patches, {trainings}\n{by_labels}\n{more}"
 
 
 def _compared(difference: dict[str, Any]) -> str:

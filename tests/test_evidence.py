@@ -7,7 +7,18 @@ import evidence_tables
 import numpy as np
 import pytest
 from evidence_runs import Place, bench, check_frozen, freeze, open_runs, read_csv, scene_hashes, work, write_run
-from evidence_tables import Estimate, Scores, crossed, estimate, final_tables, holm, load, real_table, write_page
+from evidence_tables import (
+    Estimate,
+    Scores,
+    crossed,
+    error_of_seeds,
+    estimate,
+    final_tables,
+    holm,
+    load,
+    real_table,
+    write_page,
+)
 from scipy import stats
 
 from alos2tut import Alos2TutError, load_config
@@ -283,6 +294,25 @@ def test_a_crossed_mean_has_the_variance_of_the_two_way_analysis():
     assert found.freedom == pytest.approx(total**2 / (of_rows**2 / 4 + of_cols**2 / 9 + of_error**2 / 36))
 
 
+@pytest.mark.parametrize("spread", [0, 1, 3])
+def test_seeds_of_what_is_subtracted_widen_an_interval_until_it_holds_the_truth(spread):
+    rng, held, narrow = np.random.default_rng(4), 0, 0
+    for _ in range(800):
+        draws = rng.normal(size=10)  # cancel out
+        mine = draws + rng.normal(size=(1, 10))
+        its = draws + spread * rng.normal(size=(5, 1)) + rng.normal(size=(5, 10))
+        alone = crossed(mine - its.mean(axis=0))
+        intervals = [of.interval() for of in (alone, alone.with_error_of(error_of_seeds(its)))]
+        narrow, held = (count + (low < 0 < high) for count, (low, high) in zip((narrow, held), intervals, strict=True))
+    assert held / 800 > 0.92 and narrow / 800 < (0.97 if spread == 0 else 0.8 if spread == 1 else 0.5)
+
+
+def test_one_seed_and_one_draw_add_no_error_of_seeds():
+    values = np.random.default_rng(1).normal(size=7)
+    for table in (values[None], values[:, None], np.tile(values, (3, 1))):
+        assert error_of_seeds(table).variance == pytest.approx(0, abs=1e-30)
+
+
 def test_without_second_margin_a_mean_has_students_interval():
     values = np.random.default_rng(1).normal(size=7)
     expected = stats.t.interval(0.95, 6, values.mean(), stats.sem(values))
@@ -374,6 +404,19 @@ def test_what_has_one_seed_is_subtracted_from_every_seed(runs):
     }
     assert len(values) == 50
     assert found is not None and found[0] == estimate(values)
+
+
+def test_seeds_that_have_no_counterpart_are_in_the_interval(runs, monkeypatch):
+    scores = Scores(load(runs, "final")[0])
+    mine = {key: score for key, score in scores.of("chosen", 64).items() if key[0] < 2}
+    scores.by_place["two seeds", "standard", 64] = mine
+    table = np.array([[scores.of("chosen", 64)[seed, draw].value for draw in range(10)] for seed in range(5)])
+    same, asked = crossed(table[:2] - table.mean(axis=0)), []
+    monkeypatch.setattr(evidence_tables, "error_of_seeds", lambda of: (asked.append(of), Estimate(0.0, 1.0, 4))[1])
+    found = scores.difference("two seeds", "chosen", 64)
+    assert found is not None and found[0].value == pytest.approx(same.value)
+    assert found[0].variance == pytest.approx(same.variance + 1)
+    np.testing.assert_array_equal(asked, [table])
 
 
 def test_pretrainings_are_compared_with_each_other_where_both_were_run(runs, monkeypatch):

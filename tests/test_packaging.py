@@ -262,8 +262,7 @@ def test_readme_is_one_screen():
 @pytest.mark.parametrize("page", PAGES)
 def test_links_of_a_page_lead_to_files(page):
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", markdown(page))
-    # the API is written when the site is built, and notebooks are copied beside the pages
-    links = [re.sub("^notebooks/", "../notebooks/", link) if page.startswith("docs/") else link for link in links]
+    # the API is written when the site is built
     links = [link for link in links if not link.startswith("api/")]
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
 

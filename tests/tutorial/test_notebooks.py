@@ -99,8 +99,8 @@ def test_notebook_takes_at_most_two_minutes_worth_of_noting(tutorial: tuple[Path
 
 def test_the_run_says_where_everything_lies(tutorial: tuple[Path, str]) -> None:
     work, said = tutorial
-    for kind in ("executed notebooks", "figures", "encoder", "segmenters", "report", "map"):
-        path = Path(re.search(rf"^{kind} +(.+)$", said, flags=re.MULTILINE)[1])
+    for kind in ("executed notebooks", "figures", "encoder", "segmenter", "report", "map"):
+        path = Path(re.search(rf"^{kind}[^/]* (/.+)$", said, flags=re.MULTILINE)[1])
         assert path.exists() and work in path.parents
     assert all(re.search(rf"^{name} +\d+\.\d", said, flags=re.MULTILINE) for name in NAMES)
 

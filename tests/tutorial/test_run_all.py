@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -97,15 +98,35 @@ def test_a_failed_check_is_the_exit_status(script, tmp_path, monkeypatch, capsys
         monkeypatch.setattr(script.sys, "argv", arguments)
         assert script.main() == status
     said = capsys.readouterr()
-    assert "check failed: " in said.err and said.out.startswith("01_read_and_inspect …\n02_build_dataset …\n")
+    assert "check failed: " in said.err and "03_pretrain … about 2 min on two idle cores\n04_finetune" in said.out
     assert (
-        "mIoU on simulated ground, with 95 % intervals over blocks of ground (not over trainings)\n"
+        "mIoU of notebook 05's networks on simulated ground, with 95 % intervals over blocks of ground (not over "
+        "trainings)\n"
         "pretrained encoder     0.600 [0.500, 0.700]\n"
         "random encoder         0.600 [0.500, 0.700]\n"
         "floor (random forest)  0.600 [0.500, 0.700]\n"
         "The pretrained encoder is not clearly better or worse (+0.010 [-0.020, +0.040]) than the random one, "
         "and worse (-0.050 [-0.080, -0.020]) than the floor.\n"
     ) in said.out
+
+
+def test_weights_are_told_apart(script, tmp_path, capsys):
+    for stage, facts in {
+        "pretrain-1/encoder": {"objective": {"name": "simmim", "weighting": "sar"}},
+        "finetune-1/segmenter": {"init": "file", "patches": 16},
+        "finetune-2/segmenter": {"init": "random", "patches": 664},
+    }.items():
+        path = tmp_path / f"{stage}.safetensors"
+        path.parent.mkdir()
+        path.touch()
+        path.with_name("run.json").write_text(json.dumps(facts))
+    script.print_summary(tmp_path, {})
+    said = capsys.readouterr().out
+    for told in ("encoder (simmim, weighting sar)", "segmenter (pretrained start, 16 labels)"):
+        assert told in said
+    assert re.search(
+        r"^segmenter \(random start, 664 labels\) +/.*/finetune-2/segmenter.safetensors$", said, re.MULTILINE
+    )
 
 
 def test_the_summary_holds_scores_by_labels_of_the_newest_comparison(script, tmp_path, capsys):
@@ -138,7 +159,7 @@ def test_some_notebooks_run(script, tmp_path, monkeypatch, capsys):
     assert script.main() == 0
     said = capsys.readouterr().out
     assert (
-        said.startswith("02_build_dataset …\n05_evaluate_and_map …\n") and "together                      2.0" in said
+        re.match("02_build_dataset … .*\n05_evaluate_and_map … ", said) and "together                      2.0" in said
     )
 
 
