@@ -88,7 +88,8 @@ def _garbage_kept() -> Iterator[None]:
 
 def _lay_out(figure: Figure, layouts: dict[tuple[Any, ...], list[Any]], of: tuple[Any, ...]) -> None:
     """Give axes and words the place that those of an earlier figure of this kind had; the first is laid out."""
-    of = (*of, figure.get_figwidth(), len(figure.axes), len(figure.texts))
+    entries = [len(legend.get_texts()) for legend in figure.legends]
+    of = (*of, *entries, figure.get_figwidth(), len(figure.axes), len(figure.texts))
     placed: list[Any] = [*figure.axes, *figure.texts]
     if of not in layouts:
         figure.draw_without_rendering()

@@ -37,6 +37,8 @@ from ..map_view import MapView, agreement_by_confidence
 
 #: pixels of a panel along its longer side; no screen shows more
 _PANEL_PX, _SMALL_PANEL_PX = 900, 500
+#: the same for two layers on one picture, which is drawn while somebody waits: a pixel for each of the page's
+_SWIPED_PX = 600
 #: bins of confidence with fewer pixels say nothing
 _FEW_PIXELS = 50
 #: inches: what a colour bar and its label take
@@ -145,7 +147,7 @@ def swipe(view: MapView, left: str, right: str, position: float, window: PixelWi
     line = col + position * width
     drawn = []
     for layer, start, stop in ((left, col, line), (right, line, col + width)):
-        drawn.append(_Panel.draw(ax, view, layer, part, _PANEL_PX).between(start, stop))
+        drawn.append(_Panel.draw(ax, view, layer, part, _SWIPED_PX).between(start, stop))
         # blocks of pixels need not end at the line
         drawn[-1].image.set_clip_path(Rectangle((start, row), stop - start, height, transform=ax.transData))
     draw_frame(ax, part, lies)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from support.figures import legend_texts
 from support.map_files import LEGEND, MIDDLE, bar_px, write_raster, write_share
 from support.products import write_geotiff
@@ -213,6 +214,21 @@ def test_the_swipe_of_a_live_notebook(view, watched, monkeypatch):
     for name in place.options:
         controls.f(left="labels", right="map", position=0.3, place=name)
     assert shown[-2:] == [("labels", "map", 0.3, None), ("labels", "map", 0.3, (0, 0, 20, 20))]
+
+
+def test_a_longer_key_is_laid_out_anew(view, watched, monkeypatch):
+    def keyed(_view, _left, _right, position, _place):
+        figure = Figure(layout="constrained")
+        figure.subplots()
+        keys = [Patch(label=str(entry)) for entry in range(round(10 * position))]
+        figure.legend(handles=keys, loc="outside lower center")
+        return figure
+
+    monkeypatch.setattr(map_figures, "swipe", keyed)
+    draw = widgets.swipe(view, {}).f
+    of = {"left": "labels", "right": "map", "place": "whole map"}
+    (few,), (many,) = (draw(position=position, **of).axes for position in (0.2, 0.8))
+    assert many.get_position().y0 > few.get_position().y0 + 0.2
 
 
 def tiny_view(mapped_scene, classes, labels, confidence):
