@@ -309,7 +309,7 @@ def print_summary(work_dir: Path, seconds: dict[str, float]) -> None:
         if kind == "report":  # a comparison leaves one for each of its networks
             found = [path for path, _ in reports] or found
         for path in [where] if where else found:
-            print(f"{kind + made_how(path):<36} {path}")
+            print(f"{kind + made_how(path):<42} {path}")
     if (first := work_dir / "figures" / "05_map.png").is_file():
         print(f"\nTo look at first: {first}")
 
@@ -321,6 +321,8 @@ def made_how(path: Path) -> str:
     facts = json.loads(path.with_name("run.json").read_bytes())
     if "objective" in facts:
         return f" ({facts['objective']['name']}, weighting {facts['objective']['weighting']})"
+    if "init" not in facts:
+        return ""
     start = {"file": "pretrained"}.get(facts.get("init"), facts.get("init"))
     return f" ({start} start, {facts.get('patches')} labels)"
 
@@ -350,7 +352,7 @@ def scores_in_words(report: dict[str, Any]) -> str:
 
 def few_labels_in_words(content: dict[str, Any]) -> str:
     """The mIoU of each start, and of the floor, by number of labelled patches."""
-    entries = [{"start": "floor (random forest)", **entry} for entry in content["floor"]] + content["starts"]
+    entries = [{"start": "floor (random forest)", **entry} for entry in content.get("floor") or []] + content["starts"]
     budgets = sorted({entry["budget"] for entry in entries})
     scores = {(entry["start"], entry["budget"]): entry["mean"]["miou"] for entry in entries}
     rows = [

@@ -89,10 +89,13 @@ def _garbage_kept() -> Iterator[None]:
 def _lay_out(figure: Figure, layouts: dict[tuple[Any, ...], list[Any]], of: tuple[Any, ...]) -> None:
     """Give axes and words the place that those of an earlier figure of this kind had; the first is laid out."""
     entries = [len(legend.get_texts()) for legend in figure.legends]
-    of = (*of, *entries, figure.get_figwidth(), len(figure.axes), len(figure.texts))
+    axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
+    wide = [max((len(label.get_text()) for label in axis.get_ticklabels()), default=0) for axis in axes]
+    of = (*of, *entries, *wide, *figure.get_size_inches(), len(figure.texts))
     placed: list[Any] = [*figure.axes, *figure.texts]
     if of not in layouts:
-        figure.draw_without_rendering()
+        for _ in range(2):  # what lies beside an image has its place only after the first
+            figure.draw_without_rendering()
         layouts[of] = [artist.get_position() for artist in placed]
     figure.set_layout_engine("none")
     for artist, place in zip(placed, layouts[of], strict=True):
@@ -171,7 +174,8 @@ def explore_masks(patches_db: NDArray[np.floating[Any]], quantity: str) -> Any:
     from .figures import pretraining as pretraining_figures
 
     side = patches_db.shape[-1]
-    units = [unit for unit in (4, 8, 16, 32, 64) if side % unit == 0 and unit < side]
+    # of fewer than sixteen units the largest ratio would leave none visible
+    units = [unit for unit in (4, 8, 16, 32, 64) if side % unit == 0 and 4 * unit <= side] or [side // 2]
 
     def draw(unit_px: int, ratio: float, seed: int) -> Figure:
         mask = pretraining_figures.random_mask(side, unit_px, ratio, seed)

@@ -231,6 +231,19 @@ def test_a_longer_key_is_laid_out_anew(view, watched, monkeypatch):
     assert many.get_position().y0 > few.get_position().y0 + 0.2
 
 
+def test_axes_whose_numbers_get_wider_are_laid_out_anew(view, watched, monkeypatch):
+    def numbered(_view, _left, _right, position, _place):
+        figure = Figure(layout="constrained")
+        figure.subplots().set_ylim(0, 10 ** (10 * position) - 0.5)
+        return figure
+
+    monkeypatch.setattr(map_figures, "swipe", numbered)
+    draw = widgets.swipe(view, {}).f
+    of = {"left": "labels", "right": "map", "place": "whole map"}
+    (narrow,), (wide,) = (draw(position=position, **of).axes for position in (0.1, 0.5))
+    assert wide.get_position().x0 > narrow.get_position().x0 + 0.01
+
+
 def tiny_view(mapped_scene, classes, labels, confidence):
     _, product, _, legend = mapped_scene
     labels = None if labels is None else np.asarray(labels, np.uint8)

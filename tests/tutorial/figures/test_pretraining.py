@@ -120,8 +120,10 @@ def test_settings_table_holds_what_is_published_and_used():
 
 
 def test_sliders_show_masks_and_weights(patches, watched):
-    figure = widgets.explore_masks(patches, "sigma0").f(unit_px=8, ratio=0.25, seed=1)
-    assert {"seen: 25% hidden"} <= set(texts(figure))
+    masks = widgets.explore_masks(patches, "sigma0")
+    assert {"seen: 25% hidden"} <= set(texts(masks.f(unit_px=8, ratio=0.25, seed=1)))
+    assert masks.children[0].options == (4, 8, 16) and masks.children[1].max == 0.9
+    assert any(of == "seen: 94% hidden" for of in texts(masks.f(unit_px=16, ratio=0.9, seed=1)))
     figure = widgets.explore_weights(patches, "gamma0").f(weighting="sar_ecdf", scale=2.0, patch=2)
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), patches[1])
     assert {"ranks", "γ⁰ (dB)"} <= set(texts(figure))
