@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +103,11 @@ def crossed(values: NDArray[np.float64]) -> Estimate:
 
 def error_of_seeds(values: NDArray[np.float64]) -> Estimate:
     """What the seeds of such a table add to the error of its mean: σ²_a / s of :func:`crossed`; of one seed nothing."""
-    if min(values.shape) < 2:
+    seeds, draws = values.shape
+    if seeds < 2:
         return Estimate(0.0, 0.0)
+    if draws < 2:  # all that seeds differ by
+        return replace(one_way(values.ravel().tolist()), value=0.0)
     of_seeds, _, error = _mean_squares(values)
     total, freedom = _sum_of([of_seeds, (-error[0], error[1])] if of_seeds[0] > error[0] else [])
     return Estimate(0.0, total / values.size, freedom)

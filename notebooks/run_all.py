@@ -292,8 +292,8 @@ def print_summary(work_dir: Path, seconds: dict[str, float]) -> None:
         # the folder may hold those of other profiles
         where = f"{path.parent}:\n" if len(reports) > 1 else ""
         print(f"{where}{scores_in_words(report)}\n")
-    if compared := sorted(work_dir.glob("compare-*/comparison.json"), key=lambda path: path.stat().st_mtime):
-        print(f"{few_labels_in_words(json.loads(compared[-1].read_bytes()))}\n")
+    if compared := newest_first(work_dir, "compare-*/comparison.json"):
+        print(f"{few_labels_in_words(json.loads(compared[0].read_bytes()))}\n")
     kinds = {
         "executed notebooks": "notebooks/*.ipynb",
         "figures": "figures/*.png",
@@ -304,7 +304,7 @@ def print_summary(work_dir: Path, seconds: dict[str, float]) -> None:
         "preview": "map-*/landcover_preview.png",
     }
     for kind, pattern in kinds.items():
-        found = sorted(work_dir.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+        found = newest_first(work_dir, pattern)
         where = found[0].parent if len(found) > 1 and kind in ("executed notebooks", "figures") else None
         if kind == "report":  # a comparison leaves one for each of its networks
             found = [path for path, _ in reports] or found
@@ -314,23 +314,28 @@ def print_summary(work_dir: Path, seconds: dict[str, float]) -> None:
         print(f"\nTo look at first: {first}")
 
 
+def newest_first(work_dir: Path, pattern: str) -> list[Path]:
+    """Results of one kind."""
+    return sorted(work_dir.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
 def made_how(path: Path) -> str:
     """What tells weights from others of their kind: a pretraining's objective, a fine-tuning's start and labels."""
-    if path.suffix != ".safetensors" or not path.with_name("run.json").is_file():
+    run = path.with_name("run.json")
+    if path.suffix != ".safetensors" or not run.is_file():
         return ""
-    facts = json.loads(path.with_name("run.json").read_bytes())
+    facts = json.loads(run.read_bytes())
     if "objective" in facts:
         return f" ({facts['objective']['name']}, weighting {facts['objective']['weighting']})"
     if "init" not in facts:
         return ""
-    start = {"file": "pretrained"}.get(facts.get("init"), facts.get("init"))
+    start = "pretrained" if facts["init"] == "file" else facts["init"]
     return f" ({start} start, {facts.get('patches')} labels)"
 
 
 def reports_of_both(work_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Reports that score both starts side by side, newest first; comparisons leave others, of one model each."""
-    paths = sorted(work_dir.glob("evaluate-*/report.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    reports = [(path, json.loads(path.read_bytes())) for path in paths]
+    reports = [(path, json.loads(path.read_bytes())) for path in newest_first(work_dir, "evaluate-*/report.json")]
     return [(path, report) for path, report in reports if "baseline" in report["models"]]
 
 

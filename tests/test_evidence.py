@@ -307,10 +307,11 @@ def test_seeds_of_what_is_subtracted_widen_an_interval_until_it_holds_the_truth(
     assert held / 800 > 0.92 and narrow / 800 < (0.97 if spread == 0 else 0.8 if spread == 1 else 0.5)
 
 
-def test_one_seed_and_one_draw_add_no_error_of_seeds():
+def test_the_error_of_seeds_is_none_of_one_and_all_that_there_is_of_one_draw():
     values = np.random.default_rng(1).normal(size=7)
-    for table in (values[None], values[:, None], np.tile(values, (3, 1))):
+    for table in (values[None], np.tile(values, (3, 1))):
         assert error_of_seeds(table).variance == pytest.approx(0, abs=1e-30)
+    assert error_of_seeds(values[:, None]).variance == pytest.approx(stats.sem(values) ** 2)
 
 
 def test_without_second_margin_a_mean_has_students_interval():

@@ -216,32 +216,36 @@ def test_the_swipe_of_a_live_notebook(view, watched, monkeypatch):
     assert shown[-2:] == [("labels", "map", 0.3, None), ("labels", "map", 0.3, (0, 0, 20, 20))]
 
 
-def test_a_longer_key_is_laid_out_anew(view, watched, monkeypatch):
-    def keyed(_view, _left, _right, position, _place):
-        figure = Figure(layout="constrained")
-        figure.subplots()
+@pytest.fixture
+def axes_of_swipes(view, watched, monkeypatch):
+    """Where the axes of a live swipe lie at two positions of its line, of figures that grow with it."""
+
+    def lie(grow, *positions):
+        def swiped(_view, _left, _right, position, _place):
+            figure = Figure(layout="constrained")
+            grow(figure, figure.subplots(), position)
+            return figure
+
+        monkeypatch.setattr(map_figures, "swipe", swiped)
+        draw = widgets.swipe(view, {}).f
+        drawn = [draw(left="labels", right="map", position=position, place="whole map") for position in positions]
+        return [figure.axes[0].get_position() for figure in drawn]
+
+    return lie
+
+
+def test_a_longer_key_is_laid_out_anew(axes_of_swipes):
+    def grow(figure, _ax, position):
         keys = [Patch(label=str(entry)) for entry in range(round(10 * position))]
         figure.legend(handles=keys, loc="outside lower center")
-        return figure
 
-    monkeypatch.setattr(map_figures, "swipe", keyed)
-    draw = widgets.swipe(view, {}).f
-    of = {"left": "labels", "right": "map", "place": "whole map"}
-    (few,), (many,) = (draw(position=position, **of).axes for position in (0.2, 0.8))
-    assert many.get_position().y0 > few.get_position().y0 + 0.2
+    few, many = axes_of_swipes(grow, 0.2, 0.8)
+    assert many.y0 > few.y0 + 0.2
 
 
-def test_axes_whose_numbers_get_wider_are_laid_out_anew(view, watched, monkeypatch):
-    def numbered(_view, _left, _right, position, _place):
-        figure = Figure(layout="constrained")
-        figure.subplots().set_ylim(0, 10 ** (10 * position) - 0.5)
-        return figure
-
-    monkeypatch.setattr(map_figures, "swipe", numbered)
-    draw = widgets.swipe(view, {}).f
-    of = {"left": "labels", "right": "map", "place": "whole map"}
-    (narrow,), (wide,) = (draw(position=position, **of).axes for position in (0.1, 0.5))
-    assert wide.get_position().x0 > narrow.get_position().x0 + 0.01
+def test_axes_whose_numbers_get_wider_are_laid_out_anew(axes_of_swipes):
+    narrow, wide = axes_of_swipes(lambda _figure, ax, position: ax.set_ylim(0, 10 ** (10 * position) - 0.5), 0.1, 0.5)
+    assert wide.x0 > narrow.x0 + 0.01
 
 
 def tiny_view(mapped_scene, classes, labels, confidence):
